@@ -1,0 +1,168 @@
+"""A batch: rows, their columns, the rows that failed, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns.column import Column, Mask, join
+from headrace.hop.errors import Code, Fault, Reason
+
+ANNOTATION = "@"
+"""Names that begin so travel with the rows and are never inputs of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What belongs to each row, as parallel lists. `deadlines`: monotonic seconds; `traceparents`: "" if none."""
+
+    request_ids: list[str]
+    tenants: list[str]
+    priorities: list[int]
+    deadlines: list[float]
+    traceparents: list[str]
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+    @classmethod
+    def one_request(
+        cls, count: int, request_id: str, tenant: str, deadline: float, priority: int = 1, traceparent: str = ""
+    ) -> Rows:
+        """`count` rows of one request."""
+        return cls([request_id] * count, [tenant] * count, [priority] * count, [deadline] * count, [traceparent] * count)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        return Rows(
+            self.request_ids[start:stop],
+            self.tenants[start:stop],
+            self.priorities[start:stop],
+            self.deadlines[start:stop],
+            self.traceparents[start:stop],
+        )
+
+    def take(self, index: Sequence[int]) -> Rows:
+        return Rows(
+            [self.request_ids[i] for i in index],
+            [self.tenants[i] for i in index],
+            [self.priorities[i] for i in index],
+            [self.deadlines[i] for i in index],
+            [self.traceparents[i] for i in index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why one row has no result. As a Fault, with the stage that gave up on it."""
+
+    code: Code
+    reason: Reason
+    message: str
+    stage: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fault: Fault, stage: str = "") -> RowError:
+        return cls(fault.code, fault.reason, fault.message, stage, fault.metadata)
+
+    def fault(self) -> Fault:
+        return Fault(self.code, self.reason, self.message, metadata=self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one stage took. `start_us` counts from when the service that reports it received the call."""
+
+    stage: str
+    service: str
+    start_us: int
+    duration_us: int
+    row_count: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def shifted(self, by_us: int) -> Timing:
+        """The same as the caller sees it, who sent the call `by_us` after its own start."""
+        return replace(self, start_us=self.start_us + by_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows with their columns. `errors`: row position → why it failed (its values then mean nothing)."""
+
+    rows: Rows
+    columns: Mapping[str, Column]
+    errors: Mapping[int, RowError] = field(default_factory=dict)
+    timings: Sequence[Timing] = ()
+
+    @classmethod
+    def of(cls, rows: Rows, columns: Iterable[Column]) -> Batch:
+        return cls(rows, {c.name: c for c in columns})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def ok(self) -> Mask:
+        """bool (rows,): rows without an error."""
+        mask = np.ones(len(self), bool)
+        for row in self.errors:
+            mask[row] = False
+        return mask
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Rows start…stop−1, sharing memory; timings are the whole batch's."""
+        errors = {r - start: e for r, e in self.errors.items() if start <= r < stop} if self.errors else {}
+        columns = {n: c.slice(start, stop) for n, c in self.columns.items()}
+        return Batch(self.rows.slice(start, stop), columns, errors, self.timings)
+
+    def take(self, index: NDArray[np.intp]) -> Batch:
+        """The rows at `index`, in that order (copied)."""
+        positions = index.tolist()
+        errors = {new: self.errors[old] for new, old in enumerate(positions) if old in self.errors} if self.errors else {}
+        return Batch(self.rows.take(positions), {n: c.take(index) for n, c in self.columns.items()}, errors, self.timings)
+
+    def with_columns(self, columns: Iterable[Column]) -> Batch:
+        """The same with columns added or replaced."""
+        return replace(self, columns={**self.columns, **{c.name: c for c in columns}})
+
+    def select(self, names: Iterable[str]) -> Batch:
+        """The same with only these columns; KeyError for one that is not there."""
+        return replace(self, columns={n: self.columns[n] for n in names})
+
+    def with_errors(self, errors: Mapping[int, RowError]) -> Batch:
+        """The same with more failed rows; a row that already failed keeps its first error."""
+        return replace(self, errors={**errors, **self.errors}) if errors else self
+
+    def expired(self, now: float, stage: str) -> dict[int, RowError]:
+        """Errors for the rows whose deadline is at or before `now` (monotonic seconds)."""
+        deadlines = self.rows.deadlines
+        if not deadlines or min(deadlines) > now:
+            return {}
+        late = RowError(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, "the time budget of the row ended", stage)
+        return {i: late for i, d in enumerate(deadlines) if d <= now}
+
+
+def concat(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches with the same columns, end to end; timings are dropped.
+
+    Raises ValueError if their columns differ in name, type or row shape.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    names = batches[0].columns.keys()
+    if any(b.columns.keys() != names for b in batches):
+        raise ValueError("batches with different columns can't be joined")
+    rows = Rows(
+        [i for b in batches for i in b.rows.request_ids],
+        [i for b in batches for i in b.rows.tenants],
+        [i for b in batches for i in b.rows.priorities],
+        [i for b in batches for i in b.rows.deadlines],
+        [i for b in batches for i in b.rows.traceparents],
+    )
+    errors, start = {}, 0
+    for b in batches:
+        errors.update({start + r: e for r, e in b.errors.items()})
+        start += len(b)
+    return Batch(rows, {n: join([b.columns[n] for b in batches]) for n in names}, errors)

@@ -1,0 +1,176 @@
+"""One column: a fixed-width array, or ragged bytes, with an optional mask of values that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns.dtypes import DType, of_numpy
+
+Array: TypeAlias = NDArray[np.generic]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Variable-length byte strings, end to end: element i is data[offsets[i]:offsets[i+1]].
+
+    `offsets`: uint32, element count + 1, ascending. It need not begin at 0 (a slice shares `data`).
+    """
+
+    offsets: NDArray[np.uint32]
+    data: bytes | memoryview
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, items: Sequence[bytes]) -> Ragged:
+        offsets = np.zeros(len(items) + 1, np.uint32)
+        np.cumsum([len(i) for i in items], out=offsets[1:])
+        return cls(offsets, b"".join(items))
+
+    def to_list(self) -> list[bytes]:
+        data, bounds = bytes(self.data), self.offsets.tolist()
+        return [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+    def slice(self, start: int, stop: int) -> Ragged:
+        return Ragged(self.offsets[start : stop + 1], self.data)
+
+    def take(self, index: NDArray[np.intp]) -> Ragged:
+        items = self.to_list()
+        return Ragged.of([items[i] for i in index.tolist()])
+
+    def compact(self) -> Ragged:
+        """The same with offsets from 0 and no bytes that belong to no element."""
+        first, last = int(self.offsets[0]), int(self.offsets[-1])
+        if first == 0 and last == len(self.data):
+            return self
+        return Ragged(self.offsets - np.uint32(first), self.data[first:last])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Named values of all rows of a batch.
+
+    `values`: an array of shape (rows, *row_shape), or Ragged with rows × prod(row_shape) elements.
+    `valid`: bool (rows,), False where the row has no value (what stands in `values` there is 0 or empty
+    and means nothing); None: all rows have one.
+    """
+
+    name: str
+    dtype: DType
+    values: Array | Ragged
+    row_shape: tuple[int, ...] = ()
+    valid: Mask | None = None
+
+    @classmethod
+    def of(cls, name: str, values: Array, valid: Mask | None = None) -> Column:
+        """Column from a fixed-width array of shape (rows, …), C-contiguous little-endian (else copied once)."""
+        dtype = of_numpy(values.dtype)
+        array = np.ascontiguousarray(values, dtype.numpy)
+        return cls(name, dtype, array, tuple(values.shape[1:]), valid)
+
+    @classmethod
+    def of_bytes(cls, name: str, items: Sequence[bytes | None], row_shape: tuple[int, ...] = ()) -> Column:
+        """Column of byte strings, `prod(row_shape)` per row; None (scalar rows only) = no value."""
+        if None not in items:
+            return cls(name, DType.BYTES, Ragged.of(items), row_shape)  # type: ignore[arg-type]  # no None in it
+        valid = np.fromiter((i is not None for i in items), bool, len(items))
+        return cls(name, DType.BYTES, Ragged.of([i or b"" for i in items]), row_shape, valid)
+
+    @classmethod
+    def of_text(cls, name: str, items: Sequence[str | None]) -> Column:
+        """Column of UTF-8 text; None = no value."""
+        return cls.of_bytes(name, [None if i is None else i.encode() for i in items])
+
+    @property
+    def row_size(self) -> int:
+        """Elements per row."""
+        size = 1
+        for n in self.row_shape:
+            size *= n
+        return size
+
+    def __len__(self) -> int:
+        if isinstance(self.values, Ragged):
+            return len(self.values) // (self.row_size or 1)
+        return len(self.values)
+
+    @property
+    def array(self) -> Array:
+        """The fixed-width values. Raises TypeError for a BYTES column."""
+        if isinstance(self.values, Ragged):
+            raise TypeError(f"column {self.name} holds byte strings")
+        return self.values
+
+    @property
+    def ragged(self) -> Ragged:
+        """The byte strings. Raises TypeError for a fixed-width column."""
+        if not isinstance(self.values, Ragged):
+            raise TypeError(f"column {self.name} holds {self.dtype.name}")
+        return self.values
+
+    def is_valid(self) -> Mask:
+        """bool (rows,): which rows have a value."""
+        return np.ones(len(self), bool) if self.valid is None else self.valid
+
+    def text(self) -> list[str | None]:
+        """The byte strings as text (bad UTF-8 replaced), None where there is no value; scalar rows only."""
+        items = [i.decode(errors="replace") for i in self.ragged.to_list()]
+        if self.valid is None:
+            return list(items)
+        return [i if ok else None for i, ok in zip(items, self.valid.tolist(), strict=True)]
+
+    def slice(self, start: int, stop: int) -> Column:
+        """Rows start…stop−1, sharing memory."""
+        valid = None if self.valid is None else self.valid[start:stop]
+        if isinstance(self.values, Ragged):
+            size = self.row_size
+            return Column(self.name, self.dtype, self.values.slice(start * size, stop * size), self.row_shape, valid)
+        return Column(self.name, self.dtype, self.values[start:stop], self.row_shape, valid)
+
+    def take(self, index: NDArray[np.intp]) -> Column:
+        """The rows at `index`, in that order (copied)."""
+        valid = None if self.valid is None else self.valid[index]
+        if isinstance(self.values, Ragged):
+            size = self.row_size
+            flat = index if size == 1 else (index[:, None] * size + np.arange(size)).ravel()
+            return Column(self.name, self.dtype, self.values.take(flat), self.row_shape, valid)
+        return Column(self.name, self.dtype, self.values[index], self.row_shape, valid)
+
+    def renamed(self, name: str) -> Column:
+        return Column(name, self.dtype, self.values, self.row_shape, self.valid)
+
+
+def join(parts: Sequence[Column]) -> Column:
+    """The rows of several columns of one name, type and row shape, end to end.
+
+    Raises ValueError if they do not agree.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for part in parts:
+        if part.dtype != first.dtype or part.row_shape != first.row_shape:
+            raise ValueError(f"column {first.name} has different types or shapes in one batch")
+    valid = None
+    if any(p.valid is not None for p in parts):
+        valid = np.concatenate([p.is_valid() for p in parts])
+    if first.dtype is DType.BYTES:
+        return Column(first.name, first.dtype, _join_ragged([p.ragged for p in parts]), first.row_shape, valid)
+    return Column(first.name, first.dtype, np.concatenate([p.array for p in parts]), first.row_shape, valid)
+
+
+def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
+    offsets, pieces, at = [np.zeros(1, np.uint32)], [], 0
+    for part in parts:
+        first, last = int(part.offsets[0]), int(part.offsets[-1])
+        offsets.append(part.offsets[1:] - np.uint32(first) + np.uint32(at))
+        pieces.append(part.data[first:last])
+        at += last - first
+    return Ragged(np.concatenate(offsets), b"".join(pieces))

@@ -1,0 +1,51 @@
+"""What a layer or a handler knows about the call it is part of."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who calls. `trusted`: an authenticated part of this installation (unix socket in a private
+    directory, mTLS with a known name, or the same process)."""
+
+    transport: str  # "unix" | "tls" | "tcp" | "local"
+    identity: str = ""
+    trusted: bool = False
+
+
+LOCAL_PEER = Peer("local", "same-process", True)
+
+
+@dataclass(slots=True)
+class Call:
+    """One RPC as the server sees it. `deadline` is on the monotonic clock, in seconds."""
+
+    method: str  # "/package.Service/Method"
+    peer: Peer
+    deadline: float = math.inf
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    # Sent to the caller with the status, for example pushback.
+    trailing: list[tuple[str, str]] = field(default_factory=list)
+
+    def remaining(self) -> float:
+        """Seconds left; negative when the deadline has passed, inf when there is none."""
+        return self.deadline - time.monotonic()
+
+
+_current: ContextVar[Call | None] = ContextVar("headrace_call", default=None)
+
+
+def current() -> Call | None:
+    """The call that the running task serves, if any."""
+    return _current.get()
+
+
+def enter(call: Call) -> None:
+    """Makes `call` the current one for this task; hop's server does it, nobody else."""
+    _current.set(call)

@@ -1,0 +1,56 @@
+"""What a service is to hop: a name, its settings and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from headrace.hop import config
+
+if TYPE_CHECKING:
+    from headrace.hop.dial import Client
+    from headrace.hop.local import LocalServers
+    from headrace.hop.telemetry import Telemetry
+
+C = TypeVar("C", bound=config.ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service and the object whose methods, named like the RPCs, serve it.
+
+    A method takes `(request, call: Call)`, or an async iterator of requests when the client streams; it returns
+    the reply, or is an async generator of replies when the server streams.
+    """
+
+    descriptor: ServiceDescriptor
+    servicer: object
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What hop hands a service while it is built: its process's telemetry, and the way to other services."""
+
+    name: str
+    telemetry: Telemetry
+    # The services hosted in this process (the together shape); empty in the apart shape.
+    local: LocalServers
+
+    def dial(self, callee: str, settings: config.Client) -> Client:
+        """A client of another service. The caller closes it."""
+        from headrace.hop.dial import Client
+
+        return Client(callee, settings, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition(Generic[C]):
+    """One service: assembled by its `wiring.py`, run by `hop.run` or hosted with others in one process."""
+
+    name: str
+    config: type[C]
+    build: Callable[[C, Runtime], AbstractAsyncContextManager[Sequence[Service]]]

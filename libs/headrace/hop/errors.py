@@ -1,0 +1,82 @@
+"""Errors that cross hops: a canonical code, a typed reason, a sentence and its dynamic parts.
+
+This module knows no grpc, so domain code may raise `Fault` and stay free of transport.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from headrace.api.errors.v1 import errors_pb2
+
+Reason = errors_pb2.Reason
+DOMAIN = "headrace"
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class Code(enum.IntEnum):
+    """Canonical status codes, numbered as in google.rpc.Code."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+# What a breaker counts against the callee: it could not answer. All else is the caller's doing.
+CALLEE_FAULTS = frozenset({Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
+
+
+class Fault(Exception):  # noqa: N818 - an error that is an answer: it names whose fault it is
+    """An expected failure, fit to be shown to the caller.
+
+    `message` holds no secret, no path and no stack trace; everything dynamic in it is in `metadata` too.
+    `retry_after_s` is the hint sent as `grpc-retry-pushback-ms` / `retry-after`.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        reason: errors_pb2.Reason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] = _NONE,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        self.retry_after_s = retry_after_s
+
+    def __repr__(self) -> str:
+        return f"Fault({self.code.name}, {reason_name(self.reason)}, {self.message!r})"
+
+
+def reason_name(reason: errors_pb2.Reason) -> str:
+    """Name of a reason as it stands in an ErrorInfo: `QUOTA_EXCEEDED` for REASON_QUOTA_EXCEEDED."""
+    return Reason.Name(reason).removeprefix("REASON_")
+
+
+def reason_of(name: str) -> errors_pb2.Reason:
+    """Inverse of `reason_name`; REASON_UNSPECIFIED for a name this version does not know."""
+    try:
+        return Reason.Value(f"REASON_{name}")
+    except ValueError:
+        return errors_pb2.REASON_UNSPECIFIED
