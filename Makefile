@@ -1,10 +1,48 @@
-# `make up` and `make test` need Python ≥ 3.11, git and make; all else is installed into .venv.
+# `make up` and `make test` need Python ≥ 3.11, git and make; all else is installed into .venv from the hashed lock.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+STAMP := .venv/.installed
+UV_LOCK := .venv/uv.lock.txt
+PACKAGES := services libs load tests deploy
+# The extras of the lock; `make lock` reads them from pyproject.toml.
+UV := $(BIN)/uv
 
-generate: ## Generated code from protos/, into its own rooms
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(STAMP) ## Prepare everything, start the six processes, show a real prediction
+	@$(BIN)/headrace up
+
+down: $(STAMP) ## Stop them; nothing is left running
+	@$(BIN)/headrace down
+
+test: $(STAMP) ## All tests (those that need apt packages skip by name where these are absent)
+	@$(BIN)/python -m pytest -q
+
+check: $(STAMP) ## Contracts, lint, types and import rules
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+generate: $(STAMP) ## Generated code from protos/, into its own rooms
 	find libs/headrace/api libs/headrace/oip -name '*_pb2*' -delete
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=libs --pyi_out=libs --grpc_python_out=libs $$(cd protos && find headrace -name '*.proto' | sort)
-	$(BIN)/python -m grpc_tools.protoc -Iheadrace/oip=protos/inference --python_out=libs --pyi_out=libs --grpc_python_out=libs $$(cd protos/inference && ls *.proto | sed 's|^|headrace/oip/|')
-.PHONY: generate
+	$(BIN)/python -m grpc_tools.protoc -Iheadrace/oip=protos/inference --python_out=libs --pyi_out=libs --grpc_python_out=libs headrace/oip/open_inference.proto
+
+lock: $(STAMP) ## Resolve the dependencies anew, with hashes and without index addresses
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "installing into .venv (once, about a minute) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@awk '/^[a-z]/ {keep = /^uv==/} keep' requirements.lock > $(UV_LOCK)
+	@test -x $(UV) || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(UV_LOCK)
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: help up down test check generate lock
