@@ -1,0 +1,18 @@
+"""What goes wrong with a model repository."""
+
+from __future__ import annotations
+
+
+class RepositoryError(Exception):
+    """A model can't be used: the text names model and version, says what is wrong and how to mend it.
+
+    For whoever runs the installation (logs, command line), not for callers of a service: it may name files.
+    """
+
+    def __init__(self, model: str, version: str, problem: str, remedy: str) -> None:
+        where = f"model {model!r}" + (f" version {version!r}" if version else "") if model else "repository"
+        super().__init__(f"{where}: {problem}; {remedy}")
+        self.model = model
+        self.version = version
+        self.problem = problem
+        self.remedy = remedy

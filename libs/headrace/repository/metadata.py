@@ -1,0 +1,144 @@
+"""metadata.json of one model version, parsed and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.columns import DType
+from headrace.repository.errors import RepositoryError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DTYPES = {d.name.lower(): d for d in DType} | {"string": DType.BYTES}
+_KNOWN = ("name", "version", "backend", "sha256", "inputs", "outputs", "metrics", "trained_on", "artifact")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output. `row_shape`: dimensions of one row, without the batch's; fixed and positive."""
+
+    name: str
+    dtype: DType
+    row_shape: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype.name.lower()}{list(self.row_shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is known about one version. `sha256`: hexadecimal digest of the artifact's bytes."""
+
+    name: str
+    version: str
+    backend: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    # Quality on held-out data, for example {"auc": 0.74}.
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    # Data the model learned from; free text or an object.
+    trained_on: Any = None
+    # File of the artifact, inside the version's folder.
+    artifact: str = "model.onnx"
+    # Every other key, unread.
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """metadata.json, readable and with sorted keys."""
+        document = {
+            **self.extra,
+            **{k: getattr(self, k) for k in _KNOWN},
+            "inputs": _tensors_json(self.inputs),
+            "outputs": _tensors_json(self.outputs),
+        }
+        return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def parse(content: bytes, model: str, version: str) -> Metadata:
+    """The metadata of `model`/`version`, as named by its folders.
+
+    Raises RepositoryError naming the key that is wrong.
+    """
+    try:
+        return _parse(content, model, version)
+    except _WrongError as wrong:
+        raise RepositoryError(
+            model, version, f"metadata.json: {wrong}", "correct it, or publish the model anew"
+        ) from None
+
+
+class _WrongError(Exception):
+    """What is wrong with the document, before it is known whose document it is."""
+
+
+def _parse(content: bytes, model: str, version: str) -> Metadata:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise _WrongError(f"not JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise _WrongError("not an object")
+    for key, expected in (("name", model), ("version", version)):
+        if (found := _text(document, key)) != expected:
+            raise _WrongError(f"{key} is {found!r}, the folder says {expected!r}")
+    sha256 = _text(document, "sha256").lower()
+    if _SHA256.fullmatch(sha256) is None:
+        raise _WrongError("sha256 is not 64 hexadecimal digits")
+    metrics = document.get("metrics") or {}
+    if not isinstance(metrics, dict):
+        raise _WrongError("metrics is not an object")
+    return Metadata(
+        name=model,
+        version=version,
+        backend=_text(document, "backend"),
+        sha256=sha256,
+        inputs=_tensors(document, "inputs"),
+        outputs=_tensors(document, "outputs"),
+        metrics=metrics,
+        trained_on=document.get("trained_on"),
+        artifact=_text({"artifact": "model.onnx", **document}, "artifact"),
+        extra={k: v for k, v in document.items() if k not in _KNOWN},
+    )
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    # A version written as a number in JSON is what people mean by it.
+    if key == "version" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise _WrongError(f"{key} is missing or no text")
+    return value
+
+
+def _tensors(document: Mapping[str, Any], key: str) -> tuple[TensorSpec, ...]:
+    entries = document.get(key)
+    if not isinstance(entries, list) or not entries:
+        raise _WrongError(f"{key} is missing or empty")
+    tensors = tuple(_tensor(entry, f"{key}[{i}]") for i, entry in enumerate(entries))
+    if len({t.name for t in tensors}) < len(tensors):
+        raise _WrongError(f"{key} name one tensor twice")
+    return tensors
+
+
+def _tensor(entry: Any, where: str) -> TensorSpec:
+    if not isinstance(entry, dict):
+        raise _WrongError(f"{where} is not an object")
+    name, dtype, shape = entry.get("name"), entry.get("dtype"), entry.get("row_shape", [])
+    if not isinstance(name, str) or not name:
+        raise _WrongError(f"{where}.name is missing or no text")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise _WrongError(f"{where}.dtype is {dtype!r}, not one of {', '.join(_DTYPES)}")
+    if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**32 for n in shape):
+        raise _WrongError(
+            f"{where}.row_shape is {shape!r}, not a list of positive integers (without the batch dimension)"
+        )
+    return TensorSpec(name, _DTYPES[dtype], tuple(shape))
+
+
+def _tensors_json(tensors: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": t.name, "dtype": t.dtype.name.lower(), "row_shape": list(t.row_shape)} for t in tensors]
