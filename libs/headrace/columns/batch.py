@@ -15,9 +15,12 @@ ANNOTATION = "@"
 """Names that begin so travel with the rows and are never inputs of a model."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
-    """What belongs to each row, as parallel lists. `deadlines`: monotonic seconds; `traceparents`: "" if none."""
+    """What belongs to each row, as parallel lists.
+
+    `deadlines`: monotonic seconds; `traceparents`: "" if none.
+    """
 
     request_ids: list[str]
     tenants: list[str]
@@ -30,10 +33,17 @@ class Rows:
 
     @classmethod
     def one_request(
-        cls, count: int, request_id: str, tenant: str, deadline: float, priority: int = 1, traceparent: str = ""
+        cls,
+        count: int,
+        request_id: str,
+        tenant: str,
+        deadline: float,
+        priority: int = 1,
+        traceparent: str = "",
     ) -> Rows:
         """`count` rows of one request."""
-        return cls([request_id] * count, [tenant] * count, [priority] * count, [deadline] * count, [traceparent] * count)
+        ids, tenants, traces = [request_id] * count, [tenant] * count, [traceparent] * count
+        return cls(ids, tenants, [priority] * count, [deadline] * count, traces)
 
     def slice(self, start: int, stop: int) -> Rows:
         return Rows(
@@ -88,7 +98,7 @@ class Timing:
         return replace(self, start_us=self.start_us + by_us)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """Rows with their columns. `errors`: row position → why it failed (its values then mean nothing)."""
 
@@ -120,8 +130,11 @@ class Batch:
     def take(self, index: NDArray[np.intp]) -> Batch:
         """The rows at `index`, in that order (copied)."""
         positions = index.tolist()
-        errors = {new: self.errors[old] for new, old in enumerate(positions) if old in self.errors} if self.errors else {}
-        return Batch(self.rows.take(positions), {n: c.take(index) for n, c in self.columns.items()}, errors, self.timings)
+        columns = {n: c.take(index) for n, c in self.columns.items()}
+        errors = {}
+        if self.errors:
+            errors = {new: self.errors[old] for new, old in enumerate(positions) if old in self.errors}
+        return Batch(self.rows.take(positions), columns, errors, self.timings)
 
     def with_columns(self, columns: Iterable[Column]) -> Batch:
         """The same with columns added or replaced."""
@@ -140,7 +153,8 @@ class Batch:
         deadlines = self.rows.deadlines
         if not deadlines or min(deadlines) > now:
             return {}
-        late = RowError(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, "the time budget of the row ended", stage)
+        message = "the time budget of the row ended; allow it more time"
+        late = RowError(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, stage)
         return {i: late for i, d in enumerate(deadlines) if d <= now}
 
 
@@ -151,9 +165,13 @@ def concat(batches: Sequence[Batch]) -> Batch:
     """
     if len(batches) == 1:
         return batches[0]
-    names = batches[0].columns.keys()
-    if any(b.columns.keys() != names for b in batches):
+    columns = batches[0].columns
+    if [b for b in batches if len(b.columns) != len(columns)]:
         raise ValueError("batches with different columns can't be joined")
+    try:
+        joined = {name: join([b.columns[name] for b in batches]) for name in columns}
+    except KeyError as missing:
+        raise ValueError(f"column {missing} is not in every batch, so they can't be joined") from None
     rows = Rows(
         [i for b in batches for i in b.rows.request_ids],
         [i for b in batches for i in b.rows.tenants],
@@ -161,8 +179,15 @@ def concat(batches: Sequence[Batch]) -> Batch:
         [i for b in batches for i in b.rows.deadlines],
         [i for b in batches for i in b.rows.traceparents],
     )
-    errors, start = {}, 0
-    for b in batches:
-        errors.update({start + r: e for r, e in b.errors.items()})
-        start += len(b)
-    return Batch(rows, {n: join([b.columns[n] for b in batches]) for n in names}, errors)
+    return Batch(rows, joined, _joined_errors(batches))
+
+
+def _joined_errors(batches: Sequence[Batch]) -> dict[int, RowError]:
+    errors: dict[int, RowError] = {}
+    if not any([b.errors for b in batches]):  # noqa: C419 - a list is faster here than a generator
+        return errors
+    start = 0
+    for batch in batches:
+        errors.update({start + row: error for row, error in batch.errors.items()})
+        start += len(batch)
+    return errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +16,9 @@ Array: TypeAlias = NDArray[np.generic]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+# Neither class is frozen: a frozen dataclass takes three times as long to make, and a coalescer makes
+# several per row. Nobody changes one after it is made.
+@dataclass(slots=True, eq=False)
 class Ragged:
     """Variable-length byte strings, end to end: element i is data[offsets[i]:offsets[i+1]].
 
@@ -35,8 +38,19 @@ class Ragged:
         return cls(offsets, b"".join(items))
 
     def to_list(self) -> list[bytes]:
-        data, bounds = bytes(self.data), self.offsets.tolist()
-        return [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        """The elements, each copied out."""
+        bounds = self.offsets.tolist()
+        first, last = bounds[0], bounds[-1]
+        if last - first == len(self.data) or isinstance(self.data, bytes):
+            data, first = bytes(self.data), 0
+        else:
+            data = bytes(self.data[first:last])
+        return [data[a - first : b - first] for a, b in pairwise(bounds)]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that belong to the elements."""
+        return int(self.offsets.item(-1)) - int(self.offsets.item(0))
 
     def slice(self, start: int, stop: int) -> Ragged:
         return Ragged(self.offsets[start : stop + 1], self.data)
@@ -53,7 +67,7 @@ class Ragged:
         return Ragged(self.offsets - np.uint32(first), self.data[first:last])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Column:
     """Named values of all rows of a batch.
 
@@ -70,7 +84,7 @@ class Column:
 
     @classmethod
     def of(cls, name: str, values: Array, valid: Mask | None = None) -> Column:
-        """Column from a fixed-width array of shape (rows, …), C-contiguous little-endian (else copied once)."""
+        """Column from a fixed-width array of shape (rows, …), C-contiguous little-endian (else copied)."""
         dtype = of_numpy(values.dtype)
         array = np.ascontiguousarray(values, dtype.numpy)
         return cls(name, dtype, array, tuple(values.shape[1:]), valid)
@@ -129,10 +143,13 @@ class Column:
     def slice(self, start: int, stop: int) -> Column:
         """Rows start…stop−1, sharing memory."""
         valid = None if self.valid is None else self.valid[start:stop]
-        if isinstance(self.values, Ragged):
-            size = self.row_size
-            return Column(self.name, self.dtype, self.values.slice(start * size, stop * size), self.row_shape, valid)
-        return Column(self.name, self.dtype, self.values[start:stop], self.row_shape, valid)
+        values = self.values
+        if isinstance(values, Ragged):
+            if self.row_shape:
+                start, stop = start * self.row_size, stop * self.row_size
+            part = Ragged(values.offsets[start : stop + 1], values.data)
+            return Column(self.name, self.dtype, part, self.row_shape, valid)
+        return Column(self.name, self.dtype, values[start:stop], self.row_shape, valid)
 
     def take(self, index: NDArray[np.intp]) -> Column:
         """The rows at `index`, in that order (copied)."""
@@ -155,22 +172,31 @@ def join(parts: Sequence[Column]) -> Column:
     first = parts[0]
     if len(parts) == 1:
         return first
-    for part in parts:
-        if part.dtype != first.dtype or part.row_shape != first.row_shape:
-            raise ValueError(f"column {first.name} has different types or shapes in one batch")
+    dtype, shape = first.dtype, first.row_shape
+    if [p for p in parts if p.dtype is not dtype or p.row_shape != shape]:
+        raise ValueError(f"column {first.name} has different types or shapes in one batch")
     valid = None
-    if any(p.valid is not None for p in parts):
+    if [p for p in parts if p.valid is not None]:
         valid = np.concatenate([p.is_valid() for p in parts])
-    if first.dtype is DType.BYTES:
-        return Column(first.name, first.dtype, _join_ragged([p.ragged for p in parts]), first.row_shape, valid)
-    return Column(first.name, first.dtype, np.concatenate([p.array for p in parts]), first.row_shape, valid)
+    if dtype is DType.BYTES:
+        return Column(first.name, dtype, _join_ragged([p.ragged for p in parts]), shape, valid)
+    return Column(first.name, dtype, np.concatenate([p.values for p in parts]), shape, valid)
 
 
 def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
-    offsets, pieces, at = [np.zeros(1, np.uint32)], [], 0
-    for part in parts:
-        first, last = int(part.offsets[0]), int(part.offsets[-1])
-        offsets.append(part.offsets[1:] - np.uint32(first) + np.uint32(at))
-        pieces.append(part.data[first:last])
-        at += last - first
-    return Ragged(np.concatenate(offsets), b"".join(pieces))
+    # One NumPy call for all parts: with many parts of one element each, calls per part are what costs.
+    bounds = np.concatenate([p.offsets for p in parts])
+    ends = list(accumulate([len(p.offsets) for p in parts]))
+    last = bounds[np.array(ends) - 1].tolist()
+    first = [bounds.item(0), *bounds[np.array(ends[:-1])].tolist()]
+    lengths = np.empty(len(bounds), np.uint32)
+    lengths[0] = 0
+    np.subtract(bounds[1:], bounds[:-1], out=lengths[1:])
+    # A difference across two parts is no length: the part's own first bound stands there.
+    keep = np.ones(len(bounds), bool)
+    keep[ends[:-1]] = False
+    offsets = lengths[keep].cumsum(dtype=np.uint32)
+    pieces = [
+        p.data if b - a == len(p.data) else p.data[a:b] for p, a, b in zip(parts, first, last, strict=True)
+    ]
+    return Ragged(offsets, b"".join(pieces))

@@ -24,6 +24,9 @@ class DType(enum.IntEnum):
     FLOAT64 = 12
     BYTES = 13
 
+    # An enum hashes its name, in Python; types stand in the key of every call that waits in a coalescer.
+    __hash__ = int.__hash__
+
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """Little-endian NumPy type of one element; object for BYTES."""
@@ -54,6 +57,7 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.FLOAT64: np.dtype("<f8"),
     DType.BYTES: np.dtype("object"),
 }
+_BY_NUMBER = {int(d): d for d in DType}
 _OIP = {d: d.name.replace("FLOAT", "FP") for d in DType}
 _BY_NUMPY = {v: k for k, v in _NUMPY.items()}
 _BY_OIP = {v: k for k, v in _OIP.items()}
@@ -67,6 +71,11 @@ def of_numpy(dtype: np.dtype[np.generic]) -> DType:
     if found is None:
         raise TypeError(f"no column type for NumPy's {dtype}")
     return found
+
+
+def of_number(number: int) -> DType | None:
+    """The DType of its number on the wire; None if there is none."""
+    return _BY_NUMBER.get(number)
 
 
 def of_oip(name: str) -> DType | None:

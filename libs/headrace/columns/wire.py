@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -10,11 +11,12 @@ import numpy as np
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
 from headrace.columns.column import Column, Mask, Ragged
-from headrace.columns.dtypes import DType
+from headrace.columns.dtypes import DType, of_number
 from headrace.hop.errors import Code, Fault, Reason
 
 MAX_ROWS = 65536
 MAX_ROW_ELEMENTS = 1 << 28
+MAX_DIMENSIONS = 16
 _MICRO = 1_000_000
 
 
@@ -31,23 +33,30 @@ def encode(batch: Batch, now: float | None = None) -> pb.Batch:
             traceparents=rows.traceparents,
         ),
         columns=encode_columns(batch.columns.values()),
-        errors=[
-            pb.RowError(
-                row=i, code=int(e.code), reason=e.reason, message=e.message, stage=e.stage, metadata=dict(e.metadata)
-            )
-            for i, e in batch.errors.items()
-        ],
-        timings=[
-            pb.Timing(
-                stage=t.stage,
-                service=t.service,
-                start_us=max(t.start_us, 0),
-                duration_us=max(t.duration_us, 0),
-                row_count=t.row_count,
-                attributes=dict(t.attributes),
-            )
-            for t in batch.timings
-        ],
+        errors=[_encode_error(i, e) for i, e in batch.errors.items()],
+        timings=[_encode_timing(t) for t in batch.timings],
+    )
+
+
+def _encode_error(row: int, error: RowError) -> pb.RowError:
+    return pb.RowError(
+        row=row,
+        code=int(error.code),
+        reason=error.reason,
+        message=error.message,
+        stage=error.stage,
+        metadata=dict(error.metadata),
+    )
+
+
+def _encode_timing(timing: Timing) -> pb.Timing:
+    return pb.Timing(
+        stage=timing.stage,
+        service=timing.service,
+        start_us=max(timing.start_us, 0),
+        duration_us=max(timing.duration_us, 0),
+        row_count=timing.row_count,
+        attributes=dict(timing.attributes),
     )
 
 
@@ -86,10 +95,15 @@ def decode(message: pb.Batch, now: float | None = None) -> Batch:
         if e.row >= count or not 0 < e.code <= 16:
             raise malformed(f"a row error names row {e.row} of {count} with code {e.code}")
         errors[e.row] = RowError(Code(e.code), e.reason, e.message, e.stage, dict(e.metadata))
-    timings = [
-        Timing(t.stage, t.service, t.start_us, t.duration_us, t.row_count, dict(t.attributes)) for t in message.timings
-    ]
+    timings = [_decode_timing(t) for t in message.timings]
     return Batch(rows, decode_columns(message.columns, count), errors, timings)
+
+
+def _decode_timing(timing: pb.Timing) -> Timing:
+    attributes = dict(timing.attributes)
+    return Timing(
+        timing.stage, timing.service, timing.start_us, timing.duration_us, timing.row_count, attributes
+    )
 
 
 def _decode_rows(rows: pb.Rows, now: float) -> Rows:
@@ -102,16 +116,10 @@ def _decode_rows(rows: pb.Rows, now: float) -> Rows:
             f"{count} rows in one batch; at most {MAX_ROWS}",
             metadata={"limit": str(MAX_ROWS)},
         )
-    decoded = Rows(
-        ids,
-        list(rows.tenants),
-        list(rows.priorities),
-        [now + b / _MICRO for b in rows.budgets_us],
-        list(rows.traceparents),
-    )
-    if not (
-        count == len(decoded.tenants) == len(decoded.priorities) == len(decoded.deadlines) == len(decoded.traceparents)
-    ):
+    deadlines = [now + b / _MICRO for b in rows.budgets_us]
+    decoded = Rows(ids, list(rows.tenants), list(rows.priorities), deadlines, list(rows.traceparents))
+    others = (decoded.tenants, decoded.priorities, deadlines, decoded.traceparents)
+    if any(len(other) != count for other in others):
         raise malformed("the lists of row contexts differ in length")
     return decoded
 
@@ -128,44 +136,53 @@ def decode_columns(messages: Iterable[pb.Column], count: int) -> Mapping[str, Co
 
 
 def _decode_column(message: pb.Column, count: int) -> Column:
-    name = message.name
-    try:
-        dtype = DType(message.data_type)
-    except ValueError:
-        raise malformed(f"column {name} has no known data type", column=name) from None
+    # Each read of a bytes field copies it: read once.
+    name, data, offsets = message.name, message.data, message.offsets
+    dtype = of_number(message.data_type)
+    if dtype is None:
+        raise malformed(f"column {name} has no known data type", column=name)
     shape = tuple(message.row_shape)
-    size = 1
-    for n in shape:
-        size *= n
-    if size > MAX_ROW_ELEMENTS:
-        raise malformed(f"column {name} has {size} elements per row; at most {MAX_ROW_ELEMENTS}", column=name)
-    valid = _decode_validity(message, count)
-    if dtype is DType.BYTES:
-        return Column(name, dtype, _decode_ragged(message, count * size), shape, valid)
-    expected = count * size * dtype.numpy.itemsize
-    if len(message.data) != expected or message.offsets:
+    size = math.prod(shape) if shape else 1
+    if shape and (len(shape) > MAX_DIMENSIONS or math.prod([n or 1 for n in shape]) > MAX_ROW_ELEMENTS):
         raise malformed(
-            f"column {name} has {len(message.data)} bytes; {count} rows of {list(shape)} {dtype.name} need {expected}",
+            f"column {name} has rows of {len(shape)} dimensions with {size} elements; "
+            f"at most {MAX_DIMENSIONS} and {MAX_ROW_ELEMENTS}",
             column=name,
         )
-    return Column(name, dtype, np.frombuffer(message.data, dtype.numpy).reshape(count, *shape), shape, valid)
+    valid = _decode_validity(message, count)
+    if dtype is DType.BYTES:
+        return Column(name, dtype, _decode_ragged(name, data, offsets, count * size), shape, valid)
+    expected = count * size * dtype.numpy.itemsize
+    if len(data) != expected or offsets:
+        raise malformed(
+            f"column {name} has {len(data)} bytes and {len(offsets)} of offsets; "
+            f"{count} rows of {list(shape)} {dtype.name} need {expected} and none",
+            column=name,
+        )
+    values = np.frombuffer(data, dtype.numpy)
+    return Column(name, dtype, values.reshape(count, *shape) if shape else values, shape, valid)
 
 
 def _decode_validity(message: pb.Column, count: int) -> Mask | None:
-    if not message.validity:
+    validity = message.validity
+    if not validity:
         return None
-    if len(message.validity) != (count + 7) // 8:
-        raise malformed(f"column {message.name} has a validity bitmap for another number of rows", column=message.name)
-    return np.unpackbits(np.frombuffer(message.validity, np.uint8), count=count, bitorder="little").view(bool)
+    if len(validity) != (count + 7) // 8:
+        raise malformed(
+            f"column {message.name} has a validity bitmap for another number of rows", column=message.name
+        )
+    return np.unpackbits(np.frombuffer(validity, np.uint8), count=count, bitorder="little").view(bool)
 
 
-def _decode_ragged(message: pb.Column, elements: int) -> Ragged:
-    if len(message.offsets) != 4 * (elements + 1):
-        raise malformed(f"column {message.name} needs {elements + 1} offsets", column=message.name)
-    offsets = np.frombuffer(message.offsets, "<u4")
-    if offsets[0] != 0 or offsets[-1] != len(message.data) or (offsets[1:] < offsets[:-1]).any():
-        raise malformed(f"column {message.name} has offsets that do not fit its data", column=message.name)
-    return Ragged(offsets, message.data)
+def _decode_ragged(name: str, data: bytes, offsets: bytes, elements: int) -> Ragged:
+    if len(offsets) != 4 * (elements + 1):
+        raise malformed(f"column {name} needs {elements + 1} offsets of 4 bytes", column=name)
+    bounds = np.frombuffer(offsets, "<u4")
+    fits = bounds.item(0) == 0 and bounds.item(-1) == len(data)
+    # One element's two bounds are in order when they fit.
+    if not fits or (elements > 1 and (bounds[1:] < bounds[:-1]).any()):
+        raise malformed(f"column {name} has offsets that do not fit its data", column=name)
+    return Ragged(bounds, data)
 
 
 def malformed(message: str, **metadata: str) -> Fault:

@@ -1,0 +1,110 @@
+"""How calls that carry a batch share one message: what hop's coalescer needs for every data hop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from headrace.api.batch.v1 import batch_pb2 as pb
+from headrace.columns.batch import Batch, RowError, concat
+from headrace.columns.column import Ragged
+from headrace.columns.wire import decode, encode
+from headrace.hop.errors import Code, Fault, Reason
+
+Header = TypeVar("Header", bound=Hashable)
+Req = TypeVar("Req")
+Resp = TypeVar("Resp")
+
+_NO_ERRORS: Mapping[int, RowError] = {}
+
+
+@dataclass(slots=True, eq=False)
+class BatchCall(Generic[Header]):
+    """What one caller wants done.
+
+    `header`: what the message says besides the rows, for example (pipeline, version).
+    """
+
+    header: Header
+    batch: Batch
+
+
+@dataclass(slots=True, eq=False)
+class BatchReply(Generic[Resp]):
+    """What one caller gets: its rows of the reply, and the whole reply for its other fields."""
+
+    response: Resp
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFolding(Generic[Header, Req, Resp]):
+    """hop's `Folding` of BatchCall items.
+
+    Items share a call if header, column names, their order, types and row shapes are the same. The reply's
+    rows must be the request's, in the same order.
+    """
+
+    make_request: Callable[[Header, pb.Batch], Req]
+    read_batch: Callable[[Resp], pb.Batch]
+    clock: Callable[[], float] = time.monotonic
+
+    def key(self, item: BatchCall[Header]) -> Hashable:
+        return item.header, *[(c.name, c.dtype, c.row_shape) for c in item.batch.columns.values()]
+
+    def rows(self, item: BatchCall[Header]) -> int:
+        return len(item.batch.rows.request_ids)
+
+    def size(self, item: BatchCall[Header]) -> int:
+        """Bytes of the columns' values."""
+        values = [c.values for c in item.batch.columns.values()]
+        return sum([v.size_bytes if isinstance(v, Ragged) else v.nbytes for v in values])
+
+    def deadline(self, item: BatchCall[Header]) -> float:
+        """Latest deadline among the rows; −inf for a batch without rows."""
+        return max(item.batch.rows.deadlines, default=float("-inf"))
+
+    def priority(self, item: BatchCall[Header]) -> int:
+        return max(item.batch.rows.priorities, default=0)
+
+    def traceparents(self, items: Sequence[BatchCall[Header]]) -> list[str]:
+        """Trace contexts of the rows that have one, for links from the call's span."""
+        return [t for item in items for t in item.batch.rows.traceparents if t]
+
+    def merge(self, items: Sequence[BatchCall[Header]]) -> Req:
+        batch = concat([i.batch for i in items])
+        return self.make_request(items[0].header, encode(batch, self.clock()))
+
+    def split(self, items: Sequence[BatchCall[Header]], response: Resp) -> list[BatchReply[Resp]]:
+        """Raises Fault INTERNAL if the reply is malformed or has another number of rows."""
+        try:
+            whole = decode(self.read_batch(response), self.clock())
+        except Fault as fault:
+            raise _misfit(f"the reply is malformed: {fault.message}") from fault
+        counts = [len(i.batch.rows.request_ids) for i in items]
+        if len(whole) != sum(counts):
+            raise _misfit(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
+        columns = list(whole.columns.values())
+        replies, start = [], 0
+        for item, count in zip(items, counts, strict=True):
+            stop = start + count
+            # The rows are the caller's own: same order, and their deadlines have not been through rounding.
+            batch = Batch(
+                item.batch.rows,
+                {c.name: c.slice(start, stop) for c in columns},
+                _errors(whole.errors, start, stop) if whole.errors else _NO_ERRORS,
+                whole.timings,
+            )
+            replies.append(BatchReply(response, batch))
+            start = stop
+        return replies
+
+
+def _errors(errors: Mapping[int, RowError], start: int, stop: int) -> dict[int, RowError]:
+    return {row - start: errors[row] for row in range(start, stop) if row in errors}
+
+
+def _misfit(message: str) -> Fault:
+    return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message)

@@ -1,0 +1,80 @@
+import time
+
+import numpy as np
+import pytest
+
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import Batch, Column, Rows, encode
+from headrace.columns.folding import BatchCall, BatchFolding
+from headrace.hop.errors import Code, Fault, Reason
+
+Call = BatchCall[tuple[str, int]]
+
+FOLDING: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = BatchFolding(
+    lambda header, batch: router_pb2.InferRequest(pipeline=header[0], version=header[1], batch=batch),
+    lambda response: response.batch,
+    lambda: 100.0,
+)
+
+
+def call(*texts: str, deadline: float = 101.0, priority: int = 1, dtype: type = np.int32) -> Call:
+    rows = Rows.one_request(len(texts), "-".join(texts), "tenant", deadline, priority, "trace")
+    numbers = np.arange(len(texts)).astype(dtype)
+    return BatchCall(
+        ("flights", 3), Batch.of(rows, [Column.of_text("t", list(texts)), Column.of("n", numbers)])
+    )
+
+
+def test_merged_call_deals_each_caller_its_own_rows() -> None:
+    calls = [call("a"), call("bb", "", "cc"), call("d", deadline=103.0)]
+    request = FOLDING.merge(calls)
+
+    assert (request.pipeline, request.version) == ("flights", 3)
+    assert list(request.batch.rows.budgets_us) == [1_000_000] * 4 + [3_000_000]
+    replies = FOLDING.split(calls, router_pb2.InferResponse(batch=request.batch))
+    assert [r.batch.columns["t"].text() for r in replies] == [["a"], ["bb", "", "cc"], ["d"]]
+    assert [r.batch.columns["n"].array.tolist() for r in replies] == [[0], [0, 1, 2], [0]]
+    assert [r.batch.rows for r in replies] == [c.batch.rows for c in calls]
+
+
+def test_row_errors_follow_their_rows() -> None:
+    calls = [call("a"), call("b", "c")]
+    message = FOLDING.merge(calls).batch
+    message.errors.add(row=2, code=int(Code.INVALID_ARGUMENT), reason=Reason.REASON_INPUT_RANGE, message="no")
+    first, second = FOLDING.split(calls, router_pb2.InferResponse(batch=message))
+
+    assert dict(first.batch.errors) == {}
+    assert {row: e.reason for row, e in second.batch.errors.items()} == {1: Reason.REASON_INPUT_RANGE}
+
+
+def test_only_like_batches_share_a_call() -> None:
+    assert FOLDING.key(call("a")) == FOLDING.key(call("b", "c"))
+    assert FOLDING.key(call("a")) != FOLDING.key(call("a", dtype=np.int64))
+    assert FOLDING.key(call("a")) != FOLDING.key(BatchCall(("flights", 4), call("a").batch))
+    assert FOLDING.key(call("a")) != FOLDING.key(BatchCall(("flights", 3), call("a").batch.select(["t"])))
+
+
+def test_an_item_is_as_large_and_as_urgent_as_its_rows() -> None:
+    item = call("a", "bcd", deadline=time.monotonic(), priority=4)
+
+    assert FOLDING.rows(item) == 2
+    assert FOLDING.size(item) == 4 + 2 * 4
+    assert FOLDING.size(BatchCall(item.header, item.batch.slice(1, 2))) == 3 + 4
+    assert FOLDING.deadline(item) == item.batch.rows.deadlines[0]
+    assert FOLDING.priority(item) == 4
+    assert FOLDING.traceparents([item, call("x")]) == ["trace"] * 3
+
+
+def test_a_reply_with_another_number_of_rows_is_the_callees_fault() -> None:
+    response = router_pb2.InferResponse(batch=encode(call("a", "b").batch, 100.0))
+    with pytest.raises(Fault) as caught:
+        FOLDING.split([call("a")], response)
+    assert caught.value.code is Code.INTERNAL
+
+
+def test_a_malformed_reply_is_the_callees_fault() -> None:
+    response = router_pb2.InferResponse(batch=encode(call("a").batch, 100.0))
+    response.batch.columns[1].data = b"x"
+    with pytest.raises(Fault) as caught:
+        FOLDING.split([call("a")], response)
+    assert caught.value.code is Code.INTERNAL
