@@ -1,0 +1,1 @@
+"""The executor: runs models over batches."""

@@ -1,0 +1,1 @@
+"""What runs models: one module per engine, behind one protocol."""

@@ -1,0 +1,257 @@
+"""The scheduler's promises, over arbitrary histories of calls, runs and time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from services.executor.run_times import RunTimes
+from services.executor.scheduler import Drop, Limits, Run, Scheduler, Why
+
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 60)), min_size=1, max_size=12)
+MILLI = 0.001
+
+
+class Histories(RuleBasedStateMachine):
+    """Offers, runs, failures, withdrawals and time in any order; every row is accounted for at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = Limits(max_rows=8, max_queue_rows=20, instances=2, max_delay=0.0)
+        self.scheduler: Scheduler[int] = Scheduler(self.limits)
+        self.now = 1000.0
+        self.calls = 0
+        # (call, row) → (priority, deadline) of what waits, as a naive model of the queue.
+        self.waiting: dict[tuple[int, int], tuple[int, float]] = {}
+        self.running: list[Run[int]] = []
+        self.ended: Counter[tuple[int, int]] = Counter()
+        self.offered = 0
+
+    @rule(rows=ROWS, start=st.integers(0, 3))
+    def offer(self, rows: list[tuple[int, int]], start: int) -> None:
+        self.calls += 1
+        positions = list(range(start, start + len(rows)))
+        deadlines = [self.now + ms * MILLI for _, ms in rows]
+        for position, (priority, _), deadline in zip(positions, rows, deadlines, strict=True):
+            self.waiting[self.calls, position] = (priority, deadline)
+        self.offered += len(rows)
+        self.scheduler.offer(self.calls, positions, [p for p, _ in rows], deadlines, self.now)
+        self.account()
+
+    @rule()
+    def start(self) -> None:
+        run = self.scheduler.start(self.now)
+        self.account()
+        if run is None:
+            assert not self.waiting or len(self.running) == self.limits.instances
+            return
+        keys = [(piece.call, row) for piece in run.pieces for row in piece.rows]
+        assert len(keys) == run.row_count <= self.limits.max_rows
+        assert len({piece.call for piece in run.pieces}) == len(run.pieces)
+        chosen = [self.waiting.pop(key) for key in keys]
+        assert all(deadline > self.now for _, deadline in chosen)
+        # Priority, then deadline: nobody who stays would have come before anyone who goes.
+        if self.waiting:
+            last = max((-priority, deadline) for priority, deadline in chosen)
+            first = min((-priority, deadline) for priority, deadline in self.waiting.values())
+            assert last <= first
+        self.running.append(run)
+        self.ended.update(keys)
+
+    @precondition(lambda self: self.running)
+    @rule(ms=st.one_of(st.none(), st.floats(0, 40)))
+    def finish(self, ms: float | None) -> None:
+        self.scheduler.finish(self.running.pop(0), None if ms is None else ms * MILLI)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from(sorted({call for call, _ in self.waiting})))
+        self.scheduler.withdraw(call)
+        for key in [key for key in self.waiting if key[0] == call]:
+            del self.waiting[key]
+            self.ended[key] += 1
+
+    @rule(ms=st.integers(1, 30))
+    def wait(self, ms: int) -> None:
+        self.now += ms * MILLI
+
+    def account(self) -> None:
+        """Takes the drops: each is a row that waited, for a reason that holds."""
+        for drop in self.scheduler.drops():
+            for row in drop.rows:
+                priority, deadline = self.waiting.pop((drop.call, row))
+                self.ended[drop.call, row] += 1
+                self.check(drop, priority, deadline)
+
+    def check(self, drop: Drop[int], priority: int, deadline: float) -> None:
+        if drop.why is Why.EXPIRED:
+            assert deadline <= self.now
+        elif drop.why is Why.TOO_LATE:
+            # Whoever has time for the longest possible run is never given up.
+            assert deadline <= self.now + self.scheduler.times.estimate(self.limits.max_rows) / 0.9
+        else:
+            kept = [
+                p for key, (p, _) in self.waiting.items() if key[0] != drop.call or key[1] not in drop.rows
+            ]
+            assert len(kept) >= self.limits.max_queue_rows
+            assert priority <= min(kept) or sorted(kept)[-self.limits.max_queue_rows] >= priority
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        assert self.scheduler.queued == len(self.waiting) <= self.limits.max_queue_rows
+        assert sum(self.ended.values()) + len(self.waiting) == self.offered
+        assert not self.ended or max(self.ended.values()) == 1
+        wake = self.scheduler.wake_at()
+        assert (wake is None) == (not self.waiting)
+
+
+Histories.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestHistories = Histories.TestCase
+
+
+def scheduler(
+    max_rows: int = 4,
+    queue: int = 100,
+    instances: int = 1,
+    delay: float = 0.0,
+    known: dict[int, float] | None = None,
+) -> Scheduler[str]:
+    times = RunTimes()
+    for rows, seconds in (known or {}).items():
+        times.learn(rows, seconds)
+    return Scheduler(Limits(max_rows, queue, instances, delay), times)
+
+
+def offer(
+    it: Scheduler[str], call: str, rows: int, deadline: float = 10.0, priority: int = 1, now: float = 0.0
+) -> None:
+    it.offer(call, range(rows), [priority] * rows, [deadline] * rows, now)
+
+
+def calls(run: Run[str] | None) -> dict[str, list[int]]:
+    assert run is not None
+    return {piece.call: piece.rows for piece in run.pieces}
+
+
+def test_idle_runs_at_once_and_busy_gathers() -> None:
+    it = scheduler(max_rows=8)
+    offer(it, "a", 1)
+    first = it.start(0.0)
+    assert calls(first) == {"a": [0]}
+    offer(it, "b", 2)
+    offer(it, "c", 1)
+    assert it.start(0.0) is None
+
+    assert first is not None
+    it.finish(first, 0.001)
+
+    assert calls(it.start(0.001)) == {"b": [0, 1], "c": [0]}
+
+
+def test_a_large_call_is_cut_and_urgent_rows_go_first() -> None:
+    it = scheduler(max_rows=4, instances=3)
+    offer(it, "large", 6, deadline=9.0)
+    it.offer("mixed", [0, 1, 2], [1, 5, 1], [8.0, 99.0, 10.0], 0.0)
+
+    assert calls(it.start(0.0)) == {"mixed": [1, 0], "large": [0, 1]}
+    assert calls(it.start(0.0)) == {"large": [2, 3, 4, 5]}
+    assert calls(it.start(0.0)) == {"mixed": [2]}
+
+
+def test_overload_sheds_the_lowest_priority_with_a_hint() -> None:
+    it = scheduler(max_rows=4, queue=8, known={4: 0.010})
+    offer(it, "low", 6, priority=0)
+    offer(it, "high", 5, priority=2)
+
+    assert it.drops() == [Drop("low", [3, 4, 5], Why.OVERLOADED, pytest.approx(0.020))]
+    offer(it, "lower still", 2, priority=0, deadline=99.0)
+    assert [(d.call, d.rows) for d in it.drops()] == [("lower still", [0, 1])]
+
+
+def test_expired_rows_make_room_before_anyone_is_shed() -> None:
+    it = scheduler(queue=4)
+    offer(it, "old", 4, deadline=1.0)
+    offer(it, "new", 4, deadline=9.0, now=2.0)
+
+    assert [(d.call, d.why) for d in it.drops()] == [("old", Why.EXPIRED)]
+    assert it.queued == 4
+
+
+def test_a_row_that_cannot_make_it_is_dropped() -> None:
+    it = scheduler(known={1: 0.010, 4: 0.010})
+    offer(it, "late", 1, deadline=0.009)
+    offer(it, "in time", 1, deadline=0.020)
+
+    assert calls(it.start(0.0)) == {"in time": [0]}
+    assert [(d.call, d.why) for d in it.drops()] == [("late", Why.TOO_LATE)]
+
+
+def test_a_run_shrinks_for_an_urgent_row_of_high_priority() -> None:
+    it = scheduler(max_rows=8, known={2: 0.002, 4: 0.004, 8: 0.008})
+    offer(it, "many", 7, deadline=9.0, priority=1)
+    offer(it, "urgent", 1, deadline=0.003, priority=2)
+
+    assert calls(it.start(0.0)) == {"urgent": [0], "many": [0]}
+    assert it.drops() == []
+
+
+def test_a_wrong_estimate_does_not_starve_the_model() -> None:
+    it = scheduler(known={1: 60.0})
+    for attempt in range(500):
+        offer(it, f"call {attempt}", 1, deadline=1.0)
+        if (run := it.start(0.0)) is not None:
+            break
+    assert run is not None
+
+
+def test_waiting_for_company_ends_with_rows_age_or_deadline() -> None:
+    it = scheduler(max_rows=4, delay=0.005, known={1: 0.001, 4: 0.001})
+    offer(it, "a", 1)
+    assert it.start(0.0) is None
+    assert it.wake_at() == pytest.approx(0.005)
+    offer(it, "b", 3, now=0.001)
+    assert calls(it.start(0.001)) == {"a": [0], "b": [0, 1, 2]}
+
+    it = scheduler(max_rows=4, delay=0.005)
+    offer(it, "a", 1)
+    assert calls(it.start(0.005)) == {"a": [0]}
+
+    it = scheduler(max_rows=4, delay=0.005, known={1: 0.001})
+    offer(it, "hurried", 1, deadline=0.006)
+    assert it.wake_at() == pytest.approx(0.003)
+    assert calls(it.start(0.003)) == {"hurried": [0]}
+
+
+def test_while_busy_it_wakes_for_the_earliest_deadline() -> None:
+    it = scheduler()
+    assert it.wake_at() is None
+    offer(it, "runs", 1)
+    assert it.start(0.0) is not None
+    offer(it, "waits", 1, deadline=3.0)
+    offer(it, "waits less", 1, deadline=2.0, priority=0)
+
+    assert it.wake_at() == 2.0
+    assert it.start(2.0) is None
+    assert [d.call for d in it.drops()] == ["waits less"]
+
+
+def test_run_times_follow_and_scale() -> None:
+    times = RunTimes()
+    assert times.estimate(5) == 0.0
+    times.learn(8, 0.008)
+    assert times.estimate(8) == 0.008
+    assert times.estimate(64) == pytest.approx(0.064)
+    assert times.estimate(1) == 0.008
+    times.learn(1, 0.002)
+    assert times.estimate(1) == 0.002
+    for _ in range(100):
+        times.learn(8, 0.004)
+    assert math.isclose(times.estimate(8), 0.004, rel_tol=1e-3)
+    times.learn(8, 100.0)
+    assert times.estimate(8) < 0.006
