@@ -1,0 +1,163 @@
+"""The tenants document: who may call which pipelines, how much, and with which keys.
+
+One YAML file, written by `headrace keys`, read and watched by the ingress. It holds no key, only
+HMAC-SHA-256(pepper, key); the pepper lies in a file of its own, so that a leaked document alone gives
+no way to test guesses.
+
+    tenants:
+      demo:
+        pipelines: ["*"]
+        limits: {rate_per_s: 1000, burst: 2000, concurrency: 256}
+        keys:
+          - {id: 4f0c81aa, hash: "hmac-sha256:9b1d…", created: 2026-01-01T00:00:00Z}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from headrace.hop.config import ConfigError, Settings
+from headrace.state import atomic
+
+Scope = Literal["predict", "read"]
+ALL_SCOPES: tuple[Scope, ...] = ("predict", "read")
+ANY = "*"
+_SCHEME = "hmac-sha256:"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MIN_PEPPER_BYTES = 16
+
+
+class QuotaSpec(Settings):
+    """What one tenant may use. Absent: no limit of its own."""
+
+    rate_per_s: PositiveFloat | None = None
+    # Requests that may come at once after a quiet time; absent: one second's worth.
+    burst: PositiveFloat | None = None
+    # Requests in flight at once.
+    concurrency: PositiveInt | None = None
+    # Rows of one request.
+    max_rows: PositiveInt | None = None
+
+
+class KeySpec(Settings):
+    """One API key, known by its keyed hash only."""
+
+    id: str = Field(min_length=1, max_length=64)
+    hash: str = Field(pattern=rf"^{_SCHEME}[0-9a-f]{{64}}$")
+    # Absent: the tenant's.
+    scopes: tuple[Scope, ...] | None = None
+    created: datetime | None = None
+    expires: datetime | None = None
+
+    @field_validator("created", "expires")
+    @classmethod
+    def _with_zone(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class TenantSpec(Settings):
+    """One tenant as the file has it."""
+
+    keys: tuple[KeySpec, ...] = ()
+    # Names of pipelines, or "*" for all.
+    pipelines: tuple[str, ...] = ()
+    scopes: tuple[Scope, ...] = ALL_SCOPES
+    limits: QuotaSpec = QuotaSpec()
+    # Of its requests that name none; they can't ask for more than this. 1 to 10, lower is shed first.
+    priority: int = Field(default=1, ge=1, le=10)
+
+
+def _named(tenants: dict[str, TenantSpec]) -> dict[str, TenantSpec]:
+    for name in tenants:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"tenant {name!r}: use lower-case letters, digits, '.', '_' and '-', at most 63")
+    return tenants
+
+
+class TenantsFile(Settings):
+    """The whole file. A change gives a new one."""
+
+    tenants: Annotated[dict[str, TenantSpec], AfterValidator(_named)] = Field(default_factory=dict)
+
+    def tenant(self, name: str) -> TenantSpec:
+        """The tenant of that name. Raises ConfigError, naming the ones there are."""
+        try:
+            return self.tenants[name]
+        except KeyError:
+            known = ", ".join(sorted(self.tenants)) or "none yet"
+            raise ConfigError(f"no tenant {name!r}; there are: {known}") from None
+
+    def with_tenant(self, name: str, tenant: TenantSpec) -> TenantsFile:
+        """The file with `tenant` in place of the one of that name. Raises ConfigError on a bad name."""
+        try:
+            return TenantsFile(tenants={**self.tenants, name: tenant})
+        except ValidationError as error:
+            raise ConfigError("; ".join(e["msg"] for e in error.errors())) from error
+
+    def with_key(self, name: str, key: KeySpec) -> TenantsFile:
+        """The file with one more key for a tenant. Raises ConfigError if there is no such tenant."""
+        tenant = self.tenant(name)
+        return self.with_tenant(name, tenant.model_copy(update={"keys": (*tenant.keys, key)}))
+
+    def without_key(self, name: str, identity: str) -> TenantsFile:
+        """The file without that key of a tenant. Raises ConfigError if it is not there."""
+        tenant = self.tenant(name)
+        kept = tuple(key for key in tenant.keys if key.id != identity)
+        if len(kept) == len(tenant.keys):
+            known = ", ".join(key.id for key in tenant.keys) or "none"
+            raise ConfigError(f"tenant {name!r} has no key {identity!r}; its keys: {known}")
+        return self.with_tenant(name, tenant.model_copy(update={"keys": kept}))
+
+
+def hash_key(key: str, pepper: bytes) -> str:
+    """What the file holds of an API key: "hmac-sha256:" and 64 hexadecimal digits."""
+    return _SCHEME + hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+
+
+def digest_of(key: KeySpec) -> bytes:
+    """The 32 bytes of a key's keyed hash: what `hmac.digest(pepper, key, "sha256")` gives."""
+    return bytes.fromhex(key.hash.removeprefix(_SCHEME))
+
+
+def new_key(pepper: bytes, *, created: datetime, expires: datetime | None = None) -> tuple[str, KeySpec]:
+    """A fresh key of 256 random bits: its text, to be shown once, and what the file keeps of it."""
+    identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    text = f"hr_{identity}_{secret}"
+    return text, KeySpec(id=identity, hash=hash_key(text, pepper), created=created, expires=expires)
+
+
+def read_pepper(path: Path) -> bytes:
+    """The secret that keys are hashed with. Raises ConfigError if it can't be read or is too short."""
+    try:
+        pepper = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read the pepper: {error}") from error
+    if len(pepper) < _MIN_PEPPER_BYTES:
+        raise ConfigError(f"the pepper in {path} has {len(pepper)} bytes; {_MIN_PEPPER_BYTES} are needed")
+    return pepper
+
+
+def load(path: Path) -> TenantsFile:
+    """The tenants of a YAML or JSON file. Raises ConfigError saying what is wrong with it."""
+    try:
+        return TenantsFile.model_validate(yaml.safe_load(path.read_text()) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read tenants: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"tenants in {path}: {wrong}") from error
+
+
+def save(path: Path, file: TenantsFile) -> None:
+    """Writes the file in one step, readable by its owner only."""
+    values = file.model_dump(mode="json", exclude_defaults=True)
+    atomic.write(path, yaml.safe_dump(values, sort_keys=False).encode(), mode=0o600)

@@ -1,0 +1,78 @@
+"""The tenants file: what it refuses, that keys are kept as keyed hashes, and that a save is read back."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_saved_file_is_read_back_equal_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.yaml"
+    text, key = tenants.new_key(b"pepper", created=NOW)
+    file = tenants.TenantsFile().with_tenant("demo", tenants.TenantSpec(pipelines=("*",)))
+    file = file.with_key("demo", key)
+
+    tenants.save(path, file)
+
+    assert tenants.load(path) == file
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert text not in path.read_text()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tenants.yaml"]
+
+
+@given(st.binary(min_size=1, max_size=64), st.text(max_size=64))
+def test_the_hash_depends_on_pepper_and_key(pepper: bytes, key: str) -> None:
+    kept = tenants.KeySpec(id="a", hash=tenants.hash_key(key, pepper))
+    assert tenants.digest_of(kept) == hmac.digest(pepper, key.encode(), "sha256")
+    # HMAC pads a short key with zero bytes, so the other pepper must differ in more than those.
+    assert tenants.hash_key(key, pepper + b"x") != kept.hash
+    assert tenants.hash_key(key + "x", pepper) != kept.hash
+
+
+def test_revoking_removes_that_key_only() -> None:
+    (_, first), (_, second) = (tenants.new_key(b"p", created=NOW) for _ in range(2))
+    file = tenants.TenantsFile().with_tenant("demo", tenants.TenantSpec(keys=(first, second)))
+
+    assert file.without_key("demo", first.id).tenants["demo"].keys == (second,)
+    with pytest.raises(ConfigError, match="no key 'nope'"):
+        file.without_key("demo", "nope")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tenants: {Demo: {}}", "tenant 'Demo'"),
+        ("tenants: {demo: {keys: [{id: a, hash: zz}]}}", "tenants.demo.keys.0.hash"),
+        ("tenants: {demo: {limits: {rate_per_s: 0}}}", "tenants.demo.limits.rate_per_s"),
+        ("tenants: {demo: {pipeline: [x]}}", "tenants.demo.pipeline"),
+        ("tenants: [", "cannot read tenants"),
+    ],
+)
+def test_a_wrong_file_is_refused_and_the_key_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        tenants.load(path)
+
+
+def test_an_unknown_tenant_names_the_known_ones() -> None:
+    file = tenants.TenantsFile().with_tenant("demo", tenants.TenantSpec())
+    with pytest.raises(ConfigError, match="there are: demo"):
+        file.tenant("other")
+
+
+def test_a_short_pepper_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pepper").write_text("short")
+    with pytest.raises(ConfigError, match="16 are needed"):
+        tenants.read_pepper(tmp_path / "pepper")
