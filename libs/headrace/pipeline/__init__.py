@@ -1,0 +1,57 @@
+"""The pipeline document: one YAML file parsed into an immutable `Pipeline`, its plan, its input checks.
+
+`load` and `load_folder` read documents, `Catalog` keeps them current; `plan` orders the stages; `check`
+compares with models and features offline; `validate_inputs`, `batch_from_rows` and `rows_from_batch` serve
+the door.
+"""
+
+from headrace.pipeline.catalog import Catalog, Reload
+from headrace.pipeline.checking import ModelSignature, check
+from headrace.pipeline.document import load, load_folder, parse
+from headrace.pipeline.planning import Plan, PlannedStage, plan
+from headrace.pipeline.problems import DocumentError, Problem
+from headrace.pipeline.rows import batch_from_rows, rows_from_batch
+from headrace.pipeline.spec import (
+    FeaturesStage,
+    InputField,
+    ModelOutput,
+    ModelStage,
+    OutputField,
+    Pipeline,
+    Stage,
+    StepsStage,
+    ViewSpec,
+    stage_kind,
+)
+from headrace.pipeline.types import ColumnType
+from headrace.pipeline.validation import null_column, validate_inputs
+
+__all__ = [
+    "Catalog",
+    "ColumnType",
+    "DocumentError",
+    "FeaturesStage",
+    "InputField",
+    "ModelOutput",
+    "ModelSignature",
+    "ModelStage",
+    "OutputField",
+    "Pipeline",
+    "Plan",
+    "PlannedStage",
+    "Problem",
+    "Reload",
+    "Stage",
+    "StepsStage",
+    "ViewSpec",
+    "batch_from_rows",
+    "check",
+    "load",
+    "load_folder",
+    "null_column",
+    "parse",
+    "plan",
+    "rows_from_batch",
+    "stage_kind",
+    "validate_inputs",
+]

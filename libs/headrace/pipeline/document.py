@@ -1,0 +1,108 @@
+"""A pipeline document: text → `Pipeline`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from headrace.pipeline.inputs import read_inputs
+from headrace.pipeline.nodes import Entry, Log, compose
+from headrace.pipeline.planning import column_types, plan
+from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
+from headrace.pipeline.spec import OutputField, Pipeline
+from headrace.pipeline.stages import CompileSteps, canonical_json, read_stages
+from headrace.pipeline.steps import compile_with_library
+
+FILE_NAME = "pipeline.yaml"
+MAX_DEADLINE_MS = 3_600_000
+
+
+def load(path: Path, compile_steps: CompileSteps = compile_with_library) -> Pipeline:
+    """The pipeline of a file. Raises DocumentError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DocumentError([Problem(str(path), 1, "(file)", f"can't be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise DocumentError([Problem(str(path), 1, "(file)", "is not UTF-8")]) from None
+    return parse(text, str(path), compile_steps)
+
+
+def load_folder(path: Path, compile_steps: CompileSteps = compile_with_library) -> dict[str, Pipeline]:
+    """The pipelines of a folder by name: one `pipeline.yaml` per subfolder.
+
+    Raises DocumentError with the problems of all of them, also when two have one name.
+    """
+    found: dict[str, Pipeline] = {}
+    problems: list[Problem] = []
+    for file in sorted(path.glob(f"*/{FILE_NAME}")):
+        try:
+            pipeline = load(file, compile_steps)
+        except DocumentError as error:
+            problems.extend(error.problems)
+            continue
+        if pipeline.name in found:
+            other = found[pipeline.name].source.file
+            problems.append(
+                pipeline.source.problem("pipeline", f"{pipeline.name!r} is the name of {other} too")
+            )
+        found[pipeline.name] = pipeline
+    if problems:
+        raise DocumentError(problems)
+    return found
+
+
+def parse(text: str, file: str, compile_steps: CompileSteps = compile_with_library) -> Pipeline:
+    """The pipeline of a document; `file` names it in errors.
+
+    Raises DocumentError with every problem found. Stages that do not fit together are looked for only when
+    each of them can be read.
+    """
+    log = Log(file)
+    top = compose(text, log)
+    fields = top.fields(
+        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"], ["description"]
+    )
+    inputs = read_inputs(fields.get("inputs"))
+    stages = read_stages(fields.get("stages"), compile_steps)
+    outputs = fields["outputs"].names() if "outputs" in fields else ()
+    if "outputs" in fields and not outputs:
+        fields["outputs"].fail("needs at least one column")
+    draft = Pipeline(
+        fields["pipeline"].name() if "pipeline" in fields else "",
+        fields["version"].integer(1, (1 << 53) - 1) if "version" in fields else 0,
+        hashlib.sha256(canonical_json(top.plain())).hexdigest(),
+        fields["description"].text() if "description" in fields else "",
+        fields["deadline_ms"].integer(1, MAX_DEADLINE_MS) if "deadline_ms" in fields else 0,
+        inputs,
+        stages,
+        (),
+        log.source(),
+    )
+    log.raise_if_any()
+    pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
+    log.raise_if_any()
+    return pipeline
+
+
+def _with_outputs(draft: Pipeline, names: tuple[str, ...], entry: Entry, log: Log) -> Pipeline:
+    """The pipeline with its outputs typed by the stages that write them."""
+    try:
+        plan(draft)
+    except DocumentError as error:
+        log.problems.extend(error.problems)
+    types = column_types(draft)
+    found = []
+    for i, name in enumerate(names):
+        kind = types.get(name)
+        if kind is not None:
+            found.append(OutputField(name, kind))
+        elif name in types:
+            example = f"{{column: {name}, type: float32, shape: […]}}"
+            message = f"the model that writes {name!r} must say its type: `{example}`"
+            log.add(f"{entry.key}[{i}]", message)
+        else:
+            log.add(f"{entry.key}[{i}]", f"no stage writes {name!r}{suggestion(name, types)}")
+    return replace(draft, outputs=tuple(found), source=Source(log.file, MappingProxyType(dict(log.lines))))

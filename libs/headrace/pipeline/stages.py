@@ -1,0 +1,185 @@
+"""Reads the `stages` of a document."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeAlias
+
+from headrace.columns import DType
+from headrace.pipeline.nodes import Entry
+from headrace.pipeline.problems import suggestion
+from headrace.pipeline.spec import (
+    FeaturesStage,
+    ModelOutput,
+    ModelStage,
+    OnMissing,
+    Stage,
+    StepsStage,
+    ViewSpec,
+)
+from headrace.pipeline.types import TYPE_NAMES, ColumnType, read_type, read_typed
+
+KINDS = ("features", "preprocessing", "model", "postprocessing")
+# A row says which of its views fell back in 64 bits, 4 reasons a view.
+MAX_VIEWS = 16
+StepsKind: TypeAlias = Literal["preprocessing", "postprocessing"]
+
+
+class StepsError(Exception):
+    """The steps do not compile. `path`: where in the specification, such as `steps[1].clip.low`."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.message = message
+
+
+class CompiledSteps(Protocol):
+    """What a document needs to know of compiled steps: the columns they read and make."""
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+    @property
+    def writes(self) -> tuple[str, ...]: ...
+
+
+CompileSteps: TypeAlias = Callable[[StepsKind, Mapping[str, object]], CompiledSteps]
+
+
+def canonical_json(value: object) -> bytes:
+    """The one JSON text of a value: keys sorted, no spaces, UTF-8."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def read_stages(entry: Entry | None, compile_steps: CompileSteps) -> tuple[Stage, ...]:
+    """The stages in the order of the document; those that can't be read are logged and left out."""
+    if entry is None:
+        return ()
+    stages: list[Stage] = []
+    items = entry.items()
+    if not items:
+        entry.fail("needs at least one stage")
+    for item in items:
+        stage = _read_stage(item, compile_steps)
+        if stage is None:
+            continue
+        if stage.name in [s.name for s in stages]:
+            item.fail(f"two stages are named {stage.name!r}")
+        stages.append(stage)
+    if sum(len(s.views) for s in stages if isinstance(s, FeaturesStage)) > MAX_VIEWS:
+        entry.fail(f"more than {MAX_VIEWS} feature views in one pipeline")
+    return tuple(stages)
+
+
+def _read_stage(entry: Entry, compile_steps: CompileSteps) -> Stage | None:
+    kind = next(iter(entry.entries()), "")
+    match kind:
+        case "features":
+            return _read_features(entry)
+        case "model":
+            return _read_model(entry)
+        case "preprocessing" | "postprocessing":
+            return _read_steps(entry, kind, compile_steps)
+    hint = suggestion(kind, KINDS)
+    entry.fail(f"should begin with its kind and name, such as `model: NAME`; begins with {kind!r}{hint}")
+    return None
+
+
+def _read_features(entry: Entry) -> FeaturesStage | None:
+    fields = entry.fields(["features", "feature_service", "entities", "views"])
+    if len(fields) < 4:
+        return None
+    views = {name: _read_view(name, e) for name, e in fields["views"].entries().items()}
+    if not views:
+        fields["views"].fail("needs at least one view")
+    seen: dict[str, str] = {}
+    for view, spec in views.items():
+        for feature in spec.features:
+            if feature in seen:
+                fields["views"].fail(f"feature {feature!r} is in the views {seen[feature]!r} and {view!r}")
+            seen[feature] = view
+    return FeaturesStage(
+        fields["features"].name(),
+        fields["feature_service"].name(),
+        fields["entities"].names(),
+        MappingProxyType(views),
+    )
+
+
+def _read_view(name: str, entry: Entry) -> ViewSpec:
+    entry.check_name(name)
+    fields = entry.fields(["features"], ["on_missing"])
+    features: dict[str, DType] = {}
+    for feature, e in fields["features"].entries().items() if "features" in fields else ():
+        e.check_name(feature)
+        features[feature] = TYPE_NAMES[e.choice(TYPE_NAMES)]
+    if "features" in fields and not features:
+        fields["features"].fail("needs at least one feature")
+    on_missing: OnMissing = "default"
+    if "on_missing" in fields and fields["on_missing"].choice(["default", "refuse"]) == "refuse":
+        on_missing = "refuse"
+    return ViewSpec(MappingProxyType(features), on_missing)
+
+
+def _read_steps(entry: Entry, kind: StepsKind, compile_steps: CompileSteps) -> StepsStage | None:
+    fields = entry.fields([kind, "steps", "outputs"])
+    if len(fields) < 3:
+        return None
+    outputs: dict[str, ColumnType] = {}
+    for name, e in fields["outputs"].entries().items():
+        e.check_name(name)
+        outputs[name] = read_typed(e)
+    steps = [e.plain() for e in fields["steps"].items()]
+    spec: dict[str, object] = {"steps": steps, "outputs": {n: _typed(t) for n, t in outputs.items()}}
+    try:
+        program = compile_steps(kind, spec)
+    except StepsError as error:
+        entry.log.add(f"{entry.key}.{error.path}" if error.path else entry.key, error.message)
+        return None
+    for name in outputs:
+        if name not in program.writes:
+            fields["outputs"].fail(f"no step makes {name!r}{suggestion(name, program.writes)}")
+    text = canonical_json(spec)
+    digest = hashlib.sha256(text).hexdigest()
+    return StepsStage(
+        kind,
+        fields[kind].name(),
+        MappingProxyType(spec),
+        text,
+        digest,
+        tuple(program.reads),
+        tuple(program.writes),
+        MappingProxyType(outputs),
+    )
+
+
+def _typed(kind: ColumnType) -> dict[str, object]:
+    """The long form of a type, so that one meaning has one hash."""
+    name = "string" if kind.text else kind.dtype.name.lower()
+    return {"type": name, "shape": list(kind.row_shape)} if kind.row_shape else {"type": name}
+
+
+def _read_model(entry: Entry) -> ModelStage | None:
+    fields = entry.fields(["model", "name", "inputs", "outputs"], ["version"])
+    if not {"model", "name", "inputs", "outputs"} <= fields.keys():
+        return None
+    return ModelStage(
+        fields["model"].name(),
+        fields["name"].name(),
+        fields["version"].text() if "version" in fields else "",
+        MappingProxyType({n: e.name() for n, e in fields["inputs"].entries().items()}),
+        MappingProxyType({n: _read_model_output(e) for n, e in fields["outputs"].entries().items()}),
+    )
+
+
+def _read_model_output(entry: Entry) -> ModelOutput:
+    if not entry.is_mapping:
+        return ModelOutput(entry.name())
+    fields = entry.fields(["column", "type"], ["shape"])
+    column = fields["column"].name() if "column" in fields else ""
+    return ModelOutput(column, read_type(fields))
