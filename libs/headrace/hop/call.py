@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
 
@@ -17,6 +17,8 @@ class Peer:
     transport: str  # "unix" | "tls" | "tcp" | "local"
     identity: str = ""
     trusted: bool = False
+    # Every name (DNS or URI SAN) in the certificate that the peer showed; empty without TLS.
+    names: tuple[str, ...] = ()
 
 
 LOCAL_PEER = Peer("local", "same-process", True)
@@ -46,6 +48,11 @@ def current() -> Call | None:
     return _current.get()
 
 
-def enter(call: Call) -> None:
+def enter(call: Call) -> Token[Call | None]:
     """Makes `call` the current one for this task; hop's server does it, nobody else."""
-    _current.set(call)
+    return _current.set(call)
+
+
+def leave(token: Token[Call | None]) -> None:
+    """Undoes `enter`, for a call served inside its caller's own task."""
+    _current.reset(token)

@@ -1,0 +1,42 @@
+"""grpc.health.v1 of one server: NOT_SERVING until the service is built, and again from the moment it shall stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from grpc_health.v1 import health as grpc_health  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from headrace.hop.telemetry import Telemetry
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """The state that Check and Watch answer, for the server as a whole ("") and for each of its services."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._servicer = grpc_health.aio.HealthServicer()
+        self._names: list[str] = [""]
+        self.serving = False
+
+    async def attach(self, server: object) -> None:
+        """Adds the health service to a gRPC server, before it starts."""
+        await self.set(serving=False)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def know(self, services: Iterable[str]) -> None:
+        """Answers for these gRPC services too."""
+        self._names += services
+        await self.set(serving=self.serving)
+
+    async def set(self, *, serving: bool) -> None:
+        """Shows the state to every watcher, in the gauge and, if it changed, in the log."""
+        for name in self._names:
+            await self._servicer.set(name, _SERVING if serving else _NOT_SERVING)
+        self._telemetry.ready(serving)
+        if serving != self.serving:
+            self.serving = serving
+            self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")

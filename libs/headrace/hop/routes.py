@@ -1,0 +1,62 @@
+"""Which handler serves which path of one gRPC server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeAlias
+
+import grpc
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.wire_errors import status_code, trailers
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
+
+
+class Routes(grpc.GenericRpcHandler):
+    """The service's methods once it is built; before, an answer that says to come again.
+
+    It also stands in for the server where generated code registers health, reflection and channelz. Registered
+    with the server itself, each of their methods would be one more future that grpc.aio waits on at every call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._handlers: dict[str, Handler] | None = None
+        self._others: list[grpc.GenericRpcHandler] = []
+        self._starting: Handler = grpc.stream_stream_rpc_method_handler(_starting(name))
+
+    def open(self, handlers: dict[str, Handler]) -> None:
+        """From now on, the service's own methods by path."""
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        path = handler_call_details.method
+        if self._handlers is not None and (found := self._handlers.get(path)) is not None:
+            return found
+        for other in self._others:
+            if (handler := other.service(handler_call_details)) is not None:
+                return handler
+        return self._starting if self._handlers is None else None
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """As of grpc.aio.Server, for generated registration code."""
+        self._others += handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
+        """As of grpc.aio.Server; the same handlers came to `add_generic_rpc_handlers`."""
+
+
+def _starting(name: str) -> Callable[..., Any]:
+    fault = Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_UNREACHABLE,
+        f"{name} is starting; try again in a moment.",
+        metadata={"service": name},
+        retry_after_s=0.2,
+    )
+
+    async def refuse(_requests: object, context: Any) -> AsyncIterator[bytes]:
+        await context.abort(status_code(fault.code), fault.message, trailers(fault))
+        yield b""  # not reached: a generator in form, as every streaming handler here
+
+    return refuse

@@ -1,0 +1,106 @@
+"""A served definition and clients of it, in one process: over a real socket, or locally."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from headrace.hop import config, hosting
+from headrace.hop.definition import Definition, Runtime
+from headrace.hop.local import LocalServers
+from headrace.hop.serve import Running, serving
+from headrace.hop.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from headrace.hop.dial import Client
+
+Given = Mapping[str, Any] | config.ServiceSettings
+_QUIET = config.Telemetry(log_level="warning", trace_ratio=0)
+
+
+@dataclass
+class Harness:
+    """A running definition. `running` is None with transport "local"."""
+
+    name: str
+    target: str
+    runtime: Runtime
+    running: Running | None
+    directory: Path
+    _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def local(self) -> LocalServers:
+        """The services hosted beside it."""
+        return self.runtime.local
+
+    def client(self, callee: str = "", **overrides: Any) -> Client:
+        """A client of the served definition, or of a hosted one by name; closed with the harness."""
+        target = self.target if callee in ("", self.name) else "local"
+        client = self.runtime.dial(callee or self.name, config.Client(**{"target": target, **overrides}))
+        self._clients.append(client)
+        return client
+
+    async def close(self) -> None:
+        """Closes the clients it gave out."""
+        while self._clients:
+            await self._clients.pop().close()
+
+
+@asynccontextmanager
+async def served(
+    definition: Definition[Any],
+    settings: Given | None = None,
+    transport: Literal["unix", "local"] = "unix",
+    hosted: Sequence[tuple[Definition[Any], Given]] = (),
+    telemetry: Telemetry | None = None,
+) -> AsyncIterator[Harness]:
+    """Serves `definition` while open, with `hosted` services beside it that it reaches by target "local".
+
+    `settings`: its settings class, or a mapping of the service's own fields; where and how it listens is set here.
+    Logs show warnings and errors only, unless a `telemetry` is given.
+    """
+    telemetry = telemetry or Telemetry(definition.name, _QUIET)
+    local = LocalServers(telemetry)
+    runtime = Runtime(definition.name, telemetry, local)
+    with tempfile.TemporaryDirectory(prefix="hop-") as name:
+        directory = Path(name)
+        own = _settings(definition, settings, directory)
+        parts = [(d, _settings(d, given, directory)) for d, given in hosted]
+        running: Running | None = None
+        target = own.server.listen
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(telemetry.close)
+            if transport == "local":
+                await stack.enter_async_context(hosting.hosted([*parts, (definition, own)], telemetry, local))
+                target = "local"
+            else:
+                await stack.enter_async_context(hosting.hosted(parts, telemetry, local))
+                running = await stack.enter_async_context(serving(definition, own, runtime))
+            harness = Harness(definition.name, target, runtime, running, directory)
+            try:
+                yield harness
+            finally:
+                await harness.close()
+
+
+def _settings(definition: Definition[Any], given: Given | None, directory: Path) -> config.ServiceSettings:
+    values = (
+        given.model_dump(exclude_unset=True)
+        if isinstance(given, config.ServiceSettings)
+        else dict(given or {})
+    )
+    server = {"drain_notice_s": 0.0, "drain_s": 5.0, **_plain(values.get("server"))}
+    server["listen"] = f"unix:{directory / definition.name}"
+    settings: config.ServiceSettings = definition.config.model_validate({**values, "server": server})
+    return settings
+
+
+def _plain(server: config.Server | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(server, config.Server):
+        return server.model_dump(exclude_unset=True)
+    return server or {}
