@@ -1,0 +1,54 @@
+"""Breaker: stops calls to a replica that cannot answer; innermost, so that it sees exactly what the transport saw."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from headrace.hop import faults
+from headrace.hop.errors import CALLEE_FAULTS, Code, Fault
+from headrace.hop.outgoing import Layer, Next, Outgoing
+
+
+def breaker(callee: str) -> Layer:
+    """Asks the replica's breaker and tells it how the call ended. Also checks that the reply fits the request."""
+
+    def layer(call_next: Next) -> Next:
+        async def call(out: Outgoing) -> Any:
+            replica = out.replica
+            assert replica is not None
+            state = replica.breaker
+            began = time.monotonic()
+            permit = state.admit(began)
+            if not permit:
+                raise faults.breaker_open(
+                    callee
+                )  # another call took the last probe since the replica was picked
+            out.sent = False
+            try:
+                reply = await call_next(out)
+                failed = out.accept(reply)
+            except Fault as fault:
+                now = time.monotonic()
+                if out.sent and fault.code is not Code.CANCELLED:
+                    late = fault.code is Code.DEADLINE_EXCEEDED
+                    state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
+                else:
+                    state.release(permit)
+                raise
+            except BaseException:
+                state.release(permit)
+                raise
+            now = time.monotonic()
+            state.record(permit, now, now - began, failed)
+            return reply
+
+        return call
+
+    return layer
+
+
+def transport(out: Outgoing) -> Any:
+    """The innermost call: through the picked replica's transport."""
+    assert out.replica is not None
+    return out.replica.transport.call(out)

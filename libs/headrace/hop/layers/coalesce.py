@@ -1,0 +1,158 @@
+"""Coalesce: items that wait while calls are out leave together; each is answered by itself, in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+
+from headrace.hop import faults
+from headrace.hop.client_settings import CoalesceRules
+from headrace.hop.due import Due
+from headrace.hop.errors import Fault
+from headrace.hop.folding import Folding
+from headrace.hop.gathered import Gathered, Judge, judge_of
+from headrace.hop.gathering import Gathering, Waiting
+from headrace.hop.method import Method
+from headrace.hop.outgoing import Next
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Entry = Waiting[Item, "asyncio.Future[Result]"]
+
+# A timer of uvloop counts whole milliseconds and may fire up to one early.
+_TICK_S = 0.001
+
+
+class Coalescer(Generic[Item, Result]):
+    """The coalescing form of one method: `await coalescer.submit(item)`."""
+
+    def __init__(
+        self,
+        callee: str,
+        method: Method[Any, Any],
+        folding: Folding[Item, Result, Any, Any],
+        rules: CoalesceRules,
+        default_timeout_s: float,
+        call_next: Next,
+    ) -> None:
+        self._callee = callee
+        self._method = method
+        self._folding = folding
+        self._judge: Judge = judge_of(folding)
+        self._default_timeout_s = default_timeout_s
+        self._call_next = call_next
+        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(rules)
+        self._due: Due[asyncio.Future[Result]] = Due()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._scheduled: set[Hashable] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._gathering.waiting_rows
+
+    async def submit(self, item: Item) -> Result:
+        """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
+        if self._closed:
+            raise faults.closed(self._callee)
+        folding = self._folding
+        now = time.monotonic()
+        deadline = folding.deadline(item)
+        if deadline == math.inf:
+            deadline = now + self._default_timeout_s
+        if deadline <= now:
+            raise faults.deadline_passed(self._callee)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        # An item without rows still needs its call.
+        entry = Waiting(
+            item, folding.rows(item) or 1, folding.size(item), deadline, folding.priority(item), answer
+        )
+        self._enqueue(loop, folding.key(item), entry, now)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._gathering.withdraw(entry)
+            raise
+
+    def _enqueue(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        key: Hashable,
+        entry: Waiting[Item, asyncio.Future[Result]],
+        now: float,
+    ) -> None:
+        gathering = self._gathering
+        for refused in gathering.offer(key, entry):
+            _fail(refused.handle, faults.overloaded(self._callee))
+        self._due.add(entry.deadline, entry.handle)
+        if entry.deadline < self._timer_at:
+            self._arm(loop, entry.deadline, now)
+        if gathering.full(key):
+            self._flush(key)
+        elif key not in self._scheduled:
+            # At the end of this turn of the loop: what was submitted in the same turn leaves together.
+            self._scheduled.add(key)
+            loop.call_soon(self._flush, key)
+
+    def _flush(self, key: Hashable) -> None:
+        self._scheduled.discard(key)
+        while (cut := self._gathering.cut(key, time.monotonic())) is not None:
+            batch, late = cut
+            for entry in late:
+                _fail(entry.handle, faults.deadline_passed(self._callee))
+            if batch:
+                task = asyncio.get_running_loop().create_task(self._send(key, batch))
+                self._calls.add(task)
+                task.add_done_callback(self._calls.discard)
+
+    async def _send(self, key: Hashable, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
+        out = Gathered(self._callee, self._method, self._folding, self._judge, batch)
+        try:
+            await self._call_next(out)
+            out.answer()
+        except Fault as fault:
+            out.fail(fault)
+        except asyncio.CancelledError:
+            out.fail(faults.closed(self._callee))
+            raise
+        finally:
+            out.fail(faults.unexpected(self._callee))  # only if a bug left anybody without an answer
+            self._gathering.finished(key)
+            self._flush(key)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_later(max(_TICK_S, at - now), self._expire)
+
+    def _expire(self) -> None:
+        """Answers those whose time is over, whether they wait or are on their way; their batch goes on."""
+        now = time.monotonic()
+        for answer in self._due.take(now):
+            _fail(answer, faults.deadline_passed(self._callee))
+        self._timer, self._timer_at = None, math.inf
+        following = self._due.earliest()
+        if following is not None:
+            self._arm(asyncio.get_running_loop(), following, now)
+
+    async def close(self) -> None:
+        """Takes no more, waits for what is waiting and out (each has a deadline)."""
+        self._closed = True
+        while self._calls or self._scheduled:
+            await (asyncio.wait(self._calls) if self._calls else asyncio.sleep(0))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:
+    if not answer.done():
+        answer.set_exception(fault)

@@ -1,0 +1,113 @@
+"""The replicas of one callee: each has a channel, a breaker and a limiter of its own; they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from headrace.hop.breaker import Breaker
+from headrace.hop.client_settings import ClientRules
+from headrace.hop.limiter import Limiter
+from headrace.hop.transport import Transport
+
+
+class Replica:
+    """One instance of the callee. `index` is small and reused, fit for a metric's label."""
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "breaker",
+        "idle",
+        "index",
+        "limiter",
+        "outstanding",
+        "transport",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        address: str,
+        transport: Transport,
+        settings: ClientRules,
+        random: Callable[[], float],
+    ) -> None:
+        self.index = index
+        self.address = address
+        self.transport = transport
+        self.breaker = Breaker(settings.breaker, time.monotonic())
+        self.limiter = Limiter(settings.limiter, random)
+        self.outstanding = 0
+        # Calls that wait for a place at the limiter, first come first served.
+        self.waiters: deque[asyncio.Future[None]] = deque()
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def began(self) -> None:
+        self.outstanding += 1
+        self.idle.clear()
+
+    def ended(self) -> None:
+        self.outstanding -= 1
+        if not self.outstanding:
+            self.idle.set()
+
+
+class ReplicaSet:
+    """The replicas there are now. `connect` makes the transport of an address; `added` is told of each new one."""
+
+    def __init__(
+        self,
+        settings: ClientRules,
+        connect: Callable[[str], Transport],
+        random: Callable[[], float],
+        added: Callable[[Replica], None],
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._added = added
+        self._random = random
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.known = asyncio.Event()  # set once any replica is known
+        self.all: tuple[Replica, ...] = ()
+
+    def update(self, addresses: Iterable[str]) -> None:
+        """Makes the set hold exactly these addresses. Those that vanished finish their calls, then close."""
+        wanted = dict.fromkeys(addresses)
+        staying = [r for r in self.all if r.address in wanted]
+        leaving = [r for r in self.all if r.address not in wanted]
+        taken = {r.index for r in staying}
+        present = {r.address for r in staying}
+        for address in wanted:
+            if address not in present:
+                index = next(i for i in range(len(taken) + 1) if i not in taken)
+                taken.add(index)
+                replica = Replica(index, address, self._connect(address), self._settings, self._random)
+                staying.append(replica)
+                self._added(replica)
+        self.all = tuple(staying)
+        if self.all:
+            self.known.set()
+        for replica in leaving:
+            task = asyncio.create_task(self._retire(replica))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def close(self) -> None:
+        """Closes all, calls in flight included: whoever made them has waited for them already."""
+        replicas, self.all = self.all, ()
+        for task in list(self._leaving):
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        for replica in replicas:
+            await replica.transport.close()
+
+    async def _retire(self, replica: Replica) -> None:
+        try:
+            await replica.idle.wait()  # each call has a deadline, so this ends
+        finally:
+            await replica.transport.close()

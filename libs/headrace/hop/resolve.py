@@ -1,0 +1,135 @@
+"""Where the replicas of a callee are: fixed by the settings, or found again and again off the hot path, by DNS or
+as the sockets in a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+_DNS = "dns:///"
+_DIRECTORY = "unix-dir:"
+# A directory is read this often: a supervisor that moves sockets in and out of it is followed within this time.
+_DIRECTORY_EVERY_S = 0.1
+# Until the first answer; doubled at each failure up to the ordinary interval.
+_FIRST_RETRY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parsed `config.Client.target`. `addresses` are gRPC targets; empty if `dns_host` must be asked for them, or
+    if they are the sockets in `directory`."""
+
+    addresses: tuple[str, ...] = ()
+    dns_host: str = ""
+    dns_port: int = 0
+    directory: str = ""
+
+    @property
+    def host(self) -> str:
+        """Host name that the callee's certificate should bear; empty if each address has its own."""
+        return self.dns_host
+
+
+def parse(text: str) -> Target:
+    """Reads `unix:/path[,unix:/path…]`, `unix-dir:/path`, `host:port[,host:port…]`, `dns:///name:port` or `local`.
+
+    Raises ValueError with what is wrong.
+    """
+    if text == "local":
+        return Target(("local",))
+    if text.startswith(_DNS):
+        host, port = _host_port(text.removeprefix(_DNS))
+        return Target((), host, port)
+    if text.startswith(_DIRECTORY):
+        directory = text.removeprefix(_DIRECTORY)
+        if not os.path.isabs(directory):  # noqa: PTH117 - a string all the way to the system call
+            raise ValueError(f"target {text!r}: an absolute path must follow unix-dir:")
+        return Target(directory=directory)
+    addresses = []
+    for part in text.split(","):
+        address = part.strip()
+        if not address.startswith("unix:"):
+            _host_port(address)
+        elif address == "unix:":
+            raise ValueError(f"target {text!r}: a path must follow unix:")
+        addresses.append(address)
+    if len(set(addresses)) != len(addresses):
+        raise ValueError(f"target {text!r} names an address twice")
+    return Target(tuple(addresses))
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"target {text!r} is not host:port, unix:/path, unix-dir:/path, dns:///name:port or local")
+    return host.strip("[]"), int(port)
+
+
+async def lookup(target: Target) -> tuple[str, ...]:
+    """All addresses that the target has now, sorted. Raises OSError if DNS has none or does not answer; an empty or
+    absent directory is an answer: no replicas."""
+    if target.directory:
+        return _sockets(target.directory)
+    infos = await asyncio.get_running_loop().getaddrinfo(
+        target.dns_host, target.dns_port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
+    found = {(family, str(sockaddr[0]), int(sockaddr[1])) for family, _, _, _, sockaddr in infos}
+    return tuple(
+        sorted(
+            f"ipv6:[{host}]:{port}" if family == socket.AF_INET6 else f"ipv4:{host}:{port}"
+            for family, host, port in found
+        )
+    )
+
+
+def _sockets(directory: str) -> tuple[str, ...]:
+    try:
+        # Not in a thread: one system call on a folder of a few entries costs less than handing it over.
+        names = os.listdir(directory)  # noqa: PTH208 - as above, no objects needed
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(sorted(f"unix:{directory}/{name}" for name in names if name.endswith(".sock")))
+
+
+Lookup = Callable[[Target], Awaitable[tuple[str, ...]]]
+
+
+class Resolver:
+    """Tells `found` the addresses of a target: fixed ones at once, DNS names now and every `every_s`, in a task;
+    a directory every 0.1 s."""
+
+    def __init__(
+        self,
+        target: Target,
+        every_s: float,
+        found: Callable[[tuple[str, ...]], None],
+        look: Lookup = lookup,
+    ) -> None:
+        self._target = target
+        self._every_s = min(every_s, _DIRECTORY_EVERY_S) if target.directory else every_s
+        self._found = found
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+        if target.addresses:
+            found(target.addresses)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        pause = _FIRST_RETRY_S
+        while True:
+            try:
+                self._found(await self._look(self._target))
+                pause = self._every_s
+            except OSError:
+                # A name server's bad moment must not take the replicas away that are known: they stay, we ask again.
+                pause = min(pause * 2, self._every_s)
+            await asyncio.sleep(pause)
