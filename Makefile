@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
+CLIENTS := .venv/clients
 PACKAGES := services libs load tests deploy
-# The extras of the lock; `make lock` reads them from pyproject.toml.
 UV := $(BIN)/uv
 
 help: ## This list
@@ -17,7 +17,7 @@ up: $(STAMP) ## Prepare everything, start the six processes, show a real predict
 down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
-test: $(STAMP) ## All tests (those that need apt packages skip by name where these are absent)
+test: $(STAMP) $(CLIENTS)/.installed ## All tests (those that need apt packages skip by name where these are absent)
 	@$(BIN)/python -m pytest -q
 
 check: $(STAMP) ## Contracts, lint, types and import rules
@@ -35,6 +35,7 @@ generate: $(STAMP) ## Generated code from protos/, into its own rooms
 
 lock: $(STAMP) ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -43,6 +44,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(UV) || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(UV_LOCK)
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(CLIENTS)
+	@$(UV) pip sync -q --python $(CLIENTS)/bin/python --require-hashes tests/clients/requirements.lock
 	@touch $@
 
 .PHONY: help up down test check generate lock

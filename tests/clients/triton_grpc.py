@@ -1,0 +1,46 @@
+"""tritonclient over gRPC and TLS, in a process of its own. usage: triton_grpc.py TARGET CA_FILE KEY ROW_JSON"""
+
+import json
+import sys
+
+import numpy as np
+import tritonclient.grpc as triton
+
+target, ca_file, key, row = *sys.argv[1:4], json.loads(sys.argv[4])
+client = triton.InferenceServerClient(target, ssl=True, root_certificates=ca_file)
+headers = {"authorization": f"Bearer {key}"}
+assert client.is_server_live(headers=headers)
+assert client.is_server_ready(headers=headers)
+assert client.is_model_ready("flights", headers=headers)
+metadata = client.get_model_metadata("flights", headers=headers)
+config = client.get_model_config("flights", headers=headers).config
+assert {i.name for i in config.input} <= {i.name for i in metadata.inputs}
+assert config.max_batch_size > 0
+
+
+def tensors(row: dict[str, object]) -> list[triton.InferInput]:
+    made = []
+    for described in metadata.inputs:
+        value = row.get(described.name)
+        is_text = described.datatype == "BYTES"
+        array = np.array([[str(value).encode()]], object) if is_text else np.array([[value]], np.int32)
+        tensor = triton.InferInput(described.name, [1, 1], described.datatype)
+        tensor.set_data_from_numpy(array)
+        made.append(tensor)
+    return made
+
+
+first = client.infer("flights", tensors(row), headers=headers, request_id="triton-1")
+again = client.infer("flights", tensors(row), headers=headers)
+statistics = client.get_inference_statistics("flights", headers=headers)
+assert statistics.model_stats[0].inference_count >= 2
+assert first.get_response().id == "triton-1"
+print(
+    json.dumps(
+        {
+            "model_name": first.get_response().model_name,
+            "probability": float(first.as_numpy("probability").ravel()[0]),
+            "probability_again": float(again.as_numpy("probability").ravel()[0]),
+        }
+    )
+)

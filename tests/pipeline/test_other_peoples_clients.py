@@ -1,0 +1,94 @@
+"""Clients that know nothing of headrace work unmodified: tritonclient, perf_analyzer, buf curl, curl."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment
+
+BUF = Path(sys.executable).parent / "buf"
+PERF_ANALYZER = CLIENTS_PYTHON.parent / "perf_analyzer"
+INPUTS = ROOT / "load" / "flights_inputs.json"
+
+
+def run(*command: str, timeout: float = 60) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=client_environment(), check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_tritonclient(system: System, protocol: str) -> None:
+    target = system.endpoints["grpc_tls"] if protocol == "grpc" else system.endpoints["http"]
+    script = ROOT / "tests" / "clients" / f"triton_{protocol}.py"
+    output = run(str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0]))
+    answer = json.loads(output)
+    assert answer["model_name"] == "flights"
+    assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
+    assert 0 <= answer["probability"] <= 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_perf_analyzer(system: System, concurrency: int, tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    run(
+        str(PERF_ANALYZER), "-m", "flights", "-i", "grpc", "-u", system.endpoints["grpc"],
+        "--input-data", str(INPUTS), "--concurrency-range", str(concurrency), "-H", f"authorization:Bearer {system.key}",
+        "--measurement-mode", "count_windows", "--measurement-request-count", "200", "--stability-percentage", "999",
+        "--max-trials", "3", "-f", str(report),
+    )  # fmt: skip
+    header, line = report.read_text().splitlines()[:2]
+    figures = dict(zip(header.split(","), line.split(","), strict=False))
+    assert float(figures["Inferences/Second"]) > 0
+
+
+def test_buf_curl_by_reflection(system: System) -> None:
+    base = ["--protocol", "grpc", "--http2-prior-knowledge"]
+    target = f"http://{system.endpoints['grpc']}"
+    services = run(str(BUF), "curl", *base, "--list-services", target)
+    assert "headrace.api.inference.v1.InferenceService" in services.split()
+    assert "inference.GRPCInferenceService" in services.split()
+    body = json.dumps({"pipeline": "flights", "rows": [system.rows[0]]})
+    answer = run(
+        str(BUF), "curl", *base, "-H", f"Authorization: Bearer {system.key}", "-d", body,
+        f"{target}/headrace.api.inference.v1.InferenceService/Predict",
+    )  # fmt: skip
+    assert json.loads(answer)["predictions"][0]["features"]
+
+
+def post(url: str, body: object, key: str) -> dict[str, object]:
+    request = urllib.request.Request(
+        url,
+        json.dumps(body).encode(),
+        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return dict(json.load(answer))
+
+
+def test_json_predict(system: System) -> None:
+    url = f"http://{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
+    answer = post(url, {"pipeline": "flights", "rows": system.rows[:2]}, system.key)
+    assert len(answer["predictions"]) == 2  # type: ignore[arg-type]  # JSON
+
+
+def test_open_inference_rest(system: System) -> None:
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES" if isinstance(value, str) else "INT32",
+            "shape": [1, 1],
+            "data": [value],
+        }
+        for name, value in system.rows[0].items()
+    ]
+    answer = post(f"http://{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
+    assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON

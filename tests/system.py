@@ -1,0 +1,135 @@
+"""A running headrace for end-to-end tests: real processes, reached only through their doors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.oip import open_inference_pb2 as oip
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / ".headrace" / "tests"
+HEADRACE = Path(sys.executable).parent / "headrace"
+CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
+UP_TIMEOUT_S = 300
+PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
+OIP = "/inference.GRPCInferenceService/"
+T = TypeVar("T")
+
+
+def poll(what: str, probe: Callable[[], T | None], within_s: float = 20.0) -> T:
+    """What `probe` returns once it is true; AssertionError naming `what` if it is not within the time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = probe()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class System:
+    """`headrace up` in HOME, with its endpoints and ways to call them."""
+
+    shape: str
+
+    @classmethod
+    def up(cls, shape: str) -> System:
+        HOME.mkdir(parents=True, exist_ok=True)
+        headrace("down")
+        headrace("up", *(["--together"] if shape == "together" else []), timeout=UP_TIMEOUT_S)
+        return cls(shape)
+
+    def down(self) -> None:
+        headrace("down")
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(headrace("status", "--json")))
+
+    @cached_property
+    def endpoints(self) -> dict[str, str]:
+        return dict(self.status()["endpoints"])
+
+    @cached_property
+    def key(self) -> str:
+        return str(self.status()["demo_key"])
+
+    @cached_property
+    def ca_file(self) -> Path:
+        return Path(self.status()["ca_file"])
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Real held-out flights, as a client would send them."""
+        return requests()
+
+    def channel(self, *, tls: bool = False) -> grpc.Channel:
+        if tls:
+            return grpc.secure_channel(
+                self.endpoints["grpc_tls"], grpc.ssl_channel_credentials(self.ca_file.read_bytes())
+            )
+        return grpc.insecure_channel(self.endpoints["grpc"])
+
+    def auth(self, key: str | None = None) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.key if key is None else key}"),)
+
+    def predict(self, request: pb.PredictRequest, *, timeout: float = 5.0, key: str | None = None) -> pb.PredictResponse:
+        """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
+        with self.channel() as channel:
+            call = channel.unary_unary(
+                PREDICT,
+                request_serializer=pb.PredictRequest.SerializeToString,
+                response_deserializer=pb.PredictResponse.FromString,
+            )
+            answer: pb.PredictResponse = call(request, timeout=timeout, metadata=self.auth(key))
+            return answer
+
+    def infer(self, request: oip.ModelInferRequest, *, timeout: float = 5.0) -> oip.ModelInferResponse:
+        """OIP `ModelInfer` over gRPC."""
+        with self.channel() as channel:
+            call = channel.unary_unary(
+                OIP + "ModelInfer",
+                request_serializer=oip.ModelInferRequest.SerializeToString,
+                response_deserializer=oip.ModelInferResponse.FromString,
+            )
+            answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
+            return answer
+
+
+def headrace(*arguments: str, timeout: float = 60) -> str:
+    """Output of the command; AssertionError with what it printed if it fails."""
+    command = [str(HEADRACE), *arguments, "--home", str(HOME)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def requests() -> list[dict[str, Any]]:
+    """The prepared held-out requests."""
+    with (HOME / "data" / "requests.jsonl").open() as lines:
+        return [json.loads(line) for line in lines]
+
+
+def row_request(*rows: dict[str, Any], pipeline: str = "flights", **fields: Any) -> pb.PredictRequest:
+    """A PredictRequest of rows as objects."""
+    request = pb.PredictRequest(pipeline=pipeline, **fields)
+    for row in rows:
+        request.rows.add().update(row)
+    return request
+
+
+def client_environment() -> dict[str, str]:
+    """Environment for other people's clients: nothing of this process's Python."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
