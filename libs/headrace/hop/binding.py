@@ -32,7 +32,7 @@ class Bound:
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
-    """The methods of the services by path. Raises TypeError for a method that is missing or of the wrong kind."""
+    """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
         method.path: Bound(method, _callable(service.servicer, method))
         for service in services
@@ -46,8 +46,8 @@ def streams(bound: dict[str, Bound]) -> frozenset[str]:
 
 
 def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHandler[Any, Any]:
-    """What grpc.aio calls for one method. Bytes in, bytes out: parsing happens inside the layers, so that garbage
-    gets a clean answer and a loaded server refuses without parsing."""
+    """What grpc.aio calls for one method. Bytes in, bytes out: parsing happens inside the layers, so that
+    garbage gets a clean answer and a loaded server refuses without parsing."""
     method = bound.method
     if method.server_streaming:
         behaviour = _streaming(bound, serve, peer_of)
@@ -125,8 +125,8 @@ def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any
             await _abort(context, call, fault)
         if call.trailing:
             context.set_trailing_metadata(tuple(call.trailing))
-        # A generator in form only (OpenTelemetry's interceptor takes nothing else). Replies are written rather than
-        # yielded: while a yield waits for the peer, a deadline's cancellation would hit grpc's frame, past our layers.
+        # A generator in form only (OpenTelemetry's interceptor takes nothing else). Replies are written, not
+        # yielded: while a yield waits for the peer, a cancellation would hit grpc's frame, past our layers.
         return
         yield b""
 
@@ -144,7 +144,7 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
             raise Fault(
                 Code.INVALID_ARGUMENT,
                 Reason.REASON_MALFORMED_REQUEST,
-                f"The request is not a {method.request.DESCRIPTOR.full_name}; check that both sides use one contract.",
+                f"The request is no {method.request.DESCRIPTOR.full_name}; do both sides use one contract?",
                 metadata={"message": method.request.DESCRIPTOR.full_name},
             ) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 from headrace.api.errors.v1 import errors_pb2
 
@@ -39,7 +40,9 @@ class Code(enum.IntEnum):
 
 
 # What a breaker counts against the callee: it could not answer. All else is the caller's doing.
-CALLEE_FAULTS = frozenset({Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
+CALLEE_FAULTS = frozenset(
+    {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
+)
 
 
 class Fault(Exception):  # noqa: N818 - an error that is an answer: it names whose fault it is
@@ -77,6 +80,6 @@ def reason_name(reason: errors_pb2.Reason) -> str:
 def reason_of(name: str) -> errors_pb2.Reason:
     """Inverse of `reason_name`; REASON_UNSPECIFIED for a name this version does not know."""
     try:
-        return Reason.Value(f"REASON_{name}")
+        return cast("errors_pb2.Reason", Reason.Value(f"REASON_{name}"))
     except ValueError:
         return errors_pb2.REASON_UNSPECIFIED

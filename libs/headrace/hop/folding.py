@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Req = TypeVar("Req")
-Resp = TypeVar("Resp")
+Item = TypeVar("Item", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+Req = TypeVar("Req", covariant=True)
+Resp = TypeVar("Resp", contravariant=True)
 
 
 class Folding(Protocol[Item, Result, Req, Resp]):

@@ -1,11 +1,14 @@
-"""grpc.health.v1 of one server: NOT_SERVING until the service is built, and again from the moment it shall stop."""
+"""grpc.health.v1 of one server: NOT_SERVING until the service is built, and again once it shall stop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from grpc_health.v1 import health as grpc_health  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import (  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
+    health,
+    health_pb2,
+    health_pb2_grpc,
+)
 
 from headrace.hop.telemetry import Telemetry
 
@@ -18,7 +21,7 @@ class Health:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._servicer = grpc_health.aio.HealthServicer()
+        self._servicer = health.aio.HealthServicer()
         self._names: list[str] = [""]
         self.serving = False
 

@@ -1,4 +1,4 @@
-"""Several services in one process (the together shape): found by entry point, built in order, called locally."""
+"""Several services in one process (the together shape): found by entry point, called without a socket."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def hosted(
 ) -> AsyncIterator[LocalServers]:
     """Builds the services into one LocalServers; leaving waits for their calls in flight, then closes them.
 
-    Those that call others in this process are built after those that do not (so that a warm-up finds its callees),
-    and closed before them; otherwise the given order holds.
+    Those that call others in this process are built after those that do not (so that a warm-up finds its
+    callees), and closed before them; otherwise the given order holds.
     """
     servers = local or LocalServers(telemetry)
     async with AsyncExitStack() as stack:

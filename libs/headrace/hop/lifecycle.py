@@ -21,8 +21,8 @@ EXIT_CONFIG = 2
 def run(definition: Definition[Any], argv: Sequence[str] | None = None) -> None:
     """Main of a service: reads the settings, serves until SIGTERM or SIGINT, drains, and exits.
 
-    Exit codes: 0 after a drain, 2 for unusable settings (one line on stderr says what is wrong), 1 for a service
-    that failed to start. A second signal ends the process at once.
+    Exit codes: 0 after a drain, 2 for unusable settings (one line on stderr says what is wrong), 1 for a
+    service that failed to start. A second signal ends the process at once.
     """
     options = _arguments(definition.name, argv)
     try:

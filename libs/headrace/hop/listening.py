@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 
 from headrace.hop import config
-from headrace.hop.tls import server_credentials
+from headrace.hop.tls import TlsError, server_credentials
 
 _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
 
@@ -20,8 +20,9 @@ _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
 class UnixListener:
     """A unix socket that appears under its path at `publish`, in one step.
 
-    gRPC binds under a name of this server, and a rename makes it the public one. So a successor may start beside
-    a running server and take its place without a moment in which nobody listens, and neither removes the other's.
+    gRPC binds under a name of this server, and a rename makes it the public one. So a successor may start
+    beside a running server and take its place without a moment in which nobody listens, and neither removes
+    the other's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,6 +93,8 @@ def bind_tcp(server: grpc.aio.Server, settings: config.Server, log: object) -> s
             port = server.add_insecure_port(settings.listen)
         else:
             port = server.add_secure_port(settings.listen, server_credentials(settings.tls, log))
+    except TlsError as error:
+        raise config.ConfigError(f"server.tls: {error}") from error
     except RuntimeError as error:
         raise config.ConfigError(f"server.listen: cannot listen on {settings.listen}: {error}") from error
     return f"{settings.listen.rpartition(':')[0]}:{port}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -21,7 +21,7 @@ Resp = TypeVar("Resp", bound=Message)
 
 
 class LocalServers:
-    """The hosted services by name. Messages pass by reference: neither side changes one that it has handed over."""
+    """The hosted services by name. Messages pass by reference: neither side changes one it handed over."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -46,7 +46,7 @@ class LocalServers:
         self._servers[name] = bound, stack
 
     async def remove(self, name: str, drain_s: float) -> None:
-        """Ends the hosting: calls from now on are answered UNAVAILABLE; waits up to `drain_s` for those in flight."""
+        """Ends the hosting: later calls get UNAVAILABLE; waits up to `drain_s` for those in flight."""
         _, stack = self._servers[name]
         stack.shed.close()
         try:
@@ -67,7 +67,7 @@ class LocalServers:
         method: Method[Any, Resp],
         request: Message,
         deadline: float,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> Resp:
         """Serves one unary call in the caller's own task; `deadline` in monotonic seconds.
 

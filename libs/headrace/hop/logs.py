@@ -25,7 +25,7 @@ Ids = Callable[[], Mapping[str, str]]
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
-    """structlog processor: hides the values of secret-looking keys, at any depth, and credentials inside texts."""
+    """structlog processor: hides values of secret-looking keys, at any depth, and credentials in texts."""
     for key, value in event.items():
         event[key] = REDACTED if _SECRET_KEY.search(key) else _clean(value)
     return event
@@ -63,7 +63,7 @@ def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> 
 
 
 def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) -> None:
-    """Sends everything that this process logs, through stdlib or structlog, the same way. For a main, once."""
+    """Sends all that this process logs, through stdlib or structlog, the same way. For a main, once."""
     shared = _processors(ids)
     structlog.configure(
         processors=[*shared, _renderer(settings)],

@@ -16,8 +16,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs o
 class Routes(grpc.GenericRpcHandler):
     """The service's methods once it is built; before, an answer that says to come again.
 
-    It also stands in for the server where generated code registers health, reflection and channelz. Registered
-    with the server itself, each of their methods would be one more future that grpc.aio waits on at every call.
+    It also stands in for the server where generated code registers health, reflection and channelz.
+    Registered with the server itself, each method of theirs would be one more future that grpc.aio awaits at
+    every call.
     """
 
     def __init__(self, name: str) -> None:

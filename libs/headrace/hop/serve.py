@@ -55,13 +55,12 @@ async def serving(
         runtime = Runtime(definition.name, telemetry, LocalServers(telemetry))
     try:
         server = _Server(definition.name, settings.server, runtime.telemetry, replace=replace)
-        async with server.listening():
-            async with definition.build(settings, runtime) as services:
-                await server.open(services)
-                try:
-                    yield Running(server.address, runtime.telemetry.metrics_address, server.health, runtime)
-                finally:
-                    await server.drain()
+        async with server.listening(), definition.build(settings, runtime) as services:
+            await server.open(services)
+            try:
+                yield Running(server.address, runtime.telemetry.metrics_address, server.health, runtime)
+            finally:
+                await server.drain()
     finally:
         if own is not None:
             await own.close()
@@ -144,13 +143,19 @@ class _Server:
 
     def _introspect(self, names: list[str]) -> None:
         if self._settings.reflection:
-            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+            from grpc_reflection.v1alpha import (  # type: ignore[import-untyped] # has no stubs
+                reflection,
+                reflection_pb2_grpc,
+            )
 
             known = [*names, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             servicer = reflection.aio.ReflectionServicer(known)
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._routes)
         if self._settings.channelz:
-            from grpc_channelz.v1 import channelz, channelz_pb2_grpc
+            from grpc_channelz.v1 import (  # type: ignore[import-untyped] # has no stubs
+                channelz,
+                channelz_pb2_grpc,
+            )
 
             channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self._routes)
 

@@ -1,7 +1,7 @@
 """The server's layers and their order. (The client's are in `client_stack.py`.)
 
-A layer is an async context manager around a call. It sees a handler's outcome as the exception that passes through
-it, so one layer serves all four RPC arities. A layer may replace an exception, never swallow one.
+A layer is an async context manager around a call. It sees a handler's outcome as the exception that passes
+through it, so one layer serves all four RPC arities. A layer may replace an exception, never swallow one.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class Harness:
 
     name: str
     target: str
+    settings: config.ServiceSettings
     runtime: Runtime
     running: Running | None
     directory: Path
@@ -61,7 +62,7 @@ async def served(
 ) -> AsyncIterator[Harness]:
     """Serves `definition` while open, with `hosted` services beside it that it reaches by target "local".
 
-    `settings`: its settings class, or a mapping of the service's own fields; where and how it listens is set here.
+    `settings`: its settings class, or a mapping of the service's own fields; where it listens is set here.
     Logs show warnings and errors only, unless a `telemetry` is given.
     """
     telemetry = telemetry or Telemetry(definition.name, _QUIET)
@@ -81,7 +82,7 @@ async def served(
             else:
                 await stack.enter_async_context(hosting.hosted(parts, telemetry, local))
                 running = await stack.enter_async_context(serving(definition, own, runtime))
-            harness = Harness(definition.name, target, runtime, running, directory)
+            harness = Harness(definition.name, target, own, runtime, running, directory)
             try:
                 yield harness
             finally:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from headrace.hop import config
+if TYPE_CHECKING:
+    from headrace.hop.client_settings import TlsFiles
 
 Stamp = tuple[tuple[int, int, int], ...]
 
 
-class TlsFiles:
+class TlsError(Exception):
+    """The files cannot be used; the text says which and why."""
+
+
+class WatchedTls:
     """The files of one `config.Tls`, and whether they changed since they were last read."""
 
-    def __init__(self, settings: config.Tls) -> None:
+    def __init__(self, settings: TlsFiles) -> None:
         self._settings = settings
         self._seen: Stamp | None = None
 
@@ -29,7 +34,7 @@ class TlsFiles:
     def read(self) -> tuple[bytes, bytes, bytes]:
         """Certificate chain, key and CA, in PEM.
 
-        Raises config.ConfigError if one cannot be read, or if key and certificate do not belong together (half of a
+        Raises TlsError if one cannot be read, or if key and certificate do not belong together (half of a
         rotation).
         """
         settings = self._settings
@@ -40,7 +45,7 @@ class TlsFiles:
             context.load_cert_chain(settings.certificate, settings.key)
             context.load_verify_locations(settings.ca)
         except (OSError, ssl.SSLError) as error:
-            raise config.ConfigError(f"tls: {_where(error)}") from error
+            raise TlsError(f"tls: {_where(error)}") from error
         self._seen = stamp
         return parts
 
@@ -53,9 +58,9 @@ class TlsFiles:
             return None
 
 
-def server_credentials(settings: config.Tls, log: Any) -> grpc.ServerCredentials:
-    """Credentials that demand a client certificate and follow the files. Raises config.ConfigError."""
-    files = TlsFiles(settings)
+def server_credentials(settings: TlsFiles, log: Any) -> grpc.ServerCredentials:
+    """Credentials that demand a client certificate and follow the files. Raises TlsError."""
+    files = WatchedTls(settings)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         # Runs in gRPC's thread at each handshake; None keeps what is in use.
@@ -63,23 +68,25 @@ def server_credentials(settings: config.Tls, log: Any) -> grpc.ServerCredentials
             return None
         try:
             found = _server_configuration(files)
-        except config.ConfigError as error:
+        except TlsError as error:
             log.warning("new TLS files are unusable; the old ones stay in use", error=str(error))
             return None
         log.info("TLS files reloaded")
         return found
 
     return grpc.dynamic_ssl_server_credentials(
-        _server_configuration(files), fetch, require_client_authentication=True
+        _server_configuration(files),
+        fetch,  # type: ignore[arg-type] # the stubs forget that None means "no change"
+        require_client_authentication=True,
     )
 
 
-def client_credentials(settings: config.Tls) -> grpc.ChannelCredentials:
-    """Credentials of a channel, from the files as they are now. Raises config.ConfigError.
+def client_credentials(settings: TlsFiles) -> grpc.ChannelCredentials:
+    """Credentials of a channel, from the files as they are now. Raises TlsError.
 
-    A channel keeps what it was made with; `TlsFiles.changed` tells when to make another.
+    A channel keeps what it was made with; `WatchedTls.changed` tells when to make another.
     """
-    certificate, key, ca = TlsFiles(settings).read()
+    certificate, key, ca = WatchedTls(settings).read()
     return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
@@ -89,7 +96,7 @@ def names_of(context: Callable[[], Any]) -> tuple[str, ...]:
     return tuple(name.decode("utf-8", "replace") for name in names)
 
 
-def _server_configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+def _server_configuration(files: WatchedTls) -> grpc.ServerCertificateConfiguration:
     certificate, key, ca = files.read()
     return grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
 

@@ -6,10 +6,14 @@ Reading is tolerant: whatever a peer, a proxy or gRPC itself sends becomes a Fau
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import (  # type: ignore[import-untyped] # googleapis-common-protos has no stubs
+    error_details_pb2,
+    status_pb2,
+)
 
 from headrace.api.errors.v1 import errors_pb2
 from headrace.hop.errors import DOMAIN, Code, Fault, reason_name, reason_of
@@ -43,9 +47,7 @@ def status_code(code: Code) -> grpc.StatusCode:
 
 def code_of(status: object) -> Code:
     """Code of what `RpcError.code()` gave; UNKNOWN for anything else."""
-    value = getattr(status, "value", None)
-    number = value[0] if isinstance(value, tuple) and value else None
-    return Code(number) if number in _STATUS else Code.UNKNOWN
+    return Code(status.value[0]) if isinstance(status, grpc.StatusCode) else Code.UNKNOWN
 
 
 def trailers(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
@@ -53,7 +55,7 @@ def trailers(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
     status = status_of(fault)
     found: list[tuple[str, str | bytes]] = [(DETAILS, status.SerializeToString())]
     if fault.retry_after_s is not None:
-        found.append((PUSHBACK, str(max(0, round(fault.retry_after_s * 1000)))))
+        found.append((PUSHBACK, str(max(-1, round(fault.retry_after_s * 1000)))))
     return tuple(found)
 
 
@@ -85,8 +87,8 @@ def fault_of(
 ) -> Fault:
     """The fault in an RPC's status.
 
-    `status` is gRPC's StatusCode, `trailing` the trailing metadata. Without (readable) details the reason is what
-    gRPC itself means by the code. Never raises.
+    `status` is gRPC's StatusCode, `trailing` the trailing metadata. Without (readable) details the reason is
+    what gRPC itself means by the code. Never raises.
     """
     code = code_of(status)
     pairs = [(str(key).lower(), value) for key, value in trailing or ()]
@@ -117,10 +119,10 @@ def _decoded(pairs: list[tuple[str, str | bytes]]) -> status_pb2.Status | None:
     return None
 
 
-def _from_info(detail: object, code: Code, text: str) -> Fault | None:
+def _from_info(detail: Any, code: Code, text: str) -> Fault | None:
     info = error_details_pb2.ErrorInfo()
     try:
-        if not detail.Unpack(info) or info.domain != DOMAIN:  # type: ignore[attr-defined] # an Any; the stubs hide it
+        if not detail.Unpack(info) or info.domain != DOMAIN:
             return None
     except DecodeError:
         return None
@@ -131,9 +133,9 @@ def _pushback(pairs: list[tuple[str, str | bytes]]) -> float | None:
     for key, value in pairs:
         if key == PUSHBACK:
             try:
-                return max(0, int(value)) / 1000
+                return int(value) / 1000
             except ValueError:
-                return None
+                return -1.0  # as gRPC's retry design has it: what cannot be read forbids the retry
     return None
 
 

@@ -12,9 +12,9 @@ UNIX_PEER = Peer("unix", "same-user", True)
 
 
 class Auth:
-    """Settles `call.peer`. A TLS peer must show one of `peers`, if any are named; its certificate was already
-    checked against the CA in the handshake. Plain TCP is let through, untrusted: the server refuses to listen on
-    it unless the settings say so."""
+    """Settles `call.peer`. A TLS peer must show one of `peers`, if any are named; its certificate was
+    checked against the CA in the handshake. Plain TCP passes, untrusted: the server refuses to listen on it
+    unless the settings say so."""
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self._peers = frozenset(peers)
@@ -23,7 +23,7 @@ class Auth:
         return _Around(self, call)
 
     def identify(self, peer: Peer) -> Peer:
-        """The peer with its identity and trust settled. Raises Fault PERMISSION_DENIED for an unknown name."""
+        """The peer, its identity and trust settled. Raises Fault PERMISSION_DENIED for an unknown name."""
         if peer.transport != "tls":
             return peer
         if not self._peers:
@@ -35,7 +35,7 @@ class Auth:
         raise Fault(
             Code.PERMISSION_DENIED,
             Reason.REASON_PEER_UNTRUSTED,
-            "The client certificate is valid, but none of its names is allowed here; ask the operator to add it.",
+            "The client certificate is valid, but no name in it is allowed here; the operator can add one.",
         )
 
 

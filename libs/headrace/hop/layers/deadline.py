@@ -13,7 +13,7 @@ from headrace.hop.errors import Code, Fault, Reason
 
 
 class Deadline:
-    """A call without a deadline gets `default_timeout_s`, except a stream, which may be meant to stay open."""
+    """A call without a deadline gets `default_timeout_s`; not a stream, which may be meant to stay open."""
 
     def __init__(self, default_timeout_s: float, min_budget_s: float, streams: Container[str] = ()) -> None:
         self._default = default_timeout_s
@@ -24,7 +24,7 @@ class Deadline:
         return _Around(self, call)
 
     def budget(self, call: Call) -> float:
-        """Seconds that the call may take, noted as its deadline. Raises Fault DEADLINE_EXCEEDED if too few."""
+        """Seconds that the call may take; settles its deadline. Raises Fault DEADLINE_EXCEEDED if too few."""
         if call.deadline == math.inf:
             if call.method in self._streams:
                 return math.inf
@@ -64,7 +64,7 @@ class _Around:
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as expired:
-            # Only the timeout's own expiry is raised here; a handler's TimeoutError comes in as `error` and stays it.
+            # Only the timeout's own expiry is raised here; a handler's TimeoutError came in as `error`.
             raise Fault(
                 Code.DEADLINE_EXCEEDED,
                 Reason.REASON_DEADLINE_PASSED,

@@ -52,7 +52,7 @@ class _Around:
 def _is_defect(error: BaseException) -> bool:
     if not isinstance(error, asyncio.CancelledError):
         return isinstance(error, Exception)
-    # A cancellation that nobody asked of this task leaked out of something it awaited. Let through, grpc.aio would
-    # end the handler without a status and the caller would wait for its whole deadline.
+    # A cancellation that nobody asked of this task leaked out of something it awaited. Let through, grpc.aio
+    # would end the handler without a status and the caller would wait for its whole deadline.
     task = asyncio.current_task()
     return task is not None and task.cancelling() == 0

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """Notes the reason of a failure on the call's span. A local call's span begins here; a gRPC call's was begun
-    by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
+    """Notes the reason of a failure on the call's span. A local call's span begins here; a gRPC call's was
+    begun by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._traces = telemetry.traces

@@ -13,7 +13,7 @@ _RETRY_AFTER_S = 0.05
 
 
 class Shed:
-    """Counts the calls in flight. `close()` refuses all that come later, as the service's parts are going away."""
+    """Counts the calls in flight. `close()` refuses all that come later: the service is going away."""
 
     def __init__(self, service: str, max_concurrent_calls: int) -> None:
         self._service = service
@@ -32,7 +32,7 @@ class Shed:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
-    def around(self, call: Call) -> Shed:
+    def around(self, call: Call) -> Shed:  # noqa: ARG002 - as of Layer
         # The layer itself is the context manager: it needs nothing of the call, only the count.
         return self
 

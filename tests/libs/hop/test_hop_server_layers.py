@@ -1,0 +1,189 @@
+"""One suite that the whole server stack passes on all four arities, over a socket."""
+
+import asyncio
+import time
+
+import pytest
+from hop_echo import ARITIES, EchoServicer, caller, definition
+
+from headrace import hop
+from headrace.hop import testing
+
+every_arity = pytest.mark.parametrize("arity", ARITIES)
+
+
+@pytest.fixture
+def servicer():
+    return EchoServicer()
+
+
+@pytest.fixture
+async def served(servicer):
+    async with testing.served(definition(servicer), {"server": {"max_concurrent_calls": 2}}) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def call(served):
+    async with caller(served.target) as made:
+        yield made
+
+
+def counted(harness, arity, code):
+    labels = {"service": "echo", "method": f"tests.Echo/{arity}", "code": code}
+    return harness.runtime.telemetry.registry.get_sample_value("headrace_hop_server_calls_total", labels) or 0
+
+
+@every_arity
+async def test_a_reply_comes_back_and_is_counted(call, served, arity):
+    words = await call(arity, "hello")
+
+    assert words == (["first", "hello"] if arity == "Out" else ["hello"])
+    assert counted(served, arity, "OK") == 1
+    labels = {"service": "echo", "method": f"tests.Echo/{arity}"}
+    assert (
+        served.runtime.telemetry.registry.get_sample_value("headrace_hop_server_seconds_count", labels) == 1
+    )
+
+
+@every_arity
+async def test_the_handler_knows_its_call(call, servicer, arity):
+    await call(arity, "hello", timeout=5, metadata=(("x-tenant", "t1"), ("raw-bin", b"\x00")))
+
+    [seen] = servicer.calls
+    assert servicer.current == [seen]
+    assert seen.method == f"/tests.Echo/{arity}"
+    assert seen.peer == hop.Peer("unix", "same-user", True)
+    assert seen.metadata["x-tenant"] == "t1"
+    assert "raw-bin" not in seen.metadata
+    assert 0 < seen.deadline - time.monotonic() <= 5.1  # gRPC rounds timeouts up
+
+
+@every_arity
+async def test_a_fault_crosses_whole(call, served, arity):
+    with pytest.raises(hop.Fault) as caught:
+        await call(arity, "fault")
+
+    fault = caught.value
+    assert (fault.code, fault.reason) == (hop.Code.NOT_FOUND, hop.Reason.REASON_MODEL_UNKNOWN)
+    assert fault.message == "no model m"
+    assert fault.metadata == {"model": "m"}
+    assert fault.retry_after_s == 0.25
+    assert counted(served, arity, "NOT_FOUND") == 1
+
+
+@every_arity
+@pytest.mark.parametrize("word", ["defect", "timeout", "leak", "wrong"])
+async def test_a_defect_is_told_by_its_id_only(call, served, arity, word, capsys):
+    with pytest.raises(hop.Fault) as caught:
+        await call(arity, word, timeout=5)
+
+    fault = caught.value
+    assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
+    assert "hunter2" not in fault.message
+    assert "secret" not in fault.message
+    assert fault.metadata["error_id"] in fault.message
+    assert counted(served, arity, "INTERNAL") == 1
+
+
+@every_arity
+async def test_a_passed_deadline_stops_the_handler(call, servicer, served, arity):
+    with pytest.raises(hop.Fault) as caught:
+        await call(arity, "hold", timeout=0.1)
+
+    assert caught.value.code == hop.Code.DEADLINE_EXCEEDED
+    await eventually(lambda: servicer.cancelled == 1)
+    # Whether our timer or the peer's cancellation was first is a race; both free the slot and are counted.
+    await eventually(
+        lambda: counted(served, arity, "DEADLINE_EXCEEDED") + counted(served, arity, "CANCELLED") == 1
+    )
+
+
+@every_arity
+async def test_a_cancelled_call_stops_the_handler(call, servicer, served, arity):
+    running = asyncio.create_task(call(arity, "hold"))
+    await eventually(lambda: servicer.calls)
+    running.cancel()
+
+    await eventually(lambda: servicer.cancelled == 1)
+    await eventually(lambda: counted(served, arity, "CANCELLED") == 1)
+
+
+@every_arity
+async def test_calls_beyond_the_limit_are_refused_and_slots_come_back(call, servicer, served, arity):
+    held = [asyncio.create_task(call(arity, "hold")) for _ in range(2)]
+    await eventually(lambda: len(servicer.calls) == 2)
+
+    with pytest.raises(hop.Fault) as caught:
+        await call(arity, "hello")
+    assert (caught.value.code, caught.value.reason) == (
+        hop.Code.RESOURCE_EXHAUSTED,
+        hop.Reason.REASON_OVERLOADED,
+    )
+    assert caught.value.retry_after_s > 0
+
+    servicer.release.set()
+    await asyncio.gather(*held)
+    assert (await call(arity, "hello"))[-1] == "hello"
+
+
+@every_arity
+async def test_garbage_is_a_malformed_request(call, arity):
+    method = {
+        "One": call.channel.unary_unary,
+        "Out": call.channel.unary_stream,
+        "In": call.channel.stream_unary,
+        "Both": call.channel.stream_stream,
+    }[arity](f"/tests.Echo/{arity}")
+    given = b"\xff\xff\xff"
+    made = method(iter([given]) if arity in ("In", "Both") else given)
+    assert (await made.code()).name == "INVALID_ARGUMENT"
+
+
+async def test_a_call_too_late_to_begin_is_refused_before_the_handler(servicer):
+    settings = {"server": {"min_budget_s": 10.0}}
+    async with testing.served(definition(servicer), settings) as harness, caller(harness.target) as call:
+        with pytest.raises(hop.Fault) as caught:
+            await call("One", "hello", timeout=5)
+
+    assert (caught.value.code, caught.value.reason) == (
+        hop.Code.DEADLINE_EXCEEDED,
+        hop.Reason.REASON_DEADLINE_PASSED,
+    )
+    assert not servicer.calls
+
+
+async def test_only_unary_calls_get_the_default_deadline(servicer):
+    settings = {"server": {"default_timeout_s": 3.0}}
+    async with testing.served(definition(servicer), settings) as harness, caller(harness.target) as call:
+        for arity in ARITIES:
+            await call(arity, "hello")
+
+    unary, *streams = [found.deadline for found in servicer.calls]
+    assert 0 < unary - time.monotonic() <= 3
+    assert streams == [float("inf")] * 3
+
+
+async def test_trailing_metadata_of_the_call_is_sent():
+    class Servicer(EchoServicer):
+        async def One(self, request, call):
+            call.trailing.append(("x-stage", "last"))
+            return await super().One(request, call)
+
+    async with testing.served(definition(Servicer())) as harness, caller(harness.target) as call:
+        made = call._stubs["One"](hop_echo_value("hello"))
+        await made
+        assert ("x-stage", "last") in tuple(await made.trailing_metadata())
+
+
+def hop_echo_value(word):
+    from google.protobuf.wrappers_pb2 import StringValue
+
+    return StringValue(value=word)
+
+
+async def eventually(condition, limit_s=5.0):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not come to pass"
+        await asyncio.sleep(0.005)

@@ -1,0 +1,169 @@
+"""The same layers without a socket, and several definitions in one process."""
+
+import asyncio
+import time
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from hop_echo import ECHO, ONE, EchoServicer, definition
+
+from headrace import hop
+from headrace.hop import config, hosting, testing
+from headrace.hop.call import LOCAL_PEER
+from headrace.hop.method import methods_of
+
+
+def soon(seconds=5.0):
+    return time.monotonic() + seconds
+
+
+@pytest.fixture
+def servicer():
+    return EchoServicer()
+
+
+@pytest.fixture
+async def local(servicer):
+    async with testing.served(definition(servicer), transport="local") as harness:
+        yield harness.local
+
+
+async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(local, servicer):
+    request = StringValue(value="hello")
+    reply = await local.call("echo", ONE, request, soon(), [("x-tenant", "t1")])
+
+    assert reply == request
+    [seen] = servicer.calls
+    assert servicer.current == [seen]
+    assert seen.peer is LOCAL_PEER
+    assert seen.metadata == {"x-tenant": "t1"}
+    assert hop.current() is None
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("fault", hop.Code.NOT_FOUND),
+        ("defect", hop.Code.INTERNAL),
+        ("leak", hop.Code.INTERNAL),
+        ("wrong", hop.Code.INTERNAL),
+    ],
+)
+async def test_failures_are_the_same_as_over_a_socket(local, word, code):
+    with pytest.raises(hop.Fault) as caught:
+        await local.call("echo", ONE, StringValue(value=word), soon())
+    assert caught.value.code == code
+    assert "hunter2" not in caught.value.message
+
+
+async def test_the_deadline_ends_the_handler(local, servicer):
+    with pytest.raises(hop.Fault) as caught:
+        await local.call("echo", ONE, StringValue(value="hold"), soon(0.05))
+    assert caught.value.reason == hop.Reason.REASON_DEADLINE_PASSED
+    assert servicer.cancelled == 1
+
+
+async def test_a_cancelled_caller_cancels_the_handler(local, servicer):
+    task = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert servicer.cancelled == 1
+
+
+async def test_an_unknown_callee_is_unreachable(local):
+    with pytest.raises(hop.Fault) as caught:
+        await local.call("nobody", ONE, StringValue(), soon())
+    assert (caught.value.code, caught.value.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
+
+
+async def test_a_stream_cannot_be_called_locally(local):
+    out = next(m for m in methods_of(ECHO) if m.name == "Out")
+    with pytest.raises(hop.Fault) as caught:
+        await local.call("echo", out, StringValue(), soon())
+    assert caught.value.code == hop.Code.UNIMPLEMENTED
+
+
+async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer):
+    closed = []
+    async with testing.served(definition(servicer, closed), transport="local") as harness:
+        local = harness.local
+        held = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
+        await asyncio.sleep(0)
+        leaving = asyncio.create_task(local.remove("echo", 5.0))
+        await asyncio.sleep(0)
+
+        with pytest.raises(hop.Fault) as caught:
+            await local.call("echo", ONE, StringValue(value="hello"), soon())
+        assert caught.value.reason == hop.Reason.REASON_DRAINING
+        assert not leaving.done()
+
+        servicer.release.set()
+        assert (await held).value == "hold"
+        await leaving
+        local.add("echo", [hop.Service(ECHO, servicer)], harness.settings.server)
+    assert closed == ["echo"]
+
+
+async def test_a_name_is_hosted_once(local, servicer):
+    with pytest.raises(ValueError, match="hosted"):
+        local.add("echo", [hop.Service(ECHO, servicer)], config.Server(listen="unix:/none"))
+
+
+def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once():
+    class Half:
+        async def One(self, request, call):
+            return request
+
+    class Wrong(EchoServicer):
+        async def Out(self, request, call):
+            return request
+
+    for servicer, complaint in ((Half(), "Half.Out is missing"), (Wrong(), "async generator")):
+        with pytest.raises(TypeError, match=complaint):
+            hosting_bind(servicer)
+
+
+def hosting_bind(servicer):
+    from headrace.hop.binding import bind
+
+    return bind([hop.Service(ECHO, servicer)])
+
+
+class CallerSettings(config.ServiceSettings):
+    echo: config.Client
+
+
+async def test_hosting_builds_leaves_first_and_closes_them_last():
+    order = []
+
+    def named(name, kind):
+        from contextlib import asynccontextmanager
+
+        @asynccontextmanager
+        async def build(settings, runtime):
+            order.append(f"open {runtime.name}")
+            yield []
+            order.append(f"close {runtime.name}")
+
+        return hop.Definition(name, kind, build)
+
+    server = config.Server(listen="unix:/not/bound")
+    router = named("router", CallerSettings)
+    leaf = named("leaf", config.ServiceSettings)
+    telemetry = hop.Telemetry("together", config.Telemetry(log_level="warning"))
+    parts = [
+        (router, CallerSettings(server=server, echo=config.Client(target="local"))),
+        (leaf, config.ServiceSettings(server=server)),
+    ]
+    async with hosting.hosted(parts, telemetry) as local:
+        assert local.names() == ["leaf", "router"]
+        assert telemetry.registry.get_sample_value("headrace_ready", {"service": "leaf"}) == 1
+    assert order == ["open leaf", "open router", "close router", "close leaf"]
+    assert telemetry.registry.get_sample_value("headrace_ready", {"service": "leaf"}) == 0
+
+
+def test_an_unknown_service_names_those_there_are():
+    with pytest.raises(config.ConfigError, match="router"):
+        hosting.definition_named("rooter")
