@@ -1,0 +1,128 @@
+"""The router's ports over hop: calls of different batches that wait at the same time share a message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from headrace.api.batch.v1 import batch_pb2
+from headrace.api.executor.v1 import executor_pb2
+from headrace.api.features.v1 import features_pb2
+from headrace.api.postprocessing.v1 import postprocessing_pb2
+from headrace.api.preprocessing.v1 import preprocessing_pb2
+from headrace.columns import Batch, decode, encode
+from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
+from headrace.hop.dial import Client, UnaryCall
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import Method, unary
+from headrace.pipeline import StepsStage
+from services.router.ports import Execution
+
+TRANSFORM = unary(
+    preprocessing_pb2.DESCRIPTOR,
+    "PreprocessingService",
+    "Transform",
+    preprocessing_pb2.TransformRequest,
+    preprocessing_pb2.TransformResponse,
+    idempotent=True,
+)
+FORMAT = unary(
+    postprocessing_pb2.DESCRIPTOR,
+    "PostprocessingService",
+    "Format",
+    postprocessing_pb2.FormatRequest,
+    postprocessing_pb2.FormatResponse,
+    idempotent=True,
+)
+GET_FEATURES = unary(
+    features_pb2.DESCRIPTOR,
+    "FeaturesService",
+    "GetFeatures",
+    features_pb2.GetFeaturesRequest,
+    features_pb2.GetFeaturesResponse,
+    idempotent=True,
+)
+EXECUTE = unary(
+    executor_pb2.DESCRIPTOR,
+    "ExecutorService",
+    "Execute",
+    executor_pb2.ExecuteRequest,
+    executor_pb2.ExecuteResponse,
+    idempotent=True,
+)
+
+Req = TypeVar("Req", preprocessing_pb2.TransformRequest, postprocessing_pb2.FormatRequest)
+Resp = TypeVar("Resp", preprocessing_pb2.TransformResponse, postprocessing_pb2.FormatResponse)
+_ModelHeader: TypeAlias = tuple[str, str]
+
+
+class HopFeatures:
+    """The features service."""
+
+    def __init__(self, client: Client) -> None:
+        folding: BatchFolding[str, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse]
+        folding = BatchFolding(_features_request, lambda reply: reply.batch)
+        self._call = client.coalesced(GET_FEATURES, folding)
+
+    async def get(self, feature_service: str, batch: Batch) -> Batch:
+        reply = await self._call(BatchCall(feature_service, batch))
+        return reply.batch
+
+
+class HopExecutor:
+    """The executor."""
+
+    def __init__(self, client: Client) -> None:
+        folding: BatchFolding[_ModelHeader, executor_pb2.ExecuteRequest, executor_pb2.ExecuteResponse]
+        folding = BatchFolding(_execute_request, lambda reply: reply.batch)
+        self._call = client.coalesced(EXECUTE, folding)
+
+    async def execute(self, model: str, version: str, batch: Batch) -> Execution:
+        reply = await self._call(BatchCall((model, version), batch))
+        return Execution(reply.batch, reply.response.version, reply.response.sha256)
+
+
+class HopSteps(Generic[Req, Resp]):
+    """The preprocessing or postprocessing service.
+
+    Steps go by their hash, and in full to a callee that has not seen them (a new replica, one that forgot).
+    """
+
+    def __init__(self, client: Client, method: Method[Req, Resp]) -> None:
+        request: type[Req] = method.request
+        folding: BatchFolding[str, Req, Resp] = BatchFolding(
+            lambda digest, batch: request(spec_sha256=digest, batch=batch), lambda reply: reply.batch
+        )
+        self._request: type[Req] = request
+        self._by_hash: Callable[[BatchCall[str]], Coroutine[Any, Any, BatchReply[Resp]]]
+        self._by_hash = client.coalesced(method, folding)
+        self._in_full: UnaryCall[Req, Resp] = client.unary(method)
+
+    async def run(self, stage: StepsStage, batch: Batch) -> Batch:
+        try:
+            reply = await self._by_hash(BatchCall(stage.spec_sha256, batch))
+        except Fault as fault:
+            if fault.code is not Code.FAILED_PRECONDITION or fault.reason != Reason.REASON_SPEC_UNKNOWN:
+                raise
+        else:
+            return reply.batch
+        request = self._request(spec_sha256=stage.spec_sha256, spec=stage.spec_json, batch=encode(batch))
+        response = await self._in_full(request, deadline=max(batch.rows.deadlines))
+        return _decoded(response.batch)
+
+
+def _decoded(message: batch_pb2.Batch) -> Batch:
+    try:
+        return decode(message)
+    except Fault as fault:
+        # It is malformed, but not by our caller.
+        text = f"the reply is malformed: {fault.message}"
+        raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, text, metadata=fault.metadata) from fault
+
+
+def _features_request(feature_service: str, batch: batch_pb2.Batch) -> features_pb2.GetFeaturesRequest:
+    return features_pb2.GetFeaturesRequest(feature_service=feature_service, batch=batch)
+
+
+def _execute_request(header: _ModelHeader, batch: batch_pb2.Batch) -> executor_pb2.ExecuteRequest:
+    return executor_pb2.ExecuteRequest(model=header[0], version=header[1], batch=batch)

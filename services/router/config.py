@@ -1,0 +1,25 @@
+"""Settings of the router."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import PositiveFloat
+
+from headrace.hop import config
+
+
+class RouterConfig(config.ServiceSettings):
+    """Settings of the router."""
+
+    # Folder with one subfolder, holding a pipeline.yaml, per pipeline.
+    pipelines: Path
+    # The services that stages call; one that no pipeline needs may stay out.
+    features: config.Client | None = None
+    preprocessing: config.Client | None = None
+    executor: config.Client | None = None
+    postprocessing: config.Client | None = None
+    # What a features stage may take of the row's time before its defaults apply.
+    features_timeout_s: PositiveFloat = 0.25
+    # How often changed documents are looked for.
+    reload_every_s: PositiveFloat = 1.0

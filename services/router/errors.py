@@ -1,0 +1,51 @@
+"""The faults that the router itself raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace.hop.errors import Code, Fault, Reason
+
+
+def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
+    """No such pipeline here."""
+    names = ", ".join(sorted(known))
+    message = f"this router serves no pipeline {name[:80]!r}; it serves: {names}"
+    return Fault(
+        Code.NOT_FOUND,
+        Reason.REASON_PIPELINE_UNKNOWN,
+        message,
+        metadata={"pipeline": name[:80], "known": names},
+    )
+
+
+def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
+    """The pipeline is here, but not in this version."""
+    versions = ", ".join(map(str, sorted(known)))
+    message = f"pipeline {name} has no version {version} here; it has {versions}"
+    metadata = {"pipeline": name, "version": str(version), "known": versions}
+    return Fault(Code.NOT_FOUND, Reason.REASON_VERSION_UNKNOWN, message, metadata=metadata)
+
+
+def input_missing(pipeline: str, name: str) -> Fault:
+    """The batch lacks a column. The door adds those that a request leaves out, so the caller is at fault."""
+    message = (
+        f"the batch has no column {name!r}, which pipeline {pipeline} needs in its declared type and shape"
+    )
+    metadata = {"pipeline": pipeline, "input": name}
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+
+
+def garbled(stage: str, what: str) -> Fault:
+    """A service answered something that is not an answer."""
+    message = f"the answer of stage {stage} can't be used: {what}"
+    return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
+
+
+def feature_unavailable(view: str, source: str) -> Fault:
+    """The pipeline demands a feature view that has no present values for a row."""
+    message = (
+        f"the pipeline demands the feature view {view}, which has no present values for this row ({source})"
+    )
+    metadata = {"view": view, "source": source}
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)

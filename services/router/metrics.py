@@ -1,0 +1,55 @@
+"""The router's instruments. Labels hold only names out of pipeline documents and canonical codes."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """Counts rows, fallbacks, time of stages and reloads of documents."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter(
+            "headrace_router_rows", "Rows answered, by code.", ["pipeline", "code"], registry=registry
+        )
+        self._stages = Histogram(
+            "headrace_router_stage_seconds",
+            "Time that a stage took for one batch, hop included.",
+            ["pipeline", "stage"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "headrace_router_fallback_rows",
+            "Rows that used a fallback.",
+            ["pipeline", "fallback"],
+            registry=registry,
+        )
+        self._revision = Gauge(
+            "headrace_router_pipeline_version", "Version that serves now.", ["pipeline"], registry=registry
+        )
+        self._refused = Counter(
+            "headrace_router_refused_documents",
+            "Changed pipeline documents that were refused; the old revision stayed.",
+            registry=registry,
+        )
+
+    def rows(self, pipeline: str, code: str, count: int) -> None:
+        self._rows.labels(pipeline, code).inc(count)
+
+    def stage(self, pipeline: str, stage: str, seconds: float) -> None:
+        self._stages.labels(pipeline, stage).observe(seconds)
+
+    def fallback(self, pipeline: str, fallback: str, count: int) -> None:
+        self._fallbacks.labels(pipeline, fallback).inc(count)
+
+    def serves(self, pipeline: str, version: int) -> None:
+        self._revision.labels(pipeline).set(version)
+
+    def no_longer_serves(self, pipeline: str) -> None:
+        self._revision.remove(pipeline)
+
+    def refused(self) -> None:
+        self._refused.inc()

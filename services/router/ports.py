@@ -1,0 +1,68 @@
+"""What the router needs of others. Each call raises Fault when it fails as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace.columns import Batch
+from headrace.pipeline import StepsStage
+
+
+class FeatureSource(Protocol):
+    """The features service."""
+
+    async def get(self, feature_service: str, batch: Batch) -> Batch:
+        """One column per feature, and per view `@age_us/<view>` (int64) and `@source/<view>` (uint8)."""
+        ...
+
+
+class StepRunner(Protocol):
+    """The preprocessing or postprocessing service."""
+
+    async def run(self, stage: StepsStage, batch: Batch) -> Batch:
+        """The columns that the stage declares as outputs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a model gave, and which it was. `sha256`: of its artifact, hexadecimal."""
+
+    batch: Batch
+    version: str
+    sha256: str
+
+
+class ModelRunner(Protocol):
+    """The executor."""
+
+    async def execute(self, model: str, version: str, batch: Batch) -> Execution:
+        """One column per output of the model; `version` "" = the newest."""
+        ...
+
+
+class Meter(Protocol):
+    """Counts what happens."""
+
+    def rows(self, pipeline: str, code: str, count: int) -> None:
+        """`count` rows of the pipeline ended with a canonical code (`OK` …)."""
+        ...
+
+    def stage(self, pipeline: str, stage: str, seconds: float) -> None:
+        """A stage took so long for one batch."""
+        ...
+
+    def fallback(self, pipeline: str, fallback: str, count: int) -> None:
+        """`count` rows used a fallback."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services that are configured; None for one that is not."""
+
+    features: FeatureSource | None = None
+    preprocessing: StepRunner | None = None
+    executor: ModelRunner | None = None
+    postprocessing: StepRunner | None = None

@@ -1,0 +1,42 @@
+"""RouterService: messages → domain → messages."""
+
+from __future__ import annotations
+
+from headrace.api.router.v1 import router_pb2 as pb
+from headrace.columns import decode, encode
+from headrace.hop.call import Call
+from services.router.inferring import Decision, Inferring
+from services.router.pipelines import Pipelines
+
+
+class RouterServicer:
+    """Serves headrace.api.router.v1.RouterService."""
+
+    def __init__(self, inferring: Inferring, pipelines: Pipelines) -> None:
+        self._inferring = inferring
+        self._pipelines = pipelines
+
+    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:  # noqa: ARG002 - rows have their own deadlines
+        answer = await self._inferring.infer(request.pipeline, request.version, decode(request.batch))
+        return pb.InferResponse(
+            batch=encode(answer.batch),
+            fallbacks=answer.fallbacks,
+            decisions=[_decision(d) for d in answer.decisions],
+        )
+
+    async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
+        return pb.ListPipelinesResponse(
+            pipelines=[
+                pb.PipelineVersion(name=p.name, version=p.version, revision=p.revision)
+                for p in self._pipelines.list()
+            ]
+        )
+
+
+def _decision(decision: Decision) -> pb.Decision:
+    models = [
+        pb.ModelUse(stage=m.stage, model=m.model, version=m.version, sha256=m.sha256) for m in decision.models
+    ]
+    return pb.Decision(
+        version=decision.version, revision=decision.revision, route=decision.route, models=models
+    )

@@ -1,0 +1,69 @@
+"""What the router is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from headrace.api.router.v1 import router_pb2
+from headrace.hop import config
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.dial import Client
+from headrace.pipeline import Catalog, DocumentError
+from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopSteps
+from services.router.config import RouterConfig
+from services.router.inferring import Inferring
+from services.router.metrics import Metrics
+from services.router.pipelines import Compiler, Pipelines
+from services.router.ports import Services
+from services.router.reloading import Reloading
+from services.router.routing import FirstRoute
+from services.router.servicer import RouterServicer
+
+
+@asynccontextmanager
+async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
+    """The service; config.ConfigError if a pipeline document is wrong."""
+    async with AsyncExitStack() as stack:
+        metrics = runtime.telemetry.once(Metrics)
+        compiler = Compiler(_dialled(settings, runtime, stack), settings.features_timeout_s, time.monotonic)
+        try:
+            catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept)
+        except DocumentError as error:
+            raise config.ConfigError(f"pipeline documents:\n{error}") from error
+        pipelines = Pipelines(compiler)
+        reloading = Reloading(catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s)
+        watch = asyncio.create_task(reloading.run())
+        try:
+            inferring = Inferring(pipelines, reloading.refresh, FirstRoute(), metrics, time.monotonic)
+            descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
+            yield [Service(descriptor, RouterServicer(inferring, pipelines))]
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+
+def _dialled(settings: RouterConfig, runtime: Runtime, stack: AsyncExitStack) -> Services:
+    def dial(callee: str, client: config.Client | None) -> Client | None:
+        if client is None:
+            return None
+        dialled = runtime.dial(callee, client)
+        stack.push_async_callback(dialled.close)
+        return dialled
+
+    features = dial("features", settings.features)
+    preprocessing = dial("preprocessing", settings.preprocessing)
+    executor = dial("executor", settings.executor)
+    postprocessing = dial("postprocessing", settings.postprocessing)
+    return Services(
+        HopFeatures(features) if features else None,
+        HopSteps(preprocessing, TRANSFORM) if preprocessing else None,
+        HopExecutor(executor) if executor else None,
+        HopSteps(postprocessing, FORMAT) if postprocessing else None,
+    )
+
+
+SERVICE = Definition("router", RouterConfig, build)
