@@ -85,7 +85,9 @@ class System:
     def auth(self, key: str | None = None) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.key if key is None else key}"),)
 
-    def predict(self, request: pb.PredictRequest, *, timeout: float = 5.0, key: str | None = None) -> pb.PredictResponse:
+    def predict(
+        self, request: pb.PredictRequest, *, timeout: float = 5.0, key: str | None = None
+    ) -> pb.PredictResponse:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
             call = channel.unary_unary(

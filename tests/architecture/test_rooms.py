@@ -45,7 +45,11 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", domain_modules(), ids=name)
 def test_domain_modules_know_neither_grpc_nor_generated_code(path: Path) -> None:
-    wire = [m for m in imports_of(path) if m.split(".")[0] == "grpc" or m.startswith(("headrace.api.", "headrace.oip"))]
+    wire = [
+        m
+        for m in imports_of(path)
+        if m.split(".")[0] == "grpc" or m.startswith(("headrace.api.", "headrace.oip"))
+    ]
     assert wire == []
 
 
@@ -61,7 +65,11 @@ def test_no_room_is_named_for_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda p: p.name)
 def test_every_service_has_the_same_rooms(service: Path) -> None:
-    missing = [f for f in ("README.md", "__main__.py", "config.py", "wiring.py", "servicer.py") if not (service / f).exists()]
+    missing = [
+        f
+        for f in ("README.md", "__main__.py", "config.py", "wiring.py", "servicer.py")
+        if not (service / f).exists()
+    ]
     assert missing == []
     assert len((service / "__main__.py").read_text().splitlines()) <= 30
     assert len((service / "README.md").read_text().splitlines()) <= 80

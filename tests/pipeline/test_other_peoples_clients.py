@@ -29,7 +29,9 @@ def run(*command: str, timeout: float = 60) -> str:
 def test_tritonclient(system: System, protocol: str) -> None:
     target = system.endpoints["grpc_tls"] if protocol == "grpc" else system.endpoints["http"]
     script = ROOT / "tests" / "clients" / f"triton_{protocol}.py"
-    output = run(str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0]))
+    output = run(
+        str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0])
+    )
     answer = json.loads(output)
     assert answer["model_name"] == "flights"
     assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
@@ -90,5 +92,7 @@ def test_open_inference_rest(system: System) -> None:
         }
         for name, value in system.rows[0].items()
     ]
-    answer = post(f"http://{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
+    answer = post(
+        f"http://{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key
+    )
     assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON

@@ -1,0 +1,166 @@
+"""The first profile: closed loop over concurrency, this build against itself with coalescing off, in one run.
+
+usage: python -m load.profile [--shape apart|together] [--conc 1,8,32,64] [--runs 3] [--reference PEERS_FOLDER]
+
+The table gives medians; ratios are to the first system of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from load.driving import ROOT, Drive, Figures, drive
+from load.measuring import CpuMeter, children_of, pss_mib
+
+HEADRACE = Path(sys.executable).parent / "headrace"
+INPUTS = ROOT / "load" / "flights_inputs.json"
+CLIENTS_OFF = (
+    "ingress.router.coalesce.enabled=false",
+    "router.features.coalesce.enabled=false",
+    "router.preprocessing.coalesce.enabled=false",
+    "router.executor.coalesce.enabled=false",
+    "router.postprocessing.coalesce.enabled=false",
+)
+
+
+@dataclass
+class Point:
+    """Runs of one system at one concurrency."""
+
+    figures: list[Figures] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+
+    def median(self) -> tuple[float, float, float, float]:
+        """Rate, p50 µs, p99 µs, server CPU µs per request."""
+        return (
+            statistics.median(f.rate for f in self.figures),
+            statistics.median(f.p50_us for f in self.figures),
+            statistics.median(f.p99_us for f in self.figures),
+            statistics.median(self.cpu_us),
+        )
+
+
+@contextmanager
+def headrace(home: Path, shape: str, settings: tuple[str, ...] = ()) -> Iterator[tuple[Drive, set[int]]]:
+    """A running headrace: where to send, and its processes."""
+    options = [o for s in settings for o in ("--set", s)] + (["--together"] if shape == "together" else [])
+    _command("down", home)
+    _command("up", home, *options)
+    try:
+        status = json.loads(_command("status", home, "--json"))
+        pids = children_of(s["pid"] for s in status["services"].values())
+        yield Drive(status["endpoints"]["grpc"], "flights", INPUTS, status["demo_key"]), pids
+    finally:
+        _command("down", home)
+
+
+def _command(verb: str, home: Path, *options: str) -> str:
+    done = subprocess.run(
+        [str(HEADRACE), verb, "--home", str(home), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"headrace {verb} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@contextmanager
+def reference_chain(peers: Path) -> Iterator[tuple[Drive, set[int]]]:
+    """The naive chain of single calls, run by the peers' own harness."""
+    sys.path.insert(0, str(peers))
+    import bench  # type: ignore[import-not-found]  # only where the folder is given
+    import peers as table  # type: ignore[import-not-found]  # likewise
+
+    redis = subprocess.Popen(
+        ["redis-server", "--port", str(table.REDIS_PORT), "--save", "", "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+    )
+    seed = [f"{table.ROOT}/v-ref/bin/python", "-B", "-c", "import common; common.seed_redis()"]
+    spec = table.PART_B["ref_chain"]
+    server = bench.Server(spec, "b-ref_chain")
+    try:
+        time.sleep(0.5)
+        subprocess.run(seed, cwd=peers, check=True)
+        server.start()
+        inputs = Path(table.ART) / "pa_pipeline.json"
+        yield (
+            Drive(f"127.0.0.1:{spec['port']}", "flights_pipeline", inputs, "bench-key-1"),
+            children_of(p.pid for p in server.procs),
+        )
+    finally:
+        server.stop()
+        redis.terminate()
+        redis.wait()
+
+
+def measure(
+    system: tuple[Drive, set[int]], concurrencies: list[int], runs: int
+) -> tuple[dict[int, Point], float]:
+    """Figures by concurrency (a first run is thrown away), and the memory of the processes in MiB (PSS)."""
+    what, pids = system
+    points: dict[int, Point] = {}
+    for concurrency in concurrencies:
+        drive(what, concurrency, window_ms=400)
+        point = points[concurrency] = Point()
+        for _ in range(runs):
+            meter, begun = CpuMeter(pids), time.monotonic()
+            figures = drive(what, concurrency)
+            point.figures.append(figures)
+            point.cpu_us.append(meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6)
+    return points, pss_mib(pids)
+
+
+def print_table(name: str, points: dict[int, Point], memory: float, base: dict[int, Point] | None) -> None:
+    for concurrency, point in points.items():
+        rate, p50, p99, cpu = point.median()
+        ratio = rate / base[concurrency].median()[0] if base else 1.0
+        spread = f"[{min(f.rate for f in point.figures):.0f}–{max(f.rate for f in point.figures):.0f}]"
+        print(
+            f"| {name} | {concurrency} | {rate:.0f} {spread} | {ratio:.2f} | {p50 / 1e3:.2f} | {p99 / 1e3:.2f} "
+            f"| {cpu:.0f} | {memory:.0f} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shape", choices=["apart", "together"], default="apart")
+    parser.add_argument("--conc", default="1,8,32,64")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--home", type=Path, default=ROOT / ".headrace")
+    parser.add_argument(
+        "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
+    )
+    options = parser.parse_args()
+    concurrencies = [int(c) for c in options.conc.split(",")]
+    print(
+        "| system | c | req/s | × base | p50 ms | p99 ms | CPU µs/req | PSS MB |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    base = None
+    if options.reference:
+        with reference_chain(options.reference.resolve()) as system:
+            base, memory = measure(system, concurrencies, options.runs)
+        print_table("naive chain", base, memory, base)
+    for name, settings in (("coalescing off", CLIENTS_OFF), ("headrace", ())):
+        with headrace(options.home, options.shape, settings) as running:
+            points, memory = measure(running, concurrencies, options.runs)
+        base = base or points
+        print_table(f"{name}, {options.shape}", points, memory, base)
+
+
+if __name__ == "__main__":
+    main()
