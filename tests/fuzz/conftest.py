@@ -1,0 +1,18 @@
+"""The fuzz runs against the together shape: one process, so that a crash can't hide behind a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system import System
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    running = System.up("together")
+    try:
+        yield running
+    finally:
+        running.down()

@@ -1,0 +1,112 @@
+"""What an operator sees: one trace per request though its rows travelled in shared batches, metrics, bounded labels."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import needs_program
+from tests.pipeline.prometheus import Prometheus
+from tests.system import System, headrace, poll, row_request
+
+SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postprocessing")
+# Label values may come from documents and code, never from requests.
+REQUEST_MARKS = ("observed-", "N0TRACE")
+MOST_SERIES = 3000
+
+
+def scrape(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_failed_request_has_a_trace_across_all_services_it_reached(system: System) -> None:
+    # Rows of several requests share batches; each request still has a trace of its own.
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        slow = [
+            pool.submit(system.predict, row_request(system.rows[i], request_id=f"observed-{i}"))
+            for i in range(64)
+        ]
+        for answer in slow:
+            answer.result()
+    request_id = "observed-traced"
+    with system.channel() as channel:
+        call = channel.unary_unary(
+            "/headrace.api.inference.v1.InferenceService/Predict",
+            request_serializer=lambda r: r.SerializeToString(),
+            response_deserializer=None,
+        )
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        metadata = (*system.auth(), ("traceparent", trace))
+        call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
+    drawn = poll("the trace is stored", lambda: _drawn(request_id))
+    assert "0af7651916cd43dd8448eb211c80319c" in drawn
+    missing = [s for s in SERVICES if s not in drawn]
+    assert missing == []
+
+
+def _drawn(request_id: str) -> str | None:
+    try:
+        return headrace("trace", request_id)
+    except AssertionError:
+        return None
+
+
+def test_an_unknown_trace_says_what_to_do(system: System) -> None:
+    with pytest.raises(AssertionError, match=r"no-such-request"):
+        headrace("trace", "no-such-request")
+
+
+def test_labels_are_bounded(system: System) -> None:
+    for i in range(50):
+        system.predict(
+            row_request({**system.rows[0], "tailnum": f"N0TRACE{i}"}, request_id=f"observed-label-{i}")
+        )
+    for name, service in system.status()["services"].items():
+        text = scrape(service["metrics"])
+        series = [s for family in text_string_to_metric_families(text) for s in family.samples]
+        assert 0 < len(series) < MOST_SERIES, name
+        values = {value for s in series for value in s.labels.values()}
+        assert not [v for v in values if any(mark in v for mark in REQUEST_MARKS)], name
+
+
+def test_the_seeds_first_metrics_are_there(system: System) -> None:
+    system.predict(row_request(system.rows[0]))
+    text = "".join(scrape(s["metrics"]) for s in system.status()["services"].values())
+    wanted = {
+        "headrace_request_seconds_bucket": "M1 latency",
+        "headrace_ingress_requests_total": "M2 availability, M4 errors, M7 throughput",
+        "headrace_executor_run_seconds_bucket": "M5 model latency",
+        "headrace_features_age_seconds_bucket": "M8 freshness",
+        "headrace_executor_queue_rows": "M11 queue length",
+    }
+    assert [f"{name}: {what}" for name, what in wanted.items() if name not in text] == []
+
+
+@needs_program("prometheus")
+def test_prometheus_scrapes_every_service(system: System, tmp_path: Path) -> None:
+    targets = [s["metrics"] for s in system.status()["services"].values()]
+    with Prometheus.running(tmp_path, targets) as prometheus:
+        poll("all targets up", lambda: prometheus.up() == len(targets), within_s=30)
+        assert prometheus.dropped() == []
+
+
+@needs_program("promtool")
+def test_promtool_finds_no_fault_with_the_metrics(system: System) -> None:
+    for name, service in system.status()["services"].items():
+        tool = shutil.which("promtool") or ""
+        done = subprocess.run(
+            [tool, "check", "metrics"],
+            input=scrape(service["metrics"]),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        complaints = [line for line in done.stderr.splitlines() if "headrace_" in line]
+        assert complaints == [], name
