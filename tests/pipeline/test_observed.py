@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import needs_program
+from tests.programs import needs_program
 from tests.pipeline.prometheus import Prometheus
 from tests.system import System, headrace, poll, row_request
 

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Programs that come from apt, and the tests that need them."""
 
 from __future__ import annotations
 
