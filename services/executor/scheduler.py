@@ -48,7 +48,7 @@ class Piece(Generic[T]):
     arrived: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Run(Generic[T]):
     """One run of the model over the rows of its pieces."""
 

@@ -1,0 +1,99 @@
+"""Columns of calls ⇄ tensors of runs. All work is per column; nothing here looks at single values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.columns import ANNOTATION, Batch, Column, DType, RowError
+from headrace.repository import TensorSpec
+from services.executor import errors
+from services.executor.backends.backend import Array, Tensors
+
+Part = tuple[list[int], Tensors]
+"""Row positions of a call, and outputs for them in that order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A call's tensors, and the rows that can't run."""
+
+    tensors: Tensors
+    errors: dict[int, RowError]
+
+
+def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> Inputs:
+    """The tensors of a batch, sharing its memory where types are fixed-width.
+
+    Raises Fault INVALID_ARGUMENT naming an input that is missing, unknown, or of another type or shape.
+    """
+    columns, found = batch.columns, dict(batch.errors)
+    tensors = {}
+    for spec in specs:
+        column = columns.get(spec.name)
+        if column is None:
+            raise errors.input_missing(spec.name)
+        tensors[spec.name] = _tensor(spec, column)
+        if column.valid is not None and not column.valid.all():
+            null = errors.input_null(spec.name)
+            for row in np.flatnonzero(~column.valid).tolist():
+                found.setdefault(row, null)
+    if len(columns) > len(tensors):
+        for name in columns:
+            if name not in tensors and not name.startswith(ANNOTATION):
+                raise errors.input_unknown(name, tensors)
+    return Inputs(tensors, found)
+
+
+def _tensor(spec: TensorSpec, column: Column) -> Array:
+    if column.dtype is not spec.dtype:
+        raise errors.input_dtype(spec, column.dtype.name.lower())
+    if column.row_shape != spec.row_shape:
+        raise errors.input_shape(spec, column.row_shape)
+    if column.dtype is not DType.BYTES:
+        return column.array
+    texts = np.empty(len(column) * column.row_size, object)
+    texts[:] = [item.decode(errors="replace") for item in column.ragged.to_list()]
+    return texts.reshape(len(column), *spec.row_shape)
+
+
+def select(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
+    """The given rows of a call of `row_count` rows; a view if they are contiguous. `rows` ascend."""
+    if len(rows) == row_count:
+        return tensors
+    first, last = rows[0], rows[-1]
+    if last - first + 1 == len(rows):
+        return {name: array[first : last + 1] for name, array in tensors.items()}
+    return {name: array[rows] for name, array in tensors.items()}
+
+
+def stack(parts: Sequence[Tensors]) -> Tensors:
+    """The rows of several calls, end to end."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def output_columns(specs: Sequence[TensorSpec], parts: Sequence[Part], row_count: int) -> list[Column]:
+    """A call's outputs from the runs it took part in; 0 or empty for rows that are in none."""
+    if len(parts) == 1 and len(parts[0][0]) == row_count:
+        return [_column(spec, parts[0][1][spec.name]) for spec in specs]
+    columns = []
+    for spec in specs:
+        text = spec.dtype is DType.BYTES
+        values = np.full(
+            (row_count, *spec.row_shape), "" if text else 0, object if text else spec.dtype.numpy
+        )
+        for rows, tensors in parts:
+            values[rows] = tensors[spec.name]
+        columns.append(_column(spec, values))
+    return columns
+
+
+def _column(spec: TensorSpec, values: Array) -> Column:
+    if spec.dtype is not DType.BYTES:
+        return Column.of(spec.name, values)
+    items = [item if isinstance(item, bytes) else str(item).encode() for item in values.ravel().tolist()]
+    return Column.of_bytes(spec.name, items, spec.row_shape)

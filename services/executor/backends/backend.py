@@ -1,0 +1,69 @@
+"""What the executor asks of an engine that runs models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.repository import TensorSpec
+
+Array: TypeAlias = NDArray[np.generic]
+Tensors: TypeAlias = Mapping[str, Array]
+"""Tensor name → array of shape (rows, *row_shape); text tensors have dtype object and hold str or bytes."""
+
+
+class BackendError(Exception):
+    """A model can't be made ready on this backend; the text says why and what to do. For operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend, once active, can do with its model."""
+
+    # Where it runs, for example `cpu`.
+    device: str
+    # Whether `run` may be called by several threads at once.
+    concurrent_runs: bool
+    # Rows that the artifact was built for; None: any number.
+    max_rows: int | None
+
+
+class Backend(Protocol):
+    """One model on one engine. Between `activate` and `deactivate`, `run` may be called."""
+
+    @property
+    def name(self) -> str:
+        """Name in metadata, metrics and replies, for example `onnxruntime`."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Known after `activate`."""
+        ...
+
+    def activate(self) -> None:
+        """Takes memory and makes ready; may take long. Raises BackendError."""
+        ...
+
+    def signature(self) -> tuple[Sequence[TensorSpec | str], Sequence[TensorSpec | str]]:
+        """Inputs and outputs as the artifact itself has them; a text says what about one is not usable.
+
+        A dimension that the artifact leaves open is −1.
+        """
+        ...
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """The outputs for 1 or more rows. Blocks; raises whatever the engine raises."""
+        ...
+
+    def interrupt(self, started_before: float) -> None:
+        """Asks runs begun before that (monotonic seconds) to end with an error; from any thread."""
+        ...
+
+    def deactivate(self) -> None:
+        """Gives back what `activate` took. No run is in progress."""
+        ...

@@ -1,0 +1,123 @@
+"""What the executor answers when it can't answer with outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace.columns import RowError
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.repository import TensorSpec
+
+STAGE = "executor"
+
+
+def model_unknown(model: str, loaded: Iterable[str]) -> Fault:
+    """No version of the model is loaded."""
+    names = ", ".join(sorted(loaded)) or "none"
+    return Fault(
+        Code.NOT_FOUND,
+        Reason.REASON_MODEL_UNKNOWN,
+        f"model {model!r} is not loaded; loaded are: {names}",
+        metadata={"model": model, "loaded": names},
+    )
+
+
+def version_unknown(model: str, version: str, loaded: Iterable[str]) -> Fault:
+    """The model is loaded, but not in this version."""
+    versions = ", ".join(loaded)
+    return Fault(
+        Code.NOT_FOUND,
+        Reason.REASON_MODEL_UNKNOWN,
+        f"model {model!r} is not loaded in version {version!r}; loaded are: {versions}",
+        metadata={"model": model, "version": version, "loaded": versions},
+    )
+
+
+def input_missing(name: str) -> Fault:
+    """The batch lacks the column of an input."""
+    return _input_fault(Reason.REASON_INPUT_MISSING, name, "is missing; send a column of that name")
+
+
+def input_unknown(name: str, known: Iterable[str]) -> Fault:
+    """The batch has a column that is no input."""
+    return _input_fault(Reason.REASON_INPUT_UNKNOWN, name, f"is none of the model's: {', '.join(known)}")
+
+
+def input_dtype(spec: TensorSpec, found: str) -> Fault:
+    """A column has another type than the input."""
+    wanted = spec.dtype.name.lower()
+    return _input_fault(Reason.REASON_INPUT_DTYPE, spec.name, f"is {found}, the model takes {wanted}")
+
+
+def input_shape(spec: TensorSpec, found: tuple[int, ...]) -> Fault:
+    """A column has another row shape than the input."""
+    wanted = list(spec.row_shape)
+    return _input_fault(
+        Reason.REASON_INPUT_SHAPE, spec.name, f"has rows of {list(found)}, the model takes {wanted}"
+    )
+
+
+def _input_fault(reason: Reason, name: str, what: str) -> Fault:
+    return Fault(Code.INVALID_ARGUMENT, reason, f"input {name!r} {what}", metadata={"input": name})
+
+
+def input_null(name: str) -> RowError:
+    """A row has no value for an input; models know no nulls."""
+    return RowError(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_INPUT_MISSING,
+        f"input {name!r} has no value in this row; impute it in preprocessing",
+        STAGE,
+        {"input": name},
+    )
+
+
+def expired() -> RowError:
+    """The row's deadline passed in the queue."""
+    return RowError(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        "the time budget of the row ended before the model ran",
+        STAGE,
+    )
+
+
+def too_late(budget_us: int) -> RowError:
+    """The model would not finish before the row's deadline."""
+    return RowError(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        f"the time budget left is less than a run takes (about {budget_us} µs); the model did not run",
+        STAGE,
+        {"run_us": str(budget_us)},
+    )
+
+
+def overloaded(model: str, retry_after_s: float) -> RowError:
+    """The queue is full of rows that come first."""
+    wait = str(max(round(retry_after_s * 1000), 1))
+    return RowError(
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_OVERLOADED,
+        f"the queue of model {model!r} is full; try again in {wait} ms",
+        STAGE,
+        {"model": model, "retry_after_ms": wait},
+    )
+
+
+def model_failed(model: str, version: str) -> RowError:
+    """The engine raised an error or did not come back. What it said is in the log, not here."""
+    return RowError(
+        Code.INTERNAL,
+        Reason.REASON_MODEL_FAILED,
+        f"model {model!r} version {version!r} failed on this row",
+        STAGE,
+        {"model": model, "version": version},
+    )
+
+
+def draining() -> RowError:
+    """The executor closes while the row waits."""
+    return RowError(
+        Code.UNAVAILABLE, Reason.REASON_DRAINING, "the executor is shutting down; try another replica", STAGE
+    )

@@ -1,0 +1,58 @@
+"""One bad row must not fail the rows that happen to share its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.executor.backends.backend import Array, Tensors
+
+# A single bad row among n is found with 2·log2(n) further runs; a model that fails on everything stops here.
+MAX_FURTHER_RUNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Outputs of the rows that ran, in their order, and which rows did (bool (rows,)); None: all."""
+
+    outputs: Tensors
+    ran: Array | None = None
+    # What the engine raised, if anything did; for the log.
+    error: Exception | None = None
+
+
+def run_isolating(run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int) -> Outcome:
+    """Runs all rows; if that fails, halves and halves again until the failing rows are alone.
+
+    Gives up on whatever is left after MAX_FURTHER_RUNS. Never raises for what the engine raises.
+    """
+    try:
+        return Outcome(run(inputs))
+    except Exception as error:  # noqa: BLE001 - engines raise anything; the outcome carries it to the log
+        first = error
+    ran = np.zeros(rows, bool)
+    parts: list[tuple[int, Tensors]] = []
+    waiting = _halves(0, rows)
+    for _ in range(MAX_FURTHER_RUNS):
+        if not waiting:
+            break
+        start, stop = waiting.pop()
+        try:
+            outputs = run({name: array[start:stop] for name, array in inputs.items()})
+        except Exception:  # noqa: BLE001 - as above; the first error tells enough
+            waiting += _halves(start, stop)
+        else:
+            parts.append((start, outputs))
+            ran[start:stop] = True
+    parts.sort(key=lambda part: part[0])
+    names = parts[0][1] if parts else ()
+    return Outcome({n: np.concatenate([outputs[n] for _, outputs in parts]) for n in names}, ran, first)
+
+
+def _halves(start: int, stop: int) -> list[tuple[int, int]]:
+    if stop - start < 2:
+        return []
+    middle = (start + stop) // 2
+    return [(middle, stop), (start, middle)]

@@ -1,0 +1,23 @@
+"""Whether a run is worth a thread: handing over costs 100 µs, a long run on the loop costs everyone."""
+
+from __future__ import annotations
+
+_HYSTERESIS = 1.25
+
+
+class Placement:
+    """Decides by the expected run time, with hysteresis around `limit` seconds lest it flutter."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._inline = False
+
+    def inline(self, expected: float) -> bool:
+        """Whether the next run (expected seconds, 0 = unknown) goes on the event loop itself."""
+        if not expected:
+            return False
+        if self._inline and expected > self._limit * _HYSTERESIS:
+            self._inline = False
+        elif not self._inline and expected < self._limit / _HYSTERESIS:
+            self._inline = True
+        return self._inline

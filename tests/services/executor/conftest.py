@@ -1,0 +1,15 @@
+"""A repository to publish models into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """An empty repository."""
+    root = tmp_path / "models"
+    root.mkdir()
+    return root

@@ -1,0 +1,76 @@
+"""Small real ONNX models, in a real repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from headrace.columns import DType
+from headrace.repository import Metadata, TensorSpec, publish
+
+X = TensorSpec("x", DType.FLOAT32, (3,))
+Y = TensorSpec("y", DType.FLOAT32, (3,))
+
+
+def onnx_bytes(graph: onnx.GraphProto) -> bytes:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def doubling(rows: int | str = "rows", width: int = 3, dtype: int = TensorProto.FLOAT) -> bytes:
+    """y = x + x."""
+    x, y = (helper.make_tensor_value_info(n, dtype, [rows, width]) for n in "xy")
+    return onnx_bytes(helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubling", [x], [y]))
+
+
+def lookup() -> bytes:
+    """y = row `x` of a table of four: an index outside it makes the engine raise."""
+    x = helper.make_tensor_value_info("x", TensorProto.INT64, ["rows"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2])
+    table = helper.make_tensor("table", TensorProto.FLOAT, [4, 2], [float(i) for i in range(8)])
+    node = helper.make_node("Gather", ["table", "x"], ["y"])
+    return onnx_bytes(helper.make_graph([node], "lookup", [x], [y], [table]))
+
+
+def slow(loops: int) -> bytes:
+    """y = x after `loops` rounds of a multiplication of two 64 × 64 matrices: about 20 µs a round."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
+    state = [0.0] * (64 * 64)
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "state"], ["state_out"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [64, 64]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", TensorProto.FLOAT, [64, 64]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Loop", ["loops", "", "start"], ["end"], body=body),
+        helper.make_node("ReduceSum", ["end"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["x", "zero"], ["y"]),
+    ]
+    constants = [
+        helper.make_tensor("loops", TensorProto.INT64, [], [loops]),
+        helper.make_tensor("start", TensorProto.FLOAT, [64, 64], state),
+    ]
+    return onnx_bytes(helper.make_graph(nodes, "slow", [x], [y], constants))
+
+
+def put(
+    root: Path, name: str = "double", version: str = "1", content: bytes | None = None, **spec: object
+) -> Metadata:
+    """Publishes a model, `doubling` unless told otherwise."""
+    inputs, outputs = spec.pop("inputs", [X]), spec.pop("outputs", [Y])
+    return publish(root, name, version, content or doubling(), inputs=inputs, outputs=outputs, **spec)  # type: ignore[arg-type]  # tests hand on what they mean

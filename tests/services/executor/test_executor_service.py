@@ -1,0 +1,395 @@
+"""The executor as its callers see it: real models, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from executor_models import X, Y, doubling, lookup, put, slow
+
+from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.columns import Batch, Column, DType, RowError, Rows, decode, encode
+from headrace.hop.config import ConfigError
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness, served
+from headrace.repository import TensorSpec
+from services.executor.wiring import SERVICE
+
+EXECUTE = unary(
+    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
+)
+LIST = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "ListModels",
+    pb.ListModelsRequest,
+    pb.ListModelsResponse,
+    idempotent=True,
+)
+TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
+SLOW_ROUNDS = 10_000  # some 100 ms
+
+
+def rows(count: int, budget: float = 10.0, priority: int = 1) -> Rows:
+    return Rows.one_request(count, "request", "tenant", time.monotonic() + budget, priority)
+
+
+def xs(*values: float) -> Column:
+    return Column.of("x", np.repeat(np.array(values, np.float32)[:, None], 3, axis=1))
+
+
+def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
+    return Batch.of(rows(len(values), budget, priority), [xs(*values)])
+
+
+class Caller:
+    """Calls the served executor."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        client = harness.client(limiter={"initial": 256})
+        self._execute = client.unary(EXECUTE)
+        self._list = client.unary(LIST)
+
+    async def __call__(self, given: Batch, model: str = "double", version: str = "") -> Batch:
+        return decode((await self.raw(given, model, version)).batch)
+
+    async def raw(self, given: Batch, model: str = "double", version: str = "") -> pb.ExecuteResponse:
+        request = pb.ExecuteRequest(model=model, version=version, batch=encode(given))
+        return await self._execute(request, deadline=time.monotonic() + 20)
+
+    async def models(self) -> list[pb.Model]:
+        return list((await self._list(pb.ListModelsRequest(), deadline=time.monotonic() + 20)).models)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return (
+            self.harness.runtime.telemetry.registry.get_sample_value(f"headrace_executor_{name}", labels)
+            or 0.0
+        )
+
+
+def ys(result: Batch) -> list[float]:
+    return result.columns["y"].array[:, 0].tolist()  # type: ignore[return-value]  # float32 gives floats
+
+
+def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:
+    return {(e.code, e.reason) for e in errors}
+
+
+@TRANSPORTS
+async def test_outputs_come_back_in_order_with_what_ran(models: Path, transport: Any) -> None:
+    about = put(models)
+    async with served(SERVICE, {"models": models}, transport=transport) as harness:
+        caller = Caller(harness)
+        reply = await caller.raw(batch(1.0, 2.0, 3.0))
+
+        result = decode(reply.batch)
+        assert ys(result) == [2.0, 4.0, 6.0]
+        assert result.errors == {}
+        assert (reply.version, reply.sha256, reply.backend) == ("1", about.sha256, "onnxruntime")
+        assert [(t.stage, t.service, t.row_count) for t in result.timings] == [
+            ("queue", "executor", 3),
+            ("run", "executor", 3),
+        ]
+        assert result.timings[1].attributes == {"model.version": "1", "backend": "onnxruntime"}
+        assert result.timings[1].start_us == result.timings[0].duration_us
+        assert caller.metric("rows_total", model="double", code="OK") == 3
+        assert caller.metric("run_seconds_count", model="double") == 1
+        assert caller.metric("queue_rows", model="double") == 0
+
+
+async def test_models_are_warm_and_listed_before_the_first_call(models: Path) -> None:
+    put(models)
+    put(models, version="10")
+    put(models, version="9")
+    put(
+        models,
+        name="lookup",
+        content=lookup(),
+        inputs=[TensorSpec("x", DType.INT64)],
+        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
+    )
+    async with served(SERVICE, {"models": models, "load": ["double", "lookup:1"]}) as harness:
+        caller = Caller(harness)
+        assert caller.metric("cold_starts_total", model="double") == 3
+        assert caller.metric("loaded_models") == 4
+        listed = await caller.models()
+        assert [(m.name, m.version) for m in listed] == [
+            ("double", "1"),
+            ("double", "9"),
+            ("double", "10"),
+            ("lookup", "1"),
+        ]
+        assert [(t.name, t.data_type, list(t.row_shape)) for t in listed[3].outputs] == [
+            ("y", DType.FLOAT32, [2])
+        ]
+
+        assert (await caller.raw(batch(1.0))).version == "10"
+        assert (await caller.raw(batch(1.0), version="9")).version == "9"
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "says"),
+    [
+        ("nobody", "", "model 'nobody' is not loaded; loaded are: double"),
+        ("double", "7", "version '7'; loaded are: 1"),
+    ],
+)
+async def test_unknown_models_are_named(models: Path, model: str, version: str, says: str) -> None:
+    put(models)
+    async with served(SERVICE, {"models": models}) as harness:
+        with pytest.raises(Fault, match=says) as caught:
+            await Caller(harness)(batch(1.0), model, version)
+        assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN)
+
+
+WRONG = {
+    "missing": ([Column.of("z", np.zeros((1, 3), np.float32))], Reason.REASON_INPUT_MISSING, "x"),
+    "unknown": ([xs(1.0), Column.of("z", np.zeros(1))], Reason.REASON_INPUT_UNKNOWN, "z"),
+    "dtype": ([Column.of("x", np.zeros((1, 3)))], Reason.REASON_INPUT_DTYPE, "x"),
+    "shape": ([Column.of("x", np.zeros((1, 4), np.float32))], Reason.REASON_INPUT_SHAPE, "x"),
+    "bytes": ([Column.of_text("x", ["1"])], Reason.REASON_INPUT_DTYPE, "x"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_wrong_inputs_name_the_tensor(models: Path, case: str) -> None:
+    columns, reason, name = WRONG[case]
+    put(models)
+    async with served(SERVICE, {"models": models}) as harness:
+        with pytest.raises(Fault, match=f"input '{name}'") as caught:
+            await Caller(harness)(Batch.of(rows(1), columns))
+    assert (caught.value.code, caught.value.reason) == (Code.INVALID_ARGUMENT, reason)
+    assert caught.value.metadata["input"] == name
+
+
+async def test_annotations_pass_and_rows_that_cannot_run_keep_their_error(models: Path) -> None:
+    put(models)
+    x = Column.of("x", np.ones((4, 3), np.float32), np.array([True, False, True, True]))
+    earlier = RowError(Code.NOT_FOUND, Reason.REASON_FEATURE_UNAVAILABLE, "no such plane", "store")
+    given = Batch.of(rows(4), [x, Column.of("@age_us/planes", np.zeros(4, np.int64))]).with_errors(
+        {3: earlier}
+    )
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        result = await caller(given)
+
+        assert ys(result)[0] == ys(result)[2] == 2.0
+        assert set(result.errors) == {1, 3}
+        assert (result.errors[1].code, result.errors[1].reason) == (
+            Code.INVALID_ARGUMENT,
+            Reason.REASON_INPUT_MISSING,
+        )
+        assert result.errors[3].reason == Reason.REASON_FEATURE_UNAVAILABLE
+        assert caller.metric("batch_rows_sum", model="double") == 2
+        # Nothing left to run is no reason to wait.
+        assert set((await caller(given.slice(3, 4))).errors) == {0}
+
+
+@TRANSPORTS
+async def test_concurrent_calls_share_runs(models: Path, transport: Any) -> None:
+    put(models, content=slow(500))
+    calls = 60
+    async with served(SERVICE, {"models": models}, transport=transport) as harness:
+        caller = Caller(harness)
+        results = await asyncio.gather(*(caller(batch(float(i), float(-i))) for i in range(calls)))
+
+        assert [ys(r) for r in results] == [[float(i), float(-i)] for i in range(calls)]
+        runs = caller.metric("run_seconds_count", model="double")
+        assert 1 <= runs <= calls / 3
+        assert caller.metric("batch_rows_sum", model="double") == 2 * calls
+
+
+async def test_short_models_stay_on_the_loop_and_share_runs_too(models: Path) -> None:
+    put(models)
+    async with served(SERVICE, {"models": models, "inline_us": 1_000_000}) as harness:
+        caller = Caller(harness)
+        results = await asyncio.gather(*(caller(batch(float(i))) for i in range(60)))
+
+        assert [ys(r) for r in results] == [[2.0 * i] for i in range(60)]
+        assert caller.metric("run_seconds_count", model="double") < 60
+
+
+async def test_a_large_call_is_cut_and_put_together(models: Path) -> None:
+    put(models)
+    async with served(
+        SERVICE, {"models": models, "overrides": {"double": {"max_rows": 8, "instances": 2}}}
+    ) as harness:
+        caller = Caller(harness)
+        result = await caller(batch(*map(float, range(30))))
+
+        assert ys(result) == [2.0 * i for i in range(30)]
+        assert caller.metric("run_seconds_count", model="double") == 4
+        assert [t.row_count for t in result.timings if t.stage == "run"] == [8, 8, 8, 6]
+
+
+async def test_rows_whose_time_is_up_never_run(models: Path) -> None:
+    put(models)
+    given = batch(1.0, 2.0, 3.0)
+    given.rows.deadlines[1] = time.monotonic() - 1
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        result = await caller(given)
+
+        assert codes(result.errors.values()) == {(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)}
+        assert set(result.errors) == {1}
+        assert [ys(result)[0], ys(result)[2]] == [2.0, 6.0]
+        assert caller.metric("batch_rows_sum", model="double") == 2
+        assert caller.metric("rows_total", model="double", code="DEADLINE_EXCEEDED") == 1
+
+
+async def test_rows_that_expire_in_the_queue_are_answered_while_the_model_is_busy(models: Path) -> None:
+    put(models, content=slow(SLOW_ROUNDS))
+    async with served(SERVICE, {"models": models, "warmup_rows": [1], "inline_us": 0}) as harness:
+        caller = Caller(harness)
+        busy = asyncio.create_task(caller(batch(1.0)))
+        await until(lambda: caller.metric("batch_rows_count", model="double") == 1)
+        given = batch(1.0, 2.0)
+        given.rows.deadlines[:] = [time.monotonic() + 0.01, time.monotonic() + 0.02]
+        result = await caller(given)
+
+        assert set(result.errors) == {0, 1}
+        assert codes(result.errors.values()) == {(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)}
+        assert ys(await busy) == [1.0]
+        assert caller.metric("batch_rows_sum", model="double") == 1
+
+
+async def test_overload_sheds_the_lowest_priority(models: Path) -> None:
+    put(models, content=slow(SLOW_ROUNDS))
+    settings = {
+        "models": models,
+        "warmup_rows": [1],
+        "inline_us": 0,
+        "defaults": {"max_rows": 4, "max_queue_rows": 4},
+    }
+    async with served(SERVICE, settings) as harness:
+        caller = Caller(harness)
+        busy = asyncio.create_task(caller(batch(1.0)))
+        await until(lambda: caller.metric("batch_rows_count", model="double") == 1)
+        # In whatever order they arrive, the four that stay are the same.
+        low, high, lowest = await asyncio.gather(
+            caller(batch(2.0, 3.0, 4.0, priority=0)),
+            caller(batch(5.0, 6.0, 7.0, priority=5)),
+            caller(batch(8.0, priority=0, budget=19.0)),
+            return_exceptions=True,
+        )
+
+        assert isinstance(lowest, Fault)
+        assert (lowest.code, lowest.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)
+        assert "is full; try again in" in lowest.message
+        assert lowest.retry_after_s is not None
+        assert lowest.retry_after_s > 0
+        assert ys(await busy) == [1.0]
+        assert isinstance(high, Batch)
+        assert high.errors == {}
+        assert isinstance(low, Batch)
+        assert codes(low.errors.values()) == {(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)}
+        assert len(low.errors) == 2
+
+
+async def test_a_bad_row_fails_alone_and_tells_nothing(models: Path) -> None:
+    put(
+        models,
+        content=lookup(),
+        inputs=[TensorSpec("x", DType.INT64)],
+        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
+    )
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        good, bad = (
+            Batch.of(rows(len(v)), [Column.of("x", np.array(v, np.int64))])
+            for v in ([3, 2, 1], [0, 99, 1, 2])
+        )
+        first, second = await asyncio.gather(caller(good), caller(bad))
+
+        assert first.errors == {}
+        assert ys(first) == [6.0, 4.0, 2.0]
+        assert set(second.errors) == {1}
+        assert [ys(second)[row] for row in (0, 2, 3)] == [0.0, 2.0, 4.0]
+        error = second.errors[1]
+        assert (error.code, error.reason) == (Code.INTERNAL, Reason.REASON_MODEL_FAILED)
+        assert error.message == "model 'double' version '1' failed on this row"
+        assert ys(await caller(good)) == [6.0, 4.0, 2.0]
+
+
+async def test_a_run_that_hangs_is_given_up_and_the_model_recovers(models: Path) -> None:
+    put(models, content=slow(SLOW_ROUNDS))
+    settings = {"models": models, "warmup_rows": [1], "inline_us": 0, "run_timeout_s": 0.02}
+    async with served(SERVICE, settings) as harness:
+        caller = Caller(harness)
+        result = await caller(batch(1.0))
+
+        assert codes(result.errors.values()) == {(Code.INTERNAL, Reason.REASON_MODEL_FAILED)}
+        again = await caller(batch(1.0))
+        assert codes(again.errors.values()) == {(Code.INTERNAL, Reason.REASON_MODEL_FAILED)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (
+            {"inputs": [TensorSpec("x", DType.FLOAT64, (3,))]},
+            r"input x: float64\[3\] is declared, the artifact has x: float32\[3\]",
+        ),
+        ({"inputs": [TensorSpec("x", DType.FLOAT32, (4,))]}, r"input x: float32\[4\] is declared"),
+        (
+            {"inputs": [TensorSpec("input", DType.FLOAT32, (3,))]},
+            r"input input is declared, the artifact has x; input x",
+        ),
+        ({"inputs": [X, TensorSpec("z", DType.INT8)]}, r"input z is declared, the artifact has x"),
+        ({"outputs": [TensorSpec("score", DType.FLOAT32)]}, r"output score is declared, the artifact has y"),
+        ({"outputs": [TensorSpec("y", DType.FLOAT32)]}, r"output y: float32\[\] is declared"),
+        ({"content": b"garbage"}, r"ONNX Runtime can't load it"),
+        ({"backend": "abacus"}, r"backend 'abacus' is not built in; use one of: onnxruntime"),
+    ],
+)
+async def test_a_model_that_is_not_what_it_says_is_refused_at_load(
+    models: Path, spec: dict[str, Any], says: str
+) -> None:
+    put(models, **spec)
+    with pytest.raises(ConfigError, match=r"model 'double' version '1': .*" + says):
+        async with served(SERVICE, {"models": models}):
+            pass
+
+
+async def test_an_altered_file_is_refused_at_load(models: Path) -> None:
+    put(models)
+    (models / "double/1/model.onnx").write_bytes(doubling(width=4))
+    with pytest.raises(ConfigError, match=r"'double' version '1': model.onnx has SHA-256"):
+        async with served(SERVICE, {"models": models}):
+            pass
+
+
+async def test_a_model_to_load_that_is_not_there_is_named(models: Path) -> None:
+    put(models)
+    with pytest.raises(ConfigError, match=r"model 'treble': there is no such model \(there are: double\)"):
+        async with served(SERVICE, {"models": models, "load": ["treble"]}):
+            pass
+
+
+async def test_a_model_built_for_a_fixed_number_of_rows(models: Path) -> None:
+    put(models, content=doubling(rows=4))
+    async with served(SERVICE, {"models": models}) as harness:
+        result = await Caller(harness)(batch(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        assert ys(result) == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
+
+
+async def test_no_rows_is_an_answer(models: Path) -> None:
+    put(models, outputs=[Y])
+    async with served(SERVICE, {"models": models}) as harness:
+        result = await Caller(harness)(batch())
+        assert len(result) == 0
+        assert result.columns["y"].array.shape == (0, 3)
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        await asyncio.sleep(0.001)
