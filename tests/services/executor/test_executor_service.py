@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from executor_models import X, Y, doubling, lookup, put, slow
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, RowError, Rows, decode, encode
@@ -20,6 +19,7 @@ from headrace.hop.method import unary
 from headrace.hop.testing import Harness, served
 from headrace.repository import TensorSpec
 from services.executor.wiring import SERVICE
+from tests.services.executor.executor_models import X, Y, doubling, lookup, put, slow
 
 EXECUTE = unary(
     pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
