@@ -38,6 +38,15 @@ class DType(enum.IntEnum):
         return _OIP[self]
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type; 0 and 1 of BOOL. Raises TypeError for another."""
+        kind = self.numpy.kind
+        if kind not in "iub":
+            raise TypeError(f"{self.name} is no integer type")
+        bits = 1 if kind == "b" else 8 * self.numpy.itemsize
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if kind == "i" else (0, (1 << bits) - 1)
+
+    @property
     def is_float(self) -> bool:
         return DType.FLOAT16 <= self <= DType.FLOAT64
 

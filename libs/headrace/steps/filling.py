@@ -1,0 +1,136 @@
+"""Steps for values that are not there, and for constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.columns import DType, Ragged
+from headrace.steps.frame import Frame, by_row
+from headrace.steps.options import Options, as_number
+
+Constant = float | int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Impute:
+    """`impute: {columns: {name: constant}}`: the constant where there is no value, or NaN.
+
+    A whole constant keeps the type of an integer column; any other makes it float64.
+    """
+
+    constants: Mapping[str, Constant]
+
+    @classmethod
+    def read(cls, options: Options) -> Impute:
+        section = options.section("columns")
+        return cls({name: _constant(section, name) for name in section.values})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.constants)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {n: DType.BYTES if isinstance(c, bytes) else None for n, c in self.constants.items()}
+
+    def run(self, frame: Frame) -> None:
+        for name, constant in self.constants.items():
+            if isinstance(constant, bytes):
+                items, valid = frame.texts(name)
+                if valid is not None:
+                    filled = [i if ok else constant for i, ok in zip(items, valid.tolist(), strict=True)]
+                    frame.put_texts(name, filled)
+            else:
+                self._fill_number(frame, name, constant)
+
+    def _fill_number(self, frame: Frame, name: str, constant: float) -> None:
+        column = frame.columns[name]
+        floats, valid = frame.numbers(name)
+        missing = np.isnan(floats) if column.dtype.is_float else None
+        if valid is not None:
+            absent = ~valid.reshape(-1, *[1] * len(column.row_shape))
+            missing = absent if missing is None else missing | absent
+        if missing is None or not missing.any():
+            if valid is not None:
+                frame.put(name, column.array)
+            return
+        if isinstance(constant, int) and not column.dtype.is_float and _fits(constant, column.dtype):
+            frame.put(name, np.where(missing, column.dtype.numpy.type(constant), column.array))
+        else:
+            filled = np.where(missing, constant, floats)
+            frame.put(name, filled.astype(column.dtype.numpy) if column.dtype.is_float else filled)
+
+
+def _constant(section: Options, name: str) -> Constant:
+    value = section.raw(name)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return as_number(value, f"{section.path}.{name}")
+
+
+def _fits(constant: int, dtype: DType) -> bool:
+    low, high = dtype.bounds
+    return low <= constant <= high
+
+
+@dataclass(frozen=True, slots=True)
+class IsMissing:
+    """`is_missing: {column, into}`: True where there is no value, or NaN."""
+
+    column: str
+    into: str
+
+    @classmethod
+    def read(cls, options: Options) -> IsMissing:
+        return cls(options.name("column"), options.name("into"))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {self.into: DType.BOOL}
+
+    def run(self, frame: Frame) -> None:
+        column = frame.columns[self.column]
+        missing = ~column.is_valid()
+        if not isinstance(column.values, Ragged) and column.dtype.is_float:
+            missing |= by_row(np.isnan(frame.numbers(self.column)[0]))
+        frame.put(self.into, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """`const: {into, value}`: the same text, number or truth in every row."""
+
+    into: str
+    value: Constant | bool
+
+    @classmethod
+    def read(cls, options: Options) -> Const:
+        into, value = options.name("into"), options.raw("value")
+        return cls(into, value if isinstance(value, bool) else _constant(options, "value"))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        if isinstance(self.value, bytes):
+            return {self.into: DType.BYTES}
+        if isinstance(self.value, bool):
+            return {self.into: DType.BOOL}
+        return {self.into: DType.INT64 if isinstance(self.value, int) else DType.FLOAT64}
+
+    def run(self, frame: Frame) -> None:
+        if isinstance(self.value, bytes):
+            frame.put_texts(self.into, [self.value] * frame.rows)
+        else:
+            frame.put(self.into, np.full(frame.rows, self.value))

@@ -1,0 +1,140 @@
+"""Steps that change numbers one by one. All give float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.columns import DType
+from headrace.hop.errors import Reason
+from headrace.steps.errors import SpecError
+from headrace.steps.frame import Floats, Frame, by_row
+from headrace.steps.options import Options, as_number
+
+Targets = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """`function` applied to each column of `targets` (read, written)."""
+
+    targets: Targets
+    function: Callable[[Floats], Floats]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(read for read, _ in self.targets)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {written: DType.FLOAT64 for _, written in self.targets}
+
+    def run(self, frame: Frame) -> None:
+        for read, written in self.targets:
+            values, valid = frame.numbers(read)
+            frame.put(written, self.function(values), valid)
+
+
+def clip(options: Options) -> Elementwise:
+    """`clip: {column(s), low?, high?, into?}`."""
+    targets = options.targets()
+    low, high = options.raw("low", None), options.raw("high", None)
+    if low is None and high is None:
+        raise SpecError(options.path, "needs 'low' or 'high'")
+    floor = -np.inf if low is None else options.number("low")
+    ceiling = np.inf if high is None else options.number("high")
+    if floor > ceiling:
+        raise options.error("low", "is above 'high'")
+    return Elementwise(targets, lambda x: np.minimum(np.maximum(x, floor), ceiling))
+
+
+def rescale(options: Options) -> Elementwise:
+    """`rescale: {column(s), factor?, offset?, into?}`: value × factor + offset."""
+    targets = options.targets()
+    factor, offset = options.number("factor", 1.0), options.number("offset", 0.0)
+    return Elementwise(targets, lambda x: x * factor + offset)
+
+
+def round_(options: Options) -> Elementwise:
+    """`round: {column(s), decimals, into?}`: to the nearest, ties to even."""
+    targets, decimals = options.targets(), options.integer("decimals", low=0, high=15)
+    return Elementwise(targets, lambda x: np.round(x, decimals))
+
+
+@dataclass(frozen=True, slots=True)
+class Log1p:
+    """`log1p: {column(s), into?}`: ln(1 + value); a value of −1 or less fails its row."""
+
+    targets: Targets
+
+    @classmethod
+    def read(cls, options: Options) -> Log1p:
+        return cls(options.targets())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(read for read, _ in self.targets)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {written: DType.FLOAT64 for _, written in self.targets}
+
+    def run(self, frame: Frame) -> None:
+        for read, written in self.targets:
+            values, valid = frame.numbers(read)
+            bad = values <= -1
+            if bad.any():
+                rows = by_row(bad) if valid is None else by_row(bad) & valid
+                message = f"{read!r} must be above −1 for its logarithm"
+                frame.refuse(rows, Reason.REASON_INPUT_RANGE, read, message)
+            frame.put(written, np.log1p(values), valid)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`scale: {columns: {name: {mean, std} | {min, max}}}`, in place.
+
+    (value − mean) / std, or (value − min) / (max − min). A column with several numbers per row takes lists:
+    scaling one assembled column costs as much as scaling one scalar.
+    """
+
+    terms: Mapping[str, tuple[Floats, Floats]]  # offset taken off, then divisor
+
+    @classmethod
+    def read(cls, options: Options) -> Scale:
+        section = options.section("columns")
+        return cls({name: _terms(section.section(name)) for name in section.values})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.terms)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return dict.fromkeys(self.terms, DType.FLOAT64)
+
+    def run(self, frame: Frame) -> None:
+        for name, (offset, divisor) in self.terms.items():
+            values, valid = frame.numbers(name)
+            frame.put(name, (values - offset) / divisor, valid)
+
+
+def _terms(options: Options) -> tuple[Floats, Floats]:
+    if "min" in options or "max" in options:
+        low, high = _floats(options, "min"), _floats(options, "max")
+        offset, divisor, what = low, high - low, "max"
+    else:
+        offset, divisor, what = _floats(options, "mean"), _floats(options, "std"), "std"
+    options.done()
+    if (divisor <= 0).any():
+        raise options.error(what, "should be above 'min'" if what == "max" else "should be above 0")
+    return offset, divisor
+
+
+def _floats(options: Options, key: str) -> Floats:
+    value = options.raw(key)
+    if isinstance(value, list | tuple):
+        return np.array(options.numbers(key))
+    return np.array(as_number(value, f"{options.path}.{key}"))

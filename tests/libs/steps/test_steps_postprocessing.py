@@ -1,0 +1,128 @@
+"""Each postprocessing step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.columns import Column
+from headrace.hop.errors import Fault, Reason
+from headrace.steps import Result, compile_steps
+
+SCORES = Column.of("p", np.array([[0.2, 0.5, 0.3], [0.4, 0.1, 0.5]], np.float32))
+
+
+def run(step: Mapping[str, Any], outputs: Mapping[str, Any], *columns: Column) -> Result:
+    program = compile_steps("postprocessing", {"steps": [step], "outputs": outputs})
+    return program.run({c.name: c for c in columns}, len(columns[0]))
+
+
+def numbers(name: str, *values: float) -> Column:
+    return Column.of(name, np.array(values))
+
+
+def test_pick_keeps_the_type() -> None:
+    result = run({"pick": {"column": "p", "index": 1, "into": "q"}}, {"q": "float32"}, SCORES)
+    assert result.columns["q"].array.dtype == np.float32
+    np.testing.assert_array_equal(result.columns["q"].array, SCORES.array[:, 1])
+
+
+def test_pick_past_the_end_fails_the_call() -> None:
+    with pytest.raises(Fault) as caught:
+        run({"pick": {"column": "p", "index": 3}}, {"p": "float32"}, SCORES)
+    assert caught.value.reason == Reason.REASON_INPUT_SHAPE
+
+
+def test_threshold_holds_at_its_bound() -> None:
+    result = run(
+        {"threshold": {"column": "x", "at": 0.3, "into": "y"}}, {"y": "bool"}, numbers("x", 0.29, 0.3, np.nan)
+    )
+    assert result.columns["y"].array.tolist() == [False, True, False]
+
+
+def test_labels_of_the_largest_and_of_bands() -> None:
+    result = run({"labels": {"column": "p", "labels": ["a", "b", "c"], "into": "l"}}, {"l": "string"}, SCORES)
+    assert result.columns["l"].text() == ["b", "c"]
+    step = {"labels": {"column": "x", "labels": ["low", "high"], "edges": [0.5], "into": "l"}}
+    result = run(step, {"l": "string"}, numbers("x", 0.49, 0.5))
+    assert result.columns["l"].text() == ["low", "high"]
+
+
+def test_top_k_as_labels_and_as_positions() -> None:
+    step = {"top_k": {"column": "p", "k": 2, "labels": ["a", "b", "c"], "into": "l", "scores": "s"}}
+    outputs = {"l": {"type": "string", "shape": [2]}, "s": {"type": "float32", "shape": [2]}}
+    result = run(step, outputs, SCORES)
+    assert result.columns["l"].ragged.to_list() == [b"b", b"c", b"c", b"a"]
+    np.testing.assert_array_equal(result.columns["s"].array, np.array([[0.5, 0.3], [0.5, 0.4]], np.float32))
+
+    result = run(
+        {"top_k": {"column": "p", "k": 1, "into": "i"}}, {"i": {"type": "int64", "shape": [1]}}, SCORES
+    )
+    assert result.columns["i"].array.tolist() == [[1], [2]]
+
+
+def test_calibration() -> None:
+    platt = run(
+        {"calibrate": {"column": "x", "method": "platt", "a": 2, "b": 1}},
+        {"x": "float64"},
+        numbers("x", -0.5, 1e6),
+    )
+    assert platt.columns["x"].array.tolist() == [0.5, 1]
+    step = {"calibrate": {"column": "x", "method": "isotonic", "x": [0, 1], "y": [0.2, 0.6]}}
+    np.testing.assert_allclose(
+        run(step, {"x": "float64"}, numbers("x", -1, 0.5, 2)).columns["x"].array, [0.2, 0.4, 0.6]
+    )
+    step = {"calibrate": {"column": "p", "method": "temperature", "t": 1}}
+    result = run(step, {"p": {"type": "float32", "shape": [3]}}, SCORES)
+    np.testing.assert_allclose(result.columns["p"].array, SCORES.array, rtol=1e-6)
+    step = {"calibrate": {"column": "x", "method": "temperature", "t": 2}}
+    result = run(step, {"x": "float64"}, numbers("x", 0.5, 0.9, 0, 1))
+    np.testing.assert_allclose(result.columns["x"].array, [0.5, 0.75, 0, 1], atol=1e-5)
+
+
+def test_softmax_and_sigmoid_do_not_overflow() -> None:
+    logits = Column.of("z", np.array([[1000.0, 0.0], [-1000.0, -1000.0]]))
+    result = run({"softmax": {"column": "z"}}, {"z": {"type": "float64", "shape": [2]}}, logits)
+    assert result.columns["z"].array.tolist() == [[1, 0], [0.5, 0.5]]
+    result = run({"sigmoid": {"column": "x"}}, {"x": "float64"}, numbers("x", -1000, 0, 1000))
+    assert result.columns["x"].array.tolist() == [0, 0.5, 1]
+
+
+def test_vote_counts_only_scores_that_are_there() -> None:
+    absent = Column.of("b", np.array([0.4, 0, 0]), np.array([True, False, False]))
+    first = Column.of("a", np.array([0.8, 0.8, 0]), np.array([True, True, False]))
+    result = run({"vote": {"columns": {"a": 1, "b": 3}, "into": "v"}}, {"v": "float64"}, first, absent)
+    np.testing.assert_allclose(result.columns["v"].array[:2], [0.5, 0.8])
+    assert result.columns["v"].is_valid().tolist() == [True, True, False]
+
+
+def test_redaction() -> None:
+    column = Column.of_text("t", ["4111 1111", "abé", None])
+    masked = run({"redact": {"column": "t", "method": "mask", "keep_last": 4}}, {"t": "string"}, column)
+    assert masked.columns["t"].text() == ["*****1111", "***", None]
+    dropped = run({"redact": {"column": "t", "method": "drop"}}, {"t": "string"}, column)
+    assert dropped.columns["t"].text() == [None] * 3
+    assert dropped.columns["t"].ragged.data == b""
+    hashed = (
+        run({"redact": {"column": "t", "method": "hash", "salt": "s"}}, {"t": "string"}, column)
+        .columns["t"]
+        .text()
+    )
+    assert [h and len(h) for h in hashed] == [16, 16, None]
+    other = (
+        run({"redact": {"column": "t", "method": "hash", "salt": "z"}}, {"t": "string"}, column)
+        .columns["t"]
+        .text()
+    )
+    assert hashed[0] != other[0]
+
+
+def test_rename_swaps() -> None:
+    result = run(
+        {"rename": {"columns": {"a": "b", "b": "a"}}},
+        {"a": "float64", "b": "float64"},
+        numbers("a", 1),
+        numbers("b", 2),
+    )
+    assert (result.columns["a"].array.tolist(), result.columns["b"].array.tolist()) == ([2], [1])
