@@ -1,5 +1,4 @@
-"""Where the replicas of a callee are: fixed by the settings, or found again and again off the hot path, by DNS or
-as the sockets in a directory."""
+"""Where the replicas of a callee are: fixed by the settings, or found again and again off the hot path."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 _DNS = "dns:///"
 _DIRECTORY = "unix-dir:"
-# A directory is read this often: a supervisor that moves sockets in and out of it is followed within this time.
+# A directory is read this often, so a supervisor that moves sockets in and out of it is followed at once.
 _DIRECTORY_EVERY_S = 0.1
 # Until the first answer; doubled at each failure up to the ordinary interval.
 _FIRST_RETRY_S = 0.1
@@ -19,8 +18,8 @@ _FIRST_RETRY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parsed `config.Client.target`. `addresses` are gRPC targets; empty if `dns_host` must be asked for them, or
-    if they are the sockets in `directory`."""
+    """A parsed `config.Client.target`. `addresses` are gRPC targets; empty if they must be looked up: of
+    `dns_host`, or the sockets in `directory`."""
 
     addresses: tuple[str, ...] = ()
     dns_host: str = ""
@@ -34,7 +33,8 @@ class Target:
 
 
 def parse(text: str) -> Target:
-    """Reads `unix:/path[,unix:/path…]`, `unix-dir:/path`, `host:port[,host:port…]`, `dns:///name:port` or `local`.
+    """Reads `unix:/path[,unix:/path…]`, `host:port[,host:port…]`, `dns:///name:port`, `local`,
+    or `unix-dir:/path` (every `*.sock` in that directory is a replica).
 
     Raises ValueError with what is wrong.
     """
@@ -64,13 +64,16 @@ def parse(text: str) -> Target:
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"target {text!r} is not host:port, unix:/path, unix-dir:/path, dns:///name:port or local")
+        kinds = "host:port, unix:/path, unix-dir:/path, dns:///name:port or local"
+        raise ValueError(f"target {text!r} is not {kinds}")
     return host.strip("[]"), int(port)
 
 
 async def lookup(target: Target) -> tuple[str, ...]:
-    """All addresses that the target has now, sorted. Raises OSError if DNS has none or does not answer; an empty or
-    absent directory is an answer: no replicas."""
+    """All addresses that the target has now, sorted. An empty directory is an answer: no replicas.
+
+    Raises OSError if DNS has none or does not answer.
+    """
     if target.directory:
         return _sockets(target.directory)
     infos = await asyncio.get_running_loop().getaddrinfo(
@@ -98,8 +101,8 @@ Lookup = Callable[[Target], Awaitable[tuple[str, ...]]]
 
 
 class Resolver:
-    """Tells `found` the addresses of a target: fixed ones at once, DNS names now and every `every_s`, in a task;
-    a directory every 0.1 s."""
+    """Tells `found` the addresses of a target: fixed ones at once, others now and every `every_s`, in a task
+    (every 0.1 s at the latest for a directory)."""
 
     def __init__(
         self,
@@ -130,6 +133,6 @@ class Resolver:
                 self._found(await self._look(self._target))
                 pause = self._every_s
             except OSError:
-                # A name server's bad moment must not take the replicas away that are known: they stay, we ask again.
+                # A name server's bad moment must not take away the replicas that are known: we ask again.
                 pause = min(pause * 2, self._every_s)
             await asyncio.sleep(pause)
