@@ -1,0 +1,99 @@
+"""The feature store on disk: its tables, Feast's configuration, registry and online store."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from feast import FeatureStore
+
+from deploy.pipelines.flights.feature_repo import PROJECT, TIME, VIEWS, definitions
+from deploy.pipelines.flights.history import congestion, route_history, tail_history
+from deploy.pipelines.flights.sources import Sources
+
+# A reader waits this long at most; no retry, because the features service has better to do (see feast.md's figures).
+_REDIS_OPTIONS = "socket_timeout=0.05,socket_connect_timeout=0.05,retry=null"
+Tables = Mapping[str, pd.DataFrame]
+
+
+def tables(sources: Sources) -> dict[str, pd.DataFrame]:
+    """The feature tables by view, in the data's original times."""
+    planes = sources.planes.astype(dict.fromkeys(VIEWS["planes"][2], float))
+    # A plane is known from before the first flight.
+    planes[TIME] = sources.flights["asked_at"].min() - pd.Timedelta(days=1)
+    return {
+        "planes": planes,
+        "tail_history": tail_history(sources.flights),
+        "route_history": route_history(sources.flights),
+        "congestion": congestion(sources.flights, sources.ends_at),
+        "weather": sources.weather,
+    }
+
+
+def shifted(frames: Tables, by: pd.Timedelta) -> dict[str, pd.DataFrame]:
+    """The same tables with every event time moved."""
+    return {name: frame.assign(**{TIME: frame[TIME] + by}) for name, frame in frames.items()}
+
+
+def write_tables(frames: Tables, data: Path) -> None:
+    """Writes `data/<view>.parquet`, each replaced at once so that no reader sees half a table."""
+    data.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        keys, _, features = VIEWS[name]
+        partial = data / f".{name}.parquet"
+        frame[[*keys, TIME, *features]].to_parquet(partial, index=False)
+        partial.replace(data / f"{name}.parquet")
+
+
+def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
+    """Writes feature_store.yaml into `folder` and registers the definitions.
+
+    `redis`: "host:port[,option=value…]" of the online store; "": SQLite in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    online = (
+        {"type": "redis", "connection_string": f"{redis},{_REDIS_OPTIONS}"}
+        if redis
+        else {"type": "sqlite", "path": "online_store.db"}
+    )
+    config = {
+        "project": PROJECT,
+        "provider": "local",
+        "registry": {"path": "registry.db", "cache_ttl_seconds": 0},
+        "online_store": online,
+        "offline_store": {"type": "dask"},
+        "entity_key_serialization_version": 3,
+    }
+    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    store = open_store(folder)
+    store.apply(definitions(data))
+    if not redis:
+        # Readers go on while a new materialisation is written.
+        connection = sqlite3.connect(folder / "online_store.db")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    return store
+
+
+def open_store(folder: Path) -> FeatureStore:
+    """The store whose feature_store.yaml is in `folder`."""
+    return FeatureStore(repo_path=str(folder))
+
+
+def materialize(
+    store: FeatureStore, until: datetime, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> None:
+    """Brings the online store to what was known at `until` (UTC), view by view."""
+    start = datetime.fromtimestamp(0, until.tzinfo)
+    for i, view in enumerate(VIEWS):
+        progress(i, len(VIEWS))
+        # Feast prints as it goes; our stdout is for progress that programs read.
+        with redirect_stdout(sys.stderr):
+            store.materialize(start_date=start, end_date=until, feature_views=[view])
+    progress(len(VIEWS), len(VIEWS))

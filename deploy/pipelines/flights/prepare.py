@@ -1,0 +1,92 @@
+"""Prepares the flights pipeline: features in Feast, models in the repository, requests to try. See README.md.
+
+    .venv/bin/python deploy/pipelines/flights/prepare.py --home .headrace [--redis HOST:PORT]
+
+Progress goes to stdout, a JSON object a line: {"step": TEXT, "done": N, "total": M}. Running it again does only what
+is due: nothing for half a day, then the features anew; the models when data or code have changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+# The packages that do the work take seconds to import; a run with nothing to do must not wait for them.
+from deploy.pipelines.flights import sources
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+# Observations may be two days old (feature_repo.py): dated anew every half day, they are always in time.
+REFRESH = timedelta(hours=12)
+
+
+def main() -> None:
+    """Reads the command line and prepares."""
+    parser = argparse.ArgumentParser(description="Prepare the flights pipeline.")
+    parser.add_argument("--home", type=Path, default=Path(".headrace"), help="where everything is written")
+    parser.add_argument(
+        "--redis", default="", help="HOST:PORT[,option=value…] of an online store; default SQLite"
+    )
+    arguments = parser.parse_args()
+    prepare(arguments.home.resolve(), arguments.redis, datetime.now(UTC), _print)
+
+
+def _print(step: str, done: int, total: int) -> None:
+    print(json.dumps({"step": step, "done": done, "total": total}), flush=True)
+
+
+def prepare(home: Path, redis: str, now: datetime, report: Callable[[str, int, int], None]) -> None:
+    """Brings `home` up to date as of `now` (UTC)."""
+    stamp_file = home / "flights.json"
+    due = {"models": _models_hash(), "features": _hash(sorted(HERE.glob("*.py"))), "redis": redis}
+    stamp = _read(stamp_file)
+    trained = stamp.get("models") == due["models"] and (home / "models").is_dir()
+    fresh = {k: stamp.get(k) for k in due} == due and now - _time(stamp) < REFRESH
+    if trained and fresh and (home / "feast" / "registry.db").exists():
+        report("flights is prepared", 1, 1)
+        return
+    from deploy.pipelines.flights.preparing import prepare_features, prepare_models
+
+    began = time.monotonic()
+    report("reading a year of flights", 0, 1)
+    loaded = sources.load()
+    report("reading a year of flights", 1, 1)
+    frames = prepare_features(home, loaded, redis, now, report)
+    if not trained:
+        prepare_models(home, loaded, frames, now, report)
+    stamp_file.write_text(json.dumps(due | {"prepared_at": now.isoformat()}, indent=2) + "\n")
+    report(f"flights is prepared (in {time.monotonic() - began:.0f} s)", 1, 1)
+
+
+def _models_hash() -> str:
+    steps = sorted((ROOT / "libs" / "headrace" / "steps").glob("*.py"))
+    return _hash([*sorted(HERE.glob("*.py")), HERE / "pipeline.yaml", *steps])
+
+
+def _hash(files: list[Path]) -> str:
+    digest = hashlib.sha256(sources.fingerprint().encode())
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _read(stamp: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _time(stamp: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(stamp.get("prepared_at", "1970-01-01T00:00:00+00:00"))
+
+
+if __name__ == "__main__":
+    main()

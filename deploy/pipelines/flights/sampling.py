@@ -1,0 +1,35 @@
+"""Requests to try the pipeline with: real flights that the models have not learned from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from deploy.pipelines.flights.feature_repo import VIEWS
+from deploy.pipelines.flights.feature_store import Tables
+from deploy.pipelines.flights.sources import Sources
+
+FIELDS = ["carrier", "origin", "dest", "tailnum", "month", "day_of_week", "hour", "minute"]
+# Recent enough that plane and route were seen within their features' time to live.
+LAST = pd.Timedelta(days=14)
+COUNT = 2_500
+
+
+def requests(sources: Sources, frames: Tables, count: int = COUNT) -> pd.DataFrame:
+    """The fields of `count` flights of the last days, the first of which finds all its features."""
+    flights = sources.flights[sources.flights["asked_at"] >= sources.ends_at - LAST]
+    sample = flights.sample(min(count, len(flights)), random_state=1)
+    known = sample["tailnum"].isin(frames["planes"].dropna(subset=VIEWS["planes"][2])["tailnum"])
+    first = known.to_numpy().argmax()
+    order = [first, *[i for i in range(len(sample)) if i != first]]
+    return sample[FIELDS].iloc[order].reset_index(drop=True)
+
+
+def write_requests(frame: pd.DataFrame, path: Path) -> None:
+    """One JSON object a line, named as the pipeline's inputs."""
+    lines = [json.dumps(row) for row in frame.to_dict("records")]
+    partial = path.with_name(f".{path.name}")
+    partial.write_text("\n".join(lines) + "\n")
+    partial.replace(path)
