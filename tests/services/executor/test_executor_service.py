@@ -53,7 +53,8 @@ class Caller:
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
-        client = harness.client(limiter={"initial": 256})
+        # No retries: what the executor answers is what the test sees.
+        client = harness.client(limiter={"initial": 256}, retry={"attempts": 1})
         self._execute = client.unary(EXECUTE)
         self._list = client.unary(LIST)
 
