@@ -1,8 +1,8 @@
 """Circuit breaker of one replica: a pure state machine, the clock passed in (monotonic seconds).
 
-closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered for
-longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open lets a few
-probes through: all succeed → closed, one fails → open again.
+closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open
+lets a few probes through: all succeed → closed, one fails → open again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class State(enum.Enum):
         return self.name.lower()
 
 
-# A hanging callee fails slowly: a full window of failures would take minutes when calls are few and large. So many
-# failures in a row, with no answer since `slow_s`, say the same.
+# A hanging callee fails slowly: to outweigh the answers in the window takes long when calls are few and large.
+# So many failures in a row, with no answer for `slow_s`, say the same.
 _SILENCE_FAILURES = 3
 _BUCKETS = 10
 # Weight of a new duration in the running mean of answered calls.
@@ -65,7 +65,7 @@ class Window:
         self.slow += slow
 
     def _sum(self, stamp: int) -> None:
-        """Totals of the buckets still in the window; only when a new bucket begins, so drift of floats cannot grow."""
+        """Totals of the buckets in the window, anew with each bucket: float errors cannot add up."""
         live = [i for i in range(_BUCKETS) if stamp - _BUCKETS < self._stamps[i] <= stamp]
         self.calls = sum(self._calls[i] for i in live)
         self.failures = sum(self._failures[i] for i in live)
@@ -139,7 +139,7 @@ class Breaker:
     def record(self, permit: int, now: float, seconds: float, failed: float, timed_out: bool = False) -> None:
         """The call took `seconds`; `failed` is the share of it that the callee failed (0 to 1).
 
-        A call that `timed_out` before the callee usually answers was given too little time: the caller's doing.
+        A call that `timed_out` before the callee usually answers had too little time: the caller's doing.
         """
         if timed_out and seconds < self._usual:
             self.release(permit)

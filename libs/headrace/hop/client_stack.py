@@ -1,12 +1,12 @@
 """The order of the client's layers, outermost first, with the reason for each place.
 
 coalesce  before all else (layers/coalesce.py): what follows costs once per batch, not once per item.
-trace     the span covers retries and the wait for a place; what the layers find out is written on it.
-report    inside the span, so that a slow call's exemplar has one; outside the retry: callers see one call.
+trace     the span covers retries and the wait for a place; what the layers found out is written on it.
+report    outside the retry: callers see one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
 retry     outside the choice of replica: each attempt chooses anew.
 pick      outside limit and breaker: these belong to the replica.
-limit     outside the breaker: a call that waits for a place must ask the breaker when its turn comes, not before.
+limit     outside the breaker: a call that waits for a place asks the breaker when its turn comes, not before.
 breaker   next to the transport: it sees exactly what the callee did, and no refusal of ours.
 transport gRPC channel or the service in this process; stamps the budgets at the last moment.
 """
@@ -14,11 +14,13 @@ transport gRPC channel or the service in this process; stamps the budgets at the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from headrace.hop.client_settings import ClientRules
 from headrace.hop.layers.client_breaker import breaker, transport
 from headrace.hop.layers.client_deadline import deadline
 from headrace.hop.layers.client_report import report
+from headrace.hop.layers.client_trace import trace
 from headrace.hop.layers.limit import limit
 from headrace.hop.layers.pick import pick
 from headrace.hop.layers.retry import retry
@@ -27,17 +29,22 @@ from headrace.hop.outgoing import Next
 from headrace.hop.replicas import ReplicaSet
 from headrace.hop.retry_budget import RetryBudget
 
+if TYPE_CHECKING:
+    from headrace.hop.client_traces import ClientTraces
+
 
 def compose(
     callee: str,
     settings: ClientRules,
     replicas: ReplicaSet,
-    budget: RetryBudget,
     random: Callable[[], float],
     observer: Observer,
+    traces: ClientTraces | None,
 ) -> Next:
-    """The stack below the coalescer. Replicas, budget and observer are the client's: all methods share them."""
+    """The stack below the coalescer; all methods of a client share it, and so its retry budget."""
+    budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
     layers = (
+        trace(traces),
         report(observer),
         deadline(callee, settings.default_timeout_s, settings.deadline_margin_s),
         retry(settings.retry, budget, random, observer.retried),

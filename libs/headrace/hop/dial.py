@@ -1,15 +1,16 @@
-"""The client of another service. Needs no more than grpcio and protobuf; what a Runtime brings is used if there."""
+"""The client of another service. Needs grpcio and protobuf only; what a Runtime brings is used if it is there."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from headrace.hop import faults, resolve
+from headrace.hop.channels import Channels, Security
 from headrace.hop.client_settings import ClientRules
 from headrace.hop.client_stack import compose
 from headrace.hop.folding import Folding
@@ -19,10 +20,12 @@ from headrace.hop.observer import NullObserver, Observer
 from headrace.hop.outgoing import Outgoing
 from headrace.hop.replicas import ReplicaSet
 from headrace.hop.resolve import Resolver
-from headrace.hop.retry_budget import RetryBudget
 from headrace.hop.transport import GrpcTransport, LocalTransport, Transport
 
 if TYPE_CHECKING:
+    import grpc
+
+    from headrace.hop.client_traces import ClientTraces
     from headrace.hop.definition import Runtime
 
 Item = TypeVar("Item")
@@ -32,11 +35,15 @@ Resp = TypeVar("Resp", bound=Message)
 RespOut = TypeVar("RespOut", covariant=True)
 ReqIn = TypeVar("ReqIn", contravariant=True)
 
+Metadata = Sequence[tuple[str, str]]
+
 
 class UnaryCall(Protocol[ReqIn, RespOut]):
     """A method ready to be called."""
 
-    def __call__(self, request: ReqIn, /, *, deadline: float, key: str = "") -> Coroutine[Any, Any, RespOut]:
+    def __call__(
+        self, request: ReqIn, /, *, deadline: float, key: str = "", metadata: Metadata = ()
+    ) -> Coroutine[Any, Any, RespOut]:
         """`deadline` in monotonic seconds (inf: the default timeout); calls of one `key` prefer one replica.
 
         Raises Fault, and nothing else.
@@ -47,7 +54,9 @@ class UnaryCall(Protocol[ReqIn, RespOut]):
 class Client:
     """A callee's replicas and the layers around each call to them. Made and used on one event loop.
 
-    Raises ValueError if the target cannot be read, Fault from every call that fails.
+    `runtime` brings metrics, traces and the services of this process; without it `observer` may watch.
+    `credentials` secure the channels instead of `settings.tls`; `metadata` goes with every call.
+    Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
     """
 
     def __init__(
@@ -55,30 +64,35 @@ class Client:
         callee: str,
         settings: ClientRules,
         runtime: Runtime | None = None,
+        *,
         observer: Observer | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
     ) -> None:
         self.callee = callee
         self._settings = settings
         self._runtime = runtime
-        self._observer = observer or _observer(callee, runtime)
+        self._metadata = tuple(metadata)
         self._coalescers: list[Coalescer[Any, Any]] = []
         self._closed = False
+        self._observer, self._traces = _telemetry(callee, runtime, observer)
+        target = resolve.parse(settings.target)
+        self._security = Security(settings.tls, credentials, settings.server_name or target.host)
         draw = random.random
         self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
-        budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
-        self._stack = compose(callee, settings, self.replicas, budget, draw, self._observer)
-        self._resolver = Resolver(
-            resolve.parse(settings.target), settings.resolve_every_s, self.replicas.update
-        )
+        self._stack = compose(callee, settings, self.replicas, draw, self._observer, self._traces)
+        self._resolver = Resolver(target, settings.resolve_every_s, self.replicas.update)
 
     def unary(self, method: Method[Req, Resp]) -> UnaryCall[Req, Resp]:
         """The method as a coroutine function of one request."""
-        stack = self._stack
+        stack, common = self._stack, self._metadata
 
-        async def call(request: Req, /, *, deadline: float, key: str = "") -> Resp:
+        async def call(request: Req, /, *, deadline: float, key: str = "", metadata: Metadata = ()) -> Resp:
             if self._closed:
                 raise faults.closed(self.callee)
-            reply: Resp = await stack(Outgoing(method, request, deadline, key, 1))
+            out = Outgoing(method, request, deadline, key, 1)
+            out.metadata = (*common, *metadata) if metadata else common
+            reply: Resp = await stack(out)
             return reply
 
         return call
@@ -86,14 +100,12 @@ class Client:
     def coalesced(
         self, method: Method[Req, Resp], folding: Folding[Item, Result, Req, Resp]
     ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
-        """The method as a coroutine function of one item; items that wait at the same time share calls."""
+        """The method as a coroutine function of one item; items that wait at the same time share calls.
+
+        Raises Fault, and nothing else.
+        """
         coalescer: Coalescer[Item, Result] = Coalescer(
-            self.callee,
-            method,
-            folding,
-            self._settings.coalesce,
-            self._settings.default_timeout_s,
-            self._stack,
+            self.callee, method, folding, self._settings, self._metadata, self._stack
         )
         self._coalescers.append(coalescer)
         self._observer.waiting(method.name, coalescer)
@@ -107,17 +119,25 @@ class Client:
         await self.replicas.close()
 
     def _connect(self, address: str) -> Transport:
-        if address != "local":
-            return GrpcTransport(self.callee, address, self._settings)
-        if self._runtime is None:
-            raise ValueError(f"target of {self.callee} is local, but no services are hosted in this process")
-        return LocalTransport(self.callee, self._runtime.local)
+        if address == "local":
+            if self._runtime is None:
+                raise ValueError(f"target of {self.callee} is local, but this process hosts no services")
+            return LocalTransport(self.callee, self._runtime.local, self._traces)
+        channels = Channels(address, self._security, self._settings.max_message_bytes)
+        return GrpcTransport(self.callee, channels, self._traces)
 
 
-def _observer(callee: str, runtime: Runtime | None) -> Observer:
-    """Metrics and traces of the process, if it has any; the libraries are imported only then."""
+def _telemetry(
+    callee: str, runtime: Runtime | None, observer: Observer | None
+) -> tuple[Observer, ClientTraces | None]:
+    """Metrics and traces of the process, if it has any; their libraries are imported only then."""
     if runtime is None:
-        return NullObserver()
+        return observer or NullObserver(), None
     from headrace.hop.client_metrics import ClientInstruments, MetricsObserver
 
-    return MetricsObserver(callee, runtime.telemetry.once(ClientInstruments))
+    traces = None
+    if runtime.telemetry.traces is not None:
+        from headrace.hop.client_traces import ClientTraces
+
+        traces = ClientTraces(callee, runtime.telemetry.traces.provider)
+    return observer or MetricsObserver(callee, runtime.telemetry.once(ClientInstruments)), traces

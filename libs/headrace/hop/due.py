@@ -17,7 +17,7 @@ _SWEEP = 256
 
 
 class Due(Generic[E]):
-    """Entries by deadline (monotonic seconds). Answered ones are forgotten as they come up, or when they pile up."""
+    """Entries by deadline (monotonic seconds). Answered ones are forgotten when they come up or pile up."""
 
     __slots__ = ("_heap", "_sequence", "_sweep_at")
 

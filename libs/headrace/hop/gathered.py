@@ -66,7 +66,7 @@ class Gathered(Outgoing):
         self._results: Sequence[Any] = ()
 
     def prepare(self, now: float) -> Message:
-        # Whoever was answered meanwhile (deadline, cancellation) is dropped: the callee works only for those who wait.
+        # Whoever was answered meanwhile (deadline, cancellation) is dropped: nobody waits for the work.
         self._entries = [e for e in self._entries if not e.handle.done() and e.deadline > now]
         if not self._entries:
             raise faults.cancelled(self._callee)
@@ -87,7 +87,7 @@ class Gathered(Outgoing):
                 entry.handle.set_result(result)
 
     def fail(self, fault: Fault) -> None:
-        """Gives each item that has no answer yet its own copy of the fault: a shared one would gather tracebacks."""
+        """Gives each item without an answer its own copy of the fault: a shared one would gather tracebacks."""
         for entry in self._entries:
             if not entry.handle.done():
                 entry.handle.set_exception(
@@ -100,6 +100,8 @@ class Gathered(Outgoing):
                     )
                 )
 
-    def traceparents(self) -> list[str]:
-        offered = getattr(self._folding, "traceparents", None)
-        return list(offered([e.item for e in self._entries])) if offered else []
+    def traceparents(self) -> Sequence[str] | None:
+        offered: Callable[[Sequence[Any]], Sequence[str]] | None = getattr(
+            self._folding, "traceparents", None
+        )
+        return offered([e.item for e in self._entries]) if offered else ()

@@ -50,7 +50,7 @@ class Lane(Generic[Item, Handle]):
 
 
 class Gathering(Generic[Item, Handle]):
-    """The waiting items of one method. Rows waiting never exceed `max_waiting_rows`, unless one item alone does."""
+    """The waiting items of one method: at most `max_waiting_rows` rows, unless one item alone has more."""
 
     __slots__ = ("_lanes", "_rows_at", "_rules", "waiting_rows")
 
@@ -61,7 +61,7 @@ class Gathering(Generic[Item, Handle]):
         self.waiting_rows = 0
 
     def offer(self, key: Hashable, entry: Waiting[Item, Handle]) -> list[Waiting[Item, Handle]]:
-        """Queues the entry. Returns what is turned away to keep the bound: less important ones, or the entry itself."""
+        """Queues the entry. Returns what is turned away for it: less important ones, or the entry itself."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
@@ -114,7 +114,7 @@ class Gathering(Generic[Item, Handle]):
         self._tidy(lane)
 
     def withdraw(self, entry: Waiting[Item, Handle]) -> bool:
-        """Nobody waits for the entry any more. False if it does not wait here (it left, or was withdrawn before)."""
+        """Nobody waits for the entry any more. False if it left before, or was withdrawn."""
         lane = entry.lane
         if lane is None:
             return False

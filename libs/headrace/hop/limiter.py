@@ -1,8 +1,8 @@
 """Adaptive concurrency limit towards one replica, after Vegas in Netflix's concurrency-limits. Pure.
 
-Round-trip times above the best one seen mean that calls queue at the callee. Few queued: the limit grows; many: it
-shrinks; refused or timed out: it shrinks at once. Batches differ in size, so the best time is kept per `kind` of
-call (method and magnitude of rows): a large batch is not a queue.
+Round-trip times above the best one seen mean that calls queue at the callee. Few queued: the limit grows; many:
+it shrinks; refused or timed out: it shrinks at once. Batches differ in size, so the best time is kept per `kind`
+of call (method and magnitude of rows): a large batch is not a queue.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class _Noload:
 class Limiter:
     """Counts calls in flight and adapts how many there may be.
 
-    Every `acquire` that returned True is followed by exactly one `release`; `sample` before it if the call said
-    something about the callee's load. `random` gives floats in [0, 1).
+    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample` or `dropped`
+    if the call said something about the callee's load. `random` gives floats in [0, 1).
     """
 
     __slots__ = ("_limit", "_noload", "_random", "_rules", "in_flight")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -24,12 +24,14 @@ class Outgoing:
         "deadline",
         "key",
         "kind",
+        "metadata",
         "method",
         "patient",
         "replica",
         "request",
         "rows",
         "sent",
+        "traced",
         "tried",
     )
 
@@ -42,6 +44,8 @@ class Outgoing:
         self.key = key
         self.rows = rows
         self.kind = (method.name, rows.bit_length())
+        self.metadata: Sequence[tuple[str, str]] = ()
+        self.traced = False  # a span is open for it: the transport makes one too and sends its context along
         self.patient = False  # may wait for a place at the limiter; else it is refused at once
         self.attempt = 1
         self.sent = False  # whether this attempt reached the transport: if not, it says nothing of the callee
@@ -54,12 +58,15 @@ class Outgoing:
         return self.request
 
     def accept(self, reply: Any) -> float:  # noqa: ARG002 - a batch looks into it
-        """Checks the reply; the share of it (0 to 1) that the callee failed. Raises Fault INTERNAL if it does not fit."""
+        """Checks the reply. The share of it (0 to 1) that the callee failed.
+
+        Raises Fault INTERNAL if it does not fit the request.
+        """
         return 0.0
 
-    def traceparents(self) -> list[str]:
-        """W3C traceparents of the sampled requests that this call carries."""
-        return []
+    def traceparents(self) -> Sequence[str] | None:
+        """W3C traceparents of the requests that it carries; None: it belongs to the running task's own span."""
+        return None
 
 
 Next = Callable[[Outgoing], Awaitable[Any]]

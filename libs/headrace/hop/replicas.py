@@ -58,7 +58,7 @@ class Replica:
 
 
 class ReplicaSet:
-    """The replicas there are now. `connect` makes the transport of an address; `added` is told of each new one."""
+    """The replicas there are now. `connect` makes the transport of an address; `added` hears of each new one."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ReplicaSet:
         self._added = added
         self._random = random
         self._leaving: set[asyncio.Task[None]] = set()
-        self.known = asyncio.Event()  # set once any replica is known
+        self.resolved = asyncio.Event()  # set once the addresses are known, be they none
         self.all: tuple[Replica, ...] = ()
 
     def update(self, addresses: Iterable[str]) -> None:
@@ -90,8 +90,7 @@ class ReplicaSet:
                 staying.append(replica)
                 self._added(replica)
         self.all = tuple(staying)
-        if self.all:
-            self.known.set()
+        self.resolved.set()
         for replica in leaving:
             task = asyncio.create_task(self._retire(replica))
             self._leaving.add(task)

@@ -1,4 +1,4 @@
-"""Breaker: stops calls to a replica that cannot answer; innermost, so that it sees exactly what the transport saw."""
+"""Breaker: stops calls to a replica that cannot answer; innermost, so that it sees what the transport saw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.hop.outgoing import Layer, Next, Outgoing
 
 
 def breaker(callee: str) -> Layer:
-    """Asks the replica's breaker and tells it how the call ended. Also checks that the reply fits the request."""
+    """Asks the replica's breaker, tells it how the call ended, and checks that the reply fits the request."""
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:

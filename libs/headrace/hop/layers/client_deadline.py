@@ -1,4 +1,4 @@
-"""Deadline: each call has one, a little before the caller's own, so that this side can still answer in time."""
+"""Deadline: each call has one, a little before the caller's, so that this side can still answer in time."""
 
 from __future__ import annotations
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Hashable, Sequence
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-
 from headrace.hop import faults
-from headrace.hop.client_settings import CoalesceRules
+from headrace.hop.client_settings import ClientRules
 from headrace.hop.due import Due
 from headrace.hop.errors import Fault
 from headrace.hop.folding import Folding
-from headrace.hop.gathered import Gathered, Judge, judge_of
+from headrace.hop.gathered import Gathered, judge_of
 from headrace.hop.gathering import Gathering, Waiting
 from headrace.hop.method import Method
 from headrace.hop.outgoing import Next
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Entry = Waiting[Item, "asyncio.Future[Result]"]
 
+_log = logging.getLogger(__name__)
 # A timer of uvloop counts whole milliseconds and may fire up to one early.
 _TICK_S = 0.001
 
@@ -35,17 +36,19 @@ class Coalescer(Generic[Item, Result]):
         callee: str,
         method: Method[Any, Any],
         folding: Folding[Item, Result, Any, Any],
-        rules: CoalesceRules,
-        default_timeout_s: float,
+        settings: ClientRules,
+        metadata: Sequence[tuple[str, str]],
         call_next: Next,
     ) -> None:
         self._callee = callee
         self._method = method
         self._folding = folding
-        self._judge: Judge = judge_of(folding)
-        self._default_timeout_s = default_timeout_s
+        self._judge = judge_of(folding)
+        self._enabled = settings.coalesce.enabled
+        self._default_timeout_s = settings.default_timeout_s
+        self._metadata = metadata
         self._call_next = call_next
-        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(rules)
+        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(settings.coalesce)
         self._due: Due[asyncio.Future[Result]] = Due()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -71,10 +74,15 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs its call.
-        entry = Waiting(
-            item, folding.rows(item) or 1, folding.size(item), deadline, folding.priority(item), answer
-        )
-        self._enqueue(loop, folding.key(item), entry, now)
+        rows = folding.rows(item) or 1
+        entry = Waiting(item, rows, folding.size(item), deadline, folding.priority(item), answer)
+        self._due.add(deadline, answer)
+        if deadline < self._timer_at:
+            self._arm(loop, deadline, now)
+        if self._enabled:
+            self._enqueue(loop, folding.key(item), entry)
+        else:
+            self._start(loop, None, [entry])
         try:
             return await answer
         except asyncio.CancelledError:
@@ -82,18 +90,11 @@ class Coalescer(Generic[Item, Result]):
             raise
 
     def _enqueue(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        key: Hashable,
-        entry: Waiting[Item, asyncio.Future[Result]],
-        now: float,
+        self, loop: asyncio.AbstractEventLoop, key: Hashable, entry: Waiting[Item, asyncio.Future[Result]]
     ) -> None:
         gathering = self._gathering
         for refused in gathering.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee))
-        self._due.add(entry.deadline, entry.handle)
-        if entry.deadline < self._timer_at:
-            self._arm(loop, entry.deadline, now)
         if gathering.full(key):
             self._flush(key)
         elif key not in self._scheduled:
@@ -108,12 +109,22 @@ class Coalescer(Generic[Item, Result]):
             for entry in late:
                 _fail(entry.handle, faults.deadline_passed(self._callee))
             if batch:
-                task = asyncio.get_running_loop().create_task(self._send(key, batch))
-                self._calls.add(task)
-                task.add_done_callback(self._calls.discard)
+                self._start(asyncio.get_running_loop(), key, batch)
+
+    def _start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        key: Hashable,
+        batch: Sequence[Waiting[Item, asyncio.Future[Result]]],
+    ) -> None:
+        # An empty context: the call belongs to no single one of its items, so to nobody's span.
+        task = loop.create_task(self._send(key, batch), context=Context())
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
 
     async def _send(self, key: Hashable, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
         out = Gathered(self._callee, self._method, self._folding, self._judge, batch)
+        out.metadata = self._metadata
         try:
             await self._call_next(out)
             out.answer()
@@ -122,16 +133,19 @@ class Coalescer(Generic[Item, Result]):
         except asyncio.CancelledError:
             out.fail(faults.closed(self._callee))
             raise
+        except Exception:  # noqa: BLE001 - whoever waits must get an answer, and only a Fault
+            _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
+            out.fail(faults.unexpected(self._callee))
         finally:
-            out.fail(faults.unexpected(self._callee))  # only if a bug left anybody without an answer
-            self._gathering.finished(key)
-            self._flush(key)
+            if self._enabled:
+                self._gathering.finished(key)
+                self._flush(key)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = loop.call_later(max(_TICK_S, at - now), self._expire)
+        self._timer = loop.call_later(max(_TICK_S, at - now), self._expire, context=Context())
 
     def _expire(self) -> None:
         """Answers those whose time is over, whether they wait or are on their way; their batch goes on."""

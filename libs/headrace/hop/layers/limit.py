@@ -14,7 +14,7 @@ from headrace.hop.replicas import Replica
 
 
 def limit(callee: str) -> Layer:
-    """Refuses a single call when the limit is reached; a gathered one waits its turn, and rows gather behind it."""
+    """At the limit a single call is refused; a gathered one waits its turn, and rows gather behind it."""
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
@@ -62,14 +62,16 @@ async def _turn(callee: str, replica: Replica, out: Outgoing) -> None:
         except TimeoutError:
             raise faults.deadline_passed(callee) from None
         finally:
-            if not turn.done() or turn.cancelled():
+            if turn in replica.waiters:
                 replica.waiters.remove(turn)
+            elif asyncio.current_task().cancelling():  # type: ignore[union-attr] # a coroutine runs in a task
+                _wake(replica)  # woken and cancelled at once: the turn goes to the next
 
 
 def _wake(replica: Replica) -> None:
-    waiters = replica.waiters
-    while waiters and replica.limiter.has_room():
+    """Wakes as many as there are places."""
+    limiter, waiters = replica.limiter, replica.waiters
+    for _ in range(min(limiter.limit - limiter.in_flight, len(waiters))):
         turn = waiters.popleft()
         if not turn.done():
             turn.set_result(None)
-            return

@@ -49,11 +49,11 @@ def _choose(
 
 
 async def _first(callee: str, replicas: ReplicaSet, deadline: float) -> None:
-    """Waits until the first resolution has found somebody."""
+    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            await replicas.known.wait()
+            await replicas.resolved.wait()
     except TimeoutError:
         raise faults.unreachable(callee) from None
     if not replicas.all:
-        raise faults.closed(callee)
+        raise faults.unreachable(callee)

@@ -1,4 +1,4 @@
-"""Retry: a call that failed as a whole is tried again, on another replica if there is one, within a budget."""
+"""Retry: a call that failed as a whole is tried again, on another replica if there is one, in a budget."""
 
 from __future__ import annotations
 
