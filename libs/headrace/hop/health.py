@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from grpc_health.v1 import (  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
     health,
@@ -16,12 +18,31 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # its base has no types
+    """gRPC's own, whose watches would otherwise stay open and hold every drain up to its limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = asyncio.Event()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        parts = {
+            asyncio.ensure_future(super().Watch(request, context)),
+            asyncio.ensure_future(self.ended.wait()),
+        }
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in parts:
+                part.cancel()
+
+
 class Health:
     """The state that Check and Watch answer, for the server as a whole ("") and for each of its services."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._servicer = health.aio.HealthServicer()
+        self._servicer = _Servicer()
         self._names: list[str] = [""]
         self.serving = False
 
@@ -43,3 +64,7 @@ class Health:
         if serving != self.serving:
             self.serving = serving
             self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")
+
+    def end(self) -> None:
+        """Ends the watches, so that the server can stop."""
+        self._servicer.ended.set()

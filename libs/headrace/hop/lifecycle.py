@@ -30,7 +30,8 @@ def run(definition: Definition[Any], argv: Sequence[str] | None = None) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(definition, settings, replace=options.replace))
     except config.ConfigError as error:
-        print(f"{definition.name}: {error}", file=sys.stderr)
+        # One line, whatever YAML says in several: supervisors show the last line.
+        print(f"{definition.name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_CONFIG)
 
 
@@ -46,6 +47,11 @@ async def _serve(definition: Definition[Any], settings: config.ServiceSettings, 
     stop = stop_signal()
     try:
         await _until(stop, serving(definition, settings, runtime, replace=replace))
+    except config.ConfigError:
+        raise
+    except Exception as error:  # the end of the process: whatever it was is told the way all else is
+        telemetry.log.critical("stopped by an error", exc_info=error)
+        sys.exit(1)
     finally:
         await telemetry.close()
 

@@ -17,7 +17,9 @@ _SECRET_KEY = re.compile(
     r"(?:^|[_.\-])(?:authorization|api[_\-]?key|key[_\-]?secret|tokens?|password|passwd|secret|credentials?|cookie)$",
     re.IGNORECASE,
 )
-_SECRET_TEXT = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=\-]{6,}", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"\b(bearer\s+|basic\s+|(?:password|secret|token|api[_\-]?key)\s*[=:]\s*)[^\s&,;\"']{4,}", re.IGNORECASE
+)
 REDACTED = "[redacted]"
 
 Event = MutableMapping[str, Any]
@@ -33,11 +35,7 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return (
-            _SECRET_TEXT.sub(rf"\1 {REDACTED}", value)
-            if "e" in value or "E" in value or "B" in value
-            else value
-        )
+        return _SECRET_TEXT.sub(rf"\1{REDACTED}", value)
     if isinstance(value, Mapping):
         return {k: REDACTED if _SECRET_KEY.search(str(k)) else _clean(v) for k, v in value.items()}
     if (

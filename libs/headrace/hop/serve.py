@@ -123,6 +123,7 @@ class _Server:
         """Says NOT_SERVING, waits for that to be noticed, and lets the calls in flight finish."""
         await self.health.set(serving=False)
         await asyncio.sleep(self._settings.drain_notice_s)
+        self.health.end()
         # No refusal before the stop: what still reaches us in between is served, so that no call is lost.
         await self._grpc.stop(self._settings.drain_s)
         if self._stack is not None:

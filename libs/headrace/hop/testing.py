@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ class Harness:
     runtime: Runtime
     running: Running | None
     directory: Path
+    # Drains the server while the block goes on, for tests of what its clients see.
+    stop: Callable[[], Awaitable[None]]
     _clients: list[Client] = field(default_factory=list)
 
     @property
@@ -74,15 +76,17 @@ async def served(
         parts = [(d, _settings(d, given, directory)) for d, given in hosted]
         running: Running | None = None
         target = own.server.listen
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(telemetry.close)
+        async with AsyncExitStack() as process, AsyncExitStack() as server:
+            process.push_async_callback(telemetry.close)
             if transport == "local":
-                await stack.enter_async_context(hosting.hosted([*parts, (definition, own)], telemetry, local))
+                await server.enter_async_context(
+                    hosting.hosted([*parts, (definition, own)], telemetry, local)
+                )
                 target = "local"
             else:
-                await stack.enter_async_context(hosting.hosted(parts, telemetry, local))
-                running = await stack.enter_async_context(serving(definition, own, runtime))
-            harness = Harness(definition.name, target, own, runtime, running, directory)
+                await server.enter_async_context(hosting.hosted(parts, telemetry, local))
+                running = await server.enter_async_context(serving(definition, own, runtime))
+            harness = Harness(definition.name, target, own, runtime, running, directory, server.aclose)
             try:
                 yield harness
             finally:

@@ -29,7 +29,6 @@ _STATUS: Mapping[int, grpc.StatusCode] = {status.value[0]: status for status in 
 
 # What gRPC means when it answers by itself, without our details.
 _BARE_REASONS = {
-    Code.CANCELLED: errors_pb2.REASON_CANCELLED,
     Code.DEADLINE_EXCEEDED: errors_pb2.REASON_DEADLINE_PASSED,
     Code.RESOURCE_EXHAUSTED: errors_pb2.REASON_OVERLOADED,
     Code.UNIMPLEMENTED: errors_pb2.REASON_METHOD_UNKNOWN,
@@ -100,6 +99,10 @@ def fault_of(
         if fault is not None:
             fault.retry_after_s = retry
             return fault
+    if code is Code.CANCELLED:
+        # Our own cancellation is a CancelledError. This is a server that stops: its core drops calls that arrive
+        # behind the stop, unserved, under this code. (Seen; another attempt finds the successor.)
+        code, text = Code.UNAVAILABLE, "The server dropped the call while it stopped; try again."
     return Fault(code, _bare_reason(code, text), text, retry_after_s=retry)
 
 

@@ -1,12 +1,10 @@
-"""A service with all four RPC arities, for the tests of hop's server; also a program: `python hop_echo.py --config`."""
+"""A service with all four RPC arities, for the tests of hop's server; also a program."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -144,10 +142,9 @@ class Caller:
 
 @asynccontextmanager
 async def caller(target: str) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:  # noqa: TID251
+    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         yield Caller(channel)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     hop.run(definition())

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from hop_echo import ARITIES, EchoServicer, caller, definition
 
 from headrace import hop
 from headrace.hop import testing
+from tests.libs.hop.hop_echo import ARITIES, EchoServicer, caller, definition
 
 every_arity = pytest.mark.parametrize("arity", ARITIES)
 

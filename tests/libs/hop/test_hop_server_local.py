@@ -5,12 +5,12 @@ import time
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from hop_echo import ECHO, ONE, EchoServicer, definition
 
 from headrace import hop
 from headrace.hop import config, hosting, testing
 from headrace.hop.call import LOCAL_PEER
 from headrace.hop.method import methods_of
+from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
 
 
 def soon(seconds=5.0):

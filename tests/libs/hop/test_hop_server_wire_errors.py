@@ -86,7 +86,7 @@ def test_a_foreign_domain_is_not_ours():
             hop.Reason.REASON_TOO_LARGE,
         ),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "", hop.Reason.REASON_OVERLOADED),
-        (grpc.StatusCode.CANCELLED, None, hop.Reason.REASON_CANCELLED),
+        (grpc.StatusCode.CANCELLED, None, hop.Reason.REASON_UNREACHABLE),
     ],
 )
 def test_what_grpc_says_by_itself_has_a_reason(status, details, reason):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,7 @@ BUCKETS = (
     5.0,
     10.0,
 )
+_LINES_PER_S = 10
 
 
 class ServerInstruments:
@@ -47,13 +49,32 @@ class ServerInstruments:
         )
 
 
+class LineBudget:
+    """At most `_LINES_PER_S` lines of one kind a second; a server that sheds must not drown in telling it."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, Code], tuple[float, int]] = {}
+
+    def take(self, kind: tuple[str, Code], now: float) -> int | None:
+        """None: no line. Otherwise how many were left out since the last one."""
+        began, seen = self._windows.get(kind, (-math.inf, 0))
+        if now - began >= 1.0:
+            self._windows[kind] = now, 1
+            return max(0, seen - _LINES_PER_S)
+        self._windows[kind] = began, seen + 1
+        return 0 if seen < _LINES_PER_S else None
+
+
 class Report:
-    """One counter, one histogram and one log line a call: debug when it went well, info when not."""
+    """One counter, one histogram and one log line a call: debug when it went well, info when not.
+
+    Lines of failures are limited per method and code; `left_out` tells how many went untold."""
 
     def __init__(self, service: str, instruments: ServerInstruments, log: Any) -> None:
         self._service = service
         self._instruments = instruments
         self._log = log
+        self._lines = LineBudget()
         # `labels()` takes a lock and builds a tuple of strings; there are few children, so they are kept.
         self._seconds: dict[str, Histogram] = {}
         self._calls: dict[tuple[str, Code], Counter] = {}
@@ -69,6 +90,9 @@ class Report:
         if error is None:
             self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=round(took_s * 1e6))
             return
+        left_out = self._lines.take((call.method, code), time.monotonic())
+        if left_out is None:
+            return
         reason = reason_name(error.reason) if isinstance(error, Fault) else "CANCELLED"
         self._log.info(
             "call failed",
@@ -79,6 +103,7 @@ class Report:
             reason=reason,
             message=str(error),
             took_us=round(took_s * 1e6),
+            left_out=left_out,
         )
 
     def _calls_of(self, method: str, code: Code) -> Counter:

@@ -1,0 +1,225 @@
+"""A real process under real signals: nothing is lost, and wrong settings are told before anything binds."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf.wrappers_pb2 import StringValue
+
+from headrace import hop
+from headrace.hop import config
+from tests.libs.hop.hop_echo import ARITIES, ONE, caller
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def directory():
+    with tempfile.TemporaryDirectory(prefix="hop-") as name:  # short: a unix socket's path has 107 bytes
+        yield Path(name)
+
+
+def write_config(directory, telemetry=None, **server):
+    path = directory / "echo.yaml"
+    values = {"listen": f"unix:{directory}/echo", "drain_notice_s": 0.1, "drain_s": 10.0, **server}
+    path.write_text(yaml.safe_dump({"server": values, "telemetry": telemetry or {}}))
+    return path
+
+
+async def start(config_path, *extra):
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.libs.hop.hop_echo",
+        "--config",
+        config_path,
+        *extra,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+
+
+@asynccontextmanager
+async def running(config_path, *extra):
+    process = await start(config_path, *extra)
+    log = Log(process)
+    try:
+        await log.wait_for("serving")
+        yield process, log
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await log.end()
+
+
+class Log:
+    """The JSON lines that a process writes, as they come."""
+
+    def __init__(self, process):
+        self.lines = []
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._read(process.stderr))
+
+    async def _read(self, stream):
+        async for line in stream:
+            self.lines.append(line.decode())
+            self._news.set()
+        self._news.set()
+
+    def events(self):
+        return [json.loads(line)["event"] for line in self.lines if line.startswith("{")]
+
+    async def wait_for(self, event):
+        async with asyncio.timeout(20):
+            while event not in self.events():
+                assert not self._task.done(), "".join(self.lines)
+                self._news.clear()
+                await self._news.wait()
+
+    async def end(self):
+        await self._task
+
+
+async def load(call, stop, answers):
+    """Calls back to back until told to stop, or until refused; what fails is an answer too."""
+    while not stop.is_set():
+        try:
+            answers.append(await call())
+        except hop.Fault as fault:
+            answers.append(fault)
+            return
+
+
+def faults_of(answers):
+    return [answer for answer in answers if isinstance(answer, hop.Fault)]
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_sigterm_under_load_loses_no_call(directory):
+    config_path = write_config(directory, telemetry={"log_level": "debug"})
+    async with running(config_path) as (process, log), caller(f"unix:{directory}/echo") as call:
+        stop, answers = asyncio.Event(), []
+        slow = [asyncio.create_task(call(arity, "sleep 1.0", timeout=10)) for arity in ARITIES]
+        workers = [
+            asyncio.create_task(load(lambda: call("One", "sleep 0.005", timeout=10), stop, answers))
+            for _ in range(8)
+        ]
+        await until(lambda: len(answers) > 100)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        stop.set()
+        await asyncio.gather(*workers)
+        assert [(await task)[-1] for task in slow] == ["sleep 1.0"] * 4
+
+    # Each worker ends with the one call that nobody took; every call that the server took was answered.
+    faults = faults_of(answers)
+    assert [fault.reason for fault in faults] == [hop.Reason.REASON_UNREACHABLE] * 8
+    assert log.events().count("call") == len(answers) - len(faults) + len(slow)
+    assert "call failed" not in log.events()
+    assert log.events().index("drained") > log.events().index("serving")
+    assert not (directory / "echo").exists()
+
+
+async def test_a_replacement_takes_the_socket_over_without_a_failed_call(directory):
+    config_path = write_config(directory)
+    client = hop.Client("echo", config.Client(target=f"unix:{directory}/echo"))
+    one = client.unary(ONE)
+
+    def call():
+        return one(StringValue(value="sleep 0.005"), deadline=time.monotonic() + 10)
+
+    async with running(config_path) as (old, _):
+        stop, answers = asyncio.Event(), []
+        workers = [asyncio.create_task(load(call, stop, answers)) for _ in range(8)]
+        async with running(config_path, "--replace") as (new, _):
+            old.send_signal(signal.SIGTERM)
+            assert await old.wait() == 0
+            begun = len(answers)
+            await until(lambda: len(answers) > begun + 200 or faults_of(answers))
+            stop.set()
+            await asyncio.gather(*workers)
+            assert faults_of(answers) == []
+            new.send_signal(signal.SIGTERM)
+            assert await new.wait() == 0
+    await client.close()
+    assert not (directory / "echo").exists()
+
+
+async def test_a_second_signal_ends_the_process_at_once(directory):
+    config_path = write_config(directory, drain_notice_s=60.0)
+    async with running(config_path) as (process, log):
+        process.send_signal(signal.SIGTERM)
+        while log.events().count("health") < 2:
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 30  # not the notice
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ("server: {listen: 'unix:{d}/s', drain: 3}", "server.drain: Extra inputs"),
+        ("server: {}", "server.listen: Field required"),
+        ("server: [", "cannot read settings"),
+        ("server: {listen: '127.0.0.1:0'}", "needs server.tls"),
+        ("server: {listen: 'unix:/tmp/headrace.sock'}", "must belong to this user and be private"),
+        ("server: {listen: 'unix:{d}/s'}\ntelemetry: {metrics: nowhere}", "is not host:port"),
+        (
+            "server: {listen: 'unix:{d}/s'}\ntelemetry: {metrics: '192.0.2.1:80'}",
+            "cannot listen on 192.0.2.1:80",
+        ),
+        (
+            "server: {listen: '127.0.0.1:0', tls: {certificate: {d}/c, key: {d}/k, ca: {d}/ca}}",
+            "server.tls: ",
+        ),
+    ],
+)
+async def test_wrong_settings_are_one_clear_line_and_exit_2(directory, settings, complaint):
+    path = directory / "echo.yaml"
+    path.write_text(settings.replace("{d}", str(directory)))
+    process = await start(path)
+    _, stderr = await process.communicate()
+
+    assert process.returncode == 2
+    [line] = stderr.decode().splitlines()
+    assert line.startswith("echo: ")
+    assert complaint in line
+
+
+async def test_a_socket_in_use_is_not_stolen(directory):
+    config_path = write_config(directory)
+    async with running(config_path), caller(f"unix:{directory}/echo") as call:
+        second = await start(config_path)
+        _, stderr = await second.communicate()
+        assert second.returncode == 2
+        assert "another process listens" in stderr.decode()
+        assert await call("One", "hello") == ["hello"]
+
+
+async def test_a_socket_left_by_a_killed_process_is_taken(directory):
+    config_path = write_config(directory)
+    async with running(config_path) as (process, _):
+        process.kill()
+        await process.wait()
+    assert (directory / "echo").exists()
+
+    async with running(config_path), caller(f"unix:{directory}/echo") as call:
+        assert await call("One", "hello") == ["hello"]
+        assert (directory / "echo").stat().st_mode & 0o077 == 0

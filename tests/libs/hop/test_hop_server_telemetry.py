@@ -1,0 +1,250 @@
+"""Logs without secrets, metrics that scrape, spans that join."""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+import structlog
+from google.protobuf.wrappers_pb2 import StringValue
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace import hop
+from headrace.hop import config, logs, testing
+from headrace.hop.layers.report import LineBudget
+from headrace.hop.serve import serving
+from tests.libs.hop.hop_echo import ONE, caller, definition
+
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = SAMPLED[:-2] + "00"
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_secrets_are_hidden_at_any_depth(capsys):
+    log = logs.logger("echo", config.Telemetry())
+    log.info(
+        "seen",
+        authorization="Bearer abcdef123",
+        api_key="k-1",
+        token_count=5,
+        headers={"Cookie": "c", "accept": "x"},
+        metadata=[("x-api-key", "k-2"), ("accept", "y")],
+        note="sent Authorization: Bearer abcdef123 on",
+        url="redis://host?password=hunter2&db=1",
+    )
+    text = capsys.readouterr().err
+    [line] = lines(text)
+    for secret in ("abcdef123", "k-1", "k-2", "hunter2"):
+        assert secret not in text
+    assert line["token_count"] == 5
+    assert line["headers"]["accept"] == "x"
+    assert line["service"] == "echo"
+    assert line["level"] == "info"
+
+
+def test_bound_ids_stand_in_every_line(capsys):
+    log = logs.logger("echo", config.Telemetry(), lambda: {"trace_id": "t"})
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        log.info("inside")
+    log.debug("not shown at info")
+    [line] = lines(capsys.readouterr().err)
+    assert (line["request_id"], line["trace_id"]) == ("r1", "t")
+
+
+def test_what_libraries_log_looks_the_same(capsys):
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.take_over("echo", config.Telemetry())
+        logging.getLogger("some.library").warning("tried password=%s", "hunter2")
+        logging.getLogger("some.library").info("Bearer abcdef123")
+    finally:
+        root.handlers[:], root.level = before
+        structlog.reset_defaults()
+    first, second = lines(capsys.readouterr().err)
+    assert (first["service"], first["logger"], first["level"]) == ("echo", "some.library", "warning")
+    assert first["event"] == "tried password=[redacted]"
+    assert second["event"] == "Bearer [redacted]"
+
+
+async def test_the_metrics_endpoint_scrapes():
+    settings = config.ServiceSettings(
+        server=config.Server(listen="127.0.0.1:0", allow_plaintext=True, drain_notice_s=0),
+        telemetry=config.Telemetry(metrics="127.0.0.1:0", log_level="error"),
+    )
+    async with serving(definition(), settings) as running:
+        async with caller(running.address) as call:
+            await call("One", "hello")
+        with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as reply:
+            families = {
+                family.name: family for family in text_string_to_metric_families(reply.read().decode())
+            }
+
+    assert families["headrace_ready"].samples[0].value == 1
+    assert families["headrace_build_info"].samples[0].labels["service"] == "echo"
+    [calls] = families["headrace_hop_server_calls"].samples
+    assert calls.labels == {"service": "echo", "method": "tests.Echo/One", "code": "OK"}
+    assert "process_resident_memory_bytes" in families
+    assert "python_gc_collections" in families
+
+
+async def test_health_reflection_and_channelz_answer_beside_the_service():
+    async with testing.served(definition()) as harness, caller(harness.target) as call:
+        health = health_pb2_grpc.HealthStub(call.channel)
+        for name in ("", "tests.Echo"):
+            reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await harness.running.health.set(serving=False)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+
+        reflection = reflection_pb2_grpc.ServerReflectionStub(call.channel)
+        [listed] = [
+            r
+            async for r in reflection.ServerReflectionInfo(
+                iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            )
+        ]
+        assert "tests.Echo" in [s.name for s in listed.list_services_response.service]
+
+        channelz = channelz_pb2_grpc.ChannelzStub(call.channel)
+        servers = await channelz.GetServers(channelz_pb2.GetServersRequest(start_server_id=0))
+        assert servers.server
+
+
+async def test_an_open_watch_does_not_hold_the_drain():
+    settings = {"server": {"drain_s": 100.0}}
+    async with testing.served(definition(), settings) as harness, caller(harness.target) as call:
+        watch = aiter(health_pb2_grpc.HealthStub(call.channel).Watch(health_pb2.HealthCheckRequest()))
+        assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVING
+        draining = asyncio.create_task(harness.stop())
+        # Without a notice the last word may be the end itself; what matters is that it comes.
+        assert {reply.status async for reply in watch} <= {health_pb2.HealthCheckResponse.NOT_SERVING}
+        await draining
+
+
+def test_repeated_failures_are_told_a_few_times_a_second():
+    budget = LineBudget()
+    kind = ("/m", hop.Code.RESOURCE_EXHAUSTED)
+    assert [budget.take(kind, 0.5) for _ in range(15)] == [0] * 10 + [None] * 5
+    assert budget.take(kind, 1.6) == 5
+    assert budget.take(("/m", hop.Code.INTERNAL), 0.5) == 0
+
+
+async def test_before_it_is_built_a_service_is_not_serving_and_says_so():
+    from contextlib import asynccontextmanager
+
+    seen = []
+
+    @asynccontextmanager
+    async def build(settings, runtime):
+        async with caller(settings.server.listen) as call:
+            health = health_pb2_grpc.HealthStub(call.channel)
+            seen.append((await health.Check(health_pb2.HealthCheckRequest())).status)
+            for arity in ("One", "Both"):
+                with pytest.raises(hop.Fault) as caught:
+                    await call(arity, "hello", timeout=10)
+                seen.append((caught.value.code, caught.value.reason))
+        yield []
+
+    async with testing.served(hop.Definition("echo", config.ServiceSettings, build)):
+        pass
+    starting = (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
+    assert seen == [health_pb2.HealthCheckResponse.NOT_SERVING, starting, starting]
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def telemetry(exporter):
+    return hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1.0), exporter)
+
+
+@pytest.mark.parametrize("arity", ["One", "Out", "In", "Both"])
+async def test_a_sampled_caller_gets_a_span_over_grpc(telemetry, exporter, arity):
+    async with (
+        testing.served(definition(), telemetry=telemetry) as harness,
+        caller(harness.target) as call,
+    ):
+        await call(arity, "hello", metadata=(("traceparent", SAMPLED),))
+        await call(arity, "hello", metadata=(("traceparent", UNSAMPLED),))
+        with pytest.raises(hop.Fault) as caught:
+            await call(arity, "fault", metadata=(("traceparent", SAMPLED),))
+        assert caught.value.reason == hop.Reason.REASON_MODEL_UNKNOWN
+        await telemetry.flush()
+        good, bad = exporter.get_finished_spans()
+
+    for span in (good, bad):
+        assert span.name == f"tests.Echo/{arity}" or span.name.endswith(arity)
+        assert f"{span.context.trace_id:032x}" == SAMPLED.split("-")[1]
+        assert f"{span.parent.span_id:016x}" == SAMPLED.split("-")[2]
+        assert span.resource.attributes["service.name"] == "echo"
+    assert bad.attributes["headrace.reason"] == "MODEL_UNKNOWN"
+    assert not bad.status.is_ok
+
+
+async def test_a_local_call_has_the_same_span(telemetry, exporter):
+    async with testing.served(definition(), transport="local", telemetry=telemetry) as harness:
+        deadline = time.monotonic() + 5
+        await harness.local.call("echo", ONE, StringValue(value="hello"), deadline, {"traceparent": SAMPLED})
+        with pytest.raises(hop.Fault):
+            await harness.local.call(
+                "echo", ONE, StringValue(value="fault"), deadline, {"traceparent": SAMPLED}
+            )
+        await telemetry.flush()
+        good, bad = exporter.get_finished_spans()
+
+    assert f"{good.context.trace_id:032x}" == SAMPLED.split("-")[1]
+    assert good.status.is_unset
+    assert bad.attributes["headrace.reason"] == "MODEL_UNKNOWN"
+    assert not bad.events
+
+
+@pytest.mark.parametrize(
+    "code", ["import headrace.hop", "import headrace.hop.dial", "import headrace.hop.tls"]
+)
+def test_the_dialling_core_is_light(code):
+    heavy = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "yaml"}
+    check = f"{code}; import sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert heavy.isdisjoint(loaded)
+
+
+def test_a_server_without_tracing_loads_no_opentelemetry():
+    check = (
+        "import headrace.hop.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"opentelemetry", "numpy"}.isdisjoint(loaded)
+
+
+def test_instruments_are_made_once_and_shared_between_names():
+    telemetry = hop.Telemetry("ingress", config.Telemetry())
+
+    class Instruments:
+        def __init__(self, registry):
+            self.registry = registry
+
+    other = telemetry.named("router")
+    assert other.once(Instruments) is telemetry.once(Instruments)
+    assert other.registry is telemetry.registry

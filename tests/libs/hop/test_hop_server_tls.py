@@ -1,0 +1,143 @@
+"""Who is believed over TCP."""
+
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from headrace import hop
+from headrace.hop import config
+from headrace.hop.serve import serving
+from headrace.hop.tls import TlsError, WatchedTls, client_credentials
+from tests.libs.hop.hop_certificates import Authority
+from tests.libs.hop.hop_echo import Caller, EchoServicer, definition
+
+QUIET = config.Telemetry(log_level="error")
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def servicer():
+    return EchoServicer()
+
+
+@asynccontextmanager
+async def served(servicer, tls=None, **server):
+    values = config.Server(listen="127.0.0.1:0", tls=tls, drain_notice_s=0, **server)
+    settings = config.ServiceSettings(server=values, telemetry=QUIET)
+    async with serving(definition(servicer), settings) as running:
+        yield running.address
+
+
+@asynccontextmanager
+async def secure(address, credentials):
+    options = [("grpc.ssl_target_name_override", "echo.test"), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.secure_channel(address, credentials, options) as channel:
+        yield Caller(channel)
+
+
+async def test_a_peer_with_a_known_name_is_trusted(authority, servicer):
+    tls = authority.issue("server", "echo.test", peers=("router.test",))
+    mine = authority.issue("client", "other.test", "router.test")
+    async with served(servicer, tls) as address, secure(address, client_credentials(mine)) as call:
+        assert await call("One", "hello", timeout=10) == ["hello"]
+
+    peer = servicer.calls[0].peer
+    assert (peer.transport, peer.identity, peer.trusted) == ("tls", "router.test", True)
+    assert peer.names == ("other.test", "router.test")
+
+
+async def test_without_a_list_every_name_that_the_ca_signed_is_trusted(authority, servicer):
+    tls = authority.issue("server", "echo.test")
+    async with served(servicer, tls) as address, secure(address, client_credentials(tls)) as call:
+        await call("One", "hello", timeout=10)
+    assert servicer.calls[0].peer.trusted
+
+
+async def test_a_peer_with_another_name_is_refused(authority, servicer):
+    tls = authority.issue("server", "echo.test", peers=("router.test",))
+    mine = authority.issue("client", "intruder.test")
+    async with served(servicer, tls) as address, secure(address, client_credentials(mine)) as call:
+        with pytest.raises(hop.Fault) as caught:
+            await call("One", "hello", timeout=10)
+
+    assert (caught.value.code, caught.value.reason) == (
+        hop.Code.PERMISSION_DENIED,
+        hop.Reason.REASON_PEER_UNTRUSTED,
+    )
+    assert "router.test" not in caught.value.message
+    assert not servicer.calls
+
+
+async def test_a_stranger_does_not_get_through_the_handshake(authority, servicer, tmp_path):
+    tls = authority.issue("server", "echo.test")
+    (tmp_path / "strange").mkdir()
+    stranger = Authority(tmp_path / "strange").issue("client", "router.test")
+    forged = config.Tls(certificate=stranger.certificate, key=stranger.key, ca=authority.ca)
+    without = grpc.ssl_channel_credentials(authority.ca.read_bytes())
+    async with served(servicer, tls) as address:
+        for credentials in (client_credentials(forged), without):
+            async with secure(address, credentials) as call:
+                with pytest.raises(hop.Fault) as caught:
+                    await call("One", "hello", timeout=10)
+                assert caught.value.code == hop.Code.UNAVAILABLE
+    assert not servicer.calls
+
+
+async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer):
+    async with (
+        served(servicer, allow_plaintext=True) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        await Caller(channel)("One", "hello", timeout=10)
+    assert servicer.calls[0].peer == hop.Peer("tcp", "", False)
+
+    with pytest.raises(config.ConfigError, match=r"needs server\.tls"):
+        async with served(servicer):
+            pass
+
+
+async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(authority, servicer, tmp_path):
+    tls = authority.issue("server", "echo.test")
+    mine = client_credentials(authority.issue("client", "router.test"))
+    async with served(servicer, tls) as address:
+        async with secure(address, mine) as call:
+            await call("One", "before", timeout=10)
+
+        tls.key.write_text("half of a rotation")
+        async with secure(address, mine) as call:
+            assert await call("One", "between", timeout=10) == ["between"]
+
+        (tmp_path / "next").mkdir()
+        successor = Authority(tmp_path / "next")
+        fresh = successor.issue("server", "echo.test")
+        for old, new in ((tls.certificate, fresh.certificate), (tls.key, fresh.key), (tls.ca, fresh.ca)):
+            old.write_bytes(new.read_bytes())
+        theirs = client_credentials(successor.issue("client", "router.test"))
+        async with secure(address, theirs) as call:
+            assert await call("One", "after", timeout=10) == ["after"]
+        async with secure(address, mine) as call:
+            with pytest.raises(hop.Fault):
+                await call("One", "too late", timeout=10)
+
+
+def test_watched_files_tell_their_changes_and_their_faults(authority):
+    tls = authority.issue("server", "echo.test")
+    files = WatchedTls(tls)
+    assert files.changed()
+    certificate, _, _ = files.read()
+    assert certificate == tls.certificate.read_bytes()
+    assert not files.changed()
+
+    authority.issue("server", "echo.test")
+    assert files.changed()
+    files.read()
+
+    tls.key.unlink()
+    assert not files.changed()
+    with pytest.raises(TlsError, match=r"server\.key: No such file"):
+        files.read()
