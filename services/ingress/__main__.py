@@ -1,0 +1,32 @@
+"""Main of the ingress: becomes Envoy with the application inside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from headrace.hop.config import ConfigError, load
+from services.ingress.config import IngressSettings
+from services.ingress.running import become_envoy, why_not_envoy
+
+
+def main() -> None:
+    """Exit code 2 for unusable settings, with one line why."""
+    parser = argparse.ArgumentParser(prog="ingress")
+    parser.add_argument("--config", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        settings = load(IngressSettings, options.config)
+        reason = why_not_envoy(settings)
+        if reason:
+            print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
+            sys.exit(1)
+        else:
+            become_envoy(settings, options.config)
+    except (ConfigError, ValueError) as error:
+        print(f"ingress: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+main()

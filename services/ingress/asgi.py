@@ -1,0 +1,80 @@
+"""The application that runs inside Envoy: `app` is what pyvoy loads. Its lifespan builds and closes everything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from headrace.hop import config
+from headrace.hop.definition import Runtime
+from headrace.hop.hosting import definition_named, hosted
+from headrace.hop.local import LocalServers
+from headrace.hop.telemetry import Telemetry
+from services.ingress.config import IngressSettings
+from services.ingress.envoy import SETTINGS_VARIABLE
+from services.ingress.protocols.asgi import Application, Receive, Scope, Send
+from services.ingress.protocols.routing import routes
+from services.ingress.wiring import assembled
+
+
+class IngressApplication:
+    """An ASGI application. Requests that come before its lifespan has begun are never seen: Envoy waits for it."""
+
+    def __init__(self) -> None:
+        self._serve: Application | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._serve is not None:
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                self._serve = await _open(stack)
+            except Exception as error:  # noqa: BLE001 - whatever it is, Envoy must hear that we did not start
+                traceback.print_exception(error)
+                await send({"type": "lifespan.startup.failed", "message": f"ingress: {error}"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # pyvoy answers a `receive` that connectrpc has cancelled meanwhile; nothing is lost by it.
+    handle = repr(context.get("handle"))
+    if "RecvFutureExecutor" in handle and isinstance(context.get("exception"), asyncio.InvalidStateError):
+        return
+    loop.default_exception_handler(context)
+
+
+async def _open(stack: AsyncExitStack) -> Application:
+    asyncio.get_running_loop().set_exception_handler(_on_loop_error)
+    path = Path(os.environ[SETTINGS_VARIABLE])  # noqa: TID251 - the one thing that the process before the exec says
+    settings = config.load(IngressSettings, path)
+    telemetry = Telemetry("ingress", settings.telemetry)
+    stack.push_async_callback(telemetry.close)
+    telemetry.take_over_logs()
+    local = LocalServers(telemetry)
+    parts = []
+    for name, values in settings.together.items():
+        definition = definition_named(name)
+        parts.append((definition, definition.config.model_validate(values)))
+    await stack.enter_async_context(hosted(parts, telemetry, local))
+    runtime = Runtime("ingress", telemetry, local)
+    ingress = await stack.enter_async_context(assembled(settings, runtime))
+    telemetry.ready(True)
+    telemetry.log.info(
+        "serving", plaintext=settings.http.plaintext, tls=settings.http.tls, together=local.names()
+    )
+    return routes(ingress, settings.limits.max_request_bytes)
+
+
+app = IngressApplication()

@@ -1,0 +1,81 @@
+"""Who calls: API keys and JSON Web Tokens → a Credential, or UNAUTHENTICATED without a hint which part was wrong."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.tenants import Credential, Directory
+
+SecurityEvent = Callable[[str, Mapping[str, str]], None]
+"""(kind, details): told of each refusal. Kinds are few; details hold no secret."""
+
+_MAX_CREDENTIAL_BYTES = 8192
+_BEARER = b"bearer "
+
+
+class Tokens(Protocol):
+    """Checks JSON Web Tokens (`tokens.py`)."""
+
+    def verify(self, token: bytes) -> Credential | None:
+        """The identity that a token proves; None if it proves none."""
+        ...
+
+
+class Authenticator:
+    """Finds the credential of a request. `clock`: seconds since the epoch."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        pepper: bytes,
+        clock: Callable[[], float],
+        on_event: SecurityEvent,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self._directory = directory
+        self._pepper = pepper
+        self._clock = clock
+        self._on_event = on_event
+        self._tokens = tokens
+
+    def replace(self, directory: Directory) -> None:
+        """From now on these tenants and keys count; nothing of the old ones is remembered."""
+        self._directory = directory
+
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Credential:
+        """The credential in `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED.
+
+        `headers`: names in lower case. A key costs one keyed hash, so there is no cache that revocation must reach.
+        """
+        secret = headers.get(b"authorization")
+        if secret is None:
+            secret = headers.get(b"x-api-key", b"")
+        elif secret[:7].lower() == _BEARER:
+            secret = secret[7:].strip()
+        else:
+            raise self._refused("unknown_scheme")
+        if not secret:
+            raise self._refused("missing_credential")
+        if len(secret) > _MAX_CREDENTIAL_BYTES:
+            raise self._refused("oversized_credential")
+        found = self._directory.keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        if found is None and self._tokens is not None and secret.count(b".") == 2:
+            found = self._tokens.verify(secret)
+            if found is None:
+                raise self._refused("bad_token")
+        if found is None:
+            raise self._refused("unknown_key")
+        if found.expires is not None and found.expires <= self._clock():
+            raise self._refused("expired_credential", tenant=found.tenant.name, key=found.key_id)
+        return found
+
+    def _refused(self, kind: str, **details: str) -> Fault:
+        self._on_event(kind, details)
+        return Fault(
+            Code.UNAUTHENTICATED,
+            Reason.REASON_CREDENTIAL_INVALID,
+            "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`",
+        )

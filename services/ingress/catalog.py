@@ -1,0 +1,97 @@
+"""The pipelines there are, and which of them a tenant may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import InputField, OutputField, Pipeline
+from services.ingress.tenants import Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One pipeline with what each request needs of it, worked out once."""
+
+    pipeline: Pipeline
+    inputs: Mapping[str, InputField]
+    outputs: Mapping[str, OutputField]
+    deadline_s: float
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Entry:
+        inputs, outputs = {f.name: f for f in pipeline.inputs}, {f.name: f for f in pipeline.outputs}
+        return cls(pipeline, inputs, outputs, pipeline.deadline_ms / 1000)
+
+
+class Catalog:
+    """The pipelines by name; replaced as a whole when their documents change."""
+
+    def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
+        self._entries: dict[str, Entry] = {}
+        self.replace(pipelines)
+
+    def replace(self, pipelines: Mapping[str, Pipeline]) -> None:
+        self._entries = {name: Entry.of(pipeline) for name, pipeline in sorted(pipelines.items())}
+
+    def names(self) -> list[str]:
+        """All names; for our own eyes, never for a tenant's."""
+        return list(self._entries)
+
+    def visible(self, credential: Credential, scope: str = "") -> list[Entry]:
+        """The pipelines that the tenant may use, by name. Raises Fault PERMISSION_DENIED without the `scope`."""
+        if scope:
+            require(credential, scope)
+        return [e for name, e in self._entries.items() if credential.tenant.may_use(name)]
+
+    def find(self, name: str, version: int, credential: Credential, scope: str) -> Entry:
+        """The pipeline `name` (`version` 0 = the current one) for someone who needs `scope`.
+
+        Raises Fault NOT_FOUND (no such pipeline or version; names those this tenant may use), PERMISSION_DENIED.
+        """
+        entry = self._entries.get(name)
+        tenant = credential.tenant
+        if entry is None:
+            raise Fault(
+                Code.NOT_FOUND,
+                Reason.REASON_PIPELINE_UNKNOWN,
+                f"no pipeline {_shown(name)}; {self._usable(credential)}",
+                metadata={"pipeline": _shown(name)},
+            )
+        if not tenant.may_use(name):
+            raise Fault(
+                Code.PERMISSION_DENIED,
+                Reason.REASON_NOT_ALLOWED,
+                f"tenant {tenant.name} may not use pipeline {name}; {self._usable(credential)}",
+                metadata={"pipeline": name, "tenant": tenant.name},
+            )
+        require(credential, scope)
+        if version not in (0, entry.pipeline.version):
+            raise Fault(
+                Code.NOT_FOUND,
+                Reason.REASON_VERSION_UNKNOWN,
+                f"pipeline {name} has no version {version}; it has {entry.pipeline.version}",
+                metadata={"pipeline": name, "version": str(version), "versions": str(entry.pipeline.version)},
+            )
+        return entry
+
+    def _usable(self, credential: Credential) -> str:
+        names = ", ".join(e.pipeline.name for e in self.visible(credential))
+        return f"this tenant may use: {names}" if names else "this tenant may use none"
+
+
+def require(credential: Credential, scope: str) -> None:
+    """Raises Fault PERMISSION_DENIED if the credential lacks `scope`."""
+    if scope not in credential.scopes:
+        raise Fault(
+            Code.PERMISSION_DENIED,
+            Reason.REASON_NOT_ALLOWED,
+            f"this credential lacks the scope `{scope}`",
+            metadata={"scope": scope},
+        )
+
+
+def _shown(name: str) -> str:
+    """A name that a caller sent, short enough for a message."""
+    return name if len(name) <= 80 else f"{name[:77]}…"

@@ -1,0 +1,132 @@
+"""The door itself: every call, of whatever protocol, passes here: credential, handler, outcome, report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import Method, methods_of
+from services.ingress.authenticating import Authenticator
+from services.ingress.exchange import Exchange, begin
+from services.ingress.reporting import Reporter
+
+Handler = Callable[[Any, Exchange], Awaitable[Message]]
+# Answered without a credential: they say nothing of pipelines.
+_OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One unary RPC of the door."""
+
+    method: Method[Any, Any]
+    handler: Handler
+    open: bool
+
+
+def operations(service: ServiceDescriptor, servicer: object) -> dict[str, Operation]:
+    """The unary RPCs of a service by path ("/package.Service/Method")."""
+    return {
+        m.path: Operation(m, getattr(servicer, m.name), m.name in _OPEN)
+        for m in methods_of(service)
+        if not (m.client_streaming or m.server_streaming)
+    }
+
+
+class Door:
+    """Serves operations. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        authenticator: Authenticator,
+        reporter: Reporter,
+        trace_ratio: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.operations = operations
+        self.clock = clock
+        self.in_flight = 0
+        self._authenticator = authenticator
+        self._reporter = reporter
+        self._trace_ratio = trace_ratio
+        reporter.metrics.in_flight.set_function(lambda: self.in_flight)
+
+    def begin(self, method: str, headers: Mapping[bytes, bytes]) -> Exchange:
+        """The exchange of a request that comes now. `headers`: names in lower case."""
+        return begin(method, headers, self.clock(), self._trace_ratio)
+
+    async def call(self, operation: Operation, request: Message, exchange: Exchange) -> Message:
+        """Authenticates and runs one unary call, and reports it. Raises Fault, and nothing else but CancelledError."""
+        self.in_flight += 1
+        try:
+            if not operation.open and exchange.credential is None:
+                exchange.credential = self._authenticator.authenticate(exchange.headers)
+            return await operation.handler(request, exchange)
+        except Fault as fault:
+            exchange.fault = fault
+            if fault.code is Code.PERMISSION_DENIED:
+                self._reporter.security(
+                    "denied", {"tenant": exchange.tenant, "request_id": exchange.request_id}
+                )
+            raise
+        except asyncio.CancelledError:
+            exchange.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
+            raise
+        except Exception as error:
+            self._reporter.unexpected(exchange.method, error, exchange.request_id)
+            exchange.fault = internal(exchange)
+            raise exchange.fault from error
+        finally:
+            self.in_flight -= 1
+            self._reporter.done(exchange)
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED."""
+        try:
+            exchange.credential = self._authenticator.authenticate(exchange.headers)
+        except Fault as fault:
+            self.refuse(exchange, fault)
+            raise
+
+    def refuse(self, exchange: Exchange, fault: Fault) -> Fault:
+        """Reports a request that never became a call (unreadable, too large, no such method)."""
+        exchange.fault = fault
+        self._reporter.done(exchange)
+        return fault
+
+    def unexpected(self, method: str, error: Exception) -> None:
+        """Tells of a bug in a protocol, where no exchange is at hand."""
+        self._reporter.unexpected(method, error, "")
+
+    async def stream(
+        self,
+        operation: Operation,
+        serve: Callable[[AsyncIterator[Any], Callable[[Any], Awaitable[Any]]], AsyncIterator[Message]],
+        requests: AsyncIterator[Any],
+        exchange: Exchange,
+    ) -> AsyncIterator[Message]:
+        """Serves a stream whose every message is a call of `operation`. Raises Fault."""
+        self.authenticate(exchange)
+
+        def call(request: Any) -> Awaitable[Any]:
+            return self.call(operation, request, exchange.of_message(self.clock()))
+
+        async for reply in serve(requests, call):
+            yield reply
+
+
+def internal(exchange: Exchange) -> Fault:
+    """What a caller is told of a bug."""
+    return Fault(
+        Code.INTERNAL,
+        Reason.REASON_INTERNAL,
+        f"unexpected error; tell the operators the request id {exchange.request_id}",
+        metadata={"request_id": exchange.request_id},
+    )

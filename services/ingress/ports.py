@@ -1,0 +1,50 @@
+"""What the ingress needs of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace.columns import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A model that took part in a prediction."""
+
+    stage: str
+    model: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One route through a pipeline: the revision that served, and the models that ran."""
+
+    version: int
+    revision: str
+    route: str
+    models: Sequence[ModelUse]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What the router answered: outputs and annotations as columns, rows in the order of the request."""
+
+    batch: Batch
+    # Name of each fallback that any of the rows used, and its bit in the column `@fallbacks`.
+    fallbacks: Sequence[tuple[str, int]]
+    decisions: Sequence[Decision]
+
+
+class Router(Protocol):
+    """Runs pipelines."""
+
+    async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
+        """Runs one pipeline over a batch; rows that fail carry a row error.
+
+        Raises Fault when the call failed as a whole.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The protocols of the door: bytes and headers → a servicer call → bytes and headers."""

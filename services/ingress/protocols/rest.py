@@ -1,0 +1,230 @@
+"""The Open Inference Protocol's REST form, for curl, tritonclient.http and KServe's clients."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Code, Fault, Reason, reason_name
+from headrace.oip import open_inference_pb2 as pb
+from services.ingress.door import Door, Operation
+from services.ingress.exchange import Exchange
+from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
+from services.ingress.protocols.frames import too_large
+from services.ingress.protocols.rest_tensors import malformed, read_request, write_response
+
+Headers = list[tuple[bytes, bytes]]
+_SERVICE = "/inference.GRPCInferenceService/"
+_MODEL = re.compile(
+    r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready|config|stats))?\Z"
+)
+_LENGTH_HEADER = b"inference-header-content-length"
+_HTTP: Mapping[Code, int] = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+_READS: Mapping[str, tuple[str, type[Message]]] = {
+    "": ("ModelMetadata", pb.ModelMetadataRequest),
+    "ready": ("ModelReady", pb.ModelReadyRequest),
+    "config": ("ModelConfig", pb.ModelConfigRequest),
+    "stats": ("ModelStatistics", pb.ModelStatisticsRequest),
+}
+# Prefixes of the paths that `Rest` serves.
+PREFIX = "/v2"
+
+
+class Rest:
+    """Serves /v2… by the operations of the door."""
+
+    def __init__(self, door: Door, max_request_bytes: int) -> None:
+        self._door = door
+        self._limit = max_request_bytes
+        self._infer = self._operation("ModelInfer")
+
+    def _operation(self, name: str) -> Operation:
+        return self._door.operations[_SERVICE + name]
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange = self._door.begin("rest", headers)
+        try:
+            exchange.deadline = exchange.received + _timeout(headers)
+            handle = self._route(scope["method"], scope["path"].rstrip("/"), exchange)
+            body = await _body(receive, headers, self._limit) if scope["method"] == "POST" else b""
+        except Fault as fault:
+            self._door.refuse(exchange, fault)
+            await _fail(send, fault, exchange)
+            return
+        except Disconnected:
+            self._door.refuse(
+                exchange, Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
+            )
+            return
+        try:
+            status, extra, content = await handle(body)
+        except Fault as fault:
+            if exchange.fault is None:  # unreadable: it never became a call
+                self._door.refuse(exchange, fault)
+            await _fail(send, fault, exchange)
+            return
+        await respond(send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content)
+
+    def _route(
+        self, method: str, path: str, exchange: Exchange
+    ) -> Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]:
+        found = _MODEL.match(path)
+        name, request, verb = "", None, "GET"
+        if found is not None:
+            model, version, action = found["model"], found["version"] or "", found["action"] or ""
+            if action == "infer":
+                _expect(method, "POST")
+                return lambda body: self._inference(body, model, version, exchange)
+            name, kind = _READS[action]
+            request = kind(name=model, version=version)
+        elif path == "/v2":
+            name, request = "ServerMetadata", pb.ServerMetadataRequest()
+        elif path == "/v2/health/live":
+            name, request = "ServerLive", pb.ServerLiveRequest()
+        elif path == "/v2/health/ready":
+            name, request = "ServerReady", pb.ServerReadyRequest()
+        elif path == "/v2/models/stats":
+            name, request = "ModelStatistics", pb.ModelStatisticsRequest()
+        elif path == "/v2/repository/index":
+            name, request, verb = "RepositoryIndex", pb.RepositoryIndexRequest(), "POST"
+        if request is None:
+            raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
+        _expect(method, verb)
+        asked = request
+        return lambda _: self._read(self._operation(name), asked, exchange)
+
+    async def _read(
+        self, operation: Operation, request: Message, exchange: Exchange
+    ) -> tuple[int, Headers, bytes]:
+        exchange.method = operation.method.name
+        reply = await self._door.call(operation, request, exchange)
+        if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
+            good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
+            return (200 if good else 503), [], b""
+        return _json(_shown(reply))
+
+    async def _inference(
+        self, body: bytes, model: str, version: str, exchange: Exchange
+    ) -> tuple[int, Headers, bytes]:
+        exchange.method = "ModelInfer"
+        request, all_binary = read_request(body, _header_length(exchange.headers), model, version)
+        reply = await self._door.call(self._infer, request, exchange)
+        assert isinstance(reply, pb.ModelInferResponse)
+        asked = {
+            o.name: o.parameters["binary_data"].bool_param
+            for o in request.outputs
+            if "binary_data" in o.parameters
+        }
+        content, length = write_response(reply, lambda name: asked.get(name, all_binary))
+        if length is None:
+            return 200, [(b"content-type", b"application/json")], content
+        extra = [(b"content-type", b"application/octet-stream"), (_LENGTH_HEADER, b"%d" % length)]
+        return 200, extra, content
+
+
+def _shown(reply: Message) -> Any:
+    if isinstance(reply, pb.RepositoryIndexResponse):
+        return [MessageToDict(m, preserving_proto_field_name=True) for m in reply.models]
+    if isinstance(reply, pb.ModelConfigResponse):
+        return MessageToDict(
+            reply.config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    shown = MessageToDict(reply, preserving_proto_field_name=True)
+    if isinstance(reply, pb.ModelMetadataResponse):
+        # Sizes are numbers in this protocol; ProtoJSON writes 64-bit numbers as text.
+        for tensor, source in zip(
+            shown["inputs"] + shown["outputs"], [*reply.inputs, *reply.outputs], strict=True
+        ):
+            tensor["shape"] = list(source.shape)
+    return shown
+
+
+async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    try:
+        body = await read_body(receive, limit)
+    except TooLarge as error:
+        raise too_large(error.size, limit) from None
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding == b"identity":
+        return body
+    if encoding not in (b"gzip", b"deflate"):
+        raise malformed(
+            f"content-encoding {encoding[:20].decode('latin-1')!r} is not understood; send gzip or deflate"
+        )
+    stream = zlib.decompressobj(wbits=47)
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error:
+        raise malformed("the body is not what its content-encoding says") from None
+    if len(plain) > limit:
+        raise too_large(len(plain), limit)
+    return plain
+
+
+def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
+    text = headers.get(_LENGTH_HEADER)
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 12:
+        raise malformed("Inference-Header-Content-Length is not a number")
+    return int(text)
+
+
+def _timeout(headers: Mapping[bytes, bytes]) -> float:
+    """Seconds in Connect's own header, which REST callers may use too; inf if it is not there."""
+    text = headers.get(b"connect-timeout-ms", b"")
+    return int(text) / 1000 if text.isdigit() and len(text) <= 10 else math.inf
+
+
+def _expect(method: str, wanted: str) -> None:
+    if method != wanted:
+        raise Fault(
+            Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, f"{method} is not served here; use {wanted}"
+        )
+
+
+def _json(value: Any) -> tuple[int, Headers, bytes]:
+    return 200, [(b"content-type", b"application/json")], json.dumps(value).encode()
+
+
+async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
+    status = _HTTP.get(fault.code, 500)
+    if fault.reason == Reason.REASON_TOO_LARGE:
+        status = 413
+    elif fault.reason == Reason.REASON_METHOD_UNKNOWN and fault.code is Code.UNIMPLEMENTED:
+        status = 405
+    shown = {
+        "error": fault.message,
+        "code": fault.code.name,
+        "reason": reason_name(fault.reason),
+        "metadata": dict(fault.metadata),
+    }
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", exchange.request_id.encode())]
+    if fault.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_after_s)))
+    if fault.code is Code.UNAUTHENTICATED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await respond(send, status, headers, json.dumps(shown).encode())

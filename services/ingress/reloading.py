@@ -1,0 +1,102 @@
+"""What changes while the door is open: the tenants, the pipelines; looked at now and then, never in a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from headrace.hop.config import ConfigError
+from headrace.pipeline import Catalog as Documents
+from headrace.state.tenants import load
+from services.ingress.catalog import Catalog
+from services.ingress.reporting import Log
+from services.ingress.tenants import Directory
+
+
+class Periodic:
+    """Runs coroutine functions again and again; one that fails is told of and tried again."""
+
+    def __init__(self, log: Log, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._log = log
+        self._sleep = sleep
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        """Runs `action` each time that `seconds` have passed since it ended."""
+
+        async def repeat() -> None:
+            while True:
+                await self._sleep(seconds)
+                await self.once(action)
+
+        self._tasks.append(asyncio.create_task(repeat()))
+
+    async def once(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Runs `action`; its failure is logged, not raised."""
+        try:
+            await action()
+        except Exception as error:  # noqa: BLE001 - the next round may do better, and the door stays open
+            name = getattr(action, "__qualname__", "action")
+            self._log.warning("periodic work failed", action=name, error=f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class TenantReloads:
+    """The tenants document, read again when the file changes. A broken file is told of; the last good one stays."""
+
+    def __init__(self, path: Path, directory: Directory, log: Log) -> None:
+        self.directory = directory
+        self._path = path
+        self._log = log
+        self._stamp = _stamp(path)
+        self._subscribers: tuple[Callable[[Directory], None], ...] = ()
+
+    def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
+        """Each is told of every new directory."""
+        self._subscribers += subscribers
+
+    async def check(self) -> None:
+        """Looks once."""
+        stamp = await asyncio.to_thread(_stamp, self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self.directory = Directory.of(await asyncio.to_thread(load, self._path))
+        except ConfigError as error:
+            self._log.error("tenants not reloaded", error=str(error))
+            return
+        for subscriber in self._subscribers:
+            subscriber(self.directory)
+        self._log.info("tenants reloaded", tenants=len(self.directory.tenants), keys=len(self.directory.keys))
+
+
+class DocumentReloads:
+    """The pipeline documents, read again when they change."""
+
+    def __init__(self, documents: Documents, catalog: Catalog, log: Log) -> None:
+        self._documents = documents
+        self._catalog = catalog
+        self._log = log
+
+    async def check(self) -> None:
+        """Looks once."""
+        found = await asyncio.to_thread(self._documents.reload)
+        if found.changed or found.removed:
+            self._catalog.replace(self._documents.pipelines)
+            self._log.info("pipelines reloaded", changed=list(found.changed), removed=list(found.removed))
+        for problem in found.problems:
+            self._log.error("pipeline not reloaded", problem=str(problem))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,32 @@
+"""From settings to a running door."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from services.ingress import envoy
+from services.ingress.config import IngressSettings
+
+
+def why_not_envoy(settings: IngressSettings) -> str:
+    """Why the application can't run inside Envoy; "" if it can. Raises ValueError if the settings demand it."""
+    if settings.mode == "grpc":
+        return "mode is grpc"
+    if envoy.libpython() is None:
+        reason = "this Python has no shared library (libpython) for Envoy to load"
+        if settings.mode == "envoy":
+            raise ValueError(f"{reason}; set `mode: grpc`")
+        return reason
+    return ""
+
+
+def become_envoy(settings: IngressSettings, path: Path) -> None:
+    """Renders Envoy's configuration into the run folder and replaces this process by Envoy: same pid, same signals."""
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    configuration = settings.run_dir / "envoy.yaml"
+    configuration.write_text(yaml.safe_dump(envoy.render(settings)))
+    command = envoy.command(settings, configuration)
+    os.execve(command[0], command, envoy.environment(path, os.environ))  # noqa: S606, TID251 - the environment of the new process

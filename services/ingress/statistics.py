@@ -1,0 +1,73 @@
+"""What the protocol's ModelStatistics reports: counts and times of each pipeline since the process began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.ingress.inferring import Answer
+
+
+@dataclass(slots=True)
+class Sum:
+    """Events, and their durations added up in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.ns += int(seconds * 1e9)
+
+
+@dataclass(slots=True)
+class PipelineCounts:
+    """One pipeline. `executions`: each batch of the router counts once, shared out among the requests in it."""
+
+    success: Sum = field(default_factory=Sum)
+    fail: Sum = field(default_factory=Sum)
+    queue: Sum = field(default_factory=Sum)
+    compute_input: Sum = field(default_factory=Sum)
+    compute_infer: Sum = field(default_factory=Sum)
+    compute_output: Sum = field(default_factory=Sum)
+    rows: int = 0
+    executions: float = 0.0
+    last_ms: int = 0
+
+
+class Statistics:
+    """Counts by pipeline. `clock`: seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pipelines: dict[str, PipelineCounts] = {}
+
+    def of(self, pipeline: str) -> PipelineCounts:
+        """The counts of a pipeline (known names only, so the table is bounded)."""
+        found = self._pipelines.get(pipeline)
+        if found is None:
+            found = self._pipelines[pipeline] = PipelineCounts()
+        return found
+
+    def success(self, answer: Answer, total_s: float) -> None:
+        """A request that was answered after `total_s`."""
+        counts = self.of(answer.entry.pipeline.name)
+        rows = len(answer.batch)
+        shared, inside_us = rows, 0
+        for timing in answer.batch.timings:
+            if timing.row_count > shared:
+                shared = timing.row_count
+            inside_us = max(inside_us, timing.start_us + timing.duration_us)
+        counts.success.add(total_s)
+        # What the router's own stages do not account for was spent waiting for the batch before and on the way.
+        counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))
+        counts.compute_input.add(answer.router_start_s)
+        counts.compute_infer.add(min(inside_us / 1e6, answer.router_s))
+        counts.compute_output.add(max(total_s - answer.router_start_s - answer.router_s, 0.0))
+        counts.rows += rows
+        counts.executions += rows / shared
+        counts.last_ms = int(self._clock() * 1000)
+
+    def fail(self, pipeline: str, total_s: float) -> None:
+        """A request for a known pipeline that failed."""
+        self.of(pipeline).fail.add(total_s)

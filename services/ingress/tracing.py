@@ -1,0 +1,108 @@
+"""One trace per request, drawn afterwards from the timings that came back with its batch.
+
+Rows travel in shared batches, so no service can have a span of one request while it works. The router reports how
+long each stage took; from those the request's own spans are made here, once it is known to be wanted: sampled,
+failed or slow. All other requests cost nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headrace.columns import Timing
+from headrace.hop.errors import reason_name
+from services.ingress.exchange import Exchange
+
+_random = random.Random()  # noqa: S311 - identities, not secrets
+
+
+def span_id() -> str:
+    return f"{_random.getrandbits(64):016x}"
+
+
+def record(
+    exchange: Exchange, started_unix_us: int, duration_us: int, make_id: Callable[[], str] = span_id
+) -> dict[str, Any]:
+    """The trace of one finished request.
+
+    {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}
+    """
+    trace, answer, fault = exchange.trace, exchange.answer, exchange.fault
+    attributes = {"request_id": exchange.request_id, "tenant": exchange.tenant, "pipeline": exchange.pipeline}
+    if fault is not None:
+        attributes |= {"reason": reason_name(fault.reason), "message": fault.message}
+    status = "OK" if fault is None else fault.code.name
+    spans = [
+        _span(
+            exchange.method,
+            "ingress",
+            trace.span_id,
+            trace.parent,
+            started_unix_us,
+            duration_us,
+            status,
+            attributes,
+        )
+    ]
+    if answer is not None:
+        start = started_unix_us + int(answer.router_start_s * 1e6)
+        rows = str(len(answer.batch))
+        call = _span(
+            "router",
+            "ingress",
+            make_id(),
+            trace.span_id,
+            start,
+            int(answer.router_s * 1e6),
+            "OK",
+            {"rows": rows},
+        )
+        spans.append(call)
+        spans += _stages(answer.batch.timings, start, call, make_id)
+    return {"request_id": exchange.request_id, "trace_id": trace.trace_id, "spans": spans}
+
+
+def _stages(
+    timings: Sequence[Timing], origin: int, call: Mapping[str, Any], make_id: Callable[[], str]
+) -> list[dict[str, Any]]:
+    """Spans of the stages; the parent of "a/b" is "a"."""
+    spans: list[dict[str, Any]] = []
+    ids: dict[str, str] = {}
+    # The batch may have left after this request began to wait for it: set its clock so that it ends with the call.
+    end = max((t.start_us + t.duration_us for t in timings), default=0)
+    origin += max(int(call["duration_us"]) - end, 0)
+    for timing in sorted(timings, key=lambda t: t.stage.count("/")):
+        identity = make_id()
+        ids.setdefault(timing.stage, identity)
+        parent = ids.get(timing.stage.rpartition("/")[0], call["span_id"])
+        attributes = {**timing.attributes, "batch_rows": str(timing.row_count)}
+        name = timing.stage.rpartition("/")[2]
+        start = origin + timing.start_us
+        spans.append(
+            _span(name, timing.service, identity, parent, start, timing.duration_us, "OK", attributes)
+        )
+    return spans
+
+
+def _span(
+    name: str,
+    service: str,
+    identity: str,
+    parent: str,
+    start_us: int,
+    duration_us: int,
+    status: str,
+    attributes: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "service": service,
+        "span_id": identity,
+        "parent_id": parent,
+        "start_unix_us": start_us,
+        "duration_us": duration_us,
+        "status": status,
+        "attributes": dict(attributes),
+    }

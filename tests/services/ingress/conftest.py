@@ -1,0 +1,33 @@
+"""One door for all tests of this folder that need a real one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
+
+from headrace.hop import testing
+
+
+@pytest.fixture(scope="session")
+def router() -> FakeRouter:
+    return FakeRouter()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
+    async with testing.served(definition(router)) as harness:
+        folder = prepare(tmp_path_factory.mktemp("door"), harness.target)
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            yield folder
+        finally:
+            process.kill()

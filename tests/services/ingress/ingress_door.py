@@ -1,0 +1,249 @@
+"""A real Envoy with the ingress in it, in front of a router that answers from the request alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from headrace.api.router.v1 import router_pb2 as pb
+from headrace.columns import Batch, Column, RowError, Timing, decode, encode
+from headrace.hop.call import Call
+from headrace.hop.config import ServiceSettings
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.errors import Code, Reason
+from headrace.state import tenants
+
+ROOT = Path(__file__).parents[3]
+PEPPER = b"0123456789abcdef0123456789abcdef"
+PIPELINE = """
+pipeline: double
+version: 3
+description: Twice the numbers, for tests
+deadline_ms: 2000
+inputs:
+  x: {type: float32, shape: [2], range: [-1000, 1000]}
+  n: {type: int32, range: [0, 9]}
+  word: {type: string, required: false, max_bytes: 16}
+stages:
+  - model: m
+    name: doubler
+    inputs: {x: x, n: n, word: word}
+    outputs:
+      y: {column: y, type: float32, shape: [2]}
+      big: {column: big, type: bool}
+      said: {column: said, type: string}
+outputs: [y, big, said]
+"""
+
+
+@dataclass
+class FakeRouter:
+    """Answers `double`: y = 2x, big = n > 4, said = word. n = 7 fails the row; n = 8 takes 0.3 s."""
+
+    calls: list[pb.InferRequest] = field(default_factory=list)
+
+    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
+        self.calls.append(request)
+        batch = decode(request.batch)
+        x, n = batch.columns["x"].array, batch.columns["n"].array
+        if (n == 8).any():
+            await asyncio.sleep(0.3)
+        failed = RowError(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "no weather", "store")
+        reply = Batch(
+            batch.rows,
+            {
+                c.name: c
+                for c in (
+                    Column.of("y", x * np.float32(2)),  # type: ignore[operator]  # numbers
+                    Column.of("big", n > 4),
+                    batch.columns["word"].renamed("said"),
+                    Column.of("@source/weather", np.full(len(batch), 1, np.uint8)),
+                    Column.of("@age_us/weather", np.full(len(batch), 5000, np.int64)),
+                    Column.of("@fallbacks", np.full(len(batch), 1, np.uint64)),
+                )
+            },
+            dict.fromkeys(np.flatnonzero(n == 7).tolist(), failed),
+            [
+                Timing("m", "router", 10, 100, len(batch)),
+                Timing("m/execute", "executor", 20, 80, len(batch), {"model.version": "1"}),
+            ],
+        )
+        decision = pb.Decision(
+            version=3,
+            revision="abc",
+            route="default",
+            models=[pb.ModelUse(stage="m", model="doubler", version="1", sha256="ff")],
+        )
+        return pb.InferResponse(batch=encode(reply), fallbacks=["store_down"], decisions=[decision])
+
+    async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
+        return pb.ListPipelinesResponse()
+
+
+def definition(router: FakeRouter) -> Definition[ServiceSettings]:
+    @asynccontextmanager
+    async def build(_: ServiceSettings, __: Runtime) -> AsyncIterator[Sequence[Service]]:
+        yield [Service(pb.DESCRIPTOR.services_by_name["RouterService"], router)]
+
+    return Definition("router", ServiceSettings, build)
+
+
+@dataclass
+class Keys:
+    """Clear text of the keys in the tenants document."""
+
+    demo: str
+    other: str
+    slow: str
+    readonly: str
+
+
+@dataclass
+class Folder:
+    """Everything on disk that an ingress needs."""
+
+    path: Path
+    settings: dict[str, Any]
+    keys: Keys
+
+    @property
+    def grpc(self) -> str:
+        return str(self.settings["http"]["plaintext"])
+
+    @property
+    def tls(self) -> str:
+        return str(self.settings["http"]["tls"])
+
+    @property
+    def admin(self) -> str:
+        return str(self.settings["admin"])
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [int(s.getsockname()[1]) for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def prepare(path: Path, router: str, **overrides: Any) -> Folder:
+    """Writes settings, pipeline, tenants, pepper and certificate under `path`."""
+    (path / "pipelines" / "double").mkdir(parents=True)
+    (path / "pipelines" / "double" / "pipeline.yaml").write_text(PIPELINE)
+    (path / "pepper").write_bytes(PEPPER)
+    keys = write_tenants(path / "tenants.yaml")
+    certificate(path)
+    plaintext, tls, admin, metrics = free_ports(4)
+    settings: dict[str, Any] = {
+        "http": {
+            "plaintext": f"127.0.0.1:{plaintext}",
+            "tls": f"127.0.0.1:{tls}",
+            "certificate": str(path / "cert.pem"),
+            "key": str(path / "key.pem"),
+        },
+        "admin": f"127.0.0.1:{admin}",
+        "run_dir": str(path / "run"),
+        "access_log": str(path / "access.log"),
+        "pipelines": str(path / "pipelines"),
+        "tenants": str(path / "tenants.yaml"),
+        "pepper": str(path / "pepper"),
+        "router": {"target": router},
+        "traces": {"folder": str(path / "traces")},
+        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
+        "limits": {"max_request_bytes": 65536, "max_rows": 100},
+        "reload_s": 0.1,
+        **overrides,
+    }
+    (path / "ingress.yaml").write_text(yaml.safe_dump(settings))
+    return Folder(path, settings, keys)
+
+
+def write_tenants(path: Path) -> Keys:
+    texts: dict[str, str] = {}
+
+    def spec(name: str, **fields: Any) -> tenants.TenantSpec:
+        texts[name], key = tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC))
+        return tenants.TenantSpec(keys=(key,), **fields)
+
+    file = tenants.TenantsFile(
+        tenants={
+            "demo": spec("demo", pipelines=("*",), priority=5),
+            "other": spec("other", pipelines=("elsewhere",)),
+            "slow": spec("slow", pipelines=("double",), limits={"rate_per_s": 0.5, "burst": 1}),
+            "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
+        }
+    )
+    tenants.save(path, file)
+    return Keys(**texts)
+
+
+def certificate(path: Path) -> None:
+    subprocess.run(
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        f" -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout {path}/key.pem -out {path}/cert.pem".split(),
+        check=True,
+        capture_output=True,
+    )
+
+
+class DoorProcess:
+    """`python -m services.ingress`, waited for until it answers."""
+
+    def __init__(self, folder: Folder, config: Path | None = None) -> None:
+        self.folder = folder
+        self._log = folder.path / "ingress.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "services.ingress",
+                    "--config",
+                    str(config or folder.path / "ingress.yaml"),
+                ],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"},
+            )
+
+    async def ready(self, address: str, within_s: float = 30.0) -> None:
+        deadline = time.monotonic() + within_s
+        host, port = address.split(":")
+        while True:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            try:
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                answer = await reader.read(64)
+                writer.close()
+                if b" 200 " in answer:
+                    return
+            except OSError:
+                pass
+            await asyncio.sleep(0.05)
+
+    def log(self) -> str:
+        return self._log.read_text()[-6000:]
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
