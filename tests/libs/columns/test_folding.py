@@ -2,6 +2,7 @@ import time
 
 import numpy as np
 import pytest
+
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, encode
 from headrace.columns.folding import BatchCall, BatchFolding

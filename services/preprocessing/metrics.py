@@ -1,0 +1,14 @@
+"""The instruments of preprocessing: those of every service that runs steps, under its own name."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from headrace.steps.instruments import Instruments
+
+
+class Metrics(Instruments):
+    """`headrace_preprocessing_*` on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry, "preprocessing")

@@ -1,0 +1,25 @@
+"""PreprocessingService: messages to batches and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
+from headrace.columns import decode, encode
+from headrace.hop.call import Call
+from headrace.steps.runner import Runner
+
+
+class PreprocessingServicer:
+    """Serves headrace.api.preprocessing.v1.PreprocessingService."""
+
+    def __init__(self, runner: Runner, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runner = runner
+        self._clock = clock
+
+    async def Transform(self, request: pb.TransformRequest, call: Call) -> pb.TransformResponse:  # noqa: ARG002 - hop's form
+        received = self._clock()
+        batch = decode(request.batch, received)
+        outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
+        return pb.TransformResponse(batch=encode(outputs, self._clock()))

@@ -1,0 +1,194 @@
+"""Batches as messages: nothing is lost on the way, and nothing that comes can crash the reader."""
+
+import math
+
+import numpy as np
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from headrace.api.batch.v1 import batch_pb2 as pb
+from headrace.columns import Batch, Column, DType, RowError, Rows, Timing, decode, encode
+from headrace.columns.wire import MAX_ROWS
+from headrace.hop.errors import Code, Fault, Reason
+
+
+@st.composite
+def columns(draw: st.DrawFn, name: str, rows: int) -> Column:
+    shape = tuple(draw(st.lists(st.integers(0, 3), max_size=2)))
+    dtype = draw(st.sampled_from(list(DType)))
+    valid = draw(
+        st.none() | st.lists(st.booleans(), min_size=rows, max_size=rows).map(lambda v: np.array(v, bool))
+    )
+    count = rows * math.prod(shape)
+    if dtype is DType.BYTES:
+        items = draw(st.lists(st.binary(max_size=6), min_size=count, max_size=count))
+        column = Column.of_bytes(name, items, shape)
+        return Column(name, dtype, column.values, shape, valid)
+    size = count * dtype.numpy.itemsize
+    data = draw(st.binary(min_size=size, max_size=size))
+    values = np.frombuffer(data, np.uint8).view(dtype.numpy if dtype is not DType.BOOL else np.uint8)
+    return Column(
+        name,
+        dtype,
+        (values & 1 if dtype is DType.BOOL else values).astype(dtype.numpy).reshape(rows, *shape),
+        shape,
+        valid,
+    )
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    rows = draw(st.integers(0, 5))
+
+    def each(values: st.SearchStrategy[object]) -> list[object]:
+        return draw(st.lists(values, min_size=rows, max_size=rows))
+
+    context = Rows(
+        each(st.text(max_size=4)),  # type: ignore[arg-type]  # the strategies say what
+        each(st.text(max_size=4)),  # type: ignore[arg-type]
+        each(st.integers(0, 10)),  # type: ignore[arg-type]
+        each(st.integers(0, 3600).map(lambda s: 100.0 + s)),  # type: ignore[arg-type]
+        each(st.text(max_size=4)),  # type: ignore[arg-type]
+    )
+    names = draw(st.sets(st.text(min_size=1, max_size=5), max_size=4))
+    failed = draw(st.sets(st.integers(0, rows - 1))) if rows else set()
+    errors = {
+        i: RowError(Code.NOT_FOUND, Reason.REASON_INPUT_MISSING, "gone", "s", {"a": "b"}) for i in failed
+    }
+    timings = [Timing("stage", "service", 3, 4, rows, {"k": "v"})]
+    return Batch(context, {n: draw(columns(n, rows)) for n in names}, errors, timings)
+
+
+@given(batch=batches())
+def test_a_batch_survives_the_wire(batch: Batch) -> None:
+    message = pb.Batch.FromString(encode(batch, 100.0).SerializeToString())
+    back = decode(message, 100.0)
+
+    assert back.rows == batch.rows
+    assert (dict(back.errors), list(back.timings)) == (dict(batch.errors), list(batch.timings))
+    assert list(back.columns) == list(batch.columns)
+    for name, column in batch.columns.items():
+        found = back.columns[name]
+        assert (found.dtype, found.row_shape, found.is_valid().tolist()) == (
+            column.dtype,
+            column.row_shape,
+            column.is_valid().tolist(),
+        )
+        if column.dtype is DType.BYTES:
+            assert found.ragged.to_list() == column.ragged.to_list()
+        else:
+            assert found.array.tobytes() == column.array.tobytes()
+
+
+@given(batch=batches(), data=st.data())
+def test_a_slice_survives_the_wire(batch: Batch, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(batch)))
+    stop = data.draw(st.integers(start, len(batch)))
+    part = batch.slice(start, stop)
+    again = decode(encode(part, 100.0), 100.0)
+    assert encode(again, 100.0) == encode(part, 100.0)
+
+
+COLUMN = st.builds(
+    pb.Column,
+    name=st.sampled_from(["", "a", "b"]),
+    data_type=st.integers(-1, 20),
+    row_shape=st.lists(st.sampled_from([0, 1, 2, 1 << 16, (1 << 32) - 1]), max_size=4) | st.just([1] * 70),
+    data=st.binary(max_size=32),
+    offsets=st.lists(st.integers(0, 40) | st.just((1 << 32) - 1), max_size=6).map(
+        lambda o: np.array(o, "<u4").tobytes()
+    )
+    | st.binary(max_size=9),
+    validity=st.binary(max_size=2),
+)
+MESSAGE = st.builds(
+    pb.Batch,
+    rows=st.builds(
+        pb.Rows,
+        request_ids=st.lists(st.just("r"), max_size=3),
+        tenants=st.lists(st.just("t"), max_size=3),
+        priorities=st.lists(st.integers(0, (1 << 32) - 1), max_size=3),
+        budgets_us=st.lists(st.integers(0, (1 << 64) - 1), max_size=3),
+        traceparents=st.lists(st.just(""), max_size=3),
+    )
+    | st.integers(0, 3).map(
+        lambda n: pb.Rows(
+            request_ids=["r"] * n,
+            tenants=["t"] * n,
+            priorities=[1] * n,
+            budgets_us=[1] * n,
+            traceparents=[""] * n,
+        )
+    ),
+    columns=st.lists(COLUMN, max_size=3),
+    errors=st.lists(
+        st.builds(pb.RowError, row=st.integers(0, 4), code=st.integers(0, 20), reason=st.integers(-1, 99)),
+        max_size=2,
+    ),
+)
+
+
+@given(message=MESSAGE)
+@example(pb.Batch(columns=[pb.Column(name="a", data_type=1, row_shape=[0, 1 << 31, 1 << 31, 1 << 31])]))
+@example(pb.Batch(columns=[pb.Column(name="a", data_type=12, row_shape=[1 << 31, 1 << 31])]))
+@example(pb.Batch(columns=[pb.Column(name="a", data_type=13)]))
+def test_a_malformed_message_is_refused_and_nothing_else(message: pb.Batch) -> None:
+    try:
+        batch = decode(message, 0.0)
+    except Fault as fault:
+        assert fault.code is Code.INVALID_ARGUMENT  # noqa: PT017 - it may also be a good batch
+        return
+    assert {len(c) for c in batch.columns.values() if 0 not in c.row_shape} <= {len(batch)}
+    decode(encode(batch, 0.0), 0.0)
+
+
+@given(data=st.binary(max_size=200))
+def test_no_bytes_crash_the_reader(data: bytes) -> None:
+    try:
+        decode(pb.Batch.FromString(data))
+    except (DecodeError, Fault):
+        return
+
+
+def good() -> pb.Batch:
+    rows = Rows.one_request(2, "r", "t", 1.0)
+    return encode(
+        Batch.of(rows, [Column.of("n", np.zeros(2, np.int32)), Column.of_text("t", ["a", "b"])]), 0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda m: setattr(m.columns[0], "data", b"123"), "n"),
+        (lambda m: setattr(m.columns[0], "data_type", 0), "n"),
+        (lambda m: setattr(m.columns[0], "offsets", b"1234"), "n"),
+        (lambda m: setattr(m.columns[0], "validity", b"12"), "n"),
+        (lambda m: setattr(m.columns[0], "name", "t"), "t"),
+        (lambda m: setattr(m.columns[1], "offsets", np.array([0, 2, 1], "<u4").tobytes()), "t"),
+        (lambda m: setattr(m.columns[1], "offsets", np.array([0, 2, 2**32 - 1], "<u4").tobytes()), "t"),
+        (lambda m: setattr(m.columns[1], "data", b"abc"), "t"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: object, named: str) -> None:
+    message = good()
+    assert callable(change)
+    change(message)
+    with pytest.raises(Fault) as caught:
+        decode(message)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.metadata["column"] == named
+
+
+def test_too_many_rows_are_refused_with_the_limit() -> None:
+    count = MAX_ROWS + 1
+    with pytest.raises(Fault) as caught:
+        decode(pb.Batch(rows=pb.Rows(request_ids=[""] * count)))
+    assert (caught.value.code, caught.value.metadata["limit"]) == (Code.RESOURCE_EXHAUSTED, str(MAX_ROWS))
+
+
+def test_no_deadline_becomes_an_hour_and_a_passed_one_nothing() -> None:
+    rows = Rows(["a", "b"], ["", ""], [1, 1], [math.inf, 5.0], ["", ""])
+    assert list(encode(Batch(rows, {}), 10.0).rows.budgets_us) == [3_600_000_000, 0]

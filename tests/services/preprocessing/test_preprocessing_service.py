@@ -1,0 +1,141 @@
+"""The service through hop: the same bits as offline, and what it answers to what it can't run."""
+
+import math
+import time
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
+from headrace.columns import Batch, Column, RowError, Rows, decode, encode
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness, served
+from headrace.steps import compile_steps, spec_json, spec_sha256
+from services.preprocessing.wiring import SERVICE
+
+TRANSFORM = unary(
+    pb.DESCRIPTOR,
+    "PreprocessingService",
+    "Transform",
+    pb.TransformRequest,
+    pb.TransformResponse,
+    idempotent=True,
+)
+SPEC: dict[str, Any] = {
+    "steps": [
+        {"impute": {"columns": {"seats": 149}}},
+        {"one_hot": {"column": "carrier", "vocabulary": ["UA", "DL"], "into": "hot"}},
+        {"cyclic": {"column": "hour", "period": 24}},
+        {"assemble": {"columns": ["seats", "hot", "hour_sin", "hour_cos"], "into": "input"}},
+    ],
+    "outputs": {"input": {"type": "float32", "shape": [5]}},
+}
+Transport = Literal["unix", "local"]
+
+
+def batch_of(rows: int, left: float = 5.0) -> Batch:
+    there = np.arange(rows) % 3 != 0
+    return Batch.of(
+        Rows.one_request(rows, "r", "tenant", time.monotonic() + left),
+        [
+            Column.of("seats", np.where(there, np.arange(rows), 0).astype(np.int32), there),
+            Column.of_text("carrier", [["UA", "DL", None, "ZZ"][i % 4] for i in range(rows)]),
+            Column.of("hour", (np.arange(rows) % 24).astype(np.int32)),
+        ],
+    )
+
+
+async def transform(
+    harness: Harness, batch: Batch, spec: bytes | None = None, sha256: str | None = None
+) -> Batch:
+    request = pb.TransformRequest(
+        spec_sha256=spec_sha256(SPEC) if sha256 is None else sha256,
+        spec=spec_json(SPEC) if spec is None else spec,
+        batch=encode(batch),
+    )
+    reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 5)
+    return decode(reply.batch)
+
+
+@pytest.mark.parametrize("transport", ["unix", "local"])
+@pytest.mark.parametrize("inline_work", [0, 1 << 20])
+async def test_the_service_gives_the_same_bits_as_the_steps_offline(
+    transport: Transport, inline_work: int
+) -> None:
+    program = compile_steps("preprocessing", SPEC)
+    async with served(SERVICE, {"inline_work": inline_work}, transport) as harness:
+        for rows in (1, 2, 7, 64, 300):
+            batch = batch_of(rows)
+            reply = await transform(harness, batch)
+            assert list(reply.columns) == ["input"]
+            offline = program.run(batch.columns, rows).columns["input"].array
+            assert reply.columns["input"].array.tobytes() == offline.tobytes()
+            assert reply.errors == {}
+
+
+async def test_steps_go_by_their_hash_once_they_are_known() -> None:
+    async with served(SERVICE, {"max_programs": 1}) as harness:
+        with pytest.raises(Fault) as caught:
+            await transform(harness, batch_of(1), spec=b"")
+        assert (caught.value.code, caught.value.reason) == (
+            Code.FAILED_PRECONDITION,
+            Reason.REASON_SPEC_UNKNOWN,
+        )
+        await transform(harness, batch_of(1))
+        await transform(harness, batch_of(1), spec=b"")
+
+        other = {**SPEC, "outputs": {"hot": {"type": "float32", "shape": [2]}}}
+        await transform(harness, batch_of(1), spec_json(other), spec_sha256(other))
+        with pytest.raises(Fault):  # only one is kept
+            await transform(harness, batch_of(1), spec=b"")
+
+
+async def test_wrong_steps_are_named_by_their_place() -> None:
+    wrong = {**SPEC, "steps": [{"impute": {"columns": {}}}]}
+    async with served(SERVICE) as harness:
+        with pytest.raises(Fault) as caught:
+            await transform(harness, batch_of(1), spec_json(wrong), spec_sha256(wrong))
+        assert (caught.value.code, caught.value.metadata["path"]) == (
+            Code.INVALID_ARGUMENT,
+            "steps[0].impute.columns",
+        )
+        with pytest.raises(Fault) as caught:
+            await transform(harness, batch_of(1), spec_json(wrong))
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_a_malformed_batch_is_the_callers_fault() -> None:
+    async with served(SERVICE) as harness:
+        request = pb.TransformRequest(
+            spec_sha256=spec_sha256(SPEC), spec=spec_json(SPEC), batch=encode(batch_of(2))
+        )
+        request.batch.columns[0].data = b"odd"
+        with pytest.raises(Fault) as caught:
+            await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 5)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_rows_that_failed_or_are_late_are_carried_through() -> None:
+    error = RowError(Code.NOT_FOUND, Reason.REASON_FEATURE_UNAVAILABLE, "no such plane", "features")
+    batch = batch_of(3).with_errors({1: error})
+    batch.rows.deadlines[2] = -math.inf
+    async with served(SERVICE) as harness:
+        reply = await transform(harness, batch)
+        assert {row: (e.code, e.stage) for row, e in reply.errors.items()} == {
+            1: (Code.NOT_FOUND, "features"),
+            2: (Code.DEADLINE_EXCEEDED, "preprocessing"),
+        }
+        assert reply.columns["input"].array[0].tolist() == [149, 1, 0, 0, 1]
+
+
+async def test_the_reply_tells_its_time_and_the_metrics_what_was_unseen() -> None:
+    async with served(SERVICE) as harness:
+        reply = await transform(harness, batch_of(8))
+        (timing,) = reply.timings
+        assert (timing.stage, timing.service, timing.row_count) == ("preprocessing", "preprocessing", 8)
+        registry = harness.runtime.telemetry.registry
+        unseen = registry.get_sample_value("headrace_preprocessing_unseen_values_total", {"step": "one_hot"})
+        assert unseen == 2
+        assert registry.get_sample_value("headrace_preprocessing_batch_rows_count") == 1
