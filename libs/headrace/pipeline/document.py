@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from headrace.pipeline.inputs import read_inputs
-from headrace.pipeline.nodes import Entry, Log, compose
+from headrace.pipeline.nodes import Entry, Json, Log, compose
 from headrace.pipeline.planning import column_types, plan
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
-from headrace.pipeline.stages import CompileSteps, canonical_json, read_stages
-from headrace.pipeline.steps import compile_with_library
+from headrace.pipeline.stages import read_stages
 
 FILE_NAME = "pipeline.yaml"
 MAX_DEADLINE_MS = 3_600_000
 
 
-def load(path: Path, compile_steps: CompileSteps = compile_with_library) -> Pipeline:
+def load(path: Path) -> Pipeline:
     """The pipeline of a file. Raises DocumentError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -27,10 +27,10 @@ def load(path: Path, compile_steps: CompileSteps = compile_with_library) -> Pipe
         raise DocumentError([Problem(str(path), 1, "(file)", f"can't be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise DocumentError([Problem(str(path), 1, "(file)", "is not UTF-8")]) from None
-    return parse(text, str(path), compile_steps)
+    return parse(text, str(path))
 
 
-def load_folder(path: Path, compile_steps: CompileSteps = compile_with_library) -> dict[str, Pipeline]:
+def load_folder(path: Path) -> dict[str, Pipeline]:
     """The pipelines of a folder by name: one `pipeline.yaml` per subfolder.
 
     Raises DocumentError with the problems of all of them, also when two have one name.
@@ -39,7 +39,7 @@ def load_folder(path: Path, compile_steps: CompileSteps = compile_with_library) 
     problems: list[Problem] = []
     for file in sorted(path.glob(f"*/{FILE_NAME}")):
         try:
-            pipeline = load(file, compile_steps)
+            pipeline = load(file)
         except DocumentError as error:
             problems.extend(error.problems)
             continue
@@ -54,7 +54,7 @@ def load_folder(path: Path, compile_steps: CompileSteps = compile_with_library) 
     return found
 
 
-def parse(text: str, file: str, compile_steps: CompileSteps = compile_with_library) -> Pipeline:
+def parse(text: str, file: str) -> Pipeline:
     """The pipeline of a document; `file` names it in errors.
 
     Raises DocumentError with every problem found. Stages that do not fit together are looked for only when
@@ -66,14 +66,14 @@ def parse(text: str, file: str, compile_steps: CompileSteps = compile_with_libra
         ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"], ["description"]
     )
     inputs = read_inputs(fields.get("inputs"))
-    stages = read_stages(fields.get("stages"), compile_steps)
+    stages = read_stages(fields.get("stages"))
     outputs = fields["outputs"].names() if "outputs" in fields else ()
     if "outputs" in fields and not outputs:
         fields["outputs"].fail("needs at least one column")
     draft = Pipeline(
         fields["pipeline"].name() if "pipeline" in fields else "",
         fields["version"].integer(1, (1 << 53) - 1) if "version" in fields else 0,
-        hashlib.sha256(canonical_json(top.plain())).hexdigest(),
+        revision_of(top.plain()),
         fields["description"].text() if "description" in fields else "",
         fields["deadline_ms"].integer(1, MAX_DEADLINE_MS) if "deadline_ms" in fields else 0,
         inputs,
@@ -85,6 +85,12 @@ def parse(text: str, file: str, compile_steps: CompileSteps = compile_with_libra
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
     log.raise_if_any()
     return pipeline
+
+
+def revision_of(document: Json) -> str:
+    """SHA-256 of the one JSON text of a document (keys sorted, no spaces, UTF-8), hexadecimal."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _with_outputs(draft: Pipeline, names: tuple[str, ...], entry: Entry, log: Log) -> Pipeline:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from headrace.columns import DType
 from headrace.pipeline.nodes import Entry
@@ -21,6 +18,7 @@ from headrace.pipeline.spec import (
     ViewSpec,
 )
 from headrace.pipeline.types import TYPE_NAMES, ColumnType, read_type, read_typed
+from headrace.steps import SpecError, compile_steps, spec_json, spec_sha256
 
 KINDS = ("features", "preprocessing", "model", "postprocessing")
 # A row says which of its views fell back in 64 bits, 4 reasons a view.
@@ -28,35 +26,7 @@ MAX_VIEWS = 16
 StepsKind: TypeAlias = Literal["preprocessing", "postprocessing"]
 
 
-class StepsError(Exception):
-    """The steps do not compile. `path`: where in the specification, such as `steps[1].clip.low`."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-        self.message = message
-
-
-class CompiledSteps(Protocol):
-    """What a document needs to know of compiled steps: the columns they read and make."""
-
-    @property
-    def reads(self) -> tuple[str, ...]: ...
-    @property
-    def writes(self) -> tuple[str, ...]: ...
-
-
-CompileSteps: TypeAlias = Callable[[StepsKind, Mapping[str, object]], CompiledSteps]
-
-
-def canonical_json(value: object) -> bytes:
-    """The one JSON text of a value: keys sorted, no spaces, UTF-8."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
-
-
-def read_stages(entry: Entry | None, compile_steps: CompileSteps) -> tuple[Stage, ...]:
+def read_stages(entry: Entry | None) -> tuple[Stage, ...]:
     """The stages in the order of the document; those that can't be read are logged and left out."""
     if entry is None:
         return ()
@@ -65,7 +35,7 @@ def read_stages(entry: Entry | None, compile_steps: CompileSteps) -> tuple[Stage
     if not items:
         entry.fail("needs at least one stage")
     for item in items:
-        stage = _read_stage(item, compile_steps)
+        stage = _read_stage(item)
         if stage is None:
             continue
         if stage.name in [s.name for s in stages]:
@@ -76,7 +46,7 @@ def read_stages(entry: Entry | None, compile_steps: CompileSteps) -> tuple[Stage
     return tuple(stages)
 
 
-def _read_stage(entry: Entry, compile_steps: CompileSteps) -> Stage | None:
+def _read_stage(entry: Entry) -> Stage | None:
     kind = next(iter(entry.entries()), "")
     match kind:
         case "features":
@@ -84,7 +54,7 @@ def _read_stage(entry: Entry, compile_steps: CompileSteps) -> Stage | None:
         case "model":
             return _read_model(entry)
         case "preprocessing" | "postprocessing":
-            return _read_steps(entry, kind, compile_steps)
+            return _read_steps(entry, kind)
     hint = suggestion(kind, KINDS)
     entry.fail(f"should begin with its kind and name, such as `model: NAME`; begins with {kind!r}{hint}")
     return None
@@ -126,7 +96,7 @@ def _read_view(name: str, entry: Entry) -> ViewSpec:
     return ViewSpec(MappingProxyType(features), on_missing)
 
 
-def _read_steps(entry: Entry, kind: StepsKind, compile_steps: CompileSteps) -> StepsStage | None:
+def _read_steps(entry: Entry, kind: StepsKind) -> StepsStage | None:
     fields = entry.fields([kind, "steps", "outputs"])
     if len(fields) < 3:
         return None
@@ -138,20 +108,18 @@ def _read_steps(entry: Entry, kind: StepsKind, compile_steps: CompileSteps) -> S
     spec: dict[str, object] = {"steps": steps, "outputs": {n: _typed(t) for n, t in outputs.items()}}
     try:
         program = compile_steps(kind, spec)
-    except StepsError as error:
-        entry.log.add(f"{entry.key}.{error.path}" if error.path else entry.key, error.message)
+    except SpecError as error:
+        entry.log.add(f"{entry.key}.{error.path}" if error.path else entry.key, str(error))
         return None
     for name in outputs:
         if name not in program.writes:
             fields["outputs"].fail(f"no step makes {name!r}{suggestion(name, program.writes)}")
-    text = canonical_json(spec)
-    digest = hashlib.sha256(text).hexdigest()
     return StepsStage(
         kind,
         fields[kind].name(),
         MappingProxyType(spec),
-        text,
-        digest,
+        spec_json(spec),
+        spec_sha256(spec),
         tuple(program.reads),
         tuple(program.writes),
         MappingProxyType(outputs),

@@ -1,0 +1,277 @@
+"""Small leaf services for the router's tests: real servers with behaviour that a test can change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.descriptor import FileDescriptor
+
+from headrace.api.executor.v1 import executor_pb2
+from headrace.api.features.v1 import features_pb2
+from headrace.api.postprocessing.v1 import postprocessing_pb2
+from headrace.api.preprocessing.v1 import preprocessing_pb2
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import Batch, Column, Rows, Timing, decode, encode
+from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
+from headrace.hop import config
+from headrace.hop.call import Call
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness, served
+from services.router.wiring import SERVICE
+
+INFER = unary(
+    router_pb2.DESCRIPTOR,
+    "RouterService",
+    "Infer",
+    router_pb2.InferRequest,
+    router_pb2.InferResponse,
+    idempotent=True,
+)
+LIST = unary(
+    router_pb2.DESCRIPTOR,
+    "RouterService",
+    "ListPipelines",
+    router_pb2.ListPipelinesRequest,
+    router_pb2.ListPipelinesResponse,
+    idempotent=True,
+)
+HEAD = """
+version: 3
+deadline_ms: 5000
+inputs:
+  key: {type: string}
+  x: {type: float32}
+"""
+SCORED = f"""pipeline: scored
+{HEAD}
+stages:
+  - features: store
+    feature_service: users
+    entities: [key]
+    views: {{user: {{features: {{score: float64}}, on_missing: default}}}}
+  - preprocessing: prepare
+    steps:
+      - impute: {{columns: {{score: -1.0}}}}
+      - assemble: {{columns: [x, score], into: input}}
+    outputs: {{input: {{type: float32, shape: [2]}}}}
+  - model: sum
+    name: adder
+    inputs: {{numbers: input}}
+    outputs: {{total: {{column: y, type: float32}}}}
+  - postprocessing: finish
+    steps: [threshold: {{column: y, at: 0.0, into: positive}}]
+    outputs: {{positive: bool}}
+outputs: [y, positive]
+"""
+DEMANDING = SCORED.replace("pipeline: scored", "pipeline: demanding").replace(
+    "on_missing: default", "on_missing: refuse"
+)
+TWO_MODELS = f"""pipeline: two
+{HEAD}
+stages:
+  - model: left
+    name: left
+    inputs: {{numbers: x}}
+    outputs: {{total: {{column: a, type: float32}}}}
+  - model: right
+    name: right
+    inputs: {{numbers: x}}
+    outputs: {{total: {{column: b, type: float32}}}}
+  - postprocessing: finish
+    steps: [add: {{left: a, right: b, into: c}}]
+    outputs: {{c: float64}}
+outputs: [a, b, c, key]
+"""
+
+Hook = Callable[[Batch], Awaitable[Batch | None]]
+
+
+@dataclass
+class Leaf:
+    """One leaf. `hook`: called with each batch; what it returns replaces the usual answer, what it raises is
+    raised. `calls`: rows of each call."""
+
+    calls: list[int] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    hook: Hook | None = None
+
+    async def answer(self, message: Any, compute: Callable[[Batch], list[Column]]) -> Batch:
+        batch = decode(message)
+        self.calls.append(len(batch))
+        self.seen.update(batch.rows.request_ids)
+        if self.hook is not None:
+            given = await self.hook(batch)
+            if given is not None:
+                return given
+        return Batch(
+            batch.rows,
+            {c.name: c for c in compute(batch)},
+            timings=[Timing("work", "leaf", 5, 7, len(batch))],
+        )
+
+
+@dataclass
+class Features(Leaf):
+    """score = length of the key; a key that begins with `?` is not found."""
+
+    async def GetFeatures(
+        self, request: features_pb2.GetFeaturesRequest, call: Call
+    ) -> features_pb2.GetFeaturesResponse:
+        return features_pb2.GetFeaturesResponse(batch=encode(await self.answer(request.batch, features)))
+
+
+def features(batch: Batch) -> list[Column]:
+    keys = batch.columns["key"].text()
+    found = np.array([not (k or "?").startswith("?") for k in keys])
+    score = np.array([float(len(k or "")) for k in keys])
+    return [
+        Column.of("score", np.where(found, score, 0.0), found),
+        Column.of("@age_us/user", np.where(found, 1000, -1)),
+        Column.of("@source/user", np.where(found, 1, 2).astype(np.uint8)),
+    ]
+
+
+@dataclass
+class Steps(Leaf):
+    """Either steps service; knows only the specifications that it has been sent."""
+
+    known: set[str] = field(default_factory=set)
+
+    def _learn(self, request: Any) -> None:
+        if request.spec:
+            self.known.add(request.spec_sha256)
+        if request.spec_sha256 not in self.known:
+            raise Fault(Code.FAILED_PRECONDITION, Reason.REASON_SPEC_UNKNOWN, "send the specification")
+
+    async def Transform(
+        self, request: preprocessing_pb2.TransformRequest, call: Call
+    ) -> preprocessing_pb2.TransformResponse:
+        self._learn(request)
+        return preprocessing_pb2.TransformResponse(batch=encode(await self.answer(request.batch, prepare)))
+
+    async def Format(
+        self, request: postprocessing_pb2.FormatRequest, call: Call
+    ) -> postprocessing_pb2.FormatResponse:
+        self._learn(request)
+        return postprocessing_pb2.FormatResponse(batch=encode(await self.answer(request.batch, finish)))
+
+
+def prepare(batch: Batch) -> list[Column]:
+    score = np.where(batch.columns["score"].is_valid(), batch.columns["score"].array, -1.0)
+    return [Column.of("input", np.stack([batch.columns["x"].array, score], axis=1).astype(np.float32))]
+
+
+def finish(batch: Batch) -> list[Column]:
+    if "y" in batch.columns:
+        return [Column.of("positive", batch.columns["y"].array >= 0)]
+    return [Column.of("c", batch.columns["a"].array.astype(np.float64) + batch.columns["b"].array)]
+
+
+@dataclass
+class Executor(Leaf):
+    """total = sum of the numbers. `models`: a hook per model."""
+
+    models: dict[str, Hook] = field(default_factory=dict)
+
+    async def Execute(self, request: executor_pb2.ExecuteRequest, call: Call) -> executor_pb2.ExecuteResponse:
+        if request.model in self.models:
+            await self.models[request.model](decode(request.batch))
+        batch = await self.answer(request.batch, total)
+        return executor_pb2.ExecuteResponse(
+            batch=encode(batch), version="7", sha256="ab" * 32, backend="test"
+        )
+
+    async def ListModels(
+        self, request: executor_pb2.ListModelsRequest, call: Call
+    ) -> executor_pb2.ListModelsResponse:
+        return executor_pb2.ListModelsResponse()
+
+
+def total(batch: Batch) -> list[Column]:
+    numbers = batch.columns["numbers"].array.astype(np.float32).reshape(len(batch), -1)
+    return [Column.of("total", numbers.sum(axis=1))]
+
+
+@dataclass
+class Suite:
+    """The router and its leaves, each behind its own socket."""
+
+    router: Harness
+    folder: Path
+    features: Features
+    preprocessing: Steps
+    executor: Executor
+    postprocessing: Steps
+    harnesses: dict[str, Harness]
+
+    def infer(self, **client: Any) -> Callable[[BatchCall[tuple[str, int]]], Any]:
+        """A coalescing client, as the ingress has one."""
+        folding: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = (
+            BatchFolding(
+                lambda header, batch: router_pb2.InferRequest(
+                    pipeline=header[0], version=header[1], batch=batch
+                ),
+                lambda reply: reply.batch,
+            )
+        )
+        return self.router.client(**client).coalesced(INFER, folding)
+
+    async def ask(
+        self, pipeline: str, batch: Batch, version: int = 0
+    ) -> BatchReply[router_pb2.InferResponse]:
+        reply: BatchReply[router_pb2.InferResponse] = await self.infer()(
+            BatchCall((pipeline, version), batch)
+        )
+        return reply
+
+
+def batch_of(keys: Sequence[str], xs: Sequence[float], budget_s: float = 5.0, request_id: str = "r") -> Batch:
+    now = asyncio.get_running_loop().time()
+    rows = Rows.one_request(len(keys), request_id, "tenant", now + budget_s)
+    return Batch.of(rows, [Column.of_text("key", list(keys)), Column.of("x", np.array(xs, np.float32))])
+
+
+def with_deadlines(batch: Batch, deadlines: Sequence[float]) -> Batch:
+    return replace(batch, rows=replace(batch.rows, deadlines=list(deadlines)))
+
+
+def _definition(
+    name: str, file: FileDescriptor, service: str, servicer: object
+) -> Definition[config.ServiceSettings]:
+    @asynccontextmanager
+    async def build(settings: config.ServiceSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
+        yield [Service(file.services_by_name[service], servicer)]
+
+    return Definition(name, config.ServiceSettings, build)
+
+
+@asynccontextmanager
+async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
+    """Starts everything; `documents`: name → text of the pipelines that the router reads."""
+    for name, text in documents.items():
+        (folder / name).mkdir()
+        (folder / name / "pipeline.yaml").write_text(text)
+    leaves = {
+        "features": (features_pb2.DESCRIPTOR, "FeaturesService", Features()),
+        "preprocessing": (preprocessing_pb2.DESCRIPTOR, "PreprocessingService", Steps()),
+        "executor": (executor_pb2.DESCRIPTOR, "ExecutorService", Executor()),
+        "postprocessing": (postprocessing_pb2.DESCRIPTOR, "PostprocessingService", Steps()),
+    }
+    async with AsyncExitStack() as stack:
+        harnesses = {
+            name: await stack.enter_async_context(served(_definition(name, file, service, leaf)))
+            for name, (file, service, leaf) in leaves.items()
+        }
+        clients = {name: {"target": harness.target} for name, harness in harnesses.items()}
+        values = {"pipelines": folder, "reload_every_s": 60.0, **clients, **settings}
+        router = await stack.enter_async_context(served(SERVICE, values))
+        yield Suite(router, folder, *(leaf for _, _, leaf in leaves.values()), harnesses)  # type: ignore[call-arg]  # in the order of the fields
