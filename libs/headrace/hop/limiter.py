@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured anew.
 _PROBE_MULTIPLIER = 30
+# A clock may show no time at all for a call inside the process.
+_TICK_S = 1e-6
 # A kind is a method and a magnitude; more than this many means that somebody makes them up.
 _MAX_KINDS = 256
 
@@ -66,6 +68,7 @@ class Limiter:
 
     def sample(self, kind: Hashable, seconds: float) -> None:
         """A call of this kind was answered after `seconds`."""
+        seconds = max(seconds, _TICK_S)
         best = self._noload.get(kind)
         if best is None:
             if len(self._noload) >= _MAX_KINDS:

@@ -1,0 +1,233 @@
+"""The breaker as a state machine: what it must never do, whatever happens in whatever order."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from headrace.hop.breaker import Breaker, State
+from headrace.hop.client_settings import Breaker as Rules
+
+RULES = Rules(
+    window_s=5, min_calls=10, failure_ratio=0.5, slow_s=2, slow_ratio=0.9, open_s=1, max_open_s=10, probes=2
+)
+
+
+def run(breaker, now, calls, *, failed=0.0, seconds=0.01, step=0.01):
+    """Makes calls one after another; gives the time after them."""
+    for _ in range(calls):
+        permit = breaker.admit(now)
+        if not permit:
+            break
+        now += step
+        breaker.record(permit, now, seconds, failed)
+    return now
+
+
+def opened(now=0.0):
+    breaker = Breaker(RULES, now)
+    now = run(breaker, now, 10, failed=1.0)
+    assert breaker.state(now) is State.OPEN
+    return breaker, now
+
+
+def test_opens_only_when_enough_calls_failed():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 9, failed=1.0)
+    assert breaker.state(now) is State.CLOSED
+    now = run(breaker, now, 1, failed=1.0)
+    assert breaker.state(now) is State.OPEN
+    assert breaker.admit(now) == 0
+
+
+def test_failures_below_the_ratio_leave_it_closed():
+    breaker, now = Breaker(RULES, 0), 0.0
+    for _ in range(50):
+        now = run(breaker, now, 3)
+        now = run(breaker, now, 2, failed=1.0)
+    assert breaker.state(now) is State.CLOSED
+
+
+def test_failures_leave_the_window():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 9, failed=1.0)
+    now = run(breaker, now + 5.1, 1)
+    now = run(breaker, now, 8, failed=1.0)
+    assert breaker.state(now) is State.CLOSED
+
+
+def test_partly_failed_batches_count_by_their_share():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 100, failed=0.49)
+    assert breaker.state(now) is State.CLOSED
+    now = run(breaker, now, 100, failed=1.0)
+    assert breaker.state(now) is State.OPEN
+
+
+def test_opens_on_slow_calls():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 10, seconds=2.5)
+    assert breaker.state(now) is State.OPEN
+
+
+def test_opens_on_silence_though_the_window_is_full_of_answers():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 1000, step=0.001)
+    for _ in range(3):  # a few large calls that hang for a second each
+        permit = breaker.admit(now)
+        now += 1
+        breaker.record(permit, now, 1.0, 1.0, timed_out=True)
+    assert breaker.state(now) is State.OPEN
+
+
+def test_a_quick_burst_of_failures_in_a_busy_window_leaves_it_closed():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 1000, step=0.001)
+    now = run(breaker, now, 100, failed=1.0, step=0.001)
+    assert breaker.state(now) is State.CLOSED
+
+
+def test_half_open_lets_only_probes_through_and_closes_when_they_succeed():
+    breaker, now = opened()
+    assert breaker.retry_in(now) == pytest.approx(1.0)
+    now += 1
+    assert breaker.state(now) is State.HALF_OPEN
+    permits = [breaker.admit(now) for _ in range(5)]
+    assert [bool(p) for p in permits] == [True, True, False, False, False]
+    for permit in permits[:2]:
+        breaker.record(permit, now + 0.01, 0.01, 0.0)
+    assert breaker.state(now + 0.01) is State.CLOSED
+
+
+def test_open_time_doubles_up_to_its_maximum_and_starts_anew_after_closing():
+    breaker, now = opened()
+    waits = []
+    for _ in range(6):
+        waits.append(breaker.retry_in(now))
+        now += breaker.retry_in(now)
+        breaker.record(breaker.admit(now), now, 0.01, 1.0)
+    assert waits == pytest.approx([1, 2, 4, 8, 10, 10])
+    now += breaker.retry_in(now)
+    now = run(breaker, now, 2)
+    assert breaker.state(now) is State.CLOSED
+    now = run(breaker, now, 10, failed=1.0)
+    assert breaker.retry_in(now) == pytest.approx(1)
+
+
+def test_a_probe_that_never_left_gives_its_place_back():
+    breaker, now = opened()
+    now += 1
+    for _ in range(10):
+        permit = breaker.admit(now)
+        assert permit
+        breaker.release(permit)
+    assert breaker.state(now) is State.HALF_OPEN
+
+
+def test_late_news_of_an_earlier_state_is_ignored():
+    breaker = Breaker(RULES, 0)
+    old = breaker.admit(0)
+    now = run(breaker, 0, 10, failed=1.0) + 1
+    assert breaker.state(now) is State.HALF_OPEN
+    breaker.record(old, now, 1.0, 1.0)
+    assert breaker.state(now) is State.HALF_OPEN
+
+
+def test_a_deadline_shorter_than_the_usual_time_is_the_callers_doing():
+    breaker = Breaker(RULES, 0)
+    now = run(breaker, 0, 5, seconds=0.5)
+    for _ in range(100):
+        permit = breaker.admit(now)
+        now += 0.001
+        breaker.record(permit, now, 0.001, 1.0, timed_out=True)
+    assert breaker.state(now) is State.CLOSED
+
+
+class Machine(RuleBasedStateMachine):
+    """Any order of calls, ends and pauses."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 100.0
+        self.breaker = Breaker(RULES, self.now)
+        self.out = []
+
+    @rule(seconds=st.floats(0, 12))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def call(self):
+        ready = self.breaker.ready(self.now)
+        permit = self.breaker.admit(self.now)
+        assert bool(permit) == ready
+        if permit:
+            self.out.append((permit, self.now, self.breaker.state(self.now)))
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), failed=st.floats(0, 1), timed_out=st.booleans())
+    def end(self, data, failed, timed_out):
+        permit, began, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.breaker.record(permit, self.now, self.now - began, failed, timed_out and failed == 1)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def cancel(self, data):
+        self.breaker.release(self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))[0])
+
+    @invariant()
+    def open_time_is_bounded(self):
+        assert 0 <= self.breaker.retry_in(self.now) <= RULES.max_open_s
+
+    @invariant()
+    def no_more_probes_than_allowed(self):
+        epoch = max((p for p, *_ in self.out), default=0)
+        probes = [p for p, _, state in self.out if p == epoch and state is State.HALF_OPEN]
+        assert len(probes) <= RULES.probes
+
+    def teardown(self):
+        """A peer that is healthy from now on is let in again, whatever happened before."""
+        for permit, _, _ in self.out:
+            self.breaker.release(permit)
+        for _ in range(3):
+            self.now += self.breaker.retry_in(self.now)
+            self.now = run(self.breaker, self.now, RULES.probes)
+        assert self.breaker.state(self.now) is State.CLOSED
+
+
+class HealthyMachine(RuleBasedStateMachine):
+    """A peer that answers promptly, callers that cancel and give too little time: it never opens."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.breaker = Breaker(RULES, self.now)
+        self.now = run(self.breaker, self.now, 3, seconds=0.1)
+
+    @rule(seconds=st.floats(0, 1), calls=st.integers(1, 30), failing=st.floats(0, 0.4))
+    def answers(self, seconds, calls, failing):
+        self.now = run(self.breaker, self.now, calls, seconds=max(seconds, 0.1), failed=failing)
+
+    @rule(calls=st.integers(1, 30), seconds=st.floats(0, 0.09))
+    def too_little_time(self, calls, seconds):
+        for _ in range(calls):
+            self.breaker.record(self.breaker.admit(self.now), self.now, seconds, 1.0, timed_out=True)
+
+    @rule(calls=st.integers(1, 30))
+    def cancels(self, calls):
+        for _ in range(calls):
+            self.breaker.release(self.breaker.admit(self.now))
+
+    @rule(seconds=st.floats(0, 20))
+    def waits(self, seconds):
+        self.now += seconds
+
+    @invariant()
+    def closed(self):
+        assert self.breaker.state(self.now) is State.CLOSED
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=200, deadline=None)
+TestHealthy = HealthyMachine.TestCase
+TestHealthy.settings = settings(max_examples=100, deadline=None)
