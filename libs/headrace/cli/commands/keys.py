@@ -1,0 +1,95 @@
+"""`headrace keys`: API keys of tenants. The door sees a change within a second."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
+
+keys = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
+Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
+
+
+@keys.command()
+def create(
+    tenant: Tenant,
+    home: Home = DEFAULT_HOME,
+    pipelines: Annotated[
+        list[str] | None, typer.Option("--pipeline", help="What a new tenant may use; `*` is all.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Until it expires; never if absent.")
+    ] = None,
+) -> None:
+    """Make a key and print it: this once, for only its keyed hash is kept. Makes the tenant if need be."""
+    layout = place(home)
+    now = datetime.now(UTC)
+    try:
+        pepper = tenants.read_pepper(layout.pepper)
+        file = tenants.load(layout.tenants)
+        if tenant not in file.tenants:
+            file = file.with_tenant(tenant, tenants.TenantSpec(pipelines=tuple(pipelines or ())))
+            if not pipelines:
+                err.print(
+                    f"new tenant {tenant} may use no pipeline yet; add them in {layout.tenants}",
+                    style="yellow",
+                )
+        elif pipelines:
+            fail(f"tenant {tenant!r} exists; change its pipelines in {layout.tenants}")
+        expires = None if days is None else now + timedelta(days=days)
+        text, kept = tenants.new_key(pepper, created=now, expires=expires)
+        tenants.save(layout.tenants, file.with_key(tenant, kept))
+    except ConfigError as error:
+        fail(f"{error}. The files are made by: headrace up")
+    err.print(f"key {kept.id} of {tenant}; keep it, it is shown only now:", style="dim")
+    print(text)
+
+
+@keys.command(name="list")
+def list_keys(
+    tenant: Annotated[str | None, typer.Argument(help="Name of the tenant; all if absent.")] = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """List tenants and their keys, by id."""
+    try:
+        file = tenants.load(place(home).tenants)
+        names = sorted(file.tenants) if tenant is None else [tenant]
+        found = [(name, file.tenant(name)) for name in names]
+    except ConfigError as error:
+        fail(str(error))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("tenant", "pipelines", "key", "created", "expires"):
+        table.add_column(column)
+    for name, spec in found:
+        for key in spec.keys:
+            table.add_row(
+                name, ", ".join(spec.pipelines), key.id, _day(key.created), _day(key.expires) or "never"
+            )
+        if not spec.keys:
+            table.add_row(name, ", ".join(spec.pipelines), "none", "", "")
+    out.print(table)
+
+
+@keys.command()
+def revoke(
+    tenant: Tenant,
+    key: Annotated[str, typer.Argument(help="Id of the key, as `headrace keys list` shows it.")],
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Take a key away; requests with it are refused from the next second on."""
+    layout = place(home)
+    try:
+        tenants.save(layout.tenants, tenants.load(layout.tenants).without_key(tenant, key))
+    except ConfigError as error:
+        fail(str(error))
+    out.print(f"key {key} of {tenant} is revoked")
+
+
+def _day(value: datetime | None) -> str:
+    return "" if value is None else f"{value:%Y-%m-%d}"

@@ -1,0 +1,38 @@
+"""`headrace predict PIPELINE`: one prediction through the door."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli import predicting
+from headrace.cli.commands import status
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.control import ControlError
+
+
+def predict(
+    pipeline: Annotated[str, typer.Argument(help="Its name.")],
+    home: Home = DEFAULT_HOME,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, over the prepared real row.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The full response.")] = False,
+) -> None:
+    """Predict for a real row, or for your own values."""
+    layout = place(home)
+    if not layout.control.exists():
+        fail("headrace is not running here; start it: headrace up")
+    try:
+        row = (predicting.sample(layout.requests) or {}) | predicting.parse_inputs(inputs or [])
+        found = status.read(layout)
+        answer = predicting.predict(found["endpoints"]["grpc"], found["demo_key"] or "", pipeline, [row])
+    except (ValueError, ControlError, predicting.PredictError) as error:
+        fail(str(error))
+    if as_json:
+        print(predicting.as_json(answer))
+    else:
+        out.print(predicting.draw(answer, row))
+    if any(prediction.HasField("error") for prediction in answer.predictions):
+        raise typer.Exit(1)

@@ -1,0 +1,80 @@
+"""`headrace status`: what runs, and where to reach it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headrace.cli import ports, secrets, starting
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.control import ControlError
+from headrace.cli.layout import Layout
+from headrace.cli.settings import Installation
+
+_STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
+
+
+def status(
+    home: Home = DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show the processes and the endpoints. Exit code 1 if nothing runs."""
+    layout = place(home)
+    try:
+        found = read(layout) if layout.control.exists() else None
+    except ControlError as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps(found or _nothing(layout), indent=2))
+    elif found is not None:
+        _print(found)
+    else:
+        err.print("headrace is not running here; start it: headrace up")
+    if found is None:
+        raise typer.Exit(1)
+
+
+def read(layout: Layout) -> dict[str, Any]:
+    """What `--json` prints. Raises ControlError."""
+    told = starting.status(layout)
+    installation = Installation(layout, told["shape"], ports.load(layout.ports))
+    return {
+        "shape": told["shape"],
+        "endpoints": {
+            "grpc": installation.plaintext,
+            "grpc_tls": installation.tls,
+            "http": f"http://{installation.plaintext}",
+        },
+        "ca_file": str(layout.ca),
+        "demo_key": secrets.demo_key(layout),
+        "services": told["services"],
+    }
+
+
+def _nothing(layout: Layout) -> dict[str, Any]:
+    return {
+        "shape": None,
+        "endpoints": {"grpc": None, "grpc_tls": None, "http": None},
+        "ca_file": str(layout.ca),
+        "demo_key": secrets.demo_key(layout),
+        "services": {},
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("service", "state", "pid", "metrics"):
+        table.add_column(name)
+    for name, service in found["services"].items():
+        state = service["state"]
+        style = _STYLES.get(state, "")
+        pid = "" if service["pid"] is None else str(service["pid"])
+        table.add_row(name, f"[{style}]{state}[/]" if style else state, pid, service["metrics"] or "")
+    out.print(f"shape [bold]{found['shape']}[/]")
+    for name, address in found["endpoints"].items():
+        out.print(f"{name:9} {address}")
+    out.print(f"{'CA':9} {found['ca_file']}\n", soft_wrap=True)
+    out.print(table)

@@ -1,0 +1,170 @@
+"""`headrace up`: from nothing to a prediction."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from headrace.cli import doctoring, locking, predicting, preparing, secrets, starting
+from headrace.cli.commands.doctor import show
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.control import ControlError
+from headrace.cli.layout import Layout, LayoutError
+from headrace.cli.settings import HOST, Installation, Shape
+from headrace.hop.config import ConfigError
+
+PIPELINE = "flights"
+_READY_S = 120.0
+
+
+def up(
+    home: Home = DEFAULT_HOME,
+    together: Annotated[
+        bool, typer.Option("--together", help="All services in Envoy's one process.")
+    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay; Ctrl-C stops everything.")] = False,
+) -> None:
+    """Prepare everything that is due, start the services, make a prediction, and leave them running."""
+    layout, shape = place(home), _shape(together)
+    pid = locking.holder(layout.lock)
+    if pid is not None:
+        _already(layout, shape, pid)
+        return
+    _examine(layout)
+    began = time.monotonic()
+    try:
+        with _progress() as progress:
+            _prepare(layout, progress)
+            ports = _secrets(layout, progress)
+            supervisor = _start(layout, shape, progress, tie=foreground)
+    except (preparing.PrepareError, starting.StartError, ControlError, ConfigError, LayoutError) as error:
+        _take_down(layout)
+        fail(str(error))
+    _first_prediction(layout, Installation(layout, shape, ports), time.monotonic() - began)
+    if foreground:
+        _stay(layout, supervisor)
+
+
+def _shape(together: bool) -> Shape:
+    return "together" if together else "apart"
+
+
+def _already(layout: Layout, shape: Shape, pid: int) -> None:
+    try:
+        running = starting.status(layout)["shape"]
+    except ControlError as error:
+        fail(f"a supervisor (pid {pid}) runs in {layout.home}, but {error}; to begin anew: headrace down")
+    if running != shape:
+        fail(f"headrace runs here already, in the shape {running!r}; for {shape!r} first: headrace down")
+    out.print(f"headrace is already running (supervisor pid {pid}); see: headrace status")
+
+
+def _examine(layout: Layout) -> None:
+    findings = list(doctoring.examine(layout, datetime.now(UTC)))
+    wrong = [finding for finding in findings if finding.level is not doctoring.Level.GOOD]
+    if wrong:
+        err.print(show(wrong))
+    if any(finding.level is doctoring.Level.BAD for finding in wrong):
+        fail("this machine can't run headrace yet; see above")
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}", style="dim"),
+        TimeElapsedColumn(),
+        console=out,
+    )
+
+
+def _prepare(layout: Layout, progress: Progress) -> None:
+    tasks: dict[str, TaskID] = {}
+
+    def report(step: str, done: int, total: int) -> None:
+        if step not in tasks:
+            tasks[step] = progress.add_task(step, total=total, note="")
+            if not out.is_terminal:
+                progress.console.print(f"· {step}")
+        progress.update(tasks[step], completed=done, total=total)
+
+    preparing.prepare(layout, PIPELINE, report)
+
+
+def _secrets(layout: Layout, progress: Progress) -> Mapping[str, int]:
+    task = progress.add_task("secrets and ports", total=1, note="")
+    made = secrets.ensure(layout, datetime.now(UTC))
+    layout.make()
+    ports = starting.choose_ports(layout)
+    progress.update(task, completed=1, note=", ".join(made))
+    return ports
+
+
+def _start(layout: Layout, shape: Shape, progress: Progress, *, tie: bool) -> subprocess.Popen[bytes]:
+    names = Installation(layout, shape, {}).services
+    tasks = {name: progress.add_task(name, total=1, note="") for name in names}
+    supervisor = starting.start_supervisor(layout, shape, tie=tie)
+
+    def seen(services: Mapping[str, Any]) -> None:
+        for name, service in services.items():
+            ready = service["state"] == "ready"
+            note = f"pid {service['pid']}" if ready else service["state"]
+            progress.update(tasks[name], completed=int(ready), note=note)
+
+    starting.wait_ready(layout, supervisor, seen, _READY_S)
+    return supervisor
+
+
+def _take_down(layout: Layout) -> None:
+    try:
+        starting.stop(layout)
+    except starting.StartError as error:
+        err.print(str(error), markup=False)
+
+
+def _first_prediction(layout: Layout, installation: Installation, took_s: float) -> None:
+    row, key = predicting.sample(layout.requests), secrets.demo_key(layout)
+    if row is None or key is None:
+        fail(f"there are no rows in {layout.requests}; run: headrace down; rm -r {layout.home}; headrace up")
+    try:
+        answer = predicting.predict(installation.plaintext, key, PIPELINE, [row])
+    except predicting.PredictError as error:
+        fail(
+            f"everything runs, but a prediction fails: {error}\nsee: headrace logs router; headrace logs ingress"
+        )
+    processes = len(installation.services)
+    out.print(f"\n[bold]{processes} process{'es' if processes > 1 else ''} ready in {took_s:.1f} s[/]\n")
+    out.print(f"[bold]A prediction through Envoy at {installation.plaintext}[/]")
+    out.print(predicting.draw(answer, row))
+    at = "" if layout.home == DEFAULT_HOME.absolute() else f" --home {layout.home}"
+    http = f"http://{HOST}:{installation.ports['http']}"
+    out.print("\n[bold]Next[/]")
+    for line in (
+        f"headrace predict {PIPELINE}{at} --input hour=17",
+        f"headrace trace {answer.request_id}{at}",
+        f"headrace status{at}",
+        f'curl -H "x-api-key: $(cat {layout.demo_key})" {http}/v2/models/{PIPELINE}',
+        f"headrace down{at}",
+    ):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _stay(layout: Layout, supervisor: subprocess.Popen[bytes]) -> None:
+    """Waits for the supervisor's end; SIGINT and SIGTERM ask for it."""
+
+    def end(*_: object) -> None:
+        supervisor.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    out.print("\nrunning; Ctrl-C stops everything")
+    if supervisor.wait() != 0:
+        fail(f"the supervisor ended with exit code {supervisor.returncode}; see {layout.log('supervisor')}")

@@ -1,0 +1,157 @@
+"""Where everything of one installation lies: a home folder, and a private folder for its sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# In the order in which they start: a service comes after those it calls.
+LEAVES = ("features", "preprocessing", "executor", "postprocessing")
+SERVICES = (*LEAVES, "router", "ingress")
+
+# The kernel's limit for the path of a unix socket, without the closing zero byte.
+_MAX_SOCKET_PATH = 107
+# hop binds under the name with seven more characters, then renames.
+_LONGEST_SOCKET = "starting/postprocessing.999999.sock.abc123"
+
+
+class LayoutError(Exception):
+    """The installation's folders can't be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one installation. `root` is the checkout, with services/ and deploy/ in it."""
+
+    home: Path
+    root: Path
+    sockets: Path
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.run / "logs"
+
+    @property
+    def traces(self) -> Path:
+        return self.run / "traces"
+
+    @property
+    def control(self) -> Path:
+        return self.sockets / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "supervisor.pid"
+
+    @property
+    def ports(self) -> Path:
+        return self.run / "ports.json"
+
+    @property
+    def tenants(self) -> Path:
+        return self.home / "tenants.yaml"
+
+    @property
+    def pepper(self) -> Path:
+        return self.home / "pepper"
+
+    @property
+    def demo_key(self) -> Path:
+        return self.home / "demo.key"
+
+    @property
+    def tls(self) -> Path:
+        return self.home / "tls"
+
+    @property
+    def ca(self) -> Path:
+        return self.tls / "ca.pem"
+
+    @property
+    def feast(self) -> Path:
+        return self.home / "feast"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def requests(self) -> Path:
+        """Real rows of the demo pipeline, one JSON object per line."""
+        return self.home / "data" / "requests.jsonl"
+
+    @property
+    def pipelines(self) -> Path:
+        return self.root / "deploy" / "pipelines"
+
+    def config(self, service: str, slot: int) -> Path:
+        """Settings of the process in a slot: during a restart there are two of one service."""
+        return self.run / "config" / f"{service}.{slot}.yaml"
+
+    def private(self, service: str, slot: int) -> Path:
+        """Folder for the files of one process."""
+        return self.run / service / str(slot)
+
+    def override(self, service: str) -> Path:
+        """Settings that a person adds to the generated ones; absent by default."""
+        return self.home / "settings" / f"{service}.yaml"
+
+    def log(self, service: str) -> Path:
+        return self.logs / f"{service}.log"
+
+    def listed(self, service: str) -> Path:
+        """Folder whose sockets are the live replicas of a service; its callers follow it."""
+        return self.sockets / service
+
+    def starting(self, service: str, generation: int) -> Path:
+        """Where a process binds; its socket moves to `listed` when it is ready."""
+        return self.sockets / "starting" / f"{service}.{generation}.sock"
+
+    def make(self) -> None:
+        """Makes the folders, private where they must be. Raises LayoutError if a socket folder is another's."""
+        for folder in (self.run, self.logs, self.traces, self.run / "config"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.sockets, self.sockets / "starting", *(self.listed(name) for name in SERVICES)):
+            _make_private(folder)
+
+
+def of(home: Path, *, root: Path | None = None) -> Layout:
+    """The layout of the installation in `home`.
+
+    Sockets lie under the home or, where that path would be too long for a unix socket, in a folder of this user in
+    /tmp (not in XDG_RUNTIME_DIR: it goes at logout, and another session would not find it).
+    """
+    home = home.absolute()
+    sockets = home / "run" / "sockets"
+    if not _fits(sockets):
+        tag = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+        sockets = Path("/tmp") / f"headrace-{os.getuid()}-{tag}"  # noqa: S108 - checked to be ours when made
+    return Layout(home, root or checkout(), sockets)
+
+
+def checkout() -> Path:
+    """Root of the checkout: the folder that holds services/. Raises LayoutError if there is none."""
+    found = importlib.util.find_spec("services")
+    if found is None or not found.submodule_search_locations:
+        raise LayoutError("services/ is not installed; run `make install` in a checkout of headrace")
+    return Path(next(iter(found.submodule_search_locations))).parent
+
+
+def _fits(sockets: Path) -> bool:
+    return len(os.fsencode(sockets / _LONGEST_SOCKET)) <= _MAX_SOCKET_PATH
+
+
+def _make_private(folder: Path) -> None:
+    # /tmp is everybody's: someone may have put a folder or a link there first.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.getuid():
+        raise LayoutError(f"{folder} belongs to someone else; remove it, or use --home with a shorter path")
+    folder.chmod(0o700)

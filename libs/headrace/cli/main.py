@@ -1,0 +1,26 @@
+"""The `headrace` command."""
+
+from __future__ import annotations
+
+import typer
+
+from headrace.cli.commands.doctor import doctor
+from headrace.cli.commands.down import down
+from headrace.cli.commands.keys import keys
+from headrace.cli.commands.logs import logs
+from headrace.cli.commands.pipeline import pipeline
+from headrace.cli.commands.predict import predict
+from headrace.cli.commands.restart import restart
+from headrace.cli.commands.status import status
+from headrace.cli.commands.trace import trace
+from headrace.cli.commands.up import up
+
+app = typer.Typer(
+    help="An inference pipeline as a suite of gRPC services behind Envoy.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they may hold keys
+)
+for command in (up, down, restart, status, predict, trace, doctor, logs):
+    app.command()(command)
+app.add_typer(pipeline, name="pipeline")
+app.add_typer(keys, name="keys")

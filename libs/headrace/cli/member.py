@@ -1,0 +1,142 @@
+"""One service under supervision: always a process, and during a restart the next one beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from headrace.cli import logs, process
+from headrace.cli.process import Process
+from headrace.cli.settings import Installation
+from headrace.cli.supervising import Rules, State, Watch
+
+_LOOK_STARTING_S = 0.05
+_LOOK_S = 0.5
+_LINES = 8
+Start = Callable[[Installation, str, int, int], Awaitable[Process]]
+
+
+class ReplaceError(Exception):
+    """The new process did not become ready; the old one goes on. The text says what to look at."""
+
+
+class Member:
+    """Keeps one service running until `stop`."""
+
+    def __init__(
+        self, installation: Installation, service: str, rules: Rules, log: Any, start: Start = process.start
+    ) -> None:
+        self.service = service
+        self.watch = Watch(rules)
+        self.current: Process | None = None
+        self._installation = installation
+        self._rules = rules
+        self._log = log.bind(member=service)
+        self._start = start
+        self._generation = 0
+        self._changing = asyncio.Lock()  # held by who changes `current`
+        self._replacing = (
+            asyncio.Lock()
+        )  # one restart at a time: its old process has the other slot until it ends
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Starts the service and watches it from now on."""
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Lets the process finish its work and end."""
+        async with self._replacing:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            if self.current is not None:
+                await self.current.retire()
+                self.current = None
+            self.watch.stopped(time.monotonic())
+
+    async def replace(self) -> None:
+        """Starts a new process, waits until it is ready, then lets the old one finish. Raises ReplaceError."""
+        async with self._replacing:
+            async with self._changing:
+                old = self.current
+                if old is not None and old.alive:
+                    await self._hand_over(old)
+            if old is not None and self.current is not old:
+                await old.retire()
+                self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
+                return
+            # Nothing serves, so there is nothing to hand over: no more waiting for the backoff.
+            self._hurry.set()
+            await self._until_ready()
+
+    async def _hand_over(self, old: Process) -> None:
+        new = await self._spawn(1 - old.slot)
+        deadline = time.monotonic() + self._rules.start
+        while not await new.ready():
+            if await new.ended(_LOOK_STARTING_S) or time.monotonic() > deadline:
+                new.kill()
+                await new.forget()
+                raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
+        await new.publish()
+        self.current = new
+        self.watch.replaced(time.monotonic())
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + self._rules.start
+        while self.watch.state is not State.READY:
+            if time.monotonic() > deadline:
+                raise ReplaceError(self._why("it did not become ready"))
+            await asyncio.sleep(_LOOK_STARTING_S)
+
+    async def _keep(self) -> None:
+        while True:
+            async with self._changing:
+                if self.current is None:
+                    self.current = await self._spawn(slot=0)
+                    self.watch.started(time.monotonic())
+            lost = await self._attend()
+            delay = self.watch.exited(time.monotonic())
+            self._log.warning("ended", pid=lost.pid, restart_in_s=delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay)
+            self._hurry.clear()
+
+    async def _attend(self) -> Process:
+        """Looks after the current process until it has ended, and returns it."""
+        while True:
+            process = self.current
+            assert process is not None, "only `_attend` and `stop` take it away"
+            if await process.ended(_LOOK_STARTING_S if self.watch.state is State.STARTING else _LOOK_S):
+                async with self._changing:  # a restart that is under way decides first who is the current one
+                    if self.current is process:
+                        self.current = None
+                        await process.forget()
+                        return process
+                continue
+            healthy = await process.ready()
+            if self.current is process:
+                if healthy:
+                    await process.publish()
+                before = self.watch.state
+                self.watch.probed(healthy, time.monotonic())
+                if self.watch.state is not before:
+                    self._log.info("state", pid=process.pid, state=str(self.watch.state))
+                if self.watch.overdue(time.monotonic()):
+                    self._log.warning("not ready in time", pid=process.pid, after_s=self._rules.start)
+                    process.kill()
+
+    async def _spawn(self, slot: int) -> Process:
+        self._generation += 1
+        started = await self._start(self._installation, self.service, slot, self._generation)
+        self._log.info("started", pid=started.pid, generation=self._generation)
+        return started
+
+    def _why(self, what: str) -> str:
+        path = self._installation.layout.log(self.service)
+        lines = "\n".join(logs.tail(path, _LINES))
+        return f"{self.service}: {what}; the last lines of {path}:\n{lines}"

@@ -1,0 +1,77 @@
+"""TCP ports of one installation: free when chosen, then kept, so that bookmarks and scrapers stay right."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from headrace.cli.layout import SERVICES
+from headrace.state import atomic
+
+# During a restart the old and the new process of a service live side by side. What they can't share, each
+# takes from a slot of its own.
+SLOTS = (0, 1)
+_LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing connection may take
+
+
+def wanted() -> dict[str, int]:
+    """Name of every port and where the search for it begins."""
+    names = [f"admin.{slot}" for slot in SLOTS]
+    names += [metrics(service, slot) for service in SERVICES for slot in SLOTS]
+    return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
+
+
+def metrics(service: str, slot: int) -> str:
+    """Name of the port with a service's metrics."""
+    return f"metrics.{service}.{slot}"
+
+
+def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[int], bool]) -> dict[str, int]:
+    """A port for each name: the saved one if it is still free, else the next free one from `first` on.
+
+    Raises LookupError if there is none.
+    """
+    chosen: dict[str, int] = {}
+    for name in first:
+        port = saved.get(name)
+        if port is not None and port not in chosen.values() and free(port):
+            chosen[name] = port
+    kept = set(chosen.values())
+    for name, start in first.items():
+        if name not in chosen:
+            chosen[name] = next((p for p in range(start, _LAST + 1) if p not in kept and free(p)), 0)
+            if not chosen[name]:
+                raise LookupError(f"no free TCP port from {start} to {_LAST} for {name}")
+            kept.add(chosen[name])
+    return {name: chosen[name] for name in first}
+
+
+def free(port: int) -> bool:
+    """Whether nobody listens on this port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # So that connections in TIME_WAIT, left by an earlier run, don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def load(path: Path) -> dict[str, int]:
+    """The saved ports; none if there is no such file, or it is not one of ours."""
+    try:
+        saved = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(saved, dict):
+        return {}
+    return {str(name): port for name, port in saved.items() if isinstance(port, int) and 0 < port < 65536}
+
+
+def save(path: Path, ports: Mapping[str, int]) -> None:
+    """Keeps the ports for the next start."""
+    atomic.write(path, json.dumps(dict(ports), indent=1).encode())

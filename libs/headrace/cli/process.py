@@ -1,0 +1,154 @@
+"""One process of a service: started, listed for its callers when ready, and taken away again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headrace.cli import tethered
+from headrace.cli.probing import GrpcProbe, IngressProbe, Probe
+from headrace.cli.settings import Installation, overlaid, settings
+from headrace.state import atomic
+
+# A drain takes at most `server.drain_s` (20 s) and some notice; beyond, the process is stuck.
+_DRAIN_S = 30.0
+
+
+class Process:
+    """A running process. `generation` numbers the processes of its service; `slot` says which ports it has."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        service: str,
+        slot: int,
+        generation: int,
+        child: asyncio.subprocess.Process,
+    ) -> None:
+        layout = installation.layout
+        self.service = service
+        self.slot = slot
+        self.generation = generation
+        self.pid = child.pid
+        self.metrics = installation.metrics(service, slot)
+        self._child = child
+        self._root = layout.root
+        self._config = layout.config(service, slot)
+        self._bound = layout.starting(service, generation)
+        self._listed = layout.listed(service) / f"{generation}.sock"
+        self._admin = installation.admin(slot)
+        self._probe: Probe | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.returncode is None
+
+    async def ready(self) -> bool:
+        """Whether it takes work now."""
+        if self._probe is None:
+            if self.service == "ingress":
+                self._probe = IngressProbe(self._admin, self.metrics)
+            elif self._bound.exists():
+                self._probe = GrpcProbe(self.service, self._bound)
+            else:
+                return False
+        return await self._probe.ready()
+
+    async def publish(self) -> None:
+        """Lists its socket where callers look; does nothing the second time."""
+        # A socket goes by its inode: moving it neither breaks connections nor needs the process to know.
+        if self.service != "ingress" and self._bound.exists():
+            self._bound.rename(self._listed)
+            await self._close_probe()
+            self._probe = GrpcProbe(self.service, self._listed)
+
+    async def ended(self, within: float) -> bool:
+        """Waits at most `within` seconds for its end; says whether it ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._end()), within)
+        return not self.alive
+
+    async def retire(self) -> None:
+        """Lets it finish what it has, then end; kills it if it does not."""
+        self._unlist()
+        if self.alive and self.service == "ingress":
+            # Envoy closes everything at once on SIGTERM; its clean stop goes through its admin port.
+            await self._stop_ingress()
+        self._signal(signal.SIGTERM)
+        # One that is stopped (SIGSTOP) would never see the signal.
+        self._signal(signal.SIGCONT)
+        if not await self.ended(_DRAIN_S):
+            self.kill()
+        await self.forget()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._signal(signal.SIGKILL)
+
+    async def forget(self) -> None:
+        """After its end: removes what it left behind."""
+        await self._end()
+        self._unlist()
+        self._bound.unlink(missing_ok=True)
+        await self._close_probe()
+
+    async def _end(self) -> None:
+        await self._child.wait()
+
+    async def _close_probe(self) -> None:
+        if self._probe is not None:
+            await self._probe.close()
+            self._probe = None
+
+    def _unlist(self) -> None:
+        self._listed.unlink(missing_ok=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(number)
+
+    async def _stop_ingress(self) -> None:
+        command = (sys.executable, "-m", "services.ingress.stop", "--config", str(self._config))
+        stop = await asyncio.create_subprocess_exec(*command, cwd=self._root)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _DRAIN_S)
+        if stop.returncode is None:
+            stop.kill()
+            await stop.wait()
+
+
+async def start(installation: Installation, service: str, slot: int, generation: int) -> Process:
+    """Starts a process of `service`, with its settings in a file and its output appended to the service's log."""
+    layout = installation.layout
+    config, bound = layout.config(service, slot), layout.starting(service, generation)
+    made = settings(installation, service, slot=slot, listen=bound, run_dir=layout.private(service, slot))
+    made = overlaid(made, _read(layout.override(service)))
+    atomic.write(config, yaml.safe_dump(made, sort_keys=False).encode())
+    command = (sys.executable, "-m", f"services.{service}", "--config", str(config))
+    with layout.log(service).open("ab", buffering=0) as log:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=layout.root,
+            # A Ctrl-C at the terminal of `up` is for the supervisor, which then stops its services in order.
+            start_new_session=True,
+        )
+    return Process(installation, service, slot, generation, child)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return values if isinstance(values, dict) else {}

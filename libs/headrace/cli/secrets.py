@@ -1,0 +1,51 @@
+"""The secrets of an installation: certificates, the pepper that keys are hashed with, and the demo tenant's key."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+
+from headrace.cli import certificates
+from headrace.cli.layout import Layout
+from headrace.state import atomic, tenants
+
+DEMO = "demo"
+
+
+def ensure(layout: Layout, now: datetime) -> list[str]:
+    """Makes what is not there yet; returns what was made, for a person. Raises ConfigError for unusable files."""
+    layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = []
+    if certificates.ensure(layout.tls, now):
+        made.append("certificates")
+    if not layout.pepper.exists():
+        atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
+        made.append("pepper")
+    if _ensure_demo(layout, now):
+        made.append("demo key")
+    return made
+
+
+def _ensure_demo(layout: Layout, now: datetime) -> bool:
+    """A tenant that may use every pipeline, and its key in a file that only this user can read."""
+    pepper = tenants.read_pepper(layout.pepper)
+    file = tenants.load(layout.tenants) if layout.tenants.exists() else tenants.TenantsFile()
+    tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,)))
+    known = {key.hash for key in tenant.keys}
+    key = demo_key(layout)
+    if key is not None and tenants.hash_key(key, pepper) in known:
+        return False
+    text, kept = tenants.new_key(pepper, created=now)
+    tenant = tenant.model_copy(update={"keys": (*tenant.keys, kept)})
+    # The file that is read by the door comes last: a key it knows is one that we have.
+    atomic.write(layout.demo_key, text.encode() + b"\n", mode=0o600)
+    tenants.save(layout.tenants, file.with_tenant(DEMO, tenant))
+    return True
+
+
+def demo_key(layout: Layout) -> str | None:
+    """The demo tenant's key, if it was made."""
+    try:
+        return layout.demo_key.read_text().strip()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,119 @@
+"""The settings file of each service, from the layout and the ports: pure, so that a test can read them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from headrace.cli import ports as port_names
+from headrace.cli.layout import LEAVES, Layout
+
+Shape = Literal["apart", "together"]
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What all settings are made from."""
+
+    layout: Layout
+    shape: Shape
+    ports: Mapping[str, int]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Services that have a process of their own, in the order in which they start."""
+        return (*LEAVES, "router", "ingress") if self.shape == "apart" else ("ingress",)
+
+    def metrics(self, service: str, slot: int) -> str:
+        """host:port of a service's metrics."""
+        return f"{HOST}:{self.ports[port_names.metrics(service, slot)]}"
+
+    def admin(self, slot: int) -> str:
+        """host:port of Envoy's admin interface."""
+        return f"{HOST}:{self.ports[f'admin.{slot}']}"
+
+    @property
+    def plaintext(self) -> str:
+        """host:port of the door without TLS."""
+        return f"{HOST}:{self.ports['http']}"
+
+    @property
+    def tls(self) -> str:
+        """host:port of the door with TLS."""
+        return f"{HOST}:{self.ports['tls']}"
+
+
+def settings(
+    installation: Installation, service: str, *, slot: int, listen: Path, run_dir: Path
+) -> dict[str, Any]:
+    """Settings of one process of `service`, which binds the socket `listen` and keeps its files in `run_dir`."""
+    made: dict[str, Any] = {
+        "server": {"listen": f"unix:{listen}"},
+        "telemetry": {"metrics": installation.metrics(service, slot)},
+    }
+    if service == "ingress":
+        return made | _ingress(installation, slot, run_dir)
+    return made | _own(installation, service, "apart")
+
+
+def _own(installation: Installation, service: str, shape: Shape) -> dict[str, Any]:
+    """What one service has beyond its server and telemetry."""
+    layout = installation.layout
+    match service:
+        case "router":
+            callees = {name: _client(layout, name, shape) for name in LEAVES}
+            return {"pipelines": str(layout.pipelines), **callees}
+        case "features":
+            return {"repo": str(layout.feast)}
+        case "executor":
+            return {"models": str(layout.models)}
+        case _:
+            return {}
+
+
+def _ingress(installation: Installation, slot: int, run_dir: Path) -> dict[str, Any]:
+    layout = installation.layout
+    return {
+        "http": {
+            "plaintext": installation.plaintext,
+            "tls": installation.tls,
+            "certificate": str(layout.tls / "server.pem"),
+            "key": str(layout.tls / "server.key"),
+        },
+        "admin": installation.admin(slot),
+        "run_dir": str(run_dir),
+        "access_log": str(layout.log("access")),
+        "pipelines": str(layout.pipelines),
+        "tenants": str(layout.tenants),
+        "pepper": str(layout.pepper),
+        "router": _client(layout, "router", installation.shape),
+        "traces": {"folder": str(layout.traces)},
+        "together": _together(installation) if installation.shape == "together" else {},
+    }
+
+
+def _together(installation: Installation) -> dict[str, Any]:
+    """Settings of the services that live in the ingress's process. Nothing reaches them from outside."""
+    return {
+        name: {"server": {"listen": "local"}} | _own(installation, name, "together")
+        for name in (*LEAVES, "router")
+    }
+
+
+def _client(layout: Layout, callee: str, shape: Shape) -> dict[str, Any]:
+    return {"target": "local" if shape == "together" else f"unix-dir:{layout.listed(callee)}"}
+
+
+def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `extra` put over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in extra.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = overlaid(below, value)
+        else:
+            merged[key] = value
+    return merged

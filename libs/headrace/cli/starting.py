@@ -1,0 +1,120 @@
+"""From a prepared home to a running supervisor, and back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.cli import control, locking, logs, ports, tethered
+from headrace.cli.layout import Layout
+from headrace.cli.settings import Shape
+
+_ANSWER_S = 5.0
+_CONTROL_S = 15.0
+# A stop drains the ingress, then the router, then the leaves.
+_STOP_S = 120.0
+
+
+class StartError(Exception):
+    """The system did not come up, or did not go down; the text says what to look at."""
+
+
+def choose_ports(layout: Layout) -> dict[str, int]:
+    """Chooses the ports, keeps them, returns them. Raises StartError if there are none free."""
+    try:
+        chosen = ports.choose(ports.wanted(), ports.load(layout.ports), ports.free)
+    except LookupError as error:
+        raise StartError(f"{error}; stop what listens there (ss -ltnp)") from error
+    ports.save(layout.ports, chosen)
+    return chosen
+
+
+def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.Popen[bytes]:
+    """Starts the supervisor in a session of its own; `tie`: it dies with this process."""
+    own = ["-m", "headrace.cli.supervisor", "--home", str(layout.home), "--shape", shape]
+    command = [sys.executable, *own]
+    if tie:
+        import os
+
+        command = [sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command]
+    log = layout.log("supervisor")
+    with log.open("ab", buffering=0) as output:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=layout.root,
+        )
+
+
+def wait_ready(
+    layout: Layout,
+    supervisor: subprocess.Popen[bytes],
+    seen: Callable[[Mapping[str, Any]], None],
+    within_s: float,
+) -> None:
+    """Waits until every service is ready; `seen` is told of each look. Raises StartError with the last log lines."""
+    deadline = time.monotonic() + within_s
+    services: Mapping[str, Any] = {}
+    while time.monotonic() < deadline:
+        if supervisor.poll() is not None:
+            raise StartError(f"the supervisor ended at once:\n{_last(layout, 'supervisor')}")
+        if layout.control.exists():
+            services = status(layout)["services"]
+            seen(services)
+            if all(service["state"] == "ready" for service in services.values()):
+                return
+        time.sleep(0.05)
+    late = [name for name, service in services.items() if service["state"] != "ready"] or ["supervisor"]
+    texts = "\n".join(f"{name}:\n{_last(layout, name)}" for name in late)
+    hint = f"see: headrace logs {late[0]} --home {layout.home}"
+    raise StartError(f"not ready after {within_s:.0f} s: {', '.join(late)}\n{texts}\n{hint}")
+
+
+def status(layout: Layout) -> dict[str, Any]:
+    """Shape and services, from the supervisor. Raises ControlError."""
+    return control.ask(layout.control, {"do": "status"}, _ANSWER_S)
+
+
+def stop(layout: Layout) -> bool:
+    """Stops everything; False if nothing ran. Raises StartError if something can't be stopped."""
+    pid = locking.holder(layout.lock)
+    if pid is None:
+        return False
+    deadline = time.monotonic() + _STOP_S
+    try:
+        while not layout.control.exists() and time.monotonic() < deadline and locking.holder(layout.lock):
+            time.sleep(0.05)  # it has only just begun
+        control.ask(layout.control, {"do": "stop"}, _CONTROL_S)
+    except control.ControlError:
+        if locking.holder(layout.lock) is not None:
+            _kill(pid)
+    while locking.holder(layout.lock) is not None:
+        if time.monotonic() > deadline:
+            _kill(pid)  # its children go with it
+            deadline += _CONTROL_S
+        time.sleep(0.05)
+    return True
+
+
+def _kill(pid: int) -> None:
+    import os
+    import signal
+
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise StartError(
+            f"the supervisor (pid {pid}) is another user's; let that user run headrace down"
+        ) from error
+
+
+def _last(layout: Layout, service: str, lines: int = 12) -> str:
+    return "\n".join(f"  {line}" for line in logs.tail(layout.log(service), lines)) or "  (its log is empty)"

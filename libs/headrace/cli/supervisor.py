@@ -1,0 +1,124 @@
+"""The process that keeps the services running: `python -m headrace.cli.supervisor --home DIR --shape SHAPE`.
+
+It has its own session, so it outlives the terminal it was started from. Its children do not outlive it
+(`tethered.py`), so a kill -9 of the supervisor leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.cli import control, layout, locking, logs, ports
+from headrace.cli.layout import LEAVES
+from headrace.cli.member import Member, ReplaceError
+from headrace.cli.settings import Installation, Shape
+from headrace.cli.supervising import Rules
+from headrace.hop import config
+from headrace.hop.lifecycle import stop_signal
+from headrace.hop.logs import logger
+
+_ROTATE_EVERY_S = 5.0
+
+
+class Supervisor:
+    """All services of one installation."""
+
+    def __init__(self, installation: Installation, rules: Rules, log: Any) -> None:
+        self._installation = installation
+        self._log = log
+        self._members = {name: Member(installation, name, rules, log) for name in installation.services}
+        self._stop: asyncio.Event | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keeps them running until `stop` is set, then stops them in order."""
+        self._stop = stop
+        async with control.serving(self._installation.layout.control, self._answer):
+            rotating = asyncio.create_task(self._rotate())
+            for member in self._members.values():
+                member.begin()
+            await stop.wait()
+            rotating.cancel()
+            await self._stop_all()
+
+    async def _stop_all(self) -> None:
+        # Callers first: nobody is left without those it calls.
+        for group in (("ingress",), ("router",), LEAVES):
+            await asyncio.gather(*(self._members[name].stop() for name in group if name in self._members))
+        self._log.info("all stopped")
+
+    async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request.get("do"):
+            case "status":
+                return {"shape": self._installation.shape, "services": self._services()}
+            case "restart":
+                return await self._restart(str(request.get("service")))
+            case "stop":
+                assert self._stop is not None
+                self._stop.set()
+                return {}
+            case other:
+                return {
+                    "error": f"the supervisor knows no {other!r}; is it of another version? headrace down"
+                }
+
+    async def _restart(self, service: str) -> Mapping[str, Any]:
+        member = self._members.get(service)
+        if member is None:
+            return {
+                "error": f"no service {service!r} has a process here; there are: {', '.join(self._members)}"
+            }
+        try:
+            await member.replace()
+        except ReplaceError as error:
+            return {"error": str(error)}
+        return self._services()[service]
+
+    def _services(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for name, member in self._members.items():
+            current = member.current
+            found[name] = {
+                "pid": current.pid if current else None,
+                "state": str(member.watch.state),
+                "metrics": f"http://{current.metrics}/metrics" if current else None,
+            }
+        return found
+
+    async def _rotate(self) -> None:
+        while True:
+            for path in self._installation.layout.logs.glob("*.log"):
+                await asyncio.to_thread(logs.rotate, path)
+            await asyncio.sleep(_ROTATE_EVERY_S)
+
+
+async def _run(home: Path, shape: Shape) -> int:
+    place = layout.of(home)
+    place.make()
+    lock = locking.Lock(place.lock)
+    if not lock.take():
+        print("another supervisor runs in this home", file=sys.stderr)
+        return 1
+    log = logger("supervisor", config.Telemetry())
+    for stale in place.sockets.rglob("*.sock*"):
+        stale.unlink(missing_ok=True)  # of a supervisor that was killed
+    log.info("begins", shape=shape)
+    await Supervisor(Installation(place, shape, ports.load(place.ports)), Rules(), log).run(stop_signal())
+    return 0
+
+
+def main() -> None:
+    """Exit code 1 if another supervisor runs in this home."""
+    parser = argparse.ArgumentParser(prog="supervisor")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--shape", choices=("apart", "together"), required=True)
+    options = parser.parse_args()
+    sys.exit(asyncio.run(_run(options.home, options.shape)))
+
+
+if __name__ == "__main__":
+    main()
