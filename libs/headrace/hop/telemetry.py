@@ -92,8 +92,7 @@ class Telemetry:
             await asyncio.to_thread(self.traces.flush, _FLUSH_S)
 
     async def close(self) -> None:
-        """Flushes, then closes the endpoint and the exporter."""
-        await self.flush()
+        """Exports what is left, then closes the exporter and the endpoint."""
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)
         if self._endpoint is not None:

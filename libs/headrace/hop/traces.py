@@ -16,6 +16,9 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
 
+# Per batch, retries included. A collector that is away must not hold a process that wants to end.
+_EXPORT_S = 2.0
+
 
 class Traces:
     """The tracer provider of a process, its sampling and its export."""
@@ -29,7 +32,8 @@ class Traces:
             shutdown_on_exit=False,  # hop closes it, after the last call's span has ended
         )
         if endpoint and exporter is None:
-            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+            insecure = not endpoint.startswith("https://")
+            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_S)
         if exporter is not None:
             self.provider.add_span_processor(BatchSpanProcessor(exporter))
         self.tracer = self.provider.get_tracer("headrace.hop")
