@@ -1,0 +1,169 @@
+"""The SDK for programs on asyncio."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.client import messages
+from headrace.client.errors import of_fault
+from headrace.client.options import Key, Options
+from headrace.client.results import Field, Pipeline, PredictResult
+from headrace.client.stats import Recorder, Stats
+from headrace.client.values import to_struct
+from headrace.hop.dial import Client
+from headrace.hop.errors import Code, Fault
+from headrace.hop.method import Method, unary
+
+if TYPE_CHECKING:
+    from headrace.client.options import OptionValues
+    from headrace.client.results import ColumnsResult
+
+Req = TypeVar("Req", pb.PredictRequest, pb.ListPipelinesRequest)
+Resp = TypeVar("Resp", pb.PredictResponse, pb.ListPipelinesResponse)
+Row = Mapping[str, Any]
+
+_SERVICE = "InferenceService"
+# A prediction changes nothing on the server, so that a lost one may be asked for again.
+_PREDICT = unary(pb.DESCRIPTOR, _SERVICE, "Predict", pb.PredictRequest, pb.PredictResponse, idempotent=True)
+_LIST = unary(
+    pb.DESCRIPTOR,
+    _SERVICE,
+    "ListPipelines",
+    pb.ListPipelinesRequest,
+    pb.ListPipelinesResponse,
+    idempotent=True,
+)
+
+
+class AsyncHeadrace:
+    """A client of one headrace installation. Use it on one event loop; `async with` closes it.
+
+    `target`: "host:port" (several with commas), "dns:///name:port" or "unix:/path". `key`: an API key, a token,
+    or a function that gives one. Further keywords: see `Options`.
+    """
+
+    def __init__(self, target: str, *, key: Key | None = None, **options: Unpack[OptionValues]) -> None:
+        self._target = target
+        self._key = key
+        self._options = Options(**options)
+        self._credentials = self._options.credentials(target)
+        self._recorder = Recorder(self._options.hook)
+        self._client: Client | None = None
+        self._fields: dict[str, dict[str, Field]] = {}
+
+    async def predict(
+        self,
+        pipeline: str,
+        rows: Row | Sequence[Row],
+        *,
+        version: int = 0,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        priority: int | None = None,
+    ) -> PredictResult:
+        """Predictions for one row or several. `version` 0 = the current one; `priority` 1 (low) to 10.
+
+        A row that fails has its `error` set and fails nobody else. Raises HeadraceError if the call fails.
+        """
+        request = _request(pipeline, version, request_id, priority)
+        given = [rows] if isinstance(rows, Mapping) else rows
+        request.rows.extend(to_struct(row) for row in given)
+        return messages.predict_result(await self._call(_PREDICT, request, timeout_s, request.request_id))
+
+    async def predict_columns(
+        self,
+        pipeline: str,
+        columns: Mapping[str, Any],
+        *,
+        version: int = 0,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        priority: int | None = None,
+    ) -> ColumnsResult:
+        """The same with one array or list per input, all of one length: far cheaper for many rows. Needs numpy.
+
+        Lists take the type that the pipeline declares (asked for once); arrays are sent as they are.
+        """
+        from headrace.client import arrays
+
+        request = _request(pipeline, version, request_id, priority)
+        untyped = any(not hasattr(values, "dtype") for values in columns.values())
+        arrays.fill(request, columns, await self._fields_of(pipeline, timeout_s) if untyped else {})
+        reply = await self._call(_PREDICT, request, timeout_s, request.request_id)
+        try:
+            return arrays.columns_result(reply, request.row_count)
+        except Fault as fault:
+            broken = Fault(Code.INTERNAL, fault.reason, f"the reply can't be read: {fault.message}")
+            raise of_fault(broken, request.request_id) from None
+
+    async def pipelines(self, *, timeout_s: float | None = None) -> list[Pipeline]:
+        """What this key may use. Raises HeadraceError."""
+        reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, "")
+        return [messages.pipeline(message) for message in reply.pipelines]
+
+    def stats(self) -> Stats:
+        """Calls, codes, retries and latency since the client was made."""
+        return self._recorder.snapshot()
+
+    async def close(self) -> None:
+        """Closes the connections; calls in flight are cut off."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(
+        self, method: Method[Req, Resp], request: Req, timeout_s: float | None, request_id: str
+    ) -> Resp:
+        deadline = time.monotonic() + (self._options.timeout_s if timeout_s is None else timeout_s)
+        try:
+            call = self._connected().unary(method)
+            return await call(request, deadline=deadline, metadata=await self._authorization())
+        except Fault as fault:
+            if fault.code is Code.INVALID_ARGUMENT:
+                self._fields.clear()  # what is remembered of the inputs may be of an older revision
+            raise of_fault(fault, request_id) from None
+
+    def _connected(self) -> Client:
+        # Not in __init__: a client belongs to the running event loop, and this object may be made before it runs.
+        if self._client is None:
+            self._client = Client(
+                "headrace",
+                self._options.settings(self._target),
+                observer=self._recorder,
+                credentials=self._credentials,
+            )
+        return self._client
+
+    async def _authorization(self) -> Sequence[tuple[str, str]]:
+        key: str | Awaitable[str] | Callable[[], Any] | None = self._key
+        if callable(key):
+            key = key()
+        if inspect.isawaitable(key):
+            key = await key
+        return (("authorization", f"Bearer {key}"),) if key else ()
+
+    async def _fields_of(self, pipeline: str, timeout_s: float | None) -> Mapping[str, Field]:
+        if pipeline not in self._fields:
+            for found in await self.pipelines(timeout_s=timeout_s):
+                self._fields[found.name] = {field.name: field for field in found.inputs}
+        return self._fields.get(pipeline, {})
+
+
+def _request(pipeline: str, version: int, request_id: str | None, priority: int | None) -> pb.PredictRequest:
+    return pb.PredictRequest(
+        pipeline=pipeline,
+        version=version,
+        # Made here, so that even a call that got no answer has a name in everybody's logs.
+        request_id=request_id or uuid.uuid4().hex,
+        priority=priority or 0,
+    )

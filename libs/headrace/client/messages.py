@@ -1,0 +1,84 @@
+"""Replies as the SDK's own types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from headrace.api.batch.v1 import batch_pb2
+from headrace.api.errors.v1 import errors_pb2
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.client.results import (
+    FeatureAge,
+    Field,
+    ModelUse,
+    Pipeline,
+    Prediction,
+    PredictResult,
+    RowFailure,
+)
+from headrace.client.values import from_struct
+from headrace.hop.errors import Code
+
+
+def predict_result(reply: pb.PredictResponse) -> PredictResult:
+    """The answer to rows."""
+    return PredictResult(
+        request_id=reply.request_id,
+        pipeline=reply.pipeline,
+        version=reply.version,
+        revision=reply.revision,
+        models=model_uses(reply.models),
+        predictions=tuple(_prediction(p) for p in reply.predictions),
+        trace_id=reply.trace_id,
+    )
+
+
+def model_uses(models: Iterable[pb.ModelUse]) -> tuple[ModelUse, ...]:
+    """The models that took part."""
+    return tuple(ModelUse(m.model, m.version, m.sha256, m.stage) for m in models)
+
+
+def row_failure(error: pb.PredictionError | batch_pb2.RowError) -> RowFailure:
+    """Why a row failed; tolerant of codes and reasons that are newer than this SDK."""
+    code = Code(error.code) if 0 < error.code <= max(Code) else Code.UNKNOWN
+    return RowFailure(code, _reason(error.reason), error.message, dict(error.metadata))
+
+
+def pipeline(message: pb.Pipeline) -> Pipeline:
+    """What a pipeline takes and gives."""
+    return Pipeline(
+        name=message.name,
+        version=message.version,
+        revision=message.revision,
+        description=message.description,
+        inputs=tuple(_field(f) for f in message.inputs),
+        outputs=tuple(_field(f) for f in message.outputs),
+    )
+
+
+def _prediction(message: pb.Prediction) -> Prediction:
+    return Prediction(
+        outputs=from_struct(message.outputs),
+        fallbacks=tuple(message.fallbacks),
+        feature_ages=_ages(message.features),
+        error=row_failure(message.error) if message.HasField("error") else None,
+    )
+
+
+def _ages(features: Mapping[str, pb.FeatureAge]) -> dict[str, FeatureAge]:
+    return {
+        view: FeatureAge(age.source, age.age_ms if age.HasField("age_ms") else None)
+        for view, age in features.items()
+    }
+
+
+def _field(message: pb.Field) -> Field:
+    kind = batch_pb2.DataType.Name(message.data_type).removeprefix("DATA_TYPE_")
+    return Field(message.name, kind, tuple(message.row_shape), message.optional, message.description)
+
+
+def _reason(number: int) -> str:
+    try:
+        return errors_pb2.Reason.Name(number).removeprefix("REASON_")
+    except ValueError:
+        return f"REASON_{number}"

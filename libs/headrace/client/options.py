@@ -1,0 +1,96 @@
+"""How the SDK reaches a server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+import grpc
+
+from headrace.client.stats import Hook
+from headrace.hop import client_settings
+
+Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
+"""An API key or token, or a function that gives the current one; it is asked at each call, so it should cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything but the target and the key; all have sensible defaults.
+
+    `tls`: None = TLS unless the target is this machine (loopback, unix socket). `ca`: PEM file of the authorities
+    to believe; None = the system's. `server_name`: name in the server's certificate, if it is not the target's.
+    `timeout_s`: deadline of calls that bring none. `attempts`: how often a call is tried in all; UNAVAILABLE, and
+    refusals with a hint when to come back, are retried within the deadline and a budget of `retry_ratio` × calls.
+    """
+
+    tls: bool | None = None
+    ca: str | os.PathLike[str] | None = None
+    server_name: str = ""
+    timeout_s: float = 5.0
+    attempts: int = 3
+    retry_ratio: float = 0.1
+    max_concurrent: int = 1024
+    max_message_bytes: int = 64 * 1024 * 1024
+    hook: Hook | None = None
+
+    def settings(self, target: str) -> client_settings.Client:
+        """hop's settings for this client."""
+        most = self.max_concurrent
+        return client_settings.Client(
+            target=target,
+            server_name=self.server_name,
+            default_timeout_s=self.timeout_s,
+            # The margin is for servers that must still answer their own callers.
+            deadline_margin_s=0.0,
+            max_message_bytes=self.max_message_bytes,
+            # The server sheds by tenant and priority; guessing its capacity from outside would only add refusals.
+            limiter=client_settings.Limiter(initial=most, minimum=most, maximum=most),
+            # Slow answers are the pipeline's business: only failures open the breaker.
+            breaker=client_settings.Breaker(slow_ratio=1.0, slow_s=float("inf")),
+            retry=client_settings.Retry(
+                attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02, max_backoff_s=1.0
+            ),
+        )
+
+    def credentials(self, target: str) -> grpc.ChannelCredentials | None:
+        """Credentials of the channel; None: plaintext. Raises OSError if `ca` can't be read."""
+        if self.tls is False and self.ca is not None:
+            raise ValueError("`ca` is given but tls=False; drop one of them")
+        if not (self.tls or self.ca is not None or (self.tls is None and not _this_machine(target))):
+            return None
+        roots = None if self.ca is None else Path(self.ca).read_bytes()
+        return grpc.ssl_channel_credentials(root_certificates=roots)
+
+
+class OptionValues(TypedDict, total=False):
+    """The fields of `Options` as keywords of the clients."""
+
+    tls: bool | None
+    ca: str | os.PathLike[str] | None
+    server_name: str
+    timeout_s: float
+    attempts: int
+    retry_ratio: float
+    max_concurrent: int
+    max_message_bytes: int
+    hook: Hook | None
+
+
+def _this_machine(target: str) -> bool:
+    """Whether every address of the target is on this machine, so that a key in plaintext leaves no trace."""
+    return all(_is_local(part.strip()) for part in target.removeprefix("dns:///").split(","))
+
+
+def _is_local(address: str) -> bool:
+    if address.startswith(("unix:", "unix-dir:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

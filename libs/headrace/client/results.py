@@ -1,0 +1,127 @@
+"""What the SDK returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headrace.client.errors import HeadraceError, error_class
+from headrace.hop.errors import Code
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureAge:
+    """Where the values of one feature view came from, and how old they were.
+
+    `source`: `present`, `not_found`, `outside_max_age`, `stale` or `default`. `age_ms`: None without a value.
+    """
+
+    source: str
+    age_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """Why one row has no answer."""
+
+    code: Code
+    reason: str
+    message: str
+    metadata: Mapping[str, str]
+
+    def error(self, request_id: str = "") -> HeadraceError:
+        """The same as an exception."""
+        kind = error_class(self.code)
+        return kind(self.code, self.reason, self.message, metadata=self.metadata, request_id=request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one row. `outputs`: numbers are float, absent values None. `error`: None if all is well."""
+
+    outputs: Mapping[str, Any]
+    # Names of the fallbacks that were used; empty when everything was as it should be.
+    fallbacks: tuple[str, ...]
+    # By feature view.
+    feature_ages: Mapping[str, FeatureAge]
+    error: RowFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A model that took part. `sha256`: of its artifact, hexadecimal."""
+
+    model: str
+    version: str
+    sha256: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """The answer to rows, in their order. `version`, `revision`: number and content hash of the pipeline."""
+
+    request_id: str
+    pipeline: str
+    version: int
+    revision: str
+    models: tuple[ModelUse, ...]
+    predictions: tuple[Prediction, ...]
+    trace_id: str
+
+    def raise_for_errors(self) -> None:
+        """Raises the HeadraceError of the first row that failed, if one did."""
+        for prediction in self.predictions:
+            if prediction.error is not None:
+                raise prediction.error.error(self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsResult:
+    """The answer to columns.
+
+    `columns`: output name → array of shape (rows, …); text as str objects; a masked array where values are
+    absent. `errors`: row position → why it failed; what stands in the columns there means nothing.
+    """
+
+    request_id: str
+    pipeline: str
+    version: int
+    revision: str
+    models: tuple[ModelUse, ...]
+    columns: Mapping[str, NDArray[np.generic]]
+    errors: Mapping[int, RowFailure]
+    trace_id: str
+
+    def raise_for_errors(self) -> None:
+        """Raises the HeadraceError of the first row that failed, if one did."""
+        for row in sorted(self.errors):
+            raise self.errors[row].error(self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input or output of a pipeline. `data_type`: `FLOAT32`, `BYTES` …; `row_shape`: dimensions of a row."""
+
+    name: str
+    data_type: str
+    row_shape: tuple[int, ...]
+    optional: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline that the key may use."""
+
+    name: str
+    version: int
+    revision: str
+    description: str
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
