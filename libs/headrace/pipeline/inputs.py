@@ -30,6 +30,8 @@ def _read_input(name: str, entry: Entry) -> InputField:
         return InputField(name, TYPE_NAMES[name_of_type], text=name_of_type == "string")
     fields = entry.fields(["type"], _KEYS)
     kind = read_type(fields)
+    if "type" not in fields or fields["type"].plain() not in TYPE_NAMES:
+        return InputField(name, kind.dtype)  # nothing else can be judged without the type
     _refuse_misplaced(fields, kind)
     default = _read_default(fields.get("default"), kind)
     required = fields["required"].boolean() if "required" in fields else default is None
