@@ -31,7 +31,13 @@ class Method(Generic[Req, Resp]):
 
 
 def unary(
-    file: FileDescriptor, service: str, name: str, request: type[Req], response: type[Resp], *, idempotent: bool
+    file: FileDescriptor,
+    service: str,
+    name: str,
+    request: type[Req],
+    response: type[Resp],
+    *,
+    idempotent: bool,
 ) -> Method[Req, Resp]:
     """The unary method `name` of `service` (short name) in `file`; the classes are checked against the descriptor.
 
@@ -39,7 +45,9 @@ def unary(
     """
     found: MethodDescriptor = file.services_by_name[service].methods_by_name[name]
     if (found.input_type, found.output_type) != (request.DESCRIPTOR, response.DESCRIPTOR):
-        raise ValueError(f"{service}.{name} takes {found.input_type.full_name}, gives {found.output_type.full_name}")
+        raise ValueError(
+            f"{service}.{name} takes {found.input_type.full_name}, gives {found.output_type.full_name}"
+        )
     if found.client_streaming or found.server_streaming:
         raise ValueError(f"{service}.{name} is not unary")
     return Method(found.containing_service.full_name, name, request, response, idempotent=idempotent)
