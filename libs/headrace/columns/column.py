@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -184,19 +184,19 @@ def join(parts: Sequence[Column]) -> Column:
 
 
 def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
-    # One NumPy call for all parts: with many parts of one element each, calls per part are what costs.
+    # A few NumPy calls for all parts: with many parts of one element each, calls per part are what costs.
+    sizes = [len(p.offsets) for p in parts]
     bounds = np.concatenate([p.offsets for p in parts])
-    ends = list(accumulate([len(p.offsets) for p in parts]))
-    last = bounds[np.array(ends) - 1].tolist()
-    first = [bounds.item(0), *bounds[np.array(ends[:-1])].tolist()]
-    lengths = np.empty(len(bounds), np.uint32)
-    lengths[0] = 0
-    np.subtract(bounds[1:], bounds[:-1], out=lengths[1:])
-    # A difference across two parts is no length: the part's own first bound stands there.
-    keep = np.ones(len(bounds), bool)
-    keep[ends[:-1]] = False
-    offsets = lengths[keep].cumsum(dtype=np.uint32)
-    pieces = [
-        p.data if b - a == len(p.data) else p.data[a:b] for p, a, b in zip(parts, first, last, strict=True)
-    ]
+    if len(bounds) == 2 * len(parts) and max(sizes) == 2:
+        first, last = bounds[::2], bounds[1::2]
+        lengths = last - first
+    else:
+        ends = np.cumsum(sizes)
+        first, last = bounds[ends - sizes], bounds[ends - 1]
+        # A difference across two parts is no length.
+        lengths = np.delete(np.diff(bounds), ends[:-1] - 1)
+    offsets = np.zeros(len(lengths) + 1, np.uint32)
+    lengths.cumsum(out=offsets[1:], dtype=np.uint32)
+    spans = zip(parts, first.tolist(), last.tolist(), strict=True)
+    pieces = [p.data if b - a == len(p.data) else p.data[a:b] for p, a, b in spans]
     return Ragged(offsets, b"".join(pieces))

@@ -49,19 +49,17 @@ class Impute:
     def _fill_number(self, frame: Frame, name: str, constant: float) -> None:
         column = frame.columns[name]
         floats, valid = frame.numbers(name)
+        # The type may not depend on whether this batch lacks a value.
+        keeps = column.dtype.is_float or (isinstance(constant, int) and _fits(constant, column.dtype))
+        values = column.array if keeps else floats
         missing = np.isnan(floats) if column.dtype.is_float else None
         if valid is not None:
-            absent = ~valid.reshape(-1, *[1] * len(column.row_shape))
+            absent = ~valid.reshape(-1, *[1] * len(column.row_shape)) if column.row_shape else ~valid
             missing = absent if missing is None else missing | absent
-        if missing is None or not missing.any():
-            if valid is not None:
-                frame.put(name, column.array)
-            return
-        if isinstance(constant, int) and not column.dtype.is_float and _fits(constant, column.dtype):
-            frame.put(name, np.where(missing, column.dtype.numpy.type(constant), column.array))
-        else:
-            filled = np.where(missing, constant, floats)
-            frame.put(name, filled.astype(column.dtype.numpy) if column.dtype.is_float else filled)
+        if missing is not None and missing.any():
+            frame.put(name, np.where(missing, values.dtype.type(constant), values))
+        elif valid is not None or not keeps:
+            frame.put(name, values)
 
 
 def _constant(section: Options, name: str) -> Constant:

@@ -1,12 +1,16 @@
 """Each postprocessing step."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.columns import Column
+from headrace.columns.column import join
 from headrace.hop.errors import Fault, Reason
 from headrace.steps import Result, compile_steps
 
@@ -126,3 +130,39 @@ def test_rename_swaps() -> None:
         numbers("b", 2),
     )
     assert (result.columns["a"].array.tolist(), result.columns["b"].array.tolist()) == ([2], [1])
+
+
+ANSWER: dict[str, Any] = {
+    "steps": [
+        {"softmax": {"column": "z"}},
+        {"calibrate": {"column": "z", "method": "temperature", "t": 1.7, "into": "cool"}},
+        {"pick": {"column": "cool", "index": 2, "into": "third"}},
+        {"calibrate": {"column": "third", "method": "platt", "a": 3, "b": -1, "into": "platt"}},
+        {"vote": {"columns": {"third": 0.3, "platt": 0.7}, "into": "vote"}},
+        {"round": {"column": "vote", "decimals": 4}},
+        {"top_k": {"column": "cool", "k": 2, "into": "top", "scores": "top_scores"}},
+        {"labels": {"column": "cool", "labels": ["a", "b", "c", "d", "e"], "into": "label"}},
+    ],
+    "outputs": {
+        "cool": {"type": "float64", "shape": [5]},
+        "vote": "float64",
+        "top": {"type": "int64", "shape": [2]},
+        "top_scores": {"type": "float64", "shape": [2]},
+        "label": "string",
+    },
+}
+
+
+@given(seed=st.integers(0, 1 << 32), rows=st.integers(1, 70), cuts=st.sets(st.integers(1, 69)))
+def test_any_split_of_a_batch_gives_the_same_bits(seed: int, rows: int, cuts: set[int]) -> None:
+    program = compile_steps("postprocessing", ANSWER)
+    logits = Column.of("z", np.random.default_rng(seed).normal(0, 5, (rows, 5)).astype(np.float32))
+    whole = program.run({"z": logits}, rows).columns
+    bounds = [0, *sorted(c for c in cuts if c < rows), rows]
+    parts = [program.run({"z": logits.slice(a, b)}, b - a).columns for a, b in pairwise(bounds)]
+    for name, column in whole.items():
+        joined = join([p[name] for p in parts])
+        if name == "label":
+            assert joined.text() == column.text()
+        else:
+            assert joined.array.tobytes() == column.array.tobytes()

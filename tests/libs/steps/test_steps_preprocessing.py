@@ -47,6 +47,15 @@ def test_impute_keeps_an_integer_type_that_holds_the_constant(constant: float, d
     assert (result.errors, result.columns["n"].array.tolist()) == ({}, [1, constant])
 
 
+def test_the_type_of_what_is_imputed_does_not_depend_on_the_rows() -> None:
+    program = compile_steps(
+        "preprocessing", {"steps": [{"impute": {"columns": {"n": 0.5}}}], "outputs": {"n": "float64"}}
+    )
+    for valid in (None, np.array([True]), np.array([False])):
+        column = Column.of("n", np.array([3], np.int32), valid)
+        assert program.run({"n": column}, 1).errors == {}
+
+
 def test_numbers_one_by_one() -> None:
     assert run(
         {"clip": {"column": "x", "low": 0, "high": 2, "into": "y"}}, {"y": "float32"}, floats("x", -1, 1, 9)
