@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
@@ -102,17 +102,23 @@ class Inferring:
             # Nothing to run; each row has its own error, and no model is asked.
             return Answer(entry, batch, (), (), now - exchange.received, 0.0)
         routed = await self._router.infer(entry.pipeline.name, version, batch)
+        # A row that the door refused keeps the door's error, whatever became of it on the way.
+        result = (
+            routed.batch
+            if not batch.errors
+            else replace(routed.batch, errors={**routed.batch.errors, **batch.errors})
+        )
         answer = Answer(
             entry,
-            routed.batch,
+            result,
             routed.fallbacks,
             routed.decisions,
             now - exchange.received,
             self._clock() - now,
         )
         exchange.answer = answer
-        if whole and routed.batch.errors:
-            raise _first_fault(routed.batch)
+        if whole and result.errors:
+            raise _first_fault(result)
         return answer
 
     def _check_budget(self, left: float) -> None:

@@ -30,6 +30,7 @@ _TYPED: Mapping[DType, str] = {
     DType.BYTES: "bytes_contents",
 }
 _LENGTH = struct.Struct("<I")
+_OFFSETS = struct.Struct("=II")
 Tensor = pb.ModelInferRequest.InferInputTensor
 
 
@@ -100,6 +101,9 @@ def _read(tensor: Tensor, raw: bytes | None, field: InputField, rows: int) -> Co
 
 def _read_strings(name: str, raw: bytes, elements: int) -> Ragged:
     """Elements as 4-byte little-endian length and bytes each."""
+    if elements == 1 and len(raw) >= 4 and _LENGTH.unpack_from(raw)[0] == len(raw) - 4:
+        # One string is the common case, and making its offsets by NumPy costs more than all else here.
+        return Ragged(np.frombuffer(_OFFSETS.pack(0, len(raw) - 4), np.uint32), raw[4:])
     items: list[bytes] = []
     at, end = 0, len(raw)
     while at < end:

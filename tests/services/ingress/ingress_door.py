@@ -24,6 +24,7 @@ from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Reason
+from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
 
 ROOT = Path(__file__).parents[3]
@@ -202,6 +203,20 @@ def certificate(path: Path) -> None:
     )
 
 
+def infer_request(
+    x: Sequence[Sequence[float]], n: Sequence[int], word: Sequence[bytes] | None = None, **fields: Any
+) -> oip.ModelInferRequest:
+    """ModelInfer of `double` with raw contents."""
+    request = oip.ModelInferRequest(model_name="double", **fields)
+    request.inputs.add(name="x", datatype="FP32", shape=[len(x), 2])
+    request.inputs.add(name="n", datatype="INT32", shape=[len(n), 1])
+    request.raw_input_contents.extend([np.array(x, "<f4").tobytes(), np.array(n, "<i4").tobytes()])
+    if word is not None:
+        request.inputs.add(name="word", datatype="BYTES", shape=[len(word)])
+        request.raw_input_contents.append(b"".join(len(w).to_bytes(4, "little") + w for w in word))
+    return request
+
+
 class DoorProcess:
     """`python -m services.ingress`, waited for until it answers."""
 
@@ -224,6 +239,8 @@ class DoorProcess:
             )
 
     async def ready(self, address: str, within_s: float = 30.0) -> None:
+        """Waits until the door, or Envoy's admin port, says 200 at `address`."""
+        path = b"/ready" if address != self.folder.grpc else b"/v2/health/ready"
         deadline = time.monotonic() + within_s
         host, port = address.split(":")
         while True:
@@ -231,7 +248,7 @@ class DoorProcess:
             assert time.monotonic() < deadline, self.log()
             try:
                 reader, writer = await asyncio.open_connection(host, int(port))
-                writer.write(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
                 answer = await reader.read(64)
                 writer.close()
                 if b" 200 " in answer:

@@ -1,0 +1,41 @@
+"""`python -m services.ingress.stop --config FILE` (or `--admin HOST:PORT`): stops an ingress without losing a call."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from headrace.hop.config import ConfigError, load
+from services.ingress.config import IngressSettings
+from services.ingress.stopping import AdminPort, stop
+
+
+def main() -> None:
+    """Exit code 0 when every call was answered, 1 when some were cut off, 2 for unusable settings."""
+    parser = argparse.ArgumentParser(prog="ingress.stop")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--config", type=Path, help="settings of the running ingress")
+    target.add_argument("--admin", help="host:port of its Envoy's admin interface")
+    parser.add_argument("--notice", type=float, default=0.2, help="seconds that balancers get to notice")
+    parser.add_argument(
+        "--drain", type=float, default=20.0, help="seconds that calls in flight get to finish"
+    )
+    options = parser.parse_args()
+    notice_s, drain_s, admin = options.notice, options.drain, options.admin
+    if options.config is not None:
+        try:
+            settings = load(IngressSettings, options.config)
+        except ConfigError as error:
+            print(f"ingress: {error}", file=sys.stderr)
+            sys.exit(2)
+        admin, notice_s, drain_s = settings.admin, settings.server.drain_notice_s, settings.server.drain_s
+    left = asyncio.run(stop(AdminPort(admin).ask, notice_s=notice_s, drain_s=drain_s))
+    if left:
+        print(f"ingress: {left} calls were cut off after {drain_s:g} s", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,430 @@
+"""The door as clients see it: a real Envoy with the ingress inside, every protocol, every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from ingress_door import FakeRouter, Folder, infer_request
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.columns import Column, encode_columns
+from headrace.oip import open_inference_pb2 as oip
+from headrace.state import tenants as documents
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
+OIP = "/inference.GRPCInferenceService/"
+
+
+async def call(
+    door: Folder, path: str, request: Any, reply: Any, *, key: str | None = None, timeout: float = 5, **metadata: str
+) -> Any:
+    """One unary gRPC call over the plaintext listener."""
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method = channel.unary_unary(
+            path, request_serializer=lambda r: r.SerializeToString(), response_deserializer=reply.FromString
+        )
+        credential = door.keys.demo if key is None else key
+        return await method(
+            request, timeout=timeout, metadata=(("authorization", f"Bearer {credential}"), *metadata.items())
+        )
+
+
+async def refused(door: Folder, path: str, request: Any, reply: Any, **options: Any) -> tuple[str, str, str]:
+    """(code, reason, message) of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(door, path, request, reply, **options)
+    error = caught.value
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            info = error_details_pb2.ErrorInfo()
+            status_pb2.Status.FromString(bytes(value)).details[0].Unpack(info)
+            return error.code().name, info.reason, error.details() or ""
+    return error.code().name, "", error.details() or ""
+
+
+async def infer(door: Folder, request: oip.ModelInferRequest, **options: Any) -> oip.ModelInferResponse:
+    reply: oip.ModelInferResponse = await call(door, OIP + "ModelInfer", request, oip.ModelInferResponse, **options)
+    return reply
+
+
+async def infer_refused(door: Folder, request: oip.ModelInferRequest, **options: Any) -> tuple[str, str, str]:
+    return await refused(door, OIP + "ModelInfer", request, oip.ModelInferResponse, **options)
+
+
+def http(
+    door: Folder, path: str, body: bytes | None = None, *headers: str, key: str | None = None, tls: bool = False
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body) by curl, which knows HTTP/1.1, HTTP/2 and TLS as other people's clients do."""
+    credential = door.keys.demo if key is None else key
+    base = f"https://{door.tls}" if tls else f"http://{door.grpc}"
+    command = ["curl", "-sk", "-i", base + path, "-H", f"authorization: Bearer {credential}", "-H", "expect:"]
+    for header in headers:
+        command += ["-H", header]
+    if body is not None:
+        command += ["--data-binary", "@-"]
+    done = subprocess.run(command, input=body, capture_output=True, timeout=20, check=True)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+    return int(lines[0].split()[1]), fields, content
+
+
+async def test_model_infer_answers_in_raw_contents(door: Folder) -> None:
+    reply = await infer(door, infer_request([[1, 2], [3, 4]], [1, 5], [b"a", b"bc"], id="my-1"))
+    assert (reply.model_name, reply.model_version, reply.id) == ("double", "3", "my-1")
+    assert [(o.name, o.datatype, list(o.shape)) for o in reply.outputs] == [
+        ("y", "FP32", [2, 2]),
+        ("big", "BOOL", [2, 1]),
+        ("said", "BYTES", [2, 1]),
+    ]
+    assert np.frombuffer(reply.raw_output_contents[0], np.float32).tolist() == [2, 4, 6, 8]
+    assert reply.raw_output_contents[1] == b"\0\1"
+    assert reply.raw_output_contents[2] == b"\1\0\0\0a\2\0\0\0bc"
+    assert reply.parameters["fallbacks"].string_param == "store_down"
+    assert reply.parameters["models"].string_param == "doubler:1"
+
+
+async def test_requested_outputs_only_and_typed_contents(door: Folder) -> None:
+    request = oip.ModelInferRequest(model_name="double", model_version="3")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([1.5, 2])
+    request.inputs.add(name="n", datatype="INT32", shape=[1]).contents.int_contents.append(2)
+    request.outputs.add(name="y")
+    reply = await infer(door, request)
+    assert [o.name for o in reply.outputs] == ["y"]
+    assert np.frombuffer(reply.raw_output_contents[0], np.float32).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_predict_as_json(door: Folder, tls: bool) -> None:
+    body = json.dumps({"pipeline": "double", "requestId": "j-1", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]})
+    status, headers, content = await asyncio.to_thread(
+        http, door, PREDICT, body.encode(), "content-type: application/json", tls=tls
+    )
+    reply = json.loads(content)
+    assert (status, headers["x-request-id"], reply["requestId"]) == (200, "j-1", "j-1")
+    assert reply["predictions"][0]["outputs"] == {"y": [2.0, 4.0], "big": False, "said": "hi"}
+    assert reply["predictions"][0]["features"] == {"weather": {"source": "present", "ageMs": "5"}}
+    assert reply["predictions"][0]["fallbacks"] == ["store_down"]
+
+
+async def test_a_bad_row_leaves_the_others(door: Folder) -> None:
+    request = pb.PredictRequest(pipeline="double")
+    for n in (1, 7, 99):
+        request.rows.add().update({"x": [1, 2], "n": n})
+    reply = await call(door, PREDICT, request, pb.PredictResponse)
+    errors = [p.error.code if p.HasField("error") else 0 for p in reply.predictions]
+    assert errors == [0, 9, 3]
+    assert "n" in reply.predictions[2].error.message
+    only = pb.PredictRequest(pipeline="double", rows=[request.rows[1]])
+    assert (await refused(door, PREDICT, only, pb.PredictResponse))[:2] == (
+        "FAILED_PRECONDITION",
+        "FEATURE_UNAVAILABLE",
+    )
+
+
+async def test_predict_by_columns(door: Folder) -> None:
+    columns = [Column.of("x", np.ones((2, 2), np.float32)), Column.of("n", np.array([1, 6], np.int32))]
+    request = pb.PredictRequest(pipeline="double", columns=encode_columns(columns), row_count=2)
+    reply = await call(door, PREDICT, request, pb.PredictResponse)
+    assert {c.name for c in reply.columns} >= {"y", "big", "said", "@fallbacks"}
+    assert not reply.predictions
+
+
+async def test_metadata_config_and_statistics(door: Folder) -> None:
+    metadata = await call(
+        door, OIP + "ModelMetadata", oip.ModelMetadataRequest(name="double"), oip.ModelMetadataResponse
+    )
+    assert [(t.name, list(t.shape)) for t in metadata.inputs] == [("x", [-1, 2]), ("n", [-1, 1]), ("word", [-1, 1])]
+    config = await call(
+        door, OIP + "ModelConfig", oip.ModelConfigRequest(name="double"), oip.ModelConfigResponse
+    )
+    assert config.config.max_batch_size == 100
+    assert [i.optional for i in config.config.input] == [False, False, True]
+
+    async def stats() -> oip.ModelStatistics:
+        reply = await call(
+            door, OIP + "ModelStatistics", oip.ModelStatisticsRequest(name="double"), oip.ModelStatisticsResponse
+        )
+        found: oip.ModelStatistics = reply.model_stats[0]
+        return found
+
+    before = await stats()
+    for _ in range(3):
+        await infer(door, infer_request([[1, 2], [3, 4]], [1, 5]))
+    after = await stats()
+    assert int(after.version) == 3
+    assert after.inference_count - before.inference_count == 6
+    assert after.execution_count - before.execution_count == 3
+    assert after.inference_stats.queue.count - before.inference_stats.queue.count == 3
+
+
+async def test_the_index_shows_a_tenant_its_own_pipelines(door: Folder) -> None:
+    request = oip.RepositoryIndexRequest()
+    mine = await call(door, OIP + "RepositoryIndex", request, oip.RepositoryIndexResponse)
+    theirs = await call(door, OIP + "RepositoryIndex", request, oip.RepositoryIndexResponse, key=door.keys.other)
+    assert [m.name for m in mine.models] == ["double"]
+    assert list(theirs.models) == []
+
+
+async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
+    requests = [
+        infer_request([[1, 2]], [1], id="a"),
+        infer_request([[1, 2]], [77], id="b"),
+        infer_request([[3, 4]], [5], id="c"),
+    ]
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method = channel.stream_stream(
+            OIP + "ModelStreamInfer",
+            request_serializer=oip.ModelInferRequest.SerializeToString,
+            response_deserializer=oip.ModelStreamInferResponse.FromString,
+        )
+        stream = method(iter(requests), timeout=5, metadata=(("x-api-key", door.keys.demo),))
+        replies = [(r.infer_response.id, bool(r.error_message)) async for r in stream]
+    assert replies == [("a", False), ("b", True), ("c", False)]
+
+
+@pytest.mark.parametrize("key", ["", "hr_00000000_unknown", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."])
+async def test_bad_credentials_get_one_answer(door: Folder, key: str) -> None:
+    code, reason, message = await infer_refused(door, infer_request([[1, 2]], [1]), key=key)
+    assert (code, reason) == ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
+    assert message == "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`"
+
+
+async def test_permissions(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1])
+    code, _, message = await infer_refused(door, request, key=door.keys.other)
+    assert code == "PERMISSION_DENIED"
+    assert "elsewhere" not in message
+    assert (await infer_refused(door, request, key=door.keys.readonly))[0] == "PERMISSION_DENIED"
+    request.model_name = "nothing"
+    code, reason, message = await infer_refused(door, request)
+    assert (code, reason) == ("NOT_FOUND", "PIPELINE_UNKNOWN")
+    assert "double" in message
+    code, _, message = await infer_refused(door, request, key=door.keys.other)
+    assert code == "NOT_FOUND"
+    assert "double" not in message
+
+
+async def test_a_quota_has_a_retry_hint_and_spares_others(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1])
+    await infer(door, request, key=door.keys.slow)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await infer(door, request, key=door.keys.slow)
+    trailing = dict(caught.value.trailing_metadata() or ())
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert 0 < int(trailing["grpc-retry-pushback-ms"]) <= 2000
+    await infer(door, request)
+    status, headers, _ = await asyncio.to_thread(
+        http, door, "/v2/models/double/infer", rest_body(), key=door.keys.slow
+    )
+    assert status == 429
+    assert int(headers["retry-after"]) >= 1
+
+
+async def test_a_short_deadline_runs_no_model(door: Folder, router: FakeRouter) -> None:
+    body = frame(infer_request([[1, 2]], [1]))
+    before = len(router.calls)
+    status, headers, _ = await asyncio.to_thread(
+        http, door, OIP + "ModelInfer", body, "content-type: application/grpc", "te: trailers", "grpc-timeout: 50u"
+    )
+    assert (status, headers["grpc-status"]) == (200, "4")
+    assert len(router.calls) == before
+
+
+async def test_a_passed_deadline_is_answered_at_once(door: Folder) -> None:
+    request = infer_request([[1, 2]], [8])
+    request.parameters["timeout"].int64_param = 50_000
+    assert (await infer_refused(door, request))[0] == "DEADLINE_EXCEEDED"
+
+
+def frame(message: Any, compressed: int = 0) -> bytes:
+    data = message.SerializeToString()
+    if compressed:
+        data = gzip.compress(data)
+    return bytes([compressed]) + len(data).to_bytes(4, "big") + data
+
+
+async def test_gzip_is_understood(door: Folder) -> None:
+    status, headers, content = await asyncio.to_thread(
+        http, door, OIP + "ModelInfer", frame(infer_request([[1, 2]], [1]), 1), "content-type: application/grpc",
+        "grpc-encoding: gzip",
+    )  # fmt: skip
+    assert status == 200
+    assert oip.ModelInferResponse.FromString(content[5:]).model_name == "double"
+    assert "grpc-message" not in headers
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "code"),
+    [
+        (b"", [], "3"),
+        (b"\0\0\0", [], "3"),
+        (b"\0\0\0\0\x05abc", [], "3"),
+        (b"\0\0\0\0\x03\xff\xff\xff", [], "3"),
+        (b"\x07\0\0\0\0", [], "3"),
+        (b"\x01\0\0\0\x02ab", [], "3"),
+        (b"\x01\0\0\0\x02ab", ["grpc-encoding: gzip"], "3"),
+        (b"\x01\0\0\0\x02ab", ["grpc-encoding: snappy"], "12"),
+        (b"\0\xff\xff\xff\xff", [], "8"),
+        (b"\0\0\0\0\0", ["grpc-timeout: soon"], "3"),
+    ],
+)
+async def test_broken_frames(door: Folder, body: bytes, headers: list[str], code: str) -> None:
+    status, got, _ = await asyncio.to_thread(
+        http, door, OIP + "ModelInfer", body, "content-type: application/grpc", *headers
+    )
+    assert (status, got["grpc-status"]) == (200, code)
+    assert "grpc-message" in got
+    assert "x-request-id" in got
+
+
+async def test_too_large_and_too_many(door: Folder) -> None:
+    rows = 101
+    code, reason, message = await infer_refused(door, infer_request([[1, 2]] * rows, [1] * rows))
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
+    assert "100" in message
+    code, reason, message = await infer_refused(door, infer_request([[1, 2]] * 9000, [1] * 9000))
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
+    assert "65536" in message
+    status, _, content = await asyncio.to_thread(http, door, "/v2/models/double/infer", b"[" * 70_000)
+    assert status == 413
+    assert json.loads(content)["reason"] == "TOO_LARGE"
+
+
+async def test_unknown_methods_and_huge_headers(door: Folder) -> None:
+    empty = oip.ServerLiveRequest()
+    assert (await refused(door, OIP + "NoSuch", empty, oip.ServerLiveResponse))[0] == "UNIMPLEMENTED"
+    assert (await asyncio.to_thread(http, door, "/nothing"))[0] == 404
+    assert (await asyncio.to_thread(http, door, "/v2", None, f"x-huge: {'x' * 60_000}"))[0] == 431
+    assert (await asyncio.to_thread(http, door, PREDICT, b"{", "content-type: application/json"))[0] == 400
+    assert (await asyncio.to_thread(http, door, PREDICT, b"{}", "content-type: text/html"))[0] == 415
+
+
+async def test_garbage_on_the_wire_leaves_the_door_open(door: Folder) -> None:
+    host, port = door.grpc.split(":")
+    for garbage in (b"\xff" * 2000, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xee" * 500, b"GET / HTTP/9.9\r\n\r\n"):
+        with socket.create_connection((host, int(port)), 5) as raw:
+            raw.sendall(garbage)
+            raw.settimeout(5)
+            try:
+                raw.recv(100)
+            except OSError:
+                pass
+    await infer(door, infer_request([[1, 2]], [1]))
+
+
+def rest_body() -> bytes:
+    inputs = [
+        {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [[1.5, 2]]},
+        {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
+        {"name": "word", "datatype": "BYTES", "shape": [1, 1], "data": ["é"]},
+    ]
+    return json.dumps({"id": "r-1", "inputs": inputs}).encode()
+
+
+async def test_rest(door: Folder) -> None:
+    status, headers, content = await asyncio.to_thread(
+        http, door, "/v2/models/double/versions/3/infer", rest_body()
+    )
+    reply = json.loads(content)
+    assert (status, headers["x-request-id"], reply["id"]) == (200, "r-1", "r-1")
+    assert {o["name"]: o["data"] for o in reply["outputs"]} == {"y": [3.0, 4.0], "big": [False], "said": ["é"]}
+    for path in ("/v2", "/v2/models/double", "/v2/models/double/config", "/v2/models/double/stats"):
+        status, _, content = await asyncio.to_thread(http, door, path)
+        assert status == 200
+        assert json.loads(content)
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready"):
+        assert (await asyncio.to_thread(http, door, path))[0] == 200
+    assert (await asyncio.to_thread(http, door, "/v2/models/double", None, key=""))[0] == 401
+    assert (await asyncio.to_thread(http, door, "/v2/models/double/infer"))[0] == 405
+
+
+async def test_rest_binary_data(door: Folder) -> None:
+    raw = np.array([[1.5, 2]], "<f4").tobytes()
+    document = {
+        "inputs": [
+            {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": len(raw)}},
+            {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
+        ],
+        "outputs": [{"name": "y", "parameters": {"binary_data": True}}, {"name": "big"}],
+    }
+    text = json.dumps(document).encode()
+    status, headers, content = await asyncio.to_thread(
+        http, door, "/v2/models/double/infer", text + raw, f"inference-header-content-length: {len(text)}"
+    )
+    length = int(headers["inference-header-content-length"])
+    assert status == 200
+    assert np.frombuffer(content[length:], "<f4").tolist() == [3, 4]
+    assert json.loads(content[:length])["outputs"][1]["data"] == [False]
+
+
+async def test_a_revoked_key_dies_within_seconds(door: Folder) -> None:
+    path = Path(door.settings["tenants"])
+    before = path.read_bytes()
+    request = oip.ModelReadyRequest(name="double")
+    await call(door, OIP + "ModelReady", request, oip.ModelReadyResponse, key=door.keys.readonly)
+    file = documents.load(path)
+    try:
+        documents.save(path, file.without_key("readonly", file.tenants["readonly"].keys[0].id))
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await call(door, OIP + "ModelReady", request, oip.ModelReadyResponse, key=door.keys.readonly)
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+                    break
+                await asyncio.sleep(0.05)
+    finally:
+        path.write_bytes(before)
+
+
+async def test_a_sampled_request_leaves_its_trace(door: Folder) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    parent = f"00-{trace_id}-b7ad6b7169203331-01"
+    await infer(door, infer_request([[1, 2]], [1], id="traced-1"), traceparent=parent)
+    async with asyncio.timeout(5):
+        while not (found := [t for t in traces(door) if t["request_id"] == "traced-1"]):
+            await asyncio.sleep(0.05)
+    spans = {s["name"]: s for s in found[0]["spans"]}
+    assert found[0]["trace_id"] == trace_id
+    assert spans["ModelInfer"]["parent_id"] == "b7ad6b7169203331"
+    assert spans["router"]["parent_id"] == spans["ModelInfer"]["span_id"]
+    assert spans["execute"]["parent_id"] == spans["m"]["span_id"]
+    assert spans["execute"]["service"] == "executor"
+
+
+def traces(door: Folder) -> list[dict[str, Any]]:
+    folder = Path(door.settings["traces"]["folder"])
+    return [json.loads(line) for p in folder.glob("*.jsonl") for line in p.read_text().splitlines()]
+
+
+async def test_the_log_tells_of_failures_without_secrets(door: Folder) -> None:
+    secret = "hr_11111111_very-secret"
+    await infer_refused(door, infer_request([[1, 2]], [1], id="logged-1"), key=secret)
+    async with asyncio.timeout(5):
+        while '"path":"/inference' not in (door.path / "access.log").read_text():
+            await asyncio.sleep(0.1)
+    text = (door.path / "ingress.log").read_text() + (door.path / "access.log").read_text()
+    assert "unknown_key" in text
+    assert secret not in text
+    assert door.keys.demo not in text
+
+
+async def test_reflection_and_health(door: Folder) -> None:
+    for service in ("", "inference.GRPCInferenceService"):
+        body = json.dumps({"service": service}).encode()
+        status, _, content = await asyncio.to_thread(
+            http, door, "/grpc.health.v1.Health/Check", body, "content-type: application/json", key=""
+        )
+        assert (status, json.loads(content)) == (200, {"status": "SERVING"})
