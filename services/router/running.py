@@ -131,7 +131,8 @@ class Run:
         rows = None if live is None else live.tolist()
         for position, error in result.errors.items():
             row = position if rows is None else rows[position]
-            self.errors.setdefault(row, replace(error, stage=stage))
+            if row not in self.errors:
+                self.errors[row] = error if error.stage == stage else replace(error, stage=stage)
         for column in result.columns:
             self.columns[column.name] = column if live is None else scatter(column, live, count)
         for column in result.annotations:

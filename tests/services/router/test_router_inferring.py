@@ -332,3 +332,14 @@ async def test_metrics_count_rows_stages_and_fallbacks(running: Suite) -> None:
     stage = {"pipeline": "scored", "stage": "sum"}
     assert read("headrace_router_stage_seconds_count", stage) == 1
     assert read("headrace_router_pipeline_version", {"pipeline": "scored"}) == 3
+
+
+async def test_a_document_that_became_wrong_leaves_the_old_one_serving(running: Suite) -> None:
+    document = running.folder / "scored" / "pipeline.yaml"
+    document.write_text(SCORED.replace("version: 3", "version: 4").replace("name: adder", "nmae: adder"))
+    with pytest.raises(Fault) as error:
+        await running.ask("scored", batch_of(["ab"], [1.0]), version=4)
+    assert error.value.metadata["known"] == "3"
+    assert not (await running.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
+    read = running.router.runtime.telemetry.registry.get_sample_value
+    assert read("headrace_router_refused_documents_total") == 1
