@@ -30,6 +30,10 @@ class State(enum.Enum):
 # So many failures in a row, with no answer for `slow_s`, say the same.
 _SILENCE_FAILURES = 3
 _BUCKETS = 10
+# After a failure a replica is doubted for so long, doubling up to a second: another one is preferred if there is
+# one. Without this a dead replica, which fails at once and so is never busy, would draw calls and spend retries.
+_DOUBT_S = 0.05
+_MAX_DOUBT_S = 1.0
 # Weight of a new duration in the running mean of answered calls.
 _USUAL_WEIGHT = 0.1
 
@@ -80,6 +84,7 @@ class Breaker:
 
     __slots__ = (
         "_answered",
+        "_doubt_until",
         "_epoch",
         "_failed_probes",
         "_good_probes",
@@ -103,6 +108,7 @@ class Breaker:
         self._probes_out = 0
         self._answered = now
         self._streak = 0  # failures in a row
+        self._doubt_until = now
         self._usual = 0.0  # mean duration of answered calls, seconds
 
     def state(self, now: float) -> State:
@@ -119,6 +125,10 @@ class Breaker:
             self.state(now) is State.HALF_OPEN and self._probes_out + self._good_probes < self._rules.probes
         )
 
+    def doubted(self, now: float) -> bool:
+        """Whether the last call failed a moment ago, so that another replica is the better choice."""
+        return self._streak > 0 and now < self._doubt_until
+
     def retry_in(self, now: float) -> float:
         """Seconds until the next probe may go; 0 unless open."""
         return max(0.0, self._open_until - now) if self.state(now) is State.OPEN else 0.0
@@ -129,6 +139,8 @@ class Breaker:
             if not self.ready(now):
                 return 0
             self._probes_out += 1
+        if self._streak:
+            self._doubt(now)  # one call finds out; the next ones wait for its news
         return self._epoch
 
     def release(self, permit: int) -> None:
@@ -154,10 +166,15 @@ class Breaker:
         if self._state is State.HALF_OPEN:
             self._probed(now, failed >= self._rules.failure_ratio or slow)
         else:
-            self._streak += failed >= 1
+            if failed >= 1:
+                self._streak += 1
+                self._doubt(now)
             self._window.add(now, failed, slow)
             if self._broken(now):
                 self._open(now)
+
+    def _doubt(self, now: float) -> None:
+        self._doubt_until = now + min(_MAX_DOUBT_S, _DOUBT_S * 2.0 ** min(self._streak, 16))
 
     def _broken(self, now: float) -> bool:
         rules, window = self._rules, self._window

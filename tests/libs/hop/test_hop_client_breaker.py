@@ -64,6 +64,19 @@ def test_partly_failed_batches_count_by_their_share():
     assert breaker.state(now) is State.OPEN
 
 
+def test_after_a_failure_it_is_doubted_and_one_call_at_a_time_finds_out():
+    breaker = Breaker(RULES, 0)
+    assert not breaker.doubted(0)
+    now = run(breaker, 0, 1, failed=1.0)
+    assert breaker.doubted(now)
+    now += 1
+    assert not breaker.doubted(now)
+    breaker.admit(now)
+    assert breaker.doubted(now)
+    breaker.record(breaker.admit(now), now, 0.01, 0.0)
+    assert not breaker.doubted(now)
+
+
 def test_opens_on_slow_calls():
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 10, seconds=2.5)

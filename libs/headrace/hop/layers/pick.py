@@ -42,8 +42,9 @@ def _choose(
     if not ready:
         raise faults.breaker_open(callee)
     if len(ready) > 1:
-        # Preferences, each dropped if it leaves nobody: not tried before, then with room at the limiter.
+        # Preferences, each dropped if it leaves nobody: not tried before, not failing now, with room.
         ready = [r for r in ready if r not in out.tried] or ready
+        ready = [r for r in ready if not r.breaker.doubted(now)] or ready
         ready = [r for r in ready if r.limiter.has_room()] or ready
     return picker.pick(ready, out.key, random)
 

@@ -1,0 +1,205 @@
+"""A callee in a process of its own that can be killed, stopped and made to misbehave, and the client's view of it.
+
+The service is `tests.Work`: `Do` answers each word of a list. Run as a program it serves on a unix socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.struct_pb2 import ListValue
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import unary
+from headrace.hop.wire_errors import status_code, trailers
+
+_KIND = ".google.protobuf.ListValue"
+
+
+def _descriptor():
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tests/work.proto",
+        package="tests",
+        syntax="proto3",
+        dependency=["google/protobuf/struct.proto"],
+    )
+    service = file.service.add(name="Work")
+    for name in ("Do", "DoOnce"):
+        service.method.add(name=name, input_type=_KIND, output_type=_KIND)
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return pool.FindServiceByName("tests.Work")
+
+
+WORK = _descriptor()
+DO = unary(WORK.file, "Work", "Do", ListValue, ListValue, idempotent=True)
+DO_ONCE = unary(WORK.file, "Work", "DoOnce", ListValue, ListValue, idempotent=False)
+
+
+def words(*values: str) -> ListValue:
+    message = ListValue()
+    message.extend(values)
+    return message
+
+
+async def answer(request: ListValue) -> bytes:
+    """The reply's bytes: a word `pid` becomes the process's id, others come back, some do more."""
+    replies = []
+    for word in request:
+        verb, _, rest = str(word).partition(" ")
+        match verb:
+            case "sleep":
+                await asyncio.sleep(float(rest))
+            case "garbage":
+                return b"\xff\xff\xff\xff"
+            case "short":
+                continue
+            case "count":
+                word = f"count {len(request)}"
+            case "pid":
+                word = f"pid {os.getpid()}"
+            case "fault":
+                code, _, retry = rest.partition(" ")
+                raise Fault(
+                    Code[code],
+                    Reason.REASON_OVERLOADED,
+                    "as asked",
+                    retry_after_s=float(retry) if retry else None,
+                )
+        replies.append(word)
+    return words(*replies).SerializeToString()
+
+
+class Item:
+    """One word, with what the coalescer asks."""
+
+    def __init__(self, word: str, *, within: float = 5.0, key: str = "", priority: int = 1, trace: str = ""):
+        self.word = word
+        self.ends = time.monotonic() + within
+        self.key = key
+        self.priority = priority
+        self.trace = trace
+
+
+class WordFolding:
+    """Items are words; `merged` notes what left together."""
+
+    def __init__(self):
+        self.merged: list[list[str]] = []
+
+    def key(self, item: Item):
+        return item.key
+
+    def rows(self, item: Item) -> int:
+        return 1
+
+    def size(self, item: Item) -> int:
+        return len(item.word)
+
+    def deadline(self, item: Item) -> float:
+        return item.ends
+
+    def priority(self, item: Item) -> int:
+        return item.priority
+
+    def traceparents(self, items):
+        return [i.trace for i in items if i.trace]
+
+    def failed(self, response: ListValue) -> float:
+        return sum(w == "broken" for w in response) / max(1, len(response))
+
+    def merge(self, items) -> ListValue:
+        self.merged.append([i.word for i in items])
+        return words(*[i.word for i in items])
+
+    def split(self, items, response: ListValue):
+        if len(response) != len(items):
+            raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "the reply has other rows than the request")
+        return list(response)
+
+
+class Callee:
+    """The program as a child process on a socket; started anew on the same socket as often as wanted."""
+
+    def __init__(self, socket: Path):
+        self.socket = socket
+        self.target = f"unix:{socket}"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(sys.executable, __file__, str(self.socket))
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                _, writer = await asyncio.open_unix_connection(str(self.socket))
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
+        raise AssertionError("the callee does not listen")
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    async def __aenter__(self):
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_):
+        if self._process.returncode is None:
+            await self.kill()
+
+
+async def serve(path: str) -> None:
+    async def handle(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        try:
+            return await answer(ListValue.FromString(raw))
+        except Fault as fault:
+            await context.abort(status_code(fault.code), fault.message, trailers(fault))
+            raise
+
+    handler = grpc.unary_unary_rpc_method_handler(handle)
+    server = grpc.aio.server()  # noqa: TID251 - raw on purpose: hop's own server would not send garbage
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("tests.Work", {"Do": handler, "DoOnce": handler})]
+    )
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+async def until(condition, within: float = 10.0) -> float:
+    """Polls until the (async) condition holds; gives the seconds it took."""
+    began = time.monotonic()
+    while time.monotonic() - began < within:
+        if await condition():
+            return time.monotonic() - began
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not within {within} s")
+
+
+def soon(seconds: float = 5.0) -> float:
+    """A deadline."""
+    return time.monotonic() + seconds if seconds < math.inf else math.inf
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))

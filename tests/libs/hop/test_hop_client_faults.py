@@ -1,0 +1,219 @@
+"""The client against real processes that are killed, stopped, restarted, or answer nonsense."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+from hop_callee import DO, DO_ONCE, Callee, Item, WordFolding, soon, until, words
+
+from headrace.hop import client_settings as rules
+from headrace.hop.breaker import State
+from headrace.hop.dial import Client
+from headrace.hop.errors import Code, Fault, Reason
+
+QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
+
+
+def client_of(*callees, **settings):
+    target = ",".join(c.target for c in callees)
+    return Client("work", rules.Client(target, **settings))
+
+
+async def fault_of(call) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await call
+    return caught.value
+
+
+def state_of(client, index=0) -> State:
+    return client.replicas.all[index].breaker.state(time.monotonic())
+
+
+async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path):
+    client = Client("work", rules.Client(f"unix:{tmp_path}/nobody"))
+    began = time.monotonic()
+    fault = await fault_of(client.unary(DO)(words("a"), deadline=soon()))
+    assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)
+    assert str(tmp_path) not in fault.message
+    assert time.monotonic() - began < 2
+    await client.close()
+
+
+async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee)
+        do = client.coalesced(DO, WordFolding())
+        assert await do(Item("a")) == "a"
+        busy = asyncio.gather(*(do(Item("sleep 5")) for _ in range(3)), return_exceptions=True)
+        await asyncio.sleep(0.1)
+        await callee.kill()
+        assert {(f.code, f.reason) for f in await busy} == {(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)}
+
+        async def works():
+            try:
+                return await do(Item("back", within=1)) == "back"
+            except Fault as fault:
+                assert fault.code is Code.UNAVAILABLE
+                return False
+
+        for _ in range(20):
+            assert not await works()
+        await callee.start()
+        # Reconnecting takes 0.4 s at most, an open breaker 1 s for its probe.
+        assert await until(works, 5) < 1.5
+        await client.close()
+
+
+async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(tmp_path):
+    async with Callee(tmp_path / "a") as hanging, Callee(tmp_path / "b") as healthy:
+        one = client_of(hanging, breaker=QUICK)
+        other = client_of(healthy, breaker=QUICK)
+        do, elsewhere = one.coalesced(DO, WordFolding()), other.coalesced(DO, WordFolding())
+        assert await do(Item("a")) == "a"
+        hanging.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        fault = await fault_of(do(Item("x", within=0.2)))
+        assert (fault.code, fault.reason) == (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)
+        assert time.monotonic() - began < 1
+
+        async def opened():
+            await asyncio.gather(*(do(Item("x", within=0.1)) for _ in range(3)), return_exceptions=True)
+            return state_of(one) is State.OPEN
+
+        await until(opened)
+        assert await elsewhere(Item("fine")) == "fine"  # the others go on
+        began = time.monotonic()
+        fault = await fault_of(do(Item("x")))
+        assert fault.reason == Reason.REASON_BREAKER_OPEN
+        assert time.monotonic() - began < 0.1  # without waiting for anything
+
+        hanging.signal(signal.SIGCONT)
+
+        async def closed():
+            await asyncio.gather(do(Item("x", within=0.5)), return_exceptions=True)
+            return state_of(one) is State.CLOSED
+
+        await until(closed)
+        assert await do(Item("a")) == "a"
+        await asyncio.gather(one.close(), other.close())
+
+
+async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee)
+        do = client.coalesced(DO, WordFolding())
+        began = time.monotonic()
+        patient = asyncio.create_task(do(Item("sleep 0.6")))
+        hasty = await fault_of(do(Item("hasty", within=0.1)))
+        assert hasty.code is Code.DEADLINE_EXCEEDED
+        assert time.monotonic() - began < 0.4
+        assert await patient == "sleep 0.6"
+        await client.close()
+
+
+async def test_garbage_is_an_internal_fault_and_counts_against_the_callee(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.unary(DO)
+        for _ in range(4):
+            fault = await fault_of(do(words("garbage"), deadline=soon()))
+            assert fault.code is Code.INTERNAL
+        assert state_of(client) is State.OPEN
+        await client.close()
+
+
+async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_callee(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.coalesced(DO, WordFolding())
+        for _ in range(4):
+            assert (await fault_of(do(Item("short")))).code is Code.INTERNAL
+        assert state_of(client) is State.OPEN
+        await client.close()
+
+
+async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_succeed(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.coalesced(DO, WordFolding())
+        for _ in range(4):
+            assert await do(Item("broken")) == "broken"
+        assert state_of(client) is State.OPEN
+        await client.close()
+
+
+async def test_the_callers_own_mistakes_never_open_the_breaker(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.unary(DO)
+        for code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION") * 5:
+            assert (await fault_of(do(words(f"fault {code}"), deadline=soon()))).code is Code[code]
+        assert state_of(client) is State.CLOSED
+        await client.close()
+
+
+async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_path):
+    async with Callee(tmp_path / "a") as dying, Callee(tmp_path / "b") as living:
+        client = client_of(dying, living)
+        do, folded = client.unary(DO), client.coalesced(DO, WordFolding())
+        seen = {next(iter(await do(words("pid"), deadline=soon()))) for _ in range(40)}
+        assert seen == {f"pid {dying.pid}", f"pid {living.pid}"}
+        await dying.kill()
+        for n in range(60):
+            assert list(await do(words(f"{n}"), deadline=soon())) == [f"{n}"]
+            assert await folded(Item(f"{n}")) == f"{n}"
+        await client.close()
+
+
+async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, retry=rules.Retry(attempts=5))
+        began = time.monotonic()
+        fault = await fault_of(client.unary(DO_ONCE)(words("fault UNAVAILABLE 0.5"), deadline=soon()))
+        assert fault.code is Code.UNAVAILABLE
+        assert time.monotonic() - began < 0.4
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "waits"),
+    [
+        ("fault UNAVAILABLE 0.3", True),
+        ("fault RESOURCE_EXHAUSTED 0.3", True),
+        ("fault RESOURCE_EXHAUSTED", False),
+        ("fault UNAVAILABLE -1", False),
+        ("fault INTERNAL 0.3", False),
+        ("fault UNAVAILABLE 60", False),
+    ],
+)
+async def test_pushback_decides_whether_and_when_to_try_again(tmp_path, word, waits):
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, retry=rules.Retry(attempts=2))
+        began = time.monotonic()
+        await fault_of(client.unary(DO)(words(word), deadline=soon()))
+        assert (time.monotonic() - began >= 0.3) == waits
+        await client.close()
+
+
+async def test_retries_stop_when_the_budget_is_empty(tmp_path):
+    retries = []
+
+    class Watch:
+        def replica_added(self, replica): ...
+        def waiting(self, method, rows): ...
+        def finished(self, method, code, seconds, rows): ...
+        def retried(self, method):
+            retries.append(method)
+
+    async with Callee(tmp_path / "s") as callee:
+        settings = rules.Client(
+            callee.target,
+            retry=rules.Retry(attempts=2, budget_ratio=0, budget_reserve=3),
+            breaker=rules.Breaker(min_calls=1000),
+        )
+        client = Client("work", settings, observer=Watch())
+        for _ in range(10):
+            await fault_of(client.unary(DO)(words("fault UNAVAILABLE"), deadline=soon()))
+        assert retries == ["Do"] * 3
+        await client.close()
