@@ -51,9 +51,10 @@ def _in_range(column: Column, key: EntityKey) -> NDArray[np.bool_] | None:
     """Which rows have a value that the key's type can hold (None: all). A number beyond it is no entity's."""
     if isinstance(column.values, Ragged) or np.can_cast(column.dtype.numpy, key.dtype.numpy):
         return column.valid
-    bounds = np.iinfo(key.dtype.numpy)
+    bits = key.dtype.numpy.itemsize * 8 - 1
     items = column.values.tolist()
-    return column.is_valid() & np.array([bounds.min <= i <= bounds.max for i in items], bool)
+    fits = np.array([-(1 << bits) <= i < 1 << bits for i in items], bool)
+    return fits & column.is_valid()
 
 
 def distinct(view: ViewPlan, entities: Mapping[str, list[bytes | int | None]], rows: int) -> Keys:

@@ -17,8 +17,6 @@ from deploy.pipelines.flights.feature_repo import PROJECT, TIME, VIEWS, definiti
 from deploy.pipelines.flights.history import congestion, route_history, tail_history
 from deploy.pipelines.flights.sources import Sources
 
-# A reader waits this long at most; no retry, because the features service has better to do (see feast.md's figures).
-_REDIS_OPTIONS = "socket_timeout=0.05,socket_connect_timeout=0.05,retry=null"
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -29,8 +27,8 @@ def tables(sources: Sources) -> dict[str, pd.DataFrame]:
     planes[TIME] = sources.flights["asked_at"].min() - pd.Timedelta(days=1)
     return {
         "planes": planes,
-        "tail_history": tail_history(sources.flights),
-        "route_history": route_history(sources.flights),
+        "tail_history": tail_history(sources.flights, sources.ends_at),
+        "route_history": route_history(sources.flights, sources.ends_at),
         "congestion": congestion(sources.flights, sources.ends_at),
         "weather": sources.weather,
     }
@@ -58,7 +56,7 @@ def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
     """
     folder.mkdir(parents=True, exist_ok=True)
     online = (
-        {"type": "redis", "connection_string": f"{redis},{_REDIS_OPTIONS}"}
+        {"type": "redis", "connection_string": redis}
         if redis
         else {"type": "sqlite", "path": "online_store.db"}
     )

