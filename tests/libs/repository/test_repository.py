@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace.columns import DType
 from headrace.repository import (
     Artifact,
@@ -16,8 +19,6 @@ from headrace.repository import (
     publish,
     version_key,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 X = TensorSpec("input", DType.FLOAT32, (24,))
 Y = TensorSpec("probabilities", DType.FLOAT32, (2,))
