@@ -53,7 +53,7 @@ class Coalescer(Generic[Item, Result]):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._scheduled: set[Hashable] = set()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Sequence[Waiting[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
 
     @property
@@ -86,7 +86,8 @@ class Coalescer(Generic[Item, Result]):
         try:
             return await answer
         except asyncio.CancelledError:
-            self._gathering.withdraw(entry)
+            if not self._gathering.withdraw(entry):
+                self._abandon(entry)
             raise
 
     def _enqueue(
@@ -119,8 +120,8 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         # An empty context: the call belongs to no single one of its items, so to nobody's span.
         task = loop.create_task(self._send(key, batch), context=Context())
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        self._calls[task] = batch
+        task.add_done_callback(self._calls.pop)
 
     async def _send(self, key: Hashable, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
         out = Gathered(self._callee, self._method, self._folding, self._judge, batch)
@@ -140,6 +141,14 @@ class Coalescer(Generic[Item, Result]):
             if self._enabled:
                 self._gathering.finished(key)
                 self._flush(key)
+
+    def _abandon(self, entry: Waiting[Item, asyncio.Future[Result]]) -> None:
+        """The entry's caller went away: its call is cancelled if nobody else waits for it."""
+        for task, batch in self._calls.items():
+            if any(e is entry for e in batch):
+                if all(e.handle.done() for e in batch):
+                    task.cancel()
+                return
 
     def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
         if self._timer is not None:

@@ -1,0 +1,204 @@
+"""The coalescer over a real socket: what leaves together, what is turned away, who is answered when."""
+
+import asyncio
+import math
+
+import pytest
+from hop_callee import DO, Callee, Item, WordFolding, soon, until, words
+
+from headrace.hop import client_settings as rules
+from headrace.hop.dial import Client
+from headrace.hop.errors import Code, Fault, Reason
+
+
+@pytest.fixture
+async def callee(tmp_path):
+    async with Callee(tmp_path / "s") as found:
+        yield found
+
+
+@pytest.fixture
+async def dial(callee):
+    clients = []
+
+    def make(**coalesce):
+        clients.append(Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(**coalesce))))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.close()
+
+
+async def test_idle_items_leave_at_once_and_busy_ones_gather(dial):
+    folding = WordFolding()
+    do = dial(window=1).coalesced(DO, folding)
+    first = asyncio.create_task(do(Item("sleep 0.2")))
+    await until(lambda: asyncio.sleep(0, bool(folding.merged)))
+    rest = [asyncio.create_task(do(Item(f"{n}"))) for n in range(10)]
+    assert await first == "sleep 0.2"
+    assert await asyncio.gather(*rest) == [f"{n}" for n in range(10)]
+    assert folding.merged == [["sleep 0.2"], [f"{n}" for n in range(10)]]
+
+
+async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial):
+    folding = WordFolding()
+    do = dial().coalesced(DO, folding)
+    assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 5"] * 5
+
+
+async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial):
+    folding = WordFolding()
+    do = dial(max_rows=16).coalesced(DO, folding)
+    sent = [f"{n}" for n in range(500)]
+    assert await asyncio.gather(*(do(Item(w)) for w in sent)) == sent
+    assert max(map(len, folding.merged)) == 16
+
+
+async def test_keys_do_not_mix(dial):
+    folding = WordFolding()
+    do = dial().coalesced(DO, folding)
+    await asyncio.gather(*(do(Item(key, key=key)) for key in "abab"))
+    assert sorted(folding.merged) == [["a", "a"], ["b", "b"]]
+
+
+async def test_switched_off_each_item_is_a_call(dial):
+    folding = WordFolding()
+    do = dial(enabled=False).coalesced(DO, folding)
+    assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 1"] * 5
+
+
+async def test_beyond_the_bound_the_least_important_is_refused(dial):
+    client = dial(window=1, max_waiting_rows=4)
+    do = client.coalesced(DO, WordFolding())
+    held = asyncio.create_task(do(Item("sleep 0.3")))
+    await asyncio.sleep(0.05)
+    low = [asyncio.create_task(do(Item("low", priority=0))) for _ in range(4)]
+    await asyncio.sleep(0)
+    high = [asyncio.create_task(do(Item("high", priority=2))) for _ in range(3)]
+    ends = await asyncio.gather(*low, *high, return_exceptions=True)
+    assert [getattr(e, "reason", e) for e in ends] == ["low"] + [Reason.REASON_OVERLOADED] * 3 + ["high"] * 3
+    assert await held
+
+
+async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial):
+    folding = WordFolding()
+    do = dial(window=1).coalesced(DO, folding)
+    held = asyncio.create_task(do(Item("sleep 0.4")))
+    await asyncio.sleep(0.05)
+    with pytest.raises(Fault) as caught:
+        await do(Item("late", within=0.05))
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert not held.done()
+    await held
+    assert await do(Item("next")) == "next"
+    assert ["late"] not in folding.merged
+
+
+async def test_without_time_nothing_is_sent(dial):
+    client, folding = dial(), WordFolding()
+    with pytest.raises(Fault) as caught:
+        await client.coalesced(DO, folding)(Item("x", within=-1))
+    assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
+    with pytest.raises(Fault) as caught:
+        await client.unary(DO)(words("x"), deadline=soon(0.001))  # less than the margin
+    assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
+    assert folding.merged == []
+
+
+async def test_without_a_deadline_the_default_holds(callee):
+    client = Client("work", rules.Client(callee.target, default_timeout_s=0.1))
+    for call in (
+        client.unary(DO)(words("sleep 5"), deadline=math.inf),
+        client.coalesced(DO, WordFolding())(Item("sleep 5", within=math.inf)),
+    ):
+        with pytest.raises(Fault) as caught:
+            await call
+        assert caught.value.code is Code.DEADLINE_EXCEEDED
+    await client.close()
+
+
+async def test_a_caller_that_goes_away_leaves_the_others_alone(dial):
+    folding = WordFolding()
+    do = dial(window=1).coalesced(DO, folding)
+    held = asyncio.create_task(do(Item("sleep 0.2")))
+    await asyncio.sleep(0.05)
+    leaving, staying = (asyncio.create_task(do(Item(w))) for w in ("leaving", "staying"))
+    await asyncio.sleep(0.02)
+    leaving.cancel()
+    assert await staying == "staying"
+    assert await held
+    assert ["staying"] in folding.merged
+
+
+async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial):
+    do = dial(window=1).coalesced(DO, WordFolding())
+    lonely = asyncio.create_task(do(Item("sleep 4")))
+    await asyncio.sleep(0.1)
+    lonely.cancel()
+    assert await asyncio.wait_for(do(Item("next")), 2) == "next"
+
+
+async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(dial, caplog):
+    class Broken(WordFolding):
+        def merge(self, items):
+            raise ZeroDivisionError("secret")
+
+    do = dial().coalesced(DO, Broken())
+    for _ in range(3):
+        with pytest.raises(Fault) as caught:
+            await do(Item("x"))
+        assert caught.value.code is Code.INTERNAL
+        assert "secret" not in caught.value.message
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee):
+    client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
+    do, one = client.coalesced(DO, WordFolding()), client.unary(DO)
+    tasks = [asyncio.create_task(do(Item(w))) for w in ("sleep 0.1", "b")]
+    await asyncio.sleep(0.05)
+    tasks.append(asyncio.create_task(do(Item("c"))))
+    await asyncio.sleep(0)
+    await client.close()
+    assert await asyncio.gather(*tasks) == ["sleep 0.1", "b", "c"]
+    for call in (do(Item("x")), one(words("x"), deadline=soon())):
+        with pytest.raises(Fault) as caught:
+            await call
+        assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REASON_DRAINING)
+
+
+async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path):
+    folding = WordFolding()
+    settings = rules.Client(
+        f"unix:{tmp_path}/s", retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100)
+    )
+    client = Client("work", settings)
+    do = client.coalesced(DO, folding)
+    tasks = [
+        asyncio.create_task(do(Item("hasty", within=0.3))),
+        asyncio.create_task(do(Item("patient", within=20))),
+    ]
+    with pytest.raises(Fault) as caught:
+        await tasks[0]
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    async with Callee(tmp_path / "s"):
+        assert await tasks[1] == "patient"
+    assert folding.merged[0] == ["hasty", "patient"]
+    assert folding.merged[-1] == ["patient"]
+    await client.close()
+
+
+async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee):
+    settings = rules.Client(callee.target, limiter=rules.Limiter(initial=1, minimum=1, maximum=1))
+    client = Client("work", settings)
+    do, one = client.coalesced(DO, WordFolding()), client.unary(DO)
+    gathered = [asyncio.create_task(do(Item("sleep 0.1", key=key))) for key in "abc"]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Fault) as caught:
+        await one(words("x"), deadline=soon())
+    assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)
+    gathered[1].cancel()
+    assert await gathered[0] == await gathered[2] == "sleep 0.1"
+    assert list(await one(words("x"), deadline=soon())) == ["x"]
+    await client.close()

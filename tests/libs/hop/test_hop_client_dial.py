@@ -1,0 +1,219 @@
+"""Where a client finds its callee, what it needs, and what it tells."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
+
+import pytest
+from hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import generate_latest
+
+from headrace import hop
+from headrace.hop import client_settings, config, resolve
+from headrace.hop.client_metrics import ClientInstruments, MetricsObserver
+from headrace.hop.dial import Client
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.telemetry import Telemetry
+from headrace.hop.testing import served
+
+SAMPLED = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2)]
+UNSAMPLED = f"00-{3:032x}-{3:016x}-00"
+
+
+class Servicer:
+    async def Do(self, request, call):
+        if list(request) == ["fault"]:
+            raise hop.Fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, "going")
+        return request
+
+    DoOnce = Do
+
+
+@asynccontextmanager
+async def build(settings, runtime):
+    yield [hop.Service(WORK, Servicer())]
+
+
+DEFINITION = hop.Definition("work", config.ServiceSettings, build)
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("local", ("local",)),
+        ("unix:/run/a", ("unix:/run/a",)),
+        ("unix:/a,unix:/b", ("unix:/a", "unix:/b")),
+        ("host:1, other:2", ("host:1", "other:2")),
+    ],
+)
+def test_fixed_targets(text, addresses):
+    assert resolve.parse(text).addresses == addresses
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "unix:", "host:0", "host:99999", "host:x", "dns:///name", "a:1,a:1", ":1"]
+)
+def test_unreadable_targets_are_refused_before_anything_starts(text):
+    with pytest.raises(ValueError):
+        resolve.parse(text)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_target_or_a_value_error(text):
+    with suppress(ValueError):
+        assert resolve.parse(text)
+
+
+async def test_dns_names_give_all_their_addresses():
+    assert "ipv4:127.0.0.1:80" in await resolve.lookup(resolve.parse("dns:///localhost:80"))
+
+
+async def test_resolution_is_repeated_and_a_failing_name_server_changes_nothing():
+    answers = iter([OSError(), ("a",), OSError(), ("a", "b"), ("b",)])
+    seen = []
+
+    async def look(target):
+        answer = next(answers, ("b",))
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    resolver = resolve.Resolver(resolve.parse("dns:///x:1"), 0.01, seen.append, look)
+    await until(lambda: asyncio.sleep(0, len(seen) >= 4))
+    await resolver.close()
+    assert seen[:4] == [("a",), ("a", "b"), ("b",), ("b",)]
+
+
+async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path):
+    async with Callee(tmp_path / "a") as leaving, Callee(tmp_path / "b") as staying:
+        client = Client("work", client_settings.Client(f"{leaving.target}"))
+        do = client.unary(DO)
+        slow = asyncio.create_task(do(words("sleep 0.3"), deadline=soon()))
+        await asyncio.sleep(0.1)
+        client.replicas.update([staying.target])
+        assert list(await do(words("pid"), deadline=soon())) == [f"pid {staying.pid}"]
+        assert list(await slow) == ["sleep 0.3"]
+        client.replicas.update([])
+        with pytest.raises(Fault) as caught:
+            await do(words("x"), deadline=soon())
+        assert caught.value.reason == Reason.REASON_UNREACHABLE
+        await client.close()
+
+
+async def test_a_key_stays_with_its_replica(tmp_path):
+    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as two:
+        client = Client("work", client_settings.Client(f"{one.target},{two.target}"))
+        do = client.unary(DO)
+        homes = {
+            key: {next(iter(await do(words("pid"), deadline=soon(), key=key))) for _ in range(5)}
+            for key in map(str, range(16))
+        }
+        assert all(len(pids) == 1 for pids in homes.values())
+        assert set.union(*homes.values()) == {f"pid {one.pid}", f"pid {two.pid}"}
+        await client.close()
+
+
+@pytest.mark.parametrize("transport", ["unix", "local"])
+async def test_both_shapes_answer_and_fail_alike_and_count(transport):
+    async with served(DEFINITION, {}, transport=transport) as harness:
+        client = harness.client("work", retry={"attempts": 1})
+        do, folded = client.unary(DO), client.coalesced(DO, WordFolding())
+        assert list(await do(words("a"), deadline=soon())) == ["a"]
+        assert await asyncio.gather(*(folded(Item("b")) for _ in range(3))) == ["b"] * 3
+        with pytest.raises(Fault) as caught:
+            await folded(Item("fault"))
+        assert (caught.value.code, caught.value.reason, caught.value.message) == (
+            Code.UNAVAILABLE,
+            Reason.REASON_DRAINING,
+            "going",
+        )
+        text = generate_latest(harness.runtime.telemetry.registry).decode()
+        for line in (
+            'headrace_hop_client_calls_total{callee="work",code="OK",method="Do"} 2.0',
+            'headrace_hop_client_calls_total{callee="work",code="UNAVAILABLE",method="Do"} 1.0',
+            'headrace_hop_client_batch_rows_sum{callee="work",method="Do"} 5.0',
+            'headrace_hop_client_seconds_count{callee="work",method="Do"} 3.0',
+            'headrace_hop_waiting_rows{callee="work",method="Do"} 0.0',
+            'headrace_hop_breaker_state{callee="work",replica="0"} 0.0',
+            'headrace_hop_limit{callee="work",replica="0"} 32.0',
+        ):
+            assert line in text
+
+
+async def test_labels_of_replicas_are_bounded():
+    telemetry = Telemetry("router")
+    instruments = telemetry.once(ClientInstruments)
+    client = Client(
+        "work",
+        client_settings.Client(",".join(f"unix:/nowhere/{n}" for n in range(200))),
+        observer=MetricsObserver("work", instruments),
+    )
+    text = generate_latest(telemetry.registry).decode()
+    assert len(re.findall(r"^headrace_hop_limit{", text, re.MULTILINE)) <= 65
+    await client.close()
+    await telemetry.close()
+
+
+@pytest.mark.parametrize("transport", ["unix", "local"])
+async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transport):
+    exporter = InMemorySpanExporter()
+    telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
+    async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
+        do = harness.client("work").coalesced(DO, WordFolding())
+        await do(Item("quiet", trace=UNSAMPLED))
+        await asyncio.gather(*(do(Item("x", trace=t)) for t in (*SAMPLED, UNSAMPLED)))
+        await telemetry.flush()
+    spans = exporter.get_finished_spans()
+    (ours,) = [s for s in spans if s.name == "work/Do"]
+    assert [f"{link.context.trace_id:032x}" for link in ours.links] == [t.split("-")[1] for t in SAMPLED]
+    assert f"{ours.context.trace_id:032x}" == SAMPLED[0].split("-")[1]
+    assert {k: v for k, v in ours.attributes.items() if k.startswith("headrace.")} == {
+        "headrace.callee": "work",
+        "headrace.rows": 3,
+        "headrace.attempts": 1,
+        "headrace.replica": 0,
+        "headrace.breaker": "closed",
+    }
+    served_spans = [
+        s for s in spans if s.context.trace_id == ours.context.trace_id and s.kind.name == "SERVER"
+    ]
+    assert len(served_spans) == 1  # the callee's span is in the same trace
+
+
+def test_the_core_needs_grpcio_and_protobuf_only():
+    program = """
+import sys
+banned = ("pydantic", "yaml", "prometheus_client", "opentelemetry", "structlog", "numpy", "uvloop")
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in banned:
+            raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+import asyncio
+from headrace.hop.dial import Client
+from headrace.hop.client_settings import Client as Settings
+async def main():
+    client = Client("x", Settings("unix:/nowhere"))
+    await client.close()
+asyncio.run(main())
+print(*[m for m in banned if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+@pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])
+def test_plain_settings_have_the_defaults_of_the_validated_ones(name):
+    plain, full = getattr(client_settings, name), getattr(config, name)
+    needed = {"target": "unix:/x"} if name == "Client" else {}
+    one, other = plain(**needed), full(**needed)
+    assert {f.name for f in fields(plain)} == set(full.model_fields)
+    for field in fields(plain):
+        if field.name not in ("breaker", "limiter", "retry", "coalesce"):
+            assert getattr(one, field.name) == getattr(other, field.name)
