@@ -4,11 +4,11 @@ import asyncio
 import math
 
 import pytest
-from hop_callee import DO, Callee, Item, WordFolding, soon, until, words
 
 from headrace.hop import client_settings as rules
 from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
+from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding, soon, until, words
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 
 import pytest
-from hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,6 +20,7 @@ from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.telemetry import Telemetry
 from headrace.hop.testing import served
+from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
 
 SAMPLED = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2)]
 UNSAMPLED = f"00-{3:032x}-{3:016x}-00"
