@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.hop.config import ConfigError, load
 from services.ingress.config import IngressSettings
-from services.ingress.running import become_envoy, why_not_envoy
+from services.ingress.running import become_envoy, serve_grpc, why_not_envoy
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         reason = why_not_envoy(settings)
         if reason:
             print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(serve_grpc(settings))
         else:
             become_envoy(settings, options.config)
     except (ConfigError, ValueError) as error:

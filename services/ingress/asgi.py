@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headrace.hop import config
-from headrace.hop.definition import Runtime
-from headrace.hop.hosting import definition_named, hosted
-from headrace.hop.local import LocalServers
-from headrace.hop.telemetry import Telemetry
 from services.ingress.config import IngressSettings
 from services.ingress.envoy import SETTINGS_VARIABLE
+from services.ingress.process import hosting
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from services.ingress.protocols.routing import routes
 from services.ingress.wiring import assembled
@@ -59,21 +56,10 @@ async def _open(stack: AsyncExitStack) -> Application:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     path = Path(os.environ[SETTINGS_VARIABLE])  # noqa: TID251 - the one thing that the process before the exec says
     settings = config.load(IngressSettings, path)
-    telemetry = Telemetry("ingress", settings.telemetry)
-    stack.push_async_callback(telemetry.close)
-    telemetry.take_over_logs()
-    local = LocalServers(telemetry)
-    parts = []
-    for name, values in settings.together.items():
-        definition = definition_named(name)
-        parts.append((definition, definition.config.model_validate(values)))
-    await stack.enter_async_context(hosted(parts, telemetry, local))
-    runtime = Runtime("ingress", telemetry, local)
+    runtime = await stack.enter_async_context(hosting(settings))
     ingress = await stack.enter_async_context(assembled(settings, runtime))
-    telemetry.ready(True)
-    telemetry.log.info(
-        "serving", plaintext=settings.http.plaintext, tls=settings.http.tls, together=local.names()
-    )
+    runtime.telemetry.ready(True)
+    runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls)
     return routes(ingress, settings.limits.max_request_bytes)
 
 

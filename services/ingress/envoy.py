@@ -41,18 +41,34 @@ _ACCESS_FIELDS = {
 }
 
 
-def render(settings: IngressSettings, template: Path = TEMPLATES / "door.yaml") -> dict[str, Any]:
-    """Envoy's configuration with the application inside it, as a mapping that may be written as YAML or JSON."""
-    rendered: dict[str, Any] = yaml.safe_load(Template(template.read_text()).substitute(_values(settings)))
+def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, Any]:
+    """Envoy's configuration as a mapping that may be written as YAML or JSON: with the application inside it, or
+    `in_front` of the application's own servers."""
+    rendered = _filled("door.yaml", settings)
     resources = rendered["static_resources"]
     plaintext = resources["listeners"][0]
     if not settings.http.tls:
         del resources["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
         resources["clusters"] = [c for c in resources["clusters"] if c["name"] != "http"]
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["http_filters"] = manager["http_filters"] or _application()
+    if in_front:
+        _put_in_front(_filled("front.yaml", settings), manager, resources)
+    else:
+        manager["http_filters"] = [_health_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
+
+
+def _filled(template: str, settings: IngressSettings) -> dict[str, Any]:
+    text = Template((TEMPLATES / template).read_text()).substitute(_values(settings))
+    filled: dict[str, Any] = yaml.safe_load(text)
+    return filled
+
+
+def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dict[str, Any]) -> None:
+    manager["http_filters"] = [_health_filter(), *front["http_filters"]]
+    manager["route_config"]["virtual_hosts"][0]["routes"] = front["routes"]
+    resources["clusters"] += front["clusters"]
 
 
 def _values(settings: IngressSettings) -> dict[str, object]:
@@ -81,7 +97,8 @@ def _values(settings: IngressSettings) -> dict[str, object]:
         # The application reads a body piece by piece, so the window bounds the memory of one connection.
         "connection_buffer_bytes": 1024 * 1024,
         "use_remote_address": "true",
-        "upstream": settings.server.listen.removeprefix("unix:"),
+        "grpc_socket": settings.server.listen.removeprefix("unix:"),
+        "asgi_socket": asgi_socket(settings),
     }
 
 
@@ -91,10 +108,19 @@ def _application() -> list[dict[str, Any]]:
     server = PyvoyServer(APPLICATION, loop="uvloop", lifespan=True)
     chain = server.get_envoy_config()["static_resources"]["listeners"][0]["filter_chains"][0]
     filters: list[dict[str, Any]] = chain["filters"][0]["typed_config"]["http_filters"]
+    return filters
+
+
+def _health_filter() -> dict[str, Any]:
     # After `/healthcheck/fail` on the admin port this path says 503, so that load balancers look elsewhere.
     match = {"name": ":path", "string_match": {"exact": "/v2/health/ready"}}
     health = {"@type": _HEALTH_CHECK, "pass_through_mode": True, "headers": [match]}
-    return [{"name": "envoy.filters.http.health_check", "typed_config": health}, *filters]
+    return {"name": "envoy.filters.http.health_check", "typed_config": health}
+
+
+def asgi_socket(settings: IngressSettings) -> Path:
+    """Where the application's ASGI server listens in grpc mode."""
+    return settings.run_dir.resolve() / f"asgi-{os.getpid()}.sock"
 
 
 def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:

@@ -30,3 +30,12 @@ def become_envoy(settings: IngressSettings, path: Path) -> None:
     configuration.write_text(yaml.safe_dump(envoy.render(settings)))
     command = envoy.command(settings, configuration)
     os.execve(command[0], command, envoy.environment(path, os.environ))  # noqa: S606, TID251 - the environment of the new process
+
+
+def serve_grpc(settings: IngressSettings) -> int:
+    """Serves behind a stock Envoy until SIGTERM or SIGINT; the exit code."""
+    import uvloop
+
+    from services.ingress.behind_envoy import serve
+
+    return uvloop.run(serve(settings))

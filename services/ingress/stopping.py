@@ -54,7 +54,7 @@ async def stop(
     left = await _drained(ask, clock() + drain_s, clock)
     await ask("POST", "/quitquitquit")
     end = clock() + _CLOSE_S
-    while clock() < end and await ask("GET", "/ready") is not None:
+    while clock() < end and await ask("GET", "/ready") is not None:  # noqa: ASYNC110 - another process
         await asyncio.sleep(_POLL_S)
     return left
 

@@ -21,10 +21,16 @@ def router() -> FakeRouter:
     return FakeRouter()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["envoy", "grpc"])
+async def door(
+    request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Folder]:
+    """The ingress inside Envoy, then the same behind a stock Envoy."""
     async with testing.served(definition(router)) as harness:
-        folder = prepare(tmp_path_factory.mktemp("door"), harness.target)
+        path = tmp_path_factory.mktemp("door")
+        path.chmod(0o700)
+        server = {"listen": f"unix:{path / 'ingress.sock'}"}
+        folder = prepare(path, harness.target, mode=request.param, server=server)
         process = DoorProcess(folder)
         try:
             await process.ready(folder.grpc)
