@@ -29,6 +29,8 @@ class State(enum.Enum):
 # A hanging callee fails slowly: to outweigh the answers in the window takes long when calls are few and large.
 # So many failures in a row, with no answer for `slow_s`, say the same.
 _SILENCE_FAILURES = 3
+# Timeouts come a margin before round times: two of one second must reach a `slow_s` of two.
+_SILENCE_SHARE = 0.9
 _BUCKETS = 10
 # After a failure a replica is doubted for so long, doubling up to a second: another one is preferred if there is
 # one. Without this a dead replica, which fails at once and so is never busy, would draw calls and spend retries.
@@ -178,7 +180,7 @@ class Breaker:
 
     def _broken(self, now: float) -> bool:
         rules, window = self._rules, self._window
-        if self._streak >= _SILENCE_FAILURES and now - self._answered >= rules.slow_s:
+        if self._streak >= _SILENCE_FAILURES and now - self._answered >= _SILENCE_SHARE * rules.slow_s:
             return window.failures >= _SILENCE_FAILURES
         if window.calls < rules.min_calls:
             return False

@@ -29,7 +29,7 @@ _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 400),
     # A peer that vanished without a word (power, network) is noticed while calls wait for it.
-    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # Two clients of one callee do not share a connection: what happens to one leaves the other alone.
     ("grpc.use_local_subchannel_pool", 1),
