@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 # The packages that do the work take seconds to import; a run with nothing to do must not wait for them.
 from deploy.pipelines.flights import sources
 
@@ -24,6 +26,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 # Observations may be two days old (feature_repo.py): dated anew every half day, they are always in time.
 REFRESH = timedelta(hours=12)
+# The modules that decide what comes out.
+_FEATURES = ("sources", "history", "feature_repo", "feature_store", "sampling")
+_MODELS = ("joining", "transforming", "training", "exporting", "preparing")
 
 
 def main() -> None:
@@ -44,7 +49,7 @@ def _print(step: str, done: int, total: int) -> None:
 def prepare(home: Path, redis: str, now: datetime, report: Callable[[str, int, int], None]) -> None:
     """Brings `home` up to date as of `now` (UTC)."""
     stamp_file = home / "flights.json"
-    due = {"models": _models_hash(), "features": _hash(sorted(HERE.glob("*.py"))), "redis": redis}
+    due = {"models": _models_hash(), "features": _hash(_modules(*_FEATURES)), "redis": redis}
     stamp = _read(stamp_file)
     trained = stamp.get("models") == due["models"] and (home / "models").is_dir()
     fresh = {k: stamp.get(k) for k in due} == due and now - _time(stamp) < REFRESH
@@ -65,12 +70,19 @@ def prepare(home: Path, redis: str, now: datetime, report: Callable[[str, int, i
 
 
 def _models_hash() -> str:
+    """What the models depend on; of the document, only what makes their inputs."""
+    stages = yaml.safe_load((HERE / "pipeline.yaml").read_text())["stages"]
+    inputs = [s for s in stages if "features" in s or "preprocessing" in s]
     steps = sorted((ROOT / "libs" / "headrace" / "steps").glob("*.py"))
-    return _hash([*sorted(HERE.glob("*.py")), HERE / "pipeline.yaml", *steps])
+    return _hash([*_modules(*_FEATURES, *_MODELS), *steps], json.dumps(inputs))
 
 
-def _hash(files: list[Path]) -> str:
-    digest = hashlib.sha256(sources.fingerprint().encode())
+def _modules(*names: str) -> list[Path]:
+    return [HERE / f"{name}.py" for name in names]
+
+
+def _hash(files: list[Path], text: str = "") -> str:
+    digest = hashlib.sha256((sources.fingerprint() + text).encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -86,7 +86,7 @@ def train(recipe: Recipe, data: Examples) -> Trained:
     network = MLPClassifier(
         recipe.hidden,
         max_iter=recipe.passes,
-        batch_size=512,
+        batch_size=min(512, len(data.learn)),
         learning_rate_init=1e-3,
         alpha=1e-3,
         random_state=SEED,
