@@ -166,6 +166,9 @@ def command(settings: IngressSettings, configuration: Path) -> list[str]:
         "--use-dynamic-base-id",
         "--admin-address-path",
         str(settings.run_dir / "admin.txt"),
+        # An access line is in the file within a second, not ten.
+        "--file-flush-interval-msec",
+        "1000",
         "--log-level",
         "warning",
         "--drain-strategy",

@@ -1,0 +1,55 @@
+"""Traces: spans nest as the stages do, and the store stays within its bounds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+from headrace.columns import Batch, Rows, Timing
+from headrace.pipeline import load
+from services.ingress.catalog import Entry
+from services.ingress.exchange import begin
+from services.ingress.inferring import Answer
+from services.ingress.span_store import SpanStore
+from services.ingress.tracing import record
+
+FLIGHTS = Path(__file__).parents[3] / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
+
+
+def test_spans_nest_and_lie_within_their_parents() -> None:
+    exchange = begin("Predict", {b"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}, 0.0, 0.0)
+    timings = [
+        Timing("store", "router", 100, 2000, 8),
+        Timing("store/GetFeatures", "features", 300, 1500, 8),
+        Timing("light", "router", 2200, 800, 8),
+    ]
+    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
+    exchange.answer = Answer(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    ids = (f"{n:016x}" for n in itertools.count(1))
+    trace = record(exchange, 1_000_000, 8000, lambda: next(ids))
+    spans = {s["name"]: s for s in trace["spans"]}
+    assert trace["trace_id"] == "a" * 32
+    assert spans["Predict"]["parent_id"] == "b" * 16
+    by_id = {s["span_id"]: s for s in trace["spans"]}
+    for span in trace["spans"]:
+        parent = by_id.get(span["parent_id"])
+        if parent is not None:
+            assert parent["start_unix_us"] <= span["start_unix_us"]
+            assert (
+                span["start_unix_us"] + span["duration_us"] <= parent["start_unix_us"] + parent["duration_us"]
+            )
+    assert by_id[spans["GetFeatures"]["parent_id"]]["name"] == "store"
+
+
+def test_the_store_is_bounded_and_every_line_is_whole(tmp_path: Path) -> None:
+    store = SpanStore(tmp_path, 2000, 3)
+    for i in range(500):
+        store.write([{"request_id": str(i), "trace_id": "0" * 32, "spans": []}])
+    files = sorted(tmp_path.iterdir())
+    assert len(files) <= 3
+    assert sum(f.stat().st_size for f in files) <= 3 * 2100
+    ids = [json.loads(line)["request_id"] for f in files for line in f.read_text().splitlines()]
+    assert ids == [str(i) for i in range(500 - len(ids), 500)]
+    SpanStore(tmp_path, 2000, 3).write([{"request_id": "again", "trace_id": "", "spans": []}])
+    assert "again" in files[-1].read_text()
