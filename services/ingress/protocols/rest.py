@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason, reason_name
@@ -18,6 +17,7 @@ from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
 from services.ingress.protocols.frames import too_large
+from services.ingress.protocols.rest_json import to_json
 from services.ingress.protocols.rest_tensors import malformed, read_request, write_response
 
 Headers = list[tuple[bytes, bytes]]
@@ -147,19 +147,8 @@ class Rest:
 
 def _shown(reply: Message) -> Any:
     if isinstance(reply, pb.RepositoryIndexResponse):
-        return [MessageToDict(m, preserving_proto_field_name=True) for m in reply.models]
-    if isinstance(reply, pb.ModelConfigResponse):
-        return MessageToDict(
-            reply.config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-    shown = MessageToDict(reply, preserving_proto_field_name=True)
-    if isinstance(reply, pb.ModelMetadataResponse):
-        # Sizes are numbers in this protocol; ProtoJSON writes 64-bit numbers as text.
-        for tensor, source in zip(
-            shown["inputs"] + shown["outputs"], [*reply.inputs, *reply.outputs], strict=True
-        ):
-            tensor["shape"] = list(source.shape)
-    return shown
+        return [to_json(model) for model in reply.models]
+    return to_json(reply.config if isinstance(reply, pb.ModelConfigResponse) else reply)
 
 
 async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:

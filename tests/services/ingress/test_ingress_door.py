@@ -390,6 +390,9 @@ async def test_rest(door: Folder) -> None:
         status, _, content = await asyncio.to_thread(http, door, path)
         assert status == 200
         assert json.loads(content)
+    # perf_analyzer takes numbers only.
+    status, _, content = await asyncio.to_thread(http, door, "/v2/models/double/stats")
+    assert json.loads(content)["model_stats"][0]["inference_stats"]["queue"]["count"] > 0
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready"):
         assert (await asyncio.to_thread(http, door, path))[0] == 200
     assert (await asyncio.to_thread(http, door, "/v2/models/double", None, key=""))[0] == 401
