@@ -48,6 +48,18 @@ def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[i
     return {name: chosen[name] for name in first}
 
 
+def secured(ports: Mapping[str, int], service: str, slot: int, free: Callable[[int], bool]) -> dict[str, int]:
+    """The ports, with fresh ones for a process that is about to start where someone has taken those of its slot.
+
+    A slot stands empty until the next restart, and meanwhile another program, or another home, may use its ports.
+    """
+    own = [metrics(service, slot)] + ([f"admin.{slot}"] if service == "ingress" else [])
+    others = {name: port for name, port in ports.items() if name not in own}
+    first = {name: port for name, port in wanted().items() if name in own}
+    taken = set(others.values())
+    return others | choose(first, ports, lambda port: port not in taken and free(port))
+
+
 def free(port: int) -> bool:
     """Whether nobody listens on this port of the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

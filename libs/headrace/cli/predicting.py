@@ -112,7 +112,7 @@ def draw(answer: inference_pb2.PredictResponse, row: Mapping[str, Any]) -> Rende
     for prediction in answer.predictions[:1]:
         if prediction.HasField("error"):
             table.add_row("error", Text(prediction.error.message, style="red"))
-        for name, value in prediction.outputs.items():
+        for name, value in sorted(prediction.outputs.items()):
             table.add_row(Text(name, style="bold green"), Text(_value(value), style="bold green"))
         for view in sorted(prediction.features):
             table.add_row(f"features/{view}", _age(prediction.features[view]))

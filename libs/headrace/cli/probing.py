@@ -91,7 +91,7 @@ async def _get(address: str, path: str) -> bytes | None:
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
         answer = await reader.read()
         return answer if _STATUS_200.match(answer) else None

@@ -7,12 +7,13 @@ import contextlib
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from headrace.cli import tethered
+from headrace.cli import ports, tethered
 from headrace.cli.probing import GrpcProbe, IngressProbe, Probe
 from headrace.cli.settings import Installation, overlaid, settings
 from headrace.state import atomic
@@ -127,6 +128,8 @@ class Process:
 
 async def start(installation: Installation, service: str, slot: int, generation: int) -> Process:
     """Starts a process of `service`, with its settings in a file and its output appended to the service's log."""
+    own_ports = ports.secured(installation.ports, service, slot, ports.free)
+    installation = replace(installation, ports=own_ports)
     layout = installation.layout
     config, bound = layout.config(service, slot), layout.starting(service, generation)
     made = settings(installation, service, slot=slot, listen=bound, run_dir=layout.private(service, slot))

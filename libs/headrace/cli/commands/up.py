@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from headrace.api.inference.v1.inference_pb2 import PredictResponse
 from headrace.cli import doctoring, locking, predicting, preparing, secrets, starting
 from headrace.cli.commands.doctor import show
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
@@ -22,6 +23,7 @@ from headrace.hop.config import ConfigError
 
 PIPELINE = "flights"
 _READY_S = 120.0
+_SEEN_S = 5.0
 
 
 def up(
@@ -83,7 +85,15 @@ def _progress() -> Progress:
         TextColumn("{task.fields[note]}", style="dim"),
         TimeElapsedColumn(),
         console=out,
+        # A pipe gets one line per step instead of bars.
+        disable=not out.is_terminal,
     )
+
+
+def _task(progress: Progress, text: str, total: int = 1) -> TaskID:
+    if not out.is_terminal:
+        out.print(f"· {text}", markup=False)
+    return progress.add_task(text, total=total, note="")
 
 
 def _prepare(layout: Layout, progress: Progress) -> None:
@@ -91,16 +101,16 @@ def _prepare(layout: Layout, progress: Progress) -> None:
 
     def report(step: str, done: int, total: int) -> None:
         if step not in tasks:
-            tasks[step] = progress.add_task(step, total=total, note="")
-            if not out.is_terminal:
-                progress.console.print(f"· {step}")
+            for before in tasks.values():  # one step at a time: a new one ends those before
+                progress.update(before, completed=progress.tasks[before].total)
+            tasks[step] = _task(progress, step, total)
         progress.update(tasks[step], completed=done, total=total)
 
     preparing.prepare(layout, PIPELINE, report)
 
 
 def _secrets(layout: Layout, progress: Progress) -> Mapping[str, int]:
-    task = progress.add_task("secrets and ports", total=1, note="")
+    task = _task(progress, "secrets and ports")
     made = secrets.ensure(layout, datetime.now(UTC))
     layout.make()
     ports = starting.choose_ports(layout)
@@ -110,7 +120,7 @@ def _secrets(layout: Layout, progress: Progress) -> Mapping[str, int]:
 
 def _start(layout: Layout, shape: Shape, progress: Progress, *, tie: bool) -> subprocess.Popen[bytes]:
     names = Installation(layout, shape, {}).services
-    tasks = {name: progress.add_task(name, total=1, note="") for name in names}
+    tasks = {name: _task(progress, name) for name in names}
     supervisor = starting.start_supervisor(layout, shape, tie=tie)
 
     def seen(services: Mapping[str, Any]) -> None:
@@ -135,7 +145,7 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
     if row is None or key is None:
         fail(f"there are no rows in {layout.requests}; run: headrace down; rm -r {layout.home}; headrace up")
     try:
-        answer = predicting.predict(installation.plaintext, key, PIPELINE, [row])
+        answer = _patiently(installation.plaintext, key, row)
     except predicting.PredictError as error:
         fail(
             f"everything runs, but a prediction fails: {error}\nsee: headrace logs router; headrace logs ingress"
@@ -155,6 +165,18 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         f"headrace down{at}",
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _patiently(address: str, key: str, row: Mapping[str, Any]) -> PredictResponse:
+    """A prediction; for a moment after a service became ready, its callers may not have seen it yet."""
+    deadline = time.monotonic() + _SEEN_S
+    while True:
+        try:
+            return predicting.predict(address, key, PIPELINE, [row])
+        except predicting.PredictError as error:
+            if error.code != "unavailable" or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _stay(layout: Layout, supervisor: subprocess.Popen[bytes]) -> None:
