@@ -19,7 +19,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
 
 ROOT = Path(__file__).parents[1]
-HOME = ROOT / ".headrace" / "tests"
+HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests"))
 HEADRACE = Path(sys.executable).parent / "headrace"
 CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 UP_TIMEOUT_S = 300

@@ -89,7 +89,7 @@ def test_tensors(system: System, inputs: list[Any], raw: list[bytes]) -> None:
 @fuzz
 @given(body=st.binary(max_size=400))
 def test_raw_sockets(system: System, body: bytes) -> None:
-    host, port = system.endpoints["http"].rsplit(":", 1)
+    host, port = system.endpoints["grpc"].rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(body + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -111,7 +111,7 @@ def test_huge_headers(system: System) -> None:
 def post_raw(system: System, path: str, headers: dict[str, str], body: bytes) -> int:
     import http.client
 
-    host, port = system.endpoints["http"].rsplit(":", 1)
+    host, port = system.endpoints["grpc"].rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     try:
         connection.request("POST", path, body, {**headers, "authorization": f"Bearer {system.key}"})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import shutil
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.programs import needs_program
 from tests.pipeline.prometheus import Prometheus
+from tests.programs import needs_program
 from tests.system import System, headrace, poll, row_request
 
 SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postprocessing")
@@ -21,8 +22,8 @@ REQUEST_MARKS = ("observed-", "N0TRACE")
 MOST_SERIES = 3000
 
 
-def scrape(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+def scrape(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
         return str(answer.read().decode())
 
 
@@ -91,7 +92,7 @@ def test_the_seeds_first_metrics_are_there(system: System) -> None:
 
 @needs_program("prometheus")
 def test_prometheus_scrapes_every_service(system: System, tmp_path: Path) -> None:
-    targets = [s["metrics"] for s in system.status()["services"].values()]
+    targets = [urllib.parse.urlsplit(s["metrics"]).netloc for s in system.status()["services"].values()]
     with Prometheus.running(tmp_path, targets) as prometheus:
         poll("all targets up", lambda: prometheus.up() == len(targets), within_s=30)
         assert prometheus.dropped() == []

@@ -27,7 +27,7 @@ def run(*command: str, timeout: float = 60) -> str:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_tritonclient(system: System, protocol: str) -> None:
-    target = system.endpoints["grpc_tls"] if protocol == "grpc" else system.endpoints["http"]
+    target = system.endpoints["grpc_tls"] if protocol == "grpc" else system.endpoints["http"].removeprefix("http://")
     script = ROOT / "tests" / "clients" / f"triton_{protocol}.py"
     output = run(
         str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0])
@@ -77,7 +77,7 @@ def post(url: str, body: object, key: str) -> dict[str, object]:
 
 
 def test_json_predict(system: System) -> None:
-    url = f"http://{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
+    url = f"{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
     answer = post(url, {"pipeline": "flights", "rows": system.rows[:2]}, system.key)
     assert len(answer["predictions"]) == 2  # type: ignore[arg-type]  # JSON
 
@@ -93,6 +93,6 @@ def test_open_inference_rest(system: System) -> None:
         for name, value in system.rows[0].items()
     ]
     answer = post(
-        f"http://{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key
+        f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key
     )
     assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON
