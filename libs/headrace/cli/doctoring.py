@@ -131,9 +131,7 @@ def _ports(layout: Layout) -> Finding:
     if not taken:
         return Finding("ports", Level.GOOD, "free")
     text = ", ".join(f"{name} {port}" for name, port in taken.items())
-    return Finding(
-        "ports", Level.WARN, f"taken since the last run: {text}", "up chooses others; or: ss -ltnp"
-    )
+    return Finding("ports", Level.GOOD, f"taken by others, so up will choose new ones for: {text}")
 
 
 def _certificate(end: datetime | None, now: datetime) -> Finding:

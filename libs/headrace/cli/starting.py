@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,11 +36,11 @@ def choose_ports(layout: Layout) -> dict[str, int]:
 
 def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.Popen[bytes]:
     """Starts the supervisor in a session of its own; `tie`: it dies with this process."""
+    # Left by one that was killed: nobody answers there, and nobody may be asked before the new one listens.
+    layout.control.unlink(missing_ok=True)
     own = ["-m", "headrace.cli.supervisor", "--home", str(layout.home), "--shape", shape]
     command = [sys.executable, *own]
     if tie:
-        import os
-
         command = [sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command]
     log = layout.log("supervisor")
     with log.open("ab", buffering=0) as output:
@@ -67,13 +69,27 @@ def wait_ready(
         if layout.control.exists():
             services = status(layout)["services"]
             seen(services)
-            if all(service["state"] == "ready" for service in services.values()):
+            if services and all(service["state"] == "ready" for service in services.values()):
                 return
         time.sleep(0.05)
     late = [name for name, service in services.items() if service["state"] != "ready"] or ["supervisor"]
     texts = "\n".join(f"{name}:\n{_last(layout, name)}" for name in late)
     hint = f"see: headrace logs {late[0]} --home {layout.home}"
     raise StartError(f"not ready after {within_s:.0f} s: {', '.join(late)}\n{texts}\n{hint}")
+
+
+def abandon(supervisor: subprocess.Popen[bytes]) -> None:
+    """Stops a supervisor that this process has just started, and with it what it started."""
+    supervisor.terminate()
+    try:
+        supervisor.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+
+
+def running(layout: Layout) -> bool:
+    """Whether a supervisor runs here."""
+    return locking.holder(layout.lock) is not None
 
 
 def status(layout: Layout) -> dict[str, Any]:
@@ -103,9 +119,6 @@ def stop(layout: Layout) -> bool:
 
 
 def _kill(pid: int) -> None:
-    import os
-    import signal
-
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli import predicting
+from headrace.cli import predicting, starting
 from headrace.cli.commands import status
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.control import ControlError
@@ -22,7 +22,7 @@ def predict(
 ) -> None:
     """Predict for a real row, or for your own values."""
     layout = place(home)
-    if not layout.control.exists():
+    if not starting.running(layout):
         fail("headrace is not running here; start it: headrace up")
     try:
         row = (predicting.sample(layout.requests) or {}) | predicting.parse_inputs(inputs or [])

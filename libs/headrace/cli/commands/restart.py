@@ -20,7 +20,7 @@ def restart(
     """Start a new process of a service, wait until it is ready, then let the old one finish and end."""
     layout = place(home)
     try:
-        if not layout.control.exists():
+        if not starting.running(layout):
             fail("headrace is not running here; start it: headrace up")
         before = starting.status(layout)["services"].get(service, {}).get("pid")
         after = control.ask(layout.control, {"do": "restart", "service": service}, _TIMEOUT_S)

@@ -24,7 +24,7 @@ def status(
     """Show the processes and the endpoints. Exit code 1 if nothing runs."""
     layout = place(home)
     try:
-        found = read(layout) if layout.control.exists() else None
+        found = read(layout) if starting.running(layout) else None
     except ControlError as error:
         fail(str(error))
     if as_json:

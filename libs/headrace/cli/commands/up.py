@@ -46,8 +46,7 @@ def up(
             _prepare(layout, progress)
             ports = _secrets(layout, progress)
             supervisor = _start(layout, shape, progress, tie=foreground)
-    except (preparing.PrepareError, starting.StartError, ControlError, ConfigError, LayoutError) as error:
-        _take_down(layout)
+    except (preparing.PrepareError, starting.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
     _first_prediction(layout, Installation(layout, shape, ports), time.monotonic() - began)
     if foreground:
@@ -129,15 +128,12 @@ def _start(layout: Layout, shape: Shape, progress: Progress, *, tie: bool) -> su
             note = f"pid {service['pid']}" if ready else service["state"]
             progress.update(tasks[name], completed=int(ready), note=note)
 
-    starting.wait_ready(layout, supervisor, seen, _READY_S)
-    return supervisor
-
-
-def _take_down(layout: Layout) -> None:
     try:
-        starting.stop(layout)
-    except starting.StartError as error:
-        err.print(str(error), markup=False)
+        starting.wait_ready(layout, supervisor, seen, _READY_S)
+    except (starting.StartError, ControlError, KeyboardInterrupt) as error:
+        starting.abandon(supervisor)
+        raise starting.StartError(str(error) or "interrupted; everything is stopped again") from error
+    return supervisor
 
 
 def _first_prediction(layout: Layout, installation: Installation, took_s: float) -> None:
