@@ -31,14 +31,14 @@ def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
     return True
 
 
-def tail(path: Path, lines: int) -> list[str]:
+def tail(path: Path, lines: int, block_bytes: int = _BLOCK) -> list[str]:
     """The last `lines` lines of a log, read from its end; none if there is no such file."""
     try:
         with path.open("rb") as file:
             position = file.seek(0, os.SEEK_END)
             block = b""
             while position > 0 and block.count(b"\n") <= lines:
-                step = min(_BLOCK, position)
+                step = min(block_bytes, position)
                 position = file.seek(position - step)
                 block = file.read(step) + block
     except FileNotFoundError:

@@ -1,0 +1,32 @@
+"""The doctor: every finding that is not good says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace.cli import doctoring, layout
+from headrace.cli.doctoring import Level
+
+
+def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
+    findings = list(doctoring.examine(layout.of(tmp_path / "none"), datetime.now(UTC)))
+    assert [f.what for f in findings] == [
+        "Python",
+        "packages",
+        "libpython",
+        "open files",
+        "disk",
+        "memory",
+        "ports",
+        "certificate",
+        "data",
+    ]
+    assert all(f.fix for f in findings if f.level is not Level.GOOD)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_old_python_is_refused_and_the_new_one_named() -> None:
+    finding = doctoring.python((3, 10, 4))
+    assert finding.level is Level.BAD
+    assert "3.11" in finding.fix

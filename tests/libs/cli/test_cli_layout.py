@@ -1,0 +1,42 @@
+"""Where things lie: private socket folders, and a short path for them however deep the home is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from headrace.cli import layout
+
+
+def test_socket_folders_are_private(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    place.make()
+    for folder in (place.sockets, place.sockets / "starting", place.listed("router")):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_deep_home_has_its_sockets_elsewhere_and_always_there(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 80)
+    place, again = layout.of(deep), layout.of(deep)
+    assert place.sockets == again.sockets
+    assert place.sockets != layout.of(tmp_path / ("y" * 80)).sockets
+    longest = place.starting("postprocessing", 999_999)
+    assert len(os.fsencode(longest)) + len(".abc123") <= 107
+    try:
+        place.make()
+        assert stat.S_IMODE(place.sockets.stat().st_mode) == 0o700
+    finally:
+        shutil.rmtree(place.sockets, ignore_errors=True)
+
+
+def test_a_link_in_place_of_a_socket_folder_is_refused(tmp_path: Path) -> None:
+    place = layout.of(tmp_path / "home")
+    place.run.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    place.sockets.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(layout.LayoutError, match="belongs to someone else"):
+        place.make()

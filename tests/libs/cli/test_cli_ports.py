@@ -1,0 +1,67 @@
+"""Ports: stable while they are free, moved when someone took them, never given twice."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.cli import ports
+
+NAMES = sorted(ports.wanted())
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.integers(8000, 8100)),
+    st.sets(st.integers(8000, 10_000), max_size=200),
+)
+def test_chosen_ports_are_free_distinct_and_kept(saved: dict[str, int], taken: set[int]) -> None:
+    def free(port: int) -> bool:
+        return port not in taken
+
+    first = ports.choose(ports.wanted(), saved, free)
+
+    assert list(first) == list(ports.wanted())
+    assert len(set(first.values())) == len(first)
+    assert not taken & set(first.values())
+    for name, port in saved.items():
+        if free(port) and list(saved.values()).count(port) == 1:
+            assert first[name] == port
+    assert ports.choose(ports.wanted(), first, free) == first
+
+
+def test_none_free_is_an_error() -> None:
+    with pytest.raises(LookupError, match="no free TCP port"):
+        ports.choose({"http": 32760}, {}, lambda _: False)
+
+
+def test_a_listener_takes_a_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not ports.free(port)
+    assert ports.free(port)
+
+
+def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None:
+    chosen = ports.choose(ports.wanted(), {}, lambda _: True)
+    taken = {chosen["admin.1"], chosen["metrics.ingress.0"]}
+
+    secured = ports.secured(chosen, "ingress", 1, lambda port: port not in taken)
+
+    changed = {name for name, port in secured.items() if chosen[name] != port}
+    assert changed == {"admin.1"}
+    assert len(set(secured.values())) == len(secured)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"http": "x"}', '{"http": 70000}'])
+def test_a_damaged_file_is_no_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ports.json").write_text(text)
+    assert ports.load(tmp_path / "ports.json") == {}
+
+
+def test_saved_ports_are_loaded(tmp_path: Path) -> None:
+    ports.save(tmp_path / "ports.json", {"http": 8080})
+    assert ports.load(tmp_path / "ports.json") == {"http": 8080}

@@ -1,0 +1,83 @@
+"""Secrets: made once, private, renewed in time; the certificate is one that a TLS client accepts."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from socket import create_connection, create_server
+
+from headrace.cli import certificates, layout, secrets
+from headrace.state import tenants
+
+NOW = datetime.now(UTC)
+
+
+def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    assert secrets.ensure(place, NOW) == ["certificates", "pepper", "demo key"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert secrets.ensure(place, NOW) == []
+
+    assert {path: path.read_bytes() for path in before} == before
+    for path in (place.demo_key, place.pepper, place.tenants, place.tls / "server.key", place.tls / "ca.key"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_demo_key_opens_every_pipeline_and_is_not_in_the_file(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    secrets.ensure(place, NOW)
+    key = secrets.demo_key(place)
+    assert key is not None
+    tenant = tenants.load(place.tenants).tenant("demo")
+    assert tenant.pipelines == ("*",)
+    assert [k.hash for k in tenant.keys] == [tenants.hash_key(key, tenants.read_pepper(place.pepper))]
+    assert key not in place.tenants.read_text()
+
+
+def test_a_lost_demo_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    secrets.ensure(place, NOW)
+    file = tenants.load(place.tenants).with_tenant("acme", tenants.TenantSpec(pipelines=("flights",)))
+    tenants.save(place.tenants, file)
+    place.demo_key.unlink()
+    assert secrets.ensure(place, NOW) == ["demo key"]
+    assert set(tenants.load(place.tenants).tenants) == {"demo", "acme"}
+
+
+def test_a_server_certificate_is_renewed_in_time_and_the_authority_stays(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path, NOW)
+    authority = (tmp_path / "ca.pem").read_bytes()
+    server = (tmp_path / "server.pem").read_bytes()
+    assert not certificates.ensure(tmp_path, NOW + timedelta(days=60))
+    assert certificates.ensure(tmp_path, NOW + timedelta(days=80))
+    assert (tmp_path / "ca.pem").read_bytes() == authority
+    assert (tmp_path / "server.pem").read_bytes() != server
+
+
+def test_a_client_that_trusts_the_authority_connects(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path, NOW)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    trusting.verify_flags |= ssl.VERIFY_X509_STRICT
+
+    def serve() -> None:
+        for _ in ("localhost", "127.0.0.1"):
+            connection, _address = listener.accept()
+            with serving.wrap_socket(connection, server_side=True) as secure:
+                secure.sendall(b"hello")
+
+    with create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        for name in ("localhost", "127.0.0.1"):
+            with (
+                create_connection(listener.getsockname(), timeout=5) as plain,
+                trusting.wrap_socket(plain, server_hostname=name) as secure,
+            ):
+                assert secure.recv(5) == b"hello"
+        thread.join(5)

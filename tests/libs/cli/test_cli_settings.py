@@ -1,0 +1,79 @@
+"""The generated settings are what the services' own settings classes take, in both shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.cli import layout, ports
+from headrace.cli.settings import Installation, Shape, overlaid, settings
+from headrace.hop import config
+from headrace.hop.hosting import definition_named
+from headrace.hop.resolve import parse
+from services.ingress.config import IngressSettings
+
+
+def made(home: Path, shape: Shape) -> Installation:
+    place = layout.of(home)
+    place.make()
+    return Installation(place, shape, ports.choose(ports.wanted(), {}, lambda _: True))
+
+
+def of(installation: Installation, service: str, slot: int = 0) -> config.ServiceSettings:
+    place = installation.layout
+    kind = IngressSettings if service == "ingress" else definition_named(service).config
+    values = settings(
+        installation,
+        service,
+        slot=slot,
+        listen=place.starting(service, 1),
+        run_dir=place.private(service, slot),
+    )
+    return kind.model_validate(values)
+
+
+@pytest.mark.parametrize("service", layout.SERVICES)
+def test_each_service_takes_its_settings(tmp_path: Path, service: str) -> None:
+    installation = made(tmp_path, "apart")
+    first, second = of(installation, service), of(installation, service, slot=1)
+    assert first.server.listen.startswith("unix:/")
+    # Old and new live side by side during a restart.
+    assert first.telemetry.metrics != second.telemetry.metrics
+
+
+def test_callers_follow_the_directories_where_sockets_are_listed(tmp_path: Path) -> None:
+    installation = made(tmp_path, "apart")
+    router = of(installation, "router").model_dump()
+    for name in layout.LEAVES:
+        assert parse(router[name]["target"]).directory == str(installation.layout.listed(name))
+    ingress = of(installation, "ingress")
+    assert isinstance(ingress, IngressSettings)
+    assert parse(ingress.router.target).directory == str(installation.layout.listed("router"))
+
+
+def test_together_every_service_is_in_the_ingress(tmp_path: Path) -> None:
+    installation = made(tmp_path, "together")
+    assert installation.services == ("ingress",)
+    ingress = of(installation, "ingress")
+    assert isinstance(ingress, IngressSettings)
+    assert ingress.router.target == "local"
+    assert set(ingress.together) == {*layout.LEAVES, "router"}
+    for name, values in ingress.together.items():
+        definition_named(name).config.model_validate(values)
+    assert {ingress.together["router"][name]["target"] for name in layout.LEAVES} == {"local"}
+
+
+def test_no_two_processes_share_a_port(tmp_path: Path) -> None:
+    chosen = made(tmp_path, "apart").ports
+    assert len(set(chosen.values())) == len(chosen)
+
+
+def test_an_overlay_reaches_into_mappings_and_leaves_the_base_alone() -> None:
+    base = {"server": {"listen": "a", "drain_s": 1}, "load": ["x"]}
+    assert overlaid(base, {"server": {"drain_s": 2}, "load": ["y"], "new": 1}) == {
+        "server": {"listen": "a", "drain_s": 2},
+        "load": ["y"],
+        "new": 1,
+    }
+    assert base == {"server": {"listen": "a", "drain_s": 1}, "load": ["x"]}
