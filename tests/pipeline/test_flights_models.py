@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import pandas as pd
 import prometheus_client  # noqa: F401 - before Feast, whose import changes where metrics live
 import pytest

@@ -8,6 +8,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,7 +39,7 @@ def test_a_failed_request_has_a_trace_across_all_services_it_reached(system: Sys
             answer.result()
     request_id = "observed-traced"
     with system.channel() as channel:
-        call = channel.unary_unary(
+        call: Any = channel.unary_unary(
             "/headrace.api.inference.v1.InferenceService/Predict",
             request_serializer=lambda r: r.SerializeToString(),
             response_deserializer=None,
