@@ -17,7 +17,7 @@ if verb == "read":
     row = json.loads(arguments[0])
     service = store.get_feature_service("flights")
     keys = {k: [row[k]] for k in ("tailnum", "origin", "carrier", "dest")}
-    answer = store.get_online_features(service, {k: v for k, v in keys.items()}).to_dict()
+    answer = store.get_online_features(service, dict(keys)).to_dict()
     print(json.dumps({name: values[0] for name, values in answer.items() if name not in keys}))
 else:
     view, row, values = arguments[0], json.loads(arguments[1]), json.loads(arguments[2])
