@@ -1,0 +1,225 @@
+"""Real services under the real supervisor: killed ones come back, restarts hand over, nothing is left behind.
+
+With the two services that need no data; the whole system is in tests/pipeline and tests/faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.cli import layout, locking, ports, starting
+from headrace.cli.member import Member, ReplaceError
+from headrace.cli.settings import Installation
+from headrace.cli.supervising import Rules, State
+from headrace.hop import config
+from headrace.hop.logs import logger
+
+SERVICE = "preprocessing"
+LOG = logger("supervisor", config.Telemetry(log_level="error"))
+
+
+def installation(home: Path) -> Installation:
+    place = layout.of(home)
+    place.make()
+    return Installation(place, "apart", ports.choose(ports.wanted(), {}, ports.free))
+
+
+async def until(what: str, true: Callable[[], bool], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A zombie whose parent has not looked yet is as good as gone.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture
+async def member(tmp_path: Path) -> AsyncIterator[Member]:
+    running = Member(installation(tmp_path), SERVICE, Rules(), LOG)
+    running.begin()
+    try:
+        await until("ready", lambda: running.watch.state is State.READY)
+        yield running
+    finally:
+        await running.stop()
+
+
+def sockets(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in layout.of(tmp_path).listed(SERVICE).iterdir())
+
+
+def pid_of(member: Member) -> int:
+    assert member.current is not None
+    return member.current.pid
+
+
+async def test_a_killed_service_comes_back_under_a_new_socket(member: Member, tmp_path: Path) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+    os.kill(before, signal.SIGKILL)
+    await until("its socket is not listed", lambda: socket not in sockets(tmp_path))
+    await until("ready again", lambda: member.watch.state is State.READY and len(sockets(tmp_path)) == 1)
+    assert pid_of(member) != before
+    assert member.watch.restarts == restarts + 1
+
+
+async def test_a_restart_lists_the_new_one_before_the_old_one_goes(member: Member, tmp_path: Path) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+    seen: list[list[str]] = []
+    done = asyncio.Event()
+
+    async def watch() -> None:
+        while not done.is_set():
+            seen.append(sockets(tmp_path))
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.create_task(watch())
+    await member.replace()
+    done.set()
+    await watching
+
+    assert pid_of(member) != before
+    assert gone(before)
+    assert [] not in seen  # callers always had somebody
+    assert len(sockets(tmp_path)) == 1
+    assert socket not in sockets(tmp_path)
+    assert member.watch.restarts == restarts
+    assert member.watch.state is State.READY
+
+
+async def test_a_new_process_that_fails_leaves_the_old_one_serving(member: Member, tmp_path: Path) -> None:
+    before, listed = pid_of(member), sockets(tmp_path)
+    override = layout.of(tmp_path).override(SERVICE)
+    override.parent.mkdir()
+    override.write_text("no_such_setting: 1\n")
+    with pytest.raises(ReplaceError, match="no_such_setting"):
+        await member.replace()
+    assert pid_of(member) == before
+    assert sockets(tmp_path) == listed
+    assert member.watch.state is State.READY
+
+
+async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(member: Member) -> None:
+    before = pid_of(member)
+    os.kill(before, signal.SIGSTOP)
+    await until("unready", lambda: member.watch.state is State.UNREADY)
+    assert pid_of(member) == before
+    await member.replace()
+    assert pid_of(member) != before
+    assert gone(before)
+
+
+async def test_two_restarts_at_once_follow_each_other(member: Member, tmp_path: Path) -> None:
+    before = pid_of(member)
+    await asyncio.gather(member.replace(), member.replace())
+    assert gone(before)
+    assert len(sockets(tmp_path)) == 1
+    assert member.watch.state is State.READY
+
+
+async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:
+    home = installation(tmp_path)
+    override = home.layout.override(SERVICE)
+    override.parent.mkdir()
+    override.write_text("no_such_setting: 1\n")
+    failing = Member(home, SERVICE, Rules(first_delay=0.01, max_delay=0.02), LOG)
+    failing.begin()
+    try:
+        await until("three tries", lambda: failing.watch.restarts >= 3)
+        override.unlink()
+        await until("ready", lambda: failing.watch.state is State.READY)
+    finally:
+        await failing.stop()
+
+
+async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
+    pid = pid_of(member)
+    await member.stop()
+    assert gone(pid)
+    assert sockets(tmp_path) == []
+    assert member.current is None
+
+
+# The supervisor's own process, with a home in which only some services can start: that is enough for its life.
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
+    place = layout.of(tmp_path)
+    place.make()
+    starting.choose_ports(place)
+    return starting.start_supervisor(place, "apart", tie=True)
+
+
+def children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+async def ready(place: layout.Layout, service: str) -> bool:
+    if not place.control.exists():
+        return False
+    told = await asyncio.to_thread(starting.status, place)
+    return bool(told["services"][service]["state"] == "ready")
+
+
+async def poll(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not await probe():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def test_down_ends_the_supervisor_and_all_it_started(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place = layout.of(tmp_path)
+    await poll("ready", lambda: ready(place, SERVICE))
+    assert locking.holder(place.lock) == supervisor.pid
+    started = children(supervisor.pid)
+    assert started
+    assert await asyncio.to_thread(starting.stop, place)
+    assert supervisor.wait(10) == 0
+    assert all(gone(pid) for pid in started)
+    assert not list(place.sockets.rglob("*.sock*"))
+    assert not await asyncio.to_thread(starting.stop, place)
+
+
+async def test_a_killed_supervisor_takes_its_services_with_it(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place = layout.of(tmp_path)
+    await poll("ready", lambda: ready(place, SERVICE))
+    started = children(supervisor.pid)
+    supervisor.kill()
+    supervisor.wait(10)
+    await until("all are gone", lambda: all(gone(pid) for pid in started))
+    assert not starting.running(place)
+
+
+async def test_a_second_supervisor_in_one_home_gives_up(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place = layout.of(tmp_path)
+    await poll("the first has begun", lambda: asyncio.to_thread(place.control.exists))
+    command = [sys.executable, "-m", "headrace.cli.supervisor", "--home", str(tmp_path), "--shape", "apart"]
+    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert b"another supervisor" in second.stderr
+    assert place.control.exists()
+    assert await asyncio.to_thread(starting.stop, place)
+    supervisor.wait(10)
