@@ -17,19 +17,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from load.driving import ROOT, Drive, Figures, drive
 from load.measuring import CpuMeter, children_of, pss_mib
 
 HEADRACE = Path(sys.executable).parent / "headrace"
 INPUTS = ROOT / "load" / "flights_inputs.json"
-CLIENTS_OFF = (
-    "ingress.router.coalesce.enabled=false",
-    "router.features.coalesce.enabled=false",
-    "router.preprocessing.coalesce.enabled=false",
-    "router.executor.coalesce.enabled=false",
-    "router.postprocessing.coalesce.enabled=false",
-)
+LEAVES = ("features", "preprocessing", "executor", "postprocessing")
+OFF = {"coalesce": {"enabled": False}}
+ROUTER_OFF = dict.fromkeys(LEAVES, OFF)
+# What is laid over the generated settings to switch natural batching off at every hop.
+COALESCING_OFF: dict[str, dict[str, Any]] = {
+    "ingress": {"router": OFF, "together": {"router": ROUTER_OFF}},
+    "router": ROUTER_OFF,
+}
 
 
 @dataclass
@@ -50,17 +54,28 @@ class Point:
 
 
 @contextmanager
-def headrace(home: Path, shape: str, settings: tuple[str, ...] = ()) -> Iterator[tuple[Drive, set[int]]]:
-    """A running headrace: where to send, and its processes."""
-    options = [o for s in settings for o in ("--set", s)] + (["--together"] if shape == "together" else [])
+def headrace(home: Path, shape: str, settings: dict[str, dict[str, Any]]) -> Iterator[tuple[Drive, set[int]]]:
+    """A running headrace with `settings` laid over its own: where to send, and its processes."""
     _command("down", home)
-    _command("up", home, *options)
+    _override(home, shape, settings)
+    _command("up", home, *(["--together"] if shape == "together" else []))
     try:
         status = json.loads(_command("status", home, "--json"))
         pids = children_of(s["pid"] for s in status["services"].values())
         yield Drive(status["endpoints"]["grpc"], "flights", INPUTS, status["demo_key"]), pids
     finally:
         _command("down", home)
+        _override(home, shape, {})
+
+
+def _override(home: Path, shape: str, settings: dict[str, dict[str, Any]]) -> None:
+    folder = home / "settings"
+    folder.mkdir(parents=True, exist_ok=True)
+    for service in ("ingress", "router"):
+        made = dict(settings.get(service, {}))
+        if shape == "apart":
+            made.pop("together", None)
+        (folder / f"{service}.yaml").write_text(yaml.safe_dump(made))
 
 
 def _command(verb: str, home: Path, *options: str) -> str:
@@ -141,7 +156,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=["apart", "together"], default="apart")
     parser.add_argument("--conc", default="1,8,32,64")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--home", type=Path, default=ROOT / ".headrace")
+    parser.add_argument("--home", type=Path, default=ROOT / ".headrace" / "load")
     parser.add_argument(
         "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
     )
@@ -155,7 +170,7 @@ def main() -> None:
         with reference_chain(options.reference.resolve()) as system:
             base, memory = measure(system, concurrencies, options.runs)
         print_table("naive chain", base, memory, base)
-    for name, settings in (("coalescing off", CLIENTS_OFF), ("headrace", ())):
+    for name, settings in (("coalescing off", COALESCING_OFF), ("headrace", {})):
         with headrace(options.home, options.shape, settings) as running:
             points, memory = measure(running, concurrencies, options.runs)
         base = base or points
