@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns.dtypes import DType, of_numpy
 
-Array: TypeAlias = NDArray[np.generic]
+Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
@@ -72,6 +72,7 @@ class Column:
     """Named values of all rows of a batch.
 
     `values`: an array of shape (rows, *row_shape), or Ragged with rows × prod(row_shape) elements.
+    `row_shape`: dimensions of 1 or more; () for a scalar per row.
     `valid`: bool (rows,), False where the row has no value (what stands in `values` there is 0 or empty
     and means nothing); None: all rows have one.
     """
@@ -112,7 +113,7 @@ class Column:
 
     def __len__(self) -> int:
         if isinstance(self.values, Ragged):
-            return len(self.values) // (self.row_size or 1)
+            return len(self.values) // self.row_size
         return len(self.values)
 
     @property

@@ -143,10 +143,11 @@ def _decode_column(message: pb.Column, count: int) -> Column:
         raise malformed(f"column {name} has no known data type", column=name)
     shape = tuple(message.row_shape)
     size = math.prod(shape) if shape else 1
-    if shape and (len(shape) > MAX_DIMENSIONS or math.prod([n or 1 for n in shape]) > MAX_ROW_ELEMENTS):
+    # No dimension of 0: strings of such rows would not tell how many rows there are.
+    if shape and not (len(shape) <= MAX_DIMENSIONS and 1 <= size <= MAX_ROW_ELEMENTS):
         raise malformed(
             f"column {name} has rows of {len(shape)} dimensions with {size} elements; "
-            f"at most {MAX_DIMENSIONS} and {MAX_ROW_ELEMENTS}",
+            f"1 to {MAX_DIMENSIONS} and 1 to {MAX_ROW_ELEMENTS} are possible",
             column=name,
         )
     valid = _decode_validity(message, count)
