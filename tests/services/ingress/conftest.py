@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
-
 from headrace.hop import testing
+from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ class FakeRouter:
             {
                 c.name: c
                 for c in (
-                    Column.of("y", x * np.float32(2)),  # type: ignore[operator]  # numbers
+                    Column.of("y", x * np.float32(2)),
                     Column.of("big", n > 4),
                     batch.columns["word"].renamed("said"),
                     Column.of("@source/weather", np.full(len(batch), 1, np.uint8)),

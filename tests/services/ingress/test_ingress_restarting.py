@@ -9,11 +9,19 @@ from pathlib import Path
 import grpc
 import pytest
 import yaml
-from ingress_door import DoorProcess, FakeRouter, Folder, definition, free_ports, infer_request, prepare
 
 from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.stopping import AdminPort, stop
+from tests.services.ingress.ingress_door import (
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    free_ports,
+    infer_request,
+    prepare,
+)
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 

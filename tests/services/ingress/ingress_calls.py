@@ -1,0 +1,102 @@
+"""How the tests call the door: by grpcio over plaintext, and by curl."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
+
+from headrace.oip import open_inference_pb2 as oip
+from tests.services.ingress.ingress_door import Folder
+
+PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
+OIP = "/inference.GRPCInferenceService/"
+
+
+async def call(
+    door: Folder,
+    path: str,
+    request: Any,
+    reply: Any,
+    *,
+    key: str | None = None,
+    timeout: float = 5,
+    **metadata: str,
+) -> Any:
+    """One unary gRPC call over the plaintext listener."""
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method: Any = channel.unary_unary(
+            path, request_serializer=lambda r: r.SerializeToString(), response_deserializer=reply.FromString
+        )
+        credential = door.keys.demo if key is None else key
+        return await method(
+            request, timeout=timeout, metadata=(("authorization", f"Bearer {credential}"), *metadata.items())
+        )
+
+
+async def refused(door: Folder, path: str, request: Any, reply: Any, **options: Any) -> tuple[str, str, str]:
+    """(code, reason, message) of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(door, path, request, reply, **options)
+    error = caught.value
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            info = error_details_pb2.ErrorInfo()
+            status_pb2.Status.FromString(cast("bytes", value)).details[0].Unpack(info)
+            return error.code().name, info.reason, error.details() or ""
+    return error.code().name, "", error.details() or ""
+
+
+async def infer(door: Folder, request: oip.ModelInferRequest, **options: Any) -> oip.ModelInferResponse:
+    reply: oip.ModelInferResponse = await call(
+        door, OIP + "ModelInfer", request, oip.ModelInferResponse, **options
+    )
+    return reply
+
+
+async def infer_refused(door: Folder, request: oip.ModelInferRequest, **options: Any) -> tuple[str, str, str]:
+    return await refused(door, OIP + "ModelInfer", request, oip.ModelInferResponse, **options)
+
+
+def http(
+    door: Folder,
+    path: str,
+    body: bytes | None = None,
+    *headers: str,
+    key: str | None = None,
+    tls: bool = False,
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body) by curl, which knows HTTP/1.1, HTTP/2 and TLS as other people's clients do."""
+    credential = door.keys.demo if key is None else key
+    base = f"https://{door.tls}" if tls else f"http://{door.grpc}"
+    command = ["curl", "-sk", "-i", base + path, "-H", f"authorization: Bearer {credential}", "-H", "expect:"]
+    for header in headers:
+        command += ["-H", header]
+    if body is not None:
+        command += ["--data-binary", "@-"]
+    done = subprocess.run(command, input=body, capture_output=True, timeout=20, check=True)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+    return int(lines[0].split()[1]), fields, content
+
+
+def frame(message: Any, compressed: int = 0) -> bytes:
+    data: bytes = message.SerializeToString()
+    if compressed:
+        data = gzip.compress(data)
+    return bytes([compressed]) + len(data).to_bytes(4, "big") + data
+
+
+def rest_body() -> bytes:
+    inputs = [
+        {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [[1.5, 2]]},
+        {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
+        {"name": "word", "datatype": "BYTES", "shape": [1, 1], "data": ["é"]},
+    ]
+    return json.dumps({"id": "r-1", "inputs": inputs}).encode()
