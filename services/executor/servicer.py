@@ -31,7 +31,7 @@ class ExecutorServicer:
             backend=runner.model.backend.name,
         )
 
-    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002
+    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002 - the signature is hop's
         return pb.ListModelsResponse(
             models=[
                 pb.Model(

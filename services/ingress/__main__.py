@@ -22,11 +22,9 @@ def main() -> None:
         if reason:
             print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
             sys.exit(serve_grpc(settings))
-        else:
-            become_envoy(settings, options.config)
+        become_envoy(settings, options.config)
     except (ConfigError, ValueError) as error:
-        print(f"ingress: {error}", file=sys.stderr)
-        sys.exit(2)
+        parser.exit(2, f"ingress: {error}\n")
 
 
 main()

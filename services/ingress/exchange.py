@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 # Identities need to be unique, not secret.
-_random = random.Random()  # noqa: S311
+_random = random.Random()  # noqa: S311 - names traces, guards nothing
 
 
 def new_request_id() -> str:

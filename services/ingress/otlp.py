@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -16,11 +15,7 @@ class OtlpExporter:
     """Implements `reporting.Exporter`. Spans carry the name of the service that did the work."""
 
     def __init__(self, endpoint: str) -> None:
-        self._exporter = OTLPSpanExporter(
-            endpoint=endpoint,
-            insecure=not endpoint.startswith("https://"),
-            compression=grpc.Compression.NoCompression,
-        )
+        self._exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
         self._resources: dict[str, Resource] = {}
 
     def write(self, traces: list[Mapping[str, Any]]) -> None:
