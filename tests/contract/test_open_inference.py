@@ -57,10 +57,10 @@ def test_names_and_numbers_are_the_protocols() -> None:
     for enum in ours.DESCRIPTOR.enum_types_by_name.values():
         assert enums[enum.full_name] == {v.name: v.number for v in enum.values}
     for method in ours.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
-        own = [
+        signature = [
             method.input_type.full_name,
             method.output_type.full_name,
             method.client_streaming,
             method.server_streaming,
         ]
-        assert methods[method.name] == own
+        assert methods[method.name] == signature

@@ -39,7 +39,7 @@ def _still_up(system: System) -> Any:
 
 
 def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grpc.StatusCode:
-    call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
+    call: Any = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
     try:
         call(body, timeout=5, metadata=metadata)
     except grpc.RpcError as raised:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import prometheus_client  # noqa: F401 - before Feast, whose import changes where metrics live
@@ -47,7 +49,7 @@ def test_the_join_in_pieces_is_the_point_in_time_join(view: str) -> None:
     autumn = year[year["asked_at"].between("2013-10-20", "2013-11-12")]
     asked = autumn.sample(400, random_state=2).rename(columns={"asked_at": TIME})
     ours = historical(flights().tables, asked, stretch=pd.Timedelta(days=9))
-    limits = {} if ttl == FOREVER else {"tolerance": pd.Timedelta(ttl)}
+    limits: dict[str, Any] = {} if ttl == FOREVER else {"tolerance": pd.Timedelta(ttl)}
     expected = pd.merge_asof(
         asked[[*keys, TIME]].reset_index().sort_values(TIME),
         flights().tables[view].sort_values(TIME),

@@ -22,7 +22,7 @@ def requests(sources: Sources, frames: Tables, count: int = COUNT) -> pd.DataFra
     flights = sources.flights[sources.flights["asked_at"] >= sources.ends_at - LAST]
     sample = flights.sample(min(count, len(flights)), random_state=1)
     known = sample["tailnum"].isin(frames["planes"].dropna(subset=VIEWS["planes"][2])["tailnum"])
-    first = known.to_numpy().argmax()
+    first = int(known.to_numpy().argmax())
     order = [first, *[i for i in range(len(sample)) if i != first]]
     return sample[FIELDS].iloc[order].reset_index(drop=True)
 

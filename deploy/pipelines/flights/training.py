@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import brier_score_loss, roc_auc_score
-from sklearn.neural_network import MLPClassifier
+from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]  # ships no types
+from sklearn.metrics import brier_score_loss, roc_auc_score  # type: ignore[import-untyped]  # ships no types
+from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]  # ships no types
 
 from deploy.pipelines.flights.feature_repo import TIME
 from deploy.pipelines.flights.feature_store import Tables

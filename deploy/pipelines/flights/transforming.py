@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,12 @@ def model_inputs(frame: pd.DataFrame, document: Path = DOCUMENT) -> NDArray[np.f
     return result.columns[MODEL_INPUT].array.astype(np.float32, copy=False)
 
 
-def _column(pipeline: Pipeline, name: str, values: pd.Series[float]) -> Column:
+def _column(pipeline: Pipeline, name: str, values: pd.Series[Any]) -> Column:
     """The column as a service would get it: requests in the document's types, features as nullable float64."""
     if values.dtype == object:
         return Column.of_text(name, values.tolist())
     field = next((f for f in pipeline.inputs if f.name == name), None)
     if field is not None:
-        return Column.of(name, values.to_numpy(field.type.dtype.numpy))
+        return Column.of(name, np.asarray(values, field.type.dtype.numpy))
     valid = values.notna().to_numpy()
     return Column.of(name, values.fillna(0.0).to_numpy(np.float64), None if valid.all() else valid)

@@ -142,7 +142,7 @@ def _with_default(column: Column, field: InputField) -> Column:
         items = [i if ok else default for i, ok in zip(column.values.to_list(), there, strict=True)]
         return Column(column.name, column.dtype, Ragged.of(items), column.row_shape)
     values = column.values.copy()
-    values[~valid] = field.default  # type: ignore[assignment]  # the parser made it fit the dtype
+    values[~valid] = field.default  # the parser made it fit the dtype
     return Column(column.name, column.dtype, values, column.row_shape)
 
 

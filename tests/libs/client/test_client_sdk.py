@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ async def client(server: Harness) -> AsyncIterator[AsyncHeadrace]:
 
 
 async def test_rows_become_predictions(client: AsyncHeadrace, inference: Inference) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"x": 2, "carrier": "UA"},
         {"x": np.float32(0.5), "tail": None, "image": b"\x00\xff", "late": True},
     ]
@@ -216,7 +217,7 @@ async def test_the_sync_client_serves_threads(server: Harness, inference: Infere
             results: list[float] = []
             threads = [
                 threading.Thread(
-                    target=lambda i=i: results.append(  # type: ignore[misc]  # i is bound now, not later
+                    target=lambda i=i: results.append(  # i is bound now, not later
                         client.predict("flights", {"x": i}).predictions[0].outputs["y"]
                     )
                 )

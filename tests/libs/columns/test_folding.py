@@ -1,7 +1,9 @@
 import time
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, encode
@@ -19,7 +21,7 @@ FOLDING: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.Infer
 
 def call(*texts: str, deadline: float = 101.0, priority: int = 1, dtype: type = np.int32) -> Call:
     rows = Rows.one_request(len(texts), "-".join(texts), "tenant", deadline, priority, "trace")
-    numbers = np.arange(len(texts)).astype(dtype)
+    numbers: NDArray[Any] = np.arange(len(texts)).astype(dtype)
     return BatchCall(
         ("flights", 3), Batch.of(rows, [Column.of_text("t", list(texts)), Column.of("n", numbers)])
     )

@@ -11,10 +11,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.struct_pb2 import ListValue
 
 from headrace.hop.errors import Code, Fault, Reason
@@ -24,7 +27,7 @@ from headrace.hop.wire_errors import status_code, trailers
 _KIND = ".google.protobuf.ListValue"
 
 
-def _descriptor():
+def _descriptor() -> ServiceDescriptor:
     file = descriptor_pb2.FileDescriptorProto(
         name="tests/work.proto",
         package="tests",
@@ -52,7 +55,7 @@ def words(*values: str) -> ListValue:
 
 async def answer(request: ListValue) -> bytes:
     """The reply's bytes: a word `pid` becomes the process's id, others come back, some do more."""
-    replies = []
+    replies: list[str] = []
     for word in request:
         verb, _, rest = str(word).partition(" ")
         match verb:
@@ -74,14 +77,16 @@ async def answer(request: ListValue) -> bytes:
                     "as asked",
                     retry_after_s=float(retry) if retry else None,
                 )
-        replies.append(word)
+        replies.append(str(word))
     return words(*replies).SerializeToString()
 
 
 class Item:
     """One word, with what the coalescer asks."""
 
-    def __init__(self, word: str, *, within: float = 5.0, key: str = "", priority: int = 1, trace: str = ""):
+    def __init__(
+        self, word: str, *, within: float = 5.0, key: str = "", priority: int = 1, trace: str = ""
+    ) -> None:
         self.word = word
         self.ends = time.monotonic() + within
         self.key = key
@@ -92,10 +97,10 @@ class Item:
 class WordFolding:
     """Items are words; `merged` notes what left together."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.merged: list[list[str]] = []
 
-    def key(self, item: Item):
+    def key(self, item: Item) -> str:
         return item.key
 
     def rows(self, item: Item) -> int:
@@ -110,17 +115,17 @@ class WordFolding:
     def priority(self, item: Item) -> int:
         return item.priority
 
-    def traceparents(self, items):
+    def traceparents(self, items: Sequence[Item]) -> list[str]:
         return [i.trace for i in items if i.trace]
 
     def failed(self, response: ListValue) -> float:
         return sum(w == "broken" for w in response) / max(1, len(response))
 
-    def merge(self, items) -> ListValue:
+    def merge(self, items: Sequence[Item]) -> ListValue:
         self.merged.append([i.word for i in items])
         return words(*[i.word for i in items])
 
-    def split(self, items, response: ListValue):
+    def split(self, items: Sequence[Item], response: ListValue) -> list[Any]:
         if len(response) != len(items):
             raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "the reply has other rows than the request")
         return list(response)
@@ -129,7 +134,7 @@ class WordFolding:
 class Callee:
     """The program as a child process on a socket; started anew on the same socket as often as wanted."""
 
-    def __init__(self, socket: Path):
+    def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.target = f"unix:{socket}"
         self._process: asyncio.subprocess.Process | None = None
@@ -159,24 +164,24 @@ class Callee:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Callee:
         await self.start()
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
             await self.kill()
 
 
 async def serve(path: str) -> None:
-    async def handle(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def handle(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             return await answer(ListValue.FromString(raw))
         except Fault as fault:
             await context.abort(status_code(fault.code), fault.message, trailers(fault))
             raise
 
-    handler = grpc.unary_unary_rpc_method_handler(handle)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(handle)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("tests.Work", {"Do": handler, "DoOnce": handler})]
@@ -186,7 +191,7 @@ async def serve(path: str) -> None:
     await server.wait_for_termination()
 
 
-async def until(condition, within: float = 10.0) -> float:
+async def until(condition: Callable[[], Awaitable[object]], within: float = 10.0) -> float:
     """Polls until the (async) condition holds; gives the seconds it took."""
     began = time.monotonic()
     while time.monotonic() - began < within:

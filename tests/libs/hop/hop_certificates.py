@@ -18,7 +18,7 @@ _NOW = datetime.datetime.now(datetime.UTC)
 class Authority:
     """Signs certificates and writes them into a directory."""
 
-    def __init__(self, directory: Path, name: str = "ca"):
+    def __init__(self, directory: Path, name: str = "ca") -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

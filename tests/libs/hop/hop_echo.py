@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
@@ -16,7 +18,7 @@ from headrace.hop import config, wire_errors
 ARITIES = ("One", "Out", "In", "Both")
 
 
-def _descriptor():
+def _descriptor() -> ServiceDescriptor:
     file = descriptor_pb2.FileDescriptorProto(
         name="tests/echo.proto",
         package="tests",
@@ -45,7 +47,7 @@ ONE = hop.unary(ECHO.file, "Echo", "One", StringValue, StringValue, idempotent=T
 class EchoServicer:
     """Answers with what it gets; some words make it misbehave."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls: list[hop.Call] = []
         self.current: list[hop.Call | None] = []
         self.cancelled = 0
@@ -79,30 +81,32 @@ class EchoServicer:
                 gone.cancel()
                 await gone
             case "wrong":
-                return descriptor_pb2.FileDescriptorProto()
+                return descriptor_pb2.FileDescriptorProto()  # type: ignore[return-value]  # what is under test
             case "hold":
                 await self.release.wait()
             case _ if word.startswith("sleep "):
                 await asyncio.sleep(float(word.removeprefix("sleep ")))
         return StringValue(value=word)
 
-    async def One(self, request, call):
+    async def One(self, request: StringValue, call: hop.Call) -> StringValue:
         return await self._act(request.value, call)
 
-    async def Out(self, request, call):
+    async def Out(self, request: StringValue, call: hop.Call) -> AsyncIterator[StringValue]:
         yield StringValue(value="first")
         yield await self._act(request.value, call)
 
-    async def In(self, requests, call):
+    async def In(self, requests: AsyncIterator[StringValue], call: hop.Call) -> StringValue:
         words = [request.value async for request in requests]
         return await self._act(words[-1], call)
 
-    async def Both(self, requests, call):
+    async def Both(self, requests: AsyncIterator[StringValue], call: hop.Call) -> AsyncIterator[StringValue]:
         async for request in requests:
             yield await self._act(request.value, call)
 
 
-def definition(servicer: object | None = None, closed: list[str] | None = None) -> hop.Definition:
+def definition(
+    servicer: object | None = None, closed: list[str] | None = None
+) -> hop.Definition[config.ServiceSettings]:
     @asynccontextmanager
     async def build(
         settings: config.ServiceSettings, runtime: hop.Runtime
@@ -117,21 +121,21 @@ def definition(servicer: object | None = None, closed: list[str] | None = None) 
 class Caller:
     """Calls the echo service through a plain gRPC channel: what hop's own client adds is not under test here."""
 
-    def __init__(self, channel: grpc.aio.Channel):
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         ends = (StringValue.SerializeToString, StringValue.FromString)
         self.channel = channel
-        self._stubs = {
+        self.stubs: dict[str, Callable[..., Any]] = {
             "One": channel.unary_unary("/tests.Echo/One", *ends),
             "Out": channel.unary_stream("/tests.Echo/Out", *ends),
             "In": channel.stream_unary("/tests.Echo/In", *ends),
             "Both": channel.stream_stream("/tests.Echo/Both", *ends),
         }
 
-    async def __call__(self, arity: str, word: str, **options) -> list[str]:
+    async def __call__(self, arity: str, word: str, **options: Any) -> list[str]:
         """The words that came back. Raises Fault."""
         request = StringValue(value=word)
         given = iter([request]) if arity in ("In", "Both") else request
-        call = self._stubs[arity](given, **options)
+        call = self.stubs[arity](given, **options)
         try:
             if arity in ("Out", "Both"):
                 return [reply.value async for reply in call]

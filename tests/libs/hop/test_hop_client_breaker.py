@@ -1,5 +1,7 @@
 """The breaker as a state machine: what it must never do, whatever happens in whatever order."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +15,15 @@ RULES = Rules(
 )
 
 
-def run(breaker, now, calls, *, failed=0.0, seconds=0.01, step=0.01):
+def run(
+    breaker: Breaker,
+    now: float,
+    calls: int,
+    *,
+    failed: float = 0.0,
+    seconds: float = 0.01,
+    step: float = 0.01,
+) -> float:
     """Makes calls one after another; gives the time after them."""
     for _ in range(calls):
         permit = breaker.admit(now)
@@ -24,14 +34,14 @@ def run(breaker, now, calls, *, failed=0.0, seconds=0.01, step=0.01):
     return now
 
 
-def opened(now=0.0):
+def opened(now: float = 0.0) -> tuple[Breaker, float]:
     breaker = Breaker(RULES, now)
     now = run(breaker, now, 10, failed=1.0)
     assert breaker.state(now) is State.OPEN
     return breaker, now
 
 
-def test_opens_only_when_enough_calls_failed():
+def test_opens_only_when_enough_calls_failed() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 9, failed=1.0)
     assert breaker.state(now) is State.CLOSED
@@ -40,7 +50,7 @@ def test_opens_only_when_enough_calls_failed():
     assert breaker.admit(now) == 0
 
 
-def test_failures_below_the_ratio_leave_it_closed():
+def test_failures_below_the_ratio_leave_it_closed() -> None:
     breaker, now = Breaker(RULES, 0), 0.0
     for _ in range(50):
         now = run(breaker, now, 3)
@@ -48,7 +58,7 @@ def test_failures_below_the_ratio_leave_it_closed():
     assert breaker.state(now) is State.CLOSED
 
 
-def test_failures_leave_the_window():
+def test_failures_leave_the_window() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 9, failed=1.0)
     now = run(breaker, now + 5.1, 1)
@@ -56,7 +66,7 @@ def test_failures_leave_the_window():
     assert breaker.state(now) is State.CLOSED
 
 
-def test_partly_failed_batches_count_by_their_share():
+def test_partly_failed_batches_count_by_their_share() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 100, failed=0.49)
     assert breaker.state(now) is State.CLOSED
@@ -64,7 +74,7 @@ def test_partly_failed_batches_count_by_their_share():
     assert breaker.state(now) is State.OPEN
 
 
-def test_after_a_failure_it_is_doubted_and_one_call_at_a_time_finds_out():
+def test_after_a_failure_it_is_doubted_and_one_call_at_a_time_finds_out() -> None:
     breaker = Breaker(RULES, 0)
     assert not breaker.doubted(0)
     now = run(breaker, 0, 1, failed=1.0)
@@ -77,13 +87,13 @@ def test_after_a_failure_it_is_doubted_and_one_call_at_a_time_finds_out():
     assert not breaker.doubted(now)
 
 
-def test_opens_on_slow_calls():
+def test_opens_on_slow_calls() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 10, seconds=2.5)
     assert breaker.state(now) is State.OPEN
 
 
-def test_opens_on_silence_though_the_window_is_full_of_answers():
+def test_opens_on_silence_though_the_window_is_full_of_answers() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 1000, step=0.001)
     for _ in range(3):  # a few large calls that hang for a second each
@@ -93,14 +103,14 @@ def test_opens_on_silence_though_the_window_is_full_of_answers():
     assert breaker.state(now) is State.OPEN
 
 
-def test_a_quick_burst_of_failures_in_a_busy_window_leaves_it_closed():
+def test_a_quick_burst_of_failures_in_a_busy_window_leaves_it_closed() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 1000, step=0.001)
     now = run(breaker, now, 100, failed=1.0, step=0.001)
     assert breaker.state(now) is State.CLOSED
 
 
-def test_half_open_lets_only_probes_through_and_closes_when_they_succeed():
+def test_half_open_lets_only_probes_through_and_closes_when_they_succeed() -> None:
     breaker, now = opened()
     assert breaker.retry_in(now) == pytest.approx(1.0)
     now += 1
@@ -112,7 +122,7 @@ def test_half_open_lets_only_probes_through_and_closes_when_they_succeed():
     assert breaker.state(now + 0.01) is State.CLOSED
 
 
-def test_open_time_doubles_up_to_its_maximum_and_starts_anew_after_closing():
+def test_open_time_doubles_up_to_its_maximum_and_starts_anew_after_closing() -> None:
     breaker, now = opened()
     waits = []
     for _ in range(6):
@@ -127,7 +137,7 @@ def test_open_time_doubles_up_to_its_maximum_and_starts_anew_after_closing():
     assert breaker.retry_in(now) == pytest.approx(1)
 
 
-def test_a_probe_that_never_left_gives_its_place_back():
+def test_a_probe_that_never_left_gives_its_place_back() -> None:
     breaker, now = opened()
     now += 1
     for _ in range(10):
@@ -137,7 +147,7 @@ def test_a_probe_that_never_left_gives_its_place_back():
     assert breaker.state(now) is State.HALF_OPEN
 
 
-def test_late_news_of_an_earlier_state_is_ignored():
+def test_late_news_of_an_earlier_state_is_ignored() -> None:
     breaker = Breaker(RULES, 0)
     old = breaker.admit(0)
     now = run(breaker, 0, 10, failed=1.0) + 1
@@ -146,7 +156,7 @@ def test_late_news_of_an_earlier_state_is_ignored():
     assert breaker.state(now) is State.HALF_OPEN
 
 
-def test_a_deadline_shorter_than_the_usual_time_is_the_callers_doing():
+def test_a_deadline_shorter_than_the_usual_time_is_the_callers_doing() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 5, seconds=0.5)
     for _ in range(100):
@@ -159,18 +169,18 @@ def test_a_deadline_shorter_than_the_usual_time_is_the_callers_doing():
 class Machine(RuleBasedStateMachine):
     """Any order of calls, ends and pauses."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
         self.breaker = Breaker(RULES, self.now)
-        self.out = []
+        self.out: list[tuple[int, float, State]] = []
 
     @rule(seconds=st.floats(0, 12))
-    def wait(self, seconds):
+    def wait(self, seconds: float) -> None:
         self.now += seconds
 
     @rule()
-    def call(self):
+    def call(self) -> None:
         ready = self.breaker.ready(self.now)
         permit = self.breaker.admit(self.now)
         assert bool(permit) == ready
@@ -179,26 +189,26 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), failed=st.floats(0, 1), timed_out=st.booleans())
-    def end(self, data, failed, timed_out):
+    def end(self, data: st.DataObject, failed: float, timed_out: bool) -> None:
         permit, began, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.breaker.record(permit, self.now, self.now - began, failed, timed_out and failed == 1)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
-    def cancel(self, data):
+    def cancel(self, data: st.DataObject) -> None:
         self.breaker.release(self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))[0])
 
     @invariant()
-    def open_time_is_bounded(self):
+    def open_time_is_bounded(self) -> None:
         assert 0 <= self.breaker.retry_in(self.now) <= RULES.max_open_s
 
     @invariant()
-    def no_more_probes_than_allowed(self):
+    def no_more_probes_than_allowed(self) -> None:
         epoch = max((p for p, *_ in self.out), default=0)
         probes = [p for p, _, state in self.out if p == epoch and state is State.HALF_OPEN]
         assert len(probes) <= RULES.probes
 
-    def teardown(self):
+    def teardown(self) -> None:
         """A peer that is healthy from now on is let in again, whatever happened before."""
         for permit, _, _ in self.out:
             self.breaker.release(permit)
@@ -211,32 +221,32 @@ class Machine(RuleBasedStateMachine):
 class HealthyMachine(RuleBasedStateMachine):
     """A peer that answers promptly, callers that cancel and give too little time: it never opens."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.breaker = Breaker(RULES, self.now)
         self.now = run(self.breaker, self.now, 3, seconds=0.1)
 
     @rule(seconds=st.floats(0, 1), calls=st.integers(1, 30), failing=st.floats(0, 0.4))
-    def answers(self, seconds, calls, failing):
+    def answers(self, seconds: float, calls: int, failing: float) -> None:
         self.now = run(self.breaker, self.now, calls, seconds=max(seconds, 0.1), failed=failing)
 
     @rule(calls=st.integers(1, 30), seconds=st.floats(0, 0.09))
-    def too_little_time(self, calls, seconds):
+    def too_little_time(self, calls: int, seconds: float) -> None:
         for _ in range(calls):
             self.breaker.record(self.breaker.admit(self.now), self.now, seconds, 1.0, timed_out=True)
 
     @rule(calls=st.integers(1, 30))
-    def cancels(self, calls):
+    def cancels(self, calls: int) -> None:
         for _ in range(calls):
             self.breaker.release(self.breaker.admit(self.now))
 
     @rule(seconds=st.floats(0, 20))
-    def waits(self, seconds):
+    def waits(self, seconds: float) -> None:
         self.now += seconds
 
     @invariant()
-    def closed(self):
+    def closed(self) -> None:
         assert self.breaker.state(self.now) is State.CLOSED
 
 

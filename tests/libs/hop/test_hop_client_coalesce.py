@@ -1,27 +1,35 @@
 """The coalescer over a real socket: what leaves together, what is turned away, who is answered when."""
 
+from __future__ import annotations
+
 import asyncio
 import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
+from google.protobuf.struct_pb2 import ListValue
 
 from headrace.hop import client_settings as rules
 from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding, soon, until, words
 
+Dial: TypeAlias = Callable[..., Client]
+
 
 @pytest.fixture
-async def callee(tmp_path):
+async def callee(tmp_path: Path) -> AsyncIterator[Callee]:
     async with Callee(tmp_path / "s") as found:
         yield found
 
 
 @pytest.fixture
-async def dial(callee):
+async def dial(callee: Callee) -> AsyncIterator[Dial]:
     clients = []
 
-    def make(**coalesce):
+    def make(**coalesce: Any) -> Client:
         clients.append(Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(**coalesce))))
         return clients[-1]
 
@@ -30,7 +38,7 @@ async def dial(callee):
         await client.close()
 
 
-async def test_idle_items_leave_at_once_and_busy_ones_gather(dial):
+async def test_idle_items_leave_at_once_and_busy_ones_gather(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(window=1).coalesced(DO, folding)
     first = asyncio.create_task(do(Item("sleep 0.2")))
@@ -41,13 +49,13 @@ async def test_idle_items_leave_at_once_and_busy_ones_gather(dial):
     assert folding.merged == [["sleep 0.2"], [f"{n}" for n in range(10)]]
 
 
-async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial):
+async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial: Dial) -> None:
     folding = WordFolding()
     do = dial().coalesced(DO, folding)
     assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 5"] * 5
 
 
-async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial):
+async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(max_rows=16).coalesced(DO, folding)
     sent = [f"{n}" for n in range(500)]
@@ -55,20 +63,20 @@ async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial):
     assert max(map(len, folding.merged)) == 16
 
 
-async def test_keys_do_not_mix(dial):
+async def test_keys_do_not_mix(dial: Dial) -> None:
     folding = WordFolding()
     do = dial().coalesced(DO, folding)
     await asyncio.gather(*(do(Item(key, key=key)) for key in "abab"))
     assert sorted(folding.merged) == [["a", "a"], ["b", "b"]]
 
 
-async def test_switched_off_each_item_is_a_call(dial):
+async def test_switched_off_each_item_is_a_call(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(enabled=False).coalesced(DO, folding)
     assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 1"] * 5
 
 
-async def test_beyond_the_bound_the_least_important_is_refused(dial):
+async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> None:
     client = dial(window=1, max_waiting_rows=4)
     do = client.coalesced(DO, WordFolding())
     held = asyncio.create_task(do(Item("sleep 0.3")))
@@ -81,7 +89,7 @@ async def test_beyond_the_bound_the_least_important_is_refused(dial):
     assert await held
 
 
-async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial):
+async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(window=1).coalesced(DO, folding)
     held = asyncio.create_task(do(Item("sleep 0.4")))
@@ -95,7 +103,7 @@ async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial):
     assert ["late"] not in folding.merged
 
 
-async def test_without_time_nothing_is_sent(dial):
+async def test_without_time_nothing_is_sent(dial: Dial) -> None:
     client, folding = dial(), WordFolding()
     with pytest.raises(Fault) as caught:
         await client.coalesced(DO, folding)(Item("x", within=-1))
@@ -106,7 +114,7 @@ async def test_without_time_nothing_is_sent(dial):
     assert folding.merged == []
 
 
-async def test_without_a_deadline_the_default_holds(callee):
+async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
     client = Client("work", rules.Client(callee.target, default_timeout_s=0.1))
     for call in (
         client.unary(DO)(words("sleep 5"), deadline=math.inf),
@@ -118,7 +126,7 @@ async def test_without_a_deadline_the_default_holds(callee):
     await client.close()
 
 
-async def test_a_caller_that_goes_away_leaves_the_others_alone(dial):
+async def test_a_caller_that_goes_away_leaves_the_others_alone(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(window=1).coalesced(DO, folding)
     held = asyncio.create_task(do(Item("sleep 0.2")))
@@ -131,7 +139,7 @@ async def test_a_caller_that_goes_away_leaves_the_others_alone(dial):
     assert ["staying"] in folding.merged
 
 
-async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial):
+async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial: Dial) -> None:
     do = dial(window=1).coalesced(DO, WordFolding())
     lonely = asyncio.create_task(do(Item("sleep 4")))
     await asyncio.sleep(0.1)
@@ -139,9 +147,11 @@ async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial):
     assert await asyncio.wait_for(do(Item("next")), 2) == "next"
 
 
-async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(dial, caplog):
+async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(
+    dial: Dial, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(WordFolding):
-        def merge(self, items):
+        def merge(self, items: Sequence[Item]) -> ListValue:
             raise ZeroDivisionError("secret")
 
     do = dial().coalesced(DO, Broken())
@@ -153,7 +163,7 @@ async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee):
+async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: Callee) -> None:
     client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
     do, one = client.coalesced(DO, WordFolding()), client.unary(DO)
     tasks = [asyncio.create_task(do(Item(w))) for w in ("sleep 0.1", "b")]
@@ -168,7 +178,7 @@ async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee):
         assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REASON_DRAINING)
 
 
-async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path):
+async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     folding = WordFolding()
     settings = rules.Client(
         f"unix:{tmp_path}/s", retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100)
@@ -189,7 +199,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path):
     await client.close()
 
 
-async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee):
+async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:
     settings = rules.Client(callee.target, limiter=rules.Limiter(initial=1, minimum=1, maximum=1))
     client = Client("work", settings)
     do, one = client.coalesced(DO, WordFolding()), client.unary(DO)

@@ -1,13 +1,19 @@
 """Where a client finds its callee, what it needs, and what it tells."""
 
+from __future__ import annotations
+
 import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pytest
+from google.protobuf.struct_pb2 import ListValue
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,12 +28,13 @@ from headrace.hop.telemetry import Telemetry
 from headrace.hop.testing import served
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
 
+Transport: TypeAlias = Literal["unix", "local"]
 SAMPLED = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2)]
 UNSAMPLED = f"00-{3:032x}-{3:016x}-00"
 
 
 class Servicer:
-    async def Do(self, request, call):
+    async def Do(self, request: ListValue, call: hop.Call) -> ListValue:
         if list(request) == ["fault"]:
             raise hop.Fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, "going")
         return request
@@ -36,7 +43,9 @@ class Servicer:
 
 
 @asynccontextmanager
-async def build(settings, runtime):
+async def build(
+    settings: config.ServiceSettings, runtime: hop.Runtime
+) -> AsyncIterator[Sequence[hop.Service]]:
     yield [hop.Service(WORK, Servicer())]
 
 
@@ -52,33 +61,33 @@ DEFINITION = hop.Definition("work", config.ServiceSettings, build)
         ("host:1, other:2", ("host:1", "other:2")),
     ],
 )
-def test_fixed_targets(text, addresses):
+def test_fixed_targets(text: str, addresses: tuple[str, ...]) -> None:
     assert resolve.parse(text).addresses == addresses
 
 
 @pytest.mark.parametrize(
     "text", ["", "host", "unix:", "host:0", "host:99999", "host:x", "dns:///name", "a:1,a:1", ":1"]
 )
-def test_unreadable_targets_are_refused_before_anything_starts(text):
+def test_unreadable_targets_are_refused_before_anything_starts(text: str) -> None:
     with pytest.raises(ValueError):
         resolve.parse(text)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_target_or_a_value_error(text):
+def test_any_text_is_a_target_or_a_value_error(text: str) -> None:
     with suppress(ValueError):
         assert resolve.parse(text)
 
 
-async def test_dns_names_give_all_their_addresses():
+async def test_dns_names_give_all_their_addresses() -> None:
     assert "ipv4:127.0.0.1:80" in await resolve.lookup(resolve.parse("dns:///localhost:80"))
 
 
-async def test_resolution_is_repeated_and_a_failing_name_server_changes_nothing():
-    answers = iter([OSError(), ("a",), OSError(), ("a", "b"), ("b",)])
-    seen = []
+async def test_resolution_is_repeated_and_a_failing_name_server_changes_nothing() -> None:
+    answers: Iterator[OSError | tuple[str, ...]] = iter([OSError(), ("a",), OSError(), ("a", "b"), ("b",)])
+    seen: list[tuple[str, ...]] = []
 
-    async def look(target):
+    async def look(target: resolve.Target) -> tuple[str, ...]:
         answer = next(answers, ("b",))
         if isinstance(answer, OSError):
             raise answer
@@ -90,7 +99,7 @@ async def test_resolution_is_repeated_and_a_failing_name_server_changes_nothing(
     assert seen[:4] == [("a",), ("a", "b"), ("b",), ("b",)]
 
 
-async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path):
+async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as leaving, Callee(tmp_path / "b") as staying:
         client = Client("work", client_settings.Client(f"{leaving.target}"))
         do = client.unary(DO)
@@ -106,7 +115,7 @@ async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path):
         await client.close()
 
 
-async def test_a_key_stays_with_its_replica(tmp_path):
+async def test_a_key_stays_with_its_replica(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as two:
         client = Client("work", client_settings.Client(f"{one.target},{two.target}"))
         do = client.unary(DO)
@@ -120,7 +129,7 @@ async def test_a_key_stays_with_its_replica(tmp_path):
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_both_shapes_answer_and_fail_alike_and_count(transport):
+async def test_both_shapes_answer_and_fail_alike_and_count(transport: Transport) -> None:
     async with served(DEFINITION, {}, transport=transport) as harness:
         client = harness.client("work", retry={"attempts": 1})
         do, folded = client.unary(DO), client.coalesced(DO, WordFolding())
@@ -146,7 +155,7 @@ async def test_both_shapes_answer_and_fail_alike_and_count(transport):
             assert line in text
 
 
-async def test_labels_of_replicas_are_bounded():
+async def test_labels_of_replicas_are_bounded() -> None:
     telemetry = Telemetry("router")
     instruments = telemetry.once(ClientInstruments)
     client = Client(
@@ -161,7 +170,7 @@ async def test_labels_of_replicas_are_bounded():
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transport):
+async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transport: Transport) -> None:
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
     async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
@@ -173,7 +182,7 @@ async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transpo
     (ours,) = [s for s in spans if s.name == "work/Do"]
     assert [f"{link.context.trace_id:032x}" for link in ours.links] == [t.split("-")[1] for t in SAMPLED]
     assert f"{ours.context.trace_id:032x}" == SAMPLED[0].split("-")[1]
-    assert {k: v for k, v in ours.attributes.items() if k.startswith("headrace.")} == {
+    assert {k: v for k, v in (ours.attributes or {}).items() if k.startswith("headrace.")} == {
         "headrace.callee": "work",
         "headrace.rows": 3,
         "headrace.attempts": 1,
@@ -186,7 +195,7 @@ async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transpo
     assert len(served_spans) == 1  # the callee's span is in the same trace
 
 
-def test_the_core_needs_grpcio_and_protobuf_only():
+def test_the_core_needs_grpcio_and_protobuf_only() -> None:
     program = """
 import sys
 banned = ("pydantic", "yaml", "prometheus_client", "opentelemetry", "structlog", "numpy", "uvloop")
@@ -209,7 +218,7 @@ print(*[m for m in banned if m in sys.modules])
 
 
 @pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])
-def test_plain_settings_have_the_defaults_of_the_validated_ones(name):
+def test_plain_settings_have_the_defaults_of_the_validated_ones(name: str) -> None:
     plain, full = getattr(client_settings, name), getattr(config, name)
     needed = {"target": "unix:/x"} if name == "Client" else {}
     one, other = plain(**needed), full(**needed)

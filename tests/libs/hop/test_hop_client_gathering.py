@@ -1,5 +1,10 @@
 """Natural batching as a state machine: nothing lost, nothing twice, bounds kept, the important kept longest."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -8,76 +13,87 @@ from headrace.hop.client_settings import Coalesce
 from headrace.hop.due import Due
 from headrace.hop.gathering import Gathering, Waiting
 
+Entry: TypeAlias = Waiting[Any, Any]
+Queue: TypeAlias = Gathering[Any, Any]
 RULES = Coalesce(window=2, max_rows=8, max_bytes=100, max_waiting_rows=20)
 
 
-def item(name, rows=1, size=1, deadline=1e9, priority=1):
+def item(name: object, rows: int = 1, size: int = 1, deadline: float = 1e9, priority: int = 1) -> Entry:
     return Waiting(name, rows, size, deadline, priority, None)
 
 
-def names(entries):
+def names(entries: Sequence[Entry]) -> list[Any]:
     return [e.item for e in entries]
 
 
-def test_idle_leaves_at_once_busy_gathers():
-    g = Gathering(RULES)
+def left(g: Queue, key: str) -> list[Entry]:
+    """The call that leaves at 0."""
+    cut = g.cut(key, 0)
+    assert cut is not None
+    return cut[0]
+
+
+def test_idle_leaves_at_once_busy_gathers() -> None:
+    g = Queue(RULES)
     g.offer("k", item("a"))
-    assert names(g.cut("k", 0)[0]) == ["a"]
+    assert names(left(g, "k")) == ["a"]
     g.offer("k", item("b"))
-    assert names(g.cut("k", 0)[0]) == ["b"]
+    assert names(left(g, "k")) == ["b"]
     for name in "cde":
         assert g.offer("k", item(name)) == []
         assert g.cut("k", 0) is None  # both calls of the window are out
     g.finished("k")
-    assert names(g.cut("k", 0)[0]) == ["c", "d", "e"]
+    assert names(left(g, "k")) == ["c", "d", "e"]
 
 
-def test_keys_do_not_share_calls_or_windows():
-    g = Gathering(RULES)
+def test_keys_do_not_share_calls_or_windows() -> None:
+    g = Queue(RULES)
     for key in ("k", "l"):
         for name in "ab":
             g.offer(key, item(key + name))
-    assert names(g.cut("k", 0)[0]) == ["ka", "kb"]
-    assert names(g.cut("l", 0)[0]) == ["la", "lb"]
+    assert names(left(g, "k")) == ["ka", "kb"]
+    assert names(left(g, "l")) == ["la", "lb"]
 
 
-def test_cut_by_rows_and_by_bytes():
-    g = Gathering(RULES)
+def test_cut_by_rows_and_by_bytes() -> None:
+    g = Queue(RULES)
     for name in "abc":
         g.offer("k", item(name, rows=4))
-    assert names(g.cut("k", 0)[0]) == ["a", "b"]
-    assert names(g.cut("k", 0)[0]) == ["c"]
-    g = Gathering(RULES)
+    assert names(left(g, "k")) == ["a", "b"]
+    assert names(left(g, "k")) == ["c"]
+    g = Queue(RULES)
     for name in "abc":
         g.offer("k", item(name, size=60))
-    assert names(g.cut("k", 0)[0]) == ["a"]
+    assert names(left(g, "k")) == ["a"]
 
 
-def test_an_item_larger_than_a_call_leaves_alone():
-    g = Gathering(RULES)
+def test_an_item_larger_than_a_call_leaves_alone() -> None:
+    g = Queue(RULES)
     assert g.offer("k", item("huge", rows=500, size=10_000)) == []
     assert g.full("k")
-    assert names(g.cut("k", 0)[0]) == ["huge"]
+    assert names(left(g, "k")) == ["huge"]
     g.offer("k", item("a"))
-    assert names(g.cut("k", 0)[0]) == ["a"]
+    assert names(left(g, "k")) == ["a"]
 
 
-def test_late_items_never_leave():
-    g = Gathering(RULES)
+def test_late_items_never_leave() -> None:
+    g = Queue(RULES)
     g.offer("k", item("late", deadline=5))
     g.offer("k", item("fine", deadline=50))
-    batch, late = g.cut("k", 10)
+    cut = g.cut("k", 10)
+    assert cut is not None
+    batch, late = cut
     assert (names(batch), names(late)) == (["fine"], ["late"])
-    g = Gathering(RULES)
+    g = Queue(RULES)
     g.offer("k", item("late", deadline=5))
-    assert [names(part) for part in g.cut("k", 10)] == [[], ["late"]]
+    assert [names(part) for part in g.cut("k", 10) or ()] == [[], ["late"]]
     assert g.cut("k", 10) is None
     assert g._lanes == {}
 
 
-def full():
+def full() -> Queue:
     """Two calls out, 20 rows of priority 1 waiting."""
-    g = Gathering(RULES)
+    g = Queue(RULES)
     for _ in range(2):
         g.offer("k", item("out"))
         g.cut("k", 0)
@@ -86,21 +102,21 @@ def full():
     return g
 
 
-def test_when_full_an_equal_or_lesser_newcomer_is_refused():
+def test_when_full_an_equal_or_lesser_newcomer_is_refused() -> None:
     g = full()
     newcomer = item("new")
     assert g.offer("k", newcomer) == [newcomer]
     assert g.waiting_rows == 20
 
 
-def test_when_full_a_more_important_newcomer_displaces_the_last_of_the_least():
+def test_when_full_a_more_important_newcomer_displaces_the_last_of_the_least() -> None:
     g = full()
     assert names(g.offer("k", item("vip", rows=2, priority=5))) == [19, 18]
     g.finished("k")
-    assert names(g.cut("k", 0)[0]) == ["vip", 0, 1, 2, 3, 4, 5]
+    assert names(left(g, "k")) == ["vip", 0, 1, 2, 3, 4, 5]
 
 
-def test_shedding_reaches_other_keys():
+def test_shedding_reaches_other_keys() -> None:
     g = full()
     assert len(g.offer("other", item("idle key leaves anyway", priority=0))) == 0
     for _ in range(2):
@@ -108,7 +124,7 @@ def test_shedding_reaches_other_keys():
         g.offer("other", item("x", priority=9))
 
 
-def test_withdrawn_items_are_forgotten():
+def test_withdrawn_items_are_forgotten() -> None:
     g = full()
     entries = [item(("w", n), priority=7) for n in range(15)]
     for entry in entries:
@@ -118,10 +134,10 @@ def test_withdrawn_items_are_forgotten():
         assert not g.withdraw(entry)
     assert g.waiting_rows == 5
     g.finished("k")
-    assert names(g.cut("k", 0)[0]) == [0, 1, 2, 3, 4]
+    assert names(left(g, "k")) == [0, 1, 2, 3, 4]
 
 
-def test_withdrawing_again_and_again_keeps_no_memory():
+def test_withdrawing_again_and_again_keeps_no_memory() -> None:
     g = full()
     for n in range(10_000):
         entry = item(n, priority=9)
@@ -131,13 +147,13 @@ def test_withdrawing_again_and_again_keeps_no_memory():
 
 
 class Machine(RuleBasedStateMachine):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.serial = 0
-        self.g = Gathering(RULES)
-        self.waiting = {}
-        self.calls = []
+        self.g = Queue(RULES)
+        self.waiting: dict[Any, tuple[str, Entry]] = {}
+        self.calls: list[str] = []
 
     @rule(
         key=st.sampled_from("abc"),
@@ -146,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         patience=st.floats(0.1, 10),
         priority=st.integers(0, 3),
     )
-    def offer(self, key, rows, size, patience, priority):
+    def offer(self, key: str, rows: int, size: int, patience: float, priority: int) -> None:
         self.serial += 1
         entry = item(self.serial, rows, size, self.now + patience, priority)
         refused = self.g.offer(key, entry)
@@ -161,13 +177,14 @@ class Machine(RuleBasedStateMachine):
             assert self.g.waiting_rows + rows - lesser > RULES.max_waiting_rows
 
     @rule(key=st.sampled_from("abc"))
-    def cut(self, key):
+    def cut(self, key: str) -> None:
         out = self.calls.count(key)
         lane = [e for k, e in self.waiting.values() if k == key]
         cut = self.g.cut(key, self.now)
         if out >= RULES.window or not lane:
             assert cut is None
             return
+        assert cut is not None
         batch, late = cut
         assert batch or late
         assert all(e.deadline > self.now for e in batch)
@@ -183,31 +200,31 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
-    def finish(self, data):
+    def finish(self, data: st.DataObject) -> None:
         key = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
         self.g.finished(key)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def withdraw(self, data):
+    def withdraw(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.waiting)))
         assert self.g.withdraw(self.waiting.pop(name)[1])
 
     @rule(seconds=st.floats(0, 3))
-    def wait(self, seconds):
+    def wait(self, seconds: float) -> None:
         self.now += seconds
 
     @invariant()
-    def counts_agree(self):
+    def counts_agree(self) -> None:
         rows = sum(e.rows for _, e in self.waiting.values())
         assert self.g.waiting_rows == rows
         assert sum(self.g._rows_at.values()) == rows
 
     @invariant()
-    def idle_lanes_are_forgotten(self):
+    def idle_lanes_are_forgotten(self) -> None:
         assert set(self.g._lanes) == {k for k, _ in self.waiting.values()} | set(self.calls)
 
-    def teardown(self):
+    def teardown(self) -> None:
         for key in self.calls:
             self.g.finished(key)
         left = []
@@ -225,17 +242,19 @@ TestMachine.settings = settings(max_examples=300, stateful_step_count=60, deadli
 
 
 class Answer:
-    def __init__(self, name):
+    def __init__(self, name: float) -> None:
         self.name = name
         self.answered = False
 
-    def done(self):
+    def done(self) -> bool:
         return self.answered
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=600), st.floats(0, 100))
-def test_due_gives_exactly_the_unanswered_whose_time_has_come(entries, now):
-    due = Due()
+def test_due_gives_exactly_the_unanswered_whose_time_has_come(
+    entries: list[tuple[float, bool]], now: float
+) -> None:
+    due = Due[Answer]()
     answers = [Answer(d) for d, _ in entries]
     for (deadline, answered), answer in zip(entries, answers, strict=True):
         due.add(deadline, answer)
@@ -247,8 +266,8 @@ def test_due_gives_exactly_the_unanswered_whose_time_has_come(entries, now):
     assert due.earliest() == min((a.name for a in open_ones if a.name > now), default=None)
 
 
-def test_due_forgets_answered_entries_though_their_time_is_far():
-    due = Due()
+def test_due_forgets_answered_entries_though_their_time_is_far() -> None:
+    due = Due[Answer]()
     for n in range(10_000):
         answer = Answer(n)
         due.add(1e9 + n, answer)

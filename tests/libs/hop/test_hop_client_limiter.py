@@ -1,5 +1,7 @@
 """The limiter against a simulated callee, and under any order of events."""
 
+from __future__ import annotations
+
 import random
 
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from headrace.hop.client_settings import Limiter as Rules
 from headrace.hop.limiter import Limiter
 
 
-def drive(limiter, workers, service_s, rounds, kind="k"):
+def drive(limiter: Limiter, workers: int, service_s: float, rounds: int, kind: str = "k") -> None:
     """As many calls at once as the limiter lets through, to a callee with so many workers."""
     for _ in range(rounds):
         calls = 0
@@ -21,20 +23,20 @@ def drive(limiter, workers, service_s, rounds, kind="k"):
             limiter.release()
 
 
-def test_shrinks_when_calls_queue_and_settles_near_what_the_callee_can_take():
+def test_shrinks_when_calls_queue_and_settles_near_what_the_callee_can_take() -> None:
     limiter = Limiter(Rules(initial=200, minimum=2, maximum=512), random.Random(1).random)
     limiter.sample("k", 0.01)
     drive(limiter, workers=20, service_s=0.01, rounds=30)
     assert 20 <= limiter.limit <= 60
 
 
-def test_grows_while_nothing_queues():
+def test_grows_while_nothing_queues() -> None:
     limiter = Limiter(Rules(initial=4, minimum=2, maximum=512), random.Random(1).random)
     drive(limiter, workers=10_000, service_s=0.01, rounds=200)
     assert limiter.limit > 100
 
 
-def test_idle_calls_do_not_move_it():
+def test_idle_calls_do_not_move_it() -> None:
     limiter = Limiter(Rules(initial=100), lambda: 0.5)
     for seconds in (0.01, 0.01, 0.02, 5.0, 0.01):
         assert limiter.acquire()
@@ -43,7 +45,7 @@ def test_idle_calls_do_not_move_it():
     assert limiter.limit == 100
 
 
-def test_a_large_batch_is_not_a_queue():
+def test_a_large_batch_is_not_a_queue() -> None:
     limiter = Limiter(Rules(initial=16), lambda: 0.5)
     while limiter.acquire():
         pass
@@ -53,14 +55,14 @@ def test_a_large_batch_is_not_a_queue():
     assert limiter.limit > 16
 
 
-def test_refusals_shrink_it_at_once_but_not_below_the_minimum():
+def test_refusals_shrink_it_at_once_but_not_below_the_minimum() -> None:
     limiter = Limiter(Rules(initial=32, minimum=4), lambda: 0.5)
     for _ in range(1000):
         limiter.dropped("k", 0.0)
     assert limiter.limit == 4
 
 
-def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing():
+def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing() -> None:
     limiter = Limiter(Rules(initial=32), lambda: 0.5)
     limiter.sample("k", 0.1)
     limiter.dropped("k", 0.05)
@@ -69,7 +71,7 @@ def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing():
     assert limiter.limit < 32
 
 
-def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower():
+def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower() -> None:
     limiter = Limiter(Rules(initial=8, minimum=4, maximum=64), lambda: 0.5)
     drive(limiter, workers=1000, service_s=0.001, rounds=20)
     drive(limiter, workers=1000, service_s=0.02, rounds=400)  # slower, but nothing queues
@@ -77,7 +79,7 @@ def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(1e-6, 10)), max_size=2000))
-def test_kinds_are_bounded(samples):
+def test_kinds_are_bounded(samples: list[tuple[int, float]]) -> None:
     limiter = Limiter(Rules(), lambda: 0.5)
     for kind, seconds in samples:
         limiter.sample(kind, seconds)
@@ -85,39 +87,39 @@ def test_kinds_are_bounded(samples):
 
 
 class Machine(RuleBasedStateMachine):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.limiter = Limiter(Rules(initial=8, minimum=2, maximum=16), random.Random(7).random)
         self.taken = 0
 
     @rule()
-    def acquire(self):
+    def acquire(self) -> None:
         room = self.limiter.has_room()
         assert self.limiter.acquire() == room
         self.taken += room
 
     @precondition(lambda self: self.taken)
     @rule(seconds=st.floats(0, 60), kind=st.integers(0, 3))
-    def answer(self, seconds, kind):
+    def answer(self, seconds: float, kind: int) -> None:
         self.limiter.sample(kind, seconds)
         self.limiter.release()
         self.taken -= 1
 
     @precondition(lambda self: self.taken)
     @rule(seconds=st.floats(0, 60), kind=st.integers(0, 3))
-    def drop(self, seconds, kind):
+    def drop(self, seconds: float, kind: int) -> None:
         self.limiter.dropped(kind, seconds)
         self.limiter.release()
         self.taken -= 1
 
     @precondition(lambda self: self.taken)
     @rule()
-    def cancel(self):
+    def cancel(self) -> None:
         self.limiter.release()
         self.taken -= 1
 
     @invariant()
-    def bounds(self):
+    def bounds(self) -> None:
         assert 2 <= self.limiter.limit <= 16
         assert self.limiter.in_flight == self.taken <= 16
 

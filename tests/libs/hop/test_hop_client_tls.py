@@ -1,7 +1,11 @@
 """The client's side of mTLS: names are checked, new certificates are taken up without a lost call."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -16,7 +20,7 @@ from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 
 
 @asynccontextmanager
-async def served(servicer, tls):
+async def served(servicer: EchoServicer, tls: config.Tls) -> AsyncIterator[str]:
     server = config.Server(listen="127.0.0.1:0", tls=tls, drain_notice_s=0)
     settings = config.ServiceSettings(server=server, telemetry=config.Telemetry(log_level="error"))
     async with serving(definition(servicer), settings) as running:
@@ -24,7 +28,9 @@ async def served(servicer, tls):
 
 
 @asynccontextmanager
-async def dialled(address, tls, server_name="echo.test"):
+async def dialled(
+    address: str, tls: config.Tls, server_name: str = "echo.test"
+) -> AsyncIterator[Callable[[str], Awaitable[StringValue]]]:
     client = Client("echo", config.Client(target=address, tls=tls, server_name=server_name))
     call = client.unary(ONE)
     try:
@@ -33,7 +39,9 @@ async def dialled(address, tls, server_name="echo.test"):
         await client.close()
 
 
-async def test_new_certificates_are_taken_up_and_unusable_ones_are_not(tmp_path, monkeypatch, caplog):
+async def test_new_certificates_are_taken_up_and_unusable_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(channels, "_WATCH_S", 0.0)
     authority, servicer = Authority(tmp_path), EchoServicer()
     mine = authority.issue("client", "router.old")
@@ -50,7 +58,7 @@ async def test_new_certificates_are_taken_up_and_unusable_ones_are_not(tmp_path,
     assert "unusable" in caplog.text
 
 
-async def test_a_callee_with_another_name_is_not_believed(tmp_path):
+async def test_a_callee_with_another_name_is_not_believed(tmp_path: Path) -> None:
     authority, servicer = Authority(tmp_path), EchoServicer()
     async with (
         served(servicer, authority.issue("server", "echo.test")) as address,
@@ -62,7 +70,7 @@ async def test_a_callee_with_another_name_is_not_believed(tmp_path):
     assert servicer.calls == []
 
 
-async def test_missing_files_are_told_when_the_client_is_made(tmp_path):
+async def test_missing_files_are_told_when_the_client_is_made(tmp_path: Path) -> None:
     nothing = config.Tls(certificate=tmp_path / "a", key=tmp_path / "b", ca=tmp_path / "c")
     with pytest.raises(TlsError):
         Client("echo", config.Client(target="127.0.0.1:1", tls=nothing))

@@ -1,5 +1,7 @@
 """A real process under real signals: nothing is lost, and wrong settings are told before anything binds."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -7,8 +9,11 @@ import signal
 import sys
 import tempfile
 import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,19 +27,19 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def directory():
+def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hop-") as name:  # short: a unix socket's path has 107 bytes
         yield Path(name)
 
 
-def write_config(directory, telemetry=None, **server):
+def write_config(directory: Path, telemetry: dict[str, object] | None = None, **server: object) -> Path:
     path = directory / "echo.yaml"
     values = {"listen": f"unix:{directory}/echo", "drain_notice_s": 0.1, "drain_s": 10.0, **server}
     path.write_text(yaml.safe_dump({"server": values, "telemetry": telemetry or {}}))
     return path
 
 
-async def start(config_path, *extra):
+async def start(config_path: Path, *extra: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -49,7 +54,7 @@ async def start(config_path, *extra):
 
 
 @asynccontextmanager
-async def running(config_path, *extra):
+async def running(config_path: Path, *extra: str) -> AsyncIterator[tuple[Process, Log]]:
     process = await start(config_path, *extra)
     log = Log(process)
     try:
@@ -65,32 +70,33 @@ async def running(config_path, *extra):
 class Log:
     """The JSON lines that a process writes, as they come."""
 
-    def __init__(self, process):
-        self.lines = []
+    def __init__(self, process: Process) -> None:
+        self.lines: list[str] = []
         self._news = asyncio.Event()
+        assert process.stderr is not None
         self._task = asyncio.create_task(self._read(process.stderr))
 
-    async def _read(self, stream):
+    async def _read(self, stream: asyncio.StreamReader) -> None:
         async for line in stream:
             self.lines.append(line.decode())
             self._news.set()
         self._news.set()
 
-    def events(self):
+    def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.lines if line.startswith("{")]
 
-    async def wait_for(self, event):
+    async def wait_for(self, event: str) -> None:
         async with asyncio.timeout(20):
             while event not in self.events():
                 assert not self._task.done(), "".join(self.lines)
                 self._news.clear()
                 await self._news.wait()
 
-    async def end(self):
+    async def end(self) -> None:
         await self._task
 
 
-async def load(call, stop, answers):
+async def load(call: Callable[[], Awaitable[object]], stop: asyncio.Event, answers: list[Any]) -> None:
     """Calls back to back until told to stop, or until refused; what fails is an answer too."""
     while not stop.is_set():
         try:
@@ -100,20 +106,21 @@ async def load(call, stop, answers):
             return
 
 
-def faults_of(answers):
+def faults_of(answers: list[Any]) -> list[hop.Fault]:
     return [answer for answer in answers if isinstance(answer, hop.Fault)]
 
 
-async def until(condition):
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-async def test_sigterm_under_load_loses_no_call(directory):
+async def test_sigterm_under_load_loses_no_call(directory: Path) -> None:
     config_path = write_config(directory, telemetry={"log_level": "debug"})
     async with running(config_path) as (process, log), caller(f"unix:{directory}/echo") as call:
-        stop, answers = asyncio.Event(), []
+        stop = asyncio.Event()
+        answers: list[Any] = []
         slow = [asyncio.create_task(call(arity, "sleep 1.0", timeout=10)) for arity in ARITIES]
         workers = [
             asyncio.create_task(load(lambda: call("One", "sleep 0.005", timeout=10), stop, answers))
@@ -135,16 +142,17 @@ async def test_sigterm_under_load_loses_no_call(directory):
     assert not (directory / "echo").exists()
 
 
-async def test_a_replacement_takes_the_socket_over_without_a_failed_call(directory):
+async def test_a_replacement_takes_the_socket_over_without_a_failed_call(directory: Path) -> None:
     config_path = write_config(directory)
     client = hop.Client("echo", config.Client(target=f"unix:{directory}/echo"))
     one = client.unary(ONE)
 
-    def call():
+    def call() -> Coroutine[Any, Any, StringValue]:
         return one(StringValue(value="sleep 0.005"), deadline=time.monotonic() + 10)
 
     async with running(config_path) as (old, _):
-        stop, answers = asyncio.Event(), []
+        stop = asyncio.Event()
+        answers: list[Any] = []
         workers = [asyncio.create_task(load(call, stop, answers)) for _ in range(8)]
         async with running(config_path, "--replace") as (new, _):
             old.send_signal(signal.SIGTERM)
@@ -160,7 +168,7 @@ async def test_a_replacement_takes_the_socket_over_without_a_failed_call(directo
     assert not (directory / "echo").exists()
 
 
-async def test_a_second_signal_ends_the_process_at_once(directory):
+async def test_a_second_signal_ends_the_process_at_once(directory: Path) -> None:
     config_path = write_config(directory, drain_notice_s=60.0)
     async with running(config_path) as (process, log):
         process.send_signal(signal.SIGTERM)
@@ -191,7 +199,9 @@ async def test_a_second_signal_ends_the_process_at_once(directory):
         ),
     ],
 )
-async def test_wrong_settings_are_one_clear_line_and_exit_2(directory, settings, complaint):
+async def test_wrong_settings_are_one_clear_line_and_exit_2(
+    directory: Path, settings: str, complaint: str
+) -> None:
     path = directory / "echo.yaml"
     path.write_text(settings.replace("{d}", str(directory)))
     process = await start(path)
@@ -203,7 +213,7 @@ async def test_wrong_settings_are_one_clear_line_and_exit_2(directory, settings,
     assert complaint in line
 
 
-async def test_a_socket_in_use_is_not_stolen(directory):
+async def test_a_socket_in_use_is_not_stolen(directory: Path) -> None:
     config_path = write_config(directory)
     async with running(config_path), caller(f"unix:{directory}/echo") as call:
         second = await start(config_path)
@@ -213,7 +223,7 @@ async def test_a_socket_in_use_is_not_stolen(directory):
         assert await call("One", "hello") == ["hello"]
 
 
-async def test_a_socket_left_by_a_killed_process_is_taken(directory):
+async def test_a_socket_left_by_a_killed_process_is_taken(directory: Path) -> None:
     config_path = write_config(directory)
     async with running(config_path) as (process, _):
         process.kill()

@@ -1,7 +1,11 @@
 """The same layers without a socket, and several definitions in one process."""
 
+from __future__ import annotations
+
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -9,26 +13,29 @@ from google.protobuf.wrappers_pb2 import StringValue
 from headrace import hop
 from headrace.hop import config, hosting, testing
 from headrace.hop.call import LOCAL_PEER
+from headrace.hop.local import LocalServers
 from headrace.hop.method import methods_of
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
 
 
-def soon(seconds=5.0):
+def soon(seconds: float = 5.0) -> float:
     return time.monotonic() + seconds
 
 
 @pytest.fixture
-def servicer():
+def servicer() -> EchoServicer:
     return EchoServicer()
 
 
 @pytest.fixture
-async def local(servicer):
+async def local(servicer: EchoServicer) -> AsyncIterator[LocalServers]:
     async with testing.served(definition(servicer), transport="local") as harness:
         yield harness.local
 
 
-async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(local, servicer):
+async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
+    local: LocalServers, servicer: EchoServicer
+) -> None:
     request = StringValue(value="hello")
     reply = await local.call("echo", ONE, request, soon(), [("x-tenant", "t1")])
 
@@ -49,21 +56,21 @@ async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(l
         ("wrong", hop.Code.INTERNAL),
     ],
 )
-async def test_failures_are_the_same_as_over_a_socket(local, word, code):
+async def test_failures_are_the_same_as_over_a_socket(local: LocalServers, word: str, code: hop.Code) -> None:
     with pytest.raises(hop.Fault) as caught:
         await local.call("echo", ONE, StringValue(value=word), soon())
     assert caught.value.code == code
     assert "hunter2" not in caught.value.message
 
 
-async def test_the_deadline_ends_the_handler(local, servicer):
+async def test_the_deadline_ends_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
     with pytest.raises(hop.Fault) as caught:
         await local.call("echo", ONE, StringValue(value="hold"), soon(0.05))
     assert caught.value.reason == hop.Reason.REASON_DEADLINE_PASSED
     assert servicer.cancelled == 1
 
 
-async def test_a_cancelled_caller_cancels_the_handler(local, servicer):
+async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
     task = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
     await asyncio.sleep(0)
     task.cancel()
@@ -72,21 +79,21 @@ async def test_a_cancelled_caller_cancels_the_handler(local, servicer):
     assert servicer.cancelled == 1
 
 
-async def test_an_unknown_callee_is_unreachable(local):
+async def test_an_unknown_callee_is_unreachable(local: LocalServers) -> None:
     with pytest.raises(hop.Fault) as caught:
         await local.call("nobody", ONE, StringValue(), soon())
     assert (caught.value.code, caught.value.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
 
 
-async def test_a_stream_cannot_be_called_locally(local):
+async def test_a_stream_cannot_be_called_locally(local: LocalServers) -> None:
     out = next(m for m in methods_of(ECHO) if m.name == "Out")
     with pytest.raises(hop.Fault) as caught:
         await local.call("echo", out, StringValue(), soon())
     assert caught.value.code == hop.Code.UNIMPLEMENTED
 
 
-async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer):
-    closed = []
+async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer: EchoServicer) -> None:
+    closed: list[str] = []
     async with testing.served(definition(servicer, closed), transport="local") as harness:
         local = harness.local
         held = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
@@ -106,18 +113,18 @@ async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer):
     assert closed == ["echo"]
 
 
-async def test_a_name_is_hosted_once(local, servicer):
+async def test_a_name_is_hosted_once(local: LocalServers, servicer: EchoServicer) -> None:
     with pytest.raises(ValueError, match="hosted"):
         local.add("echo", [hop.Service(ECHO, servicer)], config.Server(listen="unix:/none"))
 
 
-def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once():
+def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once() -> None:
     class Half:
-        async def One(self, request, call):
+        async def One(self, request: StringValue, call: hop.Call) -> StringValue:
             return request
 
     class Wrong(EchoServicer):
-        async def Out(self, request, call):
+        async def Out(self, request: StringValue, call: hop.Call) -> StringValue:  # type: ignore[override]  # the fault
             return request
 
     for servicer, complaint in ((Half(), "Half.Out is missing"), (Wrong(), "async generator")):
@@ -125,7 +132,7 @@ def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once():
             hosting_bind(servicer)
 
 
-def hosting_bind(servicer):
+def hosting_bind(servicer: object) -> object:
     from headrace.hop.binding import bind
 
     return bind([hop.Service(ECHO, servicer)])
@@ -135,14 +142,16 @@ class CallerSettings(config.ServiceSettings):
     echo: config.Client
 
 
-async def test_hosting_builds_leaves_first_and_closes_them_last():
+async def test_hosting_builds_leaves_first_and_closes_them_last() -> None:
     order = []
 
-    def named(name, kind):
+    def named(name: str, kind: type[config.ServiceSettings]) -> hop.Definition[Any]:
         from contextlib import asynccontextmanager
 
         @asynccontextmanager
-        async def build(settings, runtime):
+        async def build(
+            settings: config.ServiceSettings, runtime: hop.Runtime
+        ) -> AsyncIterator[Sequence[hop.Service]]:
             order.append(f"open {runtime.name}")
             yield []
             order.append(f"close {runtime.name}")
@@ -164,6 +173,6 @@ async def test_hosting_builds_leaves_first_and_closes_them_last():
     assert telemetry.registry.get_sample_value("headrace_ready", {"service": "leaf"}) == 0
 
 
-def test_an_unknown_service_names_those_there_are():
+def test_an_unknown_service_names_those_there_are() -> None:
     with pytest.raises(config.ConfigError, match="router"):
         hosting.definition_named("rooter")

@@ -1,5 +1,7 @@
 """Logs without secrets, metrics that scrape, spans that join."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging
@@ -7,14 +9,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import structlog
 from google.protobuf.wrappers_pb2 import StringValue
-from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import hop
@@ -27,11 +32,11 @@ SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-2] + "00"
 
 
-def lines(text):
+def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_secrets_are_hidden_at_any_depth(capsys):
+def test_secrets_are_hidden_at_any_depth(capsys: pytest.CaptureFixture[str]) -> None:
     log = logs.logger("echo", config.Telemetry())
     log.info(
         "seen",
@@ -53,7 +58,7 @@ def test_secrets_are_hidden_at_any_depth(capsys):
     assert line["level"] == "info"
 
 
-def test_bound_ids_stand_in_every_line(capsys):
+def test_bound_ids_stand_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     log = logs.logger("echo", config.Telemetry(), lambda: {"trace_id": "t"})
     with structlog.contextvars.bound_contextvars(request_id="r1"):
         log.info("inside")
@@ -62,7 +67,7 @@ def test_bound_ids_stand_in_every_line(capsys):
     assert (line["request_id"], line["trace_id"]) == ("r1", "t")
 
 
-def test_what_libraries_log_looks_the_same(capsys):
+def test_what_libraries_log_looks_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     try:
@@ -78,7 +83,7 @@ def test_what_libraries_log_looks_the_same(capsys):
     assert second["event"] == "Bearer [redacted]"
 
 
-async def test_the_metrics_endpoint_scrapes():
+async def test_the_metrics_endpoint_scrapes() -> None:
     settings = config.ServiceSettings(
         server=config.Server(listen="127.0.0.1:0", allow_plaintext=True, drain_notice_s=0),
         telemetry=config.Telemetry(metrics="127.0.0.1:0", log_level="error"),
@@ -99,7 +104,7 @@ async def test_the_metrics_endpoint_scrapes():
     assert "python_gc_collections" in families
 
 
-async def test_health_reflection_and_channelz_answer_beside_the_service():
+async def test_health_reflection_and_channelz_answer_beside_the_service() -> None:
     async with testing.served(definition()) as harness, caller(harness.target) as call:
         health = health_pb2_grpc.HealthStub(call.channel)
         for name in ("", "tests.Echo"):
@@ -125,18 +130,18 @@ async def test_health_reflection_and_channelz_answer_beside_the_service():
         assert servers.server
 
 
-async def test_an_open_watch_does_not_hold_the_drain():
+async def test_an_open_watch_does_not_hold_the_drain() -> None:
     settings = {"server": {"drain_s": 100.0}}
     async with testing.served(definition(), settings) as harness, caller(harness.target) as call:
         watch = aiter(health_pb2_grpc.HealthStub(call.channel).Watch(health_pb2.HealthCheckRequest()))
         assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVING
-        draining = asyncio.create_task(harness.stop())
+        draining = asyncio.ensure_future(harness.stop())
         # Without a notice the last word may be the end itself; what matters is that it comes.
         assert {reply.status async for reply in watch} <= {health_pb2.HealthCheckResponse.NOT_SERVING}
         await draining
 
 
-def test_repeated_failures_are_told_a_few_times_a_second():
+def test_repeated_failures_are_told_a_few_times_a_second() -> None:
     budget = LineBudget()
     kind = ("/m", hop.Code.RESOURCE_EXHAUSTED)
     assert [budget.take(kind, 0.5) for _ in range(15)] == [0] * 10 + [None] * 5
@@ -144,13 +149,15 @@ def test_repeated_failures_are_told_a_few_times_a_second():
     assert budget.take(("/m", hop.Code.INTERNAL), 0.5) == 0
 
 
-async def test_before_it_is_built_a_service_is_not_serving_and_says_so():
+async def test_before_it_is_built_a_service_is_not_serving_and_says_so() -> None:
     from contextlib import asynccontextmanager
 
     seen = []
 
     @asynccontextmanager
-    async def build(settings, runtime):
+    async def build(
+        settings: config.ServiceSettings, runtime: hop.Runtime
+    ) -> AsyncIterator[Sequence[hop.Service]]:
         async with caller(settings.server.listen) as call:
             health = health_pb2_grpc.HealthStub(call.channel)
             seen.append((await health.Check(health_pb2.HealthCheckRequest())).status)
@@ -167,17 +174,19 @@ async def test_before_it_is_built_a_service_is_not_serving_and_says_so():
 
 
 @pytest.fixture
-def exporter():
+def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 
 
 @pytest.fixture
-def telemetry(exporter):
+def telemetry(exporter: InMemorySpanExporter) -> hop.Telemetry:
     return hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1.0), exporter)
 
 
 @pytest.mark.parametrize("arity", ["One", "Out", "In", "Both"])
-async def test_a_sampled_caller_gets_a_span_over_grpc(telemetry, exporter, arity):
+async def test_a_sampled_caller_gets_a_span_over_grpc(
+    telemetry: hop.Telemetry, exporter: InMemorySpanExporter, arity: str
+) -> None:
     async with (
         testing.served(definition(), telemetry=telemetry) as harness,
         caller(harness.target) as call,
@@ -195,11 +204,13 @@ async def test_a_sampled_caller_gets_a_span_over_grpc(telemetry, exporter, arity
         assert f"{span.context.trace_id:032x}" == SAMPLED.split("-")[1]
         assert f"{span.parent.span_id:016x}" == SAMPLED.split("-")[2]
         assert span.resource.attributes["service.name"] == "echo"
-    assert bad.attributes["headrace.reason"] == "MODEL_UNKNOWN"
+    assert (bad.attributes or {})["headrace.reason"] == "MODEL_UNKNOWN"
     assert not bad.status.is_ok
 
 
-async def test_a_local_call_has_the_same_span(telemetry, exporter):
+async def test_a_local_call_has_the_same_span(
+    telemetry: hop.Telemetry, exporter: InMemorySpanExporter
+) -> None:
     async with testing.served(definition(), transport="local", telemetry=telemetry) as harness:
         deadline = time.monotonic() + 5
         await harness.local.call("echo", ONE, StringValue(value="hello"), deadline, {"traceparent": SAMPLED})
@@ -212,14 +223,14 @@ async def test_a_local_call_has_the_same_span(telemetry, exporter):
 
     assert f"{good.context.trace_id:032x}" == SAMPLED.split("-")[1]
     assert good.status.is_unset
-    assert bad.attributes["headrace.reason"] == "MODEL_UNKNOWN"
+    assert (bad.attributes or {})["headrace.reason"] == "MODEL_UNKNOWN"
     assert not bad.events
 
 
 @pytest.mark.parametrize(
     "code", ["import headrace.hop", "import headrace.hop.dial", "import headrace.hop.tls"]
 )
-def test_the_dialling_core_is_light(code):
+def test_the_dialling_core_is_light(code: str) -> None:
     heavy = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "yaml"}
     check = f"{code}; import sys; print(*sys.modules)"
     loaded = subprocess.run(
@@ -228,7 +239,7 @@ def test_the_dialling_core_is_light(code):
     assert heavy.isdisjoint(loaded)
 
 
-def test_a_server_without_tracing_loads_no_opentelemetry():
+def test_a_server_without_tracing_loads_no_opentelemetry() -> None:
     check = (
         "import headrace.hop.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
     )
@@ -238,11 +249,11 @@ def test_a_server_without_tracing_loads_no_opentelemetry():
     assert {"opentelemetry", "numpy"}.isdisjoint(loaded)
 
 
-def test_instruments_are_made_once_and_shared_between_names():
+def test_instruments_are_made_once_and_shared_between_names() -> None:
     telemetry = hop.Telemetry("ingress", config.Telemetry())
 
     class Instruments:
-        def __init__(self, registry):
+        def __init__(self, registry: CollectorRegistry) -> None:
             self.registry = registry
 
     other = telemetry.named("router")

@@ -1,6 +1,11 @@
 """Who is believed over TCP."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,17 +21,17 @@ QUIET = config.Telemetry(log_level="error")
 
 
 @pytest.fixture
-def authority(tmp_path):
+def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
 @pytest.fixture
-def servicer():
+def servicer() -> EchoServicer:
     return EchoServicer()
 
 
 @asynccontextmanager
-async def served(servicer, tls=None, **server):
+async def served(servicer: EchoServicer, tls: config.Tls | None = None, **server: Any) -> AsyncIterator[str]:
     values = config.Server(listen="127.0.0.1:0", tls=tls, drain_notice_s=0, **server)
     settings = config.ServiceSettings(server=values, telemetry=QUIET)
     async with serving(definition(servicer), settings) as running:
@@ -34,13 +39,13 @@ async def served(servicer, tls=None, **server):
 
 
 @asynccontextmanager
-async def secure(address, credentials):
+async def secure(address: str, credentials: grpc.ChannelCredentials) -> AsyncIterator[Caller]:
     options = [("grpc.ssl_target_name_override", "echo.test"), ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(address, credentials, options) as channel:
         yield Caller(channel)
 
 
-async def test_a_peer_with_a_known_name_is_trusted(authority, servicer):
+async def test_a_peer_with_a_known_name_is_trusted(authority: Authority, servicer: EchoServicer) -> None:
     tls = authority.issue("server", "echo.test", peers=("router.test",))
     mine = authority.issue("client", "other.test", "router.test")
     async with served(servicer, tls) as address, secure(address, client_credentials(mine)) as call:
@@ -51,14 +56,16 @@ async def test_a_peer_with_a_known_name_is_trusted(authority, servicer):
     assert peer.names == ("other.test", "router.test")
 
 
-async def test_without_a_list_every_name_that_the_ca_signed_is_trusted(authority, servicer):
+async def test_without_a_list_every_name_that_the_ca_signed_is_trusted(
+    authority: Authority, servicer: EchoServicer
+) -> None:
     tls = authority.issue("server", "echo.test")
     async with served(servicer, tls) as address, secure(address, client_credentials(tls)) as call:
         await call("One", "hello", timeout=10)
     assert servicer.calls[0].peer.trusted
 
 
-async def test_a_peer_with_another_name_is_refused(authority, servicer):
+async def test_a_peer_with_another_name_is_refused(authority: Authority, servicer: EchoServicer) -> None:
     tls = authority.issue("server", "echo.test", peers=("router.test",))
     mine = authority.issue("client", "intruder.test")
     async with served(servicer, tls) as address, secure(address, client_credentials(mine)) as call:
@@ -73,7 +80,9 @@ async def test_a_peer_with_another_name_is_refused(authority, servicer):
     assert not servicer.calls
 
 
-async def test_a_stranger_does_not_get_through_the_handshake(authority, servicer, tmp_path):
+async def test_a_stranger_does_not_get_through_the_handshake(
+    authority: Authority, servicer: EchoServicer, tmp_path: Path
+) -> None:
     tls = authority.issue("server", "echo.test")
     (tmp_path / "strange").mkdir()
     stranger = Authority(tmp_path / "strange").issue("client", "router.test")
@@ -88,7 +97,7 @@ async def test_a_stranger_does_not_get_through_the_handshake(authority, servicer
     assert not servicer.calls
 
 
-async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer):
+async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer: EchoServicer) -> None:
     async with (
         served(servicer, allow_plaintext=True) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -101,7 +110,9 @@ async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer):
             pass
 
 
-async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(authority, servicer, tmp_path):
+async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(
+    authority: Authority, servicer: EchoServicer, tmp_path: Path
+) -> None:
     tls = authority.issue("server", "echo.test")
     mine = client_credentials(authority.issue("client", "router.test"))
     async with served(servicer, tls) as address:
@@ -125,7 +136,7 @@ async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(autho
                 await call("One", "too late", timeout=10)
 
 
-def test_watched_files_tell_their_changes_and_their_faults(authority):
+def test_watched_files_tell_their_changes_and_their_faults(authority: Authority) -> None:
     tls = authority.issue("server", "echo.test")
     files = WatchedTls(tls)
     assert files.changed()

@@ -1,8 +1,12 @@
 """Fault ⇄ status, and what garbage becomes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +25,9 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
     st.dictionaries(WORDS, WORDS, max_size=4),
     st.none() | st.integers(0, 60_000),
 )
-def test_a_fault_survives_the_wire(code, reason, message, metadata, pushback_ms):
+def test_a_fault_survives_the_wire(
+    code: hop.Code, reason: hop.Reason, message: str, metadata: dict[str, str], pushback_ms: int | None
+) -> None:
     retry = None if pushback_ms is None else pushback_ms / 1000
     fault = hop.Fault(code, reason, message, metadata=metadata, retry_after_s=retry)
 
@@ -40,13 +46,13 @@ def test_a_fault_survives_the_wire(code, reason, message, metadata, pushback_ms)
         st.tuples(st.sampled_from([wire_errors.DETAILS, wire_errors.PUSHBACK, "x"]), st.binary() | WORDS)
     ),
 )
-def test_garbage_becomes_a_fault(status, message, trailing):
+def test_garbage_becomes_a_fault(status: Any, message: str | None, trailing: Any) -> None:
     fault = wire_errors.fault_of(status, message, trailing)
     assert isinstance(fault, hop.Fault)
     assert fault.message
 
 
-def test_the_details_are_googles():
+def test_the_details_are_googles() -> None:
     fault = hop.Fault(
         hop.Code.RESOURCE_EXHAUSTED,
         hop.Reason.REASON_QUOTA_EXCEEDED,
@@ -65,7 +71,7 @@ def test_the_details_are_googles():
     assert trailers["grpc-retry-pushback-ms"] == "1500"
 
 
-def test_a_foreign_domain_is_not_ours():
+def test_a_foreign_domain_is_not_ours() -> None:
     status = status_pb2.Status(code=5)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="MODEL_UNKNOWN", domain="elsewhere"))
     fault = wire_errors.fault_of(
@@ -89,11 +95,11 @@ def test_a_foreign_domain_is_not_ours():
         (grpc.StatusCode.CANCELLED, None, hop.Reason.REASON_UNREACHABLE),
     ],
 )
-def test_what_grpc_says_by_itself_has_a_reason(status, details, reason):
+def test_what_grpc_says_by_itself_has_a_reason(status: Any, details: str | None, reason: hop.Reason) -> None:
     assert wire_errors.fault_of(status, details, ()).reason == reason
 
 
-def test_a_long_message_and_fat_metadata_fit_into_trailers():
+def test_a_long_message_and_fat_metadata_fit_into_trailers() -> None:
     fault = hop.Fault(
         hop.Code.INTERNAL,
         hop.Reason.REASON_INTERNAL,

@@ -1,17 +1,20 @@
 """The harness that services are tested with: one client code for both transports, and hosted neighbours."""
 
+from __future__ import annotations
+
 import time
+from typing import Any, Literal
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
-from headrace.hop import testing
+from headrace.hop import config, testing
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_a_client_calls_the_served_definition(transport):
+async def test_a_client_calls_the_served_definition(transport: Literal["unix", "local"]) -> None:
     servicer = EchoServicer()
     async with testing.served(definition(servicer), transport=transport) as harness:
         one = harness.client().unary(ONE)
@@ -26,7 +29,7 @@ async def test_a_client_calls_the_served_definition(transport):
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_hosted_neighbours_are_called_locally(transport):
+async def test_hosted_neighbours_are_called_locally(transport: Literal["unix", "local"]) -> None:
     neighbour = EchoServicer()
     other = hop.Definition("neighbour", *_parts(definition(neighbour)))
     async with testing.served(definition(), transport=transport, hosted=[(other, {})]) as harness:
@@ -35,13 +38,13 @@ async def test_hosted_neighbours_are_called_locally(transport):
     assert neighbour.calls[0].peer.transport == "local"
 
 
-def _parts(made):
+def _parts(made: hop.Definition[Any]) -> tuple[Any, Any]:
     return made.config, made.build
 
 
-async def test_settings_may_be_a_mapping_or_an_object():
+async def test_settings_may_be_a_mapping_or_an_object() -> None:
     made = definition()
-    given = made.config(server={"listen": "unix:/not/used", "max_concurrent_calls": 7})
+    given = made.config(server=config.Server(listen="unix:/not/used", max_concurrent_calls=7))
     for settings in (given, {"server": {"max_concurrent_calls": 7}}):
         async with testing.served(made, settings) as harness:
             assert harness.settings.server.max_concurrent_calls == 7

@@ -144,9 +144,9 @@ def test_paths_are_refused_as_names(tmp_path: Path, name: str) -> None:
     put(tmp_path)
     repository = Repository(tmp_path)
 
-    for attempt in (lambda: repository.read(name, "1"), lambda: repository.read("light", name)):
+    for model, version in ((name, "1"), ("light", name)):
         with pytest.raises(RepositoryError, match=r"is no .* name"):
-            attempt()
+            repository.read(model, version)
     with pytest.raises(RepositoryError, match=r"is no .* name"):
         publish(tmp_path, name, "1", CONTENT, inputs=[X], outputs=[Y])
 

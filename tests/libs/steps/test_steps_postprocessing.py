@@ -66,6 +66,10 @@ def test_top_k_as_labels_and_as_positions() -> None:
     assert result.columns["i"].array.tolist() == [[1], [2]]
 
 
+def temperature(column: str, t: float) -> dict[str, Any]:
+    return {"calibrate": {"column": column, "method": "temperature", "t": t}}
+
+
 def test_calibration() -> None:
     platt = run(
         {"calibrate": {"column": "x", "method": "platt", "a": 2, "b": 1}},
@@ -77,10 +81,10 @@ def test_calibration() -> None:
     np.testing.assert_allclose(
         run(step, {"x": "float64"}, numbers("x", -1, 0.5, 2)).columns["x"].array, [0.2, 0.4, 0.6]
     )
-    step = {"calibrate": {"column": "p", "method": "temperature", "t": 1}}
+    step = temperature("p", 1)
     result = run(step, {"p": {"type": "float32", "shape": [3]}}, SCORES)
     np.testing.assert_allclose(result.columns["p"].array, SCORES.array, rtol=1e-6)
-    step = {"calibrate": {"column": "x", "method": "temperature", "t": 2}}
+    step = temperature("x", 2)
     result = run(step, {"x": "float64"}, numbers("x", 0.5, 0.9, 0, 1))
     np.testing.assert_allclose(result.columns["x"].array, [0.5, 0.75, 0, 1], atol=1e-5)
 

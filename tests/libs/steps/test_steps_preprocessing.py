@@ -93,8 +93,11 @@ def test_one_hot_of_texts_and_integers() -> None:
     assert result.columns["hot"].array.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]]
     assert (dict(result.unseen), result.errors) == ({"one_hot": 1}, {})
 
-    step = {"one_hot": {"column": "c", "vocabulary": [3, 1], "into": "hot"}}
-    result = run(step, {"hot": {"type": "float32", "shape": [2]}}, ints("c", 1, 3))
+    result = run(
+        {"one_hot": {"column": "c", "vocabulary": [3, 1], "into": "hot"}},
+        {"hot": {"type": "float32", "shape": [2]}},
+        ints("c", 1, 3),
+    )
     assert result.columns["hot"].array.tolist() == [[0, 1], [1, 0]]
 
 

@@ -76,7 +76,8 @@ class Caller:
 
 
 def ys(result: Batch) -> list[float]:
-    return result.columns["y"].array[:, 0].tolist()  # type: ignore[return-value]  # float32 gives floats
+    values: list[float] = result.columns["y"].array[:, 0].tolist()
+    return values
 
 
 def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:

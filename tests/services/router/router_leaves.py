@@ -260,11 +260,12 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
     for name, text in documents.items():
         (folder / name).mkdir()
         (folder / name / "pipeline.yaml").write_text(text)
+    features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()
     leaves = {
-        "features": (features_pb2.DESCRIPTOR, "FeaturesService", Features()),
-        "preprocessing": (preprocessing_pb2.DESCRIPTOR, "PreprocessingService", Steps()),
-        "executor": (executor_pb2.DESCRIPTOR, "ExecutorService", Executor()),
-        "postprocessing": (postprocessing_pb2.DESCRIPTOR, "PostprocessingService", Steps()),
+        "features": (features_pb2.DESCRIPTOR, "FeaturesService", features),
+        "preprocessing": (preprocessing_pb2.DESCRIPTOR, "PreprocessingService", preprocessing),
+        "executor": (executor_pb2.DESCRIPTOR, "ExecutorService", executor),
+        "postprocessing": (postprocessing_pb2.DESCRIPTOR, "PostprocessingService", postprocessing),
     }
     async with AsyncExitStack() as stack:
         harnesses = {
@@ -274,4 +275,4 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
         clients = {name: {"target": harness.target} for name, harness in harnesses.items()}
         values = {"pipelines": folder, "reload_every_s": 60.0, **clients, **settings}
         router = await stack.enter_async_context(served(SERVICE, values))
-        yield Suite(router, folder, *(leaf for _, _, leaf in leaves.values()), harnesses)  # type: ignore[call-arg]  # in the order of the fields
+        yield Suite(router, folder, features, preprocessing, executor, postprocessing, harnesses)
