@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from headrace.cli.layout import SERVICES
@@ -13,6 +14,9 @@ from headrace.state import atomic
 # During a restart the old and the new process of a service live side by side. What they can't share, each
 # takes from a slot of its own.
 SLOTS = (0, 1)
+LOOPBACK = "127.0.0.1"
+# The door's own: old and new Envoy listen on them together.
+SHARED = ("http", "tls")
 _LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing connection may take
 
 
@@ -66,11 +70,48 @@ def free(port: int) -> bool:
         # So that connections in TIME_WAIT, left by an earlier run, don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((LOOPBACK, port))
             probe.listen(1)
         except OSError:
             return False
     return True
+
+
+def hold(port: int) -> socket.socket:
+    """Takes a port for this installation alone, until the socket is closed; its door may listen on it meanwhile.
+
+    Envoy listens with SO_REUSEPORT, so that a restart loses nothing: two doors of one user would share a port, and
+    its callers, without a word. This socket never listens; it makes every bind fail that has not that option, and so
+    other installations' look for free ports. Raises OSError if somebody has the port.
+    """
+    holding = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT don't count
+        holding.bind((LOOPBACK, port))
+        # Only now: bound alone, shared from here on, but with nobody who is content with SO_REUSEADDR.
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        holding.close()
+        raise
+    return holding
+
+
+def claim(path: Path) -> tuple[dict[str, int], list[socket.socket]]:
+    """Chooses all ports, holds those that processes share, and keeps the choice in `path`.
+
+    Raises LookupError if there are none free.
+    """
+    while True:
+        chosen = choose(wanted(), load(path), free)
+        with ExitStack() as stack:
+            try:
+                held = [stack.enter_context(hold(chosen[name])) for name in SHARED]
+            except OSError:
+                continue  # somebody took it since we looked
+            stack.pop_all()
+        save(path, chosen)
+        return chosen, held
 
 
 def load(path: Path) -> dict[str, int]:

@@ -11,7 +11,6 @@ from headrace.cli import ports as port_names
 from headrace.cli.layout import LEAVES, Layout
 
 Shape = Literal["apart", "together"]
-HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +28,21 @@ class Installation:
 
     def metrics(self, service: str, slot: int) -> str:
         """host:port of a service's metrics."""
-        return f"{HOST}:{self.ports[port_names.metrics(service, slot)]}"
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.metrics(service, slot)]}"
 
     def admin(self, slot: int) -> str:
         """host:port of Envoy's admin interface."""
-        return f"{HOST}:{self.ports[f'admin.{slot}']}"
+        return f"{port_names.LOOPBACK}:{self.ports[f'admin.{slot}']}"
 
     @property
     def plaintext(self) -> str:
         """host:port of the door without TLS."""
-        return f"{HOST}:{self.ports['http']}"
+        return f"{port_names.LOOPBACK}:{self.ports['http']}"
 
     @property
     def tls(self) -> str:
         """host:port of the door with TLS."""
-        return f"{HOST}:{self.ports['tls']}"
+        return f"{port_names.LOOPBACK}:{self.ports['tls']}"
 
 
 def settings(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headrace.cli import control, locking, logs, ports, tethered
+from headrace.cli import control, locking, logs, tethered
 from headrace.cli.layout import Layout
 from headrace.cli.settings import Shape
 
@@ -22,16 +22,6 @@ _STOP_S = 120.0
 
 class StartError(Exception):
     """The system did not come up, or did not go down; the text says what to look at."""
-
-
-def choose_ports(layout: Layout) -> dict[str, int]:
-    """Chooses the ports, keeps them, returns them. Raises StartError if there are none free."""
-    try:
-        chosen = ports.choose(ports.wanted(), ports.load(layout.ports), ports.free)
-    except LookupError as error:
-        raise StartError(f"{error}; stop what listens there (ss -ltnp)") from error
-    ports.save(layout.ports, chosen)
-    return chosen
 
 
 def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.Popen[bytes]:

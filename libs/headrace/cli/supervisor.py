@@ -106,8 +106,15 @@ async def _run(home: Path, shape: Shape) -> int:
     log = logger("supervisor", config.Telemetry())
     for stale in place.sockets.rglob("*.sock*"):
         stale.unlink(missing_ok=True)  # of a supervisor that was killed
-    log.info("begins", shape=shape)
-    await Supervisor(Installation(place, shape, ports.load(place.ports)), Rules(), log).run(stop_signal())
+    try:
+        chosen, held = ports.claim(place.ports)
+    except LookupError as error:
+        print(f"{error}; see who listens there: ss -ltnp", file=sys.stderr)
+        return 1
+    log.info("begins", shape=shape, http=chosen["http"], tls=chosen["tls"])
+    await Supervisor(Installation(place, shape, chosen), Rules(), log).run(stop_signal())
+    for holding in held:
+        holding.close()
     return 0
 
 

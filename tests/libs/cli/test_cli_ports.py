@@ -56,6 +56,27 @@ def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None
     assert len(set(secured.values())) == len(secured)
 
 
+def test_two_installations_never_share_a_door(tmp_path: Path) -> None:
+    first, held = ports.claim(tmp_path / "first.json")
+    try:
+        assert not ports.free(first["http"])
+        with pytest.raises(OSError, match="in use"):
+            ports.hold(first["http"])
+        # Envoy's way to listen is open: one door now, its successor beside it.
+        doors = [socket.create_server(("127.0.0.1", first["http"]), reuse_port=True) for _ in range(2)]
+        second, more = ports.claim(tmp_path / "second.json")
+        assert not {first["http"], first["tls"]} & {second["http"], second["tls"]}
+        for opened in (*doors, *more):
+            opened.close()
+    finally:
+        for holding in held:
+            holding.close()
+    again, held = ports.claim(tmp_path / "first.json")
+    assert again["http"] == first["http"]
+    for holding in held:
+        holding.close()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"http": "x"}', '{"http": 70000}'])
 def test_a_damaged_file_is_no_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import predicting
+from headrace.hop.errors import Code
 
 
 def test_inputs_are_json_where_they_read_as_json() -> None:
@@ -69,9 +70,9 @@ def test_the_table_shows_what_the_answer_stands_on() -> None:
 
 
 def test_nobody_there_says_what_to_do() -> None:
-    with pytest.raises(predicting.PredictError, match="headrace status") as raised:
-        predicting.predict("127.0.0.1:1", "key", "flights", [{}])
-    assert raised.value.code == "unavailable"
+    with pytest.raises(predicting.PredictError, match="check that it runs") as raised:
+        predicting.predict("127.0.0.1:1", "key", "flights", [{"hour": 17}])
+    assert raised.value.code is Code.UNAVAILABLE
 
 
 def test_no_prepared_rows_is_none(tmp_path: Path) -> None:

@@ -162,7 +162,6 @@ async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
 def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
     place = layout.of(tmp_path)
     place.make()
-    starting.choose_ports(place)
     return starting.start_supervisor(place, "apart", tie=True)
 
 

@@ -13,13 +13,14 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from headrace.api.inference.v1.inference_pb2 import PredictResponse
-from headrace.cli import doctoring, locking, predicting, preparing, secrets, starting
+from headrace.cli import doctoring, locking, ports, predicting, preparing, secrets, starting
 from headrace.cli.commands.doctor import show
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout, LayoutError
-from headrace.cli.settings import HOST, Installation, Shape
+from headrace.cli.settings import Installation, Shape
 from headrace.hop.config import ConfigError
+from headrace.hop.errors import Code
 
 PIPELINE = "flights"
 _READY_S = 120.0
@@ -44,11 +45,11 @@ def up(
     try:
         with _progress() as progress:
             _prepare(layout, progress)
-            ports = _secrets(layout, progress)
+            _secrets(layout, progress)
             supervisor = _start(layout, shape, progress, tie=foreground)
     except (preparing.PrepareError, starting.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
-    _first_prediction(layout, Installation(layout, shape, ports), time.monotonic() - began)
+    _first_prediction(layout, Installation(layout, shape, ports.load(layout.ports)), time.monotonic() - began)
     if foreground:
         _stay(layout, supervisor)
 
@@ -108,13 +109,11 @@ def _prepare(layout: Layout, progress: Progress) -> None:
     preparing.prepare(layout, PIPELINE, report)
 
 
-def _secrets(layout: Layout, progress: Progress) -> Mapping[str, int]:
-    task = _task(progress, "secrets and ports")
+def _secrets(layout: Layout, progress: Progress) -> None:
+    task = _task(progress, "secrets")
     made = secrets.ensure(layout, datetime.now(UTC))
     layout.make()
-    ports = starting.choose_ports(layout)
     progress.update(task, completed=1, note=", ".join(made))
-    return ports
 
 
 def _start(layout: Layout, shape: Shape, progress: Progress, *, tie: bool) -> subprocess.Popen[bytes]:
@@ -151,7 +150,7 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
     out.print(f"[bold]A prediction through Envoy at {installation.plaintext}[/]")
     out.print(predicting.draw(answer, row))
     at = "" if layout.home == DEFAULT_HOME.absolute() else f" --home {layout.home}"
-    http = f"http://{HOST}:{installation.ports['http']}"
+    http = f"http://{installation.plaintext}"
     out.print("\n[bold]Next[/]")
     for line in (
         f"headrace predict {PIPELINE}{at} --input hour=17",
@@ -170,7 +169,7 @@ def _patiently(address: str, key: str, row: Mapping[str, Any]) -> PredictRespons
         try:
             return predicting.predict(address, key, PIPELINE, [row])
         except predicting.PredictError as error:
-            if error.code != "unavailable" or time.monotonic() > deadline:
+            if error.code is not Code.UNAVAILABLE or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
 
