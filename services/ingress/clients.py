@@ -26,7 +26,9 @@ class HopRouter:
     """Implements `ports.Router`."""
 
     def __init__(self, client: Client) -> None:
-        folding: BatchFolding[Header, pb.InferRequest, pb.InferResponse] = BatchFolding(_request, _batch)
+        # A row that a service behind the router failed bears the stage's name and says nothing of the router.
+        folding: BatchFolding[Header, pb.InferRequest, pb.InferResponse]
+        folding = BatchFolding(_request, _batch, callee=client.callee)
         self._infer = client.coalesced(INFER, folding)
         # Callers whose rows shared a message get the same response: its other fields are read once.
         self._last: pb.InferResponse | None = None

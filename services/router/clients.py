@@ -61,7 +61,7 @@ class HopFeatures:
 
     def __init__(self, client: Client) -> None:
         folding: BatchFolding[str, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse]
-        folding = BatchFolding(_features_request, lambda reply: reply.batch)
+        folding = BatchFolding(_features_request, lambda reply: reply.batch, callee=client.callee)
         self._call = client.coalesced(GET_FEATURES, folding)
 
     async def get(self, feature_service: str, batch: Batch) -> Batch:
@@ -74,7 +74,7 @@ class HopExecutor:
 
     def __init__(self, client: Client) -> None:
         folding: BatchFolding[_ModelHeader, executor_pb2.ExecuteRequest, executor_pb2.ExecuteResponse]
-        folding = BatchFolding(_execute_request, lambda reply: reply.batch)
+        folding = BatchFolding(_execute_request, lambda reply: reply.batch, callee=client.callee)
         self._call = client.coalesced(EXECUTE, folding)
 
     async def execute(self, model: str, version: str, batch: Batch) -> Execution:
@@ -91,7 +91,9 @@ class HopSteps(Generic[Req, Resp]):
     def __init__(self, client: Client, method: Method[Req, Resp]) -> None:
         request: type[Req] = method.request
         folding: BatchFolding[str, Req, Resp] = BatchFolding(
-            lambda digest, batch: request(spec_sha256=digest, batch=batch), lambda reply: reply.batch
+            lambda digest, batch: request(spec_sha256=digest, batch=batch),
+            lambda reply: reply.batch,
+            callee=client.callee,
         )
         self._request: type[Req] = request
         self._by_hash: Callable[[BatchCall[str]], Coroutine[Any, Any, BatchReply[Resp]]]

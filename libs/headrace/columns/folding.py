@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, concat
 from headrace.columns.column import Ragged
 from headrace.columns.wire import decode, encode
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
 
 Header = TypeVar("Header", bound=Hashable)
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
 
+# A row's time is its sender's choice; that a callee hangs is seen by the calls that time out.
+_ROW_FAULTS = frozenset({int(code) for code in CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}})
 _NO_ERRORS: Mapping[int, RowError] = {}
+# What a caller keeps of a row's time, so that a callee's answer still finds it waiting. Otherwise a callee that waits
+# in vain for somebody else would be as late as that one, and be taken for the one that hangs.
+_KEPT_SHARE = 0.05
+_MAX_KEPT_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -44,12 +50,14 @@ class BatchFolding(Generic[Header, Req, Resp]):
     """hop's `Folding` of BatchCall items.
 
     Items share a call if header, column names, their order, types and row shapes are the same. The reply's
-    rows must be the request's, in the same order.
+    rows must be the request's, in the same order. `callee`: what the callee gives as the stage of the rows
+    that it failed itself; by other stages it names the services behind it.
     """
 
     make_request: Callable[[Header, pb.Batch], Req]
     read_batch: Callable[[Resp], pb.Batch]
     clock: Callable[[], float] = time.monotonic
+    callee: str = ""
 
     def key(self, item: BatchCall[Header]) -> Hashable:
         return item.header, *[(c.name, c.dtype, c.row_shape) for c in item.batch.columns.values()]
@@ -73,9 +81,25 @@ class BatchFolding(Generic[Header, Req, Resp]):
         """Trace contexts of the rows that have one, for links from the call's span."""
         return [t for item in items for t in item.batch.rows.traceparents if t]
 
+    def failed(self, response: Resp) -> float:
+        """Share of the reply's rows that the callee itself could not answer, for its breaker."""
+        batch = self.read_batch(response)
+        if not batch.errors:
+            return 0.0
+        return sum(map(self._is_callees, batch.errors)) / max(len(batch.rows.request_ids), 1)
+
+    def _is_callees(self, error: pb.RowError) -> bool:
+        # A step of the sender's own specification that breaks is no reason to spare the callee.
+        if error.code not in _ROW_FAULTS or error.reason == Reason.REASON_STEP_FAILED:
+            return False
+        return error.stage in ("", self.callee)
+
     def merge(self, items: Sequence[BatchCall[Header]]) -> Req:
+        now = self.clock()
         batch = concat([i.batch for i in items])
-        return self.make_request(items[0].header, encode(batch, self.clock()))
+        deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in batch.rows.deadlines]
+        rows = replace(batch.rows, deadlines=deadlines)
+        return self.make_request(items[0].header, encode(replace(batch, rows=rows), now))
 
     def split(self, items: Sequence[BatchCall[Header]], response: Resp) -> list[BatchReply[Resp]]:
         """Raises Fault INTERNAL if the reply is malformed or has another number of rows."""

@@ -16,6 +16,7 @@ FOLDING: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.Infer
     lambda header, batch: router_pb2.InferRequest(pipeline=header[0], version=header[1], batch=batch),
     lambda response: response.batch,
     lambda: 100.0,
+    "router",
 )
 
 
@@ -32,11 +33,17 @@ def test_merged_call_deals_each_caller_its_own_rows() -> None:
     request = FOLDING.merge(calls)
 
     assert (request.pipeline, request.version) == ("flights", 3)
-    assert list(request.batch.rows.budgets_us) == [1_000_000] * 4 + [3_000_000]
+    assert list(request.batch.rows.budgets_us) == [950_000] * 4 + [2_950_000]
     replies = FOLDING.split(calls, router_pb2.InferResponse(batch=request.batch))
     assert [r.batch.columns["t"].text() for r in replies] == [["a"], ["bb", "", "cc"], ["d"]]
     assert [r.batch.columns["n"].array.tolist() for r in replies] == [[0], [0, 1, 2], [0]]
     assert [r.batch.rows for r in replies] == [c.batch.rows for c in calls]
+
+
+def test_the_caller_keeps_some_of_each_rows_time() -> None:
+    budgets = FOLDING.merge([call("a", deadline=100.01), call("b", deadline=160.0)]).batch.rows.budgets_us
+
+    assert list(budgets) == pytest.approx([9_500, 59_950_000], abs=1)
 
 
 def test_row_errors_follow_their_rows() -> None:
@@ -47,6 +54,28 @@ def test_row_errors_follow_their_rows() -> None:
 
     assert dict(first.batch.errors) == {}
     assert {row: e.reason for row, e in second.batch.errors.items()} == {1: Reason.REASON_INPUT_RANGE}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "stage", "share"),
+    [
+        (Code.INTERNAL, Reason.REASON_INTERNAL, "router", 0.5),
+        (Code.UNAVAILABLE, Reason.REASON_DRAINING, "", 0.5),
+        (Code.UNAVAILABLE, Reason.REASON_BREAKER_OPEN, "a stage of the pipeline", 0),
+        (Code.INTERNAL, Reason.REASON_STEP_FAILED, "router", 0),
+        (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, "router", 0),
+        (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "router", 0),
+        (Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "", 0),
+    ],
+)
+def test_only_what_the_callee_itself_failed_counts_against_it(
+    code: Code, reason: Reason, stage: str, share: float
+) -> None:
+    message = FOLDING.merge([call("a", "b", "c", "d")]).batch
+    assert FOLDING.failed(router_pb2.InferResponse(batch=message)) == 0
+    for row in (1, 3):
+        message.errors.add(row=row, code=int(code), reason=reason, stage=stage)
+    assert FOLDING.failed(router_pb2.InferResponse(batch=message)) == share
 
 
 def test_only_like_batches_share_a_call() -> None:

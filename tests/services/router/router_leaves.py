@@ -221,6 +221,7 @@ class Suite:
                     pipeline=header[0], version=header[1], batch=batch
                 ),
                 lambda reply: reply.batch,
+                callee="router",
             )
         )
         return self.router.client(**client).coalesced(INFER, folding)
