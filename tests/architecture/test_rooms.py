@@ -96,3 +96,11 @@ def test_every_service_has_the_same_rooms(service: Path) -> None:
     assert missing == []
     assert len((service / "__main__.py").read_text().splitlines()) <= 30
     assert len((service / "README.md").read_text().splitlines()) <= 80
+
+
+def test_the_readme_of_hop_names_all_that_is_in_it() -> None:
+    hop = ROOT / "libs/headrace/hop"
+    text = (hop / "README.md").read_text()
+    named = set(re.findall(r"\w+", text))
+    assert sorted(p.stem for p in hop.rglob("*.py") if p.stem not in named | {"__init__"}) == []
+    assert sorted(f for f in re.findall(r"\b\w+\.py\b", text) if not (hop / f).exists()) == []
