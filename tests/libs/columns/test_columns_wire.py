@@ -141,7 +141,9 @@ MESSAGE = st.builds(
 )
 @example(pb.Batch(columns=[pb.Column(name="a", data_type="DATA_TYPE_FLOAT64", row_shape=[1 << 31, 1 << 31])]))
 @example(pb.Batch(columns=[pb.Column(name="a", data_type="DATA_TYPE_BYTES")]))
-@example(pb.Batch(columns=[pb.Column(name="a", data_type="DATA_TYPE_BYTES", row_shape=[0], offsets=b"\0" * 4)]))
+@example(
+    pb.Batch(columns=[pb.Column(name="a", data_type="DATA_TYPE_BYTES", row_shape=[0], offsets=b"\0" * 4)])
+)
 def test_a_malformed_message_is_refused_and_nothing_else(message: pb.Batch) -> None:
     try:
         batch = decode(message, 0.0)
