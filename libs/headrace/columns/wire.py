@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ MAX_ROWS = 65536
 MAX_ROW_ELEMENTS = 1 << 28
 MAX_DIMENSIONS = 16
 _MICRO = 1_000_000
+_HOUR_S = 3600
 
 
 def encode(batch: Batch, now: float | None = None) -> pb.Batch:
@@ -29,7 +30,7 @@ def encode(batch: Batch, now: float | None = None) -> pb.Batch:
             request_ids=rows.request_ids,
             tenants=rows.tenants,
             priorities=rows.priorities,
-            budgets_us=[_budget(d - now) for d in rows.deadlines],
+            budgets_us=_budgets(rows.deadlines, now),
             traceparents=rows.traceparents,
         ),
         columns=encode_columns(batch.columns.values()),
@@ -60,9 +61,13 @@ def _encode_timing(timing: Timing) -> pb.Timing:
     )
 
 
-def _budget(left: float) -> int:
-    # An hour is as good as forever, and keeps infinity out of an integer.
-    return 0 if left <= 0 else int(min(left, 3600.0) * _MICRO)
+def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
+    """Microseconds left at `now`, 0 to an hour: that is as good as forever, and keeps infinity out of an integer."""
+    # In line for the usual row: a call per row costs twice as much, and NumPy more up to 64 rows.
+    hour = now + _HOUR_S
+    return [
+        int((d - now) * _MICRO) if now < d < hour else 0 if d <= now else _HOUR_S * _MICRO for d in deadlines
+    ]
 
 
 def encode_columns(columns: Iterable[Column]) -> list[pb.Column]:
