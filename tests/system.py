@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.cli import layout, starting
 from headrace.oip import open_inference_pb2 as oip
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,14 @@ class System:
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads(headrace("status", "--json")))
+
+    def pid(self, service: str) -> int | None:
+        """Of the service's process now, None between two; from the supervisor itself, as `status` has it.
+
+        For tests that ask often: a command takes half a second of a processor that the services need.
+        """
+        found = starting.status(layout.of(HOME))["services"][service]["pid"]
+        return None if found is None else int(found)
 
     @cached_property
     def endpoints(self) -> dict[str, str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -22,6 +26,10 @@ PATHS = [
     "/no.Such/Thing",
 ]
 BAD = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+BAD_NUMBERS = {str(code.value[0]) for code in BAD}
+JSON_PATHS = [PREDICT, "/v2/models/flights/infer", "/v2/models/flights", "/v2/no/such"]
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+POST = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nhost: x\r\n"
 fuzz = settings(
     max_examples=150,
     deadline=None,
@@ -31,10 +39,10 @@ fuzz = settings(
 
 
 @pytest.fixture(autouse=True)
-def _still_up(system: System) -> Any:
-    before = system.status()["services"]["ingress"]["pid"]
+def _still_up(system: System) -> Iterator[None]:
+    before = system.pid("ingress")
     yield
-    assert system.status()["services"]["ingress"]["pid"] == before
+    assert system.pid("ingress") == before
     assert system.predict(row_request(system.rows[0])).predictions[0].outputs["probability"] >= 0
 
 
@@ -54,6 +62,16 @@ def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grp
 def test_bytes(system: System, path: str, body: bytes) -> None:
     with system.channel() as channel:
         assert code_of(channel, path, body, system.auth()) not in BAD
+
+
+@fuzz
+@given(at=st.floats(0, 1, exclude_max=True), cut=st.integers(0, 20), put=st.binary(max_size=20))
+def test_damaged_messages(system: System, at: float, cut: int, put: bytes) -> None:
+    sound = row_request(system.rows[0]).SerializeToString()
+    start = int(at * len(sound))
+    body = sound[:start] + put + sound[start + cut :]
+    with system.channel() as channel:
+        assert code_of(channel, PREDICT, body, system.auth()) not in BAD
 
 
 metadata_keys = st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True).filter(
@@ -87,36 +105,66 @@ def test_tensors(system: System, inputs: list[Any], raw: list[bytes]) -> None:
 
 
 @fuzz
-@given(body=st.binary(max_size=400))
-def test_raw_sockets(system: System, body: bytes) -> None:
+@given(begin=st.sampled_from([b"", PREFACE, POST]), body=st.binary(max_size=400))
+def test_raw_sockets(system: System, begin: bytes, body: bytes) -> None:
     host, port = system.endpoints["grpc"].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall(body + b"\r\n\r\n")
+    # A connection with garbage may be reset, even while we still send; it must not stay open without an answer.
+    with socket.create_connection((host, int(port)), timeout=5) as connection, suppress(ConnectionError):
+        connection.sendall(begin + body + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):
             pass
 
 
+@fuzz
+@given(body=st.binary(max_size=40), encoding=st.sampled_from(["", "gzip", "br"]))
+def test_frames(system: System, body: bytes, encoding: str) -> None:
+    headers = {"content-type": "application/grpc", "grpc-encoding": encoding, "te": "trailers"}
+    status, answered = post_raw(system, PREDICT, headers, body)
+    assert status < 500
+    assert answered.get("grpc-status") not in BAD_NUMBERS
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+names = st.sampled_from(
+    ["pipeline", "version", "rows", "inputs", "outputs", "parameters", "id", "requestId", "x"]
+)
+
+
+@fuzz
+@given(path=st.sampled_from(JSON_PATHS), body=st.dictionaries(names, values, max_size=5) | values)
+def test_json(system: System, path: str, body: Any) -> None:
+    if isinstance(body, dict):
+        body = {"pipeline": "flights", **body}
+    headers = {"content-type": "application/json"}
+    assert post_raw(system, path, headers, json.dumps(body).encode())[0] < 500
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc+nonsense", "application/xml", ""])
 def test_wrong_content_type(system: System, content_type: str) -> None:
-    answer = post_raw(system, PREDICT, {"content-type": content_type}, b"\x00\x00\x00\x00\x05hello")
-    assert 400 <= answer < 500
+    status, _ = post_raw(system, PREDICT, {"content-type": content_type}, b"\x00\x00\x00\x00\x05hello")
+    assert 400 <= status < 500
 
 
 def test_huge_headers(system: System) -> None:
-    answer = post_raw(system, PREDICT, {"content-type": "application/json", "x-huge": "x" * (1 << 20)}, b"{}")
-    assert 400 <= answer < 500
+    headers = {"content-type": "application/json", "x-huge": "x" * (1 << 20)}
+    status, _ = post_raw(system, PREDICT, headers, b"{}")
+    assert 400 <= status < 500
 
 
-def post_raw(system: System, path: str, headers: dict[str, str], body: bytes) -> int:
-    import http.client
-
+def post_raw(system: System, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+    """HTTP status and headers (names in lower case) of a POST."""
     host, port = system.endpoints["grpc"].rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     try:
         connection.request("POST", path, body, {**headers, "authorization": f"Bearer {system.key}"})
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
     except (ConnectionError, http.client.RemoteDisconnected):
-        return 400  # closed while we were still sending: also a refusal
+        return 400, {}  # closed while we were still sending: also a refusal
     finally:
         connection.close()
