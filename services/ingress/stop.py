@@ -22,6 +22,9 @@ def main() -> None:
     parser.add_argument(
         "--drain", type=float, default=20.0, help="seconds that calls in flight get to finish"
     )
+    parser.add_argument(
+        "--successor", action="store_true", help="another process listens on its ports already"
+    )
     options = parser.parse_args()
     notice_s, drain_s, admin = options.notice, options.drain, options.admin
     if options.config is not None:
@@ -31,7 +34,9 @@ def main() -> None:
             print(f"ingress: {error}", file=sys.stderr)
             sys.exit(2)
         admin, notice_s, drain_s = settings.admin, settings.server.drain_notice_s, settings.server.drain_s
-    left = asyncio.run(stop(AdminPort(admin).ask, notice_s=notice_s, drain_s=drain_s))
+    left = asyncio.run(
+        stop(AdminPort(admin).ask, notice_s=notice_s, drain_s=drain_s, successor=options.successor)
+    )
     if left:
         print(f"ingress: {left} calls were cut off after {drain_s:g} s", file=sys.stderr)
         sys.exit(1)

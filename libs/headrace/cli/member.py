@@ -67,7 +67,7 @@ class Member:
                 if old is not None and old.alive:
                     await self._hand_over(old)
             if old is not None and self.current is not old:
-                await old.retire()
+                await old.retire(successor=True)
                 self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
                 return
             # Nothing serves, so there is nothing to hand over: no more waiting for the backoff.

@@ -77,12 +77,12 @@ class Process:
             await asyncio.wait_for(asyncio.shield(self._end()), within)
         return not self.alive
 
-    async def retire(self) -> None:
-        """Lets it finish what it has, then end; kills it if it does not."""
+    async def retire(self, *, successor: bool = False) -> None:
+        """Lets it finish what it has, then end; kills it if not. `successor`: another has its place already."""
         self._unlist()
         if self.alive and self.service == "ingress":
             # Envoy closes everything at once on SIGTERM; its clean stop goes through its admin port.
-            await self._stop_ingress()
+            await self._stop_ingress(successor)
         self._signal(signal.SIGTERM)
         # One that is stopped (SIGSTOP) would never see the signal.
         self._signal(signal.SIGCONT)
@@ -116,8 +116,10 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(number)
 
-    async def _stop_ingress(self) -> None:
-        command = (sys.executable, "-m", "services.ingress.stop", "--config", str(self._config))
+    async def _stop_ingress(self, successor: bool) -> None:
+        command = [sys.executable, "-m", "services.ingress.stop", "--config", str(self._config)]
+        if successor:
+            command.append("--successor")
         stop = await asyncio.create_subprocess_exec(*command, cwd=self._root)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _DRAIN_S)
