@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from headrace.hop.config import ConfigError
-from headrace.state import tenants
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
