@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import time
 
 import grpc
 import pytest
 
-from tests.faults.traffic import Traffic
-from tests.system import System, poll
+from tests.faults.traffic import Outcome, Traffic
+from tests.system import System, headrace, poll
 
-LEAVES = ["router", "features", "preprocessing", "executor", "postprocessing"]
-OK = grpc.StatusCode.OK
+LEAVES = ["features", "preprocessing", "executor", "postprocessing"]
+SERVICES = ["router", *LEAVES, "ingress"]
+OK, UNAVAILABLE, LATE = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
+# A new process imports its libraries on processors that the traffic keeps busy.
+RECOVERY_S = 60
+STOPPED_S = 5
 
 
 def healthy(traffic: Traffic, for_s: float = 1.0) -> bool:
@@ -22,56 +31,70 @@ def healthy(traffic: Traffic, for_s: float = 1.0) -> bool:
     return len(recent) >= 20 and all(o.code is OK and not o.fallbacks for o in recent)
 
 
-@pytest.mark.parametrize("service", [*LEAVES, "ingress"])
+def seconds(outcomes: list[Outcome]) -> float:
+    """The median time they took."""
+    return statistics.median(o.took for o in outcomes)
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_killed_service_is_restarted_and_errors_end(system: System, service: str) -> None:
-    pid = system.status()["services"][service]["pid"]
+    pid = system.pid(service)
+    assert pid is not None
     with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        poll("a new process", lambda: system.status()["services"][service]["pid"] not in (pid, None))
-        poll("errors end", lambda: time.monotonic() - killed > 1.5 and healthy(traffic), within_s=30)
-    failed = [o for o in traffic.since(killed - 0.1) if o.code is not OK]
-    assert {o.code for o in failed} <= {grpc.StatusCode.UNAVAILABLE}
-    assert all(o.took < 1.5 for o in failed)
+        poll("a new process", lambda: system.pid(service) not in (pid, None))
+        poll("the fault shows", lambda: not healthy(traffic))
+        poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
+    hit = [o for o in traffic.since(killed) if o.code is not OK or o.fallbacks]
+    assert hit
+    # Features have a fallback, so a request fails for nothing that happens to them.
+    assert {o.code for o in hit} == ({OK} if service == "features" else {UNAVAILABLE})
+    assert seconds(hit) < 0.5
+    assert max(o.took for o in hit) < 1.5
 
 
-@pytest.mark.parametrize("service", ["features", "executor"])
+@pytest.mark.parametrize("service", ["router", *LEAVES])
 def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, service: str) -> None:
-    pid = system.status()["services"][service]["pid"]
+    pid = system.pid(service)
+    assert pid is not None
     with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         stopped = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
         try:
-            poll("time passes", lambda: time.monotonic() - stopped > 4)
+            time.sleep(STOPPED_S)
         finally:
             os.kill(pid, signal.SIGCONT)
-        poll("errors end", lambda: healthy(traffic), within_s=30)
-    while_stopped = [o for o in traffic.since(stopped) if o.began < stopped + 4]
-    assert all(o.took < 2.5 for o in while_stopped)
+        poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
+    assert system.pid(service) == pid
+    during = [o for o in traffic.since(stopped) if o.began < stopped + STOPPED_S]
+    hit = [o for o in during if o.code is not OK or o.fallbacks]
+    # The pipeline gives a request a second; whatever happens, the caller hears about it then.
+    assert all(o.took < 1.5 for o in hit)
     # With the breaker open, the answer (a fallback, or a refusal) comes at once.
-    late = [o for o in while_stopped if o.began > stopped + 3]
-    assert late
-    assert sorted(o.took for o in late)[len(late) // 2] < 0.5
+    late = [o for o in hit if o.began > stopped + 3]
+    assert seconds(late) < 0.5
     if service == "features":
-        answered = [o for o in late if o.code is OK]
-        assert answered
-        assert all(o.fallbacks for o in answered)
+        assert {o.code for o in hit} == {OK}
+    else:
+        assert {o.code for o in hit} <= {UNAVAILABLE, LATE}
+        # Only the stopped one is blamed: nobody shuts out those that wait for it in vain.
+        refused = {o.message for o in hit if o.code is UNAVAILABLE}
+        assert refused
+        assert all(message.startswith(f"{service} ") for message in refused)
 
 
-@pytest.mark.parametrize("service", [*LEAVES, "ingress"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_restart_fails_no_request(system: System, service: str) -> None:
-    from tests.system import headrace
-
-    pid = system.status()["services"][service]["pid"]
+    pid = system.pid(service)
     with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         began = time.monotonic()
-        headrace("restart", service)
-        poll("a new process", lambda: system.status()["services"][service]["pid"] != pid)
+        headrace("restart", service, timeout=RECOVERY_S + 60)
+        assert system.pid(service) not in (pid, None)
         poll("traffic flows", lambda: healthy(traffic))
     outcomes = traffic.since(began)
     assert len(outcomes) > 50
-    assert {o.code for o in outcomes} == {OK}
-    assert not any(o.fallbacks for o in outcomes)
+    assert [o for o in outcomes if o.code is not OK or o.fallbacks] == []
