@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,7 +13,10 @@ from rich.console import Console
 
 from headrace.cli import layout
 
-out = Console(highlight=False)
+# A pipe has no width of its own; what reads it should see whole lines.
+_PIPE_WIDTH = 160
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 Home = Annotated[
@@ -25,6 +31,14 @@ def place(home: Path) -> layout.Layout:
         return layout.of(home)
     except layout.LayoutError as error:
         fail(str(error))
+
+
+def command() -> str:
+    """How to type this command: its name where the shell finds it, else its path from here."""
+    if shutil.which("headrace"):
+        return "headrace"
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "headrace" else "headrace"
 
 
 def fail(text: str, code: int = 1) -> NoReturn:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from headrace.api.inference.v1.inference_pb2 import PredictResponse
 from headrace.cli import doctoring, locking, ports, predicting, preparing, secrets, starting
 from headrace.cli.commands.doctor import show
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout, LayoutError
 from headrace.cli.settings import Installation, Shape
@@ -153,11 +153,11 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
     http = f"http://{installation.plaintext}"
     out.print("\n[bold]Next[/]")
     for line in (
-        f"headrace predict {PIPELINE}{at} --input hour=17",
-        f"headrace trace {answer.request_id}{at}",
-        f"headrace status{at}",
+        f"{command()} predict {PIPELINE}{at} --input hour=17",
+        f"{command()} trace {answer.request_id}{at}",
+        f"{command()} status{at}",
         f'curl -H "x-api-key: $(cat {layout.demo_key})" {http}/v2/models/{PIPELINE}',
-        f"headrace down{at}",
+        f"{command()} down{at}",
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
