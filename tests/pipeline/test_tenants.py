@@ -1,0 +1,142 @@
+"""Tenants through the real door: whose key opens what, how much each may ask, and that none disturbs another."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.cli import layout
+from headrace.state import atomic, tenants
+from tests.system import HOME, PREDICT, System, headrace, poll, row_request
+
+OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
+# The door reads the tenants again every second.
+SEEN_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def _same_tenants_after(system: System) -> Iterator[None]:
+    path = layout.of(HOME).tenants
+    before = path.read_bytes()
+    yield
+    atomic.write(path, before, mode=0o600)
+
+
+def create(tenant: str, *options: str) -> str:
+    """A new key of a tenant, as the command prints it."""
+    return headrace("keys", "create", tenant, *options).strip()
+
+
+def identity(key: str) -> str:
+    return key.split("_")[1]
+
+
+def outcome(system: System, key: str) -> tuple[grpc.StatusCode, dict[str, Any]]:
+    """How one prediction ends: its code and trailers."""
+    try:
+        system.predict(row_request(system.rows[0]), key=key)
+    except grpc.RpcError as raised:
+        error: Any = raised
+        return error.code(), dict(error.trailing_metadata() or ())
+    return OK, {}
+
+
+def code(system: System, key: str) -> grpc.StatusCode:
+    return outcome(system, key)[0]
+
+
+def until(system: System, key: str, wanted: grpc.StatusCode) -> None:
+    poll(f"{wanted} for the key", lambda: code(system, key) is wanted, within_s=SEEN_S)
+
+
+def security_events(system: System) -> Counter[str]:
+    """Security events counted so far, by kind."""
+    address = system.status()["services"]["ingress"]["metrics"]
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'headrace_ingress_security_events_total\{kind="(\w+)"\} (\S+)', text)
+    return Counter({kind: int(float(count)) for kind, count in found})
+
+
+def test_a_tenant_without_the_pipeline_is_denied(system: System) -> None:
+    before = security_events(system)
+    key = create("stranger", "--pipeline", "other")
+    until(system, key, grpc.StatusCode.PERMISSION_DENIED)
+    assert security_events(system)["denied"] > before["denied"]
+
+
+def test_a_revoked_key_is_refused_within_seconds(system: System) -> None:
+    key, other = create("leaver", "--pipeline", "flights"), create("leaver")
+    until(system, key, OK)
+    before = security_events(system)
+    headrace("keys", "revoke", "leaver", identity(key))
+    until(system, key, REFUSED)
+    assert code(system, other) is OK
+    assert security_events(system)["unknown_key"] > before["unknown_key"]
+
+
+def test_an_expired_key_is_refused_within_seconds(system: System) -> None:
+    create("guest", "--pipeline", "flights")
+    place, now = layout.of(HOME), datetime.now(UTC)
+    ends = now + timedelta(seconds=4)
+    key, kept = tenants.new_key(tenants.read_pepper(place.pepper), created=now, expires=ends)
+    tenants.save(place.tenants, tenants.load(place.tenants).with_key("guest", kept))
+    until(system, key, OK)
+    before = security_events(system)
+    poll("the key expires", lambda: code(system, key) is REFUSED, within_s=4 + SEEN_S)
+    assert datetime.now(UTC) >= ends
+    assert security_events(system)["expired_credential"] > before["expired_credential"]
+
+
+def test_a_burst_of_one_tenant_leaves_the_others_alone(system: System) -> None:
+    key = create("eager", "--pipeline", "flights")
+    path = layout.of(HOME).tenants
+    file = tenants.load(path)
+    limits = tenants.QuotaSpec(rate_per_s=2, burst=4)
+    spec = file.tenant("eager").model_copy(update={"limits": limits})
+    tenants.save(path, file.with_tenant("eager", spec))
+    until(system, key, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    with ThreadPoolExecutor(8) as threads:
+        bursts = [threads.submit(outcome, system, key) for _ in range(40)]
+        others = [threads.submit(code, system, system.key) for _ in range(40)]
+        answers = [burst.result() for burst in bursts]
+        assert {other.result() for other in others} == {OK}
+    assert {answer for answer, _ in answers} <= {OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    hints = [trailers["grpc-retry-pushback-ms"] for answer, trailers in answers if answer is not OK]
+    assert len(hints) > 20
+    assert all(0 < int(hint) <= 500 for hint in hints)
+    assert_rest_says_when(system, key)
+    # Who waits as long as the hint says is served.
+    time.sleep(int(hints[-1]) / 1000)
+    until(system, key, OK)
+
+
+def assert_rest_says_when(system: System, key: str) -> None:
+    """Bursts again, over HTTP."""
+    connection = http.client.HTTPConnection(system.endpoints["grpc"], timeout=5)
+    body = json.dumps({"pipeline": "flights", "rows": [system.rows[0]]})
+    headers = {"x-api-key": key, "content-type": "application/json"}
+    try:
+        for _ in range(8):
+            connection.request("POST", PREDICT, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != HTTPStatus.OK:
+                break
+    finally:
+        connection.close()
+    assert answer.status == HTTPStatus.TOO_MANY_REQUESTS
+    assert int(answer.headers["retry-after"]) >= 1
