@@ -15,7 +15,7 @@ from headrace.hop import client_settings as rules
 from headrace.hop.breaker import State
 from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.observer import HasWaitingRows
+from headrace.hop.observer import NullObserver
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordFolding, soon, until, words
 
 QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
@@ -24,6 +24,16 @@ QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_
 def client_of(*callees: Callee, **settings: Any) -> Client:
     target = ",".join(c.target for c in callees)
     return Client("work", rules.Client(target, **settings))
+
+
+class Watch(NullObserver):
+    """Notes the methods that are tried again."""
+
+    def __init__(self) -> None:
+        self.retries: list[str] = []
+
+    def retried(self, method: str) -> None:
+        self.retries.append(method)
 
 
 async def fault_of(call: Awaitable[object]) -> Fault:
@@ -38,11 +48,11 @@ def state_of(client: Client, index: int = 0) -> State:
 
 async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> None:
     client = Client("work", rules.Client(f"unix:{tmp_path}/nobody"))
-    began = time.monotonic()
-    fault = await fault_of(client.unary(DO)(words("a"), deadline=soon()))
+    ends = soon(60)
+    fault = await fault_of(client.unary(DO)(words("a"), deadline=ends))
     assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)
     assert str(tmp_path) not in fault.message
-    assert time.monotonic() - began < 2
+    assert time.monotonic() < ends - 30
     await client.close()
 
 
@@ -66,8 +76,7 @@ async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path
         for _ in range(20):
             assert not await works()
         await callee.start()
-        # Reconnecting takes 0.4 s at most, an open breaker 1 s for its probe.
-        assert await until(works, 5) < 1.5
+        await until(works)
         await client.close()
 
 
@@ -78,10 +87,8 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
         do, elsewhere = one.coalesced(DO, WordFolding()), other.coalesced(DO, WordFolding())
         assert await do(Item("a")) == "a"
         hanging.signal(signal.SIGSTOP)
-        began = time.monotonic()
         fault = await fault_of(do(Item("x", within=0.2)))
         assert (fault.code, fault.reason) == (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)
-        assert time.monotonic() - began < 1
 
         async def opened() -> bool:
             await asyncio.gather(*(do(Item("x", within=0.1)) for _ in range(3)), return_exceptions=True)
@@ -89,10 +96,8 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
 
         await until(opened)
         assert await elsewhere(Item("fine")) == "fine"  # the others go on
-        began = time.monotonic()
-        fault = await fault_of(do(Item("x")))
+        fault = await fault_of(do(Item("x", within=60)))
         assert fault.reason == Reason.REASON_BREAKER_OPEN
-        assert time.monotonic() - began < 0.1  # without waiting for anything
 
         hanging.signal(signal.SIGCONT)
 
@@ -109,12 +114,11 @@ async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee)
         do = client.coalesced(DO, WordFolding())
-        began = time.monotonic()
-        patient = asyncio.create_task(do(Item("sleep 0.6")))
+        patient = asyncio.create_task(do(Item("sleep 2")))
         hasty = await fault_of(do(Item("hasty", within=0.1)))
         assert hasty.code is Code.DEADLINE_EXCEEDED
-        assert time.monotonic() - began < 0.4
-        assert await patient == "sleep 0.6"
+        assert not patient.done()
+        assert await patient == "sleep 2"
         await client.close()
 
 
@@ -176,11 +180,11 @@ async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_
 
 async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, retry=rules.Retry(attempts=5))
-        began = time.monotonic()
+        watch = Watch()
+        client = Client("work", rules.Client(callee.target, retry=rules.Retry(attempts=5)), observer=watch)
         fault = await fault_of(client.unary(DO_ONCE)(words("fault UNAVAILABLE 0.5"), deadline=soon()))
         assert fault.code is Code.UNAVAILABLE
-        assert time.monotonic() - began < 0.4
+        assert watch.retries == []
         await client.close()
 
 
@@ -197,31 +201,25 @@ async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> No
 )
 async def test_pushback_decides_whether_and_when_to_try_again(tmp_path: Path, word: str, waits: bool) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, retry=rules.Retry(attempts=2))
+        watch = Watch()
+        client = Client("work", rules.Client(callee.target, retry=rules.Retry(attempts=2)), observer=watch)
         began = time.monotonic()
-        await fault_of(client.unary(DO)(words(word), deadline=soon()))
-        assert (time.monotonic() - began >= 0.3) == waits
+        await fault_of(client.unary(DO)(words(word), deadline=soon(30)))
+        assert len(watch.retries) == waits
+        assert not waits or time.monotonic() - began >= 0.3
         await client.close()
 
 
 async def test_retries_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
-    retries = []
-
-    class Watch:
-        def replica_added(self, replica: object) -> None: ...
-        def waiting(self, method: str, rows: HasWaitingRows) -> None: ...
-        def finished(self, method: str, code: Code, seconds: float, rows: int) -> None: ...
-        def retried(self, method: str) -> None:
-            retries.append(method)
-
     async with Callee(tmp_path / "s") as callee:
         settings = rules.Client(
             callee.target,
             retry=rules.Retry(attempts=2, budget_ratio=0, budget_reserve=3),
             breaker=rules.Breaker(min_calls=1000),
         )
-        client = Client("work", settings, observer=Watch())
+        watch = Watch()
+        client = Client("work", settings, observer=watch)
         for _ in range(10):
             await fault_of(client.unary(DO)(words("fault UNAVAILABLE"), deadline=soon()))
-        assert retries == ["Do"] * 3
+        assert watch.retries == ["Do"] * 3
         await client.close()
