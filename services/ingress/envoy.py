@@ -151,6 +151,8 @@ def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, 
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         "LD_PRELOAD": library,
+        # The Python inside Envoy is run as this one is.
+        "PYTHONOPTIMIZE": str(sys.flags.optimize),
         SETTINGS_VARIABLE: str(settings_file.resolve()),
     }
 
