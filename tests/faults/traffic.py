@@ -30,7 +30,7 @@ class Outcome:
 class Traffic:
     """`workers` closed loops in a thread of their own, until the context is left.
 
-    48 of them bring about 60 % of what 128 do, which is the most that this client gets through. Only rows that need no
+    48 of them bring 58 % of what 256 do (1060 and 1840 requests a second, measured on two busy cores). Only rows that need no
     fallback while all is well are sent: whatever falls back does so because of the fault.
     """
 
