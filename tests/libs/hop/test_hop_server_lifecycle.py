@@ -208,7 +208,8 @@ async def test_wrong_settings_are_one_clear_line_and_exit_2(
     _, stderr = await process.communicate()
 
     assert process.returncode == 2
-    [line] = stderr.decode().splitlines()
+    line, *more = stderr.decode().splitlines()
+    assert more == []
     assert line.startswith("echo: ")
     assert complaint in line
 
