@@ -27,7 +27,11 @@ def run(*command: str, timeout: float = 60) -> str:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_tritonclient(system: System, protocol: str) -> None:
-    target = system.endpoints["grpc_tls"] if protocol == "grpc" else system.endpoints["http"].removeprefix("http://")
+    target = (
+        system.endpoints["grpc_tls"]
+        if protocol == "grpc"
+        else system.endpoints["http"].removeprefix("http://")
+    )
     script = ROOT / "tests" / "clients" / f"triton_{protocol}.py"
     output = run(
         str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0])
@@ -92,7 +96,5 @@ def test_open_inference_rest(system: System) -> None:
         }
         for name, value in system.rows[0].items()
     ]
-    answer = post(
-        f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key
-    )
+    answer = post(f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
     assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON
