@@ -13,9 +13,9 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
-from tests.system import System, row_request
+from tests.system import ROOT, System, row_request
 
-FORBIDDEN_IN_MESSAGES = ("Traceback", "/work/", "site-packages", ".py")
+FORBIDDEN_IN_MESSAGES = ("Traceback", str(ROOT), "site-packages", ".py")
 
 
 def failure(call: Any, *arguments: Any, **named: Any) -> tuple[grpc.StatusCode, str, str, dict[str, str]]:

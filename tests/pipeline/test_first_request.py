@@ -32,7 +32,7 @@ def test_a_prediction_says_what_it_stands_on(system: System) -> None:
     assert all(age.age_ms >= 0 for age in prediction.features.values())
 
 
-def test_rows_and_columns_answer_alike(system: System) -> None:
+def test_rows_of_one_request_answer_as_they_do_alone(system: System) -> None:
     rows = system.rows[:16]
     many = system.predict(row_request(*rows))
     single = [system.predict(row_request(row)).predictions[0] for row in rows]

@@ -28,7 +28,7 @@ def scrape(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_a_failed_request_has_a_trace_across_all_services_it_reached(system: System) -> None:
+def test_a_sampled_request_has_a_trace_across_all_services(system: System) -> None:
     # Rows of several requests share batches; each request still has a trace of its own.
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         slow = [
