@@ -1,7 +1,6 @@
 """Main of the executor: `python -m services.executor --config executor.yaml`."""
 
-from headrace.hop.serve import run
-from services.executor.wiring import SERVICE
+from headrace.hop.lifecycle import run
 
 if __name__ == "__main__":
-    run(SERVICE)
+    run("services.executor.wiring:SERVICE")

@@ -1,7 +1,6 @@
 """Runs the features service: `python -m services.features --config FILE`."""
 
-from headrace.hop.serve import run
-from services.features.wiring import SERVICE
+from headrace.hop.lifecycle import run
 
 if __name__ == "__main__":
-    run(SERVICE)
+    run("services.features.wiring:SERVICE")

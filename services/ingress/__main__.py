@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from headrace.hop import core
 from headrace.hop.config import ConfigError, load
 from services.ingress.config import IngressSettings
 from services.ingress.running import become_envoy, serve_grpc, why_not_envoy
@@ -16,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="ingress")
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
+    core.settle()  # Envoy's Python inherits it
     try:
         settings = load(IngressSettings, options.config)
         reason = why_not_envoy(settings)

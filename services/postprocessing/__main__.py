@@ -1,7 +1,6 @@
 """Runs the postprocessing service: `python -m services.postprocessing`."""
 
-from headrace.hop.serve import run
-from services.postprocessing.wiring import SERVICE
+from headrace.hop.lifecycle import run
 
 if __name__ == "__main__":
-    run(SERVICE)
+    run("services.postprocessing.wiring:SERVICE")

@@ -1,7 +1,6 @@
 """Runs the preprocessing service: `python -m services.preprocessing`."""
 
-from headrace.hop.serve import run
-from services.preprocessing.wiring import SERVICE
+from headrace.hop.lifecycle import run
 
 if __name__ == "__main__":
-    run(SERVICE)
+    run("services.preprocessing.wiring:SERVICE")

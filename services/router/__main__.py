@@ -1,7 +1,6 @@
 """The router's process."""
 
-from headrace.hop.serve import run
-from services.router.wiring import SERVICE
+from headrace.hop.lifecycle import run
 
 if __name__ == "__main__":
-    run(SERVICE)
+    run("services.router.wiring:SERVICE")

@@ -9,21 +9,25 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from headrace.hop import config
+from headrace.hop import config, core
 from headrace.hop.definition import Definition, Runtime
 
 EXIT_CONFIG = 2
 
 
-def run(definition: Definition[Any], argv: Sequence[str] | None = None) -> None:
+def run(definition: Definition[Any] | str, argv: Sequence[str] | None = None) -> None:
     """Main of a service: reads the settings, serves until SIGTERM or SIGINT, drains, and exits.
 
+    `definition`: best as "module:NAME", for gRPC's core must be settled before anything imports grpc.
     Exit codes: 0 after a drain, 2 for unusable settings (one line on stderr says what is wrong), 1 for a
     service that failed to start. A second signal ends the process at once.
     """
+    core.settle()
+    definition = _found(definition)
     options = _arguments(definition.name, argv)
     try:
         settings = config.load(definition.config, options.config)
@@ -33,6 +37,14 @@ def run(definition: Definition[Any], argv: Sequence[str] | None = None) -> None:
         # One line, whatever YAML says in several: supervisors show the last line.
         print(f"{definition.name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_CONFIG)
+
+
+def _found(definition: Definition[Any] | str) -> Definition[Any]:
+    if not isinstance(definition, str):
+        return definition
+    module, _, name = definition.partition(":")
+    found: Definition[Any] = getattr(import_module(module), name)
+    return found
 
 
 async def _serve(definition: Definition[Any], settings: config.ServiceSettings, *, replace: bool) -> None:
