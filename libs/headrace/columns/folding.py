@@ -110,11 +110,13 @@ class BatchFolding(Generic[Header, Req, Resp]):
         counts = [len(i.batch.rows.request_ids) for i in items]
         if len(whole) != sum(counts):
             raise _misfit(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
+        if len(items) == 1:
+            # The rows are the caller's own: same order, and their deadlines have not been through rounding.
+            return [BatchReply(response, Batch(items[0].batch.rows, whole.columns, whole.errors, whole.timings))]
         columns = list(whole.columns.values())
         replies, start = [], 0
         for item, count in zip(items, counts, strict=True):
             stop = start + count
-            # The rows are the caller's own: same order, and their deadlines have not been through rounding.
             batch = Batch(
                 item.batch.rows,
                 {c.name: c.slice(start, stop) for c in columns},

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
-from headrace.columns.column import Column, Mask, Ragged
+from headrace.columns.column import Column, Mask, Ragged, join
 from headrace.columns.dtypes import DType, of_number
 from headrace.hop.errors import Code, Fault, Reason
 
@@ -33,7 +33,7 @@ def encode(batch: Batch, now: float | None = None) -> pb.Batch:
             budgets_us=_budgets(rows.deadlines, now),
             traceparents=rows.traceparents,
         ),
-        columns=encode_columns(batch.columns.values()),
+        columns=_encode_packed(batch.columns.values()),
         errors=[_encode_error(i, e) for i, e in batch.errors.items()],
         timings=[_encode_timing(t) for t in batch.timings],
     )
@@ -71,20 +71,70 @@ def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
 
 
 def encode_columns(columns: Iterable[Column]) -> list[pb.Column]:
-    """Messages of columns."""
-    return [_encode_column(c) for c in columns]
+    """Messages of columns, each its own: the form of the public API."""
+    return [_encode_part(c.name, (), c) for c in columns]
 
 
-def _encode_column(column: Column) -> pb.Column:
-    message = pb.Column(name=column.name, data_type=int(column.dtype), row_shape=column.row_shape)  # type: ignore[arg-type]  # same numbers
-    if isinstance(column.values, Ragged):
-        ragged = column.values.compact()
-        message.data, message.offsets = bytes(ragged.data), ragged.offsets.astype("<u4", copy=False).tobytes()
+def _encode_packed(columns: Iterable[Column]) -> list[pb.Column]:
+    """Messages of columns, those of one type and row shape together: a batch has many columns of few types."""
+    groups: dict[tuple[DType, tuple[int, ...]], list[Column]] = {}
+    for column in columns:
+        kind = column.dtype, column.row_shape
+        group = groups.get(kind)
+        if group is None:
+            groups[kind] = [column]
+        else:
+            group.append(column)
+    return [_encode_group(g) if len(g) > 1 else _encode_part(g[0].name, (), g[0]) for g in groups.values()]
+
+
+def _encode_group(columns: Sequence[Column]) -> pb.Column:
+    names = [c.name for c in columns]
+    first = columns[0]
+    if first.dtype is DType.BYTES:
+        return _encode_part("", names, join(columns))
+    # What `_encode_part` does of the joined columns, without joining them: two thirds of the time.
+    try:
+        data = b"".join([c.values for c in columns])  # type: ignore[misc]  # arrays are buffers
+    except TypeError:  # one is not contiguous
+        data = np.concatenate([c.array for c in columns]).tobytes()
+    validity = b""
+    masks = [(i, c.valid) for i, c in enumerate(columns) if c.valid is not None]
+    if masks:
+        valid = np.ones((len(columns), len(first)), bool)
+        for i, mask in masks:
+            valid[i] = mask
+        validity = _packed(valid)
+    return pb.Column(
+        data_type=int(first.dtype),  # type: ignore[arg-type]  # same numbers
+        row_shape=first.row_shape,
+        data=data,
+        validity=validity,
+        names=names,
+    )
+
+
+def _packed(valid: Mask) -> bytes:
+    """One bit per value; nothing if all are there."""
+    return b"" if valid.all() else np.packbits(valid, bitorder="little").tobytes()
+
+
+def _encode_part(name: str, names: Sequence[str], column: Column) -> pb.Column:
+    values = column.values
+    if isinstance(values, Ragged):
+        ragged = values.compact()
+        data, offsets = bytes(ragged.data), ragged.offsets.astype("<u4", copy=False).tobytes()
     else:
-        message.data = column.values.tobytes()
-    if column.valid is not None and not column.valid.all():
-        message.validity = np.packbits(column.valid, bitorder="little").tobytes()
-    return message
+        data, offsets = values.tobytes(), b""
+    return pb.Column(
+        name=name,
+        data_type=int(column.dtype),  # type: ignore[arg-type]  # same numbers
+        row_shape=column.row_shape,
+        data=data,
+        offsets=offsets,
+        validity=b"" if column.valid is None else _packed(column.valid),
+        names=names,
+    )
 
 
 def decode(message: pb.Batch, now: float | None = None) -> Batch:
@@ -133,16 +183,54 @@ def decode_columns(messages: Iterable[pb.Column], count: int) -> Mapping[str, Co
     """Columns of `count` rows. Raises Fault INVALID_ARGUMENT naming the column that does not fit."""
     columns: dict[str, Column] = {}
     for message in messages:
-        column = _decode_column(message, count)
-        if not column.name or column.name in columns:
-            raise malformed(f"column name {column.name!r} is empty or used twice", column=column.name)
-        columns[column.name] = column
+        names, before = _names(message), len(columns)
+        whole = _decode_part(message, names, count * len(names))
+        if len(names) == 1:
+            columns[names[0]] = whole
+        else:
+            columns.update(zip(names, _parts(whole, names, count), strict=True))
+        if len(columns) != before + len(names):
+            raise malformed(f"column name {names[0]!r} or one beside it is used twice", column=names[0])
     return columns
 
 
-def _decode_column(message: pb.Column, count: int) -> Column:
+def _names(message: pb.Column) -> Sequence[str]:
+    names = list(message.names)
+    if message.name:
+        names.append(message.name)
+    if not names or (len(names) > 1 and (message.name or "" in names)):
+        raise malformed("a column needs a name, or several `names` and none of them empty", column=message.name)
+    return names
+
+
+def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
+    """The columns that lie end to end in one, sharing its memory."""
+    dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
+    if valid is not None:
+        masks: Sequence[Mask | None]
+        masks = [None if ok else mask for mask, ok in _by_column(valid, len(names), count)]
+    else:
+        masks = [None] * len(names)
+    if isinstance(values, Ragged):
+        size = count * whole.row_size
+        for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
+            part = Ragged(values.offsets[i * size : (i + 1) * size + 1], values.data)
+            yield Column(name, dtype, part, shape, mask)
+        return
+    for name, array, mask in zip(names, values.reshape(len(names), count, *shape), masks, strict=True):
+        yield Column(name, dtype, array, shape, mask)
+
+
+def _by_column(valid: Mask, columns: int, count: int) -> Iterable[tuple[Mask, bool]]:
+    """Each column's mask, and whether all its values are there."""
+    masks = valid.reshape(columns, count)
+    return zip(masks, masks.all(axis=1).tolist(), strict=True)
+
+
+def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column:
+    """The `count` rows of all the columns of a message, as one."""
     # Each read of a bytes field copies it: read once.
-    name, data, offsets = message.name, message.data, message.offsets
+    name, data, offsets = names[0], message.data, message.offsets
     dtype = of_number(message.data_type)
     if dtype is None:
         raise malformed(f"column {name} has no known data type", column=name)
@@ -155,7 +243,7 @@ def _decode_column(message: pb.Column, count: int) -> Column:
             f"1 to {MAX_DIMENSIONS} and 1 to {MAX_ROW_ELEMENTS} are possible",
             column=name,
         )
-    valid = _decode_validity(message, count)
+    valid = _decode_validity(name, message.validity, count)
     if dtype is DType.BYTES:
         return Column(name, dtype, _decode_ragged(name, data, offsets, count * size), shape, valid)
     expected = count * size * dtype.numpy.itemsize
@@ -169,14 +257,11 @@ def _decode_column(message: pb.Column, count: int) -> Column:
     return Column(name, dtype, values.reshape(count, *shape) if shape else values, shape, valid)
 
 
-def _decode_validity(message: pb.Column, count: int) -> Mask | None:
-    validity = message.validity
+def _decode_validity(name: str, validity: bytes, count: int) -> Mask | None:
     if not validity:
         return None
     if len(validity) != (count + 7) // 8:
-        raise malformed(
-            f"column {message.name} has a validity bitmap for another number of rows", column=message.name
-        )
+        raise malformed(f"column {name} has a validity bitmap for another number of rows", column=name)
     return np.unpackbits(np.frombuffer(validity, np.uint8), count=count, bitorder="little").view(bool)
 
 

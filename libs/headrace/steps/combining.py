@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import DType
+from headrace.columns import DType, Ragged
 from headrace.hop.errors import Reason
 from headrace.steps.errors import SpecError
 from headrace.steps.frame import Frame, both, by_row
@@ -42,22 +42,29 @@ class Assemble:
         return {self.into: self.dtype}
 
     def run(self, frame: Frame) -> None:
-        parts: list[tuple[str, NDArray[np.float64]]] = []
-        for name in self.columns:
-            values, valid = frame.numbers(name)
-            frame.require(name, valid)
-            parts.append((name, values.reshape(frame.rows, -1) if values.ndim != 1 else values[:, None]))
-        matrix = np.empty((frame.rows, sum(p.shape[1] for _, p in parts)), self.dtype.numpy)
-        start = 0
-        for _, part in parts:
-            matrix[:, start : start + part.shape[1]] = part
-            start += part.shape[1]
+        columns = [frame.columns[name] for name in self.columns]
+        for column in columns:
+            if column.valid is not None:
+                frame.require(column.name, column.valid)
+        if not any(c.row_shape or isinstance(c.values, Ragged) for c in columns):
+            # One call for all: a call per column costs ten times as much for a few rows.
+            matrix = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows).T
+            matrix = np.ascontiguousarray(matrix, self.dtype.numpy)
+        else:
+            matrix = self._side_by_side(frame)
         if not np.isfinite(matrix).all():
-            self._refuse_infinite(frame, parts)
+            self._refuse_infinite(frame)
         frame.put(self.into, matrix)
 
-    def _refuse_infinite(self, frame: Frame, parts: list[tuple[str, NDArray[np.float64]]]) -> None:
-        for name, part in parts:
+    def _parts(self, frame: Frame) -> list[NDArray[np.float64]]:
+        """float64 (rows, numbers per row) of each column."""
+        return [frame.numbers(name)[0].reshape(frame.rows, -1) for name in self.columns]
+
+    def _side_by_side(self, frame: Frame) -> NDArray[np.floating]:
+        return np.concatenate(self._parts(frame), axis=1).astype(self.dtype.numpy)
+
+    def _refuse_infinite(self, frame: Frame) -> None:
+        for name, part in zip(self.columns, self._parts(frame), strict=True):
             bad = by_row(~np.isfinite(part.astype(self.dtype.numpy)))
             message = (
                 f"{name!r} is not a finite {self.dtype.name.lower()}; impute or clip it, or send another"

@@ -37,29 +37,57 @@ class Impute:
         return {n: DType.BYTES if isinstance(c, bytes) else None for n, c in self.constants.items()}
 
     def run(self, frame: Frame) -> None:
+        together: dict[str, float] = {}
         for name, constant in self.constants.items():
+            column = frame.columns[name]
             if isinstance(constant, bytes):
-                items, valid = frame.texts(name)
-                if valid is not None:
-                    filled = [i if ok else constant for i, ok in zip(items, valid.tolist(), strict=True)]
-                    frame.put_texts(name, filled)
+                _fill_texts(frame, name, constant)
+            elif column.dtype is DType.FLOAT64 and not column.row_shape:
+                together[name] = constant
             else:
-                self._fill_number(frame, name, constant)
+                _fill_number(frame, name, constant)
+        if together:
+            _fill_floats(frame, together)
 
-    def _fill_number(self, frame: Frame, name: str, constant: float) -> None:
-        column = frame.columns[name]
-        floats, valid = frame.numbers(name)
-        # The type may not depend on whether this batch lacks a value.
-        keeps = column.dtype.is_float or (isinstance(constant, int) and _fits(constant, column.dtype))
-        values = column.array if keeps else floats
-        missing = np.isnan(floats) if column.dtype.is_float else None
-        if valid is not None:
-            absent = ~valid.reshape(-1, *[1] * len(column.row_shape)) if column.row_shape else ~valid
-            missing = absent if missing is None else missing | absent
-        if missing is not None and missing.any():
-            frame.put(name, np.where(missing, values.dtype.type(constant), values))
-        elif valid is not None or not keeps:
-            frame.put(name, values)
+
+def _fill_texts(frame: Frame, name: str, constant: bytes) -> None:
+    items, valid = frame.texts(name)
+    if valid is not None:
+        filled = [i if ok else constant for i, ok in zip(items, valid.tolist(), strict=True)]
+        frame.put_texts(name, filled)
+
+
+def _fill_number(frame: Frame, name: str, constant: float) -> None:
+    column = frame.columns[name]
+    floats, valid = frame.numbers(name)
+    # The type may not depend on whether this batch lacks a value.
+    keeps = column.dtype.is_float or (isinstance(constant, int) and _fits(constant, column.dtype))
+    values = column.array if keeps else floats
+    missing = np.isnan(floats) if column.dtype.is_float else None
+    if valid is not None:
+        absent = ~valid.reshape(-1, *[1] * len(column.row_shape)) if column.row_shape else ~valid
+        missing = absent if missing is None else missing | absent
+    if missing is not None and missing.any():
+        frame.put(name, np.where(missing, values.dtype.type(constant), values))
+    elif valid is not None or not keeps:
+        frame.put(name, values)
+
+
+def _fill_floats(frame: Frame, constants: Mapping[str, float]) -> None:
+    """`_fill_number` for columns of one float64 per row: features are many of these, and a call per column is what
+    they would cost."""
+    columns = [frame.columns[name] for name in constants]
+    values = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows)
+    missing = np.isnan(values)
+    for i, column in enumerate(columns):
+        if column.valid is not None:
+            missing[i] |= ~column.valid
+    lacking = missing.any(axis=1).tolist()
+    for i, (name, constant) in enumerate(constants.items()):
+        if lacking[i]:
+            frame.put(name, np.where(missing[i], constant, values[i]))
+        elif columns[i].valid is not None:
+            frame.put(name, values[i])
 
 
 def _constant(section: Options, name: str) -> Constant:

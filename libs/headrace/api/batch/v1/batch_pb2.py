@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.api.errors.v1 import errors_pb2 as headrace_dot_api_dot_errors_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/api/batch/v1/batch.proto\x12\x15headrace.api.batch.v1\x1a#headrace/api/errors/v1/errors.proto\"\x8e\x01\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07offsets\x18\x05 \x01(\x0c\x12\x10\n\x08validity\x18\x06 \x01(\x0c\"j\n\x04Rows\x12\x13\n\x0brequest_ids\x18\x01 \x03(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x12\n\npriorities\x18\x03 \x03(\r\x12\x12\n\nbudgets_us\x18\x04 \x03(\x04\x12\x14\n\x0ctraceparents\x18\x05 \x03(\t\"\xe7\x01\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.headrace.api.errors.v1.Reason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12?\n\x08metadata\x18\x06 \x03(\x0b\x32-.headrace.api.batch.v1.RowError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd8\x01\n\x06Timing\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08start_us\x18\x03 \x01(\x04\x12\x13\n\x0b\x64uration_us\x18\x04 \x01(\x04\x12\x11\n\trow_count\x18\x05 \x01(\r\x12\x41\n\nattributes\x18\x06 \x03(\x0b\x32-.headrace.api.batch.v1.Timing.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\x05\x42\x61tch\x12)\n\x04rows\x18\x01 \x01(\x0b\x32\x1b.headrace.api.batch.v1.Rows\x12.\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12/\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1f.headrace.api.batch.v1.RowError\x12.\n\x07timings\x18\x04 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Timing*\xbd\x02\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x04\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x08\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\t\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\n\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x0b\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x0c\x12\x13\n\x0f\x44\x41TA_TYPE_BYTES\x10\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/api/batch/v1/batch.proto\x12\x15headrace.api.batch.v1\x1a#headrace/api/errors/v1/errors.proto\"\x9d\x01\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07offsets\x18\x05 \x01(\x0c\x12\x10\n\x08validity\x18\x06 \x01(\x0c\x12\r\n\x05names\x18\x07 \x03(\t\"j\n\x04Rows\x12\x13\n\x0brequest_ids\x18\x01 \x03(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x12\n\npriorities\x18\x03 \x03(\r\x12\x12\n\nbudgets_us\x18\x04 \x03(\x04\x12\x14\n\x0ctraceparents\x18\x05 \x03(\t\"\xe7\x01\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.headrace.api.errors.v1.Reason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12?\n\x08metadata\x18\x06 \x03(\x0b\x32-.headrace.api.batch.v1.RowError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd8\x01\n\x06Timing\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08start_us\x18\x03 \x01(\x04\x12\x13\n\x0b\x64uration_us\x18\x04 \x01(\x04\x12\x11\n\trow_count\x18\x05 \x01(\r\x12\x41\n\nattributes\x18\x06 \x03(\x0b\x32-.headrace.api.batch.v1.Timing.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\x05\x42\x61tch\x12)\n\x04rows\x18\x01 \x01(\x0b\x32\x1b.headrace.api.batch.v1.Rows\x12.\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12/\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1f.headrace.api.batch.v1.RowError\x12.\n\x07timings\x18\x04 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Timing*\xbd\x02\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x04\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x08\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\t\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\n\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x0b\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x0c\x12\x13\n\x0f\x44\x41TA_TYPE_BYTES\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROWERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_TIMING_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_TIMING_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=1002
-  _globals['_DATATYPE']._serialized_end=1319
+  _globals['_DATATYPE']._serialized_start=1017
+  _globals['_DATATYPE']._serialized_end=1334
   _globals['_COLUMN']._serialized_start=98
-  _globals['_COLUMN']._serialized_end=240
-  _globals['_ROWS']._serialized_start=242
-  _globals['_ROWS']._serialized_end=348
-  _globals['_ROWERROR']._serialized_start=351
-  _globals['_ROWERROR']._serialized_end=582
-  _globals['_ROWERROR_METADATAENTRY']._serialized_start=535
-  _globals['_ROWERROR_METADATAENTRY']._serialized_end=582
-  _globals['_TIMING']._serialized_start=585
-  _globals['_TIMING']._serialized_end=801
-  _globals['_TIMING_ATTRIBUTESENTRY']._serialized_start=752
-  _globals['_TIMING_ATTRIBUTESENTRY']._serialized_end=801
-  _globals['_BATCH']._serialized_start=804
-  _globals['_BATCH']._serialized_end=999
+  _globals['_COLUMN']._serialized_end=255
+  _globals['_ROWS']._serialized_start=257
+  _globals['_ROWS']._serialized_end=363
+  _globals['_ROWERROR']._serialized_start=366
+  _globals['_ROWERROR']._serialized_end=597
+  _globals['_ROWERROR_METADATAENTRY']._serialized_start=550
+  _globals['_ROWERROR_METADATAENTRY']._serialized_end=597
+  _globals['_TIMING']._serialized_start=600
+  _globals['_TIMING']._serialized_end=816
+  _globals['_TIMING_ATTRIBUTESENTRY']._serialized_start=767
+  _globals['_TIMING_ATTRIBUTESENTRY']._serialized_end=816
+  _globals['_BATCH']._serialized_start=819
+  _globals['_BATCH']._serialized_end=1014
 # @@protoc_insertion_point(module_scope)

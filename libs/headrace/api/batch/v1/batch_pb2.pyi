@@ -40,20 +40,22 @@ DATA_TYPE_FLOAT64: DataType
 DATA_TYPE_BYTES: DataType
 
 class Column(_message.Message):
-    __slots__ = ("name", "data_type", "row_shape", "data", "offsets", "validity")
+    __slots__ = ("name", "data_type", "row_shape", "data", "offsets", "validity", "names")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
     ROW_SHAPE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     VALIDITY_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     name: str
     data_type: DataType
     row_shape: _containers.RepeatedScalarFieldContainer[int]
     data: bytes
     offsets: bytes
     validity: bytes
-    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., row_shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ..., offsets: _Optional[bytes] = ..., validity: _Optional[bytes] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., row_shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ..., offsets: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Rows(_message.Message):
     __slots__ = ("request_ids", "tenants", "priorities", "budgets_us", "traceparents")
