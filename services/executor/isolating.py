@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.executor.backends.backend import Array, Tensors
+from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
 
 # A single bad row among n is found with 2·log2(n) further runs; a model that fails on everything stops here.
 MAX_FURTHER_RUNS = 16
@@ -30,6 +30,9 @@ def run_isolating(run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int)
     """
     try:
         return Outcome(run(inputs))
+    except (BackendLostError, BackendLateError) as error:
+        # No row is at fault, and there is nobody to run the halves.
+        return Outcome({}, np.zeros(rows, bool), error)
     except Exception as error:  # noqa: BLE001 - engines raise anything; the outcome carries it to the log
         first = error
     ran = np.zeros(rows, bool)
