@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from headrace.hop.breaker import Breaker
+from services.features.flights import Flight, Seat
 from services.features.keying import Keys
 from services.features.planning import ViewPlan
-from services.features.ports import Ask, OnlineStore, Rows, StoreError, StoreTimeoutError
+from services.features.ports import Ask, OnlineStore, Rows, StoredRow, StoreError, StoreTimeoutError
 from services.features.remembering import Memory
 
 Fetched: TypeAlias = tuple[Rows, bool]
@@ -23,8 +25,8 @@ class Observer(Protocol):
         """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
         ...
 
-    def found(self, current: int, read: int) -> None:
-        """So many keys were current in memory, and so many were read from the store."""
+    def found(self, current: int, joined: int, read: int) -> None:
+        """So many keys were current in memory, were being read for another call, and were read from the store."""
         ...
 
 
@@ -37,6 +39,16 @@ class Cache:
 
     told_s: float
     blind_s: float
+
+
+class _Wanted(NamedTuple):
+    """One view's part of a fetch. `rows`: filled in place. `holes`: positions to be read for this call."""
+
+    view: ViewPlan
+    keys: list[bytes]
+    rows: list[StoredRow | None]
+    holes: list[int]
+    seats: list[tuple[int, Seat]]
 
 
 class Fetcher:
@@ -58,7 +70,7 @@ class Fetcher:
         self._observer = observer
         self._clock = clock
         self._cache = cache
-        self._reading = 0
+        self._flights: list[Flight] = []
         self._changed: set[bytes] = set()
         store.watch(self._on_change)
 
@@ -67,48 +79,80 @@ class Fetcher:
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
         now = self._clock()
-        asks: list[Ask] = []
-        known: list[Rows] = []
-        for view, wanted in zip(views, keys, strict=True):
-            rows = (
-                self._memory.current(view, wanted.keys, epoch, now) if lasts_s else [None] * len(wanted.keys)
-            )
-            known.append(rows)
-            asks.append(Ask(view, [key for key, row in zip(wanted.keys, rows, strict=True) if row is None]))
-        open_asks = [ask for ask in asks if ask.keys]
-        missing = sum([len(ask.keys) for ask in open_asks])
-        self._observer.found(sum(map(len, known)) - missing, missing)
-        if not open_asks:
-            return [(rows, True) for rows in known]
-        self._reading += 1
-        try:
-            found = await self._guarded(open_asks, timeout_s)
-            if found is not None:
-                self._learn(open_asks, found, epoch, now + lasts_s)
-        finally:
-            self._reading -= 1
-            if not self._reading:
-                self._changed.clear()
-        if found is None:
-            recall = self._memory.recall
-            return [(recall(view, wanted.keys), False) for view, wanted in zip(views, keys, strict=True)]
-        fresh = iter(found)
+        wanted = [
+            self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
+        ]
+        asks = [Ask(w.view, [w.keys[i] for i in w.holes]) for w in wanted if w.holes]
+        self._count(wanted)
+        read: Sequence[Rows] | None = ()
+        if asks:
+            read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
+        if read is not None:
+            for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
+                for i, row in zip(w.holes, rows, strict=True):
+                    w.rows[i] = row
+        until = now + timeout_s
         return [
-            (_filled(rows, next(fresh)) if ask.keys else rows, True)
-            for ask, rows in zip(asks, known, strict=True)
+            (w.rows, True)
+            if (read is not None or not w.holes) and (not w.seats or await self._join(w, until))
+            else (self._memory.recall(w.view, w.keys), False)
+            for w in wanted
         ]
 
-    def _learn(self, asks: Sequence[Ask], found: Sequence[Rows], epoch: int, until: float) -> None:
-        for ask, rows in zip(asks, found, strict=True):
-            self._memory.learn(ask, rows, epoch, until)
-        # The news of a change may have overtaken the row that it is about.
-        for key in self._changed:
-            self._memory.outdate(key)
+    def _look(self, view: ViewPlan, keys: list[bytes], epoch: int, now: float | None) -> _Wanted:
+        """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
+        if now is None:
+            rows: list[StoredRow | None] = [None] * len(keys)
+        else:
+            rows = self._memory.current(view, keys, epoch, now)
+        holes = [i for i, row in enumerate(rows) if row is None]
+        seats: list[tuple[int, Seat]] = []
+        if self._flights and holes:
+            found = [(i, self._seat(view, keys[i])) for i in holes]
+            holes = [i for i, seat in found if seat is None]
+            seats = [(i, seat) for i, seat in found if seat is not None]
+        return _Wanted(view, keys, rows, holes, seats)
 
-    def _on_change(self, key: bytes) -> None:
-        self._memory.outdate(key)
-        if self._reading:
-            self._changed.add(key)
+    def _seat(self, view: ViewPlan, key: bytes) -> Seat | None:
+        for flight in self._flights:
+            seat = flight.seat(view, key)
+            # What was changed since that read began may have been read before the change.
+            if seat is not None and key not in self._changed:
+                return seat
+        return None
+
+    async def _join(self, wanted: _Wanted, until: float) -> bool:
+        """Takes rows from reads for other calls; whether they are all there."""
+        for i, (flight, view, place) in wanted.seats:
+            left_s = until - self._clock()
+            if not flight.landed.done():
+                await asyncio.wait((flight.landed,), timeout=max(left_s, 0))
+            found = flight.landed.result() if flight.landed.done() else None
+            if found is None:
+                return False
+            wanted.rows[i] = found[view][place]
+        return True
+
+    async def _fly(
+        self, asks: Sequence[Ask], timeout_s: float, epoch: int, until: float
+    ) -> Sequence[Rows] | None:
+        flight = Flight(asks)
+        self._flights.append(flight)
+        found: Sequence[Rows] | None = None
+        try:
+            found = await self._guarded(asks, timeout_s)
+            if found is not None:
+                for ask, rows in zip(asks, found, strict=True):
+                    self._memory.learn(ask, rows, epoch, until)
+                # The news of a change may have overtaken the row that it is about.
+                for key in self._changed:
+                    self._memory.outdate(key)
+        finally:
+            self._flights.remove(flight)
+            flight.land(found)
+            if not self._flights:
+                self._changed.clear()
+        return found
 
     async def _guarded(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows] | None:
         """The rows of each ask; None if they could not be read."""
@@ -133,10 +177,12 @@ class Fetcher:
         self._observer.read(now - began, error)
         return found
 
+    def _on_change(self, key: bytes) -> None:
+        self._memory.outdate(key)
+        if self._flights:
+            self._changed.add(key)
 
-def _filled(known: Rows, found: Rows) -> Rows:
-    """Found rows in the places of those that are not known."""
-    if len(found) == len(known):
-        return found
-    fresh = iter(found)
-    return [next(fresh) if row is None else row for row in known]
+    def _count(self, wanted: list[_Wanted]) -> None:
+        read = sum([len(w.holes) for w in wanted])
+        joined = sum([len(w.seats) for w in wanted])
+        self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)

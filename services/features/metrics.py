@@ -108,11 +108,11 @@ class FeaturesMetrics:
         )
         keys = Counter(
             "headrace_features_keys",
-            "Keys of entities looked up, by whether memory had them (current) or the store was read.",
+            "Keys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
             ["from"],
             registry=registry,
         )
-        self._current, self._read = keys.labels("memory"), keys.labels("store")
+        self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
         self.ahead = Gauge(
             "headrace_features_ahead_seconds",
             "How far in the future the last row with such an event time was: clocks disagree.",
@@ -135,10 +135,12 @@ class FeaturesMetrics:
         if error != "breaker_open":
             self.read_seconds.observe(seconds)
 
-    def found(self, current: int, read: int) -> None:
+    def found(self, current: int, joined: int, read: int) -> None:
         """See fetching.Observer."""
         if current:
             self._current.inc(current)
+        if joined:
+            self._joined.inc(joined)
         if read:
             self._read.inc(read)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,13 +27,8 @@ DTYPES: dict[str, DType] = {
 """Field of Value → type of its column."""
 
 
-class Packed(NamedTuple):
-    """A column's bytes, as headrace.api.batch.v1.Column holds them."""
-
-    data: bytes
-    offsets: bytes = b""
-    validity: bytes = b""
-
+Packed: TypeAlias = tuple[bytes, bytes, bytes]
+"""A column's data, offsets and validity, as headrace.api.batch.v1.Column holds them."""
 
 Raws: TypeAlias = Sequence[bytes]
 Packer: TypeAlias = Callable[[Raws], Packed]
@@ -49,15 +44,13 @@ def _floats(tag: int, code: str, field: str) -> Packer:
     width = 1 + size
     record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
     zero = bytes([tag]) + bytes(size)
-    unpack = struct.Struct("<" + code).unpack_from
 
     def pack(raws: Raws) -> Packed:
         if len(raws) == 1:
             raw = raws[0]
-            if len(raw) == width and raw[0] == tag:
-                value = unpack(raw, 1)[0]
-                if value == value:
-                    return Packed(raw[1:])
+            # An exponent of ones is that of NaN and infinities, which are looked at below.
+            if len(raw) == width and raw[0] == tag and raw[size] & 0x7F != 0x7F:
+                return raw[1:], b"", b""
         lengths = set(map(len, raws))
         if lengths == {width}:
             data = b"".join(raws)
@@ -75,7 +68,7 @@ def _floats(tag: int, code: str, field: str) -> Packer:
         if nan.any():
             values = np.where(nan, values.dtype.type(0), values)
             valid = ~nan if valid is None else valid & ~nan
-        return Packed(values.tobytes(), b"", _bitmap(valid))
+        return values.tobytes(), b"", _bitmap(valid)
 
     def slowly(raws: Raws) -> Packed:
         found = [_parsed(raw, field) for raw in raws]
@@ -83,7 +76,7 @@ def _floats(tag: int, code: str, field: str) -> Packer:
         data = struct.pack(
             f"<{len(raws)}{code}", *[v if ok else 0.0 for v, ok in zip(found, present, strict=True)]
         )
-        return Packed(data, b"", _bitmap(np.array(present)))
+        return data, b"", _bitmap(np.array(present))
 
     return pack
 
@@ -98,9 +91,9 @@ def _integers(tag: int, code: str, field: str) -> Packer:
     def pack(raws: Raws) -> Packed:
         found = [value_of(raw) for raw in raws]
         if None not in found:
-            return Packed(struct.pack(f"<{len(raws)}{code}", *found))
+            return struct.pack(f"<{len(raws)}{code}", *found), b"", b""
         data = struct.pack(f"<{len(raws)}{code}", *[v or 0 for v in found])
-        return Packed(data, b"", _bitmap(np.array([v is not None for v in found])))
+        return data, b"", _bitmap(np.array([v is not None for v in found]))
 
     return pack
 
@@ -118,7 +111,7 @@ def _texts(tag: int, field: str) -> Packer:
         texts = [t or b"" for t in found]
         offsets = np.zeros(len(texts) + 1, "<u4")
         np.cumsum([len(t) for t in texts], out=offsets[1:])
-        return Packed(b"".join(texts), offsets.tobytes(), validity)
+        return b"".join(texts), offsets.tobytes(), validity
 
     return pack
 

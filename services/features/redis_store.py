@@ -48,6 +48,12 @@ class RedisStore:
         self._epochs = 0
         self._tracked = False
 
+    async def prepare(self, timeout_s: float) -> None:
+        """See ports.OnlineStore."""
+        with suppress(OSError, TimeoutError, StoreError):
+            async with asyncio.timeout(timeout_s):
+                await self._connected()
+
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """See ports.OnlineStore."""
         self._tell = changed
@@ -74,7 +80,13 @@ class RedisStore:
             raise StoreTimeoutError("Redis did not answer in time") from None
         except (OSError, ssl.SSLError) as error:
             raise StoreError(f"can't reach Redis: {error}") from error
-        return self._layout.rows(asks, replies)
+        try:
+            return self._layout.rows(asks, replies)
+        except StoreError:
+            if not any(isinstance(reply, Exception) for reply in replies):
+                # Answers to something else: whatever follows is as wrong.
+                wire.close()
+            raise
 
     async def close(self) -> None:
         """See ports.OnlineStore."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from services.features.planning import ViewPlan
 from services.features.ports import Ask, Rows, StoredRow
@@ -15,11 +15,8 @@ _ENTRY_BYTES = 400
 _VALUE_BYTES = 33
 
 
-class _Entry(NamedTuple):
-    row: StoredRow
-    epoch: int
-    until: float
-    size: int
+# Row, epoch, until when it is current (monotonic seconds), size in bytes. A plain tuple, the fastest thing to make.
+_Entry: TypeAlias = tuple[StoredRow, int, float, int]
 
 
 class Memory:
@@ -49,13 +46,14 @@ class Memory:
     ) -> list[StoredRow | None]:
         """The rows that are as good as the store's: learnt in this epoch, and not too long ago."""
         identity, rows = view.identity, self._rows
+        get, use = rows.get, rows.move_to_end
         found: list[StoredRow | None] = []
         for key in keys:
             place = (identity, key)
-            entry = rows.get(place)
-            if entry is not None and entry.epoch == epoch and now < entry.until:
-                rows.move_to_end(place)
-                found.append(entry.row)
+            entry = get(place)
+            if entry is not None and entry[1] == epoch and now < entry[2]:
+                use(place)
+                found.append(entry[0])
             else:
                 found.append(None)
         return found
@@ -64,14 +62,15 @@ class Memory:
         """The last-known rows, however old; None where nothing is remembered."""
         identity, rows = view.identity, self._rows
         entries = [rows.get((identity, key)) for key in keys]
-        return [entry and entry.row for entry in entries]
+        return [entry and entry[0] for entry in entries]
 
     def outdate(self, key: bytes) -> None:
         """The entity's rows are current no longer; they are still the last known."""
         for identity in self._views:
             entry = self._rows.get((identity, key))
             if entry is not None:
-                self._rows[identity, key] = entry._replace(until=-math.inf)
+                row, epoch, _, size = entry
+                self._rows[identity, key] = (row, epoch, -math.inf, size)
 
     def learn(self, ask: Ask, found: Rows, epoch: int, until: float) -> None:
         """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
@@ -81,10 +80,11 @@ class Memory:
             place = (identity, key)
             known = rows.pop(place, None)
             if known is not None:
-                self._used -= known.size
+                self._used -= known[3]
             if row is not None:
-                size = _ENTRY_BYTES + len(key) + sum(map(len, row.values)) + _VALUE_BYTES * len(row.values)
-                rows[place] = _Entry(row, epoch, until, size)
+                values = row[1]
+                size = _ENTRY_BYTES + len(key) + sum(map(len, values)) + _VALUE_BYTES * len(values)
+                rows[place] = (row, epoch, until, size)
                 self._used += size
         while len(rows) > self._entries or self._used > self._size_bytes:
-            self._used -= rows.popitem(last=False)[1].size
+            self._used -= rows.popitem(last=False)[1][3]

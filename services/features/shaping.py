@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.features.keying import Keys
@@ -48,7 +49,7 @@ class Judged:
     """
 
     view: ViewPlan
-    values: list[tuple[bytes, ...]]
+    values: Sequence[tuple[bytes, ...]]
     sources: bytes
     ages_us: list[int]
     ahead_s: float = 0.0
@@ -60,45 +61,69 @@ def judge(answer: Answer, now: float) -> Judged:
     A row that is older than the time to live has no values, but keeps its age. A time in the future, as clocks that
     disagree make them, is of age 0.
     """
-    view, keys, asked = answer.view, answer.keys, answer.asked
+    judged = _all_good(answer, now) or _one_by_one(answer, now)
+    place = answer.keys.place
+    if place is None:
+        return judged
+    # One more than there are keys: the row of those that have no key. It is not in the store, asked or not.
+    values = [*judged.values, _nothing(answer.view)]
+    sources = judged.sources + bytes([_NOT_FOUND])
+    ages = [*judged.ages_us, _UNKNOWN_AGE]
+    return Judged(
+        answer.view,
+        [values[p] for p in place],
+        bytes([sources[p] for p in place]),
+        [ages[p] for p in place],
+        judged.ahead_s,
+    )
+
+
+def _all_good(answer: Answer, now: float) -> Judged | None:
+    """The usual case, without a step per row: all are there, and none is too old or of the future."""
+    rows, view = answer.rows, answer.view
+    if not rows or None in rows:
+        return None
+    times, values = zip(*rows, strict=True)
+    if max(times) > now or (view.ttl_s and now - min(times) > view.ttl_s):
+        return None
+    sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
+    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times])
+
+
+def _one_by_one(answer: Answer, now: float) -> Judged:
+    view, asked = answer.view, answer.asked
     ttl = view.ttl_s or math.inf
-    nothing = (b"",) * len(view.features)
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
-    values: list[tuple[bytes, ...]] = []
-    sources, ages, ahead = bytearray(), [], 0.0
+    judged = Judged(view, [], b"", [])
+    values, sources, nothing = [], bytearray(), _nothing(view)
     for row in answer.rows:
         age = now - row.time if row is not None else math.inf
         if row is not None and age <= ttl:
-            if age < 0:
-                age, ahead = 0.0, max(ahead, -age)
+            judged.ahead_s = max(judged.ahead_s, -age)
             values.append(row.values)
             sources.append(good)
-            ages.append(int(age * _MICRO))
+            judged.ages_us.append(max(int(age * _MICRO), 0))
         elif row is not None and asked:
             values.append(nothing)
             sources.append(_OUTSIDE)
-            ages.append(int(age * _MICRO))
+            judged.ages_us.append(int(age * _MICRO))
         else:
             # What is remembered but too old is no better than nothing: the store may hold something newer.
             values.append(nothing)
             sources.append(absent)
-            ages.append(_UNKNOWN_AGE)
-    if keys.place is None:
-        return Judged(view, values, bytes(sources), ages, ahead)
-    # One more than there are keys: the row of those that have no key. It is not in the store, asked or not.
-    values.append(nothing)
-    sources.append(_NOT_FOUND)
-    ages.append(_UNKNOWN_AGE)
-    place = keys.place
-    return Judged(
-        view, [values[p] for p in place], bytes([sources[p] for p in place]), [ages[p] for p in place], ahead
-    )
+            judged.ages_us.append(_UNKNOWN_AGE)
+    judged.values, judged.sources = values, bytes(sources)
+    return judged
+
+
+def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
+    return (b"",) * len(view.features)
 
 
 def pack(judged: Judged) -> list[Packed]:
     """The view's columns: its features in order, then the ages (INT64, µs) and the sources (UINT8)."""
     by_feature = zip(*judged.values, strict=True)
     columns = [pack(raws) for pack, raws in zip(judged.view.packers, by_feature, strict=True)]
-    columns.append(Packed(struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us)))
-    columns.append(Packed(judged.sources))
+    columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
+    columns.append((judged.sources, b"", b""))
     return columns

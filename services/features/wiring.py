@@ -21,6 +21,8 @@ from services.features.refreshing import Catalog
 from services.features.remembering import Memory
 from services.features.servicer import FeaturesServicer
 
+# A store that is slow to reach does not hold up the start.
+_PREPARE_S = 0.5
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 
 
@@ -48,6 +50,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     cache = Cache(config.cache_s, config.blind_cache_s)
     fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache)
     reader = Reader(fetcher, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
+    await store.prepare(_PREPARE_S)
     following = asyncio.create_task(catalog.follow(config.refresh_s))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
@@ -65,7 +68,7 @@ def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry
     # Feast takes three seconds to import: not while the event loop waits.
     from services.features.opening import open_feast
 
-    return open_feast(config.repo, threads)
+    return open_feast(config.repo, threads, config.store_timeout_s)
 
 
 SERVICE = Definition("features", FeaturesConfig, build)

