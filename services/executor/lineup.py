@@ -139,7 +139,7 @@ class Lineup:
             return str(error).partition("\n")[0] or type(error).__name__
 
     def recover(self, which: int) -> bool:
-        """Tries a lost backend, anew activated if need be. Returns whether it runs the model now."""
+        """Tries a lost backend, anew activated if need be. Returns whether it is well; twice so, and it runs again."""
         member = self.members[which]
         problem = self.test(member) if member.active else "not active"
         if problem:
@@ -150,7 +150,7 @@ class Lineup:
             after = self.active
         if switched:
             self.switched(before, after, "it is well again")
-        return switched
+        return not problem
 
     def deactivate(self) -> None:
         """Gives back what all of them hold."""

@@ -149,6 +149,12 @@ class Metrics:
             [*_LABELS, "from", "to"],
             registry=registry,
         )
+        self.probes = Counter(
+            "headrace_executor_probes_total",
+            "Tries of a lost backend, and whether it was well.",
+            [*_LABELS, "backend", "well"],
+            registry=registry,
+        )
         self.backend = Gauge(
             "headrace_executor_backend_active",
             "1 for the backend that runs the version, 0 for those that stand by.",

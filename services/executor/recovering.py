@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.executor.lineup import Lineup
+from services.executor.lineup import Lineup, Member
 
 
 class Recovery:
-    """Tries the lost backends of one model, on threads, for as long as any is lost."""
+    """Tries the lost backends of one model, on threads, for as long as any is lost. `tried`: told of each try."""
 
-    def __init__(self, lineup: Lineup, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, lineup: Lineup, tried: Callable[[Member, bool], None], clock: Callable[[], float]
+    ) -> None:
         self._lineup = lineup
+        self._tried = tried
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
@@ -31,4 +34,5 @@ class Recovery:
         while (at := standing.probe_at()) is not None:
             await asyncio.sleep(max(at - self._clock(), 0.0))
             for which in standing.to_probe(self._clock()):
-                await asyncio.to_thread(self._lineup.recover, which)
+                well = await asyncio.to_thread(self._lineup.recover, which)
+                self._tried(self._lineup.members[which], well)

@@ -61,7 +61,7 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
         self._given_up: set[Run[Waiting]] = set()
         self._calls: set[Waiting] = set()
-        self._recovery = Recovery(model.lineup, around.clock)
+        self._recovery = Recovery(model.lineup, self._tried, around.clock)
         model.lineup.switched = self._switched
         self._recovery.start()
 
@@ -313,6 +313,10 @@ class Runner:
         self._placement = self._placed()
         self._recovery.start()
         self._pump_soon()
+
+    def _tried(self, member: Member, well: bool) -> None:
+        about, probes = self.model.metadata, self._around.metrics.probes
+        probes.labels(about.name, about.version, member.backend.name, "yes" if well else "no").inc()
 
     def show_backends(self) -> None:
         """Sets the gauge that tells which backend runs the model."""

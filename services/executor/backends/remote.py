@@ -96,6 +96,8 @@ class Remote:
         return [spec_of(t) for t in self._metadata.inputs], [spec_of(t) for t in self._metadata.outputs]
 
     def run(self, inputs: Tensors, deadline: float) -> Tensors:
+        if self._metadata is None:
+            raise BackendError("the model is not active; call activate() first")
         rows = len(next(iter(inputs.values())))
         request = infer_request(self._model, self._version, self._inputs, inputs)
         reply = self._server.call(_INFER, request, deadline)
