@@ -8,7 +8,7 @@ artifact.content  # the bytes that were verified
 """
 
 from headrace.repository.access import AccessLog
-from headrace.repository.changing import label, remove, unlabel
+from headrace.repository.changing import label, remove, resign, unlabel
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.publishing import publish
@@ -31,6 +31,7 @@ __all__ = [
     "label",
     "publish",
     "remove",
+    "resign",
     "unlabel",
     "version_key",
 ]

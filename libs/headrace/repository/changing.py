@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headrace.repository.access import AccessLog, record
@@ -95,8 +96,24 @@ def remove(
     record(log, "removed", model, version, signer=signer_id(key))
 
 
+def resign(
+    root: Path | str, model: str, key: Path, trusted: Sequence[Path], log: AccessLog | None = None
+) -> None:
+    """Signs the list of releases with another key; one of `trusted` (public keys) must have signed it until now.
+
+    Versions keep their signatures: readers trust both keys until the old versions are gone. Raises RepositoryError.
+    """
+    # A change all the same: a reader that remembers sees that this list is the newer one.
+    _change(root, model, lambda releases, _: replace(releases, serial=releases.serial + 1), key, trusted)
+    record(log, "resigned", model, "", signer=signer_id(key))
+
+
 def _change(
-    root: Path | str, model: str, change: Callable[[Releases, Store], Releases], key: Path | None
+    root: Path | str,
+    model: str,
+    change: Callable[[Releases, Store], Releases],
+    key: Path | None,
+    trusted: Sequence[Path] = (),
 ) -> Store:
     check_name("model", model)
     try:
@@ -104,7 +121,7 @@ def _change(
         if model not in store.folders(""):
             raise RepositoryError(model, "", "there is no such model", "see: headrace models list")
         with store.lock(model):
-            save(store, change(editable(store, model, key), store), key)
+            save(store, change(editable(store, model, key, trusted), store), key)
     except OSError as error:
         problem = f"can't be changed ({error.strerror or error})"
         raise RepositoryError(model, "", problem, "check disk and rights") from error

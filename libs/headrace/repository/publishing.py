@@ -100,11 +100,11 @@ def _distinct(store: Store, about: Metadata) -> None:
             raise RepositoryError(about.name, about.version, problem, "choose another name")
 
 
-def editable(store: Store, model: str, key: Path | None) -> Releases:
+def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> Releases:
     """The list of releases, to be changed and saved with `key`.
 
     Nothing is signed that was not signed before: a list that is to be signed again must bear a signature of the same
-    key, and one that was not signed begins anew. Raises RepositoryError, OSError.
+    key, or of one of `trusted`, and one that was not signed begins anew. Raises RepositoryError, OSError.
     """
     try:
         content = store.read(f"{model}/{RELEASES}", lists.MAX_BYTES)
@@ -118,7 +118,7 @@ def editable(store: Store, model: str, key: Path | None) -> Releases:
         return releases
     if signature is None:
         return Releases(model, releases.serial)
-    Trust((key,)).releases(releases, signature)
+    Trust((key, *trusted)).releases(releases, signature)
     return releases
 
 

@@ -141,6 +141,19 @@ def test_mistakes_are_named(home: Path, tmp_path: Path) -> None:
     assert "names no registered model" in refused("import", "m", "--from", "http://127.0.0.1:1", home=home)
 
 
+def test_a_list_is_signed_with_another_key(home: Path, tmp_path: Path) -> None:
+    ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
+    place = layout.of(home)
+    place.model_key.rename(tmp_path / "old.key")
+    place.model_public_key.rename(tmp_path / "old.pub")
+    ok("keys", home=home)
+    assert "which is not trusted here" in refused("add", "mine", model(tmp_path / "m.onnx"), home=home)
+    ok("resign", "mine", "--trusted", tmp_path / "old.pub", home=home)
+    ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
+    trusted = ("--trusted", tmp_path / "old.pub", "--trusted", place.model_public_key)
+    assert ok("verify", *trusted, home=home).count("ok mine version") == 2
+
+
 def test_another_repository_is_named_by_root(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     ok("add", "mine", model(tmp_path / "m.onnx"), "--root", other, home=home)

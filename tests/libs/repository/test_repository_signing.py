@@ -13,7 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.repository import Artifact, Repository, RepositoryError, Trust, keys, label, publish, remove
+from headrace.repository import (
+    Artifact,
+    Repository,
+    RepositoryError,
+    Trust,
+    keys,
+    label,
+    publish,
+    remove,
+    resign,
+)
 from headrace.repository.access import entries
 from headrace.repository.folder import Folder
 from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
@@ -126,6 +136,21 @@ def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, 
         models.reader().read("heavy", "1")
     both = Repository(models.root, trust=Trust((models.public, public)))
     assert both.read("heavy", "1").signer != both.read("light", "1").signer
+
+
+def test_a_list_passes_to_another_key_only_by_way_of_the_old(models: Signed, tmp_path: Path) -> None:
+    private, public = tmp_path / "new.key", tmp_path / "new.pub"
+    keys.generate(private, public)
+    models.put("1")
+    with pytest.raises(RepositoryError, match="which is not trusted here"):
+        models.put("2", key=private)
+    resign(models.root, "light", private, [models.public])
+    models.put("2", key=private)
+
+    both = Repository(models.root, trust=Trust((models.public, public)))
+    assert [both.read("light", v).metadata.version for v in both.versions("light")] == ["1", "2"]
+    with pytest.raises(RepositoryError, match="which is not trusted here"):
+        models.reader().versions("light")
 
 
 def test_a_signature_that_holds_for_another_version_is_refused(models: Signed) -> None:

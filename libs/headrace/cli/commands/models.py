@@ -15,7 +15,7 @@ from headrace.cli import model_options as options
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.model_options import Place
 from headrace.pipeline import DocumentError, ModelStage, load_folder
-from headrace.repository import Metadata, Repository, RepositoryError, label, publish, remove, unlabel
+from headrace.repository import Metadata, Repository, RepositoryError, label, publish, remove, resign, unlabel
 from headrace.repository.access import entries
 
 models = typer.Typer(help="The model repository: versions, signatures, labels.", no_args_is_help=True)
@@ -220,6 +220,23 @@ def remove_(
     with _told():
         remove(at.root, name, version, key=at.signing_key(key, unsigned), log=at.log)
     out.print(f"{name} version {version} is removed")
+
+
+@models.command(name="resign")
+def resign_(
+    name: Name,
+    trusted: Annotated[list[Path], typer.Option("--trusted", help="Public key that signed until now.")],
+    home: Home = DEFAULT_HOME,
+    root: Root = "",
+    key: Key = None,
+) -> None:
+    """Sign a model's list of releases with another key."""
+    at = Place(place(home), root)
+    signing = at.signing_key(key, unsigned=False)
+    assert signing is not None
+    with _told():
+        resign(at.root, name, signing, trusted, at.log)
+    out.print(f"the releases of {name} are signed with {signing}")
 
 
 @contextmanager
