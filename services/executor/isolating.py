@@ -23,10 +23,12 @@ class Outcome:
     error: Exception | None = None
 
 
-def run_isolating(run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int) -> Outcome:
+def run_isolating(
+    run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int, over: Callable[[], bool] = lambda: False
+) -> Outcome:
     """Runs all rows; if that fails, halves and halves again until the failing rows are alone.
 
-    Gives up on whatever is left after MAX_FURTHER_RUNS. Never raises for what the engine raises.
+    Gives up on whatever is left after MAX_FURTHER_RUNS, or when it is `over`. Never raises for what the engine raises.
     """
     try:
         return Outcome(run(inputs))
@@ -39,7 +41,7 @@ def run_isolating(run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int)
     parts: list[tuple[int, Tensors]] = []
     waiting = _halves(0, rows)
     for _ in range(MAX_FURTHER_RUNS):
-        if not waiting:
+        if not waiting or over():
             break
         start, stop = waiting.pop()
         try:

@@ -74,8 +74,8 @@ class Runner:
         call = Waiting(batch, inputs.tensors, inputs.errors, received, 0)
         if not self._run_at_once(call):
             self._offer(call)
-            if call.pending:
-                await self._settled(call)
+        if call.pending:
+            await self._settled(call)
         return self._answers.reply(call)
 
     async def drain(self) -> None:
@@ -191,26 +191,32 @@ class Runner:
         watchdog = self._around.watchdog
         watchdog.begin(self.model.lineup.active.backend.interrupt, run.started)
         try:
-            ran = self._run(inputs, run.row_count, _deadline(run))
+            ran = self._run(inputs, run.row_count, _deadline(run), watchdog.limit)
         finally:
             watchdog.end()
-        if ran.seconds > self._around.run_timeout:
+        if ran.seconds > self._around.watchdog.limit:
             self._placement.bar()
+            if ran.outcome.error is not None:
+                # It was ended because it held everybody up. On a thread it may take its time.
+                self._log_failure(ran.outcome.error, run.row_count)
+                self._scheduler.finish(run, None)
+                self._offer_again(run)
+                return
         self._end(run, ran)
 
-    def _run(self, inputs: Tensors, rows: int, deadline: float) -> Ran:
-        """Runs on whatever thread calls it."""
+    def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float) -> Ran:
+        """Runs on whatever thread calls it. After `limit` seconds nothing more is tried."""
         began = time.perf_counter()
         lineup = self.model.lineup
-        outcome, member = self._try(inputs, rows, deadline)
+        outcome, member = self._try(inputs, rows, deadline, began + limit)
         hopeless = outcome.ran is not None and not outcome.ran.any()
         lost = isinstance(outcome.error, BackendLostError | BackendLateError)
         # Not one row came through: are they all bad, or is the engine? If it is, another one runs them.
         if hopeless and not lost and lineup.suspect(member):
-            outcome, member = self._try(inputs, rows, deadline)
+            outcome, member = self._try(inputs, rows, deadline, began + limit)
         return Ran(outcome, member, member is not lineup.members[0], time.perf_counter() - began)
 
-    def _try(self, inputs: Tensors, rows: int, deadline: float) -> tuple[Outcome, Member]:
+    def _try(self, inputs: Tensors, rows: int, deadline: float, until: float) -> tuple[Outcome, Member]:
         member = self.model.lineup.active
 
         def run(tensors: Tensors) -> Tensors:
@@ -218,12 +224,14 @@ class Runner:
             outputs, member = self.model.run(tensors, deadline)
             return outputs
 
-        return run_isolating(run, inputs, rows), member
+        outcome = run_isolating(run, inputs, rows, lambda: time.perf_counter() > until)
+        return outcome, member
 
     def _hand_over(self, run: Run[Waiting], inputs: Tensors) -> None:
         member = self.model.lineup.active
         deadline = _deadline(run)
-        future = self._loop.run_in_executor(member.pool, self._run, inputs, run.row_count, deadline)
+        work = partial(self._run, inputs, run.row_count, deadline, self._around.run_timeout)
+        future = self._loop.run_in_executor(member.pool, work)
         handle = _Handed(run, member)
         self._limit(handle)
         future.add_done_callback(partial(self._came_back, handle))
@@ -258,11 +266,16 @@ class Runner:
         self._log_failure(TimeoutError(f"no result after {waited} s"), run.row_count)
         handed.member.backend.interrupt(self._around.clock() - waited / 2)
         replaced = lineup.lose(handed.member, f"no result after {waited} s")
+        if replaced:
+            self._offer_again(run)
+            return
         for piece in run.pieces:
-            if replaced:
-                self._offer_rows(piece.call, piece.rows)
-            else:
-                piece.call.fail(piece.rows, self._failed())
+            piece.call.fail(piece.rows, self._failed())
+        self._pump_soon()
+
+    def _offer_again(self, run: Run[Waiting]) -> None:
+        for piece in run.pieces:
+            self._offer_rows(piece.call, piece.rows)
         self._pump_soon()
 
     def _end(self, run: Run[Waiting], ran: Ran) -> None:

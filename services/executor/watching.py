@@ -13,7 +13,7 @@ class Watchdog:
     """Watches the one run that may be on the loop, and has it ended when it takes longer than `limit` seconds."""
 
     def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         # Who runs and since when; assigned as one, so that the thread never sees half of it.
         self._run: tuple[Callable[[float], None], float] | None = None
@@ -44,5 +44,5 @@ class Watchdog:
                 continue
             interrupt, began = run
             now = self._clock()
-            if now - began > self._limit:
+            if now - began > self.limit:
                 interrupt(now)

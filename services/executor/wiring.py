@@ -22,13 +22,16 @@ from services.executor.running import Surroundings
 from services.executor.servicer import ExecutorServicer
 from services.executor.watching import Watchdog
 
+# A run that was expected to be short holds up the whole process; after this long it is taken off the event loop.
+_HANGS_S = 0.5
+
 
 @asynccontextmanager
 async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """Loads and warms the models, then serves them. Raises ConfigError if one can't be used."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(Metrics)
-    watchdog = Watchdog(config.run_timeout_s)
+    watchdog = Watchdog(min(config.run_timeout_s, _HANGS_S))
     servers = Servers(config.servers, runtime, asyncio.get_running_loop())
     around = Surroundings(
         metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Rows, decode, encode
+from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Reason
 from headrace.hop.method import unary
 from headrace.hop.testing import Harness
@@ -39,15 +42,48 @@ def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
     return Batch.of(rows(len(values), budget, priority), [xs(*values)])
 
 
+INDEX = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "IndexModels",
+    pb.IndexModelsRequest,
+    pb.IndexModelsResponse,
+    idempotent=True,
+)
+LOAD = unary(
+    pb.DESCRIPTOR, "ExecutorService", "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True
+)
+UNLOAD = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "UnloadModel",
+    pb.UnloadModelRequest,
+    pb.UnloadModelResponse,
+    idempotent=False,
+)
+
+
 class Caller:
     """Calls the served executor."""
 
     def __init__(self, harness: Harness) -> None:
-        self.harness = harness
         # No retries: what the executor answers is what the test sees.
-        client = harness.client(limiter={"initial": 256}, retry={"attempts": 1})
+        self._dial(harness.client(limiter={"initial": 256}, retry={"attempts": 1}))
+        self.harness = harness
+
+    @classmethod
+    def of(cls, client: Client) -> Caller:
+        """Calls whatever the client reaches."""
+        caller = cls.__new__(cls)
+        caller._dial(client)
+        return caller
+
+    def _dial(self, client: Client) -> None:
         self._execute = client.unary(EXECUTE)
         self._list = client.unary(LIST)
+        self.index = partial(client.unary(INDEX), deadline=math.inf)
+        self.load = partial(client.unary(LOAD), deadline=math.inf)
+        self.unload = partial(client.unary(UNLOAD), deadline=math.inf)
 
     async def __call__(self, given: Batch, model: str = "double", version: str = "") -> Batch:
         return decode((await self.raw(given, model, version)).batch)

@@ -152,7 +152,7 @@ async def test_concurrent_calls_share_runs(models: Path, transport: Any) -> None
 
 
 async def test_short_models_stay_on_the_loop_and_share_runs_too(models: Path) -> None:
-    put(models, content=slow(100))
+    put(models, content=slow(1000))
     async with served(SERVICE, {"models": models, "inline_us": 1_000_000}) as harness:
         caller = Caller(harness)
         results = await asyncio.gather(*(caller(batch(float(i))) for i in range(60)))
