@@ -116,6 +116,57 @@ def model_failed(model: str, version: str) -> RowError:
     )
 
 
+def no_answer(model: str) -> RowError:
+    """The engine did not answer while anybody waited for the row."""
+    return RowError(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        f"the engine of model {model!r} did not answer in time; retry, or allow more time",
+        STAGE,
+        {"model": model},
+    )
+
+
+def no_backend(model: str) -> RowError:
+    """Every backend of the model is lost."""
+    return RowError(
+        Code.UNAVAILABLE,
+        Reason.REASON_MODEL_FAILED,
+        f"no engine can run model {model!r} at the moment; retry in a few seconds",
+        STAGE,
+        {"model": model},
+    )
+
+
+def unloading(model: str, version: str) -> Fault:
+    """The version goes while the call comes."""
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_DRAINING,
+        f"model {model!r} version {version!r} is being unloaded; ask for another version",
+        metadata={"model": model, "version": version},
+    )
+
+
+def not_loadable(model: str, version: str, problem: str) -> Fault:
+    """An operator asked for a version that can't be made ready. The operator may know why."""
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_MODEL_UNKNOWN,
+        problem,
+        metadata={"model": model, "version": version},
+    )
+
+
+def operators_only() -> Fault:
+    """Loading and unloading is for this installation's own processes."""
+    return Fault(
+        Code.PERMISSION_DENIED,
+        Reason.REASON_PEER_UNTRUSTED,
+        "only an authenticated part of this installation may change which models are loaded",
+    )
+
+
 def draining() -> RowError:
     """The executor closes while the row waits."""
     return RowError(

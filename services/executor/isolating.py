@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.executor.backends.backend import Array, Tensors
+from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
 
 # A single bad row among n is found with 2·log2(n) further runs; a model that fails on everything stops here.
 MAX_FURTHER_RUNS = 16
@@ -23,20 +23,25 @@ class Outcome:
     error: Exception | None = None
 
 
-def run_isolating(run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int) -> Outcome:
+def run_isolating(
+    run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int, over: Callable[[], bool] = lambda: False
+) -> Outcome:
     """Runs all rows; if that fails, halves and halves again until the failing rows are alone.
 
-    Gives up on whatever is left after MAX_FURTHER_RUNS. Never raises for what the engine raises.
+    Gives up on whatever is left after MAX_FURTHER_RUNS, or when it is `over`. Never raises for what the engine raises.
     """
     try:
         return Outcome(run(inputs))
+    except (BackendLostError, BackendLateError) as error:
+        # No row is at fault, and there is nobody to run the halves.
+        return Outcome({}, np.zeros(rows, bool), error)
     except Exception as error:  # noqa: BLE001 - engines raise anything; the outcome carries it to the log
         first = error
     ran = np.zeros(rows, bool)
     parts: list[tuple[int, Tensors]] = []
     waiting = _halves(0, rows)
     for _ in range(MAX_FURTHER_RUNS):
-        if not waiting:
+        if not waiting or over():
             break
         start, stop = waiting.pop()
         try:

@@ -1,157 +1,198 @@
-"""Models made ready: read and checked, activated, compared with their metadata, and warm."""
+"""Models made ready: read and checked, activated, compared with their metadata and with each other, and warm."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
 
 from headrace.columns import DType
-from headrace.repository import Artifact, Metadata, Repository, RepositoryError, TensorSpec
-from services.executor.backends.backend import Array, Backend, BackendError, Tensors
+from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
+from services.executor.backends.backend import Array, Backend, BackendError
 from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.lineup import Lineup, Member
 from services.executor.metrics import Metrics
-from services.executor.run_times import RunTimes
+from services.executor.model import Model, check_shapes
+from services.executor.samples import disagreement, samples_of, tolerance_of
 from services.executor.signature import check_signature
+from services.executor.standing import Patience, Standing
 
-BackendFactory = Callable[[Artifact, ModelSettings], Backend]
+Progress = Callable[[str], None]
+BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
+"""Of an artifact, its settings, what stands behind the colon of the backend's name, and whom to tell of progress."""
 _WARM_RUNS = 5
+# A warm-up run may take this long.
+_WARM_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One version, ready to run. `times`: what warm-up taught."""
+@dataclass(slots=True, eq=False)
+class Loading:
+    """A load under way. `progress`: what it is doing, for whoever asks."""
 
-    metadata: Metadata
-    backend: Backend
-    settings: ModelSettings
-    times: RunTimes
+    progress: str = "reading"
+    members: list[Member] = field(default_factory=list)
 
-    @property
-    def max_rows(self) -> int:
-        """Rows in one run, at most."""
-        return min(self.settings.max_rows, self.backend.capabilities.max_rows or self.settings.max_rows)
+    def tell(self, what: str) -> None:
+        self.progress = what
 
-    @property
-    def instances(self) -> int:
-        """Runs at the same time, at most."""
-        return self.settings.instances if self.backend.capabilities.concurrent_runs else 1
-
-    def run(self, inputs: Tensors) -> Tensors:
-        """The declared outputs. Blocks; raises what the engine raises, BackendError for a wrong shape."""
-        rows = len(next(iter(inputs.values())))
-        outputs = self.backend.run(inputs)
-        for spec in self.metadata.outputs:
-            found = outputs[spec.name].shape
-            if found != (rows, *spec.row_shape):
-                raise BackendError(f"output {spec} of {rows} rows came back with shape {list(found)}")
-        return outputs
+    def cancel(self) -> None:
+        """Asks it to end with an error; from any thread."""
+        for member in self.members:
+            member.backend.interrupt(time.monotonic())
 
 
 class Loader:
-    """Loads what the settings name. Blocks: for a thread, before the service is ready."""
+    """Makes versions of models ready. Blocks: for threads."""
 
     def __init__(
         self,
         repository: Repository,
         backends: Mapping[str, BackendFactory],
+        config: ExecutorConfig,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self._repository = repository
+        self.repository = repository
         self._backends = backends
+        self._config = config
         self._metrics = metrics
         self._log = log
 
-    def load_all(self, config: ExecutorConfig) -> list[Model]:
-        """The models of `config.load`, oldest version first. Raises RepositoryError; none stays active."""
-        loaded: list[Model] = []
-        try:
-            for name, version in self._wanted(config):
-                loaded.append(self._load(name, version, config))
-        except BaseException:
-            for model in loaded:
-                model.backend.deactivate()
-            raise
-        self._metrics.loaded_models.set(len(loaded))
-        return loaded
-
-    def _wanted(self, config: ExecutorConfig) -> list[tuple[str, str]]:
-        entries = self._repository.models() if config.load == "all" else config.load
+    def wanted(self) -> list[tuple[str, str]]:
+        """Model and version of what the settings name, oldest version first. Raises RepositoryError."""
+        config = self._config
+        entries = self.repository.models() if config.load == "all" else config.load
         wanted: dict[tuple[str, str], None] = {}
         for entry in entries:
             name, _, version = entry.partition(":")
-            versions = [version] if version else self._repository.versions(name)
+            versions = [self.repository.resolve(name, version)] if version else self.repository.versions(name)
             if not versions:
-                there = ", ".join(self._repository.models()) or "none"
+                there = ", ".join(self.repository.models()) or "none"
                 raise RepositoryError(
                     name, "", f"there is no such model (there are: {there})", "correct `load`"
                 )
             wanted.update(((name, v), None) for v in versions)
         return list(wanted)
 
-    def _load(self, name: str, version: str, config: ExecutorConfig) -> Model:
-        began = time.perf_counter()
-        artifact = self._repository.read(name, version)
-        factory = self._backends.get(artifact.metadata.backend)
-        if factory is None:
-            known = ", ".join(sorted(self._backends))
-            raise RepositoryError(
-                name,
-                version,
-                f"backend {artifact.metadata.backend!r} is not built in",
-                f"use one of: {known}",
-            )
-        settings = config.settings_of(name)
-        model = Model(artifact.metadata, factory(artifact, settings), settings, RunTimes())
-        self._activate(model, config.warmup_rows)
-        took = time.perf_counter() - began
-        self._metrics.cold_starts.labels(name).inc()
-        self._metrics.load_seconds.labels(name).set(took)
-        self._log.info(
-            "model loaded",
-            model=name,
-            version=version,
-            backend=model.backend.name,
-            device=model.backend.capabilities.device,
-            sha256=artifact.metadata.sha256,
-            seconds=round(took, 3),
-            run_us={rows: round(model.times.estimate(rows) * 1e6) for rows in config.warmup_rows},
-        )
-        return model
+    def load(self, name: str, version: str, why: str, loading: Loading) -> Model:
+        """A version, read from the repository, verified and ready. Raises RepositoryError; nothing stays active."""
+        return self.ready(self.repository.read(name, version), why, loading)
 
-    def _activate(self, model: Model, sizes: tuple[int, ...]) -> None:
-        about = model.metadata
+    def ready(self, artifact: Artifact, why: str, loading: Loading) -> Model:
+        """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""
+        began = time.perf_counter()
+        about = artifact.metadata
+        model = self._lined_up(artifact, loading)
         try:
-            model.backend.activate()
-            check_signature(about, model.backend)
-            warm_up(model, sizes)
+            self._activate(model, loading)
+            loading.tell("comparing with the samples")
+            _compare(model)
         except BackendError as error:
-            model.backend.deactivate()
+            model.lineup.deactivate()
             raise RepositoryError(
                 about.name, about.version, str(error), "then publish it as a new version"
             ) from error
         except BaseException:
-            model.backend.deactivate()
+            model.lineup.deactivate()
             raise
+        took = time.perf_counter() - began
+        self._metrics.cold_starts.labels(about.name, about.version, why).inc()
+        self._metrics.load_seconds.labels(about.name, about.version).set(took)
+        self._report(model, took)
+        return model
+
+    def _lined_up(self, artifact: Artifact, loading: Loading) -> Model:
+        about = artifact.metadata
+        settings = self._config.settings_of(about.name)
+        for entry in settings.backends or (about.backend,):
+            kind, _, argument = entry.partition(":")
+            factory = self._backends.get(kind)
+            if factory is None:
+                known = ", ".join(sorted(self._backends))
+                raise RepositoryError(
+                    about.name,
+                    about.version,
+                    f"backend {kind!r} is not built in",
+                    f"use one of: {known}",
+                )
+            try:
+                backend = factory(artifact, settings, argument, loading.tell)
+            except BackendError as error:
+                raise RepositoryError(
+                    about.name, about.version, str(error), "correct the executor's settings"
+                ) from error
+            pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
+            loading.members.append(Member(backend, pool))
+        standing = Standing(len(loading.members), Patience(self._config.probe_s))
+        lineup = Lineup(
+            loading.members, standing, samples_of(artifact), tolerance_of(artifact), self._config.patience_s
+        )
+        return Model(artifact, settings, lineup)
+
+    def _activate(self, model: Model, loading: Loading) -> None:
+        """Activates every backend; one that can't be stays lost, as long as another one can."""
+        lineup, about = model.lineup, model.metadata
+        problems = []
+        for which, member in enumerate(lineup.members):
+            name = member.backend.name
+            loading.tell(f"activating {name}")
+            try:
+                member.backend.activate()
+                member.active = True
+                check_signature(about, member.backend)
+                loading.tell(f"warming up {name}")
+                warm_up(model, member, self._config.warmup_rows)
+            except BackendError as error:
+                problems.append(error)
+                if len(lineup.members) > 1:
+                    self._log.warning(
+                        "backend can't be used yet",
+                        model=about.name,
+                        version=about.version,
+                        backend=name,
+                        why=str(error),
+                    )
+                if member.active:
+                    member.active = False
+                    member.backend.deactivate()
+                lineup.standing.lost(which, time.monotonic())
+        if len(problems) == len(lineup.members):
+            raise problems[0]
+
+    def _report(self, model: Model, took: float) -> None:
+        about, active = model.metadata, model.lineup.active
+        self._log.info(
+            "model loaded",
+            model=about.name,
+            version=about.version,
+            backend=active.backend.name,
+            standby=model.lineup.standby,
+            device=active.backend.capabilities.device,
+            sha256=about.sha256,
+            seconds=round(took, 3),
+            run_us={rows: round(active.times.estimate(rows) * 1e6) for rows in self._config.warmup_rows},
+        )
 
 
-def warm_up(model: Model, sizes: tuple[int, ...]) -> None:
+def warm_up(model: Model, member: Member, sizes: tuple[int, ...]) -> None:
     """Runs the model at each batch size, so that no request pays for a first run, and learns the run times.
 
     Raises BackendError if it can't run.
     """
-    for rows in sorted({min(n, model.max_rows) for n in sizes}):
+    most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
+    for rows in sorted({min(n, most) for n in sizes}):
         inputs = {spec.name: _blank(spec, rows) for spec in model.metadata.inputs}
         seconds = []
         for _ in range(_WARM_RUNS):
             began = time.perf_counter()
             try:
-                model.run(inputs)
+                outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)
+                check_shapes(model.metadata, outputs, rows)
             except Exception as error:
                 problem = str(error).partition("\n")[0]
                 raise BackendError(
@@ -159,7 +200,37 @@ def warm_up(model: Model, sizes: tuple[int, ...]) -> None:
                 ) from error
             seconds.append(time.perf_counter() - began)
         # The first ones allocate and compile: they say nothing about the runs to come.
-        model.times.learn(rows, statistics.median(seconds[1:]))
+        member.times.learn(rows, statistics.median(seconds[1:]))
+
+
+def _compare(model: Model) -> None:
+    """Each active backend answers the samples as recorded, or as the first of them does. Raises RepositoryError."""
+    lineup, about = model.lineup, model.metadata
+    active = [m for m in lineup.members if m.active]
+    if lineup.expected is None and len(lineup.members) == 1:
+        return
+    for member in active:
+        try:
+            found = member.backend.run(lineup.samples.inputs, time.monotonic() + _WARM_S)
+        except Exception as error:
+            problem = str(error).partition("\n")[0]
+            raise RepositoryError(
+                about.name,
+                about.version,
+                f"{member.backend.name} can't run the samples ({problem})",
+                "publish it with samples.json: rows that it can run, and its answers",
+            ) from error
+        if lineup.expected is None:
+            lineup.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
+        elif problem := disagreement(found, lineup.expected, lineup.tolerance):
+            allowed = lineup.tolerance
+            raise RepositoryError(
+                about.name,
+                about.version,
+                f"{member.backend.name} answers the samples otherwise: {problem}, "
+                f"tolerated is {allowed.absolute:g} + {allowed.relative:g} of the value",
+                "check the artifact, or state a wider `parity` in metadata.json",
+            )
 
 
 def _blank(spec: TensorSpec, rows: int) -> Array:

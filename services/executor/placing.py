@@ -11,13 +11,18 @@ class Placement:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._inline = False
+        self._barred = False
 
     def inline(self, expected: float) -> bool:
         """Whether the next run (expected seconds, 0 = unknown) goes on the event loop itself."""
-        if not expected:
+        if not expected or self._barred:
             return False
         if self._inline and expected > self._limit * _HYSTERESIS:
             self._inline = False
         elif not self._inline and expected < self._limit / _HYSTERESIS:
             self._inline = True
         return self._inline
+
+    def bar(self) -> None:
+        """A run was expected to be short and hung: never again on the loop."""
+        self._barred = True

@@ -4,115 +4,88 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor as ThreadPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from headrace.columns import Batch, RowError, Timing
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.columns import Batch, RowError
 from services.executor import assembling, errors
-from services.executor.backends.backend import Tensors
+from services.executor.answering import Answers, Ran
+from services.executor.backends.backend import BackendLateError, BackendLostError, Tensors
+from services.executor.calls import Executed, Waiting
 from services.executor.isolating import Outcome, run_isolating
-from services.executor.loading import Model
+from services.executor.lineup import Member
 from services.executor.metrics import Metrics
+from services.executor.model import Model
 from services.executor.placing import Placement
-from services.executor.scheduler import Drop, Limits, Run, Scheduler, Why
+from services.executor.recovering import Recovery
+from services.executor.scheduler import Drop, Run, Scheduler, Why
+from services.executor.watching import Watchdog
 
-_MICRO = 1e6
+# Gathering costs a call about as much as a run of this length: shorter ones gain nothing from company.
+_ALONE_S = 60e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all runners of a service share. `clock`: monotonic seconds."""
+    """What all runners of a service share. Times are in seconds; `clock`: monotonic."""
 
-    pool: ThreadPool
     metrics: Metrics
     log: structlog.typing.FilteringBoundLogger
-    # Seconds: runs expected to be shorter stay on the event loop.
+    watchdog: Watchdog
+    # Runs expected to be shorter stay on the event loop.
     inline: float
-    # Seconds after which a run is given up.
+    # After which a run is given up, and the same where another backend stands by.
     run_timeout: float
+    patience: float
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """One call, until each of its rows has run or failed."""
-
-    batch: Batch
-    tensors: Tensors
-    errors: dict[int, RowError]
-    received: float
-    pending: int
-    done: asyncio.Future[None]
-    parts: list[assembling.Part] = field(default_factory=list)
-    timings: list[Timing] = field(default_factory=list)
-
-    def settle(self, rows: int) -> None:
-        """That many rows more have their result or error."""
-        self.pending -= rows
-        if not self.pending and not self.done.done():
-            self.done.set_result(None)
-
-    def fail(self, rows: list[int], error: RowError) -> None:
-        self.errors.update(dict.fromkeys(rows, error))
-        self.settle(len(rows))
-
-
 class Runner:
-    """Runs one version of a model. Lives on one event loop; only the runs themselves may be on threads."""
+    """Runs one version of a model. Made and used on one event loop; only the runs themselves may be on threads."""
 
     def __init__(self, model: Model, around: Surroundings) -> None:
         self.model = model
         self._around = around
-        limits = Limits(
-            max_rows=model.max_rows,
-            max_queue_rows=model.settings.max_queue_rows,
-            instances=model.instances,
-            max_delay=model.settings.max_delay_us / _MICRO,
-        )
-        self._scheduler: Scheduler[_Waiting] = Scheduler(limits, model.times)
-        self._placement = Placement(around.inline)
+        self._loop = asyncio.get_running_loop()
+        about = model.metadata
+        self._tally = around.metrics.tallies.of(about.name, about.version)
+        self._answers = Answers(model, self._tally)
+        self._scheduler: Scheduler[Waiting] = Scheduler(model.limits(), model.lineup.active.times)
+        self._placement = self._placed()
         self._pumping = False
+        # Another call came in this turn of the loop: those that come now gather.
+        self._crowded = False
         self._timer: asyncio.TimerHandle | None = None
-        self._given_up: set[Run[_Waiting]] = set()
-        self._calls: set[_Waiting] = set()
-        self._attributes = {"model.version": model.metadata.version, "backend": model.backend.name}
-        name, metrics = model.metadata.name, around.metrics
-        self._queue_rows = metrics.queue_rows.labels(name)
-        self._queue_shown = 0
-        self._queue_seconds = metrics.queue_seconds.labels(name)
-        self._run_seconds = metrics.run_seconds.labels(name)
-        self._batch_rows = metrics.batch_rows.labels(name)
+        self._given_up: set[Run[Waiting]] = set()
+        self._calls: set[Waiting] = set()
+        self._recovery = Recovery(model.lineup, self._tried, around.clock)
+        model.lineup.switched = self._switched
+        self._recovery.start()
 
-    async def execute(self, batch: Batch, received: float) -> Batch:
+    async def execute(self, batch: Batch, received: float) -> Executed:
         """The outputs of a batch's rows; `received`: when the call came (monotonic seconds).
 
         Raises Fault INVALID_ARGUMENT for wrong inputs, RESOURCE_EXHAUSTED if every row was shed.
         """
         inputs = assembling.read_inputs(self.model.metadata.inputs, batch)
-        call = _Waiting(
-            batch, inputs.tensors, inputs.errors, received, 0, asyncio.get_running_loop().create_future()
-        )
-        self._offer(call)
+        call = Waiting(batch, inputs.tensors, inputs.errors, received, 0)
+        if not self._run_at_once(call):
+            self._offer(call)
         if call.pending:
-            self._calls.add(call)
-            try:
-                await call.done
-            except asyncio.CancelledError:
-                self._scheduler.withdraw(call)
-                self._count(Counter(CANCELLED=len(batch)))
-                raise
-            finally:
-                self._calls.discard(call)
-        return self._reply(call)
+            await self._settled(call)
+        return self._answers.reply(call)
+
+    async def drain(self) -> None:
+        """Waits until no call is left. Nobody brings new ones any more."""
+        while waiting := [call.done for call in self._calls if call.done is not None]:
+            await asyncio.wait(waiting)
 
     def close(self) -> None:
         """Answers what still waits, and asks what still runs to stop."""
+        self._recovery.stop()
         for call in list(self._calls):
             self._scheduler.withdraw(call)
             left = [row for row in range(len(call.batch)) if row not in call.errors]
@@ -121,25 +94,64 @@ class Runner:
             )
         if self._timer is not None:
             self._timer.cancel()
-        self.model.backend.interrupt(self._around.clock())
+        for member in self.model.lineup.members:
+            member.backend.interrupt(self._around.clock())
 
-    def _offer(self, call: _Waiting) -> None:
-        rows, context = range(len(call.batch)), call.batch.rows
-        priorities, deadlines = context.priorities, context.deadlines
-        if call.errors:
-            able = [row for row in rows if row not in call.errors]
-            priorities, deadlines = [priorities[r] for r in able], [deadlines[r] for r in able]
-        else:
-            able = list(rows)
+    def _run_at_once(self, call: Waiting) -> bool:
+        """Runs a call on the spot if it is alone and its run is short: no queue, no future, no other thread."""
+        count = len(call.batch)
+        if self._crowded or call.errors or not count or not self._scheduler.idle:
+            return False
+        expected = self._scheduler.estimate(count)
+        if expected > _ALONE_S or not self._placement.inline(expected):
+            return False
+        now = self._around.clock()
+        run = self._scheduler.seize(call, count, min(call.batch.rows.deadlines), now)
+        if run is None:
+            return False
+        self._crowded = True
+        self._loop.call_soon(self._calm)
+        call.pending = count
+        self._tally.batch_rows.observe(count)
+        self._tally.queue_seconds.observe(0.0)
+        self._run_here(run, call.tensors)
+        return True
+
+    def _calm(self) -> None:
+        self._crowded = False
+
+    async def _settled(self, call: Waiting) -> None:
+        call.done = self._loop.create_future()
+        self._calls.add(call)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            self._scheduler.withdraw(call)
+            self._tally.answered("CANCELLED", len(call.batch))
+            raise
+        finally:
+            self._calls.discard(call)
+
+    def _offer(self, call: Waiting) -> None:
+        able = [row for row in range(len(call.batch)) if row not in call.errors]
         call.pending = len(able)
-        self._scheduler.offer(call, able, priorities, deadlines, self._around.clock())
-        self._pump_soon()
+        self._offer_rows(call, able)
+        if able:
+            self._pump_soon()
+
+    def _offer_rows(self, call: Waiting, rows: list[int]) -> None:
+        context, now = call.batch.rows, self._around.clock()
+        priorities, tenants, deadlines = context.priorities, context.tenants, context.deadlines
+        if len(rows) < len(call.batch):
+            priorities, tenants = [priorities[r] for r in rows], [tenants[r] for r in rows]
+            deadlines = [deadlines[r] for r in rows]
+        self._scheduler.offer(call, rows, priorities, tenants, deadlines, now, call.row_bytes)
 
     def _pump_soon(self) -> None:
         # Not at once: the calls that arrived in the same turn of the loop shall share the run.
         if not self._pumping:
             self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         """Starts what may start, answers what was dropped, and sees to it that it is called again."""
@@ -147,15 +159,14 @@ class Runner:
         while (run := self._scheduler.start(self._around.clock())) is not None:
             inputs = self._assemble(run)
             if self._placement.inline(run.expected):
-                self._end(run, *self._run(inputs, run.row_count))
+                self._run_here(run, inputs)
                 # The loop belongs to others, too: what still waits goes in its next turn.
                 self._pump_soon()
                 break
             self._hand_over(run, inputs)
         for drop in self._scheduler.drops():
             drop.call.fail(drop.rows, self._why(drop))
-        self._queue_rows.inc(self._scheduler.queued - self._queue_shown)
-        self._queue_shown = self._scheduler.queued
+        self._tally.queue_rows = self._scheduler.queued
         self._arm()
 
     def _arm(self) -> None:
@@ -164,109 +175,134 @@ class Runner:
             self._timer = None
         at = self._scheduler.wake_at()
         if at is not None and not self._pumping:
-            delay = max(at - self._around.clock(), 0.0)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._pump_soon)
+            self._timer = self._loop.call_later(max(at - self._around.clock(), 0.0), self._pump_soon)
 
-    def _assemble(self, run: Run[_Waiting]) -> Tensors:
-        self._batch_rows.observe(run.row_count)
+    def _assemble(self, run: Run[Waiting]) -> Tensors:
+        self._tally.batch_rows.observe(run.row_count)
         parts = []
         for piece in run.pieces:
-            self._queue_seconds.observe(run.started - piece.arrived)
+            self._tally.queue_seconds.observe(run.started - piece.arrived)
             # Ascending rows are a view of the call's memory where they are contiguous.
             piece.rows.sort()
             parts.append(assembling.select(piece.call.tensors, piece.rows, len(piece.call.batch)))
         return assembling.stack(parts)
 
-    def _run(self, inputs: Tensors, rows: int) -> tuple[Outcome, float]:
-        """Runs on whatever thread calls it."""
+    def _run_here(self, run: Run[Waiting], inputs: Tensors) -> None:
+        watchdog = self._around.watchdog
+        watchdog.begin(self.model.lineup.active.backend.interrupt, run.started)
+        try:
+            ran = self._run(inputs, run.row_count, _deadline(run), watchdog.limit)
+        finally:
+            watchdog.end()
+        if ran.seconds > self._around.watchdog.limit:
+            self._placement.bar()
+            if ran.outcome.error is not None:
+                # It was ended because it held everybody up. On a thread it may take its time.
+                self._log_failure(ran.outcome.error, run.row_count)
+                self._scheduler.finish(run, None)
+                self._offer_again(run)
+                return
+        self._end(run, ran)
+
+    def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float) -> Ran:
+        """Runs on whatever thread calls it. After `limit` seconds nothing more is tried."""
         began = time.perf_counter()
-        outcome = run_isolating(self.model.run, inputs, rows)
-        return outcome, time.perf_counter() - began
+        lineup = self.model.lineup
+        outcome, member = self._try(inputs, rows, deadline, began + limit)
+        hopeless = outcome.ran is not None and not outcome.ran.any()
+        lost = isinstance(outcome.error, BackendLostError | BackendLateError)
+        # Not one row came through: are they all bad, or is the engine? If it is, another one runs them.
+        if hopeless and not lost and lineup.suspect(member):
+            outcome, member = self._try(inputs, rows, deadline, began + limit)
+        return Ran(outcome, member, member is not lineup.members[0], time.perf_counter() - began)
 
-    def _hand_over(self, run: Run[_Waiting], inputs: Tensors) -> None:
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._around.pool, self._run, inputs, run.row_count)
-        timer = loop.call_later(self._around.run_timeout, self._give_up, run)
-        future.add_done_callback(partial(self._came_back, run, timer))
+    def _try(self, inputs: Tensors, rows: int, deadline: float, until: float) -> tuple[Outcome, Member]:
+        member = self.model.lineup.active
 
-    def _came_back(
-        self, run: Run[_Waiting], timer: asyncio.TimerHandle, future: asyncio.Future[tuple[Outcome, float]]
-    ) -> None:
-        timer.cancel()
+        def run(tensors: Tensors) -> Tensors:
+            nonlocal member
+            outputs, member = self.model.run(tensors, deadline)
+            return outputs
+
+        outcome = run_isolating(run, inputs, rows, lambda: time.perf_counter() > until)
+        return outcome, member
+
+    def _hand_over(self, run: Run[Waiting], inputs: Tensors) -> None:
+        member = self.model.lineup.active
+        deadline = _deadline(run)
+        work = partial(self._run, inputs, run.row_count, deadline, self._around.run_timeout)
+        future = self._loop.run_in_executor(member.pool, work)
+        handle = _Handed(run, member)
+        self._limit(handle)
+        future.add_done_callback(partial(self._came_back, handle))
+
+    def _limit(self, handed: _Handed) -> None:
+        """Sets the time after which the run is given up."""
+        replaceable = self.model.lineup.replaceable and handed.member is self.model.lineup.active
+        # A backend that knows its deadlines ends by itself when its patience is over: leave it room for that.
+        limit = 1.5 * self._around.patience if replaceable else self._around.run_timeout
+        handed.timer = self._loop.call_later(limit, self._give_up, handed, limit)
+
+    def _came_back(self, handed: _Handed, future: asyncio.Future[Ran]) -> None:
+        run = handed.run
+        if handed.timer is not None:
+            handed.timer.cancel()
         if run in self._given_up:
             self._given_up.discard(run)
             self._scheduler.finish(run, None)
         elif not future.cancelled():
-            self._end(run, *future.result())
+            self._end(run, future.result())
         self._pump_soon()
 
-    def _give_up(self, run: Run[_Waiting]) -> None:
-        """The run takes too long. Its instance stays taken until the engine really returns."""
+    def _give_up(self, handed: _Handed, waited: float) -> None:
+        """The run takes too long. Its instance stays taken until the engine really returns, or another takes over."""
+        lineup, run = self.model.lineup, handed.run
+        if handed.member is not lineup.active:
+            # The rows moved to another backend on the way: that one has its own time.
+            handed.member = lineup.active
+            self._limit(handed)
+            return
         self._given_up.add(run)
-        self._log_failure(TimeoutError(f"no result after {self._around.run_timeout} s"), run.row_count)
-        self.model.backend.interrupt(self._around.clock() - self._around.run_timeout / 2)
+        self._log_failure(TimeoutError(f"no result after {waited} s"), run.row_count)
+        handed.member.backend.interrupt(self._around.clock() - waited / 2)
+        replaced = lineup.lose(handed.member, f"no result after {waited} s")
+        if replaced:
+            self._offer_again(run)
+            return
         for piece in run.pieces:
             piece.call.fail(piece.rows, self._failed())
+        self._pump_soon()
 
-    def _end(self, run: Run[_Waiting], outcome: Outcome, seconds: float) -> None:
-        self._scheduler.finish(run, seconds if outcome.error is None else None)
-        self._run_seconds.observe(seconds)
-        if outcome.error is not None:
-            self._log_failure(outcome.error, run.row_count)
-        start, taken = 0, 0
+    def _offer_again(self, run: Run[Waiting]) -> None:
         for piece in run.pieces:
-            stop = start + len(piece.rows)
-            ran = (
-                piece.rows
-                if outcome.ran is None
-                else [row for row, ok in zip(piece.rows, outcome.ran[start:stop].tolist(), strict=True) if ok]
-            )
-            if ran:
-                own = {name: array[taken : taken + len(ran)] for name, array in outcome.outputs.items()}
-                piece.call.parts.append((ran, own))
-                taken += len(ran)
-            self._note_times(piece.call, run, seconds)
-            if len(ran) < len(piece.rows):
-                kept = set(ran)
-                piece.call.fail([row for row in piece.rows if row not in kept], self._failed())
-            piece.call.settle(len(ran))
-            start = stop
+            self._offer_rows(piece.call, piece.rows)
+        self._pump_soon()
 
-    def _note_times(self, call: _Waiting, run: Run[_Waiting], seconds: float) -> None:
-        waited = round((run.started - call.received) * _MICRO)
-        call.timings += [
-            Timing("queue", errors.STAGE, 0, waited, run.row_count, self._attributes),
-            Timing("run", errors.STAGE, waited, round(seconds * _MICRO), run.row_count, self._attributes),
-        ]
+    def _end(self, run: Run[Waiting], ran: Ran) -> None:
+        error = ran.outcome.error
+        self._scheduler.finish(run, ran.seconds if error is None else None)
+        self._tally.run_seconds.observe(ran.seconds)
+        row_error = None
+        if error is not None:
+            self._log_failure(error, run.row_count)
+            row_error = self._failed(error)
+            self._recovery.start()
+        self._answers.deal(run, ran, row_error)
 
-    def _reply(self, call: _Waiting) -> Batch:
-        count = len(call.batch)
-        codes = Counter(error.code.name for error in call.errors.values())
-        codes["OK"] = count - len(call.errors)
-        self._count(codes)
-        if (
-            count
-            and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values())
-            and not codes["OK"]
-        ):
-            raise _as_call_fault(call.errors[0])
-        columns = assembling.output_columns(self.model.metadata.outputs, call.parts, count)
-        return Batch(call.batch.rows, {c.name: c for c in columns}, call.errors, call.timings)
-
-    def _count(self, codes: Counter[str]) -> None:
-        for code, rows in codes.items():
-            if rows:
-                self._around.metrics.rows.labels(self.model.metadata.name, code).inc(rows)
-
-    def _why(self, drop: Drop[_Waiting]) -> RowError:
+    def _why(self, drop: Drop[Waiting]) -> RowError:
         if drop.why is Why.OVERLOADED:
             return errors.overloaded(self.model.metadata.name, drop.retry_after)
         if drop.why is Why.TOO_LATE:
-            return errors.too_late(round(self.model.times.estimate(1) * _MICRO))
+            return errors.too_late(round(self._scheduler.estimate(1) * 1e6))
         return errors.expired()
 
-    def _failed(self) -> RowError:
-        return errors.model_failed(self.model.metadata.name, self.model.metadata.version)
+    def _failed(self, error: Exception | None = None) -> RowError:
+        about = self.model.metadata
+        if isinstance(error, BackendLateError):
+            return errors.no_answer(about.name)
+        if isinstance(error, BackendLostError):
+            return errors.no_backend(about.name)
+        return errors.model_failed(about.name, about.version)
 
     def _log_failure(self, error: Exception, rows: int) -> None:
         about = self.model.metadata
@@ -274,10 +310,51 @@ class Runner:
             "run failed", model=about.name, version=about.version, rows=rows, exc_info=error
         )
 
+    def _switched(self, before: Member, after: Member, why: str) -> None:
+        self._loop.call_soon_threadsafe(self._follow, before, after, why)
 
-def _as_call_fault(error: RowError) -> Fault:
-    """Every row was shed: the call as a whole is refused, with the hint where hop's client looks for it."""
-    wait = int(error.metadata["retry_after_ms"]) / 1000
-    return Fault(
-        Code.RESOURCE_EXHAUSTED, error.reason, error.message, metadata=error.metadata, retry_after_s=wait
-    )
+    def _follow(self, before: Member, after: Member, why: str) -> None:
+        """Another backend runs the model from now on."""
+        about, metrics = self.model.metadata, self._around.metrics
+        left, taken = before.backend.name, after.backend.name
+        metrics.failovers.labels(about.name, about.version, left, taken).inc()
+        self.show_backends()
+        self._around.log.warning(
+            "backend changed", model=about.name, version=about.version, before=left, after=taken, why=why
+        )
+        self._scheduler.renew(self.model.limits(), self.model.lineup.active.times)
+        self._placement = self._placed()
+        self._recovery.start()
+        self._pump_soon()
+
+    def _tried(self, member: Member, well: bool) -> None:
+        about, probes = self.model.metadata, self._around.metrics.probes
+        probes.labels(about.name, about.version, member.backend.name, "yes" if well else "no").inc()
+
+    def show_backends(self) -> None:
+        """Sets the gauge that tells which backend runs the model."""
+        about, lineup = self.model.metadata, self.model.lineup
+        for member in lineup.members:
+            gauge = self._around.metrics.backend.labels(about.name, about.version, member.backend.name)
+            gauge.set(int(member is lineup.active))
+
+    def _placed(self) -> Placement:
+        # All of them: a standby takes over in the midst of a run, on the thread where that is.
+        inline = all(m.backend.capabilities.inline for m in self.model.lineup.members)
+        return Placement(self._around.inline if inline else 0.0)
+
+
+@dataclass(slots=True, eq=False)
+class _Handed:
+    """A run on a thread, and by when it must be back."""
+
+    run: Run[Waiting]
+    member: Member
+    timer: asyncio.TimerHandle | None = None
+
+
+def _deadline(run: Run[Waiting]) -> float:
+    """When nobody waits any more for the run's rows."""
+    if len(run.pieces) == 1:
+        return max(run.pieces[0].call.batch.rows.deadlines)
+    return max(max(piece.call.batch.rows.deadlines) for piece in run.pieces)

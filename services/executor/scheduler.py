@@ -1,23 +1,28 @@
 """When rows run, together with which others, and which never do: a state machine, the clock passed in.
 
 Natural batching: an idle instance takes what is there at once; while all are busy, rows gather. Rows
-leave in order of priority (high first), then deadline (early first). A row that can't make its deadline
-is dropped before it runs, so that an overloaded executor works for rows that someone still waits for.
+leave in order of priority (high first), then deadline (early first), and no tenant runs far ahead of the
+others. A row that can't make its deadline is dropped before it runs, so that an overloaded executor works
+for rows that someone still waits for.
 """
 
 from __future__ import annotations
 
 import enum
-from bisect import bisect_right, insort
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Generic
 
+from services.executor.limits import Limits
 from services.executor.run_times import RunTimes
+from services.executor.waiting import Lot, Piece, T, Waiting
 
-T = TypeVar("T", bound=Hashable)
-Order = tuple[int, float, int]
+__all__ = ["Drop", "Limits", "Piece", "Run", "Scheduler", "Why"]
+
+# A tenant may be this many full runs ahead of the others that wait.
+_LEAD_RUNS = 2
 
 
 class Why(enum.Enum):
@@ -29,25 +34,6 @@ class Why(enum.Enum):
     OVERLOADED = "overloaded"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one model. `max_delay`: seconds a row may wait for company though an instance is idle."""
-
-    max_rows: int
-    max_queue_rows: int
-    instances: int = 1
-    max_delay: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Piece(Generic[T]):
-    """Rows (positions) of one call that share a fate. `arrived`: when the call came."""
-
-    call: T
-    rows: list[int]
-    arrived: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Run(Generic[T]):
     """One run of the model over the rows of its pieces."""
@@ -57,6 +43,10 @@ class Run(Generic[T]):
     started: float
     # Seconds that it will take; 0 if nothing is known.
     expected: float
+    # Whether the low-latency lane began it.
+    lane: bool
+    # Which of the scheduler's generations started it: see `Scheduler.renew`.
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +60,6 @@ class Drop(Generic[T]):
     retry_after: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class _Lot(Generic[T]):
-    """Rows of one call and one priority, by deadline. Most calls are one lot: most work is per call."""
-
-    call: T
-    arrived: float
-    priority: int
-    deadlines: list[float]
-    rows: list[int]
-    serial: int
-
-    @property
-    def order(self) -> Order:
-        return (-self.priority, self.deadlines[0], self.serial)
-
-    def cut(self, n: int) -> list[int]:
-        """Takes the first n rows off and returns their positions."""
-        taken, self.rows, self.deadlines = self.rows[:n], self.rows[n:], self.deadlines[n:]
-        return taken
-
-
-def _order(lot: _Lot[T]) -> Order:
-    return lot.order
-
-
 class Scheduler(Generic[T]):
     """Queue and batching of one model.
 
@@ -104,50 +69,97 @@ class Scheduler(Generic[T]):
     def __init__(self, limits: Limits, times: RunTimes | None = None) -> None:
         self.limits = limits
         self.times = times or RunTimes()
-        self._lots: list[_Lot[T]] = []
+        self._waiting: Waiting[T] = Waiting(_LEAD_RUNS * limits.max_rows)
         self._drops: list[Drop[T]] = []
         self._serial = count()
         self._running = 0
-        self.queued = 0
+        # Of those, runs that the lane did not begin.
+        self._ordinary = 0
+        self._generation = 0
+
+    @property
+    def queued(self) -> int:
         """Rows that wait."""
+        return self._waiting.rows
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return not self._running and not self._waiting
 
     def offer(
-        self, call: T, rows: Sequence[int], priorities: Sequence[int], deadlines: Sequence[float], now: float
+        self,
+        call: T,
+        rows: Sequence[int],
+        priorities: Sequence[int],
+        tenants: Sequence[str],
+        deadlines: Sequence[float],
+        now: float,
+        row_bytes: int = 0,
     ) -> None:
-        """`rows` (positions) of `call` ask to run, with their priorities and deadlines (on `now`'s clock)."""
-        if not rows:
-            return
-        for lot in self._lots_of(call, rows, priorities, deadlines, now):
-            insort(self._lots, lot, key=_order)
-        self.queued += len(rows)
+        """`rows` (positions) of `call` ask to run; priority, tenant and deadline (on `now`'s clock) of each.
+
+        `row_bytes`: bytes of inputs per row, on average.
+        """
+        groups: dict[tuple[int, str], list[tuple[float, int]]] = {}
+        for row, priority, tenant, deadline in zip(rows, priorities, tenants, deadlines, strict=True):
+            groups.setdefault((priority, tenant), []).append((deadline, row))
+        for (priority, tenant), pairs in groups.items():
+            pairs.sort()
+            due, positions = [d for d, _ in pairs], [r for _, r in pairs]
+            self._waiting.add(Lot(call, now, priority, tenant, due, positions, row_bytes, next(self._serial)))
         if self.queued > self.limits.max_queue_rows:
             self._drop_until(now, Why.EXPIRED)
-            self._shed()
+            excess = self.queued - self.limits.max_queue_rows
+            if excess > 0:
+                hint = self._drain_time()
+                self._drops += [Drop(c, r, Why.OVERLOADED, hint) for c, r in self._waiting.shed(excess)]
 
     def withdraw(self, call: T) -> None:
         """Nobody waits for `call` any more: its queued rows go, without a Drop."""
-        self._lots = [lot for lot in self._lots if lot.call != call]
-        self.queued = sum(len(lot.rows) for lot in self._lots)
+        self._waiting.remove(call)
 
     def start(self, now: float) -> Run[T] | None:
         """The run to begin now. None: nothing waits, no instance is free, or company is waited for."""
         self._drop_until(now, Why.EXPIRED)
-        if not self._lots or self._running >= self.limits.instances or self._due() > now:
+        if not self._waiting or not self._free() or self._due() > now:
             return None
         size = self._fit(now)
         if not size:
             # All were dropped on the word of the estimate alone.
             self.times.relax()
             return None
-        run = Run(self._take(size), size, now, self.times.estimate(size))
-        self._running += 1
-        return run
+        lane = self.limits.in_lane(self._waiting.first.priority)
+        pieces, size = self._waiting.take(size, self.limits.max_bytes)
+        return self._began(pieces, size, now, lane)
+
+    def seize(self, call: T, rows: int, first_deadline: float, now: float) -> Run[T] | None:
+        """The run of all rows of a call that need not be offered: nothing else is here, and they fit into one run.
+
+        None: they must be offered.
+        """
+        limits = self.limits
+        if not self.idle or not 0 < rows <= limits.max_rows or limits.max_delay or limits.lane_instances:
+            return None
+        if now + self.estimate(rows) >= first_deadline:
+            return None
+        return self._began([Piece(call, list(range(rows)), now)], rows, now, lane=False)
 
     def finish(self, run: Run[T], seconds: float | None) -> None:
         """`run` ended, its instance is free. `seconds`: what it took; None if that teaches nothing."""
+        if run.generation != self._generation:
+            return
         self._running -= 1
+        self._ordinary -= not run.lane
         if seconds is not None:
-            self.times.learn(run.row_count, seconds)
+            self.times.learn(self.limits.padded(run.row_count), seconds)
+
+    def renew(self, limits: Limits, times: RunTimes) -> None:
+        """Another engine runs the model from now on: its instances are free, whatever the old one is doing."""
+        self.limits = limits
+        self.times = times
+        self._generation += 1
+        self._running = self._ordinary = 0
 
     def drops(self) -> list[Drop[T]]:
         """What was dropped since the last call."""
@@ -156,53 +168,50 @@ class Scheduler(Generic[T]):
 
     def wake_at(self) -> float | None:
         """When `start` should be called though nothing else happens: company waited for, or a deadline."""
-        if not self._lots:
+        if not self._waiting:
             return None
-        earliest = min(lot.deadlines[0] for lot in self._lots)
-        return earliest if self._running >= self.limits.instances else min(earliest, self._due())
+        earliest = self._waiting.earliest
+        return min(earliest, self._due()) if self._free() else earliest
 
-    def _lots_of(
-        self, call: T, rows: Sequence[int], priorities: Sequence[int], deadlines: Sequence[float], now: float
-    ) -> list[_Lot[T]]:
-        if min(priorities) == max(priorities):
-            groups: Mapping[int, Sequence[int]] = {priorities[0]: range(len(rows))}
-        else:
-            groups = {p: [i for i, own in enumerate(priorities) if own == p] for p in set(priorities)}
-        lots = []
-        for priority, members in groups.items():
-            pairs = sorted([(deadlines[i], rows[i]) for i in members])
-            lots.append(
-                _Lot(call, now, priority, [d for d, _ in pairs], [r for _, r in pairs], next(self._serial))
-            )
-        return lots
+    def _began(self, pieces: list[Piece[T]], size: int, now: float, lane: bool) -> Run[T]:
+        self._running += 1
+        self._ordinary += not lane
+        return Run(pieces, size, now, self.estimate(size), lane, self._generation)
 
-    def _shed(self) -> None:
-        """Drops the last in order until the queue is within its bound: lowest priority, latest deadline."""
-        excess = self.queued - self.limits.max_queue_rows
-        hint = self._drain_time()
-        while excess > 0:
-            lot = self._lots[-1]
-            shed = min(excess, len(lot.rows))
-            self._drops.append(Drop(lot.call, lot.rows[-shed:], Why.OVERLOADED, hint))
-            del lot.rows[-shed:], lot.deadlines[-shed:]
-            if not lot.rows:
-                self._lots.pop()
-            self.queued -= shed
-            excess -= shed
+    def estimate(self, rows: int) -> float:
+        """Seconds that a run of `rows` takes, padding included; 0 if nothing is known."""
+        return self.times.estimate(self.limits.padded(rows))
+
+    def _free(self) -> bool:
+        """Whether an instance is free for the rows that come first."""
+        if self._running >= self.limits.instances:
+            return False
+        if self.limits.in_lane(self._waiting.first.priority):
+            return True
+        # A model whose every instance were the lane's would never run the others.
+        return self._ordinary < max(self.limits.instances - self.limits.lane_instances, 1)
 
     def _drain_time(self) -> float:
         runs = self.limits.max_queue_rows / (self.limits.max_rows * self.limits.instances)
-        return max(runs, 1.0) * self.times.estimate(self.limits.max_rows)
+        return max(runs, 1.0) * self.estimate(self.limits.max_rows)
 
     def _due(self) -> float:
         """When the rows that wait should run, given an idle instance; −inf: at once."""
-        delay = self.limits.max_delay
-        if not delay or self.queued >= self.limits.max_rows:
-            return float("-inf")
+        limits, waiting = self.limits, self._waiting
+        enough = limits.preferred[0] if limits.preferred else limits.max_rows
+        if not limits.max_delay or self.queued >= enough or limits.in_lane(waiting.first.priority):
+            return -math.inf
         # Waiting for company must not make anyone late: leave room for twice the run, and for waking up.
-        earliest = min(lot.deadlines[0] for lot in self._lots)
-        oldest = min(lot.arrived for lot in self._lots)
-        return min(oldest + delay, earliest - 2 * self.times.estimate(self.queued) - 0.001)
+        oldest = min(lot.arrived for lot in waiting)
+        return min(oldest + limits.max_delay, waiting.earliest - 2 * self.estimate(self.queued) - 0.001)
+
+    def _planned(self) -> int:
+        """Rows of the next run, deadlines aside."""
+        limits = self.limits
+        if limits.lane_priority is None or not limits.in_lane(self._waiting.first.priority):
+            return limits.size(self.queued)
+        alone = self._waiting.lane(limits.lane_priority)
+        return limits.size(max(alone, min(self.queued, limits.lane_rows)))
 
     def _fit(self, now: float) -> int:
         """Rows of the next run, 0 if none is left; drops the rows that would be late.
@@ -210,44 +219,17 @@ class Scheduler(Generic[T]):
         The run shrinks, to a quarter at most, if that saves its first row; below that, saving one row
         costs the others too much, and the row is dropped instead.
         """
-        while self._lots:
-            planned = min(self.queued, self.limits.max_rows)
-            first = self._lots[0].deadlines[0]
+        while self._waiting:
+            planned = self._planned()
+            first = self._waiting.first.deadlines[0]
             sizes = [max(planned >> halved, 1) for halved in range(3)]
-            fitting = next((n for n in sizes if now + self.times.estimate(n) < first), 0)
-            self._drop_until(now + self.times.estimate(fitting or sizes[-1]), Why.TOO_LATE)
+            fitting = next((n for n in sizes if now + self.estimate(n) < first), 0)
+            self._drop_until(now + self.estimate(fitting or sizes[-1]), Why.TOO_LATE)
             if fitting:
                 return min(fitting, self.queued)
         return 0
 
     def _drop_until(self, limit: float, why: Why) -> None:
         """Drops the rows whose deadline is at or before `limit`."""
-        if not any(lot.deadlines[0] <= limit for lot in self._lots):
-            return
-        for lot in self._lots:
-            late = bisect_right(lot.deadlines, limit)
-            if late:
-                self._drops.append(Drop(lot.call, lot.cut(late), why))
-                self.queued -= late
-        self._lots = sorted((lot for lot in self._lots if lot.rows), key=_order)
-
-    def _take(self, size: int) -> list[Piece[T]]:
-        """The first `size` rows in order, as one piece per call."""
-        taken: dict[T, Piece[T]] = {}
-        whole = size == self.queued
-        self.queued -= size
-        while size:
-            lot = self._lots.pop(0)
-            # Lots overlap in deadline; when all rows go, the order between them does not matter.
-            rows = lot.cut(len(lot.rows) if whole else min(size, self._before_next(lot)))
-            taken.setdefault(lot.call, Piece(lot.call, [], lot.arrived)).rows.extend(rows)
-            size -= len(rows)
-            if lot.rows:
-                insort(self._lots, lot, key=_order)
-        return list(taken.values())
-
-    def _before_next(self, lot: _Lot[T]) -> int:
-        """Rows of `lot` that come before the first row of the lot that is now foremost; at least 1."""
-        if not self._lots or self._lots[0].priority != lot.priority:
-            return len(lot.rows)
-        return max(bisect_right(lot.deadlines, self._lots[0].deadlines[0]), 1)
+        if limit >= self._waiting.earliest:
+            self._drops += [Drop(call, rows, why) for call, rows in self._waiting.remove_until(limit)]

@@ -9,7 +9,8 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import decode, encode
 from headrace.hop.call import Call
 from headrace.repository import TensorSpec
-from services.executor.executing import Models
+from services.executor import errors
+from services.executor.models import Entry, Listed, Models
 
 
 class ExecutorServicer:
@@ -22,29 +23,69 @@ class ExecutorServicer:
     async def Execute(self, request: pb.ExecuteRequest, call: Call) -> pb.ExecuteResponse:  # noqa: ARG002 - hop's form
         received = self._clock()
         batch = decode(request.batch, received)
-        outputs, runner = await self._models.execute(request.model, request.version, batch, received)
-        about = runner.model.metadata
+        done = await self._models.execute(request.model, request.version, batch, received)
         return pb.ExecuteResponse(
-            batch=encode(outputs, self._clock()),
-            version=about.version,
-            sha256=about.sha256,
-            backend=runner.model.backend.name,
+            batch=encode(done.batch, self._clock()),
+            version=done.version,
+            sha256=done.sha256,
+            backend=done.backend,
+            standby=done.standby,
+            cold_start=done.cold_start,
         )
 
-    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002 - the signature is hop's
-        return pb.ListModelsResponse(
-            models=[
-                pb.Model(
-                    name=about.name,
-                    version=about.version,
-                    sha256=about.sha256,
-                    backend=about.backend,
-                    inputs=_tensors(about.inputs),
-                    outputs=_tensors(about.outputs),
-                )
-                for about in self._models.all()
-            ]
-        )
+    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002 - hop's form
+        return pb.ListModelsResponse(models=[_model(entry) for entry in self._models.all()])
+
+    async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:  # noqa: ARG002 - hop's form
+        _check_operator(call)
+        return pb.IndexModelsResponse(models=[_indexed(listed) for listed in await self._models.index()])
+
+    async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
+        _check_operator(call)
+        return pb.LoadModelResponse(model=_model(await self._models.load(request.model, request.version)))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
+        _check_operator(call)
+        await self._models.unload(request.model, request.version)
+        return pb.UnloadModelResponse()
+
+
+def _check_operator(call: Call) -> None:
+    if not call.peer.trusted:
+        raise errors.operators_only()
+
+
+def _model(entry: Entry) -> pb.Model:
+    about, runner = entry.metadata, entry.runner
+    message = pb.Model(
+        name=about.name,
+        version=about.version,
+        sha256=about.sha256,
+        backend=about.backend,
+        inputs=_tensors(about.inputs),
+        outputs=_tensors(about.outputs),
+        state=_state(entry),
+    )
+    if runner is not None:
+        lineup = runner.model.lineup
+        message.active_backend = lineup.active.backend.name
+        message.standby = lineup.standby
+        message.device = lineup.active.backend.capabilities.device
+        message.memory_bytes = runner.model.memory_bytes
+    return message
+
+
+def _state(entry: Entry) -> pb.ModelState:
+    return pb.MODEL_STATE_ASLEEP if entry.runner is None else pb.MODEL_STATE_ACTIVE
+
+
+def _indexed(listed: Listed) -> pb.IndexedModel:
+    state, progress = pb.MODEL_STATE_UNLOADED, ""
+    if listed.entry is not None:
+        state = _state(listed.entry)
+    elif listed.loading is not None:
+        state, progress = pb.MODEL_STATE_LOADING, listed.loading.progress
+    return pb.IndexedModel(name=listed.model, version=listed.version, state=state, progress=progress)
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> list[pb.Tensor]:

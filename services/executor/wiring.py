@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.repository import Repository, RepositoryError
+from headrace.repository import Artifact, Repository, RepositoryError, Trust
+from services.executor.backends.backend import Backend
 from services.executor.backends.onnxruntime import OnnxRuntime
-from services.executor.config import ExecutorConfig
-from services.executor.executing import Models
-from services.executor.loading import BackendFactory, Loader
+from services.executor.backends.remote import Remote
+from services.executor.backends.servers import Servers
+from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.loading import BackendFactory, Loader, Progress
 from services.executor.metrics import Metrics
-from services.executor.running import Runner, Surroundings
+from services.executor.models import Models
+from services.executor.running import Surroundings
 from services.executor.servicer import ExecutorServicer
+from services.executor.watching import Watchdog
 
-BACKENDS: Mapping[str, BackendFactory] = {
-    OnnxRuntime.name: lambda artifact, settings: OnnxRuntime(artifact.content, settings.threads),
-}
+# A run that was expected to be short holds up the whole process; after this long it is taken off the event loop.
+_HANGS_S = 0.5
 
 
 @asynccontextmanager
@@ -29,25 +31,42 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     """Loads and warms the models, then serves them. Raises ConfigError if one can't be used."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(Metrics)
-    loader = Loader(Repository(config.models), BACKENDS, metrics, telemetry.log)
+    watchdog = Watchdog(min(config.run_timeout_s, _HANGS_S))
+    servers = Servers(config.servers, runtime, asyncio.get_running_loop())
+    around = Surroundings(
+        metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
+    )
+    loader = Loader(_repository(config), _backends(servers), config, metrics, telemetry.log)
+    budget = config.memory_budget_mib
+    models = Models(loader, around, None if budget is None else budget << 20)
     try:
-        # Off the loop: health and the other services hosted here go on while models load.
-        models = await asyncio.to_thread(loader.load_all, config)
-    except RepositoryError as error:
-        raise ConfigError(f"models: {error}") from error
-    pool = ThreadPoolExecutor(sum(m.instances for m in models) or 1, thread_name_prefix="executor-run")
-    around = Surroundings(pool, metrics, telemetry.log, config.inline_us / 1e6, config.run_timeout_s)
-    runners = [Runner(model, around) for model in models]
-    try:
+        try:
+            await models.open()
+        except RepositoryError as error:
+            raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
-        yield [Service(descriptor, ExecutorServicer(Models(runners)))]
+        yield [Service(descriptor, ExecutorServicer(models))]
     finally:
-        for runner in runners:
-            runner.close()
-        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
-        for model in models:
-            model.backend.deactivate()
-        metrics.loaded_models.set(0)
+        await models.close()
+        await servers.close()
+        await asyncio.to_thread(watchdog.close)
+
+
+def _repository(config: ExecutorConfig) -> Repository:
+    if config.trust is None:
+        return Repository(config.models)
+    trust = Trust(config.trust.keys, config.trust.accept_unsigned, config.trust.memory)
+    return Repository(config.models, trust=trust)
+
+
+def _backends(servers: Servers) -> Mapping[str, BackendFactory]:
+    def onnxruntime(artifact: Artifact, settings: ModelSettings, _argument: str, _tell: Progress) -> Backend:
+        return OnnxRuntime(artifact.content, settings.threads, settings.device, settings.max_rows)
+
+    def remote(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
+        return Remote.of(artifact, settings, argument, servers)
+
+    return {"onnxruntime": onnxruntime, "remote": remote}
 
 
 SERVICE = Definition("executor", ExecutorConfig, build)

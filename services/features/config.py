@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from headrace.hop import config
 
@@ -14,16 +14,19 @@ class FeaturesConfig(config.ServiceSettings):
 
     # Folder of feature_store.yaml.
     repo: Path
-    # One round trip to a store over the network (Redis): connecting, sending, answering.
+    # All reads of one batch (connecting, sending, answering), without a retry; then last-known values are served.
     store_timeout_s: PositiveFloat = 0.05
-    # All reads of one batch; then last-known values are served.
-    read_timeout_s: PositiveFloat = 0.5
     # How often the registry is read again.
     refresh_s: PositiveFloat = 10.0
-    # Batches read at once.
+    # Batches of many keys that are read from SQLite at once.
     threads: PositiveInt = 2
-    # Last-known rows (of one view and entity each) kept for when the store fails; 0: none.
-    stale_entries: int = Field(default=200_000, ge=0)
+    # Rows kept in memory (of one view and entity each), for saving reads and for when the store fails; 0: none.
+    memory_entries: NonNegativeInt = 200_000
+    memory_bytes: NonNegativeInt = Field(default=64 * 1024 * 1024, description="by estimate")
+    # How long a row in memory saves a read, where the store tells of changes: SQLite, and Redis from version 6 on.
+    cache_s: NonNegativeFloat = 5.0
+    # The same where it does not, so that rows may be as much out of date.
+    blind_cache_s: NonNegativeFloat = 0.0
     breaker: config.Breaker = config.Breaker(
-        window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=2.0, probes=1
+        window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1
     )

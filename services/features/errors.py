@@ -31,3 +31,10 @@ def wrong_key(name: str, found: str, wanted: str) -> Fault:
     message = f"join key {name!r} is {found}; the registry says {wanted}, one per row"
     metadata = {"field": name}
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata=metadata)
+
+
+def no_column(service: str, feature: str) -> Fault:
+    """A feature of a type that no column holds."""
+    message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars; ask Feast's ServingService for it"
+    metadata = {"feature_service": service, "feature": feature}
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)

@@ -1,4 +1,4 @@
-"""From the entity columns of a batch to the distinct keys that a view is asked for."""
+"""From the entity columns of a batch to the distinct stored keys that a view is asked for."""
 
 from __future__ import annotations
 
@@ -9,66 +9,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Column, DType, Ragged
+from services.features import entity_keys
 from services.features.errors import missing_key, wrong_key
 from services.features.planning import EntityKey, ViewPlan
-from services.features.ports import Key
+
+Parts = Mapping[str, Sequence[bytes | None]]
+"""By join key: each row's value as stored keys hold it; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The distinct keys of a batch for one view. `place`: intp (rows,), each row's key, len(`keys`) where it has none."""
+    """The distinct keys of a batch for one view.
 
-    keys: list[Key]
-    place: NDArray[np.intp]
+    `place`: each row's key, len(`keys`) where it has none; None: row i has key i.
+    """
+
+    keys: list[bytes]
+    place: list[int] | None
 
 
-def read_entities(
-    columns: Mapping[str, Column], keys: Sequence[EntityKey]
-) -> dict[str, list[bytes | int | None]]:
-    """Each join key's values, one per row, None where there is no value.
+def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
+    """The values of each join key.
 
     Raises Fault INVALID_ARGUMENT for a column that is missing or of another type.
     """
-    return {key.name: _values(columns.get(key.name), key) for key in keys}
+    return {key.name: _parts(columns.get(key.name), key) for key in keys}
 
 
-def _values(column: Column | None, key: EntityKey) -> list[bytes | int | None]:
+def distinct(view: ViewPlan, parts: Parts, rows: int) -> Keys:
+    """The stored keys of `rows` rows, each once; a row that lacks one of the join keys has none."""
+    prefix = view.key_prefix
+    found: list[bytes | None]
+    if len(view.key_names) == 1:
+        found = [part and prefix + part for part in parts[view.key_names[0]]]
+    else:
+        found = [
+            None if None in row else prefix + b"".join(row)
+            for row in zip(*[parts[name] for name in view.key_names], strict=True)
+        ]
+    once = dict.fromkeys(found)
+    if len(once) == rows and None not in once:
+        return Keys(found, None)  # type: ignore[arg-type]  # no None in it
+    once.pop(None, None)
+    whole: list[bytes] = list(once)  # type: ignore[arg-type]  # None was taken out
+    index: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+    index[None] = len(whole)
+    return Keys(whole, [index[key] for key in found])
+
+
+def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
     if column is None:
         raise missing_key(key.name)
     fits = column.dtype is DType.BYTES if key.dtype is DType.BYTES else column.dtype.numpy.kind in "iu"
     if column.row_shape or not fits:
         found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
         raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
-    items: list[bytes | int | None]
-    items = list(column.values.to_list() if isinstance(column.values, Ragged) else column.values.tolist())
-    valid = _in_range(column, key)
+    if isinstance(column.values, Ragged):
+        parts, valid = entity_keys.text_parts(column.values.to_list()), column.valid
+    else:
+        numbers, valid = _in_range(column, key)
+        parts = entity_keys.integer_parts(numbers, key.dtype)
     if valid is None:
-        return items
-    return [i if ok else None for i, ok in zip(items, valid.tolist(), strict=True)]
+        return parts
+    return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
 
 
-def _in_range(column: Column, key: EntityKey) -> NDArray[np.bool_] | None:
-    """Which rows have a value that the key's type can hold (None: all). A number beyond it is no entity's."""
-    if isinstance(column.values, Ragged) or np.can_cast(column.dtype.numpy, key.dtype.numpy):
-        return column.valid
-    bits = key.dtype.numpy.itemsize * 8 - 1
-    items = column.values.tolist()
-    fits = np.array([-(1 << bits) <= i < 1 << bits for i in items], bool)
-    return fits & column.is_valid()
-
-
-def distinct(view: ViewPlan, entities: Mapping[str, list[bytes | int | None]], rows: int) -> Keys:
-    """The keys of `rows` rows, each once; a row that lacks one of them has no key."""
-    index: dict[tuple[bytes | int | None, ...], int] = {}
-    found = zip(*(entities[key.name] for key in view.keys), strict=True)
-    place = np.fromiter((index.setdefault(key, len(index)) for key in found), np.intp, rows)
-    if not any(None in key for key in index):
-        return Keys(list(index), place)  # type: ignore[arg-type]  # no None in it
-    return _without_nulls(list(index), place)
-
-
-def _without_nulls(keys: list[tuple[bytes | int | None, ...]], place: NDArray[np.intp]) -> Keys:
-    whole = [key for key in keys if None not in key]
-    renumbered = np.full(len(keys), len(whole), np.intp)
-    renumbered[[i for i, key in enumerate(keys) if None not in key]] = np.arange(len(whole))
-    return Keys(whole, renumbered[place])  # type: ignore[arg-type]  # as above
+def _in_range(column: Column, key: EntityKey) -> tuple[list[int], NDArray[np.bool_] | None]:
+    """The numbers, and which rows have one that the key's type can hold (None: all); a larger one is no entity's."""
+    numbers: list[int] = column.array.tolist()
+    if np.can_cast(column.dtype.numpy, key.dtype.numpy):
+        return numbers, column.valid
+    low, high = key.dtype.bounds
+    fits = np.array([low <= n <= high for n in numbers], bool)
+    return [n if low <= n <= high else 0 for n in numbers], fits & column.is_valid()

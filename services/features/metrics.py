@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.features.shaping import Shaped, Source
+from services.features.remembering import Memory
+from services.features.shaping import Judged, Source
 
 # From a second to three months, in thirds of a decade or so.
 _AGES_S = [
@@ -31,78 +32,121 @@ _AGES_S = [
 ]
 _READS_S = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0]
 _MICRO = 1_000_000
+_AGES_US = [edge * _MICRO for edge in _AGES_S]
+_SOURCES = [int(source) for source in Source]
 
 
-class AgeHistogram(Collector):
-    """Ages of served rows by view (seconds). A batch's rows are counted at once: `observe` per row costs 1 µs each."""
+class Tally(Collector):
+    """Rows by view and source, and their ages (seconds) by view. Counted for a batch at once: at a call per row,
+    prometheus_client's own counters and histograms would take longer than reading the rows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._edges = np.array(_AGES_S, float)
-        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._sources: dict[str, list[int]] = {}
+        self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
         registry.register(self)
 
-    def observe(self, view: str, ages_us: NDArray[np.int64]) -> None:
-        """Adds ages in microseconds; negative ones are no ages."""
-        ages = ages_us[ages_us >= 0] / _MICRO
-        places = np.searchsorted(self._edges, ages)
-        counts = self._counts.setdefault(view, np.zeros(len(self._edges) + 1, np.int64))
-        counts += np.bincount(places, minlength=len(counts))
-        self._sums[view] = self._sums.get(view, 0.0) + float(ages.sum())
+    def add(self, view: str, sources: bytes, ages_us: list[int]) -> None:
+        """One byte (a Source) and one age in microseconds per row; negative ones are no ages."""
+        by_source = self._sources.get(view)
+        if by_source is None:
+            by_source = self._sources[view] = [0] * (len(Source) + 1)
+            self._counts[view] = [0] * (len(_AGES_S) + 1)
+            self._sums[view] = 0.0
+        counts, total = self._counts[view], 0
+        if len(sources) == 1:
+            by_source[sources[0]] += 1
+        else:
+            for source in _SOURCES:
+                by_source[source] += sources.count(source)
+        for age in ages_us:
+            if age >= 0:
+                counts[bisect_left(_AGES_US, age)] += 1
+                total += age
+        self._sums[view] += total / _MICRO
 
-    def collect(self) -> Iterable[HistogramMetricFamily]:
-        """The family, as Prometheus scrapes it."""
-        family = HistogramMetricFamily(
+    def collect(self) -> Iterable[Metric]:
+        """The families, as Prometheus scrapes them."""
+        rows = CounterMetricFamily(
+            "headrace_features_rows",
+            "Rows served, by view and by where their values came from.",
+            labels=["view", "source"],
+        )
+        ages = HistogramMetricFamily(
             "headrace_features_age_seconds", "Age of the feature values served, by view.", labels=["view"]
         )
-        labels = [*[str(float(e)) for e in self._edges], "+Inf"]
-        for view, counts in list(self._counts.items()):
-            buckets = list(zip(labels, counts.cumsum().tolist(), strict=True))
-            family.add_metric([view], buckets, self._sums[view])
-        return [family]
+        labels = [*[str(float(e)) for e in _AGES_S], "+Inf"]
+        for view, by_source in list(self._sources.items()):
+            for source in Source:
+                if by_source[source]:
+                    rows.add_metric([view, source.name.lower()], by_source[source])
+            buckets = list(zip(labels, accumulate(self._counts[view]), strict=True))
+            ages.add_metric([view], buckets, self._sums[view])
+        return [rows, ages]
 
 
 class FeaturesMetrics:
     """All instruments; views and feature services come from the registry, so their labels are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.rows = Counter(
-            "headrace_features_rows",
-            "Rows served, by view and by where their values came from.",
-            ["view", "source"],
-            registry=registry,
-        )
-        self.ages = AgeHistogram(registry)
+        self._tally = Tally(registry)
         self.read_seconds = Histogram(
             "headrace_features_read_seconds",
-            "Time to read all views of a batch from the store.",
+            "Time of a read of the store, for all views of a batch.",
             buckets=_READS_S,
             registry=registry,
         )
         self.store_errors = Counter(
             "headrace_features_store_errors",
-            "Batches not read: timeout, store, breaker_open.",
+            "Reads that failed: timeout, store, breaker_open.",
             ["kind"],
             registry=registry,
         )
-        self.remembered = Gauge(
-            "headrace_features_remembered_rows", "Last-known rows kept for an outage.", registry=registry
+        self._entries = Gauge("headrace_features_memory_rows", "Rows kept in memory.", registry=registry)
+        self._bytes = Gauge(
+            "headrace_features_memory_bytes", "Their size in bytes, by estimate.", registry=registry
+        )
+        keys = Counter(
+            "headrace_features_keys",
+            "Keys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
+            ["from"],
+            registry=registry,
+        )
+        self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
+        self.ahead = Gauge(
+            "headrace_features_ahead_seconds",
+            "How far in the future the last row with such an event time was: clocks disagree.",
+            ["view"],
+            registry=registry,
         )
         self.refreshes = Counter(
             "headrace_features_refreshes", "Readings of the registry.", ["outcome"], registry=registry
         )
 
+    def watch(self, memory: Memory) -> None:
+        """Shows how full it is."""
+        self._entries.set_function(lambda: len(memory))
+        self._bytes.set_function(lambda: memory.size_bytes)
+
     def read(self, seconds: float, error: str) -> None:
-        """See reading.Observer."""
+        """See fetching.Observer."""
         if error:
             self.store_errors.labels(error).inc()
         if error != "breaker_open":
             self.read_seconds.observe(seconds)
 
-    def served(self, view: str, shaped: Shaped) -> None:
+    def found(self, current: int, joined: int, read: int) -> None:
+        """See fetching.Observer."""
+        if current:
+            self._current.inc(current)
+        if joined:
+            self._joined.inc(joined)
+        if read:
+            self._read.inc(read)
+
+    def served(self, judged: Judged) -> None:
         """See reading.Observer."""
-        counts = np.bincount(shaped.sources, minlength=len(Source) + 1).tolist()
-        for source in Source:
-            if counts[source]:
-                self.rows.labels(view, source.name.lower()).inc(counts[source])
-        self.ages.observe(view, shaped.ages_us)
+        view = judged.view.name
+        self._tally.add(view, judged.sources, judged.ages_us)
+        if judged.ahead_s:
+            self.ahead.labels(view).set(judged.ahead_s)

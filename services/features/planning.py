@@ -5,46 +5,76 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from headrace.columns import DType
+from services.features import entity_keys
+from services.features.packing import DTYPES, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)
 class EntityKey:
-    """A join key. `dtype`: BYTES (text) or an integer type."""
+    """A join key. `name`: its column in requests; `stored`: its name in stored keys; `dtype`: BYTES (text) or an integer."""
 
     name: str
     dtype: DType
+    stored: str
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One scalar feature. `text`: BYTES that come from a string."""
+    """One feature. `field`: the field of Feast's Value that holds it."""
 
     name: str
-    dtype: DType
+    field: str
+
+    @property
+    def dtype(self) -> DType | None:
+        """Type of its column; None for lists, maps and the like, which have none."""
+        return DTYPES.get(self.field)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ViewPlan:
     """The part of one feature view that is read. `ttl_s`: how old a value may be; 0 = any age.
 
-    `handle`: what the store knows the view by; nobody else looks at it.
+    `name`: as replies call it; `stored`: as the online store calls it. Keys are in the order of their stored names,
+    which is their order in stored keys.
     """
 
     name: str
+    stored: str
     keys: tuple[EntityKey, ...]
     features: tuple[Feature, ...]
     ttl_s: float
-    handle: object
 
-    @property
-    def identity(self) -> tuple[str, tuple[EntityKey, ...], tuple[Feature, ...]]:
-        """Plans of the same identity read rows of the same form."""
-        return self.name, self.keys, self.features
+    @cached_property
+    def identity(self) -> str:
+        """Plans of the same identity read the same rows in the same form."""
+        return repr((self.stored, [(k.stored, k.dtype) for k in self.keys], self.features))
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Name of each feature → its place in rows."""
+        return {feature.name: i for i, feature in enumerate(self.features)}
+
+    @cached_property
+    def packers(self) -> tuple[Packer, ...]:
+        """What packs the column of each feature. Raises KeyError for one without a column type."""
+        return tuple(packer(feature.field) for feature in self.features)
+
+    @cached_property
+    def key_prefix(self) -> bytes:
+        """What the stored keys of its entities begin with."""
+        return entity_keys.prefix([key.stored for key in self.keys])
+
+    @cached_property
+    def key_names(self) -> tuple[str, ...]:
+        """The columns of its join keys, in the order of stored keys."""
+        return tuple(key.name for key in self.keys)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServicePlan:
     """What a feature service reads. `keys`: all join keys of its views."""
 
@@ -60,15 +90,27 @@ class ServicePlan:
         owners: dict[str, str] = {}
         for view in views:
             for key in view.keys:
-                if keys.setdefault(key.name, key) != key:
+                if keys.setdefault(key.name, key).dtype is not key.dtype:
                     raise Unsupported(f"join key {key.name} has different types in its views")
             for feature in view.features:
                 if owners.setdefault(feature.name, view.name) != view.name:
                     raise Unsupported(
                         f"feature {feature.name} is in {owners[feature.name]} and in {view.name}"
                     )
-        text = repr((name, [(v.identity, v.ttl_s) for v in views]))
+        text = repr((name, [(v.name, v.identity, v.ttl_s) for v in views]))
         return cls(name, tuple(views), tuple(keys.values()), hashlib.sha256(text.encode()).hexdigest()[:12])
+
+    @cached_property
+    def key_groups(self) -> tuple[int, ...]:
+        """Per view, the first view with the same keys: their rows have the same keys, which are worked out once."""
+        first: dict[tuple[EntityKey, ...], int] = {}
+        return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
+
+    @cached_property
+    def unpackable(self) -> str:
+        """The first feature that no column can hold, with its view; "" if there is none."""
+        names = [f"{v.name}:{f.name}" for v in self.views for f in v.features if f.dtype is None]
+        return names[0] if names else ""
 
 
 class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 from services.features.planning import Plans, ViewPlan
 
-Key: TypeAlias = tuple[bytes | int, ...]
-"""Values of a view's join keys, in the plan's order; text as UTF-8."""
 
-Value: TypeAlias = float | int | bool | bytes | None
-StoredRow: TypeAlias = tuple[float, tuple[Value, ...]]
-"""Event time (seconds since 1970, UTC) and the values of the plan's features, in order; None: no value."""
+class StoredRow(NamedTuple):
+    """What the store has of one entity in one view.
+
+    `time`: event time, seconds since 1970 (UTC). `values`: of the plan's features, in order, as serialised
+    `feast.types.Value`; empty: null.
+    """
+
+    time: float
+    values: tuple[bytes, ...]
+
+
+Rows: TypeAlias = Sequence[StoredRow | None]
+"""One per key; None where the entity is not in the store."""
+
+
+class Ask(NamedTuple):
+    """Stored keys (see keying.py) to read of one view."""
+
+    view: ViewPlan
+    keys: Sequence[bytes]
 
 
 class StoreError(Exception):
-    """The store could not be asked, or did not answer in time."""
+    """The store could not be asked, or its answer is unusable."""
+
+
+class StoreTimeoutError(StoreError):
+    """The store did not answer in time."""
 
 
 class OnlineStore(Protocol):
-    """Current values by entity. Called from threads, several at once."""
+    """Current rows by entity. Used on one event loop, which it never keeps waiting."""
 
-    def read(self, view: ViewPlan, keys: Sequence[Key]) -> Sequence[StoredRow | None]:
-        """One row per key, None where the entity is not in the store. Blocks. Raises StoreError."""
+    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+        """The rows of each ask, all read in one go. Raises StoreError, and StoreTimeoutError after `timeout_s`."""
+        ...
+
+    def epoch(self) -> int:
+        """Rows read in the same epoch are what the store still has, as far as it can tell; −1: it can't tell."""
+        ...
+
+    async def prepare(self, timeout_s: float) -> None:
+        """Connects ahead of the first read, if that is possible now."""
+        ...
+
+    def watch(self, changed: Callable[[bytes], None]) -> None:
+        """`changed` is told the entity keys of rows that somebody changes within an epoch."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
         ...
 
 

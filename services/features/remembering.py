@@ -1,36 +1,90 @@
-"""The last rows that the store gave, for when it can't be asked."""
+"""Rows that the store gave: current ones save asking again, others are for when the store can't be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from services.features.planning import ViewPlan
-from services.features.ports import Key, StoredRow
+from services.features.ports import Ask, Rows, StoredRow
+
+# Python's objects for an entry, its key and its values, besides their bytes.
+_ENTRY_BYTES = 400
+_VALUE_BYTES = 33
+
+
+# Row, epoch, until when it is current (monotonic seconds), size in bytes. A plain tuple, the fastest thing to make.
+_Entry: TypeAlias = tuple[StoredRow, int, float, int]
 
 
 class Memory:
-    """A bounded map from view and entity to its last-known row; what was not seen for longest goes first."""
+    """A map from entity and view to the last-known row, bounded by entries and bytes.
 
-    def __init__(self, entries: int) -> None:
+    What was not used for longest goes first. Entities that the store does not have are not kept: whoever asks for
+    many would push out those that are.
+    """
+
+    def __init__(self, entries: int, size_bytes: int) -> None:
         self._entries = entries
-        # A dict keeps the order of insertion: taking a row out and putting it back makes it the newest.
-        self._rows: dict[tuple[Hashable, Key], StoredRow] = {}
+        self._size_bytes = size_bytes
+        self._rows: OrderedDict[tuple[str, bytes], _Entry] = OrderedDict()
+        self._used = 0
+        self._views: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def learn(self, view: ViewPlan, keys: Sequence[Key], rows: Sequence[StoredRow | None]) -> None:
-        """Keeps the rows that are there, and forgets those that no longer are."""
-        known, identity = self._rows, view.identity
-        for key, row in zip(keys, rows, strict=True):
-            place = (identity, key)
-            known.pop(place, None)
-            if row is not None:
-                known[place] = row
-        for _ in range(len(known) - self._entries):
-            del known[next(iter(known))]
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of what it holds."""
+        return self._used
 
-    def recall(self, view: ViewPlan, keys: Sequence[Key]) -> list[StoredRow | None]:
-        """The last-known rows; None where nothing is remembered."""
-        identity = view.identity
-        return [self._rows.get((identity, key)) for key in keys]
+    def current(
+        self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float
+    ) -> list[StoredRow | None]:
+        """The rows that are as good as the store's: learnt in this epoch, and not too long ago."""
+        identity, rows = view.identity, self._rows
+        get, use = rows.get, rows.move_to_end
+        found: list[StoredRow | None] = []
+        for key in keys:
+            place = (identity, key)
+            entry = get(place)
+            if entry is not None and entry[1] == epoch and now < entry[2]:
+                use(place)
+                found.append(entry[0])
+            else:
+                found.append(None)
+        return found
+
+    def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
+        """The last-known rows, however old; None where nothing is remembered."""
+        identity, rows = view.identity, self._rows
+        entries = [rows.get((identity, key)) for key in keys]
+        return [entry and entry[0] for entry in entries]
+
+    def outdate(self, key: bytes) -> None:
+        """The entity's rows are current no longer; they are still the last known."""
+        for identity in self._views:
+            entry = self._rows.get((identity, key))
+            if entry is not None:
+                row, epoch, _, size = entry
+                self._rows[identity, key] = (row, epoch, -math.inf, size)
+
+    def learn(self, ask: Ask, found: Rows, epoch: int, until: float) -> None:
+        """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
+        identity, rows = ask.view.identity, self._rows
+        self._views.add(identity)
+        for key, row in zip(ask.keys, found, strict=True):
+            place = (identity, key)
+            known = rows.pop(place, None)
+            if known is not None:
+                self._used -= known[3]
+            if row is not None:
+                values = row[1]
+                size = _ENTRY_BYTES + len(key) + sum(map(len, values)) + _VALUE_BYTES * len(values)
+                rows[place] = (row, epoch, until, size)
+                self._used += size
+        while len(rows) > self._entries or self._used > self._size_bytes:
+            self._used -= rows.popitem(last=False)[1][3]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import DType, decode, encode
 from headrace.hop.call import Call
+from services.features.errors import no_column
+from services.features.planning import ServicePlan
 from services.features.reading import Reader
 from services.features.refreshing import Catalog
+from services.features.shaping import Judged, pack
 
 
 class FeaturesServicer:
@@ -15,8 +19,45 @@ class FeaturesServicer:
     def __init__(self, catalog: Catalog, reader: Reader) -> None:
         self._catalog = catalog
         self._reader = reader
+        self._forms: dict[str, tuple[ServicePlan, batch_pb2.Batch]] = {}
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
         plan = self._catalog.plan(request.feature_service)
-        features = await self._reader.read(plan, decode(request.batch), call.remaining())
-        return pb.GetFeaturesResponse(batch=encode(features), plan_revision=plan.revision)
+        form = self._form(plan)
+        judged, reply = await self._reader.read(plan, decode(request.batch), call.remaining())
+        message = encode(reply)
+        message.MergeFrom(form)
+        _fill(message, judged)
+        return pb.GetFeaturesResponse(batch=message, plan_revision=plan.revision)
+
+    def _form(self, plan: ServicePlan) -> batch_pb2.Batch:
+        """The reply's columns without their data: names and types are copied, not written anew for each call."""
+        known = self._forms.get(plan.name)
+        if known is None or known[0] is not plan:
+            if plan.unpackable:
+                raise no_column(plan.name, plan.unpackable)
+            known = self._forms[plan.name] = (plan, _blank(plan))
+        return known[1]
+
+
+def _blank(plan: ServicePlan) -> batch_pb2.Batch:
+    form = batch_pb2.Batch()
+    for view in plan.views:
+        types = [(feature.name, feature.dtype) for feature in view.features]
+        types += [(f"@age_us/{view.name}", DType.INT64), (f"@source/{view.name}", DType.UINT8)]
+        for name, dtype in types:
+            assert dtype is not None
+            form.columns.add(name=name, data_type=int(dtype))
+    return form
+
+
+def _fill(message: batch_pb2.Batch, judged: list[Judged]) -> None:
+    columns = iter(message.columns)
+    for view in judged:
+        for data, offsets, validity in pack(view):
+            column = next(columns)
+            column.data = data
+            if offsets:
+                column.offsets = offsets
+            if validity:
+                column.validity = validity

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import enum
+import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from headrace.columns import Column, DType
 from services.features.keying import Keys
-from services.features.planning import Feature, ViewPlan
-from services.features.ports import StoredRow, Value
+from services.features.packing import Packed
+from services.features.planning import ViewPlan
+from services.features.ports import Rows
 
 _MICRO = 1_000_000
+_UNKNOWN_AGE = -1
 
 
 class Source(enum.IntEnum):
@@ -27,65 +27,103 @@ class Source(enum.IntEnum):
     DEFAULT = 5
 
 
+_PRESENT, _NOT_FOUND, _OUTSIDE, _STALE, _DEFAULT = map(int, Source)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is known of a view's distinct keys. `asked`: the store answered; else `rows` come from memory."""
 
     view: ViewPlan
     keys: Keys
-    rows: Sequence[StoredRow | None]
+    rows: Rows
     asked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Shaped:
-    """The columns of one view. `sources` uint8 and `ages_us` int64, (rows,) each; an age is −1 where no row is known."""
+@dataclass(slots=True)
+class Judged:
+    """A view's rows, one per row of the batch.
 
-    columns: list[Column]
-    sources: NDArray[np.uint8]
-    ages_us: NDArray[np.int64]
-
-
-def shape(answer: Answer, now: float) -> Shaped:
-    """Columns for every row of the batch, as of `now` (seconds since 1970).
-
-    A row that is older than the time to live has no values, but keeps its age. Times in the future are of age 0.
+    `values`: per row those of the features, serialised, empty = null. `sources`: one byte per row. `ages_us`: −1 where
+    no row is known. `ahead_s`: how far the newest event time lies in the future.
     """
-    view, place = answer.view, answer.keys.place
-    # One more than there are keys: the row of those that have no key.
-    rows = [*answer.rows, None]
-    times = np.array([-1.0 if row is None else row[0] for row in rows])
-    ages = np.maximum(now - times, 0.0)
-    known = np.array([row is not None for row in rows])
-    usable = known & (ages <= view.ttl_s) if view.ttl_s else known
-    sources = _sources(answer, known, usable)[place]
-    ages_us = np.where(known if answer.asked else usable, ages * _MICRO, -1).astype(np.int64)[place]
-    empty: tuple[Value, ...] = (None,) * len(view.features)
-    usable_rows = [row[1] if row and use else empty for row, use in zip(rows, usable.tolist(), strict=True)]
-    values = zip(*usable_rows, strict=True)
-    columns = [_column(f, v).take(place) for f, v in zip(view.features, values, strict=True)]
-    columns.append(Column.of(f"@age_us/{view.name}", ages_us))
-    columns.append(Column.of(f"@source/{view.name}", sources))
-    return Shaped(columns, sources, ages_us)
+
+    view: ViewPlan
+    values: Sequence[tuple[bytes, ...]]
+    sources: bytes
+    ages_us: list[int]
+    ahead_s: float = 0.0
 
 
-def _sources(answer: Answer, known: NDArray[np.bool_], usable: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    if answer.asked:
-        found = np.where(usable, Source.PRESENT, np.where(known, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND))
-    else:
-        # What is remembered but too old is no better than nothing: the store may hold something newer.
-        found = np.where(usable, Source.STALE, Source.DEFAULT)
-        # A row without a key is not in the store, whether or not it can be asked.
-        found[-1] = Source.NOT_FOUND
-    return found.astype(np.uint8)
+def judge(answer: Answer, now: float) -> Judged:
+    """What may be used of an answer as of `now` (seconds since 1970).
+
+    A row that is older than the time to live has no values, but keeps its age. A time in the future, as clocks that
+    disagree make them, is of age 0.
+    """
+    judged = _all_good(answer, now) or _one_by_one(answer, now)
+    place = answer.keys.place
+    if place is None:
+        return judged
+    # One more than there are keys: the row of those that have no key. It is not in the store, asked or not.
+    values = [*judged.values, _nothing(answer.view)]
+    sources = judged.sources + bytes([_NOT_FOUND])
+    ages = [*judged.ages_us, _UNKNOWN_AGE]
+    return Judged(
+        answer.view,
+        [values[p] for p in place],
+        bytes([sources[p] for p in place]),
+        [ages[p] for p in place],
+        judged.ahead_s,
+    )
 
 
-def _column(feature: Feature, values: Sequence[Value]) -> Column:
-    if feature.dtype is DType.BYTES:
-        return Column.of_bytes(feature.name, values)  # type: ignore[arg-type]  # the plan says that they are bytes
-    valid = np.array([v is not None for v in values])
-    array = np.array([0 if v is None else v for v in values], feature.dtype.numpy)
-    if feature.dtype.is_float:
-        valid &= ~np.isnan(array)
-        array[~valid] = 0
-    return Column(feature.name, feature.dtype, array, (), None if valid.all() else valid)
+def _all_good(answer: Answer, now: float) -> Judged | None:
+    """The usual case, without a step per row: all are there, and none is too old or of the future."""
+    rows, view = answer.rows, answer.view
+    if not rows or None in rows:
+        return None
+    times, values = zip(*rows, strict=True)
+    if max(times) > now or (view.ttl_s and now - min(times) > view.ttl_s):
+        return None
+    sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
+    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times])
+
+
+def _one_by_one(answer: Answer, now: float) -> Judged:
+    view, asked = answer.view, answer.asked
+    ttl = view.ttl_s or math.inf
+    good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
+    judged = Judged(view, [], b"", [])
+    values, sources, nothing = [], bytearray(), _nothing(view)
+    for row in answer.rows:
+        age = now - row.time if row is not None else math.inf
+        if row is not None and age <= ttl:
+            judged.ahead_s = max(judged.ahead_s, -age)
+            values.append(row.values)
+            sources.append(good)
+            judged.ages_us.append(max(int(age * _MICRO), 0))
+        elif row is not None and asked:
+            values.append(nothing)
+            sources.append(_OUTSIDE)
+            judged.ages_us.append(int(age * _MICRO))
+        else:
+            # What is remembered but too old is no better than nothing: the store may hold something newer.
+            values.append(nothing)
+            sources.append(absent)
+            judged.ages_us.append(_UNKNOWN_AGE)
+    judged.values, judged.sources = values, bytes(sources)
+    return judged
+
+
+def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
+    return (b"",) * len(view.features)
+
+
+def pack(judged: Judged) -> list[Packed]:
+    """The view's columns: its features in order, then the ages (INT64, µs) and the sources (UINT8)."""
+    by_feature = zip(*judged.values, strict=True)
+    columns = [pack(raws) for pack, raws in zip(judged.view.packers, by_feature, strict=True)]
+    columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
+    columns.append((judged.sources, b"", b""))
+    return columns

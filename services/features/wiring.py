@@ -7,23 +7,22 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 from headrace.api.features.v1 import features_pb2
 from headrace.hop.breaker import Breaker
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from services.features.config import FeaturesConfig
+from services.features.fetching import Cache, Fetcher
 from services.features.metrics import FeaturesMetrics
-from services.features.ports import StoreError
+from services.features.ports import OnlineStore, Registry, StoreError
 from services.features.reading import Clocks, Reader
 from services.features.refreshing import Catalog
 from services.features.remembering import Memory
 from services.features.servicer import FeaturesServicer
 
-if TYPE_CHECKING:
-    from services.features.feast_store import FeastStore
-
+# A store that is slow to reach does not hold up the start.
+_PREPARE_S = 0.5
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 
 
@@ -32,23 +31,26 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     """Opens the feature store and reads its registry; a store that is down is no obstacle."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(FeaturesMetrics)
-    memory = Memory(config.stale_entries)
-    metrics.remembered.set_function(lambda: len(memory))
+    memory = Memory(config.memory_entries, config.memory_bytes)
+    metrics.watch(memory)
     # The registry has a thread of its own: a hanging store must not keep it from being read, or the reverse.
     reading = ThreadPoolExecutor(config.threads, "features-read")
     planning = ThreadPoolExecutor(1, "features-plan")
     try:
-        store = await asyncio.get_running_loop().run_in_executor(planning, _open, config)
+        loop = asyncio.get_running_loop()
+        registry, store = await loop.run_in_executor(planning, _open, config, reading)
         catalog = Catalog(
-            store, planning, telemetry.log, lambda outcome: metrics.refreshes.labels(outcome).inc()
+            registry, planning, telemetry.log, lambda outcome: metrics.refreshes.labels(outcome).inc()
         )
         await catalog.load()
     except StoreError as error:
         planning.shutdown(wait=False)
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
-    clocks = Clocks(time.monotonic, WALL)
-    reader = Reader(store, reading, breaker, memory, metrics, clocks, config.read_timeout_s)
+    cache = Cache(config.cache_s, config.blind_cache_s)
+    fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache)
+    reader = Reader(fetcher, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
+    await store.prepare(_PREPARE_S)
     following = asyncio.create_task(catalog.follow(config.refresh_s))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
@@ -57,15 +59,16 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
+        await store.close()
         for threads in (reading, planning):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(config: FeaturesConfig) -> FeastStore:
+def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore]:
     # Feast takes three seconds to import: not while the event loop waits.
-    from services.features.feast_store import FeastStore
+    from services.features.opening import open_feast
 
-    return FeastStore(config.repo, config.store_timeout_s)
+    return open_feast(config.repo, threads, config.store_timeout_s)
 
 
 SERVICE = Definition("features", FeaturesConfig, build)

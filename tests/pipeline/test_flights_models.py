@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import pytest
 from deploy.pipelines.flights import training
 from deploy.pipelines.flights.exporting import to_onnx
 from deploy.pipelines.flights.prepare import REFRESH, prepare
-from headrace.repository import Repository
+from deploy.pipelines.preparation import alone, code_sha256
+from headrace.repository import Repository, Trust
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -36,6 +38,11 @@ def test_the_exported_graph_is_the_trained_network_in_plain_operators() -> None:
     assert probabilities.shape == (500, 2)
     assert training.metrics(probabilities[:, 1], data.judge_late) == pytest.approx(trained.metrics, abs=2e-3)
     assert trained.metrics["auc"] > 0.8
+
+
+def stamp(home: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((home / "flights.json").read_text())
+    return found
 
 
 def test_preparing_does_what_is_due_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +67,15 @@ def test_preparing_does_what_is_due_and_no_more(tmp_path: Path, monkeypatch: pyt
         "flights_light": (24,),
     }
     assert run(NOW + timedelta(minutes=5)) == ["flights is prepared"]
+    (tmp_path / "flights.json").write_text(json.dumps({**stamp(tmp_path), "models": "other code"}))
+    assert "training models" in run(NOW)
+    # Other code that teaches the same makes no new version.
+    signed = Repository(tmp_path / "models", trust=Trust((tmp_path / "models.pub",)))
+    assert {m: signed.versions(m) for m in signed.models()} == {
+        "flights_heavy": ["1"],
+        "flights_light": ["1"],
+    }
+    assert signed.read("flights_light", "1").signer
     later = run(NOW + REFRESH)
     assert "filling the online store" in later
     assert "training models" not in later
@@ -70,3 +86,31 @@ def test_preparing_does_what_is_due_and_no_more(tmp_path: Path, monkeypatch: pyt
     assert set(json.loads(lines[0])) == {
         "carrier", "origin", "dest", "tailnum", "month", "day_of_week", "hour", "minute",
     }  # fmt: skip
+
+
+def test_a_second_preparation_waits_for_the_first(tmp_path: Path) -> None:
+    told: list[str] = []
+    order: list[str] = []
+    with alone(tmp_path, lambda *_: None):
+        second = threading.Thread(target=_second, args=(tmp_path, told, order))
+        second.start()
+        while not told:
+            second.join(0.01)
+        order.append("first")
+    second.join()
+    assert told == ["waiting for another preparation of this home"]
+    assert order == ["first", "second"]
+
+
+def _second(home: Path, told: list[str], order: list[str]) -> None:
+    with alone(home, lambda step, _done, _total: told.append(step)):
+        order.append("second")
+
+
+def test_comments_and_layout_do_not_count_as_other_code(tmp_path: Path) -> None:
+    file = tmp_path / "m.py"
+    digests = []
+    for text in ('"""A."""\nx = 1  # one\n', '"""B."""\nx = (\n    1\n)\n', "x = 2\n"):
+        file.write_text(text)
+        digests.append(code_sha256([file]))
+    assert digests[0] == digests[1] != digests[2]

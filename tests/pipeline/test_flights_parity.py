@@ -66,7 +66,7 @@ def asked_at(cut_off: pd.Timestamp) -> pd.DataFrame:
 async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """The two services, with the features service's wall clock standing at `moment`."""
     patch.setattr(features, "WALL", moment.timestamp)
-    settings = {"repo": repo, "read_timeout_s": 10.0}
+    settings = {"repo": repo, "store_timeout_s": 10.0}
     async with (
         served(features.SERVICE, settings) as store,
         served(preprocessing.SERVICE, {}) as steps,

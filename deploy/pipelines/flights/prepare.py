@@ -3,7 +3,7 @@
     .venv/bin/python deploy/pipelines/flights/prepare.py --home .headrace [--redis HOST:PORT]
 
 Progress goes to stdout, a JSON object a line: {"step": TEXT, "done": N, "total": M}. Running it again does only what
-is due: nothing for half a day, then the features anew; the models when data or code have changed.
+is due: nothing for half a day, then the features anew; the models when what they learn from or how has changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,14 @@ import yaml
 
 # The packages that do the work take seconds to import; a run with nothing to do must not wait for them.
 from deploy.pipelines.flights import sources
+from deploy.pipelines.preparation import Report, alone, code_sha256, tell
+from headrace.state import atomic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 # Observations may be two days old (feature_repo.py): dated anew every half day, they are always in time.
 REFRESH = timedelta(hours=12)
-# The modules that decide what comes out.
+# The modules that decide what comes out. Whether models are trained anew is decided by what they would learn.
 _FEATURES = ("sources", "history", "feature_repo", "feature_store", "sampling")
 _MODELS = ("joining", "transforming", "training", "exporting", "preparing")
 
@@ -39,15 +40,16 @@ def main() -> None:
         "--redis", default="", help="HOST:PORT[,option=value…] of an online store; default SQLite"
     )
     arguments = parser.parse_args()
-    prepare(arguments.home.resolve(), arguments.redis, datetime.now(UTC).replace(microsecond=0), _print)
+    prepare(arguments.home.resolve(), arguments.redis, datetime.now(UTC).replace(microsecond=0), tell)
 
 
-def _print(step: str, done: int, total: int) -> None:
-    print(json.dumps({"step": step, "done": done, "total": total}), flush=True)
+def prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
+    """Brings `home` up to date as of `now` (UTC), after any other preparation of it."""
+    with alone(home, report):
+        _prepare(home, redis, now, report)
 
 
-def prepare(home: Path, redis: str, now: datetime, report: Callable[[str, int, int], None]) -> None:
-    """Brings `home` up to date as of `now` (UTC)."""
+def _prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
     stamp_file = home / "flights.json"
     due = {"models": _models_hash(), "features": _hash(_modules(*_FEATURES)), "redis": redis}
     stamp = _read(stamp_file)
@@ -65,7 +67,7 @@ def prepare(home: Path, redis: str, now: datetime, report: Callable[[str, int, i
     frames = prepare_features(home, loaded, redis, now, report)
     if not trained:
         prepare_models(home, loaded, frames, now, report)
-    stamp_file.write_text(json.dumps(due | {"prepared_at": now.isoformat()}, indent=2) + "\n")
+    atomic.write(stamp_file, json.dumps(due | {"prepared_at": now.isoformat()}, indent=2).encode() + b"\n")
     report(f"flights is prepared (in {time.monotonic() - began:.0f} s)", 1, 1)
 
 
@@ -82,10 +84,7 @@ def _modules(*names: str) -> list[Path]:
 
 
 def _hash(files: list[Path], text: str = "") -> str:
-    digest = hashlib.sha256((sources.fingerprint() + text).encode())
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    return hashlib.sha256((sources.fingerprint() + text + code_sha256(files)).encode()).hexdigest()
 
 
 def _read(stamp: Path) -> dict[str, Any]:

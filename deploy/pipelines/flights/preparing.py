@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import sklearn  # type: ignore[import-untyped]  # ships no types
 
+from deploy.pipelines.flights import exporting, training
 from deploy.pipelines.flights.exporting import to_onnx
 from deploy.pipelines.flights.feature_repo import SERVICE
 from deploy.pipelines.flights.feature_store import Tables, create, materialize, shifted, tables, write_tables
 from deploy.pipelines.flights.sampling import requests, write_requests
 from deploy.pipelines.flights.sources import Sources
-from deploy.pipelines.flights.training import RECIPES, examples, train
+from deploy.pipelines.flights.training import RECIPES, Examples, Recipe, examples, train
+from deploy.pipelines.preparation import Models, Report, code_sha256
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
-
-Report = Callable[[str, int, int], None]
 
 
 def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, report: Report) -> Tables:
@@ -37,28 +38,39 @@ def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, rep
 
 
 def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, report: Report) -> None:
-    """Trains the models and publishes each as the next version."""
+    """Trains the models and publishes each, signed, as the next version; one that would come out the same stays."""
     data = examples(
         loaded, frames, lambda done, total: report("joining flights with what was known", done, total)
     )
+    models = Models(home, "flights/prepare")
     for i, (name, recipe) in enumerate(RECIPES.items()):
         report("training models", i, len(RECIPES))
+        made_from = _made_from(recipe, data)
+        if models.made_from(name) == made_from:
+            continue
         trained = train(recipe, data)
         publish(
-            home / "models",
+            models.root,
             name,
-            _next_version(home / "models" / name),
+            models.next_version(name),
             to_onnx(name, trained),
             inputs=[TensorSpec("input", DType.FLOAT32, (data.learn.shape[1],))],
             outputs=[TensorSpec("probabilities", DType.FLOAT32, (2,))],
             metrics=trained.metrics,
             trained_on=data.trained_on,
+            lineage={"made_from": made_from},
             extra={"feature_service": SERVICE, "created": now.isoformat(timespec="seconds")},
+            key=models.key,
+            log=models.log,
         )
     report("training models", len(RECIPES), len(RECIPES))
 
 
-def _next_version(folder: Path) -> str:
-    """A published version never changes, so a model that is trained anew gets a new one."""
-    taken = [int(p.name) for p in folder.glob("*") if p.name.isdecimal()]
-    return str(max(taken, default=0) + 1)
+def _made_from(recipe: Recipe, data: Examples) -> str:
+    """Digest of all that a network depends on: what it learns from and how, down to the library's version."""
+    code = code_sha256([Path(str(module.__file__)) for module in (training, exporting)])
+    digest = hashlib.sha256(f"{recipe} {sklearn.__version__} {code}".encode())
+    for array in (data.learn, data.learn_late, data.judge, data.judge_late):
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -83,6 +83,26 @@ class Layout:
         return self.home / "models"
 
     @property
+    def model_key(self) -> Path:
+        """Private key that models are signed with here."""
+        return self.home / "models.key"
+
+    @property
+    def model_public_key(self) -> Path:
+        """Its public half: what readers of the repository trust."""
+        return self.home / "models.pub"
+
+    @property
+    def model_memory(self) -> Path:
+        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        return self.home / "models.seen.json"
+
+    @property
+    def model_log(self) -> Path:
+        """Access log of the repository: what was added, loaded, refused."""
+        return self.home / "audit" / "models.jsonl"
+
+    @property
     def requests(self) -> Path:
         """Real rows of the demo pipeline, one JSON object per line."""
         return self.home / "data" / "requests.jsonl"

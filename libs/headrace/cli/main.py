@@ -8,6 +8,7 @@ from headrace.cli.commands.doctor import doctor
 from headrace.cli.commands.down import down
 from headrace.cli.commands.keys import keys
 from headrace.cli.commands.logs import logs
+from headrace.cli.commands.models import models
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.restart import restart
@@ -24,3 +25,4 @@ for command in (up, down, restart, status, predict, trace, doctor, logs):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(keys, name="keys")
+app.add_typer(models, name="models")

@@ -68,7 +68,8 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
         case "features":
             return {"repo": str(layout.feast)}
         case "executor":
-            return {"models": str(layout.models)}
+            trust = {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)}
+            return {"models": str(layout.models), "trust": trust}
         case _:
             return {}
 

@@ -1,19 +1,37 @@
-"""A model repository: a folder of models, versions, artifacts and what is known about them."""
+"""A model repository: models, versions, artifacts, what is known about them, and who signed them.
 
+```python
+repository = Repository("/var/lib/headrace/models", trust=Trust(keys=(Path("models.pub"),)))
+artifact = repository.read("flights_light", repository.resolve("flights_light", "champion"))
+artifact.content  # the bytes that were verified
+```
+"""
+
+from headrace.repository.access import AccessLog
+from headrace.repository.changing import label, remove, resign, unlabel
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.publishing import publish
+from headrace.repository.releases import Releases
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
+from headrace.repository.trust import Trust
 from headrace.repository.versions import version_key
 
 __all__ = [
+    "AccessLog",
     "Artifact",
     "Check",
     "Metadata",
+    "Releases",
     "Repository",
     "RepositoryError",
     "TensorSpec",
+    "Trust",
     "digest_matches",
+    "label",
     "publish",
+    "remove",
+    "resign",
+    "unlabel",
     "version_key",
 ]

@@ -14,6 +14,8 @@ from headrace.repository.errors import RepositoryError
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {d.name.lower(): d for d in DType} | {"string": DType.BYTES}
 _KNOWN = ("name", "version", "backend", "sha256", "inputs", "outputs", "metrics", "trained_on", "artifact")
+# Written only where there is something to say.
+_OPTIONAL = ("files", "lineage", "baseline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,12 @@ class Metadata:
     trained_on: Any = None
     # File of the artifact, inside the version's folder.
     artifact: str = "model.onnx"
+    # Further files in the version's folder → SHA-256 of their bytes: samples for a parity check, external weights.
+    files: Mapping[str, str] = field(default_factory=dict)
+    # Where it comes from, for example {"parents": ["flights_light:3"], "imported_from": …}.
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    # What its inputs and outputs looked like when it was made, to tell drift by; an object.
+    baseline: Mapping[str, Any] = field(default_factory=dict)
     # Every other key, unread.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,6 +60,7 @@ class Metadata:
         document = {
             **self.extra,
             **{k: getattr(self, k) for k in _KNOWN},
+            **{k: getattr(self, k) for k in _OPTIONAL if getattr(self, k)},
             "inputs": _tensors_json(self.inputs),
             "outputs": _tensors_json(self.outputs),
         }
@@ -85,23 +94,20 @@ def _parse(content: bytes, model: str, version: str) -> Metadata:
     for key, expected in (("name", model), ("version", version)):
         if (found := _text(document, key)) != expected:
             raise _WrongError(f"{key} is {found!r}, the folder says {expected!r}")
-    sha256 = _text(document, "sha256").lower()
-    if _SHA256.fullmatch(sha256) is None:
-        raise _WrongError("sha256 is not 64 hexadecimal digits")
-    metrics = document.get("metrics") or {}
-    if not isinstance(metrics, dict):
-        raise _WrongError("metrics is not an object")
     return Metadata(
         name=model,
         version=version,
         backend=_text(document, "backend"),
-        sha256=sha256,
+        sha256=_digest(document, "sha256"),
         inputs=_tensors(document, "inputs"),
         outputs=_tensors(document, "outputs"),
-        metrics=metrics,
+        metrics=_object(document, "metrics"),
         trained_on=document.get("trained_on"),
         artifact=_text({"artifact": "model.onnx", **document}, "artifact"),
-        extra={k: v for k, v in document.items() if k not in _KNOWN},
+        files=_files(document),
+        lineage=_object(document, "lineage"),
+        baseline=_object(document, "baseline"),
+        extra={k: v for k, v in document.items() if k not in (*_KNOWN, *_OPTIONAL)},
     )
 
 
@@ -113,6 +119,25 @@ def _text(document: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise _WrongError(f"{key} is missing or no text")
     return value
+
+
+def _digest(document: Mapping[str, Any], key: str) -> str:
+    value = _text(document, key).lower()
+    if _SHA256.fullmatch(value) is None:
+        raise _WrongError(f"{key} is not 64 hexadecimal digits")
+    return value
+
+
+def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key) or {}
+    if not isinstance(value, dict):
+        raise _WrongError(f"{key} is not an object")
+    return value
+
+
+def _files(document: Mapping[str, Any]) -> dict[str, str]:
+    files = _object(document, "files")
+    return {name: _digest(files, name) for name in files}
 
 
 def _tensors(document: Mapping[str, Any], key: str) -> tuple[TensorSpec, ...]:

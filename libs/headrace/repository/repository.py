@@ -1,106 +1,237 @@
-"""Reading a model repository: `<root>/<model>/<version>/{metadata.json, model.onnx}`."""
+"""Reading a model repository: `<root>/<model>/{releases.json, <version>/{metadata.json, model.onnx, model.sig}}`."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.repository import metadata as documents
+from headrace.repository import releases as lists
+from headrace.repository.access import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata
+from headrace.repository.releases import RELEASES, Releases
+from headrace.repository.signing import MAX_SIGNATURE_BYTES
+from headrace.repository.stores import Store, open_store
+from headrace.repository.trust import Trust, listed
 from headrace.repository.versions import check_name, version_key
 
 METADATA = "metadata.json"
+SIGNATURE = "model.sig"
+_MAX_METADATA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One version as read: the checks saw these very bytes, and these are what a backend loads."""
+    """One version as read: the checks saw these very bytes, and these are what a backend loads.
+
+    `files`: the further files of its metadata, by name. `signer`: id of the key that signed it, empty if nobody did or
+    nobody asked.
+    """
 
     metadata: Metadata
     metadata_bytes: bytes
     content: bytes
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    signer: str = ""
 
 
 Check = Callable[[Artifact], None]
-"""Looks at an artifact before anyone may use it; raises RepositoryError. A signature is one more check."""
+"""Looks at an artifact before anyone may use it; raises RepositoryError."""
 
 
 def digest_matches(artifact: Artifact) -> None:
     """The artifact's bytes have the SHA-256 that its metadata states. Raises RepositoryError."""
     about = artifact.metadata
-    found = hashlib.sha256(artifact.content).hexdigest()
-    if not hmac.compare_digest(found, about.sha256):
-        raise RepositoryError(
-            about.name,
-            about.version,
-            f"{about.artifact} has SHA-256 {found[:12]}…, not {about.sha256[:12]}… as metadata.json says",
-            "it was altered or half copied: restore the file, or publish the model anew",
-        )
+    contents = {about.artifact: artifact.content, **artifact.files}
+    for name, expected in {about.artifact: about.sha256, **about.files}.items():
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if not hmac.compare_digest(found, expected):
+            raise RepositoryError(
+                about.name,
+                about.version,
+                f"{name} has SHA-256 {found[:12]}…, not {expected[:12]}… as metadata.json says",
+                "it was altered or half copied: restore the file, or publish the model anew",
+            )
 
 
 class Repository:
-    """A folder of models. Reads the disk at each call; holds nothing. Safe to share between threads."""
+    """Models in a folder, or behind any URL of fsspec. Reads at each call; holds nothing. Safe among threads.
 
-    def __init__(self, root: Path, checks: Sequence[Check] = (digest_matches,)) -> None:
+    `trust`: what is demanded of signatures; None: none is looked at (for tools that only show). `log`: where loads and
+    refusals are recorded; what can't be recorded is not handed out.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        checks: Sequence[Check] = (digest_matches,),
+        *,
+        trust: Trust | None = None,
+        log: AccessLog | None = None,
+    ) -> None:
         self.root = root
         self._checks = tuple(checks)
+        self._trust = trust
+        self._log = log
 
     def models(self) -> list[str]:
         """Names of the models that have a version, sorted. Raises RepositoryError: the root can't be read."""
-        return [name for name in self._folders(self.root, "", "") if self.versions(name)]
+        return [name for name in self._folders("", "") if self._present(name)]
 
     def versions(self, model: str) -> list[str]:
-        """Versions of `model`, oldest first; empty if there is none. Raises RepositoryError: a bad name."""
-        folder = self.root / check_name("model", model)
-        if not folder.is_dir():
-            return []
-        found = self._folders(folder, model, "")
-        return sorted((v for v in found if (folder / v / METADATA).is_file()), key=version_key)
+        """Versions of `model`, oldest first; empty if there is none.
+
+        With a `trust`, those of the signed list of releases, so that one taken away is missed when it is read.
+        Raises RepositoryError: a bad name; a list that is not to be believed.
+        """
+        with self._refusals(model, ""):
+            present = self._present(model)
+            releases = self._trusted_releases(model) if present else None
+        return releases.ordered() if releases else present
+
+    def labels(self, model: str) -> dict[str, str]:
+        """Label → version. Raises RepositoryError as `versions`."""
+        return dict(self.releases(model).labels) if self._present(model) else {}
+
+    def resolve(self, model: str, name: str) -> str:
+        """The version that `name` means, a version or a label; a version comes first. Raises RepositoryError."""
+        versions, labels = self.versions(model), self.labels(model)
+        if name in versions:
+            return name
+        if name in labels:
+            return labels[name]
+        there = ", ".join([*versions, *labels]) or "none"
+        raise RepositoryError(
+            model, name, f"there is no such version or label (there are: {there})", "name one of them"
+        )
+
+    def releases(self, model: str) -> Releases:
+        """The list of releases; an empty one if none was ever written. Raises RepositoryError as `versions`."""
+        trusted = self._trusted_releases(model)
+        if trusted is not None:
+            return trusted
+        content = self._releases_file(model)
+        return lists.parse(content, model)[0] if content is not None else Releases(model)
 
     def metadata(self, model: str, version: str) -> Metadata:
-        """What is known about a version, without reading its artifact. Raises RepositoryError."""
-        return documents.parse(self._read(model, version, METADATA), model, version)
+        """What is known about a version, without reading its artifact or signature. Raises RepositoryError."""
+        return documents.parse(self._metadata_file(model, version), model, version)
 
     def read(self, model: str, version: str) -> Artifact:
-        """A version with its artifact's bytes, checked. Raises RepositoryError."""
-        described = self._read(model, version, METADATA)
+        """A version with its artifact's bytes, read once, and checked. Raises RepositoryError."""
+        with self._refusals(model, version):
+            artifact = self._checked(model, version)
+        about = artifact.metadata
+        record(self._log, "loaded", model, version, sha256=about.sha256, signer=artifact.signer)
+        return artifact
+
+    def _checked(self, model: str, version: str) -> Artifact:
+        described = self._metadata_file(model, version)
         about = documents.parse(described, model, version)
-        artifact = Artifact(about, described, self._read(model, version, about.artifact))
+        names = self._own_files(about)
+        contents = {name: self._read(model, version, name) for name in names}
+        signer = ""
+        if self._trust is not None:
+            releases = self._trusted_releases(model)
+            if releases is not None:
+                listed(releases, version, described)
+            signature = self._optional(f"{model}/{version}/{SIGNATURE}", model, version, MAX_SIGNATURE_BYTES)
+            signer = self._trust.files(model, version, {METADATA: described, **contents}, signature)
+        further = {name: contents[name] for name in about.files}
+        artifact = Artifact(about, described, contents[about.artifact], further, signer)
         for check in self._checks:
             check(artifact)
         return artifact
 
-    def _folders(self, folder: Path, model: str, version: str) -> list[str]:
-        try:
-            # Hidden names are what a half-done publication or a mounted volume leaves beside the real ones.
-            return sorted(
-                p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_"))
-            )
-        except OSError as error:
-            raise RepositoryError(
-                model,
-                version,
-                f"can't list the folder {folder} ({error.strerror})",
-                "check the path and its rights",
-            ) from error
+    def _own_files(self, about: Metadata) -> list[str]:
+        names = [about.artifact, *about.files]
+        for name in names:
+            check_name("file", name)
+            if name in (METADATA, SIGNATURE) or names.count(name) > 1:
+                problem = f"metadata.json names {name} as a file of the model, or names it twice"
+                raise RepositoryError(about.name, about.version, problem, "publish the model anew")
+        return names
 
-    def _read(self, model: str, version: str, file: str) -> bytes:
-        folder = self.root / check_name("model", model) / check_name("version", version)
-        path = folder / check_name("file", file)
+    def _trusted_releases(self, model: str) -> Releases | None:
+        """The verified list; None if no trust is asked for, or none is written and unsigned models are accepted."""
+        if self._trust is None:
+            return None
+        content = self._releases_file(model)
+        if content is None and self._trust.accept_unsigned:
+            return None
+        if content is None:
+            problem, remedy = f"it has no signed list of releases ({RELEASES})", "add its versions with a key"
+            raise RepositoryError(model, "", problem, f"{remedy}: headrace models add")
+        releases, signature = lists.parse(content, model)
+        self._trust.releases(releases, signature)
+        return releases
+
+    def _present(self, model: str) -> list[str]:
+        """Versions whose folders are there, oldest first."""
+        check_name("model", model)
         try:
-            # Links may point about inside the repository (mounted volumes do that), never out of it.
-            if not path.resolve().is_relative_to(self.root.resolve()):
-                raise RepositoryError(
-                    model, version, f"{file} links out of the repository", "copy the file into it"
-                )
-            return path.read_bytes()
+            found = self._store.folders(model)
+            there = [v for v in found if METADATA in self._store.files(f"{model}/{v}")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         except OSError as error:
-            known = self.versions(model) if error.errno == 2 and not folder.is_dir() else []
-            has = f" (there are: {', '.join(known)})" if known else ""
-            raise RepositoryError(
-                model, version, f"can't read {file} ({error.strerror}){has}", f"it belongs at {path}"
-            ) from error
+            raise self._unreadable(model, "", f"list the folder {model}", error) from error
+        return sorted(there, key=version_key)
+
+    def _releases_file(self, model: str) -> bytes | None:
+        return self._optional(f"{check_name('model', model)}/{RELEASES}", model, "", lists.MAX_BYTES)
+
+    def _metadata_file(self, model: str, version: str) -> bytes:
+        return self._read(model, version, METADATA, _MAX_METADATA_BYTES)
+
+    def _folders(self, model: str, version: str) -> list[str]:
+        try:
+            return self._store.folders("")
+        except OSError as error:
+            raise self._unreadable(model, version, f"list the folder {self.root}", error) from error
+
+    def _optional(self, path: str, model: str, version: str, limit: int) -> bytes | None:
+        try:
+            return self._store.read(path, limit)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(model, version, f"read {path.rpartition('/')[2]}", error) from error
+
+    def _read(self, model: str, version: str, file: str, limit: int | None = None) -> bytes:
+        path = "/".join(
+            (check_name("model", model), check_name("version", version), check_name("file", file))
+        )
+        try:
+            return self._store.read(path, limit)
+        except OSError as error:
+            known = self._present(model) if isinstance(error, FileNotFoundError) else []
+            has = f" (there are: {', '.join(known)})" if known and version not in known else ""
+            raise self._unreadable(model, version, f"read {file}", error, has) from error
+
+    @property
+    def _store(self) -> Store:
+        try:
+            return open_store(self.root)
+        except OSError as error:
+            raise self._unreadable("", "", f"open {self.root}", error) from error
+
+    def _unreadable(
+        self, model: str, version: str, doing: str, error: OSError, has: str = ""
+    ) -> RepositoryError:
+        why = error.strerror or str(error)
+        at = "/".join(part for part in (str(self.root), model, version) if part)
+        return RepositoryError(model, version, f"can't {doing} ({why}){has}", f"check {at} and its rights")
+
+    @contextmanager
+    def _refusals(self, model: str, version: str) -> Iterator[None]:
+        try:
+            yield
+        except RepositoryError as error:
+            record(self._log, "refused", model, version, reason=error.problem)
+            raise

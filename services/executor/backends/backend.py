@@ -20,6 +20,14 @@ class BackendError(Exception):
     """A model can't be made ready on this backend; the text says why and what to do. For operators."""
 
 
+class BackendLostError(Exception):
+    """The engine can't run anything now: device gone, memory exhausted, server unreachable. No row is at fault."""
+
+
+class BackendLateError(Exception):
+    """The engine has not answered in the time allowed. No row is at fault as far as anyone knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a backend, once active, can do with its model."""
@@ -30,10 +38,20 @@ class Capabilities:
     concurrent_runs: bool
     # Rows that the artifact was built for; None: any number.
     max_rows: int | None
+    # Sizes that it runs, ascending; others are padded up to the next. Empty: any size as it is.
+    buckets: tuple[int, ...] = ()
+    # Memory that it takes, as well as that can be known.
+    memory_bytes: int = 0
+    # Whether a run may stay on the event loop if it is short: false for what waits for others.
+    inline: bool = True
 
 
 class Backend(Protocol):
-    """One model on one engine. Between `activate` and `deactivate`, `run` may be called."""
+    """One model on one engine. Between `activate` and `deactivate`, `run` may be called.
+
+    `activate` may follow `deactivate`. All of it blocks, and is called outside the event loop; only runs that are
+    known to be short, of a backend whose capabilities allow it, are made on the loop.
+    """
 
     @property
     def name(self) -> str:
@@ -56,14 +74,17 @@ class Backend(Protocol):
         """
         ...
 
-    def run(self, inputs: Tensors) -> Tensors:
-        """The outputs for 1 or more rows. Blocks; raises whatever the engine raises."""
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:
+        """The outputs for 1 or more rows. `deadline`: monotonic seconds after which nobody waits for them.
+
+        Raises BackendLostError, BackendLateError, or, where the rows may be at fault, whatever the engine raises.
+        """
         ...
 
     def interrupt(self, started_before: float) -> None:
-        """Asks runs begun before that (monotonic seconds) to end with an error; from any thread."""
+        """Asks runs, and an activation, begun before that (monotonic seconds) to end with an error; from any thread."""
         ...
 
     def deactivate(self) -> None:
-        """Gives back what `activate` took. No run is in progress."""
+        """Gives back what `activate` took. No run is in progress, unless it hangs for good."""
         ...

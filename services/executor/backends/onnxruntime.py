@@ -1,16 +1,27 @@
-"""ONNX models on ONNX Runtime's CPU provider."""
+"""ONNX models on ONNX Runtime: its CPU provider, or CUDA where that is asked for and there."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 
 from headrace.columns import DType
 from headrace.repository import TensorSpec
-from services.executor.backends.backend import Array, BackendError, Capabilities, Tensors
+from services.executor.backends.backend import (
+    Array,
+    BackendError,
+    BackendLostError,
+    Capabilities,
+    Tensors,
+)
+from services.executor.backends.threads import fewest
+
+Device = Literal["cpu", "cuda", "auto"]
 
 _DTYPES = {
     "tensor(bool)": DType.BOOL,
@@ -29,56 +40,52 @@ _DTYPES = {
 }
 # Errors only: ONNX Runtime writes to stderr past our log, and a failed run comes back as an exception anyway.
 _FATAL = 4
+_CUDA = "CUDAExecutionProvider"
+# What its messages say when the device, not a row, is the trouble.
+_LOST = ("out of memory", "failed to allocate memory", "cuda failure", "cudnn failure", "cublas failure")
 
 
 class OnnxRuntime:
-    """One ONNX model. `threads`: threads inside one run; with 1, a run uses its caller's thread alone."""
+    """One ONNX model.
+
+    `threads`: threads inside one run; with 1, a run uses its caller's thread alone; 0: as many as measurably help at
+    `largest` rows. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, model: bytes, threads: int = 1) -> None:
+    def __init__(self, model: bytes, threads: int = 1, device: Device = "cpu", largest: int = 256) -> None:
         self._model = model
         self._threads = threads
-        self._session: ort.InferenceSession | None = None
+        self._device = device
+        self._largest = largest
+        self._session: Any = None
         self._output_names: list[str] = []
         self._fixed_rows: int | None = None
+        self._where = "cpu"
         # Runs in progress → when they began; a dict's single operations are safe between threads.
-        self._running: dict[ort.RunOptions, float] = {}
+        self._running: dict[Any, float] = {}
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(device="cpu", concurrent_runs=True, max_rows=self._fixed_rows)
+        buckets = () if self._fixed_rows is None else (self._fixed_rows,)
+        return Capabilities(self._where, True, self._fixed_rows, buckets, memory_bytes=len(self._model))
 
     def activate(self) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.enable_cpu_mem_arena = True
-        options.log_severity_level = _FATAL
-        # Spinning threads would take the cores that the gRPC server needs between runs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = ort.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception classes share no base but Exception
-            raise BackendError(
-                f"ONNX Runtime can't load it ({_first_line(error)}); export it anew"
-            ) from error
+        providers = self._providers()
+        session = self._made(self._threads or 1, providers)
         self._output_names = [o.name for o in session.get_outputs()]
-        leading = {t.shape[0] for t in (*session.get_inputs(), *session.get_outputs()) if t.shape}
-        fixed = {n for n in leading if isinstance(n, int)}
-        if len(fixed) > 1:
-            raise BackendError(
-                f"its tensors have different numbers of rows: {sorted(fixed)}; export it with one"
-            )
-        self._fixed_rows = fixed.pop() if fixed else None
+        self._fixed_rows = _fixed_rows(session)
+        self._where = "cuda:0" if _CUDA in session.get_providers() else "cpu"
+        if not self._threads and self._where == "cpu":
+            session = self._measured(session, providers)
         self._session = session
 
     def signature(self) -> tuple[Sequence[TensorSpec | str], Sequence[TensorSpec | str]]:
         session = self._active()
         return [_spec(t) for t in session.get_inputs()], [_spec(t) for t in session.get_outputs()]
 
-    def run(self, inputs: Tensors) -> Tensors:
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - it can't be told when to be done
         session = self._active()
         rows = len(next(iter(inputs.values())))
         if self._fixed_rows is not None and rows < self._fixed_rows:
@@ -87,9 +94,16 @@ class OnnxRuntime:
         self._running[options] = time.monotonic()
         try:
             outputs = session.run(self._output_names, inputs, options)
+        except Exception as error:
+            if any(sign in str(error).lower() for sign in _LOST):
+                raise BackendLostError(_first_line(error)) from error
+            raise
         finally:
             del self._running[options]
-        return {name: array[:rows] for name, array in zip(self._output_names, outputs, strict=True)}
+        return {
+            name: array if len(array) == rows else array[:rows]
+            for name, array in zip(self._output_names, outputs, strict=True)
+        }
 
     def interrupt(self, started_before: float) -> None:
         for options, started in list(self._running.items()):
@@ -99,13 +113,70 @@ class OnnxRuntime:
     def deactivate(self) -> None:
         self._session = None
 
-    def _active(self) -> ort.InferenceSession:
+    def _providers(self) -> list[str]:
+        there = _CUDA in ort.get_available_providers()
+        if self._device == "cuda" and not there:
+            raise BackendError(
+                "ONNX Runtime has no CUDA provider here; install onnxruntime-gpu, or set device: cpu"
+            )
+        return (
+            [_CUDA, "CPUExecutionProvider"] if there and self._device != "cpu" else ["CPUExecutionProvider"]
+        )
+
+    def _made(self, threads: int, providers: list[str]) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.enable_cpu_mem_arena = True
+        options.log_severity_level = _FATAL
+        # Spinning threads would take the cores that the gRPC server needs between runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = ort.InferenceSession(self._model, options, providers=providers)
+        except Exception as error:  # its exception classes share no base but Exception
+            raise BackendError(
+                f"ONNX Runtime can't load it ({_first_line(error)}); export it anew"
+            ) from error
+        if self._device == "cuda" and _CUDA not in session.get_providers():
+            raise BackendError("ONNX Runtime found no usable GPU; check the driver, or set device: cpu")
+        return session
+
+    def _measured(self, single: Any, providers: list[str]) -> Any:
+        """The session with as many threads as help."""
+        specs = [_spec(t) for t in single.get_inputs()]
+        rows = self._fixed_rows or self._largest
+        if any(isinstance(s, str) or s.dtype is DType.BYTES or -1 in s.row_shape for s in specs):
+            return single
+        blank = {
+            s.name: np.zeros((rows, *s.row_shape), s.dtype.numpy) for s in specs if isinstance(s, TensorSpec)
+        }
+        made = {1: single}
+
+        def runner(threads: int) -> Callable[[], object]:
+            session = made.setdefault(threads, single if threads == 1 else self._made(threads, providers))
+            return lambda: session.run(self._output_names, blank)
+
+        try:
+            return made[fewest(runner, len(os.sched_getaffinity(0)))]
+        except Exception:  # noqa: BLE001 - a model that fails on blank rows is the warm-up's to report
+            return single
+
+    def _active(self) -> Any:
         if self._session is None:
             raise BackendError("the model is not active; call activate() first")
         return self._session
 
 
-def _spec(tensor: ort.NodeArg) -> TensorSpec | str:
+def _fixed_rows(session: Any) -> int | None:
+    leading = {t.shape[0] for t in (*session.get_inputs(), *session.get_outputs()) if t.shape}
+    fixed = {n for n in leading if isinstance(n, int)}
+    if len(fixed) > 1:
+        raise BackendError(f"its tensors have different numbers of rows: {sorted(fixed)}; export it with one")
+    return fixed.pop() if fixed else None
+
+
+def _spec(tensor: Any) -> TensorSpec | str:
     dtype = _DTYPES.get(tensor.type)
     if dtype is None:
         return f"{tensor.name} is a {tensor.type}, which no column can carry"

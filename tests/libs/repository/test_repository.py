@@ -182,4 +182,4 @@ def test_a_published_version_never_changes(tmp_path: Path) -> None:
 
     with pytest.raises(RepositoryError, match="published already; choose a new version"):
         put(tmp_path)
-    assert [p.name for p in (tmp_path / "light").iterdir()] == ["1"]
+    assert sorted(p.name for p in (tmp_path / "light").iterdir()) == ["1", "releases.json"]

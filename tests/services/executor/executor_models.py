@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -25,6 +26,22 @@ def doubling(rows: int | str = "rows", width: int = 3, dtype: int = TensorProto.
     """y = x + x."""
     x, y = (helper.make_tensor_value_info(n, dtype, [rows, width]) for n in "xy")
     return onnx_bytes(helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubling", [x], [y]))
+
+
+def scaling(factor: float, padding: int = 0) -> bytes:
+    """y = factor · x; `padding`: bytes of weights that the answer does not depend on."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
+    ballast = np.zeros(max(padding // 4, 1), np.float32)
+    constants = [
+        helper.make_tensor("factor", TensorProto.FLOAT, [], [factor]),
+        helper.make_tensor("ballast", TensorProto.FLOAT, ballast.shape, ballast.tobytes(), raw=True),
+    ]
+    nodes = [
+        helper.make_node("ReduceSum", ["ballast"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["factor", "nothing"], ["sum"]),
+        helper.make_node("Mul", ["x", "sum"], ["y"]),
+    ]
+    return onnx_bytes(helper.make_graph(nodes, "scaling", [x], [y], constants))
 
 
 def lookup() -> bytes:
@@ -66,6 +83,34 @@ def slow(loops: int) -> bytes:
         helper.make_tensor("start", TensorProto.FLOAT, [64, 64], state),
     ]
     return onnx_bytes(helper.make_graph(nodes, "slow", [x], [y], constants))
+
+
+def counting() -> bytes:
+    """y = x, after as many rounds of a loop as the greatest x says."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.INT64, ["rows"]) for n in "xy")
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["state", "state"], ["state_out"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.INT64, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", TensorProto.INT64, []),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["rounds"], keepdims=0),
+        helper.make_node("Loop", ["rounds", "", "start"], ["end"], body=body),
+        helper.make_node("Add", ["x", "end"], ["y"]),
+    ]
+    start = helper.make_tensor("start", TensorProto.INT64, [], [0])
+    return onnx_bytes(helper.make_graph(nodes, "counting", [x], [y], [start]))
 
 
 def put(

@@ -43,6 +43,13 @@ def test_only_good_rows_run_and_all_of_them_if_few_are_bad(rows: int, bad: set[i
         assert set(ran) == set(range(rows)) - really_bad
 
 
+def test_nothing_more_is_tried_when_it_is_over() -> None:
+    model = Picky({0})
+    outcome = run_isolating(model, {"x": np.arange(8)}, 8, over=lambda: model.runs >= 3)
+    assert model.runs == 3
+    assert outcome.error is not None
+
+
 def test_placement_does_not_flutter() -> None:
     placement = Placement(0.0003)
 

@@ -13,8 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from services.executor.run_times import RunTimes
 from services.executor.scheduler import Drop, Limits, Run, Scheduler, Why
 
-ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 60)), min_size=1, max_size=12)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(-2, 60), st.sampled_from("ABC")), min_size=1, max_size=12
+)
 MILLI = 0.001
+ROW_BYTES = 100
 
 
 class Histories(RuleBasedStateMachine):
@@ -22,51 +25,86 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits = Limits(max_rows=8, max_queue_rows=20, instances=2, max_delay=0.0)
+        self.limits = self.made()
         self.scheduler: Scheduler[int] = Scheduler(self.limits)
         self.now = 1000.0
         self.calls = 0
-        # (call, row) → (priority, deadline) of what waits, as a naive model of the queue.
-        self.waiting: dict[tuple[int, int], tuple[int, float]] = {}
+        # (call, row) → (priority, deadline, tenant) of what waits, as a naive model of the queue.
+        self.waiting: dict[tuple[int, int], tuple[int, float, str]] = {}
         self.running: list[Run[int]] = []
+        # Runs of an engine that was given up; they may still come back.
+        self.orphans: list[Run[int]] = []
         self.ended: Counter[tuple[int, int]] = Counter()
         self.offered = 0
 
+    def made(self) -> Limits:
+        return Limits(max_rows=8, max_queue_rows=20, instances=2)
+
     @rule(rows=ROWS, start=st.integers(0, 3))
-    def offer(self, rows: list[tuple[int, int]], start: int) -> None:
+    def offer(self, rows: list[tuple[int, int, str]], start: int) -> None:
         self.calls += 1
         positions = list(range(start, start + len(rows)))
-        deadlines = [self.now + ms * MILLI for _, ms in rows]
-        for position, (priority, _), deadline in zip(positions, rows, deadlines, strict=True):
-            self.waiting[self.calls, position] = (priority, deadline)
+        deadlines = [self.now + ms * MILLI for _, ms, _ in rows]
+        for position, (priority, _, tenant), deadline in zip(positions, rows, deadlines, strict=True):
+            self.waiting[self.calls, position] = (priority, deadline, tenant)
         self.offered += len(rows)
-        self.scheduler.offer(self.calls, positions, [p for p, _ in rows], deadlines, self.now)
+        priorities, tenants = [p for p, _, _ in rows], [t for _, _, t in rows]
+        self.scheduler.offer(self.calls, positions, priorities, tenants, deadlines, self.now, ROW_BYTES)
         self.account()
+
+    @rule(rows=st.integers(1, 9), ms=st.integers(-2, 60))
+    def seize(self, rows: int, ms: int) -> None:
+        run = self.scheduler.seize(-1, rows, self.now + ms * MILLI, self.now)
+        if run is not None:
+            assert not self.waiting
+            assert not self.running
+            assert rows <= self.limits.max_rows
+            assert ms > 0
+            self.running.append(run)
+
+    @rule()
+    def renew(self) -> None:
+        self.scheduler.renew(self.limits, RunTimes())
+        self.orphans += self.running
+        self.running = []
 
     @rule()
     def start(self) -> None:
         run = self.scheduler.start(self.now)
         self.account()
         if run is None:
-            assert not self.waiting or len(self.running) == self.limits.instances
+            self.check_none()
             return
+        self.running.append(run)
         keys = [(piece.call, row) for piece in run.pieces for row in piece.rows]
         assert len(keys) == run.row_count <= self.limits.max_rows
         assert len({piece.call for piece in run.pieces}) == len(run.pieces)
         chosen = [self.waiting.pop(key) for key in keys]
-        assert all(deadline > self.now for _, deadline in chosen)
-        # Priority, then deadline: nobody who stays would have come before anyone who goes.
-        if self.waiting:
-            last = max((-priority, deadline) for priority, deadline in chosen)
-            first = min((-priority, deadline) for priority, deadline in self.waiting.values())
-            assert last <= first
-        self.running.append(run)
+        assert all(deadline > self.now for _, deadline, _ in chosen)
         self.ended.update(keys)
+        self.check_order(chosen)
+
+    def check_none(self) -> None:
+        assert not self.waiting or len(self.running) == self.limits.instances
+
+    def check_order(self, chosen: list[tuple[int, float, str]]) -> None:
+        """Priority first; among equals of one tenant, deadline. Tenants may give way to each other."""
+        if not self.waiting:
+            return
+        assert min(p for p, _, _ in chosen) >= max(p for p, _, _ in self.waiting.values())
+        for priority, deadline, tenant in chosen:
+            stay = [d for p, d, t in self.waiting.values() if (p, t) == (priority, tenant)]
+            assert not stay or deadline <= min(stay)
 
     @precondition(lambda self: self.running)
     @rule(ms=st.one_of(st.none(), st.floats(0, 40)))
     def finish(self, ms: float | None) -> None:
         self.scheduler.finish(self.running.pop(0), None if ms is None else ms * MILLI)
+
+    @precondition(lambda self: self.orphans)
+    @rule(ms=st.floats(0, 40))
+    def an_orphan_comes_back(self, ms: float) -> None:
+        self.scheduler.finish(self.orphans.pop(), ms * MILLI)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -85,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         """Takes the drops: each is a row that waited, for a reason that holds."""
         for drop in self.scheduler.drops():
             for row in drop.rows:
-                priority, deadline = self.waiting.pop((drop.call, row))
+                priority, deadline, _ = self.waiting.pop((drop.call, row))
                 self.ended[drop.call, row] += 1
                 self.check(drop, priority, deadline)
 
@@ -94,11 +132,12 @@ class Histories(RuleBasedStateMachine):
             assert deadline <= self.now
         elif drop.why is Why.TOO_LATE:
             # Whoever has time for the longest possible run is never given up. (/ 0.95: the drop relaxed it.)
-            longest = max(self.scheduler.times.estimate(n + 1) for n in range(self.limits.max_rows))
+            sizes = [self.limits.padded(n + 1) for n in range(self.limits.max_rows)]
+            longest = max(self.scheduler.times.estimate(n) for n in sizes)
             assert deadline <= self.now + longest / 0.95 + 1e-9
         else:
             kept = [
-                p for key, (p, _) in self.waiting.items() if key[0] != drop.call or key[1] not in drop.rows
+                p for key, (p, _, _) in self.waiting.items() if key[0] != drop.call or key[1] not in drop.rows
             ]
             assert len(kept) >= self.limits.max_queue_rows
             assert priority <= min(kept) or sorted(kept)[-self.limits.max_queue_rows] >= priority
@@ -112,8 +151,38 @@ class Histories(RuleBasedStateMachine):
         assert (wake is None) == (not self.waiting)
 
 
+class FullHistories(Histories):
+    """The same with every other limit in force: lane, reserved instance, bytes, preferred sizes, buckets."""
+
+    def made(self) -> Limits:
+        return Limits(
+            max_rows=8,
+            max_queue_rows=20,
+            instances=3,
+            max_bytes=5 * ROW_BYTES,
+            preferred=(2, 4),
+            buckets=(1, 4, 8),
+            lane_priority=3,
+            lane_rows=2,
+            lane_instances=1,
+        )
+
+    def check_none(self) -> None:
+        ordinary = sum(not run.lane for run in self.running)
+        lane = any(p >= 3 for p, _, _ in self.waiting.values())
+        assert not self.waiting or len(self.running) == 3 or (not lane and ordinary == 2)
+
+    def check_order(self, chosen: list[tuple[int, float, str]]) -> None:
+        super().check_order(chosen)
+        assert len(chosen) <= 5
+        lane = [p for p, _, _ in chosen if p >= 3]
+        assert not lane or len(chosen) <= max(len(lane), 2)
+
+
 Histories.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestHistories = Histories.TestCase
+FullHistories.TestCase.settings = Histories.TestCase.settings
+TestFullHistories = FullHistories.TestCase
 
 
 def scheduler(
@@ -130,9 +199,15 @@ def scheduler(
 
 
 def offer(
-    it: Scheduler[str], call: str, rows: int, deadline: float = 10.0, priority: int = 1, now: float = 0.0
+    it: Scheduler[str],
+    call: str,
+    rows: int,
+    deadline: float = 10.0,
+    priority: int = 1,
+    now: float = 0.0,
+    tenant: str = "t",
 ) -> None:
-    it.offer(call, range(rows), [priority] * rows, [deadline] * rows, now)
+    it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, now)
 
 
 def calls(run: Run[str] | None) -> dict[str, list[int]]:
@@ -158,7 +233,7 @@ def test_idle_runs_at_once_and_busy_gathers() -> None:
 def test_a_large_call_is_cut_and_urgent_rows_go_first() -> None:
     it = scheduler(max_rows=4, instances=3)
     offer(it, "large", 6, deadline=9.0)
-    it.offer("mixed", [0, 1, 2], [1, 5, 1], [8.0, 99.0, 10.0], 0.0)
+    it.offer("mixed", [0, 1, 2], [1, 5, 1], ["t"] * 3, [8.0, 99.0, 10.0], 0.0)
 
     assert calls(it.start(0.0)) == {"mixed": [1, 0], "large": [0, 1]}
     assert calls(it.start(0.0)) == {"large": [2, 3, 4, 5]}

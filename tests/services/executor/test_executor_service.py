@@ -4,84 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import Batch, Column, DType, RowError, Rows, decode, encode
+from headrace.columns import Batch, Column, DType, RowError, decode
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
-from headrace.hop.testing import Harness, served
+from headrace.hop.testing import served
 from headrace.repository import TensorSpec
 from services.executor.wiring import SERVICE
+from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, xs, ys
 from tests.services.executor.executor_models import X, Y, doubling, lookup, put, slow
 
-EXECUTE = unary(
-    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
-)
-LIST = unary(
-    pb.DESCRIPTOR,
-    "ExecutorService",
-    "ListModels",
-    pb.ListModelsRequest,
-    pb.ListModelsResponse,
-    idempotent=True,
-)
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
 SLOW_ROUNDS = 10_000  # some 100 ms
-
-
-def rows(count: int, budget: float = 10.0, priority: int = 1) -> Rows:
-    return Rows.one_request(count, "request", "tenant", time.monotonic() + budget, priority)
-
-
-def xs(*values: float) -> Column:
-    return Column.of("x", np.repeat(np.array(values, np.float32)[:, None], 3, axis=1))
-
-
-def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
-    return Batch.of(rows(len(values), budget, priority), [xs(*values)])
-
-
-class Caller:
-    """Calls the served executor."""
-
-    def __init__(self, harness: Harness) -> None:
-        self.harness = harness
-        # No retries: what the executor answers is what the test sees.
-        client = harness.client(limiter={"initial": 256}, retry={"attempts": 1})
-        self._execute = client.unary(EXECUTE)
-        self._list = client.unary(LIST)
-
-    async def __call__(self, given: Batch, model: str = "double", version: str = "") -> Batch:
-        return decode((await self.raw(given, model, version)).batch)
-
-    async def raw(self, given: Batch, model: str = "double", version: str = "") -> pb.ExecuteResponse:
-        request = pb.ExecuteRequest(model=model, version=version, batch=encode(given))
-        return await self._execute(request, deadline=time.monotonic() + 20)
-
-    async def models(self) -> list[pb.Model]:
-        return list((await self._list(pb.ListModelsRequest(), deadline=time.monotonic() + 20)).models)
-
-    def metric(self, name: str, **labels: str) -> float:
-        return (
-            self.harness.runtime.telemetry.registry.get_sample_value(f"headrace_executor_{name}", labels)
-            or 0.0
-        )
-
-
-def ys(result: Batch) -> list[float]:
-    values: list[float] = result.columns["y"].array[:, 0].tolist()
-    return values
-
-
-def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:
-    return {(e.code, e.reason) for e in errors}
 
 
 @TRANSPORTS
@@ -119,7 +58,11 @@ async def test_models_are_warm_and_listed_before_the_first_call(models: Path) ->
     )
     async with served(SERVICE, {"models": models, "load": ["double", "lookup:1"]}) as harness:
         caller = Caller(harness)
-        assert caller.metric("cold_starts_total", model="double") == 3
+        starts = [
+            caller.metric("cold_starts_total", model="double", version=v, why="start")
+            for v in ("1", "9", "10")
+        ]
+        assert starts == [1, 1, 1]
         assert caller.metric("loaded_models") == 4
         listed = await caller.models()
         assert [(m.name, m.version) for m in listed] == [
@@ -209,12 +152,12 @@ async def test_concurrent_calls_share_runs(models: Path, transport: Any) -> None
 
 
 async def test_short_models_stay_on_the_loop_and_share_runs_too(models: Path) -> None:
-    put(models)
+    put(models, content=slow(1000))
     async with served(SERVICE, {"models": models, "inline_us": 1_000_000}) as harness:
         caller = Caller(harness)
         results = await asyncio.gather(*(caller(batch(float(i))) for i in range(60)))
 
-        assert [ys(r) for r in results] == [[2.0 * i] for i in range(60)]
+        assert [ys(r) for r in results] == [[float(i)] for i in range(60)]
         assert caller.metric("run_seconds_count", model="double") < 60
 
 
@@ -348,7 +291,7 @@ async def test_a_run_that_hangs_is_given_up_and_the_model_recovers(models: Path)
         ({"outputs": [TensorSpec("score", DType.FLOAT32)]}, r"output score is declared, the artifact has y"),
         ({"outputs": [TensorSpec("y", DType.FLOAT32)]}, r"output y: float32\[\] is declared"),
         ({"content": b"garbage"}, r"ONNX Runtime can't load it"),
-        ({"backend": "abacus"}, r"backend 'abacus' is not built in; use one of: onnxruntime"),
+        ({"backend": "abacus"}, r"backend 'abacus' is not built in; use one of: onnxruntime, remote"),
     ],
 )
 async def test_a_model_that_is_not_what_it_says_is_refused_at_load(
@@ -388,10 +331,3 @@ async def test_no_rows_is_an_answer(models: Path) -> None:
         result = await Caller(harness)(batch())
         assert len(result) == 0
         assert result.columns["y"].array.shape == (0, 3)
-
-
-async def until(condition: Any, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        await asyncio.sleep(0.001)

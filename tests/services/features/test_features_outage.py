@@ -54,7 +54,8 @@ async def test_a_killed_store_leaves_last_known_values_then_defaults_and_recover
 async def test_a_hanging_store_is_given_up_within_its_time_and_recovers(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
-    settings = {"repo": redis_repo, "store_timeout_s": 0.2, "breaker": BREAKER}
+    # Without a cache: what was read just now would be served without asking.
+    settings = {"repo": redis_repo, "store_timeout_s": 0.2, "cache_s": 0, "breaker": BREAKER}
     async with served(SERVICE, settings) as harness:
         await get(harness, KNOWN)
         redis.signal(signal.SIGSTOP)

@@ -64,7 +64,7 @@ async def test_the_time_to_live_ends_after_its_last_second(
     ("service", "entities", "code", "named"),
     [
         ("nothing", {"tail": ["p1"]}, Code.NOT_FOUND, {"feature_service": "nothing"}),
-        ("aliased", {"tail": ["p1"]}, Code.FAILED_PRECONDITION, {"feature_service": "aliased"}),
+        ("lists", {"tail": ["p1"]}, Code.FAILED_PRECONDITION, {"feature_service": "lists"}),
         ("small", {"tail": ["p1"], "carrier": ["UA"]}, Code.INVALID_ARGUMENT, {"field": "airport"}),
         ("small", {"tail": [5], "airport": [1], "carrier": ["UA"]}, Code.INVALID_ARGUMENT, {"field": "tail"}),
         (
@@ -88,6 +88,15 @@ async def test_what_does_not_fit_the_registry_is_named(
             await get(harness, entities, service)
     assert refused.value.code == code
     assert named.items() <= dict(refused.value.metadata).items()
+
+
+async def test_a_view_under_another_name_takes_its_keys_from_other_columns(
+    sqlite_repo: Path, now: datetime
+) -> None:
+    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+        found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
+    assert found.values["seats"] == [101, None]
+    assert found.sources("renamed") == ["PRESENT", "NOT_FOUND"]
 
 
 async def test_sources_and_ages_are_in_the_metrics(sqlite_repo: Path, now: datetime) -> None:

@@ -45,6 +45,21 @@ class ExecutorServiceStub:
                 request_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.IndexModels = channel.unary_unary(
+                '/headrace.api.executor.v1.ExecutorService/IndexModels',
+                request_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/headrace.api.executor.v1.ExecutorService/LoadModel',
+                request_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/headrace.api.executor.v1.ExecutorService/UnloadModel',
+                request_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorServiceServicer:
@@ -65,6 +80,29 @@ class ExecutorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IndexModels(self, request, context):
+        """IndexModels lists every version in the repository, loaded or not. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """LoadModel makes a version ready beside those that serve, then takes it in; loading what is loaded changes nothing.
+        For operators; answers when the version serves, so it may take minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """UnloadModel takes a version away: no new call finds it, those that have it finish, its memory is given back. A load
+        under way is cancelled. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +115,21 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsRequest.FromString,
                     response_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'IndexModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.IndexModels,
+                    request_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +187,87 @@ class ExecutorService:
             '/headrace.api.executor.v1.ExecutorService/ListModels',
             headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsRequest.SerializeToString,
             headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IndexModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.executor.v1.ExecutorService/IndexModels',
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsRequest.SerializeToString,
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.IndexModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.executor.v1.ExecutorService/LoadModel',
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelRequest.SerializeToString,
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.executor.v1.ExecutorService/UnloadModel',
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelRequest.SerializeToString,
+            headrace_dot_api_dot_executor_dot_v1_dot_executor__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,94 @@
+"""releases.json of a model: which versions there are, exactly, and which labels point where.
+
+A signature on a version says who made it, not that it is still meant to be there, nor that no newer one was taken
+away. This list says that. Its `serial` grows with each change, so that an old list put in the place of a newer one is
+recognised by whoever remembers (trust.py). It is signed like a version, as the one file `releases.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from headrace.repository.errors import RepositoryError
+from headrace.repository.versions import check_name, version_key
+
+RELEASES = "releases.json"
+MAX_BYTES = 16 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """`versions`: version → SHA-256 of its metadata.json's bytes; `labels`: label → version."""
+
+    model: str
+    serial: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def ordered(self) -> list[str]:
+        """Versions, oldest first."""
+        return sorted(self.versions, key=version_key)
+
+    def with_version(self, version: str, sha256: str) -> Releases:
+        return self._changed(versions={**self.versions, version: sha256})
+
+    def without_version(self, version: str) -> Releases:
+        return self._changed(versions={v: d for v, d in self.versions.items() if v != version})
+
+    def with_label(self, label: str, version: str) -> Releases:
+        return self._changed(labels={**self.labels, label: version})
+
+    def without_label(self, label: str) -> Releases:
+        return self._changed(labels={k: v for k, v in self.labels.items() if k != label})
+
+    def _changed(self, **changes: Any) -> Releases:
+        return replace(self, serial=self.serial + 1, **changes)
+
+    def content(self) -> bytes:
+        """What is signed: canonical JSON."""
+        document = {k: getattr(self, k) for k in self.__slots__}
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def to_file(releases: Releases, signature: bytes | None) -> bytes:
+    """releases.json: list and signature in one file, so that they change together."""
+    kept = {
+        "releases": json.loads(releases.content()),
+        "signature": json.loads(signature) if signature else None,
+    }
+    return json.dumps(kept, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def parse(content: bytes, model: str) -> tuple[Releases, bytes | None]:
+    """The list and its signature, unverified. Raises RepositoryError."""
+    try:
+        document = json.loads(content)
+        found, signature = document["releases"], document["signature"]
+        releases = Releases(
+            str(found["model"]), found["serial"], _texts(found["versions"]), _texts(found["labels"])
+        )
+        if type(releases.serial) is not int or releases.serial < 0:
+            raise ValueError("serial is no number")
+        if not all(map(_SHA256.fullmatch, releases.versions.values())):
+            raise ValueError("a digest is not 64 hexadecimal digits")
+        for name in (*releases.versions, *releases.labels):
+            check_name("version or label", name)
+    except (ValueError, KeyError, TypeError, RecursionError, RepositoryError) as error:
+        raise RepositoryError(
+            model, "", f"{RELEASES} can't be read: {error}", "restore it from a copy"
+        ) from error
+    if releases.model != model:
+        problem = f"{RELEASES} is that of model {releases.model!r}"
+        raise RepositoryError(model, "", problem, "restore the right one from a copy")
+    return releases, None if signature is None else json.dumps(signature).encode()
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise ValueError("a mapping of texts is missing")
+    return value

@@ -1,0 +1,102 @@
+"""Whose models are believed, and what was seen of them before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.repository import signing
+from headrace.repository.errors import RepositoryError
+from headrace.repository.releases import RELEASES, Releases
+from headrace.state import atomic
+
+_REMEDY = "restore what was published, or publish the model anew with `headrace models add`"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a reader of a repository demands of models.
+
+    `keys`: public keys (PEM files), any of which may have signed. `accept_unsigned`: take models without a signature
+    as well; whoever can write to the repository can then strip one off. A signature that is there must hold either
+    way. `memory`: a file of the reader's own, outside the repository, with the last list of releases seen of each
+    model; an older list is refused then (a rollback of the whole folder).
+    """
+
+    keys: tuple[Path, ...] = ()
+    accept_unsigned: bool = False
+    memory: Path | None = None
+
+    def files(self, model: str, version: str, files: Mapping[str, bytes], signature: bytes | None) -> str:
+        """Id of the key that signed a version's `files`; empty if nobody did and that is accepted.
+
+        Raises RepositoryError.
+        """
+        return self._verified(model, version, files, signature, "it")
+
+    def releases(self, releases: Releases, signature: bytes | None) -> None:
+        """Raises RepositoryError if the list of releases is not to be believed, or older than one seen before."""
+        self._verified(releases.model, "", {RELEASES: releases.content()}, signature, RELEASES)
+        if self.memory is None:
+            return
+        seen = _remembered(self.memory)
+        known = seen.get(releases.model, 0)
+        if releases.serial < known:
+            raise RepositoryError(
+                releases.model,
+                "",
+                f"{RELEASES} is an old one put back: change {releases.serial}, seen was {known}",
+                f"restore the newest; if it was put back on purpose, remove the model from {self.memory}",
+            )
+        if releases.serial > known:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(self.memory, json.dumps({**seen, releases.model: releases.serial}).encode())
+
+    def _verified(
+        self, model: str, version: str, files: Mapping[str, bytes], signature: bytes | None, what: str
+    ) -> str:
+        if signature is None:
+            if self.accept_unsigned:
+                return ""
+            raise RepositoryError(model, version, f"{what} is not signed", _REMEDY)
+        try:
+            return signing.verify(files, signature, [signing.public_key(path) for path in self.keys])
+        except signing.SignatureError as error:
+            problem = f"the signature of {what} does not hold: {error}"
+            raise RepositoryError(model, version, problem, _REMEDY) from error
+
+
+def listed(releases: Releases, version: str, metadata: bytes) -> None:
+    """Raises RepositoryError unless this very version is among the releases."""
+    wanted = releases.versions.get(version)
+    if wanted is None:
+        there = ", ".join(releases.ordered()) or "none"
+        problem = f"{RELEASES} does not list it (it lists: {there})"
+        raise RepositoryError(
+            releases.model, version, problem, "it was removed, or never published; name another"
+        )
+    if wanted != hashlib.sha256(metadata).hexdigest():
+        problem = f"metadata.json is not the one that {RELEASES} lists"
+        raise RepositoryError(releases.model, version, problem, _REMEDY)
+
+
+def _remembered(path: Path) -> dict[str, int]:
+    try:
+        seen = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from error
+    if not isinstance(seen, dict) or not all(type(v) is int for v in seen.values()):
+        raise _unusable(path, ValueError("not numbers by model"))
+    return seen
+
+
+def _unusable(path: Path, error: Exception) -> RepositoryError:
+    problem = f"the memory of releases {path} can't be read ({error})"
+    return RepositoryError(
+        "", "", problem, "restore or remove the file; without it an old release is not told from a new one"
+    )

@@ -1,0 +1,101 @@
+"""Results of runs, dealt out to the calls whose rows were in them; and a call's reply."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from headrace.columns import Batch, RowError, Timing
+from headrace.hop.errors import Code, Fault, Reason
+from services.executor import assembling, errors
+from services.executor.calls import Executed, Waiting
+from services.executor.isolating import Outcome
+from services.executor.lineup import Member
+from services.executor.metrics import Tally
+from services.executor.model import Model
+from services.executor.scheduler import Run
+
+_MICRO = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run brought, who ran it, whether as a standby, and how long it took."""
+
+    outcome: Outcome
+    member: Member
+    standby: bool
+    seconds: float
+
+
+class Answers:
+    """Answers the calls of one model."""
+
+    def __init__(self, model: Model, tally: Tally) -> None:
+        self._model = model
+        self._tally = tally
+        self._attributes = {
+            member.backend.name: {"model.version": model.metadata.version, "backend": member.backend.name}
+            for member in model.lineup.members
+        }
+
+    def deal(self, run: Run[Waiting], ran: Ran, error: RowError | None) -> None:
+        """Gives each call its rows' outputs; `error`: what the rows get that did not run."""
+        outcome, name = ran.outcome, ran.member.backend.name
+        start, taken = 0, 0
+        for piece in run.pieces:
+            call, rows = piece.call, piece.rows
+            stop = start + len(rows)
+            call.backend, call.standby = name, ran.standby
+            self._note_times(call, run, ran)
+            if outcome.ran is not None:
+                rows = [row for row, ok in zip(rows, outcome.ran[start:stop].tolist(), strict=True) if ok]
+            if rows:
+                own = outcome.outputs
+                if len(run.pieces) > 1 or outcome.ran is not None:
+                    own = {n: array[taken : taken + len(rows)] for n, array in own.items()}
+                call.parts.append((rows, own))
+                taken += len(rows)
+            if error is not None and len(rows) < len(piece.rows):
+                kept = set(rows)
+                call.fail([row for row in piece.rows if row not in kept], error)
+            call.settle(len(rows))
+            start = stop
+
+    def reply(self, call: Waiting) -> Executed:
+        """The answer to a call that is settled. Raises Fault if every row was shed."""
+        count, found = len(call.batch), call.errors
+        if not found:
+            if count:
+                self._tally.answered("OK", count)
+        else:
+            self._count(call)
+        about = self._model.metadata
+        columns = assembling.output_columns(about.outputs, call.parts, count)
+        batch = Batch(call.batch.rows, {c.name: c for c in columns}, found, call.timings)
+        backend = call.backend or self._model.lineup.active.backend.name
+        return Executed(batch, about.version, about.sha256, backend, call.standby)
+
+    def _count(self, call: Waiting) -> None:
+        codes = Counter(error.code.name for error in call.errors.values())
+        codes["OK"] = len(call.batch) - len(call.errors)
+        for code, rows in codes.items():
+            if rows:
+                self._tally.answered(code, rows)
+        if not codes["OK"] and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
+            raise _as_call_fault(call.errors[0])
+
+    def _note_times(self, call: Waiting, run: Run[Waiting], ran: Ran) -> None:
+        waited = max(round((run.started - call.received) * _MICRO), 0)
+        took, rows = round(ran.seconds * _MICRO), run.row_count
+        attributes = self._attributes[ran.member.backend.name]
+        call.timings.append(Timing("queue", errors.STAGE, 0, waited, rows, attributes))
+        call.timings.append(Timing("run", errors.STAGE, waited, took, rows, attributes))
+
+
+def _as_call_fault(error: RowError) -> Fault:
+    """Every row was shed: the call as a whole is refused, with the hint where hop's client looks for it."""
+    wait = int(error.metadata["retry_after_ms"]) / 1000
+    return Fault(
+        Code.RESOURCE_EXHAUSTED, error.reason, error.message, metadata=error.metadata, retry_after_s=wait
+    )

@@ -1,0 +1,133 @@
+"""Models on another server that speaks the Open Inference Protocol: Triton, KServe, or another headrace."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from headrace.hop.errors import Fault
+from headrace.hop.method import unary
+from headrace.oip import open_inference_pb2 as oip
+from headrace.repository import Artifact, TensorSpec
+from services.executor.backends.backend import (
+    BackendError,
+    BackendLateError,
+    BackendLostError,
+    Capabilities,
+    Tensors,
+)
+from services.executor.backends.oip import ProtocolError, infer_outputs, infer_request, spec_of
+from services.executor.backends.servers import Server, Servers
+from services.executor.config import ModelSettings
+
+_SERVICE = "GRPCInferenceService"
+_READY = unary(
+    oip.DESCRIPTOR, _SERVICE, "ModelReady", oip.ModelReadyRequest, oip.ModelReadyResponse, idempotent=True
+)
+_METADATA = unary(
+    oip.DESCRIPTOR,
+    _SERVICE,
+    "ModelMetadata",
+    oip.ModelMetadataRequest,
+    oip.ModelMetadataResponse,
+    idempotent=True,
+)
+_CONFIG = unary(
+    oip.DESCRIPTOR, _SERVICE, "ModelConfig", oip.ModelConfigRequest, oip.ModelConfigResponse, idempotent=True
+)
+_INFER = unary(
+    oip.DESCRIPTOR, _SERVICE, "ModelInfer", oip.ModelInferRequest, oip.ModelInferResponse, idempotent=True
+)
+_ACTIVATE_S = 5.0
+
+
+class Remote:
+    """`model` on `server`, in `version` ("": the server's choice)."""
+
+    def __init__(self, server: Server, model: str, version: str, inputs: Sequence[TensorSpec]) -> None:
+        self._server = server
+        self._model = model
+        self._version = version
+        self._inputs = tuple(inputs)
+        self._max_rows: int | None = None
+        self._metadata: oip.ModelMetadataResponse | None = None
+
+    @classmethod
+    def of(cls, artifact: Artifact, settings: ModelSettings, server: str, servers: Servers) -> Remote:
+        """As settings name it (`remote:SERVER`), or as the artifact of a model published for `remote` does.
+
+        Such an artifact is JSON: {"server": …, "model": …, "version": …}; which server that is, and with what
+        credential, the settings alone say. Raises BackendError.
+        """
+        about = artifact.metadata
+        model, version = settings.remote_model or about.name, settings.remote_version
+        if not server:
+            pointer = _pointer(artifact.content)
+            server = pointer.get("server", "")
+            model, version = pointer.get("model", model), pointer.get("version", version)
+        return cls(servers.server(server), model, version, about.inputs)
+
+    @property
+    def name(self) -> str:
+        return f"remote:{self._server.name}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(self.name, concurrent_runs=True, max_rows=self._max_rows, inline=False)
+
+    def activate(self) -> None:
+        self._server.read_key()
+        deadline = time.monotonic() + _ACTIVATE_S
+        name, version = self._model, self._version
+        try:
+            ready = self._server.call(_READY, oip.ModelReadyRequest(name=name, version=version), deadline)
+            if not ready.ready:
+                raise BackendError(f"server {self._server.name!r} has model {name!r}, but it is not ready")
+            asked = oip.ModelMetadataRequest(name=name, version=version)
+            self._metadata = self._server.call(_METADATA, asked, deadline)
+        except (BackendLostError, BackendLateError, Fault) as error:
+            raise BackendError(f"{error}; see that it runs and serves model {name!r}") from error
+        self._max_rows = self._batch_limit(deadline)
+
+    def signature(self) -> tuple[Sequence[TensorSpec | str], Sequence[TensorSpec | str]]:
+        if self._metadata is None:
+            raise BackendError("the model is not active; call activate() first")
+        return [spec_of(t) for t in self._metadata.inputs], [spec_of(t) for t in self._metadata.outputs]
+
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:
+        if self._metadata is None:
+            raise BackendError("the model is not active; call activate() first")
+        rows = len(next(iter(inputs.values())))
+        request = infer_request(self._model, self._version, self._inputs, inputs)
+        reply = self._server.call(_INFER, request, deadline)
+        try:
+            return infer_outputs(reply, rows)
+        except ProtocolError as error:
+            raise BackendLostError(f"server {self._server.name!r}: {error}") from error
+
+    def interrupt(self, started_before: float) -> None:
+        self._server.cancel(started_before)
+
+    def deactivate(self) -> None:
+        self._server.cancel(time.monotonic())
+        self._metadata = None
+
+    def _batch_limit(self, deadline: float) -> int | None:
+        """Rows that the server takes at once, if it says so: Triton's clients need the call, the protocol does not."""
+        try:
+            asked = oip.ModelConfigRequest(name=self._model, version=self._version)
+            reply = self._server.call(_CONFIG, asked, deadline)
+        except (BackendLostError, BackendLateError, Fault):
+            return None
+        return reply.config.max_batch_size or None
+
+
+def _pointer(content: bytes) -> dict[str, str]:
+    try:
+        pointer = json.loads(content)
+        if isinstance(pointer, dict) and all(isinstance(v, str) for v in pointer.values()):
+            return pointer
+    except ValueError:
+        pass
+    raise BackendError('the artifact of a remote model is JSON such as {"server": "edge", "model": "name"}')

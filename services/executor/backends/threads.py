@@ -1,0 +1,35 @@
+"""How many threads a run is worth: measured, because it depends on model and machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+# Shorter runs gain nothing that would be noticed, and threads take cores from the rest of the service.
+_WORTH_S = 0.002
+# Doubling the threads must save this share of the time.
+_GAIN = 0.3
+_RUNS = 3
+
+
+def fewest(
+    runner: Callable[[int], Callable[[], object]], cores: int, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """Threads (1, 2, 4 … `cores`) beyond which more do not help. `runner(n)` gives a run with n threads."""
+    threads, took = 1, _best(runner(1), clock)
+    while threads * 2 <= cores and took >= _WORTH_S:
+        doubled = _best(runner(threads * 2), clock)
+        if doubled > took * (1 - _GAIN):
+            break
+        threads, took = threads * 2, doubled
+    return threads
+
+
+def _best(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    run()
+    times = []
+    for _ in range(_RUNS):
+        began = clock()
+        run()
+        times.append(clock() - began)
+    return min(times)

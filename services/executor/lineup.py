@@ -1,0 +1,182 @@
+"""The backends of one model in order of preference: who runs it, who stands by, and how one takes over."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from services.executor.backends.backend import Backend, BackendLateError, BackendLostError, Tensors
+from services.executor.run_times import RunTimes
+from services.executor.samples import Samples, Tolerance, disagreement
+from services.executor.standing import Standing
+
+_SELF_TEST_EVERY_S = 1.0
+# A self-test may take this long.
+_SELF_TEST_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One backend, with what is known of it. `pool`: threads for its runs alone, lest one that hangs takes another's."""
+
+    backend: Backend
+    pool: ThreadPoolExecutor
+    times: RunTimes = field(default_factory=RunTimes)
+    # Whether it was activated and may be run.
+    active: bool = False
+
+
+Switched = Callable[[Member, Member, str], None]
+"""Told from any thread: who ran the model, who does now, and why."""
+
+
+class Lineup:
+    """Runs a model on the first of its backends that is not lost. Safe among threads.
+
+    `samples` with `expected` outputs tell whether a backend is well. `patience`: seconds that a backend may take for a
+    run as long as another one stands by.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        standing: Standing,
+        samples: Samples,
+        tolerance: Tolerance,
+        patience: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.members = tuple(members)
+        self.standing = standing
+        self.samples = samples
+        self.tolerance = tolerance
+        self.patience = patience
+        self.expected: Tensors | None = samples.outputs
+        self.switched: Switched = lambda _old, _new, _why: None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tested = float("-inf")
+
+    @property
+    def active(self) -> Member:
+        """Who runs the model now."""
+        return self.members[self.standing.active]
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether another backend could take over."""
+        standing = self.standing
+        return any(i != standing.active and not standing.is_lost(i) for i in range(len(self.members)))
+
+    @property
+    def standby(self) -> bool:
+        """Whether the model runs on another backend than the first choice."""
+        return self.standing.active != 0
+
+    def run(self, inputs: Tensors, deadline: float) -> tuple[Tensors, Member]:
+        """The outputs, and who made them. If a backend is lost, the next one runs the rows instead.
+
+        Raises BackendLostError, BackendLateError if no other is left; else what the engine raises.
+        """
+        while True:
+            member = self.active
+            limit = deadline if not self.replaceable else min(deadline, self._clock() + self.patience)
+            try:
+                outputs = member.backend.run(inputs, limit)
+            except BackendLostError as error:
+                if not self.lose(member, str(error)):
+                    raise
+            except BackendLateError as error:
+                # Whoever had all the time we are willing to give is lost; whoever had less may be just slow.
+                gone = self.lose(member, str(error)) if limit < deadline else self._late(member, str(error))
+                if not gone or self._clock() >= deadline:
+                    raise
+            else:
+                if not self.standing.calm:
+                    with self._lock:
+                        self.standing.ran(self.members.index(member))
+                return outputs, member
+
+    def lose(self, member: Member, why: str) -> bool:
+        """`member` can't run anything. Returns whether another one runs the model now."""
+        with self._lock:
+            which = self.members.index(member)
+            if self.standing.is_lost(which) or self.active is not member:
+                return self.active is not member
+            switched = self.standing.lost(which, self._clock())
+            after = self.active
+        if switched:
+            self.switched(member, after, why)
+        return switched
+
+    def suspect(self, member: Member) -> bool:
+        """Every row of a run failed there: rows or engine? Tells by its samples, once a second at most.
+
+        Returns whether another backend runs the model now.
+        """
+        with self._lock:
+            if len(self.members) == 1 or self.active is not member:
+                return self.active is not member
+            now = self._clock()
+            if now - self._tested < _SELF_TEST_EVERY_S:
+                return False
+            self._tested = now
+        problem = self.test(member)
+        return bool(problem) and self.lose(member, problem)
+
+    def test(self, member: Member) -> str:
+        """What is wrong with `member` by its samples; empty if nothing."""
+        try:
+            found = member.backend.run(self.samples.inputs, self._clock() + _SELF_TEST_S)
+            if self.expected is None:
+                return ""
+            return disagreement(found, self.expected, self.tolerance)
+        except Exception as error:  # noqa: BLE001 - engines raise anything; what it says is the finding
+            return str(error).partition("\n")[0] or type(error).__name__
+
+    def recover(self, which: int) -> bool:
+        """Tries a lost backend, anew activated if need be. Returns whether it is well; twice so, and it runs again."""
+        member = self.members[which]
+        problem = self.test(member) if member.active else "not active"
+        if problem:
+            problem = self._reactivated(member)
+        with self._lock:
+            before = self.active
+            switched = self.standing.probed(which, good=not problem, now=self._clock())
+            after = self.active
+        if switched:
+            self.switched(before, after, "it is well again")
+        return not problem
+
+    def deactivate(self) -> None:
+        """Gives back what all of them hold."""
+        for member in self.members:
+            member.pool.shutdown(wait=False, cancel_futures=True)
+            if member.active:
+                member.active = False
+                member.backend.deactivate()
+
+    def _reactivated(self, member: Member) -> str:
+        try:
+            if member.active:
+                member.active = False
+                member.backend.deactivate()
+            member.backend.activate()
+        except Exception as error:  # noqa: BLE001 - a sick engine raises anything; it stays lost
+            return str(error) or type(error).__name__
+        member.active = True
+        return self.test(member)
+
+    def _late(self, member: Member, why: str) -> bool:
+        with self._lock:
+            if self.active is not member:
+                return True
+            switched = self.standing.late(self.members.index(member), self._clock())
+            after = self.active
+        if switched:
+            self.switched(member, after, why)
+        return switched

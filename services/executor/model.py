@@ -1,0 +1,64 @@
+"""One version of a model, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.repository import Artifact, Metadata
+from services.executor.backends.backend import BackendError, Tensors
+from services.executor.config import ModelSettings
+from services.executor.lineup import Lineup, Member
+from services.executor.scheduler import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`artifact`: the bytes that were verified; whatever is activated later is made from these, too."""
+
+    artifact: Artifact
+    settings: ModelSettings
+    lineup: Lineup
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.artifact.metadata
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that its backends take, as far as they know."""
+        return sum(m.backend.capabilities.memory_bytes for m in self.lineup.members if m.active)
+
+    def limits(self) -> Limits:
+        """Bounds of queue and runs, given the backend that runs it now."""
+        settings, able = self.settings, self.lineup.active.backend.capabilities
+        most = min(settings.max_rows, able.max_rows or settings.max_rows)
+        return Limits(
+            max_rows=most,
+            max_queue_rows=settings.max_queue_rows,
+            instances=settings.instances if able.concurrent_runs else 1,
+            max_delay=settings.max_delay_us / 1e6,
+            max_bytes=settings.max_bytes,
+            preferred=tuple(n for n in settings.preferred_rows if n <= most),
+            buckets=able.buckets,
+            lane_priority=settings.lane.priority if settings.lane else None,
+            lane_rows=settings.lane.rows if settings.lane else 0,
+            lane_instances=settings.lane.instances if settings.lane else 0,
+        )
+
+    def run(self, inputs: Tensors, deadline: float) -> tuple[Tensors, Member]:
+        """The declared outputs, and who made them. Blocks; raises what `Lineup.run` does.
+
+        Raises BackendError for an output of a wrong shape.
+        """
+        rows = len(next(iter(inputs.values())))
+        outputs, member = self.lineup.run(inputs, deadline)
+        check_shapes(self.metadata, outputs, rows)
+        return outputs, member
+
+
+def check_shapes(about: Metadata, outputs: Tensors, rows: int) -> None:
+    """Raises BackendError if an output does not have the declared shape."""
+    for spec in about.outputs:
+        found = outputs[spec.name].shape
+        if found != (rows, *spec.row_shape):
+            raise BackendError(f"output {spec} of {rows} rows came back with shape {list(found)}")

@@ -1,0 +1,116 @@
+"""Rows with known answers, by which a model's backends are compared: recorded with the model, or drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace.columns import DType
+from headrace.repository import Artifact, RepositoryError, TensorSpec
+from services.executor.backends.backend import Array, Tensors
+
+SAMPLES = "samples.json"
+_DRAWN_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """`outputs`: what the model answered where it was made; None: nobody recorded that."""
+
+    inputs: Tensors
+    outputs: Tensors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Outputs agree if |a − b| ≤ absolute + relative · |b|."""
+
+    absolute: float = 1e-4
+    relative: float = 1e-3
+
+
+def samples_of(artifact: Artifact) -> Samples:
+    """The samples in the version's `samples.json`: {"inputs": {name: rows}, "outputs": {name: rows}}.
+
+    Without that file, rows drawn from a fixed seed. Raises RepositoryError if the file can't be used.
+    """
+    about = artifact.metadata
+    content = artifact.files.get(SAMPLES)
+    if content is None:
+        chance = np.random.default_rng(0)
+        return Samples({s.name: _drawn(s, chance) for s in about.inputs}, None)
+    try:
+        document = json.loads(content)
+        inputs = _tensors(document["inputs"], {s.name: s for s in about.inputs})
+        outputs = _tensors(document["outputs"], {s.name: s for s in about.outputs})
+        if len({len(a) for a in (*inputs.values(), *outputs.values())}) != 1 or not len(
+            next(iter(inputs.values()))
+        ):
+            raise ValueError("its tensors differ in their number of rows, or have none")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RepositoryError(
+            about.name, about.version, f"{SAMPLES} can't be used ({error})", "publish it with good samples"
+        ) from error
+    return Samples(inputs, outputs)
+
+
+def tolerance_of(artifact: Artifact) -> Tolerance:
+    """As the metadata states it: {"parity": {"absolute": …, "relative": …}}. Raises RepositoryError."""
+    about = artifact.metadata
+    stated = about.extra.get("parity", {})
+    try:
+        return Tolerance(**{k: float(v) for k, v in stated.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise RepositoryError(
+            about.name,
+            about.version,
+            f"metadata.json: parity can't be used ({error})",
+            'state it as {"absolute": 0.0001, "relative": 0.001}',
+        ) from error
+
+
+def disagreement(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:
+    """Where two runs' outputs differ by more than is tolerated, and by how much; empty if nowhere."""
+    for name, wanted in expected.items():
+        got = found[name]
+        if got.shape != wanted.shape:
+            return f"{name} has shape {list(got.shape)}, not {list(wanted.shape)}"
+        if wanted.dtype.kind == "O":
+            if [_text(v) for v in got.ravel().tolist()] != [_text(v) for v in wanted.ravel().tolist()]:
+                return f"{name} has other texts"
+            continue
+        a, b = got.astype(np.float64), wanted.astype(np.float64)
+        if not np.allclose(a, b, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True):
+            return f"{name} differs by up to {np.nanmax(np.abs(a - b)):.3g}"
+    return ""
+
+
+def _drawn(spec: TensorSpec, chance: np.random.Generator) -> Array:
+    shape = (_DRAWN_ROWS, *spec.row_shape)
+    if spec.dtype is DType.BYTES:
+        return np.full(shape, "", object)
+    if spec.dtype.is_float:
+        return chance.uniform(-1, 1, shape).astype(spec.dtype.numpy)
+    # Integers may be indices into a table of unknown length: 0 and 1 are the least bold guess.
+    return chance.integers(0, 2, shape).astype(spec.dtype.numpy)
+
+
+def _tensors(document: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    if set(document) != set(specs):
+        raise ValueError(f"it has {sorted(document)}, the model {sorted(specs)}")
+    return {name: _tensor(document[name], spec) for name, spec in specs.items()}
+
+
+def _tensor(values: Any, spec: TensorSpec) -> Array:
+    array: Array = np.asarray(values, spec.dtype.numpy)
+    if array.shape[1:] != spec.row_shape:
+        raise ValueError(f"{spec.name} has rows of {list(array.shape[1:])}, the model {list(spec.row_shape)}")
+    return array
+
+
+def _text(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,188 @@
+"""Gets rows: those that are current from memory, the others from the store, and last-known ones when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from headrace.hop.breaker import Breaker
+from services.features.flights import Flight, Seat
+from services.features.keying import Keys
+from services.features.planning import ViewPlan
+from services.features.ports import Ask, OnlineStore, Rows, StoredRow, StoreError, StoreTimeoutError
+from services.features.remembering import Memory
+
+Fetched: TypeAlias = tuple[Rows, bool]
+"""Rows, and whether the store vouches for them; else they are the last known."""
+
+
+class Observer(Protocol):
+    """Sees what was read; see metrics.py."""
+
+    def read(self, seconds: float, error: str) -> None:
+        """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
+        ...
+
+    def found(self, current: int, joined: int, read: int) -> None:
+        """So many keys were current in memory, were being read for another call, and were read from the store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How long rows stay current in memory, in seconds; 0: not at all.
+
+    `told_s`: where the store tells of changes, so that they are as good as the store's. `blind_s`: where it does not.
+    """
+
+    told_s: float
+    blind_s: float
+
+
+class _Wanted(NamedTuple):
+    """One view's part of a fetch. `rows`: filled in place. `holes`: positions to be read for this call."""
+
+    view: ViewPlan
+    keys: list[bytes]
+    rows: list[StoredRow | None]
+    holes: list[int]
+    seats: list[tuple[int, Seat]]
+
+
+class Fetcher:
+    """One store behind a memory and a breaker. Used on one event loop."""
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        memory: Memory,
+        breaker: Breaker,
+        observer: Observer,
+        clock: Callable[[], float],
+        cache: Cache,
+    ) -> None:
+        """`clock`: monotonic seconds."""
+        self._store = store
+        self._memory = memory
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._cache = cache
+        self._flights: list[Flight] = []
+        self._changed: set[bytes] = set()
+        store.watch(self._on_change)
+
+    async def fetch(self, views: Sequence[ViewPlan], keys: Sequence[Keys], timeout_s: float) -> list[Fetched]:
+        """Per view, the rows of its keys."""
+        epoch = self._store.epoch()
+        lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
+        now = self._clock()
+        wanted = [
+            self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
+        ]
+        asks = [Ask(w.view, [w.keys[i] for i in w.holes]) for w in wanted if w.holes]
+        self._count(wanted)
+        read: Sequence[Rows] | None = ()
+        if asks:
+            read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
+        if read is not None:
+            for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
+                for i, row in zip(w.holes, rows, strict=True):
+                    w.rows[i] = row
+        until = now + timeout_s
+        return [
+            (w.rows, True)
+            if (read is not None or not w.holes) and (not w.seats or await self._join(w, until))
+            else (self._memory.recall(w.view, w.keys), False)
+            for w in wanted
+        ]
+
+    def _look(self, view: ViewPlan, keys: list[bytes], epoch: int, now: float | None) -> _Wanted:
+        """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
+        if now is None:
+            rows: list[StoredRow | None] = [None] * len(keys)
+        else:
+            rows = self._memory.current(view, keys, epoch, now)
+        holes = [i for i, row in enumerate(rows) if row is None]
+        seats: list[tuple[int, Seat]] = []
+        if self._flights and holes:
+            found = [(i, self._seat(view, keys[i])) for i in holes]
+            holes = [i for i, seat in found if seat is None]
+            seats = [(i, seat) for i, seat in found if seat is not None]
+        return _Wanted(view, keys, rows, holes, seats)
+
+    def _seat(self, view: ViewPlan, key: bytes) -> Seat | None:
+        for flight in self._flights:
+            seat = flight.seat(view, key)
+            # What was changed since that read began may have been read before the change.
+            if seat is not None and key not in self._changed:
+                return seat
+        return None
+
+    async def _join(self, wanted: _Wanted, until: float) -> bool:
+        """Takes rows from reads for other calls; whether they are all there."""
+        for i, (flight, view, place) in wanted.seats:
+            left_s = until - self._clock()
+            if not flight.landed.done():
+                await asyncio.wait((flight.landed,), timeout=max(left_s, 0))
+            found = flight.landed.result() if flight.landed.done() else None
+            if found is None:
+                return False
+            wanted.rows[i] = found[view][place]
+        return True
+
+    async def _fly(
+        self, asks: Sequence[Ask], timeout_s: float, epoch: int, until: float
+    ) -> Sequence[Rows] | None:
+        flight = Flight(asks)
+        self._flights.append(flight)
+        found: Sequence[Rows] | None = None
+        try:
+            found = await self._guarded(asks, timeout_s)
+            if found is not None:
+                for ask, rows in zip(asks, found, strict=True):
+                    self._memory.learn(ask, rows, epoch, until)
+                # The news of a change may have overtaken the row that it is about.
+                for key in self._changed:
+                    self._memory.outdate(key)
+        finally:
+            self._flights.remove(flight)
+            flight.land(found)
+            if not self._flights:
+                self._changed.clear()
+        return found
+
+    async def _guarded(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows] | None:
+        """The rows of each ask; None if they could not be read."""
+        began = self._clock()
+        permit = self._breaker.admit(began)
+        if not permit:
+            self._observer.read(0.0, "breaker_open")
+            return None
+        error, found = "", None
+        try:
+            found = await self._store.read(asks, timeout_s)
+        except StoreTimeoutError:
+            error = "timeout"
+        except StoreError:
+            error = "store"
+        except BaseException:
+            # The caller went away: that says nothing of the store.
+            self._breaker.release(permit)
+            raise
+        now = self._clock()
+        self._breaker.record(permit, now, now - began, 1.0 if error else 0.0, error == "timeout")
+        self._observer.read(now - began, error)
+        return found
+
+    def _on_change(self, key: bytes) -> None:
+        self._memory.outdate(key)
+        if self._flights:
+            self._changed.add(key)
+
+    def _count(self, wanted: list[_Wanted]) -> None:
+        read = sum([len(w.holes) for w in wanted])
+        joined = sum([len(w.seats) for w in wanted])
+        self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)

@@ -1,0 +1,152 @@
+"""From Feast's stored values to the bytes of columns, without a protobuf object per value.
+
+A stored value is a serialised `feast.types.Value`: a tag and the value, or nothing for null. Values in exactly the
+form that serialisers write are cut out of it; any other valid form (fields repeated or unknown) is left to protobuf.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from headrace.columns import DType
+
+DTYPES: dict[str, DType] = {
+    "double_val": DType.FLOAT64,
+    "float_val": DType.FLOAT32,
+    "int64_val": DType.INT64,
+    "int32_val": DType.INT32,
+    "bool_val": DType.BOOL,
+    "string_val": DType.BYTES,
+    "bytes_val": DType.BYTES,
+    "unix_timestamp_val": DType.INT64,
+}
+"""Field of Value → type of its column."""
+
+
+Packed: TypeAlias = tuple[bytes, bytes, bytes]
+"""A column's data, offsets and validity, as headrace.api.batch.v1.Column holds them."""
+
+Raws: TypeAlias = Sequence[bytes]
+Packer: TypeAlias = Callable[[Raws], Packed]
+
+
+def packer(field: str) -> Packer:
+    """What packs values of this field, one per row; empty = null. NaN becomes null, as Feast stores it."""
+    return _PACKERS[field]
+
+
+def _floats(tag: int, code: str, field: str) -> Packer:
+    size = struct.calcsize(code)
+    width = 1 + size
+    record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
+    zero = bytes([tag]) + bytes(size)
+
+    def pack(raws: Raws) -> Packed:
+        if len(raws) == 1:
+            raw = raws[0]
+            # An exponent of ones is that of NaN and infinities, which are looked at below.
+            if len(raw) == width and raw[0] == tag and raw[size] & 0x7F != 0x7F:
+                return raw[1:], b"", b""
+        lengths = set(map(len, raws))
+        if lengths == {width}:
+            data = b"".join(raws)
+            if data[::width].count(tag) == len(raws):
+                return from_records(data, None)
+        elif lengths <= {width, 0}:
+            data = b"".join([raw or zero for raw in raws])
+            if data[::width].count(tag) == len(raws):
+                return from_records(data, np.array([len(r) > 0 for r in raws]))
+        return slowly(raws)
+
+    def from_records(data: bytes, valid: Any) -> Packed:
+        values = np.frombuffer(data, record)["value"]
+        nan = np.isnan(values)
+        if nan.any():
+            values = np.where(nan, values.dtype.type(0), values)
+            valid = ~nan if valid is None else valid & ~nan
+        return values.tobytes(), b"", _bitmap(valid)
+
+    def slowly(raws: Raws) -> Packed:
+        found = [_parsed(raw, field) for raw in raws]
+        present = [v is not None and v == v for v in found]
+        data = struct.pack(
+            f"<{len(raws)}{code}", *[v if ok else 0.0 for v, ok in zip(found, present, strict=True)]
+        )
+        return data, b"", _bitmap(np.array(present))
+
+    return pack
+
+
+def _integers(tag: int, code: str, field: str) -> Packer:
+    def value_of(raw: bytes) -> int | None:
+        # Up to 127 in one byte: flags and small counts. The rest is protobuf's.
+        if len(raw) == 2 and raw[0] == tag and raw[1] < 0x80 and code != "?":
+            return raw[1]
+        return _parsed(raw, field) if raw else None
+
+    def pack(raws: Raws) -> Packed:
+        found = [value_of(raw) for raw in raws]
+        if None not in found:
+            return struct.pack(f"<{len(raws)}{code}", *found), b"", b""
+        data = struct.pack(f"<{len(raws)}{code}", *[v or 0 for v in found])
+        return data, b"", _bitmap(np.array([v is not None for v in found]))
+
+    return pack
+
+
+def _texts(tag: int, field: str) -> Packer:
+    def text_of(raw: bytes) -> bytes | None:
+        size = len(raw) - 2
+        if 0 <= size < 0x80 and raw[0] == tag and raw[1] == size:
+            return raw[2:]
+        return _parsed(raw, field) if raw else None
+
+    def pack(raws: Raws) -> Packed:
+        found = [text_of(raw) for raw in raws]
+        validity = b"" if None not in found else _bitmap(np.array([t is not None for t in found]))
+        texts = [t or b"" for t in found]
+        offsets = np.zeros(len(texts) + 1, "<u4")
+        np.cumsum([len(t) for t in texts], out=offsets[1:])
+        return b"".join(texts), offsets.tobytes(), validity
+
+    return pack
+
+
+def _bitmap(valid: Any) -> bytes:
+    """The validity bitmap; b"" if all are valid or `valid` is None."""
+    if valid is None or valid.all():
+        return b""
+    return np.packbits(valid, bitorder="little").tobytes()
+
+
+def _parsed(raw: bytes, field: str) -> Any:
+    """The value as protobuf reads it; None for null, another type or garbage. Text as UTF-8."""
+    # Feast takes seconds to import; whoever has stored values to read has it loaded.
+    from feast.protos.feast.types.Value_pb2 import Value
+    from google.protobuf.message import DecodeError
+
+    try:
+        value = Value.FromString(raw)
+    except DecodeError:
+        return None
+    if value.WhichOneof("val") != field:
+        return None
+    found = getattr(value, field)
+    return found.encode() if isinstance(found, str) else found
+
+
+# Tag: field number × 8 + wire type.
+_PACKERS: dict[str, Packer] = {
+    "bytes_val": _texts(1 << 3 | 2, "bytes_val"),
+    "string_val": _texts(2 << 3 | 2, "string_val"),
+    "int32_val": _integers(3 << 3, "i", "int32_val"),
+    "int64_val": _integers(4 << 3, "q", "int64_val"),
+    "double_val": _floats(5 << 3 | 1, "d", "double_val"),
+    "float_val": _floats(6 << 3 | 5, "f", "float_val"),
+    "bool_val": _integers(7 << 3, "?", "bool_val"),
+    "unix_timestamp_val": _integers(8 << 3, "q", "unix_timestamp_val"),
+}

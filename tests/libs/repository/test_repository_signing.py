@@ -1,0 +1,290 @@
+"""Signatures: what is loaded is what was signed, whatever happens to the files; all else is refused and recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.repository import (
+    Artifact,
+    Repository,
+    RepositoryError,
+    Trust,
+    keys,
+    label,
+    publish,
+    remove,
+    resign,
+)
+from headrace.repository.access import entries
+from headrace.repository.folder import Folder
+from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Signed:
+    return signed(tmp_path)
+
+
+def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_what_is_signed_is_read_with_its_signer_and_recorded(models: Signed) -> None:
+    about = models.put(files={"samples.npz": SAMPLES}, lineage={"parents": ["light:0"]}, baseline={"rows": 9})
+
+    artifact = models.reader().read("light", "1")
+
+    assert artifact.metadata == about
+    assert (artifact.content, artifact.files) == (CONTENT, {"samples.npz": SAMPLES})
+    assert len(artifact.signer) == 64
+    [entry] = entries(models.log)
+    assert (entry["event"], entry["model"], entry["version"]) == ("loaded", "light", "1")
+    assert (entry["sha256"], entry["signer"]) == (about.sha256, artifact.signer)
+
+
+def test_the_standard_command_agrees(models: Signed) -> None:
+    models.put(files={"samples.npz": SAMPLES})
+    folder = models.root / "light" / "1"
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    command += ["--signature", str(folder / "model.sig"), "--public_key", str(models.public)]
+    command += ["--ignore-paths", str(folder / "model.sig")]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+    (folder / "model.onnx").write_bytes(CONTENT + b"!")
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "samples.npz", "metadata.json", "model.sig"])
+@pytest.mark.parametrize("change", [b"!", None])
+def test_an_altered_or_missing_file_is_refused(models: Signed, file: str, change: bytes | None) -> None:
+    models.put(files={"samples.npz": SAMPLES})
+    path = models.root / "light" / "1" / file
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + change)
+
+    with pytest.raises(RepositoryError):
+        models.reader().read("light", "1")
+    assert [e["event"] for e in entries(models.log)] == ["refused"]
+
+
+def test_a_model_and_digest_altered_together_are_refused(models: Signed) -> None:
+    """What a checksum alone can't tell."""
+    models.put()
+    other = Signed(models.root.parent / "other", models.private, models.public, models.log)
+    publish(other.root, "light", "1", b"evil", inputs=[X], outputs=[Y])
+    for file in ("model.onnx", "metadata.json"):
+        shutil.copy(other.root / "light" / "1" / file, models.root / "light" / "1" / file)
+    Repository(models.root).read("light", "1")
+
+    with pytest.raises(RepositoryError, match=r"not the one that releases.json lists"):
+        models.reader().read("light", "1")
+
+
+def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced at the moment after it was read, before anything looks at the signature."""
+    models.put()
+    path = models.root / "light" / "1" / "model.onnx"
+    read = Folder.read
+
+    def then_replace(store: Folder, name: str, limit: int | None = None) -> bytes:
+        content = read(store, name, limit)
+        if name.endswith("model.onnx"):
+            path.write_bytes(b"evil")
+        return content
+
+    monkeypatch.setattr(Folder, "read", then_replace)
+    assert models.reader().read("light", "1").content == CONTENT
+    with pytest.raises(RepositoryError, match=r"Hash mismatch for 'model.onnx'"):
+        models.reader().read("light", "1")
+
+
+def test_unsigned_models_are_refused_unless_the_reader_says_so(models: Signed) -> None:
+    publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
+
+    with pytest.raises(RepositoryError, match=r"releases.json is not signed; .*headrace models add"):
+        models.reader().read("light", "1")
+    assert models.reader(accept_unsigned=True).read("light", "1").signer == ""
+    assert Repository(models.root).read("light", "1").signer == ""
+
+
+def test_no_trusted_key_trusts_nobody(models: Signed) -> None:
+    models.put()
+    with pytest.raises(RepositoryError, match=r"not trusted here \(trusted: none\)"):
+        Repository(models.root, trust=Trust()).read("light", "1")
+
+
+def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, tmp_path: Path) -> None:
+    private, public = tmp_path / "new.key", tmp_path / "new.pub"
+    keys.generate(private, public)
+    models.put()
+    models.put(name="heavy", key=private)
+
+    with pytest.raises(RepositoryError, match="which is not trusted here"):
+        models.reader().read("heavy", "1")
+    both = Repository(models.root, trust=Trust((models.public, public)))
+    assert both.read("heavy", "1").signer != both.read("light", "1").signer
+
+
+def test_a_list_passes_to_another_key_only_by_way_of_the_old(models: Signed, tmp_path: Path) -> None:
+    private, public = tmp_path / "new.key", tmp_path / "new.pub"
+    keys.generate(private, public)
+    models.put("1")
+    with pytest.raises(RepositoryError, match="which is not trusted here"):
+        models.put("2", key=private)
+    resign(models.root, "light", private, [models.public])
+    models.put("2", key=private)
+
+    both = Repository(models.root, trust=Trust((models.public, public)))
+    assert [both.read("light", v).metadata.version for v in both.versions("light")] == ["1", "2"]
+    with pytest.raises(RepositoryError, match="which is not trusted here"):
+        models.reader().versions("light")
+
+
+def test_a_signature_that_holds_for_another_version_is_refused(models: Signed) -> None:
+    models.put("1")
+    models.put("2", content=b"newer")
+    shutil.copy(models.root / "light/1/model.sig", models.root / "light/2/model.sig")
+
+    with pytest.raises(RepositoryError, match="Hash mismatch"):
+        models.reader().read("light", "2")
+
+
+def test_an_old_version_in_the_place_of_a_new_one_is_refused(models: Signed) -> None:
+    models.put("1")
+    models.put("2", content=b"newer")
+    newer = models.root / "light" / "2"
+    shutil.rmtree(newer)
+    shutil.copytree(models.root / "light" / "1", newer)
+
+    with pytest.raises(RepositoryError, match="version is '1', the folder says '2'"):
+        models.reader().read("light", "2")
+    edit(newer / "metadata.json", lambda d: d.update(version="2"))
+    with pytest.raises(RepositoryError, match=r"not the one that releases.json lists"):
+        models.reader().read("light", "2")
+
+
+def test_a_newer_version_taken_away_is_missed(models: Signed) -> None:
+    """Without the list, the older version would quietly become the newest."""
+    models.put("1")
+    models.put("2", content=b"newer")
+    shutil.rmtree(models.root / "light" / "2")
+
+    assert models.reader().versions("light") == ["1", "2"]
+    with pytest.raises(RepositoryError, match=r"can't read metadata.json .*there are: 1"):
+        models.reader().read("light", "2")
+
+
+def test_a_whole_folder_put_back_is_refused_by_a_reader_that_remembers(
+    models: Signed, tmp_path: Path
+) -> None:
+    memory = tmp_path / "seen.json"
+    models.put("1")
+    shutil.copytree(models.root, tmp_path / "copy")
+    models.put("2", content=b"newer")
+    assert models.reader(memory=memory).versions("light") == ["1", "2"]
+    shutil.rmtree(models.root)
+    shutil.copytree(tmp_path / "copy", models.root)
+
+    with pytest.raises(RepositoryError, match="is an old one put back: change 1, seen was 2"):
+        models.reader(memory=memory).versions("light")
+    with pytest.raises(RepositoryError, match="is an old one put back: change 1, seen was 2"):
+        models.reader(memory=memory).read("light", "1")
+    assert {e["event"] for e in entries(models.log)} == {"refused"}
+
+
+def test_an_edited_list_is_refused_and_never_signed_again(models: Signed) -> None:
+    models.put("1")
+    list_file = models.root / "light" / "releases.json"
+    edit(list_file, lambda d: d["releases"]["versions"].update({"9": "0" * 64}))  # type: ignore[index]  # it is a mapping
+
+    with pytest.raises(RepositoryError, match=r"the signature of releases.json does not hold"):
+        models.reader().versions("light")
+    with pytest.raises(RepositoryError, match=r"the signature of releases.json does not hold"):
+        models.put("2")
+
+
+def test_a_signed_list_is_changed_only_with_its_key(models: Signed) -> None:
+    models.put("1")
+    for change in (
+        lambda: models.put("2", key=None),
+        lambda: label(models.root, "light", "1", "champion"),
+        lambda: remove(models.root, "light", "1"),
+    ):
+        with pytest.raises(RepositoryError, match="its list of releases is signed; name the private key"):
+            change()
+    assert models.reader().versions("light") == ["1"]
+
+
+def test_the_first_signed_version_leaves_unsigned_ones_behind(models: Signed) -> None:
+    """A home from before there were keys."""
+    publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
+    models.put("2")
+
+    assert models.reader().versions("light") == ["2"]
+    with pytest.raises(RepositoryError, match=r"releases.json does not list it \(it lists: 2\)"):
+        models.reader().read("light", "1")
+    assert Repository(models.root).versions("light") == ["1", "2"]
+
+
+def test_a_removed_version_is_refused_though_its_files_come_back(models: Signed, tmp_path: Path) -> None:
+    models.put("1")
+    models.put("2", content=b"newer")
+    shutil.copytree(models.root / "light" / "1", tmp_path / "copy")
+    remove(models.root, "light", "1", key=models.private)
+    shutil.copytree(tmp_path / "copy", models.root / "light" / "1")
+
+    with pytest.raises(RepositoryError, match="does not list it"):
+        models.reader().read("light", "1")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_single_changed_byte_gets_through(models: Signed, data: st.DataObject) -> None:
+    """Any byte of any file of a signed model; what is read all the same is exactly what was published."""
+    if not models.root.exists():
+        models.put(files={"samples.npz": SAMPLES})
+    files = sorted(p for p in models.root.rglob("*") if p.is_file())
+    path = data.draw(st.sampled_from(files))
+    kept = path.read_bytes()
+    at, flip = data.draw(st.integers(0, len(kept) - 1)), data.draw(st.integers(1, 255))
+    path.write_bytes(kept[:at] + bytes([kept[at] ^ flip]) + kept[at + 1 :])
+    try:
+        found: Artifact | None = models.reader().read("light", "1")
+    except RepositoryError:
+        found = None
+    finally:
+        path.write_bytes(kept)
+    # A byte that says nothing (a blank in JSON) may change; the model may not.
+    assert found is None or (found.content, found.files) == (CONTENT, {"samples.npz": SAMPLES})
+    assert found is None or path.suffix in (".sig", ".json")
+
+
+HOSTILE = [b"", b"{}", b"[1]", b"\xff", b'{"verificationMaterial":{"publicKey":{"hint":7}}}', b"[" * 90_000]
+
+
+@pytest.mark.parametrize("signature", HOSTILE)
+def test_a_hostile_signature_is_refused(models: Signed, signature: bytes) -> None:
+    models.put()
+    (models.root / "light/1/model.sig").write_bytes(signature)
+    with pytest.raises(RepositoryError, match="the signature of it does not hold"):
+        models.reader().read("light", "1")
+
+
+def test_what_can_not_be_recorded_is_not_handed_out(models: Signed) -> None:
+    models.put()
+    models.log.mkdir()
+    with pytest.raises(RepositoryError, match=r"the access log .* can't be written"):
+        models.reader().read("light", "1")

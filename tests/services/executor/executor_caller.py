@@ -1,0 +1,120 @@
+"""A caller of the served executor, and the batches it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
+
+from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.columns import Batch, Column, RowError, Rows, decode, encode
+from headrace.hop.dial import Client
+from headrace.hop.errors import Code, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness
+
+EXECUTE = unary(
+    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
+)
+LIST = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "ListModels",
+    pb.ListModelsRequest,
+    pb.ListModelsResponse,
+    idempotent=True,
+)
+
+
+def rows(count: int, budget: float = 10.0, priority: int = 1) -> Rows:
+    return Rows.one_request(count, "request", "tenant", time.monotonic() + budget, priority)
+
+
+def xs(*values: float) -> Column:
+    return Column.of("x", np.repeat(np.array(values, np.float32)[:, None], 3, axis=1))
+
+
+def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
+    return Batch.of(rows(len(values), budget, priority), [xs(*values)])
+
+
+INDEX = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "IndexModels",
+    pb.IndexModelsRequest,
+    pb.IndexModelsResponse,
+    idempotent=True,
+)
+LOAD = unary(
+    pb.DESCRIPTOR, "ExecutorService", "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True
+)
+UNLOAD = unary(
+    pb.DESCRIPTOR,
+    "ExecutorService",
+    "UnloadModel",
+    pb.UnloadModelRequest,
+    pb.UnloadModelResponse,
+    idempotent=False,
+)
+
+
+class Caller:
+    """Calls the served executor."""
+
+    def __init__(self, harness: Harness) -> None:
+        # No retries: what the executor answers is what the test sees.
+        self._dial(harness.client(limiter={"initial": 256}, retry={"attempts": 1}))
+        self.harness = harness
+
+    @classmethod
+    def of(cls, client: Client) -> Caller:
+        """Calls whatever the client reaches."""
+        caller = cls.__new__(cls)
+        caller._dial(client)
+        return caller
+
+    def _dial(self, client: Client) -> None:
+        self._execute = client.unary(EXECUTE)
+        self._list = client.unary(LIST)
+        self.index = partial(client.unary(INDEX), deadline=math.inf)
+        self.load = partial(client.unary(LOAD), deadline=math.inf)
+        self.unload = partial(client.unary(UNLOAD), deadline=math.inf)
+
+    async def __call__(self, given: Batch, model: str = "double", version: str = "") -> Batch:
+        return decode((await self.raw(given, model, version)).batch)
+
+    async def raw(self, given: Batch, model: str = "double", version: str = "") -> pb.ExecuteResponse:
+        request = pb.ExecuteRequest(model=model, version=version, batch=encode(given))
+        return await self._execute(request, deadline=time.monotonic() + 20)
+
+    async def models(self) -> list[pb.Model]:
+        return list((await self._list(pb.ListModelsRequest(), deadline=time.monotonic() + 20)).models)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample's value; of a labelled one, of version 1 unless it is told otherwise."""
+        labels = {"version": "1", **labels} if labels else labels
+        return (
+            self.harness.runtime.telemetry.registry.get_sample_value(f"headrace_executor_{name}", labels)
+            or 0.0
+        )
+
+
+def ys(result: Batch) -> list[float]:
+    values: list[float] = result.columns["y"].array[:, 0].tolist()
+    return values
+
+
+def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:
+    return {(e.code, e.reason) for e in errors}
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        await asyncio.sleep(0.001)

@@ -1,0 +1,227 @@
+"""Versions come and go while calls are served; memory has a bound; a run that hangs holds nobody else up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.columns import Batch, Column, DType, decode
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from headrace.repository import TensorSpec, label
+from services.executor.residency import Residency
+from services.executor.wiring import SERVICE
+from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
+from tests.services.executor.executor_models import counting, put, scaling, slow
+
+State = pb.ModelState
+
+
+@asynccontextmanager
+async def calling(models: Path, **settings: Any) -> AsyncIterator[Caller]:
+    async with served(SERVICE, {"models": models, **settings}) as harness:
+        yield Caller(harness)
+
+
+async def states(caller: Caller) -> dict[str, str]:
+    index = await caller.index(pb.IndexModelsRequest())
+    return {f"{m.name}:{m.version}": State.Name(m.state).removeprefix("MODEL_STATE_") for m in index.models}
+
+
+async def load(caller: Caller, version: str, model: str = "double") -> pb.Model:
+    return (await caller.load(pb.LoadModelRequest(model=model, version=version))).model
+
+
+async def unload(caller: Caller, version: str, model: str = "double") -> None:
+    await caller.unload(pb.UnloadModelRequest(model=model, version=version))
+
+
+async def test_a_new_version_takes_over_and_the_old_one_comes_back(models: Path) -> None:
+    put(models, version="1", content=scaling(2))
+    put(models, version="2", content=scaling(3))
+    async with calling(models, load=["double:1"]) as caller:
+        assert await states(caller) == {"double:1": "ACTIVE", "double:2": "UNLOADED"}
+        loaded = await load(caller, "2")
+        assert (loaded.version, loaded.active_backend, loaded.state) == (
+            "2",
+            "onnxruntime",
+            pb.MODEL_STATE_ACTIVE,
+        )
+        assert ys(await caller(batch(1.0))) == [3.0]
+        assert ys(await caller(batch(1.0), version="1")) == [2.0]
+        assert await load(caller, "2") == loaded
+        assert caller.metric("cold_starts_total", model="double", version="2", why="load") == 1
+
+        await unload(caller, "2")
+        assert ys(await caller(batch(1.0))) == [2.0]
+        with pytest.raises(Fault, match="not loaded in version '2'"):
+            await caller(batch(1.0), version="2")
+        await unload(caller, "1")
+        with pytest.raises(Fault, match="model 'double' is not loaded"):
+            await caller(batch(1.0))
+        assert set((await states(caller)).values()) == {"UNLOADED"}
+        assert caller.metric("loaded_models") == 0
+
+
+async def test_every_reply_matches_the_version_it_names_while_versions_change(models: Path) -> None:
+    factors = {"1": 2.0, "2": 3.0}
+    for version, factor in factors.items():
+        put(models, version=version, content=scaling(factor))
+    async with calling(models, load=["double:1"]) as caller:
+        done = asyncio.Event()
+        seen = set()
+
+        async def ask() -> int:
+            asked = 0
+            while not done.is_set():
+                reply = await caller.raw(batch(float(asked)))
+                result = decode(reply.batch)
+                assert result.errors == {}
+                assert ys(result) == [factors[reply.version] * asked]
+                seen.add(reply.version)
+                asked += 1
+            return asked
+
+        asking = [asyncio.create_task(ask()) for _ in range(8)]
+        for _ in range(5):
+            await load(caller, "2")
+            await unload(caller, "1")
+            await load(caller, "1")
+            await unload(caller, "2")
+        done.set()
+        assert all(await asyncio.gather(*asking))
+        assert seen == {"1", "2"}
+
+
+async def test_calls_that_have_a_version_finish_before_it_goes(models: Path) -> None:
+    put(models, content=slow(3000))
+    async with calling(models, warmup_rows=[1], inline_us=0) as caller:
+        under_way = [asyncio.create_task(caller(batch(float(i)))) for i in range(5)]
+        await until(lambda: caller.metric("batch_rows_count", model="double") == 1)
+        await unload(caller, "1")
+        assert [ys(result) for result in await asyncio.gather(*under_way)] == [[float(i)] for i in range(5)]
+
+
+async def test_a_label_names_a_version(models: Path) -> None:
+    put(models, version="1", content=scaling(2))
+    put(models, version="2", content=scaling(3))
+    label(models, "double", "2", "champion")
+    async with calling(models, load=["double:champion"]) as caller:
+        assert ys(await caller(batch(1.0))) == [3.0]
+        label(models, "double", "1", "champion")
+        assert (await load(caller, "champion")).version == "1"
+
+
+@pytest.mark.parametrize(
+    ("version", "says"), [("7", "no such version or label"), ("2", "model.onnx has SHA-256")]
+)
+async def test_what_cannot_be_loaded_says_why_and_disturbs_nobody(
+    models: Path, version: str, says: str
+) -> None:
+    put(models)
+    put(models, version="2")
+    (models / "double/2/model.onnx").write_bytes(scaling(9))
+    async with calling(models, load=["double:1"]) as caller:
+        with pytest.raises(Fault, match=says) as caught:
+            await load(caller, version)
+        assert caught.value.code is Code.FAILED_PRECONDITION
+        assert ys(await caller(batch(1.0))) == [2.0]
+        with pytest.raises(Fault, match="not loaded"):
+            await unload(caller, "2")
+
+
+async def test_only_this_installation_changes_what_is_loaded(models: Path) -> None:
+    put(models)
+    server = {"listen": "127.0.0.1:0", "allow_plaintext": True}
+    from headrace.hop.config import Client
+    from headrace.hop.serve import serving
+    from services.executor.config import ExecutorConfig
+
+    config = ExecutorConfig.model_validate({"server": server, "models": models})
+    async with serving(SERVICE, config) as running:
+        client = running.runtime.dial("executor", Client(target=running.address))
+        stranger = Caller.of(client)
+        try:
+            for refused in (load(stranger, "1"), unload(stranger, "1"), states(stranger)):
+                with pytest.raises(Fault) as caught:
+                    await refused
+                assert caught.value.code is Code.PERMISSION_DENIED
+                assert caught.value.reason == Reason.REASON_PEER_UNTRUSTED
+        finally:
+            await client.close()
+
+
+async def test_memory_has_a_bound_and_sleepers_wake(models: Path) -> None:
+    # Each takes 0.6 MiB: of three, one fits into a budget of 1.
+    for version in ("1", "2", "3"):
+        put(models, version=version, content=scaling(float(version), padding=600_000))
+    async with calling(models, memory_budget_mib=1) as caller:
+        assert await states(caller) == {"double:1": "ASLEEP", "double:2": "ASLEEP", "double:3": "ACTIVE"}
+        assert caller.metric("memory_bytes") < 1 << 20
+
+        replies = await asyncio.gather(*(caller.raw(batch(1.0), version="1") for _ in range(5)))
+        assert any(r.cold_start for r in replies)
+        assert [ys(decode(r.batch)) for r in replies] == [[1.0]] * 5
+        assert not (await caller.raw(batch(1.0), version="1")).cold_start
+        assert caller.metric("cold_starts_total", model="double", version="1", why="call") == 1
+        assert (await states(caller))["double:3"] == "ASLEEP"
+        assert caller.metric("evictions_total", model="double", version="3") == 1
+        # It wakes from the bytes that were verified, whatever has become of the file.
+        (models / "double/2/model.onnx").write_bytes(scaling(9))
+        assert ys(await caller(batch(1.0), version="2")) == [2.0]
+
+
+async def test_a_run_that_hangs_on_the_loop_is_taken_off_it(models: Path) -> None:
+    """The model is quick on blank rows, so it runs on the loop; with others it would take hours."""
+    spec = [TensorSpec("x", DType.INT64)], [TensorSpec("y", DType.INT64)]
+    put(models, content=counting(), inputs=spec[0], outputs=spec[1])
+
+    def rows_of(*counts: int) -> Batch:
+        return Batch.of(rows(len(counts)), [Column.of("x", np.array(counts, np.int64))])
+
+    async with calling(models, run_timeout_s=0.3, inline_us=1_000_000) as caller:
+        assert (await caller(rows_of(1, 2))).columns["y"].array.tolist() == [1, 2]
+        hung = asyncio.create_task(caller(rows_of(1 << 60, 1 << 61, 1 << 60)))
+        beside = asyncio.create_task(caller(rows_of(3)))
+        assert codes((await hung).errors.values()) == {(Code.INTERNAL, Reason.REASON_MODEL_FAILED)}
+        await beside
+        assert (await caller(rows_of(4))).columns["y"].array.tolist() == [4]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["enter", "touch", "leave"]), st.integers(0, 4), st.integers(1, 6))),
+    st.integers(1, 12),
+)
+def test_residency_stays_within_its_budget(steps: list[tuple[str, int, int]], budget: int) -> None:
+    residency: Residency[int] = Residency(budget)
+    held: dict[int, int] = {}
+    for step, key, size in steps:
+        if step == "leave":
+            residency.leave(key)
+            held.pop(key, None)
+        elif step == "touch":
+            residency.touch(key)
+            if key in held:
+                held[key] = held.pop(key)
+        else:
+            leaving = residency.enter(key, size)
+            held.pop(key, None)
+            held[key] = size
+            assert key not in leaving
+            # The least recently used, and no more of them than need be.
+            assert leaving == list(held)[: len(leaving)]
+            for other in leaving:
+                assert sum(held.values()) > budget
+                residency.leave(other)
+                del held[other]
+            assert sum(held.values()) <= budget or list(held) == [key]
+        assert residency.used == sum(held.values())

@@ -1,0 +1,153 @@
+"""Lane, sizes, bytes and fairness among tenants, one at a time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.executor.run_times import RunTimes
+from services.executor.scheduler import Limits, Run, Scheduler
+
+
+def offer(
+    it: Scheduler[str], call: str, rows: int, *, priority: int = 1, tenant: str = "t", deadline: float = 10.0
+) -> None:
+    it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, 0.0, row_bytes=10)
+
+
+def sizes(run: Run[str] | None) -> dict[str, int]:
+    assert run is not None
+    return {piece.call: len(piece.rows) for piece in run.pieces}
+
+
+@pytest.mark.parametrize(("waiting", "runs"), [(3, 3), (4, 4), (15, 8), (16, 16), (500, 16)])
+def test_a_run_takes_the_largest_preferred_size_it_can_fill(waiting: int, runs: int) -> None:
+    assert Limits(16, 1000, preferred=(4, 8, 16)).size(waiting) == runs
+
+
+@pytest.mark.parametrize(("rows", "padded"), [(1, 1), (2, 8), (8, 8), (9, 32), (33, 33)])
+def test_other_sizes_are_padded_up_to_the_next_bucket(rows: int, padded: int) -> None:
+    assert Limits(64, 1000, buckets=(1, 8, 32)).padded(rows) == padded
+
+
+def test_estimates_are_of_the_padded_size() -> None:
+    times = RunTimes()
+    times.learn(1, 0.001)
+    times.learn(32, 0.016)
+    it: Scheduler[str] = Scheduler(Limits(32, 100, buckets=(1, 32)), times)
+    offer(it, "a", 3)
+    run = it.start(0.0)
+    assert run is not None
+    assert run.expected == 0.016
+    it.finish(run, 0.032)
+    assert times.estimate(32) > 0.016
+    assert times.estimate(1) == 0.001
+
+
+def test_a_run_ends_at_its_bytes_but_one_row_always_goes() -> None:
+    it: Scheduler[str] = Scheduler(Limits(64, 100, max_bytes=35))
+    offer(it, "a", 2)
+    offer(it, "b", 2, deadline=11.0)
+    first = it.start(0.0)
+    assert first is not None
+    assert sizes(first) == {"a": 2, "b": 1}
+    it.finish(first, None)
+    assert sizes(it.start(0.0)) == {"b": 1}
+
+    it = Scheduler(Limits(64, 100, max_bytes=5))
+    offer(it, "huge", 2)
+    assert sizes(it.start(0.0)) == {"huge": 1}
+
+
+def test_the_lane_waits_for_nobody_and_runs_small() -> None:
+    it: Scheduler[str] = Scheduler(Limits(64, 100, max_delay=0.005, lane_priority=5, lane_rows=4))
+    offer(it, "ordinary", 20)
+    assert it.start(0.0) is None
+    offer(it, "urgent", 1, priority=5)
+    run = it.start(0.0)
+    assert run is not None
+    assert sizes(run) == {"urgent": 1, "ordinary": 3}
+    it.finish(run, None)
+    offer(it, "many", 10, priority=6)
+    assert sizes(it.start(0.0)) == {"many": 10}
+
+
+def test_instances_kept_for_the_lane_are_free_for_it() -> None:
+    it: Scheduler[str] = Scheduler(Limits(4, 100, instances=2, lane_priority=5, lane_instances=1))
+    offer(it, "ordinary", 12)
+    assert sizes(it.start(0.0)) == {"ordinary": 4}
+    assert it.start(0.0) is None
+    offer(it, "urgent", 1, priority=5)
+    run = it.start(0.0)
+    assert run is not None
+    assert run.lane
+    it.finish(run, None)
+    assert it.start(0.0) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=5, max_size=60),
+    st.sampled_from([1, 3, 8]),
+)
+def test_tenants_that_always_wait_stay_together(arrivals: list[tuple[int, int]], max_rows: int) -> None:
+    """However early the deadlines of one of them: neither gets further ahead than two runs' lead and one run."""
+    it: Scheduler[str] = Scheduler(Limits(max_rows, 1 << 20))
+    had = {"hurried": 0, "patient": 0}
+    for n, (hurried, patient) in enumerate(arrivals):
+        for tenant, rows, deadline in (("hurried", hurried, 5.0 + n), ("patient", patient, 900.0)):
+            # Both keep more waiting than one run takes.
+            offer(it, tenant, max_rows + rows, tenant=tenant, deadline=deadline)
+        run = it.start(0.0)
+        assert run is not None
+        for call, taken in sizes(run).items():
+            had[call] += taken
+        it.finish(run, None)
+        assert abs(had["hurried"] - had["patient"]) <= 3 * max_rows
+
+
+def test_a_tenant_that_was_away_has_saved_nothing_up() -> None:
+    it: Scheduler[str] = Scheduler(Limits(4, 1 << 20))
+    offer(it, "a", 400, tenant="a", deadline=900.0)
+    for _ in range(50):
+        run = it.start(0.0)
+        assert run is not None
+        it.finish(run, None)
+    offer(it, "b", 400, tenant="b", deadline=5.0)
+    runs = []
+    for _ in range(12):
+        run = it.start(0.0)
+        assert run is not None
+        runs.append(sizes(run))
+        it.finish(run, None)
+    total = sum(run.get("a", 0) for run in runs)
+    assert total >= 12 * 4 / 2 - 3 * 4
+
+
+def test_shedding_takes_from_whoever_has_most() -> None:
+    it: Scheduler[str] = Scheduler(Limits(4, 10))
+    offer(it, "small", 3, tenant="modest", deadline=99.0)
+    offer(it, "large", 9, tenant="greedy")
+
+    assert [(d.call, d.rows) for d in it.drops()] == [("large", [7, 8])]
+    offer(it, "more", 10, tenant="greedy", deadline=5.0)
+    shed = {
+        call: sum(len(d.rows) for d in it.drops() if d.call == call) for call in ("small", "large", "more")
+    }
+    assert shed["small"] == 0
+    assert it.queued == 10
+
+
+def test_a_lone_call_need_not_be_offered() -> None:
+    times = RunTimes()
+    times.learn(1, 0.010)
+    it: Scheduler[str] = Scheduler(Limits(4, 10, instances=2), times)
+
+    assert it.seize("late", 1, 0.010, 0.0) is None
+    assert it.seize("too many", 5, 9.0, 0.0) is None
+    run = it.seize("a", 2, 9.0, 0.0)
+    assert sizes(run) == {"a": 2}
+    assert it.seize("b", 1, 9.0, 0.0) is None
+    assert run is not None
+    it.finish(run, 0.001)
+    assert it.idle

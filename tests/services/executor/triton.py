@@ -1,0 +1,100 @@
+"""A real Triton server around the doubling model, where one is installed.
+
+PyPI's nvidia-pytriton in an environment of its own: HEADRACE_TESTS_TRITON names it. It ships the server with the
+Python backend alone, so the model is three lines of NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+HOME = Path(os.environ.get("HEADRACE_TESTS_TRITON", "~/.cache/headrace-peers/v-triton")).expanduser()
+SITE = next(HOME.glob("lib/python3*/site-packages"), HOME)
+PACKAGE = SITE / "pytriton" / "tritonserver"
+MODEL = """
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        xs = [pb.get_input_tensor_by_name(r, "x").as_numpy() for r in requests]
+        return [pb.InferenceResponse([pb.Tensor("y", x + x)]) for x in xs]
+"""
+CONFIG = """
+name: "double"
+backend: "python"
+max_batch_size: 16
+input [{name: "x", data_type: TYPE_FP32, dims: [3]}]
+output [{name: "y", data_type: TYPE_FP32, dims: [3]}]
+instance_group [{kind: KIND_CPU, count: 1}]
+"""
+
+
+def absent() -> str:
+    """Why there is no Triton here; empty if there is one."""
+    if (PACKAGE / "bin" / "tritonserver").exists():
+        return ""
+    return f"no Triton in {HOME} (pip install nvidia-pytriton==0.7.0 there, or set HEADRACE_TESTS_TRITON)"
+
+
+@contextmanager
+def triton(folder: Path) -> Iterator[str]:
+    """A running Triton that serves `double`; yields host:port."""
+    version = SITE.parent.name.removeprefix("python")
+    shutil.copytree(PACKAGE / "backends" / "python", folder / "backends" / "python")
+    stub = PACKAGE / "python_backend_stubs" / version / "triton_python_backend_stub"
+    shutil.copy(stub, folder / "backends" / "python")
+    model = folder / "models" / "double"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text(CONFIG)
+    (model / "1" / "model.py").write_text(f"import sys; sys.path[:0] = [{str(SITE)!r}]\n" + MODEL)
+    port = _free_port()
+    command = [
+        str(PACKAGE / "bin" / "tritonserver"), "--model-repository", str(folder / "models"), "--backend-directory",
+        str(folder / "backends"), "--allow-http=false", "--allow-metrics=false", "--grpc-address", "127.0.0.1",
+        "--grpc-port", str(port), "--log-info=false",
+    ]  # fmt: skip
+    libraries = f"{sysconfig.get_config_var('LIBDIR')}:{SITE}/nvidia_pytriton.libs"
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            env={"LD_LIBRARY_PATH": libraries, "PATH": f"{HOME}/bin:/usr/bin:/bin"},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        _wait(channel, process, folder / "log")
+        channel.close()
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(channel: grpc.Channel, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            grpc.channel_ready_future(channel).result(timeout=1)
+            return
+        except grpc.FutureTimeoutError:
+            continue
+    raise AssertionError(log.read_text()[-2000:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

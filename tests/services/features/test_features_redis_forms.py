@@ -1,0 +1,122 @@
+"""Redis as it is run for real: with passwords, databases, TLS, as a cluster; and peers that are no Redis at all."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from headrace.hop.testing import served
+from services.features.wiring import SERVICE
+from tests.services.features.calling import Features, get
+from tests.services.features.conftest import RedisServer, create_repo
+
+KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
+BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
+
+
+async def read(repo: Path, **settings: object) -> Features:
+    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0, **settings}) as harness:
+        return await get(harness, KEYS)
+
+
+def check(found: Features) -> None:
+    assert found.sources("planes") == ["PRESENT", "NOT_FOUND"]
+    assert found.values["seats"] == [101, None]
+    assert found.values["delay"] == [1.5, 1.5]
+
+
+async def test_a_password_an_account_and_a_database(
+    tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime
+) -> None:
+    server = redis_with("--requirepass", "12345", "--user", "reader", "on", ">s3cret", "~*", "&*", "+@all")
+    for i, account in enumerate(["password=12345,db=3", "username=reader,password=s3cret"]):
+        repo = tmp_path / f"repo-{i}"
+        create_repo(repo, {"type": "redis", "connection_string": f"127.0.0.1:{server.port},{account}"})
+        check(await read(repo))
+    configuration = repo / "feature_store.yaml"
+    configuration.write_text(configuration.read_text().replace("s3cret", "wrong"))
+    assert (await read(repo, breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
+
+
+async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    try:
+        server = redis_with(
+            "--tls-cert-file", tmp_path / "cert.pem", "--tls-key-file", tmp_path / "key.pem",
+            "--tls-ca-cert-file", tmp_path / "cert.pem", "--tls-auth-clients", "no", tls=True,
+        )  # fmt: skip
+    except RuntimeError as error:
+        pytest.skip(f"this redis-server has no TLS: {error}")
+    place = f"localhost:{server.tls_port},ssl=true"
+    create_repo(
+        tmp_path / "repo",
+        {"type": "redis", "connection_string": f"{place},ssl_ca_certs={tmp_path / 'cert.pem'}"},
+    )
+    check(await read(tmp_path / "repo"))
+    configuration = tmp_path / "repo" / "feature_store.yaml"
+    trusting_nobody = configuration.read_text().replace(f",ssl_ca_certs={tmp_path / 'cert.pem'}", "")
+    configuration.write_text(trusting_nobody)
+    assert (await read(tmp_path / "repo", breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
+
+
+async def test_a_cluster(tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime) -> None:
+    server = redis_with("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+    server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    deadline = time.monotonic() + 20
+    while "cluster_state:ok" not in server.command("CLUSTER", "INFO"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    place = {"connection_string": f"127.0.0.1:{server.port}", "redis_type": "redis_cluster"}
+    create_repo(tmp_path / "repo", {"type": "redis", **place})
+    check(await read(tmp_path / "repo"))
+
+
+@asynccontextmanager
+async def speaking(port: int, answer: bytes) -> AsyncIterator[None]:
+    """A peer at `port` that says the same to everything."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        server.close_clients() if hasattr(server, "close_clients") else None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\xff" * 500, b"+OK\r\n" * 9, b":1\r\n" * 9,
+     b"*2\r\n+a\r\n+b\r\n" * 9, b"$99999999\r\nabc", b"-LOADING wait\r\n" * 9, b"*-1\r\n" * 9],
+)  # fmt: skip
+async def test_garbage_is_an_outage_and_nothing_else(
+    redis: RedisServer, redis_repo: Path, now: datetime, answer: bytes
+) -> None:
+    settings = {"repo": redis_repo, "store_timeout_s": 0.1, "cache_s": 0, "breaker": BREAKER}
+    async with served(SERVICE, settings) as harness:
+        assert (await get(harness, KEYS)).sources("planes") == ["PRESENT", "NOT_FOUND"]
+        redis.kill()
+        async with speaking(redis.port, answer):
+            for _ in range(8):
+                assert (await get(harness, KEYS)).sources("planes") == ["STALE", "DEFAULT"]
+                await asyncio.sleep(0.02)
+        redis.start()
+        deadline = time.monotonic() + 20
+        while (await get(harness, KEYS)).sources("planes") != ["PRESENT", "NOT_FOUND"]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
