@@ -119,6 +119,17 @@ class FeaturesMetrics:
             ["view"],
             registry=registry,
         )
+        self._stock = Counter(
+            "headrace_features_stock_reads",
+            "Batches that only Feast itself could read, several times slower.",
+            registry=registry,
+        )
+        self._underived = Counter(
+            "headrace_features_underived_rows",
+            "Rows for which the function of an on-demand feature view failed.",
+            ["view"],
+            registry=registry,
+        )
         self.refreshes = Counter(
             "headrace_features_refreshes", "Readings of the registry.", ["outcome"], registry=registry
         )
@@ -143,6 +154,15 @@ class FeaturesMetrics:
             self._joined.inc(joined)
         if read:
             self._read.inc(read)
+
+    def stock(self, seconds: float, error: str) -> None:
+        """See reading.Observer."""
+        self._stock.inc()
+        self.read(seconds, error)
+
+    def underived(self, view: str, rows: int) -> None:
+        """See deriving.Observer."""
+        self._underived.labels(view).inc(rows)
 
     def served(self, judged: Judged) -> None:
         """See reading.Observer."""

@@ -6,7 +6,7 @@ from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import DType, decode, encode
 from headrace.hop.call import Call
-from services.features.errors import no_column
+from services.features.errors import ambiguous, no_column
 from services.features.planning import ServicePlan
 from services.features.reading import Reader
 from services.features.refreshing import Catalog
@@ -27,7 +27,7 @@ class FeaturesServicer:
         judged, reply = await self._reader.read(plan, decode(request.batch), call.remaining())
         message = encode(reply)
         message.MergeFrom(form)
-        _fill(message, judged)
+        _fill(message, plan, judged)
         return pb.GetFeaturesResponse(batch=message, plan_revision=plan.revision)
 
     def _form(self, plan: ServicePlan) -> batch_pb2.Batch:
@@ -36,14 +36,16 @@ class FeaturesServicer:
         if known is None or known[0] is not plan:
             if plan.unpackable:
                 raise no_column(plan.name, plan.unpackable)
+            if plan.ambiguous:
+                raise ambiguous(plan.name, plan.ambiguous)
             known = self._forms[plan.name] = (plan, _blank(plan))
         return known[1]
 
 
 def _blank(plan: ServicePlan) -> batch_pb2.Batch:
     form = batch_pb2.Batch()
-    for view in plan.views:
-        types = [(feature.name, feature.dtype) for feature in view.features]
+    for view, features in plan.given:
+        types = [(feature.name, feature.dtype) for feature in features]
         types += [(f"@age_us/{view.name}", DType.INT64), (f"@source/{view.name}", DType.UINT8)]
         for name, dtype in types:
             assert dtype is not None
@@ -51,10 +53,12 @@ def _blank(plan: ServicePlan) -> batch_pb2.Batch:
     return form
 
 
-def _fill(message: batch_pb2.Batch, judged: list[Judged]) -> None:
+def _fill(message: batch_pb2.Batch, plan: ServicePlan, judged: list[Judged]) -> None:
     columns = iter(message.columns)
-    for view in judged:
-        for data, offsets, validity in pack(view):
+    for view, shown in zip(judged, plan.given_counts, strict=True):
+        if shown < 0:
+            continue
+        for data, offsets, validity in pack(view, shown):
             column = next(columns)
             column.data = data
             if offsets:

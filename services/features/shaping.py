@@ -45,13 +45,15 @@ class Judged:
     """A view's rows, one per row of the batch.
 
     `values`: per row those of the features, serialised, empty = null. `sources`: one byte per row. `ages_us`: −1 where
-    no row is known. `ahead_s`: how far the newest event time lies in the future.
+    no row is known. `times`: event times, seconds since 1970; None where no row is known. `ahead_s`: how far the
+    newest of them lies in the future.
     """
 
     view: ViewPlan
     values: Sequence[tuple[bytes, ...]]
     sources: bytes
     ages_us: list[int]
+    times: Sequence[float | None]
     ahead_s: float = 0.0
 
 
@@ -69,11 +71,13 @@ def judge(answer: Answer, now: float) -> Judged:
     values = [*judged.values, _nothing(answer.view)]
     sources = judged.sources + bytes([_NOT_FOUND])
     ages = [*judged.ages_us, _UNKNOWN_AGE]
+    times = [*judged.times, None]
     return Judged(
         answer.view,
         [values[p] for p in place],
         bytes([sources[p] for p in place]),
         [ages[p] for p in place],
+        [times[p] for p in place],
         judged.ahead_s,
     )
 
@@ -87,17 +91,18 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
     if max(times) > now or (view.ttl_s and now - min(times) > view.ttl_s):
         return None
     sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
-    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times])
+    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times], times)
 
 
 def _one_by_one(answer: Answer, now: float) -> Judged:
     view, asked = answer.view, answer.asked
     ttl = view.ttl_s or math.inf
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
-    judged = Judged(view, [], b"", [])
-    values, sources, nothing = [], bytearray(), _nothing(view)
+    judged = Judged(view, [], b"", [], [])
+    values, sources, times, nothing = [], bytearray(), [], _nothing(view)
     for row in answer.rows:
         age = now - row.time if row is not None else math.inf
+        times.append(row.time if row is not None and (asked or age <= ttl) else None)
         if row is not None and age <= ttl:
             judged.ahead_s = max(judged.ahead_s, -age)
             values.append(row.values)
@@ -112,7 +117,7 @@ def _one_by_one(answer: Answer, now: float) -> Judged:
             values.append(nothing)
             sources.append(absent)
             judged.ages_us.append(_UNKNOWN_AGE)
-    judged.values, judged.sources = values, bytes(sources)
+    judged.values, judged.sources, judged.times = values, bytes(sources), times
     return judged
 
 
@@ -120,10 +125,10 @@ def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
     return (b"",) * len(view.features)
 
 
-def pack(judged: Judged) -> list[Packed]:
-    """The view's columns: its features in order, then the ages (INT64, µs) and the sources (UINT8)."""
+def pack(judged: Judged, shown: int) -> list[Packed]:
+    """The view's columns: its first `shown` features, then the ages (INT64, µs) and the sources (UINT8)."""
     by_feature = zip(*judged.values, strict=True)
-    columns = [pack(raws) for pack, raws in zip(judged.view.packers, by_feature, strict=True)]
+    columns = [pack(raws) for pack, raws in zip(judged.view.packers[:shown], by_feature, strict=False)]
     columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
     columns.append((judged.sources, b"", b""))
     return columns
