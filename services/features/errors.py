@@ -76,3 +76,11 @@ def mixed_entity(name: str) -> Fault:
     """A list of entities or of request data with a value of another type."""
     message = f"{name!r} has a value of another type than the registry says"
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata={"field": name})
+
+
+def wrong_rule(view: str) -> Fault:
+    """A freshness rule for a view that is not read, or a second one."""
+    message = (
+        f"there can be one rule for each view that the feature service reads, and {view!r} is none or has two"
+    )
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"view": view})

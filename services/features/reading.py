@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from headrace.columns import Batch, Column, Timing
@@ -12,11 +13,12 @@ from services.features.fetching import Fetched, Fetcher
 from services.features.keying import Keys, distinct, read_parts
 from services.features.planning import ServicePlan
 from services.features.ports import Rows, StoreError, StoreTimeoutError
-from services.features.shaping import Answer, Judged, Source, judge
+from services.features.shaping import Answer, Judged, Rule, Source, judge
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
 _MICRO = 1_000_000
+_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
 
 
 class Stock(Protocol):
@@ -68,12 +70,14 @@ class Reader:
         self._clocks = clocks
         self._timeout_s = timeout_s
 
-    async def read(self, plan: ServicePlan, batch: Batch, budget_s: float) -> tuple[list[Judged], Batch]:
+    async def read(
+        self, plan: ServicePlan, batch: Batch, budget_s: float, rules: Mapping[str, Rule] = _NO_RULES
+    ) -> tuple[list[Judged], Batch]:
         """What is known of the batch's rows, per view and then per derivation of the plan; and the batch without
         columns, with the time it took.
 
         Rows that failed before, or whose deadline has passed, are failed. Raises Fault INVALID_ARGUMENT for
-        entity columns that do not fit the plan.
+        entity columns that do not fit the plan. `rules`: by view, how old its values may be.
         """
         clock = self._clocks.monotonic
         began = clock()
@@ -86,7 +90,7 @@ class Reader:
         else:
             found = await self._fetcher.fetch(plan.views, keys, timeout_s)
         read_ended = clock()
-        judged = self._judged(plan, keys, found)
+        judged = self._judged(plan, keys, found, rules)
         derived = await self._deriver.derive(plan, judged, batch.columns, len(batch))
         for one in derived:
             self._observer.served(one)
@@ -111,11 +115,16 @@ class Reader:
         self._observer.stock(self._clocks.monotonic() - began, error)
         return [(found, not error) for found in rows]
 
-    def _judged(self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched]) -> list[Judged]:
+    def _judged(
+        self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched], rules: Mapping[str, Rule]
+    ) -> list[Judged]:
         now = self._clocks.wall()
         judged = []
         for view, view_keys, (rows, asked) in zip(plan.views, keys, found, strict=True):
-            one = judge(Answer(view, view_keys, rows, asked), now)
+            answer = Answer(view, view_keys, rows, asked)
+            if rules and view.name in rules:
+                answer.rule = rules[view.name]
+            one = judge(answer, now)
             self._observer.served(one)
             judged.append(one)
         return judged

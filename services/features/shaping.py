@@ -31,6 +31,17 @@ _PRESENT, _NOT_FOUND, _OUTSIDE, _STALE, _DEFAULT = map(int, Source)
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """How old a caller lets values be, within the time to live: `max_age_s` (0: any age), and then `stale_s` more."""
+
+    max_age_s: float
+    stale_s: float
+
+
+_ANY_AGE = Rule(0.0, 0.0)
+
+
+@dataclass(slots=True)
 class Answer:
     """What is known of a view's distinct keys. `asked`: the store answered; else `rows` come from memory."""
 
@@ -38,6 +49,15 @@ class Answer:
     keys: Keys
     rows: Rows
     asked: bool
+    rule: Rule = _ANY_AGE
+
+    def limits(self) -> tuple[float, float]:
+        """Up to which ages (seconds) values are good, and usable at all."""
+        ttl = self.view.ttl_s or math.inf
+        rule = self.rule
+        if not rule.max_age_s:
+            return ttl, ttl
+        return min(rule.max_age_s, ttl), min(rule.max_age_s + rule.stale_s, ttl)
 
 
 @dataclass(slots=True)
@@ -60,7 +80,7 @@ class Judged:
 def judge(answer: Answer, now: float) -> Judged:
     """What may be used of an answer as of `now` (seconds since 1970).
 
-    A row that is older than the time to live has no values, but keeps its age. A time in the future, as clocks that
+    A row that is older than the time to live or the rule allows has no values, but keeps its age. A time in the future, as clocks that
     disagree make them, is of age 0.
     """
     judged = _all_good(answer, now) or _one_by_one(answer, now)
@@ -88,7 +108,7 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
     if not rows or None in rows:
         return None
     times, values = zip(*rows, strict=True)
-    if max(times) > now or (view.ttl_s and now - min(times) > view.ttl_s):
+    if max(times) > now or now - min(times) > answer.limits()[0]:
         return None
     sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
     return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times], times)
@@ -96,17 +116,17 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
 
 def _one_by_one(answer: Answer, now: float) -> Judged:
     view, asked = answer.view, answer.asked
-    ttl = view.ttl_s or math.inf
+    good_s, usable_s = answer.limits()
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
     judged = Judged(view, [], b"", [], [])
     values, sources, times, nothing = [], bytearray(), [], _nothing(view)
     for row in answer.rows:
         age = now - row.time if row is not None else math.inf
-        times.append(row.time if row is not None and (asked or age <= ttl) else None)
-        if row is not None and age <= ttl:
+        times.append(row.time if row is not None and (asked or age <= usable_s) else None)
+        if row is not None and age <= usable_s:
             judged.ahead_s = max(judged.ahead_s, -age)
             values.append(row.values)
-            sources.append(good)
+            sources.append(good if age <= good_s else _STALE)
             judged.ages_us.append(max(int(age * _MICRO), 0))
         elif row is not None and asked:
             values.append(nothing)
