@@ -4,37 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.columns import DType
 from headrace.hop.errors import Reason
 from headrace.steps.frame import Frame
-from headrace.steps.image_containers import FORMATS, Format, Header, ImageError, examine
+from headrace.steps.image_containers import FORMATS, Format, ImageError, examine
+from headrace.steps.image_decoding import Pixels, decode
 from headrace.steps.options import Options
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-Pixels = NDArray[np.uint8]
 
 # Beyond, Pillow warns of bombs by itself; a pixel takes up to 12 bytes while it is decoded.
 _MOST_PIXELS = 89_000_000
 _MAX_SIDE = 16_383
 _DEFAULT_PIXELS = 16_777_216
 _DEFAULT_BYTES = 8 << 20
-_METADATA = (b"Exif\0\0", b"MPF\0")
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeImage:
-    """`decode_image: {column, size: [height, width], crop?, channels?, formats?, max_bytes?, max_pixels?, after_end?, into?}`.
+    """`decode_image: {column, size: [height, width], crop?, channels?, recompress?, formats?, …, into?}`.
 
     uint8 (rows, height, width, 3): the picture resized to `size` (bilinear, its proportions not kept), then cut to the
-    middle `crop`: [height, width]. `channels`: rgb or bgr. `formats`: of jpeg, png, webp; all if not given.
+    middle `crop`: [height, width]. `channels`: rgb or bgr. `formats`: of jpeg, png, webp; all if not given. `recompress`:
+    the cut-out once saved as JPEG of this quality (1 to 95) and read again, for models that learned from such.
 
     A file that is longer than `max_bytes` (8 MiB), claims more than `max_pixels` (16.8 million), is of another format,
     truncated, animated or goes on after its end fails its row before it is decoded; `after_end: ignore` cuts off what
@@ -50,6 +43,7 @@ class DecodeImage:
     max_bytes: int
     max_pixels: int
     alone: bool
+    recompress: int
 
     # A picture takes milliseconds: never on the event loop.
     weight = 1 << 20
@@ -70,6 +64,7 @@ class DecodeImage:
             options.integer("max_bytes", _DEFAULT_BYTES, low=1, high=1 << 30),
             options.integer("max_pixels", _DEFAULT_PIXELS, low=1, high=_MOST_PIXELS),
             options.choice("after_end", ["refuse", "ignore"], "refuse") == "refuse",
+            options.integer("recompress", 0, low=0, high=95),
         )
 
     @property
@@ -106,47 +101,8 @@ class DecodeImage:
         if header.width * header.height > self.max_pixels or max(header.width, header.height) > _MAX_SIDE:
             message = f"has {header.width} × {header.height} pixels; at most {self.max_pixels} and {_MAX_SIDE} a side"
             raise ImageError(message, Reason.REASON_TOO_LARGE)
-        top, left = ((s - c) // 2 for s, c in zip(self.size, self.crop, strict=True))
-        picture = decode(data[: header.end], header, self.size)[
-            top : top + self.crop[0], left : left + self.crop[1]
-        ]
+        picture = decode(data[: header.end], header, self.size, self.crop, self.recompress)
         return picture[:, :, ::-1] if self.bgr else picture
-
-
-def decode(data: bytes, header: Header, size: tuple[int, int]) -> Pixels:
-    """uint8 (height, width, 3) in RGB of an examined file, resized. Raises ImageError."""
-    # Compiling a document needs no decoder; running it does.
-    from PIL import Image
-
-    height, width = size
-    if header.format == "JPEG":
-        # Pillow reads these when it opens a file; nobody here asks, and a parser need not see what strangers wrote.
-        for metadata in _METADATA:
-            data = data.replace(metadata, bytes(len(metadata)))
-    try:
-        with Image.open(BytesIO(data), formats=[header.format]) as image:
-            if image.size != (header.width, header.height):
-                raise ImageError("says two different sizes")
-            # A JPEG is decoded at the eighth to the whole of its size that is still twice what is wanted.
-            image.draft("RGB", (2 * width, 2 * height))
-            image.load()
-            small = _rgb(image).resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(small)
-    except ImageError:
-        raise
-    # Decoders of damaged files raise anything, MemoryError included; the row is at fault whatever it is.
-    except Exception as error:
-        raise ImageError(f"can't be decoded: the {header.format} file is damaged") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would cut, not scale
-        from PIL import Image
-
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _sides(options: Options, key: str) -> tuple[int, int]:
