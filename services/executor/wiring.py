@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.repository import Artifact, Repository, RepositoryError, Trust
+from headrace.repository import AccessLog, Artifact, Repository, RepositoryError, Trust
 from services.executor.backends.backend import Backend
 from services.executor.backends.onnxruntime import OnnxRuntime
 from services.executor.backends.remote import Remote
@@ -54,10 +54,11 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 
 def _repository(config: ExecutorConfig) -> Repository:
+    log = None if config.access_log is None else AccessLog(config.access_log, "executor")
     if config.trust is None:
-        return Repository(config.models)
+        return Repository(config.models, log=log)
     trust = Trust(config.trust.keys, config.trust.accept_unsigned, config.trust.memory)
-    return Repository(config.models, trust=trust)
+    return Repository(config.models, trust=trust, log=log)
 
 
 def _backends(config: ExecutorConfig, servers: Servers) -> Mapping[str, BackendFactory]:
