@@ -86,7 +86,12 @@ class Fetcher:
         wanted = [
             self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
         ]
-        asks = [Ask(w.view, [w.keys[i] for i in w.holes]) for w in wanted if w.holes]
+        asks = [
+            # All keys as they are: stores read views with the very same keys together.
+            Ask(w.view, w.keys if len(w.holes) == len(w.keys) else [w.keys[i] for i in w.holes])
+            for w in wanted
+            if w.holes
+        ]
         self._count(wanted)
         read: Sequence[Rows] | None = ()
         if asks:

@@ -53,17 +53,25 @@ class Tally(Collector):
             by_source = self._sources[view] = [0] * (len(Source) + 1)
             self._counts[view] = [0] * (len(_AGES_S) + 1)
             self._sums[view] = 0.0
-        counts, total = self._counts[view], 0
+        counts = self._counts[view]
+        if not sources:
+            return
         if len(sources) == 1:
             by_source[sources[0]] += 1
         else:
             for source in _SOURCES:
                 by_source[source] += sources.count(source)
+        youngest = min(ages_us)
+        first = bisect_left(_AGES_US, youngest)
+        if youngest >= 0 and first == bisect_left(_AGES_US, max(ages_us)):
+            # All in one bucket, as many ages are.
+            counts[first] += len(ages_us)
+            self._sums[view] += sum(ages_us) / _MICRO
+            return
         for age in ages_us:
             if age >= 0:
                 counts[bisect_left(_AGES_US, age)] += 1
-                total += age
-        self._sums[view] += total / _MICRO
+                self._sums[view] += age / _MICRO
 
     def collect(self) -> Iterable[Metric]:
         """The families, as Prometheus scrapes them."""

@@ -13,6 +13,7 @@ from services.features.ports import Ask, Rows, StoredRow
 # Python's objects for an entry, its key and its values, besides their bytes.
 _ENTRY_BYTES = 400
 _VALUE_BYTES = 33
+_VIEWS = 1000
 
 
 # Row, epoch, until when it is current (monotonic seconds), size in bytes. A plain tuple, the fastest thing to make.
@@ -76,14 +77,17 @@ class Memory:
         """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
         identity, rows = ask.view.identity, self._rows
         self._views.add(identity)
+        if len(self._views) > _VIEWS:
+            # Lists of references that nobody asks for any more.
+            self._views = {view for view, _ in rows} | {identity}
+        overhead = _ENTRY_BYTES + _VALUE_BYTES * len(ask.view.features)
         for key, row in zip(ask.keys, found, strict=True):
             place = (identity, key)
             known = rows.pop(place, None)
             if known is not None:
                 self._used -= known[3]
             if row is not None:
-                values = row[1]
-                size = _ENTRY_BYTES + len(key) + sum(map(len, values)) + _VALUE_BYTES * len(values)
+                size = overhead + len(key) + len(b"".join(row[1]))
                 rows[place] = (row, epoch, until, size)
                 self._used += size
         while len(rows) > self._entries or self._used > self._size_bytes:

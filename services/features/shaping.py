@@ -80,8 +80,8 @@ class Judged:
 def judge(answer: Answer, now: float) -> Judged:
     """What may be used of an answer as of `now` (seconds since 1970).
 
-    A row that is older than the time to live or the rule allows has no values, but keeps its age. A time in the future, as clocks that
-    disagree make them, is of age 0.
+    A row that is older than the time to live or the rule allows has no values, but keeps its age. A time in the
+    future, as clocks that disagree make them, is of age 0.
     """
     judged = _all_good(answer, now) or _one_by_one(answer, now)
     place = answer.keys.place
@@ -121,11 +121,11 @@ def _one_by_one(answer: Answer, now: float) -> Judged:
     judged = Judged(view, [], b"", [], [])
     values, sources, times, nothing = [], bytearray(), [], _nothing(view)
     for row in answer.rows:
-        age = now - row.time if row is not None else math.inf
-        times.append(row.time if row is not None and (asked or age <= usable_s) else None)
+        age = now - row[0] if row is not None else math.inf
+        times.append(row[0] if row is not None and (asked or age <= usable_s) else None)
         if row is not None and age <= usable_s:
             judged.ahead_s = max(judged.ahead_s, -age)
-            values.append(row.values)
+            values.append(row[1])
             sources.append(good if age <= good_s else _STALE)
             judged.ages_us.append(max(int(age * _MICRO), 0))
         elif row is not None and asked:

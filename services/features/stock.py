@@ -80,7 +80,7 @@ def _rows(vectors: Sequence[Any], rows: int) -> Rows:
         values = tuple(v.values[i].SerializeToString() for v in vectors)
         time = max((s.seconds + s.nanos / 1e9 for s in stamps), default=0.0)
         # On-demand features have no time; of the others, an entity that is not there has none.
-        found.append(StoredRow(time, values) if time or any(values) else None)
+        found.append((time, values) if time or any(values) else None)
     return found
 
 

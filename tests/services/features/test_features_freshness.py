@@ -15,7 +15,6 @@ from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from services.features.keying import Keys
 from services.features.planning import Feature, ViewPlan
-from services.features.ports import StoredRow
 from services.features.shaping import Answer, Rule, Source, judge
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, entity_column
@@ -84,7 +83,7 @@ def test_the_quick_way_and_the_slow_way_judge_alike(
     """Rows together are judged as each of them alone would be, and by the words of the contract."""
     view = ViewPlan("v", "v", (), (Feature("f", "double_val"),), ttl)
     now = 1e6
-    rows = [None if age is None else StoredRow(now - age, (b"x",)) for age in ages]
+    rows = [None if age is None else (now - age, (b"x",)) for age in ages]
     rule = Rule(max_age, stale)
     together = judge(Answer(view, Keys([b""] * len(rows), None), rows, asked, rule), now)
     for i, (age, row) in enumerate(zip(ages, rows, strict=True)):
@@ -96,7 +95,8 @@ def test_the_quick_way_and_the_slow_way_judge_alike(
         if age is None:
             assert source == (Source.NOT_FOUND if asked else Source.DEFAULT)
             continue
-        age = now - row.time
+        assert row is not None
+        age = now - row[0]
         usable = (not ttl or age <= ttl) and (not max_age or age <= max_age + stale)
         if not usable:
             assert source == (Source.OUTSIDE_MAX_AGE if asked else Source.DEFAULT)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.columns import DType
 from services.features.planning import EntityKey, Feature, ViewPlan
-from services.features.ports import Ask, StoredRow
+from services.features.ports import Ask
 from services.features.remembering import Memory
 
 KEYS = (EntityKey("k", DType.INT64, "k"),)
@@ -27,7 +27,7 @@ def keys(numbers: range | list[int]) -> list[bytes]:
 
 
 def learn(memory: Memory, batch: Batch, epoch: int = 1, until: float = math.inf) -> None:
-    rows = [None if v is None else StoredRow(v, (b"v" * 9,)) for _, v in batch]
+    rows = [None if v is None else (v, (b"v" * 9,)) for _, v in batch]
     memory.learn(Ask(VIEW, keys([k for k, _ in batch])), rows, epoch, until)
 
 
@@ -72,7 +72,7 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
     assert current(4, 9.9) == [False, False]
     memory.outdate(keys([1])[0])
     assert current(3, 9.9) == [False, True]
-    assert [row and row.time for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
 
 
 def test_what_is_used_stays_longest() -> None:
@@ -80,7 +80,7 @@ def test_what_is_used_stays_longest() -> None:
     learn(memory, [(1, 1.0), (2, 2.0)])
     memory.current(VIEW, keys([1]), 1, 0.0)
     learn(memory, [(3, 3.0)])
-    assert [row and row.time for row in memory.recall(VIEW, keys([1, 2, 3]))] == [1.0, None, 3.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2, 3]))] == [1.0, None, 3.0]
 
 
 def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
@@ -88,4 +88,4 @@ def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
     learn(memory, [(1, 5.0)])
     other = ViewPlan("view", "view", KEYS, (Feature("g", "double_val"),), 0.0)
     assert memory.recall(other, keys([1])) == [None]
-    assert [row and row.time for row in memory.recall(VIEW, keys([1]))] == [5.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1]))] == [5.0]
