@@ -112,9 +112,9 @@ class Fetcher:
         """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
         if now is None:
             rows: list[StoredRow | None] = [None] * len(keys)
+            holes = list(range(len(keys)))
         else:
-            rows = self._memory.current(view, keys, epoch, now)
-        holes = [i for i, row in enumerate(rows) if row is None]
+            rows, holes = self._memory.current(view, keys, epoch, now)
         seats: list[tuple[int, Seat]] = []
         if self._flights and holes:
             found = [(i, self._seat(view, keys[i])) for i in holes]

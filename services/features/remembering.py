@@ -23,14 +23,15 @@ _Entry: TypeAlias = tuple[StoredRow, int, float, int]
 class Memory:
     """A map from entity and view to the last-known row, bounded by entries and bytes.
 
-    What was not used for longest goes first. Entities that the store does not have are not kept: whoever asks for
-    many would push out those that are.
+    What was not used for longest goes first. That the store does not have an entity is kept apart, in a tenth of the
+    places: whoever asks for many that are not there pushes out none that are.
     """
 
     def __init__(self, entries: int, size_bytes: int) -> None:
         self._entries = entries
         self._size_bytes = size_bytes
         self._rows: OrderedDict[tuple[str, bytes], _Entry] = OrderedDict()
+        self._absent: OrderedDict[tuple[str, bytes], tuple[int, float]] = OrderedDict()
         self._used = 0
         self._views: set[str] = set()
 
@@ -44,20 +45,25 @@ class Memory:
 
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float
-    ) -> list[StoredRow | None]:
-        """The rows that are as good as the store's: learnt in this epoch, and not too long ago."""
+    ) -> tuple[list[StoredRow | None], list[int]]:
+        """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
+        that is known not to be there. And the places of those that are not known."""
         identity, rows = view.identity, self._rows
         get, use = rows.get, rows.move_to_end
         found: list[StoredRow | None] = []
+        holes: list[int] = []
         for key in keys:
             place = (identity, key)
             entry = get(place)
             if entry is not None and entry[1] == epoch and now < entry[2]:
                 use(place)
                 found.append(entry[0])
-            else:
-                found.append(None)
-        return found
+                continue
+            absent = self._absent.get(place) if entry is None else None
+            if absent is None or absent[0] != epoch or now >= absent[1]:
+                holes.append(len(found))
+            found.append(None)
+        return found, holes
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows, however old; None where nothing is remembered."""
@@ -68,6 +74,7 @@ class Memory:
     def outdate(self, key: bytes) -> None:
         """The entity's rows are current no longer; they are still the last known."""
         for identity in self._views:
+            self._absent.pop((identity, key), None)
             entry = self._rows.get((identity, key))
             if entry is not None:
                 row, epoch, _, size = entry
@@ -90,5 +97,11 @@ class Memory:
                 size = overhead + len(key) + len(b"".join(row[1]))
                 rows[place] = (row, epoch, until, size)
                 self._used += size
+                self._absent.pop(place, None)
+            else:
+                self._absent[place] = (epoch, until)
+                self._absent.move_to_end(place)
+        while len(self._absent) > self._entries // 10:
+            self._absent.popitem(last=False)
         while len(rows) > self._entries or self._used > self._size_bytes:
             self._used -= rows.popitem(last=False)[1][3]

@@ -6,6 +6,7 @@ Values and event times are put together as bytes and parsed at once: an object p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from feast.protos.feast.serving import ServingService_pb2 as pb
@@ -18,8 +19,6 @@ from services.features.packing import DTYPES
 from services.features.planning import ServicePlan
 from services.features.shaping import Judged, Source
 
-Vector = pb.GetOnlineFeaturesResponse.FeatureVector
-
 # By Source. A last-known value is not known to be within its age; a default is no finding at all.
 _STATUSES = {
     Source.PRESENT: pb.PRESENT,
@@ -31,8 +30,9 @@ _STATUSES = {
 _STATUS_OF = bytes(_STATUSES[Source(s)] if s in list(Source) else 0 for s in range(256))
 # Fields of Value that say null in so many words.
 _NULL = Value(null_val=Null.NULL).SerializeToString()
-# Tags of FeatureVector: values, statuses, event times.
+# Tags of FeatureVector (values, statuses, event times) and of GetOnlineFeaturesResponse (results).
 _VALUE, _STATUS, _TIME = b"\x0a", b"\x12", b"\x1a"
+_RESULTS = b"\x12"
 _MICRO = 1_000_000
 
 
@@ -83,29 +83,41 @@ def _whole(name: str, value: Value, field: str) -> int:
     return number
 
 
-def echo(values: RepeatedValue) -> Vector:
-    """A join key or request data in the reply, as Feast gives it."""
+def echo(values: RepeatedValue) -> bytes:
+    """A join key or request data in the reply, as Feast gives it: a serialised FeatureVector."""
     count = len(values.val)
-    return Vector(values=values.val, statuses=[pb.PRESENT] * count, event_timestamps=[Timestamp()] * count)
+    # RepeatedValue is to its values what FeatureVector is to its own: the same field of the same type.
+    return values.SerializeToString() + _statuses(bytes([pb.PRESENT]) * count) + (_TIME + b"\0") * count
 
 
-def vectors(judged: Judged, shown: int) -> list[Vector]:
-    """One per given feature."""
-    stamps = {time: _stamp(time) for time in set(judged.times)}
-    times = _framed(_TIME, [stamps[time] for time in judged.times])
+def vectors(judged: Judged, shown: int) -> list[bytes]:
+    """One serialised FeatureVector per given feature."""
+    times = _framed(_TIME, [_stamp(time) for time in judged.times])
     statuses = judged.sources.translate(_STATUS_OF)
     columns = list(zip(*judged.values, strict=True))[:shown]
     return [_vector(raws, statuses, times) for raws in columns]
 
 
-def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> Vector:
+def response(names: Sequence[str], results: Sequence[bytes]) -> pb.GetOnlineFeaturesResponse:
+    """The reply with these serialised vectors, one per name."""
+    message = pb.GetOnlineFeaturesResponse.FromString(_framed(_RESULTS, results))
+    message.status = True
+    message.metadata.feature_names.val.extend(names)
+    return message
+
+
+def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> bytes:
     if b"" in raws or _NULL in raws:
         present = pb.PRESENT
         statuses = bytes([
             pb.NULL_VALUE if status == present and raw in (b"", _NULL) else status
             for status, raw in zip(statuses, raws, strict=True)
         ])  # fmt: skip
-    return Vector.FromString(_framed(_VALUE, raws) + _STATUS + _varint(len(statuses)) + statuses + times)
+    return _framed(_VALUE, raws) + _statuses(statuses) + times
+
+
+def _statuses(statuses: bytes) -> bytes:
+    return _STATUS + _varint(len(statuses)) + statuses
 
 
 def _framed(tag: bytes, parts: Sequence[bytes]) -> bytes:
@@ -114,7 +126,8 @@ def _framed(tag: bytes, parts: Sequence[bytes]) -> bytes:
     if len(sizes) == 1:
         head = tag + _varint(sizes.pop())
         return head + head.join(parts)
-    return b"".join([tag + _varint(len(part)) + part for part in parts])
+    heads = {size: tag + _varint(size) for size in sizes}
+    return b"".join([heads[len(part)] + part for part in parts])
 
 
 def _varint(number: int) -> bytes:
@@ -123,6 +136,7 @@ def _varint(number: int) -> bytes:
     return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
 
 
+@lru_cache(4096)
 def _stamp(time: float | None) -> bytes:
     """An event time in microseconds, as Feast gives it; 1970 where none is known."""
     if time is None:

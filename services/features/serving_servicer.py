@@ -12,7 +12,6 @@ from feast.protos.feast.serving import ServingService_pb2 as pb
 from headrace.columns import Batch, Rows
 from headrace.hop.call import Call
 from services.features import serving
-from services.features.planning import ServicePlan
 from services.features.reading import Reader
 from services.features.refreshing import Catalog
 from services.features.shaping import Judged, Source
@@ -46,24 +45,15 @@ class ServingServicer:
         deadline = call.deadline if math.isfinite(call.deadline) else time.monotonic() + 3600
         batch = Batch(Rows.one_request(count, "", "", deadline), columns)
         judged, _ = await self._reader.read(plan, batch, call.remaining())
-        response = pb.GetOnlineFeaturesResponse(status=True)
-        for name in columns:
-            response.metadata.feature_names.val.append(name)
-            response.results.append(serving.echo(given[name]))
-        _fill(response, plan, judged, request.full_feature_names)
+        names, results = list(columns), [serving.echo(given[name]) for name in columns]
+        for one, shown in zip(judged, plan.given_counts, strict=True):
+            if shown > 0:
+                prefix = f"{one.view.name}__" if request.full_feature_names else ""
+                names += [prefix + feature.name for feature in one.view.features[:shown]]
+                results += serving.vectors(one, shown)
         if told := _fallbacks(judged):
             call.trailing.append((FALLBACKS, told))
-        return response
-
-
-def _fill(
-    response: pb.GetOnlineFeaturesResponse, plan: ServicePlan, judged: Sequence[Judged], full: bool
-) -> None:
-    for one, shown in zip(judged, plan.given_counts, strict=True):
-        if shown > 0:
-            prefix = f"{one.view.name}__" if full else ""
-            response.metadata.feature_names.val.extend([prefix + f.name for f in one.view.features[:shown]])
-            response.results.extend(serving.vectors(one, shown))
+        return serving.response(names, results)
 
 
 def _fallbacks(judged: Sequence[Judged]) -> str:

@@ -65,7 +65,7 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
     learn(memory, [(1, 5.0), (2, 6.0)], epoch=3, until=10.0)
 
     def current(epoch: int, now: float) -> list[bool]:
-        return [row is not None for row in memory.current(VIEW, keys([1, 2]), epoch, now)]
+        return [row is not None for row in memory.current(VIEW, keys([1, 2]), epoch, now)[0]]
 
     assert current(3, 9.9) == [True, True]
     assert current(3, 10.0) == [False, False]
@@ -73,6 +73,20 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
     memory.outdate(keys([1])[0])
     assert current(3, 9.9) == [False, True]
     assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
+
+
+def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -> None:
+    memory = Memory(20, PLENTY)
+    learn(memory, [(1, 1.0)], epoch=3, until=10.0)
+    for absent in range(100, 200):
+        learn(memory, [(absent, None)], epoch=3, until=10.0)
+    asked = keys([1, 199, 198, 100, 2])
+    assert memory.current(VIEW, asked, 3, 9.0) == ([(1.0, (b"v" * 9,)), None, None, None, None], [3, 4])
+    assert memory.current(VIEW, asked, 3, 10.0)[1] == [0, 1, 2, 3, 4]
+    assert memory.current(VIEW, asked, 4, 9.0)[1] == [0, 1, 2, 3, 4]
+    memory.outdate(asked[1])
+    learn(memory, [(198, 5.0)], epoch=3, until=10.0)
+    assert memory.current(VIEW, asked[1:3], 3, 9.0) == ([None, (5.0, (b"v" * 9,))], [0])
 
 
 def test_what_is_used_stays_longest() -> None:
