@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
@@ -52,8 +52,6 @@ class OnnxRuntime:
     `largest` rows. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
     """
 
-    name = "onnxruntime"
-
     def __init__(self, model: bytes, threads: int = 1, device: Device = "cpu", largest: int = 256) -> None:
         self._model = model
         self._threads = threads
@@ -65,6 +63,18 @@ class OnnxRuntime:
         self._where = "cpu"
         # Runs in progress → when they began; a dict's single operations are safe between threads.
         self._running: dict[Any, float] = {}
+
+    @staticmethod
+    def device(name: str) -> Device:
+        """The device that stands behind the colon of `onnxruntime:cuda`. Raises BackendError."""
+        for known in get_args(Device):
+            if name == known:
+                return cast("Device", known)
+        raise BackendError(f"onnxruntime has no device {name!r}; choose {' or '.join(get_args(Device))}")
+
+    @property
+    def name(self) -> str:
+        return "onnxruntime:cuda" if self._device == "cuda" else "onnxruntime"
 
     @property
     def capabilities(self) -> Capabilities:
