@@ -9,7 +9,9 @@ from grpc_health.v1 import health_pb2 as pb  # type: ignore[import-untyped]  # h
 
 from headrace.hop.errors import Code, Fault, Reason
 
-_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
+_SERVING: int = pb.HealthCheckResponse.SERVING
+_NOT_SERVING: int = pb.HealthCheckResponse.NOT_SERVING
+_UNKNOWN: int = pb.HealthCheckResponse.SERVICE_UNKNOWN
 _LOOK_S = 0.1
 
 
@@ -39,9 +41,8 @@ class Health:
         while await self._ready():  # noqa: ASYNC110 - Envoy offers no event
             await asyncio.sleep(_LOOK_S)
         if known:
-            yield pb.HealthCheckResponse(status=pb.HealthCheckResponse.NOT_SERVING)
+            yield pb.HealthCheckResponse(status=_NOT_SERVING)
         # A watch that stayed open would hold the stop up to its limit; whoever wants more news asks again.
 
     async def _status(self) -> int:
-        serving = await self._ready()
-        return pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
+        return _SERVING if await self._ready() else _NOT_SERVING

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -59,6 +60,14 @@ async def ready(door: Folder) -> list[bool]:
     return [server.ready, model.ready, status == 200, of_model == 200, health.status == SERVING]
 
 
+def watching(channel: grpc.aio.Channel, request: Any) -> Any:
+    return channel.unary_stream(
+        HEALTH + "Watch",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )(request)
+
+
 async def says(door: Folder, expected: bool) -> bool:
     return await ready(door) == [expected] * 5
 
@@ -76,11 +85,7 @@ async def test_a_door_that_stops_says_so_first_and_goes_on_serving(
     door, process = leaving
     await until("positive everywhere", lambda: says(door, True))
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        watch = channel.unary_stream(
-            HEALTH + "Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )(health_pb2.HealthCheckRequest())
+        watch = watching(channel, health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
 
         stopping = asyncio.create_task(stop(AdminPort(door.admin).ask, notice_s=NOTICE_S, drain_s=15))
@@ -99,11 +104,7 @@ async def test_a_stop_does_not_wait_for_those_who_watch(leaving: tuple[Folder, D
     door, process = leaving
     await until("positive everywhere", lambda: says(door, True))
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        watch = channel.unary_stream(
-            HEALTH + "Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )(health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"))
+        watch = watching(channel, health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"))
         assert (await watch.read()).status == SERVING
         assert await stop(AdminPort(door.admin).ask, notice_s=0.2, drain_s=30) == 0
     assert await asyncio.to_thread(process.process.wait, 10) == 0
