@@ -18,6 +18,10 @@ _TIME = "@time"
 _Row = dict[str, Any]
 
 
+class CheckError(Exception):
+    """A store can't be read; the text says which and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewReport:
     """One view's sample. `absent`: entities that are not online; `behind`: those whose online row is older; `cells`
@@ -40,12 +44,16 @@ class ViewReport:
 
 
 def check(store: FeatureStore, sample: int, now: datetime, seed: int = 1) -> Iterator[ViewReport]:
-    """A report for each view that is online, on at most `sample` entities each. Blocks."""
+    """A report for each view that is online, on at most `sample` entities each. Blocks. Raises CheckError."""
     for view in store.list_feature_views():
         if view.online and view.batch_source is not None and view.join_keys:
             dice = random.Random(seed)  # noqa: S311 - a sample that can be drawn again
-            latest = _latest(store, view, view.batch_source, now)
-            yield _check_rows(store, view, dice.sample(latest, min(sample, len(latest))), now)
+            try:
+                latest = _latest(store, view, view.batch_source, now)
+                report = _check_rows(store, view, dice.sample(latest, min(sample, len(latest))), now)
+            except Exception as error:  # each kind of store has its own
+                raise CheckError(f"can't compare {view.name}: {error}") from error
+            yield report
 
 
 def _check_rows(store: FeatureStore, view: FeatureView, rows: list[_Row], now: datetime) -> ViewReport:

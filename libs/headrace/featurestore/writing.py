@@ -61,7 +61,7 @@ def materialize(store: FeatureStore, until: datetime, views: Sequence[str], prog
         progress(name, i, len(names))
         try:
             store.materialize(datetime.fromtimestamp(0, UTC), until, feature_views=[name])
-        except (FeastError, ValueError) as error:
+        except Exception as error:  # each kind of store has its own
             raise WriteError(f"can't materialize {name}: {error}") from error
     progress("", len(names), len(names))
 
@@ -95,6 +95,7 @@ def _push_view(store: FeatureStore, view: FeatureView, frame: pd.DataFrame) -> P
         try:
             store.write_to_online_store(view.name, newest)
         except (FeastError, ValueError, TypeError) as error:
+            # Anything else is the store's, and passes.
             raise WriteError(f"rows of {view.name} do not fit: {error}") from error
     return Pushed(len(newest), len(frame) - len(newest))
 

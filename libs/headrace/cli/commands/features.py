@@ -46,7 +46,7 @@ def push(
             with _quiet():
                 pushed = writing.push(store, name, rows)
             written, older = written + pushed.written, older + pushed.older
-    except (writing.WriteError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - the file's and each kind of store's own; all end the command with their text
         fail(f"{error} ({written} rows were written)")
     out.print(
         f"{written} rows written into {name}"
@@ -88,8 +88,11 @@ def check(
     from headrace.featurestore import checking
 
     store = _open(home)
-    with _quiet():
-        reports = list(checking.check(store, sample, datetime.now(UTC)))
+    try:
+        with _quiet():
+            reports = list(checking.check(store, sample, datetime.now(UTC)))
+    except checking.CheckError as error:
+        fail(str(error))
     out.print(_table(reports))
     if not all(report.good for report in reports):
         fail("the online store is not what the tables say; headrace features materialize brings it there")
