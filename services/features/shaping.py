@@ -154,9 +154,14 @@ def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
     return (b"",) * len(view.features)
 
 
+def by_feature_of(judged: Judged) -> Sequence[Sequence[bytes]]:
+    """The values the other way round: per feature those of all rows."""
+    return list(zip(*judged.values, strict=True)) or [()] * len(judged.view.features)
+
+
 def pack(judged: Judged, shown: int) -> list[Packed]:
     """The view's columns: its first `shown` features, then the ages (INT64, µs) and the sources (UINT8)."""
-    by_feature = zip(*judged.values, strict=True)
+    by_feature = by_feature_of(judged)
     columns = [pack(raws) for pack, raws in zip(judged.view.packers[:shown], by_feature, strict=False)]
     columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
     columns.append((judged.sources, b"", b""))
