@@ -30,6 +30,7 @@ _WARM_RUNS = 5
 _WARM_S = 60.0
 # A load beside versions that serve takes a quarter of a core, not a whole one.
 _GENTLE = 3.0
+_GENTLE_RUNS = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -192,7 +193,7 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
     for rows in sorted({min(n, most) for n in sizes}):
         inputs = {spec.name: _blank(spec, rows) for spec in model.metadata.inputs}
         seconds = []
-        for _ in range(_WARM_RUNS):
+        for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
             began = time.perf_counter()
             try:
                 outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)

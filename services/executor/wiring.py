@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
@@ -69,9 +70,15 @@ def _repository(config: ExecutorConfig) -> Repository:
 
 
 def _backends(config: ExecutorConfig, servers: Servers) -> Mapping[str, BackendFactory]:
+    # Threads of a model's first version that was measured: the next ones come while others serve, a bad time to measure.
+    measured: dict[str, int] = {}
+
     def onnxruntime(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
         device = settings.device if not argument else OnnxRuntime.device(argument)
-        return OnnxRuntime(artifact.content, settings.threads, device, settings.max_rows)
+        name = artifact.metadata.name
+        threads = settings.threads or measured.get(name, 0)
+        chosen = partial(measured.__setitem__, name)
+        return OnnxRuntime(artifact.content, threads, device, settings.max_rows, chosen)
 
     def remote(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
         return Remote.of(artifact, settings, argument, servers)

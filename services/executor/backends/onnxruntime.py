@@ -49,14 +49,22 @@ class OnnxRuntime:
     """One ONNX model.
 
     `threads`: threads inside one run; with 1, a run uses its caller's thread alone; 0: as many as measurably help at
-    `largest` rows. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
+    `largest` rows, which `chosen` is told. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
     """
 
-    def __init__(self, model: bytes, threads: int = 1, device: Device = "cpu", largest: int = 256) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        threads: int = 1,
+        device: Device = "cpu",
+        largest: int = 256,
+        chosen: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._model = model
         self._threads = threads
         self._device = device
         self._largest = largest
+        self._chosen = chosen
         self._session: Any = None
         self._output_names: list[str] = []
         self._fixed_rows: int | None = None
@@ -168,9 +176,11 @@ class OnnxRuntime:
             return lambda: session.run(self._output_names, blank)
 
         try:
-            return made[fewest(runner, len(os.sched_getaffinity(0)))]
+            threads = fewest(runner, len(os.sched_getaffinity(0)))
         except Exception:  # noqa: BLE001 - a model that fails on blank rows is the warm-up's to report
             return single
+        self._chosen(threads)
+        return made[threads]
 
     def _active(self) -> Any:
         if self._session is None:
