@@ -24,13 +24,18 @@ class Prometheus:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
+    def running(cls, folder: Path, targets: Sequence[str] | Path) -> Iterator[Prometheus]:
+        """`targets`: host:port of each, or the file that says them."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        jobs = [{"job_name": "headrace", "static_configs": [{"targets": list(targets)}]}]
+        job: dict[str, Any] = {"job_name": "headrace"}
+        if isinstance(targets, Path):
+            job["file_sd_configs"] = [{"files": [str(targets)]}]
+        else:
+            job["static_configs"] = [{"targets": list(targets)}]
         config = folder / "prometheus.yml"
-        config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
+        config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
         process = subprocess.Popen(
             [
                 shutil.which("prometheus") or "",
@@ -57,6 +62,18 @@ class Prometheus:
             return sum(t["health"] == "up" for t in self._get("/api/v1/targets")["activeTargets"])
         except OSError:
             return 0
+
+    def addresses(self) -> dict[str, str]:
+        """host:port by `instance`, of the targets whose last scrape succeeded."""
+        try:
+            active = self._get("/api/v1/targets")["activeTargets"]
+        except OSError:
+            return {}
+        return {
+            t["labels"]["instance"]: t["discoveredLabels"]["__address__"]
+            for t in active
+            if t["health"] == "up"
+        }
 
     def dropped(self) -> list[str]:
         """Errors of the last scrapes."""

@@ -99,6 +99,22 @@ def test_prometheus_scrapes_every_service(system: System, tmp_path: Path) -> Non
         assert prometheus.dropped() == []
 
 
+@needs_program("prometheus")
+def test_prometheus_follows_a_restart(system: System, tmp_path: Path) -> None:
+    def moved() -> dict[str, str]:
+        services = system.status()["services"]
+        return {name: urllib.parse.urlsplit(s["metrics"]).netloc for name, s in services.items()}
+
+    name = "preprocessing" if system.shape == "apart" else "ingress"
+    before = moved()
+    with Prometheus.running(tmp_path, Path(system.status()["prometheus_targets"])) as prometheus:
+        poll("all targets up", lambda: prometheus.addresses() == before, within_s=30)
+        headrace("restart", name)
+        after = moved()
+        assert after[name] != before[name]
+        poll("the new address", lambda: prometheus.addresses() == after, within_s=30)
+
+
 @needs_program("promtool")
 def test_promtool_finds_no_fault_with_the_metrics(system: System) -> None:
     for name, service in system.status()["services"].items():

@@ -55,6 +55,11 @@ class Layout:
         return self.run / "ports.json"
 
     @property
+    def targets(self) -> Path:
+        """Where Prometheus finds the metrics of what runs."""
+        return self.run / "prometheus.json"
+
+    @property
     def tenants(self) -> Path:
         return self.home / "tenants.yaml"
 

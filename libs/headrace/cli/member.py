@@ -20,6 +20,7 @@ _LINES = 8
 # the next try has fresh ones; more tries than two only for homes that restart side by side.
 _PORT_TRIES = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
+Moved = Callable[[str, str], None]
 
 
 class ReplaceError(Exception):
@@ -30,8 +31,15 @@ class Member:
     """Keeps one service running until `stop`."""
 
     def __init__(
-        self, installation: Installation, service: str, rules: Rules, log: Any, start: Start = process.start
+        self,
+        installation: Installation,
+        service: str,
+        rules: Rules,
+        log: Any,
+        start: Start = process.start,
+        moved: Moved = lambda _service, _metrics: None,
     ) -> None:
+        """`moved` is told of each process that takes the service over, and the host:port of its metrics."""
         self.service = service
         self.watch = Watch(rules)
         self.current: Process | None = None
@@ -39,6 +47,7 @@ class Member:
         self._rules = rules
         self._log = log.bind(member=service)
         self._start = start
+        self._moved = moved
         self._generation = 0
         self._changing = asyncio.Lock()  # held by who changes `current`
         self._replacing = (
@@ -89,6 +98,7 @@ class Member:
             raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
         await new.publish()
         self.current = new
+        self._moved(self.service, new.metrics)
         self.watch.replaced(time.monotonic())
 
     async def _successor(self, slot: int, deadline: float) -> Process:
@@ -113,6 +123,7 @@ class Member:
             async with self._changing:
                 if self.current is None:
                     self.current = await self._spawn(slot=0)
+                    self._moved(self.service, self.current.metrics)
                     self.watch.started(time.monotonic())
             lost = await self._attend()
             delay = self.watch.exited(time.monotonic())

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.cli import control, layout, locking, logs, ports
+from headrace.cli import control, layout, locking, logs, ports, targets
 from headrace.cli.layout import LEAVES
 from headrace.cli.member import Member, ReplaceError
 from headrace.cli.settings import Installation, Shape
@@ -31,7 +31,10 @@ class Supervisor:
     def __init__(self, installation: Installation, rules: Rules, log: Any) -> None:
         self._installation = installation
         self._log = log
-        self._members = {name: Member(installation, name, rules, log) for name in installation.services}
+        self._metrics: dict[str, str] = {}  # of each service that was ever started: host:port
+        self._members = {
+            name: Member(installation, name, rules, log, moved=self._moved) for name in installation.services
+        }
         self._stop: asyncio.Event | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -44,12 +47,23 @@ class Supervisor:
             await stop.wait()
             rotating.cancel()
             await self._stop_all()
+            self._tell({})
 
     async def _stop_all(self) -> None:
         # Callers first: nobody is left without those it calls.
         for group in (("ingress",), ("router",), LEAVES):
             await asyncio.gather(*(self._members[name].stop() for name in group if name in self._members))
         self._log.info("all stopped")
+
+    def _moved(self, service: str, metrics: str) -> None:
+        self._metrics[service] = metrics
+        self._tell(self._metrics)
+
+    def _tell(self, metrics: Mapping[str, str]) -> None:
+        try:
+            targets.write(self._installation.layout.targets, metrics)
+        except OSError as error:  # a full disk must not end those who serve
+            self._log.error("Prometheus is not told of the metrics", error=str(error))
 
     async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request.get("do"):

@@ -43,7 +43,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
     result = run("status", "--json", home=home)
     assert result.exit_code == 1
     told = json.loads(result.stdout)
-    assert list(told) == ["shape", "endpoints", "ca_file", "demo_key", "services"]
+    assert list(told) == ["shape", "endpoints", "ca_file", "demo_key", "prometheus_targets", "services"]
     assert told["services"] == {}
 
 

@@ -6,6 +6,7 @@ With the two services that need no data; the whole system is in tests/pipeline a
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -246,6 +247,11 @@ def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
     return starting.start_supervisor(place, "apart", tie=True)
 
 
+def targets(place: layout.Layout) -> dict[str, str]:
+    groups = json.loads(place.targets.read_text())
+    return {group["labels"]["instance"]: group["targets"][0] for group in groups}
+
+
 def children(pid: int) -> set[int]:
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
@@ -272,10 +278,13 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert locking.holder(place.lock) == supervisor.pid
     started = children(supervisor.pid)
     assert started
+    told = await asyncio.to_thread(starting.status, place)
+    assert targets(place)[SERVICE] == told["services"][SERVICE]["metrics"].split("/")[2]
     assert await asyncio.to_thread(starting.stop, place)
     assert supervisor.wait(10) == 0
     assert all(gone(pid) for pid in started)
     assert not list(place.sockets.rglob("*.sock*"))
+    assert targets(place) == {}
     assert not await asyncio.to_thread(starting.stop, place)
 
 

@@ -50,6 +50,7 @@ def read(layout: Layout) -> dict[str, Any]:
         },
         "ca_file": str(layout.ca),
         "demo_key": secrets.demo_key(layout),
+        "prometheus_targets": str(layout.targets),
         "services": told["services"],
     }
 
@@ -60,6 +61,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "endpoints": {"grpc": None, "grpc_tls": None, "http": None},
         "ca_file": str(layout.ca),
         "demo_key": secrets.demo_key(layout),
+        "prometheus_targets": str(layout.targets),
         "services": {},
     }
 
@@ -76,5 +78,8 @@ def _print(found: dict[str, Any]) -> None:
     out.print(f"shape [bold]{found['shape']}[/]")
     for name, address in found["endpoints"].items():
         out.print(f"{name:9} {address}")
-    out.print(f"{'CA':9} {found['ca_file']}\n", soft_wrap=True)
+    out.print(f"{'CA':9} {found['ca_file']}", soft_wrap=True)
+    out.print(
+        f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)\n", soft_wrap=True
+    )
     out.print(table)
