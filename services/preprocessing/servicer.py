@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import decode, encode_into
 from headrace.hop.call import Call
 from headrace.steps.runner import Runner
 
@@ -22,4 +22,6 @@ class PreprocessingServicer:
         received = self._clock()
         batch = decode(request.batch, received)
         outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
-        return pb.TransformResponse(batch=encode(outputs, self._clock()))
+        reply = pb.TransformResponse()
+        encode_into(reply.batch, outputs, self._clock())
+        return reply

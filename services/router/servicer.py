@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import decode, encode_into
 from headrace.hop.call import Call
 from services.router.inferring import Decision, Inferring
 from services.router.pipelines import Pipelines
@@ -18,11 +18,11 @@ class RouterServicer:
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:  # noqa: ARG002 - rows have their own deadlines
         answer = await self._inferring.infer(request.pipeline, request.version, decode(request.batch))
-        return pb.InferResponse(
-            batch=encode(answer.batch),
-            fallbacks=answer.fallbacks,
-            decisions=[_decision(d) for d in answer.decisions],
-        )
+        reply = pb.InferResponse(fallbacks=answer.fallbacks)
+        encode_into(reply.batch, answer.batch)
+        for decision in answer.decisions:
+            _add_decision(reply, decision)
+        return reply
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
         return pb.ListPipelinesResponse(
@@ -33,10 +33,7 @@ class RouterServicer:
         )
 
 
-def _decision(decision: Decision) -> pb.Decision:
-    models = [
-        pb.ModelUse(stage=m.stage, model=m.model, version=m.version, sha256=m.sha256) for m in decision.models
-    ]
-    return pb.Decision(
-        version=decision.version, revision=decision.revision, route=decision.route, models=models
-    )
+def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:
+    added = reply.decisions.add(version=decision.version, revision=decision.revision, route=decision.route)
+    for used in decision.models:
+        added.models.add(stage=used.stage, model=used.model, version=used.version, sha256=used.sha256)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from headrace.api.batch.v1 import batch_pb2 as pb
-from headrace.columns.batch import Batch, RowError, concat
+from headrace.columns.batch import Batch, RowError, Rows, concat
 from headrace.columns.column import Ragged
-from headrace.columns.wire import decode, encode
+from headrace.columns.wire import decode, encode_into
 from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
 
+
+class Carrier(Protocol):
+    """A message that holds a batch in its field `batch`, as those of every data hop do."""
+
+    @property
+    def batch(self) -> pb.Batch: ...
+
+
 Header = TypeVar("Header", bound=Hashable)
-Req = TypeVar("Req")
-Resp = TypeVar("Resp")
+Req = TypeVar("Req", bound=Carrier)
+Resp = TypeVar("Resp", bound=Carrier)
 
 # A row's time is its sender's choice; that a callee hangs is seen by the calls that time out.
 _ROW_FAULTS = frozenset({int(code) for code in CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}})
@@ -49,13 +57,12 @@ class BatchReply(Generic[Resp]):
 class BatchFolding(Generic[Header, Req, Resp]):
     """hop's `Folding` of BatchCall items.
 
-    Items share a call if header, column names, their order, types and row shapes are the same. The reply's
-    rows must be the request's, in the same order. `callee`: what the callee gives as the stage of the rows
-    that it failed itself; by other stages it names the services behind it.
+    Items share a call if header, column names, their order, types and row shapes are the same. The reply's rows
+    must be the request's, in the same order. `make_request` gives the request without its batch. `callee`: what the
+    callee gives as the stage of the rows that it failed itself; by other stages it names the services behind it.
     """
 
-    make_request: Callable[[Header, pb.Batch], Req]
-    read_batch: Callable[[Resp], pb.Batch]
+    make_request: Callable[[Header], Req]
     clock: Callable[[], float] = time.monotonic
     callee: str = ""
 
@@ -83,7 +90,7 @@ class BatchFolding(Generic[Header, Req, Resp]):
 
     def failed(self, response: Resp) -> float:
         """Share of the reply's rows that the callee itself could not answer, for its breaker."""
-        batch = self.read_batch(response)
+        batch = response.batch
         if not batch.errors:
             return 0.0
         return sum(map(self._is_callees, batch.errors)) / max(len(batch.rows.request_ids), 1)
@@ -97,14 +104,17 @@ class BatchFolding(Generic[Header, Req, Resp]):
     def merge(self, items: Sequence[BatchCall[Header]]) -> Req:
         now = self.clock()
         batch = concat([i.batch for i in items])
-        deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in batch.rows.deadlines]
-        rows = replace(batch.rows, deadlines=deadlines)
-        return self.make_request(items[0].header, encode(replace(batch, rows=rows), now))
+        given = batch.rows
+        deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in given.deadlines]
+        rows = Rows(given.request_ids, given.tenants, given.priorities, deadlines, given.traceparents)
+        request = self.make_request(items[0].header)
+        encode_into(request.batch, Batch(rows, batch.columns, batch.errors, batch.timings), now)
+        return request
 
     def split(self, items: Sequence[BatchCall[Header]], response: Resp) -> list[BatchReply[Resp]]:
         """Raises Fault INTERNAL if the reply is malformed or has another number of rows."""
         try:
-            whole = decode(self.read_batch(response), self.clock())
+            whole = decode(response.batch, self.clock())
         except Fault as fault:
             raise _misfit(f"the reply is malformed: {fault.message}") from fault
         counts = [len(i.batch.rows.request_ids) for i in items]
@@ -112,7 +122,9 @@ class BatchFolding(Generic[Header, Req, Resp]):
             raise _misfit(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
         if len(items) == 1:
             # The rows are the caller's own: same order, and their deadlines have not been through rounding.
-            return [BatchReply(response, Batch(items[0].batch.rows, whole.columns, whole.errors, whole.timings))]
+            return [
+                BatchReply(response, Batch(items[0].batch.rows, whole.columns, whole.errors, whole.timings))
+            ]
         columns = list(whole.columns.values())
         replies, start = [], 0
         for item, count in zip(items, counts, strict=True):

@@ -13,8 +13,7 @@ from headrace.hop.errors import Code, Fault, Reason
 Call = BatchCall[tuple[str, int]]
 
 FOLDING: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = BatchFolding(
-    lambda header, batch: router_pb2.InferRequest(pipeline=header[0], version=header[1], batch=batch),
-    lambda response: response.batch,
+    lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]),
     lambda: 100.0,
     "router",
 )
