@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, concat
-from headrace.columns.column import Ragged
+from headrace.columns.column import Column, Ragged
 from headrace.columns.wire import decode, encode_into
 from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
 
@@ -125,19 +125,44 @@ class BatchFolding(Generic[Header, Req, Resp]):
             return [
                 BatchReply(response, Batch(items[0].batch.rows, whole.columns, whole.errors, whole.timings))
             ]
-        columns = list(whole.columns.values())
         replies, start = [], 0
         for item, count in zip(items, counts, strict=True):
             stop = start + count
             batch = Batch(
                 item.batch.rows,
-                {c.name: c.slice(start, stop) for c in columns},
+                _Slice(whole.columns, start, stop),
                 _errors(whole.errors, start, stop) if whole.errors else _NO_ERRORS,
                 whole.timings,
             )
             replies.append(BatchReply(response, batch))
             start = stop
         return replies
+
+
+class _Slice(Mapping[str, Column]):
+    """Rows start…stop−1 of columns, cut out when asked for: whoever waited for a row looks at a few of its columns."""
+
+    __slots__ = ("_columns", "_start", "_stop")
+
+    def __init__(self, columns: Mapping[str, Column], start: int, stop: int) -> None:
+        self._columns, self._start, self._stop = columns, start, stop
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name].slice(self._start, self._stop)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        # The mixin's way round by an exception costs more than the cut.
+        column = self._columns.get(name)
+        return default if column is None else column.slice(self._start, self._stop)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def _errors(errors: Mapping[int, RowError], start: int, stop: int) -> dict[int, RowError]:

@@ -225,7 +225,7 @@ def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
     masks: Sequence[Mask | None] = [None] * len(names)
     if valid is not None:
         by_column = valid.reshape(len(names), count)
-        complete: list[bool] = by_column.all(axis=1).tolist()
+        complete = np.logical_and.reduce(by_column, axis=1).tolist()
         # A column with all its values has no mask.
         masks = [None if full else by_column[i] for i, full in enumerate(complete)]
     if isinstance(values, Ragged):
