@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 import yaml
 
+from headrace.hop import core
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.lifecycle import stop_signal
 from headrace.hop.serve import serving
@@ -78,6 +79,7 @@ async def serve(settings: IngressSettings) -> int:
         front = await _start(settings)
         ended = asyncio.create_task(front.wait())
         asked = asyncio.create_task(stopped.wait())
+        core.freeze()
         runtime.telemetry.ready(True)
         await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
