@@ -93,6 +93,8 @@ class ExecutorConfig(ServiceSettings):
     models: Path | str
     # None: signatures are not looked at.
     trust: TrustSettings | None = None
+    # File that records which versions were loaded and which refused; what can't be recorded is not loaded. None: nowhere.
+    access_log: Path | None = None
     # "all", or entries "name" (every version of it), "name:version" and "name:label".
     load: Literal["all"] | tuple[str, ...] = "all"
     # How models run, unless `overrides` has the model's name.

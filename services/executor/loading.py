@@ -109,6 +109,8 @@ class Loader:
     def _lined_up(self, artifact: Artifact, loading: Loading) -> Model:
         about = artifact.metadata
         settings = self._config.settings_of(about.name)
+        if about.max_rows is not None:
+            settings = settings.model_copy(update={"max_rows": min(settings.max_rows, about.max_rows)})
         for entry in settings.backends or (about.backend,):
             kind, _, argument = entry.partition(":")
             factory = self._backends.get(kind)

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.repository import Artifact, Repository, RepositoryError, Trust
+from headrace.repository import AccessLog, Artifact, Repository, RepositoryError, Trust
 from services.executor.backends.backend import Backend
 from services.executor.backends.onnxruntime import OnnxRuntime
 from services.executor.backends.remote import Remote
 from services.executor.backends.servers import Servers
+from services.executor.backends.tensorrt.backend import TensorRt
 from services.executor.config import ExecutorConfig, ModelSettings
 from services.executor.loading import BackendFactory, Loader, Progress
 from services.executor.metrics import Metrics
@@ -36,7 +37,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     around = Surroundings(
         metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
-    loader = Loader(_repository(config), _backends(servers), config, metrics, telemetry.log)
+    loader = Loader(_repository(config), _backends(config, servers), config, metrics, telemetry.log)
     budget = config.memory_budget_mib
     models = Models(loader, around, None if budget is None else budget << 20)
     try:
@@ -53,20 +54,24 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 
 def _repository(config: ExecutorConfig) -> Repository:
+    log = None if config.access_log is None else AccessLog(config.access_log, "executor")
     if config.trust is None:
-        return Repository(config.models)
+        return Repository(config.models, log=log)
     trust = Trust(config.trust.keys, config.trust.accept_unsigned, config.trust.memory)
-    return Repository(config.models, trust=trust)
+    return Repository(config.models, trust=trust, log=log)
 
 
-def _backends(servers: Servers) -> Mapping[str, BackendFactory]:
+def _backends(config: ExecutorConfig, servers: Servers) -> Mapping[str, BackendFactory]:
     def onnxruntime(artifact: Artifact, settings: ModelSettings, _argument: str, _tell: Progress) -> Backend:
         return OnnxRuntime(artifact.content, settings.threads, settings.device, settings.max_rows)
 
     def remote(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
         return Remote.of(artifact, settings, argument, servers)
 
-    return {"onnxruntime": onnxruntime, "remote": remote}
+    def tensorrt(artifact: Artifact, settings: ModelSettings, _argument: str, tell: Progress) -> Backend:
+        return TensorRt(artifact, settings.gpu_rows, settings.instances, config.tensorrt, tell)
+
+    return {"onnxruntime": onnxruntime, "remote": remote, "tensorrt": tensorrt}
 
 
 SERVICE = Definition("executor", ExecutorConfig, build)

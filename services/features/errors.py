@@ -12,13 +12,6 @@ def unknown_service(name: str, known: list[str]) -> Fault:
     return Fault(Code.NOT_FOUND, Reason.REASON_SPEC_UNKNOWN, message, metadata=metadata)
 
 
-def unsupported_service(name: str, why: str) -> Fault:
-    """A feature service of a form that is not served."""
-    message = f"feature service {name!r} can't be served: {why}"
-    metadata = {"feature_service": name}
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
-
-
 def missing_key(name: str) -> Fault:
     """A join key has no column."""
     message = f"the batch has no column {name!r}, which is a join key of the feature service; send it"
@@ -38,3 +31,56 @@ def no_column(service: str, feature: str) -> Fault:
     message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars; ask Feast's ServingService for it"
     metadata = {"feature_service": service, "feature": feature}
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
+
+
+def missing_input(name: str) -> Fault:
+    """A column that an on-demand view is made of is not there."""
+    message = (
+        f"the batch has no column {name!r}, which an on-demand feature view of the service takes; send it"
+    )
+    metadata = {"field": name}
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+
+
+def wrong_input(name: str, found: str, wanted: str) -> Fault:
+    """A column that an on-demand view is made of has another type or shape."""
+    message = (
+        f"column {name!r} is {found}; an on-demand feature view of the service takes {wanted}, one per row"
+    )
+    metadata = {"field": name}
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata=metadata)
+
+
+def ambiguous(service: str, why: str) -> Fault:
+    """Two features of one name."""
+    message = (
+        f"feature service {service!r} has features that columns can't tell apart: {why}; ask for full names"
+    )
+    metadata = {"feature_service": service}
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
+
+
+def unknown_references(why: str) -> Fault:
+    """A list of `view:feature` that can't be served."""
+    message = f"the references can't be served: {why}; each is `view:feature`"
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata={})
+
+
+def uneven_entities() -> Fault:
+    """Entities of different length."""
+    message = "the lists of entities and of request data differ in length; each row needs a value in each"
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={})
+
+
+def mixed_entity(name: str) -> Fault:
+    """A list of entities or of request data with a value of another type."""
+    message = f"{name!r} has a value of another type than the registry says"
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata={"field": name})
+
+
+def wrong_rule(view: str) -> Fault:
+    """A freshness rule for a view that is not read, or a second one."""
+    message = (
+        f"there can be one rule for each view that the feature service reads, and {view!r} is none or has two"
+    )
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"view": view})

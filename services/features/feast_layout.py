@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from feast import FeatureView, RepoConfig
+from feast.feature_view_projection import FeatureViewProjection
 
 # The name under which a view's rows lie (with versions enabled, its name and version), and Redis's field of a feature.
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
@@ -54,3 +55,17 @@ def event_time(stamp: bytes) -> float:
     except DecodeError as error:
         raise StoreError("Redis holds an event time that is none") from error
     return found.seconds + found.nanos / 1e9
+
+
+def limit_waiting(config: RepoConfig, timeout_s: float) -> None:
+    """Keeps Feast's own Redis client, for what only Feast can read, from trying for 8 to 10 seconds when Redis is down."""
+    online = config.online_store
+    if online.type == "redis":
+        limits = f",socket_timeout={timeout_s},socket_connect_timeout={timeout_s},retry=null"
+        online.connection_string += limits
+
+
+def name_of(projection: FeatureViewProjection) -> str:
+    """What Feast calls a view of a feature service in its replies: its alias or name, and its version if one is asked for."""
+    name: str = projection.name_to_use()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+    return name

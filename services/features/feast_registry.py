@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from feast import FeatureService, FeatureStore, FeatureView
-from feast.errors import FeastError
-from feast.feature_view_projection import FeatureViewProjection
-from feast.types import PrimitiveFeastType
 from feast.value_type import ValueType
 
 from headrace.columns import DType
+from services.features.assembling import assemble
+from services.features.feast_derived import derived_of, field_of_type
 from services.features.feast_layout import stored_name
-from services.features.planning import EntityKey, Feature, Plans, ServicePlan, Unsupported, ViewPlan
+from services.features.planning import (
+    Derived,
+    EntityKey,
+    Feature,
+    Pick,
+    Plans,
+    ServicePlan,
+    Unsupported,
+    ViewPlan,
+)
 from services.features.ports import StoreError
+from services.features.stock import stock_plan
 
-# Types whose values have a column type of their own → the field of Feast's Value that holds them.
-_FIELDS: dict[Any, str] = {
-    PrimitiveFeastType.FLOAT64: "double_val",
-    PrimitiveFeastType.FLOAT32: "float_val",
-    PrimitiveFeastType.INT64: "int64_val",
-    PrimitiveFeastType.INT32: "int32_val",
-    PrimitiveFeastType.BOOL: "bool_val",
-    PrimitiveFeastType.STRING: "string_val",
-    PrimitiveFeastType.BYTES: "bytes_val",
-    PrimitiveFeastType.UNIX_TIMESTAMP: "unix_timestamp_val",
-}
 _KEY_TYPES: dict[Any, DType] = {
     ValueType.STRING: DType.BYTES,
     ValueType.INT64: DType.INT64,
@@ -47,50 +46,66 @@ class FeastRegistry:
         except Exception as error:  # a wrong yaml raises anything
             raise StoreError(f"can't open the feature store: {error}") from error
 
+        self._indirect = ""
+
+    def leave_to_feast(self, why: str) -> None:
+        """From now on, plans are such that Feast itself reads them."""
+        self._indirect = why
+
     def plans(self) -> Plans:
         """See ports.Registry."""
-        services: dict[str, ServicePlan] = {}
-        refused: dict[str, str] = {}
         try:
             self.store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
-            found = self.store.list_feature_services()
+            services = self.store.list_feature_services()
+            plain = [*self.store.list_feature_views(), *self.store.list_stream_feature_views()]
+            on_demand = self.store.list_on_demand_feature_views()
         except Exception as error:  # registries are files, buckets or databases
             raise StoreError(f"can't read the registry: {error}") from error
-        for service in found:
+        odd: dict[str, str] = {}
+        views = {view.name: found for view in plain if (found := self._view(view, odd))}
+        derived = {view.name: derived_of(view) for view in on_demand if not view.write_to_online_store}
+        planned: dict[str, ServicePlan] = {}
+        for service in services:
             try:
-                services[service.name] = self._plan(service)
+                if self._indirect:
+                    raise Unsupported(self._indirect)
+                planned[service.name] = _plan(service, views, derived)
             except Unsupported as why:
-                refused[service.name] = str(why)
-        return Plans(services, refused)
+                names = sorted(p.name for p in service.feature_view_projections)
+                text = "; ".join([odd[n] for n in names if n in odd]) or str(why)
+                planned[service.name] = stock_plan(service, {v.name: v for v in (*plain, *on_demand)}, text)
+        return Plans(views, derived, planned)
 
-    def _plan(self, service: FeatureService) -> ServicePlan:
-        return ServicePlan.of(service.name, [self._view(p) for p in service.feature_view_projections])
-
-    def _view(self, projection: FeatureViewProjection) -> ViewPlan:
-        if projection.version_tag is not None:
-            raise Unsupported(f"view {projection.name} is asked for in one version")
-        try:
-            view = self.store.get_feature_view(projection.name)
-        except FeastError:
-            raise Unsupported(f"{projection.name} is no plain feature view") from None
-        keys = sorted(self._keys(view, projection.join_key_map), key=lambda key: key.stored)
-        if not keys:
-            raise Unsupported(f"view {view.name} has no join key")
-        return ViewPlan(
-            projection.name_alias or projection.name,
-            stored_name(view, self.store.config),
-            tuple(keys),
-            tuple(Feature(f.name, _FIELDS.get(f.dtype, "")) for f in projection.features),
-            view.ttl.total_seconds() if view.ttl else 0.0,
-        )
-
-    def _keys(self, view: FeatureView, renamed: dict[str, str]) -> list[EntityKey]:
+    def _view(self, view: FeatureView, odd: dict[str, str]) -> ViewPlan | None:
+        """The plan of all of a view; None, with the reason in `odd`, if only Feast can read it."""
         keys = []
         for column in view.entity_columns:
             dtype = _KEY_TYPES.get(column.dtype.to_value_type())
             if dtype is None:
-                raise Unsupported(
+                odd[view.name] = (
                     f"join key {column.name} of {view.name} has type {column.dtype}, not text or integer"
                 )
-            keys.append(EntityKey(renamed.get(column.name, column.name), dtype, column.name))
-        return keys
+                return None
+            keys.append(EntityKey(column.name, dtype, column.name))
+        if not keys or keys[0].name == "__dummy_id":
+            odd[view.name] = f"view {view.name} has no join key"
+            return None
+        return ViewPlan(
+            view.name,
+            stored_name(view, self.store.config),
+            tuple(sorted(keys, key=lambda key: key.stored)),
+            tuple(Feature(f.name, field_of_type(f.dtype)) for f in view.features),
+            view.ttl.total_seconds() if view.ttl else 0.0,
+        )
+
+
+def _plan(
+    service: FeatureService, views: Mapping[str, ViewPlan], derived: Mapping[str, Derived]
+) -> ServicePlan:
+    picks = []
+    for projection in service.feature_view_projections:
+        if projection.version_tag is not None:
+            raise Unsupported(f"view {projection.name} is asked for in one version")
+        names = tuple(f.name for f in projection.features)
+        picks.append(Pick(projection.name, names, projection.name_alias or "", projection.join_key_map))
+    return assemble(service.name, picks, views, derived)

@@ -12,6 +12,7 @@ from services.features.flights import Flight, Seat
 from services.features.keying import Keys
 from services.features.planning import ViewPlan
 from services.features.ports import Ask, OnlineStore, Rows, StoredRow, StoreError, StoreTimeoutError
+from services.features.refreshing import Log
 from services.features.remembering import Memory
 
 Fetched: TypeAlias = tuple[Rows, bool]
@@ -62,6 +63,7 @@ class Fetcher:
         observer: Observer,
         clock: Callable[[], float],
         cache: Cache,
+        log: Log,
     ) -> None:
         """`clock`: monotonic seconds."""
         self._store = store
@@ -70,6 +72,8 @@ class Fetcher:
         self._observer = observer
         self._clock = clock
         self._cache = cache
+        self._log = log
+        self._failing = False
         self._flights: list[Flight] = []
         self._changed: set[bytes] = set()
         store.watch(self._on_change)
@@ -82,7 +86,12 @@ class Fetcher:
         wanted = [
             self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
         ]
-        asks = [Ask(w.view, [w.keys[i] for i in w.holes]) for w in wanted if w.holes]
+        asks = [
+            # All keys as they are: stores read views with the very same keys together.
+            Ask(w.view, w.keys if len(w.holes) == len(w.keys) else [w.keys[i] for i in w.holes])
+            for w in wanted
+            if w.holes
+        ]
         self._count(wanted)
         read: Sequence[Rows] | None = ()
         if asks:
@@ -103,9 +112,9 @@ class Fetcher:
         """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
         if now is None:
             rows: list[StoredRow | None] = [None] * len(keys)
+            holes = list(range(len(keys)))
         else:
-            rows = self._memory.current(view, keys, epoch, now)
-        holes = [i for i, row in enumerate(rows) if row is None]
+            rows, holes = self._memory.current(view, keys, epoch, now)
         seats: list[tuple[int, Seat]] = []
         if self._flights and holes:
             found = [(i, self._seat(view, keys[i])) for i in holes]
@@ -164,18 +173,29 @@ class Fetcher:
         error, found = "", None
         try:
             found = await self._store.read(asks, timeout_s)
-        except StoreTimeoutError:
+        except StoreTimeoutError as failure:
             error = "timeout"
-        except StoreError:
+            self._tell(str(failure))
+        except StoreError as failure:
             error = "store"
+            self._tell(str(failure))
         except BaseException:
             # The caller went away: that says nothing of the store.
             self._breaker.release(permit)
             raise
+        if not error and self._failing:
+            self._failing = False
+            self._log.info("the store answers again")
         now = self._clock()
         self._breaker.record(permit, now, now - began, 1.0 if error else 0.0, error == "timeout")
         self._observer.read(now - began, error)
         return found
+
+    def _tell(self, why: str) -> None:
+        """Logs the first failure after a success: the others are in the metrics."""
+        if not self._failing:
+            self._failing = True
+            self._log.warning("the store can't be read; last-known values and defaults are served", why=why)
 
     def _on_change(self, key: bytes) -> None:
         self._memory.outdate(key)

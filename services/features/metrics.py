@@ -53,17 +53,25 @@ class Tally(Collector):
             by_source = self._sources[view] = [0] * (len(Source) + 1)
             self._counts[view] = [0] * (len(_AGES_S) + 1)
             self._sums[view] = 0.0
-        counts, total = self._counts[view], 0
+        counts = self._counts[view]
+        if not sources:
+            return
         if len(sources) == 1:
             by_source[sources[0]] += 1
         else:
             for source in _SOURCES:
                 by_source[source] += sources.count(source)
+        youngest = min(ages_us)
+        first = bisect_left(_AGES_US, youngest)
+        if youngest >= 0 and first == bisect_left(_AGES_US, max(ages_us)):
+            # All in one bucket, as many ages are.
+            counts[first] += len(ages_us)
+            self._sums[view] += sum(ages_us) / _MICRO
+            return
         for age in ages_us:
             if age >= 0:
                 counts[bisect_left(_AGES_US, age)] += 1
-                total += age
-        self._sums[view] += total / _MICRO
+                self._sums[view] += age / _MICRO
 
     def collect(self) -> Iterable[Metric]:
         """The families, as Prometheus scrapes them."""
@@ -119,6 +127,17 @@ class FeaturesMetrics:
             ["view"],
             registry=registry,
         )
+        self._stock = Counter(
+            "headrace_features_stock_reads",
+            "Batches that only Feast itself could read, several times slower.",
+            registry=registry,
+        )
+        self._underived = Counter(
+            "headrace_features_underived_rows",
+            "Rows for which the function of an on-demand feature view failed.",
+            ["view"],
+            registry=registry,
+        )
         self.refreshes = Counter(
             "headrace_features_refreshes", "Readings of the registry.", ["outcome"], registry=registry
         )
@@ -143,6 +162,15 @@ class FeaturesMetrics:
             self._joined.inc(joined)
         if read:
             self._read.inc(read)
+
+    def stock(self, seconds: float, error: str) -> None:
+        """See reading.Observer."""
+        self._stock.inc()
+        self.read(seconds, error)
+
+    def underived(self, view: str, rows: int) -> None:
+        """See deriving.Observer."""
+        self._underived.labels(view).inc(rows)
 
     def served(self, judged: Judged) -> None:
         """See reading.Observer."""

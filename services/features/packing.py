@@ -36,7 +36,7 @@ Packer: TypeAlias = Callable[[Raws], Packed]
 
 def packer(field: str) -> Packer:
     """What packs values of this field, one per row; empty = null. NaN becomes null, as Feast stores it."""
-    return _PACKERS[field]
+    return _PACKERS.get(field, _refuse)
 
 
 def _floats(tag: int, code: str, field: str) -> Packer:
@@ -114,6 +114,10 @@ def _texts(tag: int, field: str) -> Packer:
         return b"".join(texts), offsets.tobytes(), validity
 
     return pack
+
+
+def _refuse(_raws: Raws) -> Packed:
+    raise TypeError("values without a column type can't be packed")
 
 
 def _bitmap(valid: Any) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from headrace.columns import DType
 from services.features import entity_keys
@@ -60,7 +61,7 @@ class ViewPlan:
 
     @cached_property
     def packers(self) -> tuple[Packer, ...]:
-        """What packs the column of each feature. Raises KeyError for one without a column type."""
+        """What packs the column of each feature."""
         return tuple(packer(feature.field) for feature in self.features)
 
     @cached_property
@@ -75,30 +76,56 @@ class ViewPlan:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """An on-demand feature view: features worked out from others and from what the request brings.
+
+    `inputs`: (view, feature) read for it. `request`: columns that the request must bring. `transform`: takes a column
+    of serialised values per input and one of plain values per request column, and gives one of serialised values per
+    feature; raises whatever its author's code raises. `blocking`: not on an event loop.
+    """
+
+    name: str
+    inputs: tuple[tuple[str, Feature], ...]
+    request: tuple[Feature, ...]
+    features: tuple[Feature, ...]
+    transform: Callable[[Sequence[Sequence[bytes]], Sequence[Sequence[Any]]], list[list[bytes]]]
+    blocking: bool
+
+
+class Pick(NamedTuple):
+    """What a feature service takes of one view: some of its features, under another name or with other keys if given."""
+
+    view: str
+    features: tuple[str, ...]
+    alias: str = ""
+    key_names: Mapping[str, str] = MappingProxyType({})
+
+
+class Derivation(NamedTuple):
+    """A derived view in a plan. `places`: of its inputs, as (view, feature). `view`: its shown features, as a view's."""
+
+    derived: Derived
+    places: tuple[tuple[int, int], ...]
+    view: ViewPlan
+
+
+@dataclass(frozen=True)
 class ServicePlan:
-    """What a feature service reads. `keys`: all join keys of its views."""
+    """What a feature service reads and gives.
+
+    `keys`: all join keys of its views. `shown`: per view, how many of its first features are given, the others being
+    inputs of `derivations`; −1: nothing of it, not even its age. `stock`: why only Feast itself can read it; "": it need not;
+    `stock_inputs`: what it is given then.
+    """
 
     name: str
     views: tuple[ViewPlan, ...]
     keys: tuple[EntityKey, ...]
+    shown: tuple[int, ...]
+    derivations: tuple[Derivation, ...]
     revision: str
-
-    @classmethod
-    def of(cls, name: str, views: Sequence[ViewPlan]) -> ServicePlan:
-        """Raises Unsupported if two views disagree on a name."""
-        keys: dict[str, EntityKey] = {}
-        owners: dict[str, str] = {}
-        for view in views:
-            for key in view.keys:
-                if keys.setdefault(key.name, key).dtype is not key.dtype:
-                    raise Unsupported(f"join key {key.name} has different types in its views")
-            for feature in view.features:
-                if owners.setdefault(feature.name, view.name) != view.name:
-                    raise Unsupported(
-                        f"feature {feature.name} is in {owners[feature.name]} and in {view.name}"
-                    )
-        text = repr((name, [(v.name, v.identity, v.ttl_s) for v in views]))
-        return cls(name, tuple(views), tuple(keys.values()), hashlib.sha256(text.encode()).hexdigest()[:12])
+    stock: str = ""
+    stock_inputs: tuple[Feature, ...] = ()
 
     @cached_property
     def key_groups(self) -> tuple[int, ...]:
@@ -107,19 +134,48 @@ class ServicePlan:
         return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
 
     @cached_property
+    def given(self) -> tuple[tuple[ViewPlan, tuple[Feature, ...]], ...]:
+        """The views that are given, with their features that are; in the order of replies."""
+        read = [(v, v.features[:n]) for v, n in zip(self.views, self.shown, strict=True) if n >= 0]
+        return (*read, *[(d.view, d.view.features) for d in self.derivations])
+
+    @cached_property
+    def given_counts(self) -> tuple[int, ...]:
+        """Per view and then per derivation, how many of its features are given; −1: it is not given at all."""
+        return (*self.shown, *[len(d.view.features) for d in self.derivations])
+
+    @cached_property
+    def request(self) -> tuple[Feature, ...]:
+        """What the request must bring besides join keys."""
+        found = {f.name: f for d in self.derivations for f in d.derived.request}
+        found |= {f.name: f for f in self.stock_inputs}
+        return tuple(found.values())
+
+    @cached_property
     def unpackable(self) -> str:
         """The first feature that no column can hold, with its view; "" if there is none."""
-        names = [f"{v.name}:{f.name}" for v in self.views for f in v.features if f.dtype is None]
+        names = [f"{v.name}:{f.name}" for v, features in self.given for f in features if f.dtype is None]
         return names[0] if names else ""
+
+    @cached_property
+    def ambiguous(self) -> str:
+        """The first feature name that two views give, with both; "" if there is none."""
+        owners: dict[str, str] = {}
+        for view, features in self.given:
+            for feature in features:
+                if owners.setdefault(feature.name, view.name) != view.name:
+                    return f"feature {feature.name} is in {owners[feature.name]} and in {view.name}"
+        return ""
 
 
 class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure
-    """A feature service that can't be served; the text says why."""
+    """Picks that can't be read directly; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plans:
-    """All feature services of a registry. `refused`: name → why it can't be served."""
+    """All that a registry has, by name."""
 
+    views: Mapping[str, ViewPlan]
+    derived: Mapping[str, Derived]
     services: Mapping[str, ServicePlan]
-    refused: Mapping[str, str]

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from headrace.columns import Batch, Column, Timing
-from services.features.fetching import Fetcher
+from services.features.deriving import Deriver, plain_values
+from services.features.fetching import Fetched, Fetcher
 from services.features.keying import Keys, distinct, read_parts
 from services.features.planning import ServicePlan
-from services.features.shaping import Answer, Judged, judge
+from services.features.ports import Rows, StoreError, StoreTimeoutError
+from services.features.shaping import Answer, Judged, Rule, Source, judge
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
 _MICRO = 1_000_000
+_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
+
+
+class Stock(Protocol):
+    """Feast's own way of reading; see stock.py."""
+
+    async def read(
+        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
+    ) -> Sequence[Rows]:
+        """Per view, a row for each row of the request. Raises StoreError."""
+        ...
 
 
 class Observer(Protocol):
     """Sees what goes out; see metrics.py."""
+
+    def stock(self, seconds: float, error: str) -> None:
+        """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
+        ...
 
     def served(self, judged: Judged) -> None:
         """A view's rows go out."""
@@ -36,38 +54,77 @@ class Clocks:
 class Reader:
     """Serves batches. Used on one event loop."""
 
-    def __init__(self, fetcher: Fetcher, observer: Observer, clocks: Clocks, timeout_s: float) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        stock: Stock,
+        deriver: Deriver,
+        observer: Observer,
+        clocks: Clocks,
+        timeout_s: float,
+    ) -> None:
         self._fetcher = fetcher
+        self._stock = stock
+        self._deriver = deriver
         self._observer = observer
         self._clocks = clocks
         self._timeout_s = timeout_s
 
-    async def read(self, plan: ServicePlan, batch: Batch, budget_s: float) -> tuple[list[Judged], Batch]:
-        """Per view, what is known of the batch's rows; and the batch without columns, with the time it took.
+    async def read(
+        self, plan: ServicePlan, batch: Batch, budget_s: float, rules: Mapping[str, Rule] = _NO_RULES
+    ) -> tuple[list[Judged], Batch]:
+        """What is known of the batch's rows, per view and then per derivation of the plan; and the batch without
+        columns, with the time it took.
 
         Rows that failed before, or whose deadline has passed, are failed. Raises Fault INVALID_ARGUMENT for
-        entity columns that do not fit the plan.
+        entity columns that do not fit the plan. `rules`: by view, how old its values may be.
         """
         clock = self._clocks.monotonic
         began = clock()
         keys = keys_of(plan, batch.columns, len(batch))
         read_began = clock()
-        judged = await self.judged(plan, keys, budget_s)
+        timeout_s = min(self._timeout_s, budget_s * _SHARE)
+        if plan.stock:
+            found = await self._from_stock(plan, batch, timeout_s)
+            keys = [Keys([b""] * len(batch), None)] * len(found)
+        else:
+            found = await self._fetcher.fetch(plan.views, keys, timeout_s)
+        read_ended = clock()
+        judged = self._judged(plan, keys, found, rules)
+        derived = await self._deriver.derive(plan, judged, batch.columns, len(batch))
+        for one in derived:
+            self._observer.served(one)
+        judged += derived
         ended = clock()
         reply = Batch(batch.rows, {}, batch.errors).with_errors(batch.expired(ended, "features"))
         reply.timings = [
-            _timing("features", began, began, ended, len(batch)),
-            _timing("features/store", began, read_began, ended, sum([len(k.keys) for k in keys])),
+            replace(_timing("features", began, began, ended, len(batch)), attributes=_fallbacks(judged)),
+            _timing("features/store", began, read_began, read_ended, sum([len(k.keys) for k in keys])),
         ]
         return judged, reply
 
-    async def judged(self, plan: ServicePlan, keys: Sequence[Keys], budget_s: float) -> list[Judged]:
-        """Per view, what is known of these keys."""
-        found = await self._fetcher.fetch(plan.views, keys, min(self._timeout_s, budget_s * _SHARE))
+    async def _from_stock(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[Fetched]:
+        given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.stock_inputs}
+        began = self._clocks.monotonic()
+        try:
+            rows = await self._stock.read(plan, given, len(batch), timeout_s)
+            error = ""
+        except StoreError as failure:
+            rows = [[None] * len(batch)] * len(plan.views)
+            error = "timeout" if isinstance(failure, StoreTimeoutError) else "store"
+        self._observer.stock(self._clocks.monotonic() - began, error)
+        return [(found, not error) for found in rows]
+
+    def _judged(
+        self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched], rules: Mapping[str, Rule]
+    ) -> list[Judged]:
         now = self._clocks.wall()
         judged = []
         for view, view_keys, (rows, asked) in zip(plan.views, keys, found, strict=True):
-            one = judge(Answer(view, view_keys, rows, asked), now)
+            answer = Answer(view, view_keys, rows, asked)
+            if rules and view.name in rules:
+                answer.rule = rules[view.name]
+            one = judge(answer, now)
             self._observer.served(one)
             judged.append(one)
         return judged
@@ -80,6 +137,19 @@ def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list
     for i, (view, group) in enumerate(zip(plan.views, plan.key_groups, strict=True)):
         keys.append(distinct(view, parts, rows) if group == i else keys[group])
     return keys
+
+
+def _fallbacks(judged: Sequence[Judged]) -> dict[str, str]:
+    """Attributes for the span: per view that has them, how many rows are not simply present, by source."""
+    found = {}
+    for one in judged:
+        sources = one.sources
+        if sources.count(Source.PRESENT) != len(sources):
+            told = [
+                f"{s.name.lower()}={n}" for s in Source if s is not Source.PRESENT and (n := sources.count(s))
+            ]
+            found[f"features.{one.view.name}"] = " ".join(told)
+    return found
 
 
 def _timing(stage: str, origin: float, start: float, stop: float, rows: int) -> Timing:

@@ -10,13 +10,16 @@ from services.features.planning import ViewPlan
 from services.features.ports import Ask, Rows, StoredRow, StoreError
 from services.features.redis_wire import bulk
 
+# Event times that were read lately: many rows have the same.
+_TIMES = 4096
+
 
 class _Form(NamedTuple):
-    """An HMGET of a view: what comes before and after the key, and its fields as words."""
+    """An HMGET of some views of one entity: what comes before and after the key."""
 
     head: bytes
     tail: bytes
-    fields: list[bytes]
+    width: int
 
 
 class RedisLayout:
@@ -24,7 +27,9 @@ class RedisLayout:
 
     def __init__(self, project: str) -> None:
         self._project = project.encode()
-        self._forms: dict[str, _Form] = {}
+        self._fields: dict[str, list[bytes]] = {}
+        self._forms: dict[tuple[str, ...], _Form] = {}
+        self._times: dict[bytes, float] = {}
 
     def key(self, entity_key: bytes) -> bytes:
         """Where an entity's hash is."""
@@ -36,47 +41,79 @@ class RedisLayout:
 
     def fields(self, view: ViewPlan) -> list[bytes]:
         """The fields of a view's features, and last that of its event time."""
-        return self._form(view).fields
+        fields = self._fields.get(view.identity)
+        if fields is None:
+            fields = [field_of(view.stored, f.name) for f in view.features]
+            fields.append(f"_ts:{view.stored}".encode())
+            self._fields[view.identity] = fields
+        return fields
 
     def commands(self, asks: Sequence[Ask]) -> tuple[bytes, int]:
         """Packed commands for all keys of all asks, and how many."""
         packed: list[bytes] = []
-        count, project = 0, self._project
-        for view, keys in asks:
-            head, tail, _ = self._form(view)
-            packed += [
-                b"%b%d\r\n%b%b\r\n%b" % (head, len(key) + len(project), key, project, tail) for key in keys
-            ]
-            count += len(keys)
-        return b"".join(packed), count
+        project = self._project
+        for group in _groups(asks):
+            head, tail, _ = self._form([asks[i].view for i in group])
+            tail = project + tail
+            more = len(project)
+            packed += [b"%b%d\r\n%b%b" % (head, len(key) + more, key, tail) for key in asks[group[0]].keys]
+        return b"".join(packed), len(packed)
 
     def rows(self, asks: Sequence[Ask], replies: Sequence[Any]) -> Sequence[Rows]:
         """The rows in the replies to `commands`. Raises StoreError for replies that are none."""
-        rows: list[Rows] = []
-        start = 0
-        for view, keys in asks:
-            width = len(view.features) + 1
-            rows.append([_row(reply, width) for reply in replies[start : start + len(keys)]])
-            start += len(keys)
+        rows: list[Rows] = [()] * len(asks)
+        begin = 0
+        for group in _groups(asks):
+            width = self._form([asks[i].view for i in group]).width
+            part = replies[begin : begin + len(asks[group[0]].keys)]
+            begin += len(part)
+            if wrong := [reply for reply in part if type(reply) is not list or len(reply) != width]:
+                raise StoreError(f"Redis answers {str(wrong[0])[:200]!r}, which is no hash of features")
+            start = 0
+            for i in group:
+                stop = start + len(asks[i].view.features)
+                rows[i] = self._rows(part, start, stop)
+                start = stop + 1
         return rows
 
-    def _form(self, view: ViewPlan) -> _Form:
-        form = self._forms.get(view.identity)
+    def _rows(self, replies: Sequence[list[Any]], start: int, stop: int) -> list[StoredRow | None]:
+        times = self._times
+        rows: list[StoredRow | None] = []
+        for reply in replies:
+            stamp = reply[stop]
+            if not stamp:
+                # Without a time the entity is not there, whatever else is.
+                rows.append(None)
+                continue
+            values = tuple(reply[start:stop])
+            if None in values:
+                values = tuple([value or b"" for value in values])
+            time = times.get(stamp)
+            rows.append((self._time(stamp) if time is None else time, values))
+        return rows
+
+    def _time(self, stamp: bytes) -> float:
+        if len(self._times) >= _TIMES:
+            self._times.clear()
+        time = self._times[stamp] = event_time(stamp)
+        return time
+
+    def _form(self, views: Sequence[ViewPlan]) -> _Form:
+        names = tuple([view.identity for view in views])
+        form = self._forms.get(names)
         if form is None:
-            fields = [field_of(view.stored, f.name) for f in view.features]
-            fields.append(f"_ts:{view.stored}".encode())
+            if len(self._forms) >= _TIMES:
+                self._forms.clear()
+                self._fields.clear()
+            fields = [field for view in views for field in self.fields(view)]
             head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
-            form = self._forms[view.identity] = _Form(head, bulk(fields), fields)
+            form = self._forms[names] = _Form(head, b"\r\n" + bulk(fields), len(fields))
         return form
 
 
-def _row(reply: Any, width: int) -> StoredRow | None:
-    if not isinstance(reply, list) or len(reply) != width:
-        raise StoreError(f"Redis answers {str(reply)[:200]!r} where the fields of a hash were expected")
-    # Without a time the entity is not there, whatever else is.
-    stamp = reply.pop()
-    if not stamp:
-        return None
-    return StoredRow(
-        event_time(stamp), tuple(reply) if None not in reply else tuple([v or b"" for v in reply])
-    )
+def _groups(asks: Sequence[Ask]) -> list[list[int]]:
+    """Asks for the same keys, which one command per key reads together."""
+    groups: dict[int, list[int]] = {}
+    for i, ask in enumerate(asks):
+        groups.setdefault(id(ask.keys), []).append(i)
+    return list(groups.values())

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from services.features.errors import unknown_service, unsupported_service
-from services.features.planning import Plans, ServicePlan
+from services.features.assembling import assemble
+from services.features.errors import unknown_references, unknown_service
+from services.features.planning import Pick, Plans, ServicePlan, Unsupported
 from services.features.ports import Registry, StoreError
+
+# Lists of references that are planned once; whoever sends more kinds of them is served all the same.
+_MAX_REFERENCES = 256
 
 
 class Log(Protocol):
@@ -30,29 +34,40 @@ class Catalog:
         self._threads = threads
         self._log = log
         self._count = count
-        self._plans = Plans({}, {})
+        self._plans = Plans({}, {}, {})
+        self._of_references: dict[tuple[str, ...], ServicePlan] = {}
 
     def plan(self, name: str) -> ServicePlan:
-        """The plan of a feature service. Raises Fault NOT_FOUND, or FAILED_PRECONDITION for one that can't be served."""
+        """The plan of a feature service. Raises Fault NOT_FOUND."""
         plan = self._plans.services.get(name)
         if plan is None:
-            if name in self._plans.refused:
-                raise unsupported_service(name, self._plans.refused[name])
             raise unknown_service(name, list(self._plans.services))
+        return plan
+
+    def plan_of(self, references: tuple[str, ...]) -> ServicePlan:
+        """The plan of a list of `view:feature`. Raises Fault INVALID_ARGUMENT for one that is not known."""
+        plan = self._of_references.get(references)
+        if plan is None:
+            if len(self._of_references) >= _MAX_REFERENCES:
+                self._of_references.clear()
+            plan = self._of_references[references] = _plan_of(references, self._plans)
         return plan
 
     async def load(self) -> None:
         """Reads the registry. Raises StoreError."""
         loop = asyncio.get_running_loop()
         plans = await loop.run_in_executor(self._threads, self._registry.plans)
-        for name, why in plans.refused.items():
-            if self._plans.refused.get(name) != why:
-                self._log.warning("a feature service can't be served", feature_service=name, why=why)
         for name, plan in plans.services.items():
             known = self._plans.services.get(name)
             if known is None or known.revision != plan.revision:
                 self._log.info("feature service planned", feature_service=name, revision=plan.revision)
+                if plan.stock:
+                    why = plan.stock
+                    self._log.warning(
+                        "a feature service is left to Feast, which is slow", feature_service=name, why=why
+                    )
         self._plans = plans
+        self._of_references = {}
 
     async def follow(self, every_s: float) -> None:
         """Reads the registry again and again, until cancelled."""
@@ -67,3 +82,15 @@ class Catalog:
                 )
             else:
                 self._count("ok")
+
+
+def _plan_of(references: tuple[str, ...], plans: Plans) -> ServicePlan:
+    features: dict[str, list[str]] = {}
+    for reference in references:
+        view, _, feature = reference.partition(":")
+        features.setdefault(view, []).append(feature)
+    picks = [Pick(view, tuple(dict.fromkeys(names))) for view, names in features.items()]
+    try:
+        return assemble("", picks, plans.views, plans.derived)
+    except Unsupported as why:
+        raise unknown_references(str(why)) from None

@@ -13,6 +13,7 @@ from services.features.ports import Ask, Rows, StoredRow
 # Python's objects for an entry, its key and its values, besides their bytes.
 _ENTRY_BYTES = 400
 _VALUE_BYTES = 33
+_VIEWS = 1000
 
 
 # Row, epoch, until when it is current (monotonic seconds), size in bytes. A plain tuple, the fastest thing to make.
@@ -22,14 +23,15 @@ _Entry: TypeAlias = tuple[StoredRow, int, float, int]
 class Memory:
     """A map from entity and view to the last-known row, bounded by entries and bytes.
 
-    What was not used for longest goes first. Entities that the store does not have are not kept: whoever asks for
-    many would push out those that are.
+    What was not used for longest goes first. That the store does not have an entity is kept apart, in a tenth of the
+    places: whoever asks for many that are not there pushes out none that are.
     """
 
     def __init__(self, entries: int, size_bytes: int) -> None:
         self._entries = entries
         self._size_bytes = size_bytes
         self._rows: OrderedDict[tuple[str, bytes], _Entry] = OrderedDict()
+        self._absent: OrderedDict[tuple[str, bytes], tuple[int, float]] = OrderedDict()
         self._used = 0
         self._views: set[str] = set()
 
@@ -43,20 +45,25 @@ class Memory:
 
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float
-    ) -> list[StoredRow | None]:
-        """The rows that are as good as the store's: learnt in this epoch, and not too long ago."""
+    ) -> tuple[list[StoredRow | None], list[int]]:
+        """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
+        that is known not to be there. And the places of those that are not known."""
         identity, rows = view.identity, self._rows
         get, use = rows.get, rows.move_to_end
         found: list[StoredRow | None] = []
+        holes: list[int] = []
         for key in keys:
             place = (identity, key)
             entry = get(place)
             if entry is not None and entry[1] == epoch and now < entry[2]:
                 use(place)
                 found.append(entry[0])
-            else:
-                found.append(None)
-        return found
+                continue
+            absent = self._absent.get(place) if entry is None else None
+            if absent is None or absent[0] != epoch or now >= absent[1]:
+                holes.append(len(found))
+            found.append(None)
+        return found, holes
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows, however old; None where nothing is remembered."""
@@ -67,6 +74,7 @@ class Memory:
     def outdate(self, key: bytes) -> None:
         """The entity's rows are current no longer; they are still the last known."""
         for identity in self._views:
+            self._absent.pop((identity, key), None)
             entry = self._rows.get((identity, key))
             if entry is not None:
                 row, epoch, _, size = entry
@@ -76,15 +84,24 @@ class Memory:
         """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
         identity, rows = ask.view.identity, self._rows
         self._views.add(identity)
+        if len(self._views) > _VIEWS:
+            # Lists of references that nobody asks for any more.
+            self._views = {view for view, _ in rows} | {identity}
+        overhead = _ENTRY_BYTES + _VALUE_BYTES * len(ask.view.features)
         for key, row in zip(ask.keys, found, strict=True):
             place = (identity, key)
             known = rows.pop(place, None)
             if known is not None:
                 self._used -= known[3]
             if row is not None:
-                values = row[1]
-                size = _ENTRY_BYTES + len(key) + sum(map(len, values)) + _VALUE_BYTES * len(values)
+                size = overhead + len(key) + len(b"".join(row[1]))
                 rows[place] = (row, epoch, until, size)
                 self._used += size
+                self._absent.pop(place, None)
+            else:
+                self._absent[place] = (epoch, until)
+                self._absent.move_to_end(place)
+        while len(self._absent) > self._entries // 10:
+            self._absent.popitem(last=False)
         while len(rows) > self._entries or self._used > self._size_bytes:
             self._used -= rows.popitem(last=False)[1][3]

@@ -31,6 +31,17 @@ _PRESENT, _NOT_FOUND, _OUTSIDE, _STALE, _DEFAULT = map(int, Source)
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """How old a caller lets values be, within the time to live: `max_age_s` (0: any age), and then `stale_s` more."""
+
+    max_age_s: float
+    stale_s: float
+
+
+_ANY_AGE = Rule(0.0, 0.0)
+
+
+@dataclass(slots=True)
 class Answer:
     """What is known of a view's distinct keys. `asked`: the store answered; else `rows` come from memory."""
 
@@ -38,6 +49,15 @@ class Answer:
     keys: Keys
     rows: Rows
     asked: bool
+    rule: Rule = _ANY_AGE
+
+    def limits(self) -> tuple[float, float]:
+        """Up to which ages (seconds) values are good, and usable at all."""
+        ttl = self.view.ttl_s or math.inf
+        rule = self.rule
+        if not rule.max_age_s:
+            return ttl, ttl
+        return min(rule.max_age_s, ttl), min(rule.max_age_s + rule.stale_s, ttl)
 
 
 @dataclass(slots=True)
@@ -45,21 +65,23 @@ class Judged:
     """A view's rows, one per row of the batch.
 
     `values`: per row those of the features, serialised, empty = null. `sources`: one byte per row. `ages_us`: −1 where
-    no row is known. `ahead_s`: how far the newest event time lies in the future.
+    no row is known. `times`: event times, seconds since 1970; None where no row is known. `ahead_s`: how far the
+    newest of them lies in the future.
     """
 
     view: ViewPlan
     values: Sequence[tuple[bytes, ...]]
     sources: bytes
     ages_us: list[int]
+    times: Sequence[float | None]
     ahead_s: float = 0.0
 
 
 def judge(answer: Answer, now: float) -> Judged:
     """What may be used of an answer as of `now` (seconds since 1970).
 
-    A row that is older than the time to live has no values, but keeps its age. A time in the future, as clocks that
-    disagree make them, is of age 0.
+    A row that is older than the time to live or the rule allows has no values, but keeps its age. A time in the
+    future, as clocks that disagree make them, is of age 0.
     """
     judged = _all_good(answer, now) or _one_by_one(answer, now)
     place = answer.keys.place
@@ -69,11 +91,13 @@ def judge(answer: Answer, now: float) -> Judged:
     values = [*judged.values, _nothing(answer.view)]
     sources = judged.sources + bytes([_NOT_FOUND])
     ages = [*judged.ages_us, _UNKNOWN_AGE]
+    times = [*judged.times, None]
     return Judged(
         answer.view,
         [values[p] for p in place],
         bytes([sources[p] for p in place]),
         [ages[p] for p in place],
+        [times[p] for p in place],
         judged.ahead_s,
     )
 
@@ -84,24 +108,25 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
     if not rows or None in rows:
         return None
     times, values = zip(*rows, strict=True)
-    if max(times) > now or (view.ttl_s and now - min(times) > view.ttl_s):
+    if max(times) > now or now - min(times) > answer.limits()[0]:
         return None
     sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
-    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times])
+    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times], times)
 
 
 def _one_by_one(answer: Answer, now: float) -> Judged:
     view, asked = answer.view, answer.asked
-    ttl = view.ttl_s or math.inf
+    good_s, usable_s = answer.limits()
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
-    judged = Judged(view, [], b"", [])
-    values, sources, nothing = [], bytearray(), _nothing(view)
+    judged = Judged(view, [], b"", [], [])
+    values, sources, times, nothing = [], bytearray(), [], _nothing(view)
     for row in answer.rows:
-        age = now - row.time if row is not None else math.inf
-        if row is not None and age <= ttl:
+        age = now - row[0] if row is not None else math.inf
+        times.append(row[0] if row is not None and (asked or age <= usable_s) else None)
+        if row is not None and age <= usable_s:
             judged.ahead_s = max(judged.ahead_s, -age)
-            values.append(row.values)
-            sources.append(good)
+            values.append(row[1])
+            sources.append(good if age <= good_s else _STALE)
             judged.ages_us.append(max(int(age * _MICRO), 0))
         elif row is not None and asked:
             values.append(nothing)
@@ -112,7 +137,7 @@ def _one_by_one(answer: Answer, now: float) -> Judged:
             values.append(nothing)
             sources.append(absent)
             judged.ages_us.append(_UNKNOWN_AGE)
-    judged.values, judged.sources = values, bytes(sources)
+    judged.values, judged.sources, judged.times = values, bytes(sources), times
     return judged
 
 
@@ -120,10 +145,10 @@ def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
     return (b"",) * len(view.features)
 
 
-def pack(judged: Judged) -> list[Packed]:
-    """The view's columns: its features in order, then the ages (INT64, µs) and the sources (UINT8)."""
+def pack(judged: Judged, shown: int) -> list[Packed]:
+    """The view's columns: its first `shown` features, then the ages (INT64, µs) and the sources (UINT8)."""
     by_feature = zip(*judged.values, strict=True)
-    columns = [pack(raws) for pack, raws in zip(judged.view.packers, by_feature, strict=True)]
+    columns = [pack(raws) for pack, raws in zip(judged.view.packers[:shown], by_feature, strict=False)]
     columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
     columns.append((judged.sources, b"", b""))
     return columns

@@ -184,7 +184,7 @@ def _in_order(keys: Sequence[bytes], rows: dict[bytes, tuple[list[int], list[byt
     ordered: list[StoredRow | None] = []
     for key in keys:
         row = rows.get(key)
-        ordered.append(row and StoredRow(_seconds(min(row[0])), tuple(row[1])))
+        ordered.append(row and (_seconds(min(row[0])), tuple(row[1])))
     return ordered
 
 

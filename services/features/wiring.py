@@ -13,10 +13,11 @@ from headrace.hop.breaker import Breaker
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from services.features.config import FeaturesConfig
+from services.features.deriving import Deriver
 from services.features.fetching import Cache, Fetcher
 from services.features.metrics import FeaturesMetrics
 from services.features.ports import OnlineStore, Registry, StoreError
-from services.features.reading import Clocks, Reader
+from services.features.reading import Clocks, Reader, Stock
 from services.features.refreshing import Catalog
 from services.features.remembering import Memory
 from services.features.servicer import FeaturesServicer
@@ -36,9 +37,10 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     # The registry has a thread of its own: a hanging store must not keep it from being read, or the reverse.
     reading = ThreadPoolExecutor(config.threads, "features-read")
     planning = ThreadPoolExecutor(1, "features-plan")
+    deriving = ThreadPoolExecutor(1, "features-derive")
     try:
         loop = asyncio.get_running_loop()
-        registry, store = await loop.run_in_executor(planning, _open, config, reading)
+        registry, store, stock = await loop.run_in_executor(planning, _open, config, reading)
         catalog = Catalog(
             registry, planning, telemetry.log, lambda outcome: metrics.refreshes.labels(outcome).inc()
         )
@@ -48,27 +50,35 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
     cache = Cache(config.cache_s, config.blind_cache_s)
-    fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache)
-    reader = Reader(fetcher, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
+    fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache, telemetry.log)
+    deriver = Deriver(deriving, metrics)
+    reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
     await store.prepare(_PREPARE_S)
     following = asyncio.create_task(catalog.follow(config.refresh_s))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
-        yield [Service(descriptor, FeaturesServicer(catalog, reader))]
+        yield [Service(descriptor, FeaturesServicer(catalog, reader)), _feast_service(catalog, reader)]
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
         await store.close()
-        for threads in (reading, planning):
+        for threads in (reading, planning, deriving):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore]:
+def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, Stock]:
     # Feast takes three seconds to import: not while the event loop waits.
     from services.features.opening import open_feast
 
     return open_feast(config.repo, threads, config.store_timeout_s)
+
+
+def _feast_service(catalog: Catalog, reader: Reader) -> Service:
+    # Loaded by now.
+    from services.features.serving_servicer import DESCRIPTOR, ServingServicer
+
+    return Service(DESCRIPTOR, ServingServicer(catalog, reader))
 
 
 SERVICE = Definition("features", FeaturesConfig, build)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import secrets
 import time
@@ -30,6 +31,7 @@ _PREDICT = unary(
     idempotent=True,
 )
 _TIMEOUT_S = 10.0
+_SHOWN = 60
 
 
 class PredictError(Exception):
@@ -98,6 +100,20 @@ def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
     return row
 
 
+def read_files(pairs: Sequence[str]) -> dict[str, str]:
+    """`NAME=PATH` texts as a row of the files' bytes, in base64. Raises ValueError for what is no such file."""
+    row = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{pair!r} is not NAME=PATH, for example image=picture.jpg")
+        try:
+            row[name] = base64.b64encode(Path(path).read_bytes()).decode()
+        except OSError as error:
+            raise ValueError(f"can't read {path} ({error.strerror})") from None
+    return row
+
+
 def as_json(answer: inference_pb2.PredictResponse) -> str:
     """The full response, with the field names of the contract."""
     return json_format.MessageToJson(answer, preserving_proto_field_name=True)
@@ -108,7 +124,7 @@ def draw(answer: inference_pb2.PredictResponse, row: Mapping[str, Any]) -> Rende
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("input", "  ".join(f"{name}={value}" for name, value in row.items()))
+    table.add_row("input", "  ".join(f"{name}={_short(value)}" for name, value in row.items()))
     for prediction in answer.predictions[:1]:
         if prediction.HasField("error"):
             table.add_row("error", Text(prediction.error.message, style="red"))
@@ -142,3 +158,8 @@ def duration(ms: int) -> str:
         if seconds < limit:
             return f"{seconds / per:.3g} {unit}"
     return f"{seconds / 86400:.3g} days"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""Runs a pipeline's own preparation and passes its progress on."""
+"""Runs the pipelines' own preparations and passes their progress on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from headrace.cli.layout import Layout
 
@@ -19,29 +20,33 @@ class PrepareError(Exception):
     """The preparation failed; the text holds its last lines."""
 
 
-def prepare(layout: Layout, pipeline: str, report: Report) -> None:
-    """Runs `deploy/pipelines/NAME/prepare.py`, which does only what is due. `report`: (step, done, total)."""
-    script = layout.pipelines / pipeline / "prepare.py"
-    if not script.exists():
-        return
+def prepare(layout: Layout, report: Report) -> None:
+    """Runs each `deploy/pipelines/NAME/prepare.py`, which does only what is due. `report`: (step, done, total)."""
     layout.logs.mkdir(parents=True, exist_ok=True)
     with layout.log("prepare").open("wb") as log:
-        # As a module of the checkout, so that it finds its neighbours whatever the current folder is.
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-            _command(layout, script), stdout=subprocess.PIPE, stderr=log, cwd=layout.root
-        )
-        assert child.stdout is not None
-        last: deque[str] = deque(maxlen=_LINES)
-        with child, child.stdout as lines:
-            for line in lines:
-                if not _report(line, report):
-                    last.append(line.decode(errors="replace").rstrip())
-                    log.write(line)
+        for script in sorted(layout.pipelines.glob("*/prepare.py")):
+            _run(layout, script, report, log)
+
+
+def _run(layout: Layout, script: Path, report: Report, log: BinaryIO) -> None:
+    # As a module of the checkout, so that it finds its neighbours whatever the current folder is.
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        _command(layout, script), stdout=subprocess.PIPE, stderr=log, cwd=layout.root
+    )
+    assert child.stdout is not None
+    last: deque[str] = deque(maxlen=_LINES)
+    with child, child.stdout as lines:
+        for line in lines:
+            if not _report(line, report):
+                last.append(line.decode(errors="replace").rstrip())
+                log.write(line)
+                log.flush()
     if child.returncode != 0:
         last.extend(layout.log("prepare").read_text(errors="replace").splitlines()[-_LINES:])
         said = "\n".join(f"  {line}" for line in last)
+        name = script.parent.name
         raise PrepareError(
-            f"preparing {pipeline} failed:\n{said}\nAll of it: headrace logs prepare --home {layout.home}"
+            f"preparing {name} failed:\n{said}\nAll of it: headrace logs prepare --home {layout.home}"
         )
 
 

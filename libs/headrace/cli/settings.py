@@ -69,7 +69,7 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
             return {"repo": str(layout.feast)}
         case "executor":
             trust = {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)}
-            return {"models": str(layout.models), "trust": trust}
+            return {"models": str(layout.models), "trust": trust, "access_log": str(layout.model_log)}
         case _:
             return {}
 

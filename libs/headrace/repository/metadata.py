@@ -15,7 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {d.name.lower(): d for d in DType} | {"string": DType.BYTES}
 _KNOWN = ("name", "version", "backend", "sha256", "inputs", "outputs", "metrics", "trained_on", "artifact")
 # Written only where there is something to say.
-_OPTIONAL = ("files", "lineage", "baseline")
+_OPTIONAL = ("files", "lineage", "baseline", "max_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Metadata:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     # What its inputs and outputs looked like when it was made, to tell drift by; an object.
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    # Rows in one run, at most: beyond, a large model takes memory for no speed. None: as the executor says.
+    max_rows: int | None = None
     # Every other key, unread.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,6 +109,7 @@ def _parse(content: bytes, model: str, version: str) -> Metadata:
         files=_files(document),
         lineage=_object(document, "lineage"),
         baseline=_object(document, "baseline"),
+        max_rows=_max_rows(document),
         extra={k: v for k, v in document.items() if k not in (*_KNOWN, *_OPTIONAL)},
     )
 
@@ -132,6 +135,13 @@ def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key) or {}
     if not isinstance(value, dict):
         raise _WrongError(f"{key} is not an object")
+    return value
+
+
+def _max_rows(document: Mapping[str, Any]) -> int | None:
+    value = document.get("max_rows")
+    if value is not None and not (type(value) is int and value > 0):
+        raise _WrongError("max_rows is no positive integer")
     return value
 
 

@@ -33,6 +33,7 @@ def publish(
     files: Mapping[str, bytes] | None = None,
     lineage: Mapping[str, Any] | None = None,
     baseline: Mapping[str, Any] | None = None,
+    max_rows: int | None = None,
     extra: Mapping[str, Any] | None = None,
     key: Path | None = None,
     log: AccessLog | None = None,
@@ -55,6 +56,7 @@ def publish(
         files={check_name("file", n): hashlib.sha256(c).hexdigest() for n, c in (files or {}).items()},
         lineage=lineage or {},
         baseline=baseline or {},
+        max_rows=max_rows,
         extra=extra or {},
     )
     written = {about.artifact: content, **(files or {})}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -64,8 +65,7 @@ def verify(files: Mapping[str, bytes], signature: bytes, public_keys: Sequence[b
             config.set_hashing_config(_known(files)).verify(folder, kept)
         # A hostile bundle makes the parsers raise anything; whatever it is, the signature does not hold.
         except Exception as error:
-            what = str(error) or f"it was not made by the key that it names ({type(error).__name__})"
-            raise SignatureError(what) from error
+            raise SignatureError(_why(error)) from error
     return signer
 
 
@@ -97,6 +97,14 @@ def key_id(public_key: bytes) -> str:
         raise SignatureError("a trusted key is no public key in PEM") from error
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return hashlib.sha256(key.public_bytes(serialization.Encoding.PEM, form)).hexdigest()
+
+
+def _why(error: Exception) -> str:
+    text = str(error)
+    altered = sorted(set(re.findall(r"Hash mismatch for [\\']*([^'\\]+)", text)))
+    if altered:
+        return f"{', '.join(altered)} is not what was signed"
+    return text or f"it was not made by the key that it names ({type(error).__name__})"
 
 
 def _signer(signature: bytes) -> str:

@@ -50,7 +50,8 @@ class Program:
     """Steps that were read from a specification; safe to run from several threads.
 
     `reads`: columns needed from outside; `writes`: columns that the steps make, `types` with their types
-    where these don't depend on what is read.
+    where these don't depend on what is read. `weight`: the work for one row, in ordinary steps; a step that is as much
+    work as many says so by a `weight` of its own.
     """
 
     kind: str
@@ -59,6 +60,10 @@ class Program:
     writes: tuple[str, ...]
     types: Mapping[str, DType | None]
     outputs: tuple[Output, ...]
+    weight: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", sum(getattr(step, "weight", 1) for _, step in self.steps))
 
     def run(self, columns: Mapping[str, Column], rows: int) -> Result:
         """Runs the steps over `rows` rows; columns that no step reads are left alone.

@@ -8,7 +8,17 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from headrace.steps import answering, calibration, categories, combining, converting, dates, filling, scaling
+from headrace.steps import (
+    answering,
+    calibration,
+    categories,
+    combining,
+    converting,
+    dates,
+    filling,
+    images,
+    scaling,
+)
 from headrace.steps.redaction import Redact
 from headrace.steps.step import ReadStep
 
@@ -40,6 +50,7 @@ _PREPROCESSING: Mapping[str, ReadStep] = {
     "length": converting.Length.read,
     "join_text": combining.JoinText.read,
     "assemble": combining.Assemble.read,
+    "decode_image": images.DecodeImage.read,
 }
 _POSTPROCESSING: Mapping[str, ReadStep] = {
     **_BOTH,

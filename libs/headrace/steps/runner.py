@@ -23,8 +23,8 @@ _LOGGED_FAILURES = 3
 class Runner:
     """Runs specifications over batches.
 
-    `inline_work`: rows × steps up to which the event loop does the work itself (handing it to a thread costs
-    more); `pool` does the rest, and compiles.
+    `inline_work`: rows × steps (`Program.weight`) up to which the event loop does the work itself (handing it to
+    a thread costs more); `pool` does the rest, and compiles.
     """
 
     programs: Programs
@@ -42,7 +42,7 @@ class Runner:
         """
         program = self.programs.find(sha256) or await self._compiled(sha256, spec)
         start = self.clock()
-        if len(batch) * len(program.steps) <= self.inline_work:
+        if len(batch) * program.weight <= self.inline_work:
             outputs, result = run_batch(program, batch, start)
         else:
             loop = asyncio.get_running_loop()

@@ -110,6 +110,9 @@ def test_a_further_check_sees_the_bytes_that_are_handed_out(tmp_path: Path) -> N
         ),
         ({"inputs": [{"name": "x", "dtype": "int8"}] * 2}, "name one tensor twice"),
         ({"metrics": [1]}, "metrics is not an object"),
+        ({"max_rows": 0}, "max_rows is no positive integer"),
+        ({"files": {"a": "b"}}, "a is not 64 hexadecimal digits"),
+        ({"lineage": "x"}, "lineage is not an object"),
         ({"artifact": "../../../etc/passwd"}, "no file name"),
     ],
 )

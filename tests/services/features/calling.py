@@ -50,11 +50,20 @@ def entity_column(name: str, values: Sequence[object]) -> Column:
 async def get(
     harness: Harness, entities: Mapping[str, Sequence[object]], service: str = "small", budget_s: float = 10.0
 ) -> Features:
-    count = len(next(iter(entities.values())))
-    rows = Rows.one_request(count, "request", "tenant", time.monotonic() + budget_s)
-    batch = Batch.of(rows, [entity_column(n, v) for n, v in entities.items()])
+    return await ask_columns(harness, [entity_column(n, v) for n, v in entities.items()], service, budget_s)
+
+
+async def ask_columns(
+    harness: Harness,
+    columns: Sequence[Column],
+    service: str = "small",
+    budget_s: float = 10.0,
+    rules: Sequence[pb.ViewRule] = (),
+) -> Features:
+    rows = Rows.one_request(len(columns[0]), "request", "tenant", time.monotonic() + budget_s)
+    batch = Batch.of(rows, columns)
     call = harness.client().unary(GET)
-    request = pb.GetFeaturesRequest(feature_service=service, batch=encode(batch))
+    request = pb.GetFeaturesRequest(feature_service=service, batch=encode(batch), rules=rules)
     reply = await call(request, deadline=time.monotonic() + budget_s)
     decoded = decode(reply.batch)
     return Features({n: plain(c) for n, c in decoded.columns.items()}, decoded, reply.plan_revision)

@@ -43,6 +43,16 @@ def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
 
 def create_repo(folder: Path, online: dict[str, object]) -> FeatureStore:
     """Planes p0…p299 (every fifth older than the time to live, every seventh without a rating) and 3 airports."""
+    store = write_config(folder, online)
+    store.apply(_definitions(folder))
+    store.write_to_online_store("planes", planes())
+    store.write_to_online_store("airports", airports())
+    store.write_to_online_store("lists", lists())
+    return store
+
+
+def write_config(folder: Path, online: dict[str, object]) -> FeatureStore:
+    """A repository without definitions."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "project": "small",
@@ -53,12 +63,7 @@ def create_repo(folder: Path, online: dict[str, object]) -> FeatureStore:
         "entity_key_serialization_version": 3,
     }
     (folder / "feature_store.yaml").write_text(yaml.safe_dump(config))
-    store = FeatureStore(repo_path=str(folder))
-    store.apply(_definitions(folder))
-    store.write_to_online_store("planes", planes())
-    store.write_to_online_store("airports", airports())
-    store.write_to_online_store("lists", lists())
-    return store
+    return FeatureStore(repo_path=str(folder))
 
 
 def planes() -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pytest
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import Features, get
-from tests.services.features.conftest import RedisServer, create_repo
+from tests.services.features.conftest import RedisServer, create_repo, free_port
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
 BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
@@ -71,7 +71,9 @@ async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: 
 
 
 async def test_a_cluster(tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime) -> None:
-    server = redis_with("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+    server = redis_with(
+        "--cluster-enabled", "yes", "--cluster-port", free_port(), "--cluster-announce-ip", "127.0.0.1"
+    )
     server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
     deadline = time.monotonic() + 20
     while "cluster_state:ok" not in server.command("CLUSTER", "INFO"):

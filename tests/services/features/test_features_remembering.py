@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.columns import DType
 from services.features.planning import EntityKey, Feature, ViewPlan
-from services.features.ports import Ask, StoredRow
+from services.features.ports import Ask
 from services.features.remembering import Memory
 
 KEYS = (EntityKey("k", DType.INT64, "k"),)
@@ -27,7 +27,7 @@ def keys(numbers: range | list[int]) -> list[bytes]:
 
 
 def learn(memory: Memory, batch: Batch, epoch: int = 1, until: float = math.inf) -> None:
-    rows = [None if v is None else StoredRow(v, (b"v" * 9,)) for _, v in batch]
+    rows = [None if v is None else (v, (b"v" * 9,)) for _, v in batch]
     memory.learn(Ask(VIEW, keys([k for k, _ in batch])), rows, epoch, until)
 
 
@@ -65,14 +65,28 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
     learn(memory, [(1, 5.0), (2, 6.0)], epoch=3, until=10.0)
 
     def current(epoch: int, now: float) -> list[bool]:
-        return [row is not None for row in memory.current(VIEW, keys([1, 2]), epoch, now)]
+        return [row is not None for row in memory.current(VIEW, keys([1, 2]), epoch, now)[0]]
 
     assert current(3, 9.9) == [True, True]
     assert current(3, 10.0) == [False, False]
     assert current(4, 9.9) == [False, False]
     memory.outdate(keys([1])[0])
     assert current(3, 9.9) == [False, True]
-    assert [row and row.time for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
+
+
+def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -> None:
+    memory = Memory(20, PLENTY)
+    learn(memory, [(1, 1.0)], epoch=3, until=10.0)
+    for absent in range(100, 200):
+        learn(memory, [(absent, None)], epoch=3, until=10.0)
+    asked = keys([1, 199, 198, 100, 2])
+    assert memory.current(VIEW, asked, 3, 9.0) == ([(1.0, (b"v" * 9,)), None, None, None, None], [3, 4])
+    assert memory.current(VIEW, asked, 3, 10.0)[1] == [0, 1, 2, 3, 4]
+    assert memory.current(VIEW, asked, 4, 9.0)[1] == [0, 1, 2, 3, 4]
+    memory.outdate(asked[1])
+    learn(memory, [(198, 5.0)], epoch=3, until=10.0)
+    assert memory.current(VIEW, asked[1:3], 3, 9.0) == ([None, (5.0, (b"v" * 9,))], [0])
 
 
 def test_what_is_used_stays_longest() -> None:
@@ -80,7 +94,7 @@ def test_what_is_used_stays_longest() -> None:
     learn(memory, [(1, 1.0), (2, 2.0)])
     memory.current(VIEW, keys([1]), 1, 0.0)
     learn(memory, [(3, 3.0)])
-    assert [row and row.time for row in memory.recall(VIEW, keys([1, 2, 3]))] == [1.0, None, 3.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2, 3]))] == [1.0, None, 3.0]
 
 
 def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
@@ -88,4 +102,4 @@ def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
     learn(memory, [(1, 5.0)])
     other = ViewPlan("view", "view", KEYS, (Feature("g", "double_val"),), 0.0)
     assert memory.recall(other, keys([1])) == [None]
-    assert [row and row.time for row in memory.recall(VIEW, keys([1]))] == [5.0]
+    assert [row and row[0] for row in memory.recall(VIEW, keys([1]))] == [5.0]

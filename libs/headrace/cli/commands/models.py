@@ -63,6 +63,7 @@ def add(
     metrics: Annotated[Path | None, typer.Option(help="JSON: quality on held-out data.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="JSON: the inputs' distribution, for drift.")] = None,
     trained_on: Annotated[str, typer.Option(help="The data it learned from.")] = "",
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Rows in one run, at most.")] = None,
     parents: Annotated[
         list[str] | None, typer.Option("--parent", help="NAME:VERSION it was made from.")
     ] = None,
@@ -87,6 +88,7 @@ def add(
             metrics=options.document(metrics),
             baseline=options.document(baseline),
             trained_on=trained_on or None,
+            max_rows=max_rows,
             lineage={"parents": parents} if parents else {},
             files=options.contents(files or ()),
             key=at.signing_key(key, unsigned),

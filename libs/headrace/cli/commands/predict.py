@@ -8,6 +8,7 @@ import typer
 
 from headrace.cli import predicting, starting
 from headrace.cli.commands import status
+from headrace.cli.commands.up import PIPELINE
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.control import ControlError
 
@@ -18,6 +19,9 @@ def predict(
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, over the prepared real row.")
     ] = None,
+    files: Annotated[
+        list[str] | None, typer.Option("--file", "-f", help="NAME=PATH: an input that is a file's bytes.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The full response.")] = False,
 ) -> None:
     """Predict for a real row, or for your own values."""
@@ -25,7 +29,13 @@ def predict(
     if not starting.running(layout):
         fail("headrace is not running here; start it: headrace up")
     try:
-        row = (predicting.sample(layout.requests) or {}) | predicting.parse_inputs(inputs or [])
+        # The prepared real rows are flights.
+        real = predicting.sample(layout.requests) if pipeline == PIPELINE else None
+        row = {
+            **(real or {}),
+            **predicting.parse_inputs(inputs or []),
+            **predicting.read_files(files or []),
+        }
         found = status.read(layout)
         answer = predicting.predict(found["endpoints"]["grpc"], found["demo_key"] or "", pipeline, [row])
     except (ValueError, ControlError, predicting.PredictError) as error:

@@ -106,7 +106,7 @@ def _prepare(layout: Layout, progress: Progress) -> None:
             tasks[step] = _task(progress, step, total)
         progress.update(tasks[step], completed=done, total=total)
 
-    preparing.prepare(layout, PIPELINE, report)
+    preparing.prepare(layout, report)
 
 
 def _secrets(layout: Layout, progress: Progress) -> None:

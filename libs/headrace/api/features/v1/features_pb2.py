@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from headrace.api.batch.v1 import batch_pb2 as headrace_dot_api_dot_batch_dot_v1_dot_batch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/features/v1/features.proto\x12\x18headrace.api.features.v1\x1a!headrace/api/batch/v1/batch.proto\"Z\n\x12GetFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12+\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"Y\n\x13GetFeaturesResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x15\n\rplan_revision\x18\x02 \x01(\t*\x8c\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSOURCE_PRESENT\x10\x01\x12\x14\n\x10SOURCE_NOT_FOUND\x10\x02\x12\x1a\n\x16SOURCE_OUTSIDE_MAX_AGE\x10\x03\x12\x10\n\x0cSOURCE_STALE\x10\x04\x12\x12\n\x0eSOURCE_DEFAULT\x10\x05\x32}\n\x0f\x46\x65\x61turesService\x12j\n\x0bGetFeatures\x12,.headrace.api.features.v1.GetFeaturesRequest\x1a-.headrace.api.features.v1.GetFeaturesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/features/v1/features.proto\x12\x18headrace.api.features.v1\x1a!headrace/api/batch/v1/batch.proto\">\n\x08ViewRule\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x12\n\nmax_age_us\x18\x02 \x01(\x04\x12\x10\n\x08stale_us\x18\x03 \x01(\x04\"\x8d\x01\n\x12GetFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12+\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x31\n\x05rules\x18\x03 \x03(\x0b\x32\".headrace.api.features.v1.ViewRule\"Y\n\x13GetFeaturesResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x15\n\rplan_revision\x18\x02 \x01(\t*\x8c\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSOURCE_PRESENT\x10\x01\x12\x14\n\x10SOURCE_NOT_FOUND\x10\x02\x12\x1a\n\x16SOURCE_OUTSIDE_MAX_AGE\x10\x03\x12\x10\n\x0cSOURCE_STALE\x10\x04\x12\x12\n\x0eSOURCE_DEFAULT\x10\x05\x32}\n\x0f\x46\x65\x61turesService\x12j\n\x0bGetFeatures\x12,.headrace.api.features.v1.GetFeaturesRequest\x1a-.headrace.api.features.v1.GetFeaturesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.features.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOURCE']._serialized_start=288
-  _globals['_SOURCE']._serialized_end=428
-  _globals['_GETFEATURESREQUEST']._serialized_start=104
-  _globals['_GETFEATURESREQUEST']._serialized_end=194
-  _globals['_GETFEATURESRESPONSE']._serialized_start=196
-  _globals['_GETFEATURESRESPONSE']._serialized_end=285
-  _globals['_FEATURESSERVICE']._serialized_start=430
-  _globals['_FEATURESSERVICE']._serialized_end=555
+  _globals['_SOURCE']._serialized_start=404
+  _globals['_SOURCE']._serialized_end=544
+  _globals['_VIEWRULE']._serialized_start=104
+  _globals['_VIEWRULE']._serialized_end=166
+  _globals['_GETFEATURESREQUEST']._serialized_start=169
+  _globals['_GETFEATURESREQUEST']._serialized_end=310
+  _globals['_GETFEATURESRESPONSE']._serialized_start=312
+  _globals['_GETFEATURESRESPONSE']._serialized_end=401
+  _globals['_FEATURESSERVICE']._serialized_start=546
+  _globals['_FEATURESSERVICE']._serialized_end=671
 # @@protoc_insertion_point(module_scope)

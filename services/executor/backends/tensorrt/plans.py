@@ -1,0 +1,78 @@
+"""Built engines on disk, by model, GPU and version: a plan fits the device and the library that it was built with."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.state import atomic
+from services.executor.backends.backend import BackendError
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKey:
+    """What a plan depends on. `sha256`: of the ONNX model; `gpu`: its name; `options`: whatever the build was told."""
+
+    model: str
+    sha256: str
+    gpu: str
+    version: str
+    options: str
+
+    @property
+    def file(self) -> str:
+        told = f"{self.sha256} {self.gpu} {self.version} {self.options}"
+        return f"{self.model}-{hashlib.sha256(told.encode()).hexdigest()[:32]}.plan"
+
+    @property
+    def timings_file(self) -> str:
+        """Timings are the device's and the library's, whatever the model."""
+        return f"timings-{hashlib.sha256(f'{self.gpu} {self.version}'.encode()).hexdigest()[:16]}.cache"
+
+
+class Plans:
+    """A folder of plans. A plan is code that runs: the folder must be the executor's own, closed to others.
+
+    A digest in front of each file tells one that was cut short; `folder` None: nothing is kept.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def find(self, key: PlanKey) -> bytes | None:
+        """The plan, if there is a whole one. Raises BackendError if the folder is open to others."""
+        return self._read(key.file)
+
+    def timings(self, key: PlanKey) -> bytes:
+        """What earlier builds measured on such a GPU; empty if nothing is known."""
+        return self._read(key.timings_file) or b""
+
+    def keep(self, key: PlanKey, plan: bytes, timings: bytes) -> None:
+        """Writes both, each as a whole."""
+        if self._folder is None:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check()
+        for name, content in ((key.file, plan), (key.timings_file, timings)):
+            if content:
+                atomic.write(self._folder / name, hashlib.sha256(content).digest() + content)
+
+    def _read(self, name: str) -> bytes | None:
+        if self._folder is None or not self._folder.is_dir():
+            return None
+        self._check()
+        try:
+            whole = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        digest, content = whole[:32], whole[32:]
+        return content if hashlib.sha256(content).digest() == digest else None
+
+    def _check(self) -> None:
+        assert self._folder is not None
+        if self._folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise BackendError(
+                f"others may write to the plans in {self._folder}; chmod 700 it, or name another folder"
+            )

