@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.columns import decode, encode_into
+from headrace.columns import carrying
 from headrace.hop.call import Call
 from services.router.inferring import Decision, Inferring
 from services.router.pipelines import Pipelines
@@ -16,10 +18,11 @@ class RouterServicer:
         self._inferring = inferring
         self._pipelines = pipelines
 
-    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:  # noqa: ARG002 - rows have their own deadlines
-        answer = await self._inferring.infer(request.pipeline, request.version, decode(request.batch))
+    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
+        batch = carrying.received(request, call, time.monotonic())
+        answer = await self._inferring.infer(request.pipeline, request.version, batch)
         reply = pb.InferResponse(fallbacks=answer.fallbacks)
-        encode_into(reply.batch, answer.batch)
+        carrying.answer(reply, answer.batch, call, time.monotonic())
         for decision in answer.decisions:
             _add_decision(reply, decision)
         return reply

@@ -1,4 +1,4 @@
-"""The settings file of each service, from the layout and the ports: pure, so that a test can read them all."""
+"""The settings file of each service, from the layout, the ports and the number of cores."""
 
 from __future__ import annotations
 

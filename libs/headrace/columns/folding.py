@@ -26,7 +26,7 @@ Req = TypeVar("Req", bound=Carrier)
 Resp = TypeVar("Resp", bound=Carrier)
 
 # A row's time is its sender's choice; that a callee hangs is seen by the calls that time out.
-_ROW_FAULTS = frozenset({int(code) for code in CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}})
+_ROW_FAULTS = CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}
 _NO_ERRORS: Mapping[int, RowError] = {}
 # What a caller keeps of a row's time, so that a callee's answer still finds it waiting. Otherwise a callee that waits
 # in vain for somebody else would be as late as that one, and be taken for the one that hangs.
@@ -88,14 +88,14 @@ class BatchFolding(Generic[Header, Req, Resp]):
         """Trace contexts of the rows that have one, for links from the call's span."""
         return [t for item in items for t in item.batch.rows.traceparents if t]
 
-    def failed(self, response: Resp) -> float:
-        """Share of the reply's rows that the callee itself could not answer, for its breaker."""
-        batch = response.batch
-        if not batch.errors:
+    def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
+        """Share of the rows that the callee itself could not answer, for its breaker."""
+        if not any([r.batch.errors for r in results]):  # noqa: C419 - a list is faster here than a generator
             return 0.0
-        return sum(map(self._is_callees, batch.errors)) / max(len(batch.rows.request_ids), 1)
+        rows = sum(len(r.batch.rows) for r in results)
+        return sum(self._is_callees(e) for r in results for e in r.batch.errors.values()) / max(rows, 1)
 
-    def _is_callees(self, error: pb.RowError) -> bool:
+    def _is_callees(self, error: RowError) -> bool:
         # A step of the sender's own specification that breaks is no reason to spare the callee.
         if error.code not in _ROW_FAULTS or error.reason == Reason.REASON_STEP_FAILED:
             return False
@@ -103,13 +103,13 @@ class BatchFolding(Generic[Header, Req, Resp]):
 
     def merge(self, items: Sequence[BatchCall[Header]]) -> Req:
         now = self.clock()
-        batch = concat([i.batch for i in items])
-        given = batch.rows
-        deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in given.deadlines]
-        rows = Rows(given.request_ids, given.tenants, given.priorities, deadlines, given.traceparents)
         request = self.make_request(items[0].header)
-        encode_into(request.batch, Batch(rows, batch.columns, batch.errors, batch.timings), now)
+        encode_into(request.batch, _hurried(items, now), now)
         return request
+
+    def load(self, items: Sequence[BatchCall[Header]]) -> tuple[Req, Batch]:
+        """The request without its batch, and the batch, for a callee in this process."""
+        return self.make_request(items[0].header), _hurried(items, self.clock())
 
     def split(self, items: Sequence[BatchCall[Header]], response: Resp) -> list[BatchReply[Resp]]:
         """Raises Fault INTERNAL if the reply is malformed or has another number of rows."""
@@ -117,6 +117,17 @@ class BatchFolding(Generic[Header, Req, Resp]):
             whole = decode(response.batch, self.clock())
         except Fault as fault:
             raise _misfit(f"the reply is malformed: {fault.message}") from fault
+        return self._dealt(items, response, whole)
+
+    def unload(
+        self, items: Sequence[BatchCall[Header]], response: Resp, returned: Batch
+    ) -> list[BatchReply[Resp]]:
+        """The same of a batch that a callee in this process returned as it is."""
+        return self._dealt(items, response, returned)
+
+    def _dealt(
+        self, items: Sequence[BatchCall[Header]], response: Resp, whole: Batch
+    ) -> list[BatchReply[Resp]]:
         counts = [len(i.batch.rows.request_ids) for i in items]
         if len(whole) != sum(counts):
             raise _misfit(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
@@ -137,6 +148,15 @@ class BatchFolding(Generic[Header, Req, Resp]):
             replies.append(BatchReply(response, batch))
             start = stop
         return replies
+
+
+def _hurried(items: Sequence[BatchCall[Header]], now: float) -> Batch:
+    """The rows of all items, with deadlines a little before those that their senders know."""
+    batch = concat([i.batch for i in items])
+    given = batch.rows
+    deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in given.deadlines]
+    rows = Rows(given.request_ids, given.tenants, given.priorities, deadlines, given.traceparents)
+    return Batch(rows, batch.columns, batch.errors, batch.timings)
 
 
 class _Slice(Mapping[str, Column]):
