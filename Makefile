@@ -33,7 +33,8 @@ generate: $(STAMP) ## Generated code from protos/, into its own rooms
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=libs --pyi_out=libs --grpc_python_out=libs $$(cd protos && find headrace -name '*.proto' | sort)
 	$(BIN)/python -m grpc_tools.protoc -Iheadrace/oip=protos/inference --python_out=libs --pyi_out=libs --grpc_python_out=libs headrace/oip/open_inference.proto
 
-lock: $(STAMP) ## Resolve the dependencies anew, with hashes and without index addresses
+lock: ## Resolve the dependencies anew, with hashes and without index addresses
+	@test -x $(UV) || $(MAKE) $(STAMP)
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
 

@@ -37,8 +37,8 @@ class ModelSettings(Settings):
     # Rows that may wait; beyond, RESOURCE_EXHAUSTED for the lowest priority.
     max_queue_rows: PositiveInt = 4096
     lane: LaneSettings | None = None
-    # Backends in order of preference, the others stand by: `onnxruntime`, `tensorrt`, `remote:SERVER` (one of
-    # `servers`). Empty: the one that the model was published for.
+    # Backends in order of preference, the others stand by: `onnxruntime`, `onnxruntime:cuda`, `tensorrt`,
+    # `remote:SERVER` (one of `servers`). Empty: the one that the model was published for.
     backends: tuple[str, ...] = ()
     # Threads inside one run on the CPU; 0: as many as measurably help.
     threads: NonNegativeInt = 0

@@ -30,6 +30,9 @@ class Limits:
     lane_rows: int = 8
     # Instances that only the lane may take.
     lane_instances: int = 0
+    # Full runs expected to take fewer seconds than this are handed out one ahead: the engine, when it comes free,
+    # need not wait for us. Longer ones are not: who comes meanwhile may be in a greater hurry.
+    ahead: float = 0.0
 
     def size(self, waiting: int) -> int:
         """Rows of a run when `waiting` ≥ 1 wait."""

@@ -28,6 +28,9 @@ BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
 _WARM_RUNS = 5
 # A warm-up run may take this long.
 _WARM_S = 60.0
+# A load beside versions that serve takes a quarter of a core, not a whole one.
+_GENTLE = 3.0
+_GENTLE_RUNS = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +92,7 @@ class Loader:
         about = artifact.metadata
         model = self._lined_up(artifact, loading)
         try:
-            self._activate(model, loading)
+            self._activate(model, loading, _GENTLE if why == "load" else 0.0)
             loading.tell("comparing with the samples")
             _compare(model)
         except BackendError as error:
@@ -136,7 +139,7 @@ class Loader:
         )
         return Model(artifact, settings, lineup)
 
-    def _activate(self, model: Model, loading: Loading) -> None:
+    def _activate(self, model: Model, loading: Loading, rest: float) -> None:
         """Activates every backend; one that can't be stays lost, as long as another one can."""
         lineup, about = model.lineup, model.metadata
         problems = []
@@ -148,7 +151,7 @@ class Loader:
                 member.active = True
                 check_signature(about, member.backend)
                 loading.tell(f"warming up {name}")
-                warm_up(model, member, self._config.warmup_rows)
+                warm_up(model, member, self._config.warmup_rows, rest)
             except BackendError as error:
                 problems.append(error)
                 if len(lineup.members) > 1:
@@ -181,16 +184,16 @@ class Loader:
         )
 
 
-def warm_up(model: Model, member: Member, sizes: tuple[int, ...]) -> None:
+def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
     """Runs the model at each batch size, so that no request pays for a first run, and learns the run times.
 
-    Raises BackendError if it can't run.
+    `rest`: how long it rests after each run, as a multiple of the run. Raises BackendError if it can't run.
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
     for rows in sorted({min(n, most) for n in sizes}):
         inputs = {spec.name: _blank(spec, rows) for spec in model.metadata.inputs}
         seconds = []
-        for _ in range(_WARM_RUNS):
+        for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
             began = time.perf_counter()
             try:
                 outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)
@@ -201,6 +204,8 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...]) -> None:
                     f"a warm-up run of {rows} blank rows failed ({problem}); correct the model"
                 ) from error
             seconds.append(time.perf_counter() - began)
+            if rest:
+                time.sleep(rest * seconds[-1])
         # The first ones allocate and compile: they say nothing about the runs to come.
         member.times.learn(rows, statistics.median(seconds[1:]))
 

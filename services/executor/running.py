@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -202,7 +204,8 @@ class Runner:
                 self._scheduler.finish(run, None)
                 self._offer_again(run)
                 return
-        self._end(run, ran)
+        self._finish(run, ran)
+        self._deal(run, ran)
 
     def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float) -> Ran:
         """Runs on whatever thread calls it. After `limit` seconds nothing more is tried."""
@@ -231,10 +234,15 @@ class Runner:
         member = self.model.lineup.active
         deadline = _deadline(run)
         work = partial(self._run, inputs, run.row_count, deadline, self._around.run_timeout)
-        future = self._loop.run_in_executor(member.pool, work)
-        handle = _Handed(run, member)
-        self._limit(handle)
-        future.add_done_callback(partial(self._came_back, handle))
+        handed = _Handed(run, member)
+        self._limit(handed)
+
+        def tell(future: Future[Ran]) -> None:
+            # A run that hung may come back when the loop is gone, and nobody cares.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._came_back, handed, future)
+
+        member.pool.submit(work).add_done_callback(tell)
 
     def _limit(self, handed: _Handed) -> None:
         """Sets the time after which the run is given up."""
@@ -243,7 +251,7 @@ class Runner:
         limit = 1.5 * self._around.patience if replaceable else self._around.run_timeout
         handed.timer = self._loop.call_later(limit, self._give_up, handed, limit)
 
-    def _came_back(self, handed: _Handed, future: asyncio.Future[Ran]) -> None:
+    def _came_back(self, handed: _Handed, future: Future[Ran]) -> None:
         run = handed.run
         if handed.timer is not None:
             handed.timer.cancel()
@@ -251,7 +259,12 @@ class Runner:
             self._given_up.discard(run)
             self._scheduler.finish(run, None)
         elif not future.cancelled():
-            self._end(run, future.result())
+            ran = future.result()
+            self._finish(run, ran)
+            # The next run begins before the answers go out: each of them wakes a call that has much to do.
+            self._pump()
+            self._deal(run, ran)
+            return
         self._pump_soon()
 
     def _give_up(self, handed: _Handed, waited: float) -> None:
@@ -278,11 +291,12 @@ class Runner:
             self._offer_rows(piece.call, piece.rows)
         self._pump_soon()
 
-    def _end(self, run: Run[Waiting], ran: Ran) -> None:
-        error = ran.outcome.error
-        self._scheduler.finish(run, ran.seconds if error is None else None)
+    def _finish(self, run: Run[Waiting], ran: Ran) -> None:
+        self._scheduler.finish(run, ran.seconds if ran.outcome.error is None else None)
         self._tally.run_seconds.observe(ran.seconds)
-        row_error = None
+
+    def _deal(self, run: Run[Waiting], ran: Ran) -> None:
+        error, row_error = ran.outcome.error, None
         if error is not None:
             self._log_failure(error, run.row_count)
             row_error = self._failed(error)

@@ -185,11 +185,18 @@ class Scheduler(Generic[T]):
     def _free(self) -> bool:
         """Whether an instance is free for the rows that come first."""
         if self._running >= self.limits.instances:
-            return False
+            return self._may_go_ahead()
         if self.limits.in_lane(self._waiting.first.priority):
             return True
         # A model whose every instance were the lane's would never run the others.
         return self._ordinary < max(self.limits.instances - self.limits.lane_instances, 1)
+
+    def _may_go_ahead(self) -> bool:
+        """Whether one run may be handed out though every instance is busy."""
+        limits = self.limits
+        if not limits.ahead or self._running > limits.instances or self.queued < limits.max_rows:
+            return False
+        return self.estimate(limits.max_rows) < limits.ahead
 
     def _drain_time(self) -> float:
         runs = self.limits.max_queue_rows / (self.limits.max_rows * self.limits.instances)
@@ -219,6 +226,9 @@ class Scheduler(Generic[T]):
         The run shrinks, to a quarter at most, if that saves its first row; below that, saving one row
         costs the others too much, and the row is dropped instead.
         """
+        if self._running >= self.limits.instances:
+            # It is handed out ahead, and begins when the one before it ends.
+            now += self.estimate(self.limits.max_rows)
         while self._waiting:
             planned = self._planned()
             first = self._waiting.first.deadlines[0]

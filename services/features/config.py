@@ -9,6 +9,19 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from headrace.hop import config
 
 
+class Stream(config.Settings):
+    """A Redis Stream of feature events; see consuming.py."""
+
+    # redis://host:port/db, rediss:// for TLS.
+    url: str
+    name: str = "headrace:features"
+    group: str = "features"
+    # Name of this member of the group: another for each replica, the same after a restart.
+    member: str = "features"
+    # Events written at once.
+    batch: PositiveInt = 500
+
+
 class FeaturesConfig(config.ServiceSettings):
     """Where the feature store is, and how long it may keep us waiting."""
 
@@ -27,6 +40,8 @@ class FeaturesConfig(config.ServiceSettings):
     cache_s: NonNegativeFloat = 5.0
     # The same where it does not, so that rows may be as much out of date.
     blind_cache_s: NonNegativeFloat = 0.0
+    # Events to write into the online store; absent: none are consumed.
+    stream: Stream | None = None
     breaker: config.Breaker = config.Breaker(
         window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from headrace.hop.breaker import Breaker
-from services.features.flights import Flight, Seat
+from services.features.flights import Flights, Seat
 from services.features.keying import Keys
 from services.features.planning import ViewPlan
 from services.features.ports import Ask, OnlineStore, Rows, StoredRow, StoreError, StoreTimeoutError
@@ -74,7 +74,7 @@ class Fetcher:
         self._cache = cache
         self._log = log
         self._failing = False
-        self._flights: list[Flight] = []
+        self._flights = Flights()
         self._changed: set[bytes] = set()
         store.watch(self._on_change)
 
@@ -123,20 +123,16 @@ class Fetcher:
         return _Wanted(view, keys, rows, holes, seats)
 
     def _seat(self, view: ViewPlan, key: bytes) -> Seat | None:
-        for flight in self._flights:
-            seat = flight.seat(view, key)
-            # What was changed since that read began may have been read before the change.
-            if seat is not None and key not in self._changed:
-                return seat
-        return None
+        # What was changed since a read began may have been read before the change.
+        return None if key in self._changed else self._flights.seat(view, key)
 
     async def _join(self, wanted: _Wanted, until: float) -> bool:
         """Takes rows from reads for other calls; whether they are all there."""
-        for i, (flight, view, place) in wanted.seats:
+        for i, (landing, view, place) in wanted.seats:
             left_s = until - self._clock()
-            if not flight.landed.done():
-                await asyncio.wait((flight.landed,), timeout=max(left_s, 0))
-            found = flight.landed.result() if flight.landed.done() else None
+            if not landing.done():
+                await asyncio.wait((landing,), timeout=max(left_s, 0))
+            found = landing.result() if landing.done() else None
             if found is None:
                 return False
             wanted.rows[i] = found[view][place]
@@ -145,8 +141,7 @@ class Fetcher:
     async def _fly(
         self, asks: Sequence[Ask], timeout_s: float, epoch: int, until: float
     ) -> Sequence[Rows] | None:
-        flight = Flight(asks)
-        self._flights.append(flight)
+        landing = self._flights.start(asks)
         found: Sequence[Rows] | None = None
         try:
             found = await self._guarded(asks, timeout_s)
@@ -157,8 +152,7 @@ class Fetcher:
                 for key in self._changed:
                     self._memory.outdate(key)
         finally:
-            self._flights.remove(flight)
-            flight.land(found)
+            self._flights.end(landing, asks, found)
             if not self._flights:
                 self._changed.clear()
         return found

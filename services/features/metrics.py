@@ -132,6 +132,12 @@ class FeaturesMetrics:
             "Batches that only Feast itself could read, several times slower.",
             registry=registry,
         )
+        self._events = Counter(
+            "headrace_features_events",
+            "Feature events consumed: written, older (the store had newer ones), rejected.",
+            ["outcome"],
+            registry=registry,
+        )
         self._underived = Counter(
             "headrace_features_underived_rows",
             "Rows for which the function of an on-demand feature view failed.",
@@ -167,6 +173,10 @@ class FeaturesMetrics:
         """See reading.Observer."""
         self._stock.inc()
         self.read(seconds, error)
+
+    def consumed(self, outcome: str, count: int) -> None:
+        """See consuming.Observer."""
+        self._events.labels(outcome).inc(count)
 
     def underived(self, view: str, rows: int) -> None:
         """See deriving.Observer."""

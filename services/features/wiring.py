@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from headrace.api.features.v1 import features_pb2
 from headrace.hop.breaker import Breaker
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from services.features.config import FeaturesConfig
+from services.features.config import FeaturesConfig, Stream
+from services.features.consuming import Consumer
 from services.features.deriving import Deriver
 from services.features.fetching import Cache, Fetcher
 from services.features.metrics import FeaturesMetrics
@@ -38,6 +39,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     reading = ThreadPoolExecutor(config.threads, "features-read")
     planning = ThreadPoolExecutor(1, "features-plan")
     deriving = ThreadPoolExecutor(1, "features-derive")
+    writing = ThreadPoolExecutor(1, "features-write")
     try:
         loop = asyncio.get_running_loop()
         registry, store, stock = await loop.run_in_executor(planning, _open, config, reading)
@@ -54,16 +56,19 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     deriver = Deriver(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
     await store.prepare(_PREPARE_S)
-    following = asyncio.create_task(catalog.follow(config.refresh_s))
+    tasks = [asyncio.create_task(catalog.follow(config.refresh_s))]
+    if config.stream is not None:
+        consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)
+        tasks.append(asyncio.create_task(consumer.follow()))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
         yield [Service(descriptor, FeaturesServicer(catalog, reader)), _feast_service(catalog, reader)]
     finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
-        for threads in (reading, planning, deriving):
+        for threads in (reading, planning, deriving, writing):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -72,6 +77,17 @@ def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry
     from services.features.opening import open_feast
 
     return open_feast(config.repo, threads, config.store_timeout_s)
+
+
+def _consumer(
+    config: FeaturesConfig, stream: Stream, threads: ThreadPoolExecutor, runtime: Runtime
+) -> Consumer:
+    from services.features.feast_writing import FeastWriter
+
+    telemetry = runtime.telemetry
+    return Consumer(
+        stream, FeastWriter(config.repo).write, threads, telemetry.once(FeaturesMetrics), telemetry.log
+    )
 
 
 def _feast_service(catalog: Catalog, reader: Reader) -> Service:

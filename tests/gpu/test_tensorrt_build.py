@@ -14,9 +14,9 @@ from headrace.repository import Repository
 from services.executor.backends.backend import BackendError
 from services.executor.backends.tensorrt import api
 from services.executor.backends.tensorrt.backend import TensorRt
-from services.executor.backends.tensorrt.device import device_count
 from services.executor.backends.tensorrt.plans import PlanKey, Plans
 from services.executor.config import TensorRtSettings
+from tests.gpu.machine import no_gpu
 from tests.services.executor.executor_models import doubling, onnx_bytes, put
 
 RTX = importlib.util.find_spec("tensorrt_rtx") is not None
@@ -87,7 +87,7 @@ def test_sizes_that_make_no_profile_are_refused() -> None:
 
 
 @needs_rtx
-@pytest.mark.skipif(device_count() > 0, reason="there is a GPU here")
+@pytest.mark.skipif(not no_gpu(), reason="there is a GPU here")
 def test_without_a_gpu_the_backend_says_so(models: Path) -> None:
     put(models)
     artifact = Repository(models).read("double", "1")

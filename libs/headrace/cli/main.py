@@ -6,6 +6,7 @@ import typer
 
 from headrace.cli.commands.doctor import doctor
 from headrace.cli.commands.down import down
+from headrace.cli.commands.features import features
 from headrace.cli.commands.keys import keys
 from headrace.cli.commands.logs import logs
 from headrace.cli.commands.models import models
@@ -25,4 +26,5 @@ for command in (up, down, restart, status, predict, trace, doctor, logs):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(keys, name="keys")
+app.add_typer(features, name="features")
 app.add_typer(models, name="models")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
@@ -49,22 +49,40 @@ class OnnxRuntime:
     """One ONNX model.
 
     `threads`: threads inside one run; with 1, a run uses its caller's thread alone; 0: as many as measurably help at
-    `largest` rows. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
+    `largest` rows, which `chosen` is told. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, model: bytes, threads: int = 1, device: Device = "cpu", largest: int = 256) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        threads: int = 1,
+        device: Device = "cpu",
+        largest: int = 256,
+        chosen: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._model = model
         self._threads = threads
         self._device = device
         self._largest = largest
+        self._chosen = chosen
         self._session: Any = None
         self._output_names: list[str] = []
         self._fixed_rows: int | None = None
         self._where = "cpu"
         # Runs in progress → when they began; a dict's single operations are safe between threads.
         self._running: dict[Any, float] = {}
+
+    @staticmethod
+    def device(name: str) -> Device:
+        """The device that stands behind the colon of `onnxruntime:cuda`. Raises BackendError."""
+        for known in get_args(Device):
+            if name == known:
+                return cast("Device", known)
+        raise BackendError(f"onnxruntime has no device {name!r}; choose {' or '.join(get_args(Device))}")
+
+    @property
+    def name(self) -> str:
+        return "onnxruntime:cuda" if self._device == "cuda" else "onnxruntime"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -158,9 +176,11 @@ class OnnxRuntime:
             return lambda: session.run(self._output_names, blank)
 
         try:
-            return made[fewest(runner, len(os.sched_getaffinity(0)))]
+            threads = fewest(runner, len(os.sched_getaffinity(0)))
         except Exception:  # noqa: BLE001 - a model that fails on blank rows is the warm-up's to report
             return single
+        self._chosen(threads)
+        return made[threads]
 
     def _active(self) -> Any:
         if self._session is None:

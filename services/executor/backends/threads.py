@@ -13,23 +13,28 @@ _RUNS = 3
 
 
 def fewest(
-    runner: Callable[[int], Callable[[], object]], cores: int, clock: Callable[[], float] = time.perf_counter
+    runner: Callable[[int], Callable[[], object]],
+    cores: int,
+    clock: Callable[[], float] = time.perf_counter,
+    rest: Callable[[float], None] = time.sleep,
 ) -> int:
     """Threads (1, 2, 4 … `cores`) beyond which more do not help. `runner(n)` gives a run with n threads."""
-    threads, took = 1, _best(runner(1), clock)
+    threads, took = 1, _best(runner(1), clock, rest)
     while threads * 2 <= cores and took >= _WORTH_S:
-        doubled = _best(runner(threads * 2), clock)
+        doubled = _best(runner(threads * 2), clock, rest)
         if doubled > took * (1 - _GAIN):
             break
         threads, took = threads * 2, doubled
     return threads
 
 
-def _best(run: Callable[[], object], clock: Callable[[], float]) -> float:
+def _best(run: Callable[[], object], clock: Callable[[], float], rest: Callable[[float], None]) -> float:
     run()
     times = []
     for _ in range(_RUNS):
         began = clock()
         run()
         times.append(clock() - began)
+        # Other models may be serving meanwhile.
+        rest(2 * times[-1])
     return min(times)

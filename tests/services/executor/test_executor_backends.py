@@ -24,8 +24,10 @@ from services.executor.backends.backend import Backend, BackendError
 from services.executor.backends.onnxruntime import OnnxRuntime
 from services.executor.backends.remote import Remote
 from services.executor.backends.servers import Servers
+from services.executor.backends.tensorrt.backend import TensorRt
 from services.executor.backends.threads import fewest
-from services.executor.config import ModelSettings, RemoteServer
+from services.executor.config import ModelSettings, RemoteServer, TensorRtSettings
+from tests.gpu.machine import MODULE, no_cuda_provider, no_tensorrt
 from tests.services.executor.executor_models import X, Y, doubling, put
 from tests.services.executor.remote_servers import oip_server
 from tests.services.executor.triton import absent, triton
@@ -36,6 +38,10 @@ BACKENDS = [
     "onnxruntime, threads measured",
     "remote",
     pytest.param("remote, Triton", marks=pytest.mark.skipif(bool(absent()), reason=absent())),
+    pytest.param(
+        "onnxruntime, cuda", marks=pytest.mark.skipif(bool(no_cuda_provider()), reason=no_cuda_provider())
+    ),
+    pytest.param("tensorrt", marks=pytest.mark.skipif(bool(no_tensorrt()), reason=no_tensorrt())),
 ]
 
 
@@ -65,6 +71,12 @@ async def backend(request: Any, models: Path, tmp_path: Path) -> AsyncIterator[B
         )
         if request.param.startswith("remote"):
             made: Backend = Remote.of(artifact, ModelSettings(), "far", servers)
+        elif request.param == "tensorrt":
+            made = TensorRt(
+                artifact, (1, 4, 16), 2, TensorRtSettings.model_validate({"module": MODULE}), print
+            )
+        elif request.param == "onnxruntime, cuda":
+            made = OnnxRuntime(artifact.content, device="cuda")
         else:
             made = OnnxRuntime(artifact.content, threads=0 if "measured" in request.param else 1)
         try:
@@ -173,4 +185,4 @@ def test_threads_are_taken_as_long_as_they_help(seconds: dict[int, float], cores
 
         return run
 
-    assert fewest(runner, cores, lambda: now[0]) == chosen
+    assert fewest(runner, cores, lambda: now[0], lambda _: None) == chosen

@@ -151,3 +151,39 @@ def test_a_lone_call_need_not_be_offered() -> None:
     assert run is not None
     it.finish(run, 0.001)
     assert it.idle
+
+
+@pytest.mark.parametrize(("seconds", "ahead"), [(0.001, True), (0.050, False)])
+def test_a_full_short_run_is_handed_out_ahead(seconds: float, ahead: bool) -> None:
+    times = RunTimes()
+    times.learn(4, seconds)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    for call in "abcd":
+        offer(it, call, 4)
+    assert sizes(it.start(0.0)) == {"a": 4}
+    assert (it.start(0.0) is not None) == ahead
+    # One, and no more.
+    assert it.start(0.0) is None
+
+
+def test_what_is_not_full_waits_for_the_instance() -> None:
+    times = RunTimes()
+    times.learn(4, 0.001)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    offer(it, "a", 1)
+    offer(it, "b", 3)
+    assert it.start(0.0) is not None
+    offer(it, "c", 3)
+    assert it.start(0.0) is None
+
+
+def test_a_row_that_would_be_late_behind_the_run_before_it_is_not_handed_out_ahead() -> None:
+    times = RunTimes()
+    times.learn(4, 0.004)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    offer(it, "a", 4)
+    assert it.start(0.0) is not None
+    offer(it, "b", 4, deadline=0.006)
+    offer(it, "c", 4, deadline=0.020)
+    assert sizes(it.start(0.0)) == {"c": 4}
+    assert [d.call for d in it.drops()] == ["b"]

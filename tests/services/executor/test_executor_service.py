@@ -291,7 +291,10 @@ async def test_a_run_that_hangs_is_given_up_and_the_model_recovers(models: Path)
         ({"outputs": [TensorSpec("score", DType.FLOAT32)]}, r"output score is declared, the artifact has y"),
         ({"outputs": [TensorSpec("y", DType.FLOAT32)]}, r"output y: float32\[\] is declared"),
         ({"content": b"garbage"}, r"ONNX Runtime can't load it"),
-        ({"backend": "abacus"}, r"backend 'abacus' is not built in; use one of: onnxruntime, remote, tensorrt"),
+        (
+            {"backend": "abacus"},
+            r"backend 'abacus' is not built in; use one of: onnxruntime, remote, tensorrt",
+        ),
     ],
 )
 async def test_a_model_that_is_not_what_it_says_is_refused_at_load(

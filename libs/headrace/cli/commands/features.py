@@ -1,0 +1,167 @@
+"""`headrace features`: push rows into the online store, fill it from the tables, compare the two."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from headrace.featurestore.checking import ViewReport
+
+features = typer.Typer(help="The feature store.", no_args_is_help=True)
+# So many rows are written at once.
+_ROWS = 1000
+
+
+@features.command()
+def push(
+    name: Annotated[str, typer.Argument(help="A feature view, or a push source.")],
+    path: Annotated[
+        Path, typer.Argument(help="Rows as JSON, one object a line; - for standard input.", allow_dash=True)
+    ],
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Write rows into the online store; rows older than what it has are left out."""
+    from headrace.featurestore import writing
+
+    store = _open(home)
+    written = older = 0
+    try:
+        for rows in _rows(path):
+            with _quiet():
+                pushed = writing.push(store, name, rows)
+            written, older = written + pushed.written, older + pushed.older
+    except Exception as error:  # noqa: BLE001 - the file's and each kind of store's own; all end the command with their text
+        fail(f"{error} ({written} rows were written)")
+    out.print(
+        f"{written} rows written into {name}"
+        + (f", {older} left out: there were newer ones" if older else "")
+    )
+
+
+@features.command()
+def materialize(
+    views: Annotated[list[str] | None, typer.Argument(help="Feature views; all if none is named.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Up to this moment (UTC); now if absent.")] = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Fill the online store from the offline tables, view by view."""
+    from headrace.featurestore import writing
+
+    store = _open(home)
+    moment = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
+    shown = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out)
+    with shown:
+        task = shown.add_task("reading the registry", total=None)
+        try:
+            with _quiet():
+                writing.materialize(
+                    store, moment, views or [],
+                    lambda view, done, total: shown.update(task, description=view or "done", completed=done, total=total),
+                )  # fmt: skip
+        except writing.WriteError as error:
+            fail(str(error))
+    out.print(f"the online store is at {moment:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@features.command()
+def check(
+    sample: Annotated[int, typer.Option(help="Entities compared per view.", min=1)] = 200,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Compare online values with the offline tables on a sample, and show their ages; exit code 1 if they differ."""
+    from headrace.featurestore import checking
+
+    store = _open(home)
+    try:
+        with _quiet():
+            reports = list(checking.check(store, sample, datetime.now(UTC)))
+    except checking.CheckError as error:
+        fail(str(error))
+    out.print(_table(reports))
+    if not all(report.good for report in reports):
+        fail("the online store is not what the tables say; headrace features materialize brings it there")
+
+
+def _open(home: Path) -> FeatureStore:
+    from headrace.featurestore import writing
+
+    layout = place(home)
+    if not (layout.feast / "feature_store.yaml").exists():
+        fail(f"{layout.feast} is no feature repository; headrace up prepares one")
+    try:
+        return writing.open_store(layout.feast)
+    except writing.WriteError as error:
+        fail(str(error))
+
+
+def _rows(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Batches of rows. Raises OSError, and ValueError with the line's number."""
+    with sys.stdin if str(path) == "-" else path.open() as lines:
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object")  # noqa: TRY004 - a fault of the file
+            rows.append(row)
+            if len(rows) == _ROWS:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Feast prints as it goes."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _table(reports: list[ViewReport]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in (
+        "view",
+        "sampled",
+        "absent",
+        "behind",
+        "cells",
+        "wrong",
+        "age p50",
+        "age max",
+        "past its TTL",
+    ):
+        table.add_column(column, justify="left" if column == "view" else "right")
+    for r in reports:
+        numbers = [r.sampled, r.absent, r.behind, r.cells, r.wrong]
+        table.add_row(r.view, *map(str, numbers), _age(r.age_p50_s), _age(r.age_max_s), str(r.expired))
+    return table
+
+
+def _age(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
