@@ -94,6 +94,11 @@ class GrpcClient:
         """The size of the answer."""
         return len(await self._feast(message, timeout=10))
 
+    async def packed_raw(self, message: bytes, timeout_s: float) -> bytes:
+        """The answer."""
+        answer: bytes = await self._packed(message, timeout=timeout_s)
+        return answer
+
     async def packed(self, message: bytes) -> int:
         """The size of the answer."""
         return len(await self._packed(message, timeout=10))

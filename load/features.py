@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,19 +46,36 @@ class Point:
     cpu_us: float
 
 
-@contextmanager
-def redis_server(folder: Path) -> Iterator[int]:
-    """An empty redis-server of this run's own: its port."""
-    port = 16400 + random.randint(0, 900)
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL
-    )
-    try:
+class Redis:
+    """A redis-server of this run's own, which keeps what it has over a kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = 16400 + random.randint(0, 900)
+        self._command = [
+            "redis-server", "--port", str(self.port), "--save", "", "--appendonly", "yes", "--dir", str(folder),
+        ]  # fmt: skip
+        self.start()
         time.sleep(0.5)
-        yield port
+
+    def start(self) -> None:
+        """Starts it, for the first time or after a kill."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal; one that ends it is waited for."""
+        self._process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._process.wait()
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[Redis]:
+    """An empty redis-server."""
+    redis = Redis(folder)
+    try:
+        yield redis
     finally:
-        process.terminate()
-        process.wait()
+        redis.signal(signal.SIGTERM)
 
 
 def keys_of(data: Path, rows: int, dice: random.Random) -> Iterator[Keys]:
@@ -207,10 +225,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=16)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as port:
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
         folder = Path(name)
         repo = folder / "repo"
-        store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{port}")
+        store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{redis.port}")
         materialize(store, datetime.now(UTC))
         print(
             "| rows | system | req/s | × feast serve | p50 µs | p99 µs | server CPU µs/req |\n|--:|---|--:|--:|--:|--:|--:|"

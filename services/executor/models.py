@@ -120,13 +120,17 @@ class Models:
 
         A load under way is cancelled. Raises Fault NOT_FOUND.
         """
+        entries = self._entries.get(model, {})
         if (under_way := self._loading.get((model, version))) is not None:
             under_way[1].cancel()
             await asyncio.wait([under_way[0]])
-        entry = self._find(model, version) if version else None
-        if entry is None:
-            raise errors.version_unknown(model, version, self._entries.get(model, ()))
-        versions = {v: e for v, e in self._entries[model].items() if v != version}
+            entries = self._entries.get(model, {})
+            if version not in entries:
+                return
+        if version not in entries:
+            raise errors.version_unknown(model, version, entries)
+        entry = entries[version]
+        versions = {v: e for v, e in entries.items() if v != version}
         self._install(model, versions)
         self._residency.leave((model, version))
         if entry.runner is not None:

@@ -49,21 +49,29 @@ class Memory:
         """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
         that is known not to be there. And the places of those that are not known."""
         identity, rows = view.identity, self._rows
-        get, use = rows.get, rows.move_to_end
+        get = rows.get
+        entries = [get((identity, key)) for key in keys]
+        if None not in entries and not [e for e in entries if e[1] != epoch or e[2] <= now]:  # type: ignore[index]  # none is None
+            self._use(identity, keys)
+            return [e[0] for e in entries], []  # type: ignore[index]  # as above
         found: list[StoredRow | None] = []
         holes: list[int] = []
-        for key in keys:
-            place = (identity, key)
-            entry = get(place)
+        for key, entry in zip(keys, entries, strict=True):
             if entry is not None and entry[1] == epoch and now < entry[2]:
-                use(place)
                 found.append(entry[0])
                 continue
-            absent = self._absent.get(place) if entry is None else None
+            absent = self._absent.get((identity, key)) if entry is None else None
             if absent is None or absent[0] != epoch or now >= absent[1]:
                 holes.append(len(found))
             found.append(None)
+        self._use(identity, [key for key, row in zip(keys, found, strict=True) if row is not None])
         return found, holes
+
+    def _use(self, identity: str, keys: Sequence[bytes]) -> None:
+        """Moves rows to the end of the queue; while there is room for twice as many, their order does not matter."""
+        if 2 * len(self._rows) > self._entries or 2 * self._used > self._size_bytes:
+            for key in keys:
+                self._rows.move_to_end((identity, key))
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows, however old; None where nothing is remembered."""

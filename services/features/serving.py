@@ -17,7 +17,7 @@ from headrace.columns import Column, DType
 from services.features.errors import mixed_entity, uneven_entities
 from services.features.packing import DTYPES
 from services.features.planning import ServicePlan
-from services.features.shaping import Judged, Source
+from services.features.shaping import Judged, Source, by_feature_of
 
 # By Source. A last-known value is not known to be within its age; a default is no finding at all.
 _STATUSES = {
@@ -94,7 +94,7 @@ def vectors(judged: Judged, shown: int) -> list[bytes]:
     """One serialised FeatureVector per given feature."""
     times = _framed(_TIME, [_stamp(time) for time in judged.times])
     statuses = judged.sources.translate(_STATUS_OF)
-    columns = list(zip(*judged.values, strict=True))[:shown]
+    columns = by_feature_of(judged)[:shown]
     return [_vector(raws, statuses, times) for raws in columns]
 
 

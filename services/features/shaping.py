@@ -103,15 +103,24 @@ def judge(answer: Answer, now: float) -> Judged:
 
 
 def _all_good(answer: Answer, now: float) -> Judged | None:
-    """The usual case, without a step per row: all are there, and none is too old or of the future."""
+    """The usual case, without a step per row: those that are there are neither too old nor of the future."""
     rows, view = answer.rows, answer.view
-    if not rows or None in rows:
+    times = [row[0] for row in rows if row is not None]
+    if not times or max(times) > now or now - min(times) > answer.limits()[0]:
         return None
-    times, values = zip(*rows, strict=True)
-    if max(times) > now or now - min(times) > answer.limits()[0]:
-        return None
-    sources = bytes((_PRESENT if answer.asked else _STALE,)) * len(rows)
-    return Judged(view, values, sources, [int((now - time) * _MICRO) for time in times], times)
+    good, absent = (_PRESENT, _NOT_FOUND) if answer.asked else (_STALE, _DEFAULT)
+    if len(times) == len(rows):
+        values = [values for _, values in rows]  # type: ignore[misc]  # none of them is None
+        ages = [int((now - time) * _MICRO) for time in times]
+        return Judged(view, values, bytes((good,)) * len(rows), ages, times)
+    nothing = _nothing(view)
+    return Judged(
+        view,
+        [nothing if row is None else row[1] for row in rows],
+        bytes([absent if row is None else good for row in rows]),
+        [_UNKNOWN_AGE if row is None else int((now - row[0]) * _MICRO) for row in rows],
+        [None if row is None else row[0] for row in rows],
+    )
 
 
 def _one_by_one(answer: Answer, now: float) -> Judged:
@@ -145,9 +154,14 @@ def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
     return (b"",) * len(view.features)
 
 
+def by_feature_of(judged: Judged) -> Sequence[Sequence[bytes]]:
+    """The values the other way round: per feature those of all rows."""
+    return list(zip(*judged.values, strict=True)) or [()] * len(judged.view.features)
+
+
 def pack(judged: Judged, shown: int) -> list[Packed]:
     """The view's columns: its first `shown` features, then the ages (INT64, µs) and the sources (UINT8)."""
-    by_feature = zip(*judged.values, strict=True)
+    by_feature = by_feature_of(judged)
     columns = [pack(raws) for pack, raws in zip(judged.view.packers[:shown], by_feature, strict=False)]
     columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
     columns.append((judged.sources, b"", b""))

@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.hop import core
 from headrace.hop.config import ConfigError, load
 from services.ingress.config import IngressSettings
-from services.ingress.running import become_envoy, serve_grpc, why_not_envoy
+from services.ingress.running import run
 
 
 def main() -> None:
@@ -20,11 +20,7 @@ def main() -> None:
     core.settle()  # Envoy's Python inherits it
     try:
         settings = load(IngressSettings, options.config)
-        reason = why_not_envoy(settings)
-        if reason:
-            print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
-            sys.exit(serve_grpc(settings))
-        become_envoy(settings, options.config)
+        sys.exit(run(settings, options.config))
     except (ConfigError, ValueError) as error:
         parser.exit(2, f"ingress: {error}\n")
 

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 
 from headrace.hop import core
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.health import Health
 from headrace.hop.lifecycle import stop_signal
 from headrace.hop.serve import serving
 from services.ingress import envoy
@@ -24,6 +26,7 @@ from services.ingress.config import IngressSettings
 from services.ingress.process import hosting
 from services.ingress.protocols.aio_grpc import servicers
 from services.ingress.protocols.routing import routes
+from services.ingress.readiness import FRESH_S, Readiness
 from services.ingress.stopping import AdminPort, stop
 from services.ingress.wiring import assembled
 
@@ -75,20 +78,34 @@ async def serve(settings: IngressSettings) -> int:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     server = settings.server
     stopped = stop_signal()
-    async with hosting(settings) as runtime, serving(SERVICE, settings, runtime):
+    async with hosting(settings) as runtime, serving(SERVICE, settings, runtime) as running:
         front = await _start(settings)
         ended = asyncio.create_task(front.wait())
         asked = asyncio.create_task(stopped.wait())
         core.freeze()
-        runtime.telemetry.ready(True)
+        admin = AdminPort(settings.admin).ask
+        telling = asyncio.create_task(_tell(running.health, Readiness(admin, time.monotonic)))
         await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-        runtime.telemetry.ready(False)
-        await stop(AdminPort(settings.admin).ask, notice_s=server.drain_notice_s, drain_s=server.drain_s)
+        telling.cancel()
+        await running.health.set(serving=False)
+        running.health.end()
+        await stop(admin, notice_s=server.drain_notice_s, drain_s=server.drain_s)
         if front.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 front.terminate()
         return await ended
+
+
+async def _tell(health: Health, readiness: Readiness) -> None:
+    """Keeps the health of hop's server, which cannot ask, as Envoy has it: a stop may begin at Envoy's admin port."""
+    while True:
+        ready = await readiness.ready()
+        if ready != health.serving:
+            await health.set(serving=ready)
+        elif not ready:
+            health.release()  # who has heard it; a watch that stays open would hold the stop up to its limit
+        await asyncio.sleep(FRESH_S)
 
 
 async def _start(settings: IngressSettings) -> asyncio.subprocess.Process:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
 from services.ingress import envoy
 from services.ingress.config import IngressSettings
+
+
+def run(settings: IngressSettings, path: Path) -> int:
+    """Serves inside Envoy, which takes this process over, or behind it where that can't be; the exit code then.
+
+    `path`: the file the settings come from. Raises ValueError if they demand what can't be.
+    """
+    reason = why_not_envoy(settings)
+    if not reason:
+        become_envoy(settings, path)
+    print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
+    return serve_grpc(settings)
 
 
 def why_not_envoy(settings: IngressSettings) -> str:
@@ -23,7 +37,7 @@ def why_not_envoy(settings: IngressSettings) -> str:
     return ""
 
 
-def become_envoy(settings: IngressSettings, path: Path) -> None:
+def become_envoy(settings: IngressSettings, path: Path) -> NoReturn:
     """Renders Envoy's configuration into the run folder and replaces this process by Envoy: same pid, same signals."""
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     configuration = settings.run_dir / "envoy.yaml"

@@ -49,9 +49,10 @@ def record(
     if answer is not None:
         start = started_unix_us + int(answer.router_start_s * 1e6)
         rows = str(len(answer.batch))
+        # Named as the spans within a stage are: the call, and who did the work. A stage may be named `router` itself.
         call = _span(
+            "Infer",
             "router",
-            "ingress",
             make_id(),
             trace.span_id,
             start,

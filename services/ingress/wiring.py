@@ -22,12 +22,14 @@ from services.ingress.inferring import Inferring
 from services.ingress.metrics import Metrics
 from services.ingress.otlp import OtlpExporter
 from services.ingress.quotas import Quotas
+from services.ingress.readiness import Readiness
 from services.ingress.reloading import DocumentReloads, Periodic, TenantReloads
 from services.ingress.reporting import Exporter, Reporter
 from services.ingress.servicers.inference import Inference
 from services.ingress.servicers.open_inference import OpenInference
 from services.ingress.span_store import SpanStore
 from services.ingress.statistics import Statistics
+from services.ingress.stopping import AdminPort
 from services.ingress.tenants import Directory
 from services.ingress.tokens import TokenVerifier
 
@@ -43,6 +45,7 @@ class Ingress:
     door: Door
     open_inference: OpenInference
     inference: Inference
+    readiness: Readiness
 
 
 @asynccontextmanager
@@ -75,7 +78,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         inferring = Inferring(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, time.monotonic
         )
-        oip = OpenInference(catalog, inferring, quotas, statistics, lambda: True)
+        readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
+        oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
         own = Inference(catalog, inferring, quotas)
         served = {**operations(OIP_SERVICE, oip), **operations(INFERENCE_SERVICE, own)}
         door = Door(served, authenticator, reporter, telemetry.settings.trace_ratio, time.monotonic)
@@ -88,7 +92,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         if settings.jwt is not None and tokens is not None:
             await periodic.once(tokens.refresh)
             periodic.every(settings.jwt.refresh_s, tokens.refresh)
-        yield Ingress(door, oip, own)
+        yield Ingress(door, oip, own, readiness)
 
 
 def _exporters(settings: IngressSettings) -> list[Exporter]:

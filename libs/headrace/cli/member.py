@@ -16,6 +16,9 @@ from headrace.cli.supervising import Rules, State, Watch
 _LOOK_STARTING_S = 0.05
 _LOOK_S = 0.5
 _LINES = 8
+# Between the look for a free port and the bind of a process, another program may take the port. A look now sees it, so
+# the next try has fresh ones; more tries than two only for homes that restart side by side.
+_PORT_TRIES = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
 
 
@@ -75,16 +78,28 @@ class Member:
             await self._until_ready()
 
     async def _hand_over(self, old: Process) -> None:
-        new = await self._spawn(1 - old.slot)
         deadline = time.monotonic() + self._rules.start
+        new = await self._successor(1 - old.slot, deadline)
+        for _ in range(_PORT_TRIES - 1):
+            if not new.crowded_out:
+                break
+            self._log.warning("its ports were taken meanwhile; trying others", pid=new.pid)
+            new = await self._successor(1 - old.slot, deadline)
+        if not new.alive:
+            raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
+        await new.publish()
+        self.current = new
+        self.watch.replaced(time.monotonic())
+
+    async def _successor(self, slot: int, deadline: float) -> Process:
+        """A new process that is ready, or one that has ended and is tidied away."""
+        new = await self._spawn(slot)
         while not await new.ready():
             if await new.ended(_LOOK_STARTING_S) or time.monotonic() > deadline:
                 new.kill()
                 await new.forget()
-                raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
-        await new.publish()
-        self.current = new
-        self.watch.replaced(time.monotonic())
+                break
+        return new
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + self._rules.start

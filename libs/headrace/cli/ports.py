@@ -32,6 +32,11 @@ def metrics(service: str, slot: int) -> str:
     return f"metrics.{service}.{slot}"
 
 
+def own(service: str, slot: int) -> list[str]:
+    """Names of the ports that one process has for itself."""
+    return [metrics(service, slot)] + ([f"admin.{slot}"] if service == "ingress" else [])
+
+
 def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[int], bool]) -> dict[str, int]:
     """A port for each name: the saved one if it is still free, else the next free one from `first` on.
 
@@ -57,9 +62,9 @@ def secured(ports: Mapping[str, int], service: str, slot: int, free: Callable[[i
 
     A slot stands empty until the next restart, and meanwhile another program, or another home, may use its ports.
     """
-    own = [metrics(service, slot)] + ([f"admin.{slot}"] if service == "ingress" else [])
-    others = {name: port for name, port in ports.items() if name not in own}
-    first = {name: port for name, port in wanted().items() if name in own}
+    mine = own(service, slot)
+    others = {name: port for name, port in ports.items() if name not in mine}
+    first = {name: port for name, port in wanted().items() if name in mine}
     taken = set(others.values())
     return others | choose(first, ports, lambda port: port not in taken and free(port))
 
@@ -70,8 +75,8 @@ def free(port: int) -> bool:
         # So that connections in TIME_WAIT, left by an earlier run, don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            # Not listening: a look must not be in the way of a process that is about to listen there.
             probe.bind((LOOPBACK, port))
-            probe.listen(1)
         except OSError:
             return False
     return True

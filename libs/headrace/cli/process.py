@@ -45,12 +45,18 @@ class Process:
         self._bound = layout.starting(service, generation)
         self._listed = layout.listed(service) / f"{generation}.sock"
         self._admin = installation.admin(slot)
+        self._own_ports = [installation.ports[name] for name in ports.own(service, slot)]
         self._probe: Probe | None = None
 
     @property
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self._child.returncode is None
+
+    @property
+    def crowded_out(self) -> bool:
+        """Whether it has ended and somebody listens on a port that was its own: taken between our look and its bind."""
+        return not self.alive and not all(map(ports.free, self._own_ports))
 
     async def ready(self) -> bool:
         """Whether it takes work now."""

@@ -97,7 +97,7 @@ class Retry(Settings):
     """Retries of calls that failed as a whole."""
 
     attempts: PositiveInt = 2
-    # Retries allowed per ordinary call, and the reserve that a quiet client may spend.
+    # Retries allowed per ordinary call, and the reserve that a quiet client may spend; time fills it in 10 s.
     budget_ratio: float = Field(default=0.1, ge=0, le=1)
     budget_reserve: float = Field(default=10.0, ge=0)
     backoff_s: PositiveFloat = 0.01

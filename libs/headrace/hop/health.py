@@ -25,6 +25,11 @@ class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # its base has
         super().__init__()
         self.ended = asyncio.Event()
 
+    def release(self) -> None:
+        if not self.ended.is_set():
+            self.ended.set()
+            self.ended = asyncio.Event()
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         parts = {
             asyncio.ensure_future(super().Watch(request, context)),
@@ -65,6 +70,10 @@ class Health:
             self.serving = serving
             self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")
 
+    def release(self) -> None:
+        """Ends the watches there are: for a stop that may yet be called off."""
+        self._servicer.release()
+
     def end(self) -> None:
-        """Ends the watches, so that the server can stop."""
+        """Ends the watches, those to come too, so that the server can stop."""
         self._servicer.ended.set()

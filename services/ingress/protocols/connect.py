@@ -78,7 +78,7 @@ class Connect:
             found[path] = Endpoint.unary(_info(operation.method), _unary(self._door, operation))
         stream = next(m for m in methods_of(OIP_SERVICE) if m.path == _STREAM_INFER)
         found[_STREAM_INFER] = Endpoint.bidi_stream(_info(stream), self._stream_infer)
-        health = Health([s.full_name for s in SERVICES])
+        health = Health([s.full_name for s in SERVICES], self._ingress.readiness.ready)
         for method in methods_of(_HEALTH):
             make = Endpoint.server_stream if method.server_streaming else Endpoint.unary
             found[method.path] = make(_info(method), _quiet(getattr(health, method.name), method))

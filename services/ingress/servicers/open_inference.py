@@ -31,7 +31,7 @@ class OpenInference:
         inferring: Inferring,
         quotas: Quotas,
         statistics: Statistics,
-        ready: Callable[[], bool],
+        ready: Callable[[], Awaitable[bool]],
     ) -> None:
         self._catalog = catalog
         self._inferring = inferring
@@ -43,7 +43,7 @@ class OpenInference:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, _: pb.ServerReadyRequest, __: Exchange) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._ready())
+        return pb.ServerReadyResponse(ready=await self._ready())
 
     async def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Exchange) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
@@ -52,7 +52,7 @@ class OpenInference:
 
     async def ModelReady(self, request: pb.ModelReadyRequest, exchange: Exchange) -> pb.ModelReadyResponse:
         self._entry(request.name, request.version, exchange, "read")
-        return pb.ModelReadyResponse(ready=self._ready())
+        return pb.ModelReadyResponse(ready=await self._ready())
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, exchange: Exchange

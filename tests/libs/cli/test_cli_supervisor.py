@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, locking, ports, starting
+from headrace.cli import layout, locking, ports, process, starting
 from headrace.cli.member import Member, ReplaceError
+from headrace.cli.process import Process
 from headrace.cli.settings import Installation
 from headrace.cli.supervising import Rules, State
 from headrace.hop import config
@@ -130,6 +133,84 @@ async def test_two_restarts_at_once_follow_each_other(member: Member, tmp_path: 
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
     assert member.watch.state is State.READY
+
+
+class Squatter:
+    """Starts processes, and takes the metrics port of some of them after it was chosen and before they bind it."""
+
+    def __init__(self, victims: int) -> None:
+        self.victims = victims
+        self.taken: list[socket.socket] = []
+
+    async def start(self, home: Installation, service: str, slot: int, generation: int) -> Process:
+        started = await process.start(home, service, slot, generation)
+        if len(self.taken) < self.victims:
+            host, _, port = started.metrics.rpartition(":")
+            self.taken.append(socket.create_server((host, int(port))))
+        return started
+
+
+@pytest.fixture
+def squatter() -> Iterator[Squatter]:
+    squatting = Squatter(0)
+    yield squatting
+    for taken in squatting.taken:
+        taken.close()
+
+
+async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
+    tmp_path: Path, squatter: Squatter
+) -> None:
+    member = Member(installation(tmp_path), SERVICE, Rules(), LOG, squatter.start)
+    member.begin()
+    try:
+        await until("ready", lambda: member.watch.state is State.READY)
+        before, squatter.victims = pid_of(member), 2
+        await member.replace()
+        assert len(squatter.taken) == 2
+        assert pid_of(member) != before
+        assert member.current is not None
+        assert int(member.current.metrics.rpartition(":")[2]) not in [
+            s.getsockname()[1] for s in squatter.taken
+        ]
+        assert len(sockets(tmp_path)) == 1
+    finally:
+        await member.stop()
+
+
+async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
+    tmp_path: Path, squatter: Squatter
+) -> None:
+    squatter.victims = 1
+    member = Member(installation(tmp_path), SERVICE, Rules(), LOG, squatter.start)
+    member.begin()
+    try:
+        await until("ready", lambda: member.watch.state is State.READY)
+        assert len(squatter.taken) == 1
+        assert member.watch.restarts == 1
+    finally:
+        await member.stop()
+
+
+async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    looking = True
+
+    def look() -> None:
+        while looking:
+            ports.free(port)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(500):
+            # As Python's HTTP servers, and Envoy, listen.
+            with socket.create_server(("127.0.0.1", port)):
+                pass
+    finally:
+        looking = False
+        looker.join()
 
 
 async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.picker import by_key, least_of_two, pick
-from headrace.hop.retry_budget import RetryBudget
+from headrace.hop.retry_budget import REFILL_S, RetryBudget
 
 
 @dataclass(frozen=True)
@@ -62,26 +62,60 @@ def test_keys_spread_evenly() -> None:
     assert all(800 < n < 1200 for n in spread.values())
 
 
-@given(st.floats(0, 1), st.integers(0, 20), st.lists(st.booleans(), max_size=500))
-def test_retries_never_exceed_reserve_and_ratio(ratio: float, reserve: int, events: list[bool]) -> None:
+# A call, a wish to retry, or seconds that pass.
+events = st.lists(st.sampled_from(["call", "retry"]) | st.floats(0, 30), max_size=500)
+
+
+@given(st.floats(0, 1), st.integers(0, 20), events)
+def test_retries_never_exceed_reserve_ratio_and_refill(
+    ratio: float, reserve: int, happened: list[str | float]
+) -> None:
     budget = RetryBudget(ratio, reserve)
-    calls = retries = 0
-    for is_call in events:
-        if is_call:
+    now = calls = retries = 0.0
+    for event in happened:
+        if event == "call":
             budget.deposit()
             calls += 1
+        elif event == "retry":
+            retries += budget.withdraw(now)
         else:
-            retries += budget.withdraw()
-        assert retries <= reserve + ratio * calls + 1e-9
-        assert budget.balance >= 0
+            now += float(event)
+        assert retries <= reserve + ratio * calls + reserve * now / REFILL_S + 1e-6
+        assert 0 <= budget.balance <= max(reserve, 10 * reserve)
+
+
+@given(st.floats(0, 1), st.integers(1, 20), events)
+def test_a_client_that_was_quiet_has_its_whole_reserve_again(
+    ratio: float, reserve: int, happened: list[str | float]
+) -> None:
+    budget = RetryBudget(ratio, reserve)
+    now = 1000.0
+    for event in happened:
+        if event == "call":
+            budget.deposit()
+        elif event == "retry":
+            budget.withdraw(now)
+        else:
+            now += float(event)
+    now += REFILL_S * 1.001
+    assert all(budget.withdraw(now) for _ in range(reserve))
 
 
 def test_a_quiet_client_has_its_reserve() -> None:
     budget = RetryBudget(0.1, 3)
-    assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
+    assert [budget.withdraw(0) for _ in range(4)] == [True, True, True, False]
     for _ in range(11):
         budget.deposit()
-    assert budget.withdraw()
+    assert budget.withdraw(0)
+
+
+def test_time_adds_nothing_to_savings() -> None:
+    budget = RetryBudget(1.0, 2)
+    for _ in range(10):
+        budget.deposit()
+    assert budget.withdraw(0)
+    assert budget.withdraw(1000)
+    assert budget.balance == 10
 
 
 def test_savings_are_bounded() -> None:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
+from headrace.columns import Column
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from services.features import wiring
 from services.features.wiring import SERVICE
-from tests.services.features.calling import get
+from tests.services.features.calling import ask_columns, get
 
 
 async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, now: datetime) -> None:
@@ -97,6 +99,26 @@ async def test_a_view_under_another_name_takes_its_keys_from_other_columns(
         found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
     assert found.values["seats"] == [101, None]
     assert found.sources("renamed") == ["PRESENT", "NOT_FOUND"]
+
+
+async def test_no_rows_are_no_rows(sqlite_repo: Path, now: datetime) -> None:
+    columns = [
+        Column.of_text("tail", []),
+        Column.of("airport", np.zeros(0, np.int64)),
+        Column.of_text("carrier", []),
+    ]
+    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+        found = await ask_columns(harness, columns)
+    assert set(found.values) >= {
+        "rating",
+        "seats",
+        "model",
+        "delay",
+        "open",
+        "@age_us/planes",
+        "@source/airports",
+    }
+    assert all(values == [] for values in found.values.values())
 
 
 async def test_sources_and_ages_are_in_the_metrics(sqlite_repo: Path, now: datetime) -> None:

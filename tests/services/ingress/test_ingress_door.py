@@ -218,7 +218,9 @@ async def test_a_sampled_request_leaves_its_trace(door: Folder) -> None:
     spans = {s["name"]: s for s in found[0]["spans"]}
     assert found[0]["trace_id"] == trace_id
     assert spans["ModelInfer"]["parent_id"] == "b7ad6b7169203331"
-    assert spans["router"]["parent_id"] == spans["ModelInfer"]["span_id"]
+    assert spans["Infer"]["parent_id"] == spans["ModelInfer"]["span_id"]
+    assert (spans["ModelInfer"]["service"], spans["Infer"]["service"]) == ("ingress", "router")
+    assert spans["m"]["parent_id"] == spans["Infer"]["span_id"]
     assert spans["execute"]["parent_id"] == spans["m"]["span_id"]
     assert spans["execute"]["service"] == "executor"
 

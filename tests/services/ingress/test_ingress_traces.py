@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
@@ -40,6 +41,33 @@ def test_spans_nest_and_lie_within_their_parents() -> None:
                 span["start_unix_us"] + span["duration_us"] <= parent["start_unix_us"] + parent["duration_us"]
             )
     assert by_id[spans["GetFeatures"]["parent_id"]]["name"] == "store"
+
+
+def test_each_span_names_who_did_the_work_whatever_a_stage_is_called() -> None:
+    exchange = begin("Predict", {}, 0.0, 0.0)
+    timings = [
+        Timing("router", "router", 100, 2000, 8),
+        Timing("router/Transform", "preprocessing", 300, 1500, 8),
+        Timing("Infer", "router", 2200, 800, 8),
+        Timing("Infer/run", "executor", 2300, 600, 8),
+    ]
+    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
+    exchange.answer = Answer(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    spans = record(exchange, 1_000_000, 8000)["spans"]
+    by_id = {s["span_id"]: s for s in spans}
+
+    def path(span: dict[str, Any]) -> str:
+        parent = by_id.get(span["parent_id"])
+        return (path(parent) + " > " if parent else "") + f"{span['name']}@{span['service']}"
+
+    assert {path(span) for span in spans} == {
+        "Predict@ingress",
+        "Predict@ingress > Infer@router",
+        "Predict@ingress > Infer@router > router@router",
+        "Predict@ingress > Infer@router > router@router > Transform@preprocessing",
+        "Predict@ingress > Infer@router > Infer@router",
+        "Predict@ingress > Infer@router > Infer@router > run@executor",
+    }
 
 
 def test_the_store_is_bounded_and_every_line_is_whole(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ def retry(
                     return await call_next(out)
                 except Fault as fault:
                     pause = _pause(rules, fault, out, random)
-                    if pause is None or time.monotonic() + pause >= out.deadline or not budget.withdraw():
+                    if pause is None:
+                        raise
+                    now = time.monotonic()
+                    if now + pause >= out.deadline or not budget.withdraw(now):
                         raise
                 retried(out.method.name)
                 await asyncio.sleep(pause)

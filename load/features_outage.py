@@ -1,0 +1,197 @@
+"""The features service while its Redis is killed, stopped, slow, or replaced by something that answers garbage, under load.
+
+usage: python -m load.features_outage [--home .headrace/load] [--concurrency 8] [--deadline 0.25]
+
+Each fault lasts two seconds. The table says whether a call failed or took longer than its deadline, what the rows were
+served from, and when after the fault's end every row came from the store again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import uvloop
+
+from deploy.pipelines.flights.feature_store import create, materialize
+from headrace.api.features.v1 import features_pb2 as pb
+from load.feature_clients import GrpcClient, packed_message
+from load.features import Redis, features_service, keys_of, ready, redis_server
+
+FAULT_S = 2.0
+SOURCES = {1: "present", 2: "not found", 3: "outside", 4: "stale", 5: "default"}
+Fault = Callable[["Proxy", Redis], None]
+
+
+class Proxy:
+    """Between the service and Redis, so that the way itself can fail. Modes: pass, slow (200 ms), closed, garbage."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.mode = "pass"
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @asynccontextmanager
+    async def serving(self, port: int) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        try:
+            yield
+        finally:
+            server.close()
+
+    def switch(self, mode: str) -> None:
+        """From now on; connections are cut unless they are only slowed."""
+        self.mode = mode
+        if mode in ("closed", "garbage"):
+            for writer in self._writers:
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        try:
+            if self.mode == "closed":
+                return
+            there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+            await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer, back=True))
+        except (OSError, RuntimeError):
+            # Cut from either side, or by `switch`.
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: bool = False
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            if back and self.mode == "slow":
+                await asyncio.sleep(0.2)
+            writer.write(b"\x00nonsense\r\n" if back and self.mode == "garbage" else data)
+        writer.close()
+
+
+@dataclass
+class Seen:
+    """Calls so far: when each ended (monotonic), how long it took, and the sources of its rows."""
+
+    calls: list[tuple[float, float, set[int]]] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
+
+
+async def load(
+    client: GrpcClient, messages: list[bytes], seen: Seen, deadline_s: float, stop: asyncio.Event
+) -> None:
+    """A closed loop that reads what it gets."""
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            reply = pb.GetFeaturesResponse.FromString(
+                await client.packed_raw(random.choice(messages), deadline_s)
+            )
+        except grpc.aio.AioRpcError as error:
+            seen.failed[error.code().name] += 1
+            continue
+        now = time.monotonic()
+        sources = {s for c in reply.batch.columns if c.name.startswith("@source/") for s in c.data}
+        seen.calls.append((now, now - began, sources))
+        await asyncio.sleep(0.002)
+
+
+async def walk(name: str, begin: Fault, end: Fault, proxy: Proxy, redis: Redis, seen: Seen) -> str:
+    """One fault: a row of the table."""
+    seen.calls.clear()
+    seen.failed.clear()
+    begin(proxy, redis)
+    await asyncio.sleep(FAULT_S)
+    during = list(seen.calls)
+    ended = time.monotonic()
+    end(proxy, redis)
+    deadline = ended + 20
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        late = [when for when, _, sources in seen.calls if when > ended and sources & {4, 5}]
+        if seen.calls and time.monotonic() - max([ended, *late]) > 1.0:
+            break
+    recovery = max([ended, *late]) - ended
+    served = Counter(SOURCES[s] for _, _, sources in during for s in sources)
+    told = ", ".join(f"{source} {count}" for source, count in served.most_common())
+    longest = max(took for _, took, _ in seen.calls) * 1e3
+    return f"| {name} | {len(during)} | {dict(seen.failed) or 0} | {longest:.0f} | {told} | {recovery:.2f} |"
+
+
+def _switch(mode: str) -> Fault:
+    return lambda proxy, _redis: proxy.switch(mode)
+
+
+def _send(number: int) -> Fault:
+    return lambda _proxy, redis: redis.signal(number)
+
+
+async def measure(
+    arguments: argparse.Namespace, folder: Path, repo: Path, ports: tuple[int, int], redis: Redis
+) -> None:
+    """All faults, one after the other."""
+    proxy = Proxy(ports[0])
+    keys = keys_of(arguments.home / "data", 4, random.Random(3))
+    messages = [packed_message(next(keys)) for _ in range(200)]
+
+    faults = [
+        ("killed (SIGKILL)", _send(signal.SIGKILL), lambda _proxy, redis: redis.start()),
+        ("stopped (SIGSTOP)", _send(signal.SIGSTOP), _send(signal.SIGCONT)),
+        ("unreachable", _switch("closed"), _switch("pass")),
+        ("slow by 200 ms", _switch("slow"), _switch("pass")),
+        ("garbage", _switch("garbage"), _switch("pass")),
+    ]
+    async with (
+        proxy.serving(ports[1]),
+        features_service(folder, repo, False) as socket,
+        GrpcClient(socket) as client,
+    ):
+        await ready(client.packed, messages[0])
+        for message in messages:
+            await client.packed(message)
+        seen, stop = Seen(), asyncio.Event()
+        loops = [
+            asyncio.create_task(load(client, messages, seen, arguments.deadline, stop))
+            for _ in range(arguments.concurrency)
+        ]
+        print(
+            "| fault | calls | failed | longest ms | rows from | normal after s |\n|---|--:|--:|--:|---|--:|"
+        )
+        for name, begin, end in faults:
+            print(await walk(name, begin, end, proxy, redis, seen), flush=True)
+        stop.set()
+        await asyncio.gather(*loops)
+
+
+def main() -> None:
+    """Loads the store, breaks it, prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--home", type=Path, default=Path(".headrace/load"))
+    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--deadline", type=float, default=0.25)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
+        repo = Path(name) / "repo"
+        store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{redis.port}")
+        materialize(store, datetime.now(UTC))
+        port, front = redis.port, redis.port + 1000
+        configuration = repo / "feature_store.yaml"
+        configuration.write_text(configuration.read_text().replace(str(port), str(front)))
+        uvloop.run(measure(arguments, Path(name), repo, (port, front), redis))
+
+
+if __name__ == "__main__":
+    main()
