@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import carrying
 from headrace.hop.call import Call
 from headrace.repository import TensorSpec
 from services.executor import errors
@@ -20,18 +20,19 @@ class ExecutorServicer:
         self._models = models
         self._clock = clock
 
-    async def Execute(self, request: pb.ExecuteRequest, call: Call) -> pb.ExecuteResponse:  # noqa: ARG002 - hop's form
+    async def Execute(self, request: pb.ExecuteRequest, call: Call) -> pb.ExecuteResponse:
         received = self._clock()
-        batch = decode(request.batch, received)
+        batch = carrying.received(request, call, received)
         done = await self._models.execute(request.model, request.version, batch, received)
-        return pb.ExecuteResponse(
-            batch=encode(done.batch, self._clock()),
+        reply = pb.ExecuteResponse(
             version=done.version,
             sha256=done.sha256,
             backend=done.backend,
             standby=done.standby,
             cold_start=done.cold_start,
         )
+        carrying.answer(reply, done.batch, call, self._clock())
+        return reply
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002 - hop's form
         return pb.ListModelsResponse(models=[_model(entry) for entry in self._models.all()])

@@ -53,7 +53,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         except RepositoryError as error:
             raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
-        yield [Service(descriptor, ExecutorServicer(models))]
+        yield [Service(descriptor, ExecutorServicer(models), takes_cargo=True)]
     finally:
         await models.close()
         await servers.close()

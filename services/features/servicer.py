@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.columns import DType, decode, encode
+from headrace.columns import DType, carrying, encode_into
 from headrace.hop.call import Call
 from services.features.errors import ambiguous, no_column, wrong_rule
+from services.features.forming import Form
 from services.features.planning import ServicePlan
 from services.features.reading import Reader
 from services.features.refreshing import Catalog
-from services.features.shaping import Judged, Rule, pack
+from services.features.shaping import Judged, Rule
 
 _NO_RULES: Mapping[str, Rule] = MappingProxyType({})
 _MICRO = 1_000_000
@@ -25,29 +27,36 @@ class FeaturesServicer:
     def __init__(self, catalog: Catalog, reader: Reader) -> None:
         self._catalog = catalog
         self._reader = reader
-        self._forms: dict[str, tuple[ServicePlan, batch_pb2.Batch]] = {}
+        self._forms: dict[str, tuple[ServicePlan, Form]] = {}
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
         plan = self._catalog.plan(request.feature_service)
         form = self._form(plan)
-        judged, reply = await self._reader.read(
-            plan, decode(request.batch), call.remaining(), _rules(request, plan)
-        )
-        message = encode(reply)
-        message.MergeFrom(form)
-        _fill(message, plan, judged)
-        return pb.GetFeaturesResponse(batch=message, plan_revision=plan.revision)
+        batch = carrying.received(request, call, time.monotonic())
+        judged, answered = await self._reader.read(plan, batch, call.remaining(), _rules(request, plan))
+        reply = pb.GetFeaturesResponse(plan_revision=plan.revision)
+        encode_into(reply.batch, answered)
+        _fill(reply.batch, form, judged)
+        return reply
 
-    def _form(self, plan: ServicePlan) -> batch_pb2.Batch:
-        """The reply's columns without their data: names and types are copied, not written anew for each call."""
+    def _form(self, plan: ServicePlan) -> Form:
         known = self._forms.get(plan.name)
         if known is None or known[0] is not plan:
             if plan.unpackable:
                 raise no_column(plan.name, plan.unpackable)
             if plan.ambiguous:
                 raise ambiguous(plan.name, plan.ambiguous)
-            known = self._forms[plan.name] = (plan, _blank(plan))
+            known = self._forms[plan.name] = (plan, Form(plan))
         return known[1]
+
+
+def _fill(message: batch_pb2.Batch, form: Form, judged: list[Judged]) -> None:
+    add = message.columns.add
+    for group, (data, offsets, validity) in form.features(judged):
+        add(names=group.names, data_type=int(group.dtype), data=data, offsets=offsets, validity=validity)
+    if form.ages:
+        add(names=form.ages, data_type=int(DType.INT64), data=form.ages_of(judged))
+        add(names=form.sources, data_type=int(DType.UINT8), data=form.sources_of(judged))
 
 
 def _rules(request: pb.GetFeaturesRequest, plan: ServicePlan) -> Mapping[str, Rule]:
@@ -60,28 +69,3 @@ def _rules(request: pb.GetFeaturesRequest, plan: ServicePlan) -> Mapping[str, Ru
             raise wrong_rule(rule.view)
         rules[rule.view] = Rule(rule.max_age_us / _MICRO, rule.stale_us / _MICRO)
     return rules
-
-
-def _blank(plan: ServicePlan) -> batch_pb2.Batch:
-    form = batch_pb2.Batch()
-    for view, features in plan.given:
-        types = [(feature.name, feature.dtype) for feature in features]
-        types += [(f"@age_us/{view.name}", DType.INT64), (f"@source/{view.name}", DType.UINT8)]
-        for name, dtype in types:
-            assert dtype is not None
-            form.columns.add(name=name, data_type=int(dtype))
-    return form
-
-
-def _fill(message: batch_pb2.Batch, plan: ServicePlan, judged: list[Judged]) -> None:
-    columns = iter(message.columns)
-    for view, shown in zip(judged, plan.given_counts, strict=True):
-        if shown < 0:
-            continue
-        for data, offsets, validity in pack(view, shown):
-            column = next(columns)
-            column.data = data
-            if offsets:
-                column.offsets = offsets
-            if validity:
-                column.validity = validity

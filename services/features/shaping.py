@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.features.keying import Keys
-from services.features.packing import Packed
 from services.features.planning import ViewPlan
 from services.features.ports import Rows
 
@@ -157,12 +155,3 @@ def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
 def by_feature_of(judged: Judged) -> Sequence[Sequence[bytes]]:
     """The values the other way round: per feature those of all rows."""
     return list(zip(*judged.values, strict=True)) or [()] * len(judged.view.features)
-
-
-def pack(judged: Judged, shown: int) -> list[Packed]:
-    """The view's columns: its first `shown` features, then the ages (INT64, µs) and the sources (UINT8)."""
-    by_feature = by_feature_of(judged)
-    columns = [pack(raws) for pack, raws in zip(judged.view.packers[:shown], by_feature, strict=False)]
-    columns.append((struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us), b"", b""))
-    columns.append((judged.sources, b"", b""))
-    return columns

@@ -62,7 +62,10 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         tasks.append(asyncio.create_task(consumer.follow()))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
-        yield [Service(descriptor, FeaturesServicer(catalog, reader)), _feast_service(catalog, reader)]
+        yield [
+            Service(descriptor, FeaturesServicer(catalog, reader), takes_cargo=True),
+            _feast_service(catalog, reader),
+        ]
     finally:
         for task in tasks:
             task.cancel()

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from headrace.hop import config
+from headrace.hop import config, core
 from services.ingress.config import IngressSettings
 from services.ingress.envoy import SETTINGS_VARIABLE
 from services.ingress.process import hosting
@@ -58,6 +58,7 @@ async def _open(stack: AsyncExitStack) -> Application:
     settings = config.load(IngressSettings, path)
     runtime = await stack.enter_async_context(hosting(settings))
     ingress = await stack.enter_async_context(assembled(settings, runtime))
+    core.freeze()
     runtime.telemetry.ready(True)
     runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls)
     return routes(ingress, settings.limits.max_request_bytes)

@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 import yaml
 
+from headrace.hop import core
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.health import Health
 from headrace.hop.lifecycle import stop_signal
@@ -81,6 +82,7 @@ async def serve(settings: IngressSettings) -> int:
         front = await _start(settings)
         ended = asyncio.create_task(front.wait())
         asked = asyncio.create_task(stopped.wait())
+        core.freeze()
         admin = AdminPort(settings.admin).ask
         telling = asyncio.create_task(_tell(running.health, Readiness(admin, time.monotonic)))
         await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.api.batch.v1 import batch_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.folding import BatchCall, BatchFolding
@@ -14,12 +13,8 @@ INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.Infer
 Header = tuple[str, int]
 
 
-def _request(header: Header, batch: batch_pb2.Batch) -> pb.InferRequest:
-    return pb.InferRequest(pipeline=header[0], version=header[1], batch=batch)
-
-
-def _batch(response: pb.InferResponse) -> batch_pb2.Batch:
-    return response.batch
+def _request(header: Header) -> pb.InferRequest:
+    return pb.InferRequest(pipeline=header[0], version=header[1])
 
 
 class HopRouter:
@@ -28,7 +23,7 @@ class HopRouter:
     def __init__(self, client: Client) -> None:
         # A row that a service behind the router failed bears the stage's name and says nothing of the router.
         folding: BatchFolding[Header, pb.InferRequest, pb.InferResponse]
-        folding = BatchFolding(_request, _batch, callee=client.callee)
+        folding = BatchFolding(_request, callee=client.callee)
         self._infer = client.coalesced(INFER, folding)
         # Callers whose rows shared a message get the same response: its other fields are read once.
         self._last: pb.InferResponse | None = None

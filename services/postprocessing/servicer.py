@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headrace.api.postprocessing.v1 import postprocessing_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import carrying
 from headrace.hop.call import Call
 from headrace.steps.runner import Runner
 
@@ -18,8 +18,10 @@ class PostprocessingServicer:
         self._runner = runner
         self._clock = clock
 
-    async def Format(self, request: pb.FormatRequest, call: Call) -> pb.FormatResponse:  # noqa: ARG002 - hop's form
+    async def Format(self, request: pb.FormatRequest, call: Call) -> pb.FormatResponse:
         received = self._clock()
-        batch = decode(request.batch, received)
+        batch = carrying.received(request, call, received)
         outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
-        return pb.FormatResponse(batch=encode(outputs, self._clock()))
+        reply = pb.FormatResponse()
+        carrying.answer(reply, outputs, call, self._clock())
+        return reply

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import carrying
 from headrace.hop.call import Call
 from headrace.steps.runner import Runner
 
@@ -18,8 +18,10 @@ class PreprocessingServicer:
         self._runner = runner
         self._clock = clock
 
-    async def Transform(self, request: pb.TransformRequest, call: Call) -> pb.TransformResponse:  # noqa: ARG002 - hop's form
+    async def Transform(self, request: pb.TransformRequest, call: Call) -> pb.TransformResponse:
         received = self._clock()
-        batch = decode(request.batch, received)
+        batch = carrying.received(request, call, received)
         outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
-        return pb.TransformResponse(batch=encode(outputs, self._clock()))
+        reply = pb.TransformResponse()
+        carrying.answer(reply, outputs, call, self._clock())
+        return reply

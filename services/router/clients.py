@@ -10,7 +10,7 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
-from headrace.columns import Batch, decode, encode
+from headrace.columns import Batch, decode, encode_into
 from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
 from headrace.hop.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
@@ -61,7 +61,7 @@ class HopFeatures:
 
     def __init__(self, client: Client) -> None:
         folding: BatchFolding[str, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse]
-        folding = BatchFolding(_features_request, lambda reply: reply.batch, callee=client.callee)
+        folding = BatchFolding(_features_request, callee=client.callee)
         self._call = client.coalesced(GET_FEATURES, folding)
 
     async def get(self, feature_service: str, batch: Batch) -> Batch:
@@ -74,7 +74,7 @@ class HopExecutor:
 
     def __init__(self, client: Client) -> None:
         folding: BatchFolding[_ModelHeader, executor_pb2.ExecuteRequest, executor_pb2.ExecuteResponse]
-        folding = BatchFolding(_execute_request, lambda reply: reply.batch, callee=client.callee)
+        folding = BatchFolding(_execute_request, callee=client.callee)
         self._call = client.coalesced(EXECUTE, folding)
 
     async def execute(self, model: str, version: str, batch: Batch) -> Execution:
@@ -91,9 +91,7 @@ class HopSteps(Generic[Req, Resp]):
     def __init__(self, client: Client, method: Method[Req, Resp]) -> None:
         request: type[Req] = method.request
         folding: BatchFolding[str, Req, Resp] = BatchFolding(
-            lambda digest, batch: request(spec_sha256=digest, batch=batch),
-            lambda reply: reply.batch,
-            callee=client.callee,
+            lambda digest: request(spec_sha256=digest), callee=client.callee
         )
         self._request: type[Req] = request
         self._by_hash: Callable[[BatchCall[str]], Coroutine[Any, Any, BatchReply[Resp]]]
@@ -108,7 +106,8 @@ class HopSteps(Generic[Req, Resp]):
                 raise
         else:
             return reply.batch
-        request = self._request(spec_sha256=stage.spec_sha256, spec=stage.spec_json, batch=encode(batch))
+        request = self._request(spec_sha256=stage.spec_sha256, spec=stage.spec_json)
+        encode_into(request.batch, batch)
         response = await self._in_full(request, deadline=max(batch.rows.deadlines))
         return _decoded(response.batch)
 
@@ -122,9 +121,9 @@ def _decoded(message: batch_pb2.Batch) -> Batch:
         raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, text, metadata=fault.metadata) from fault
 
 
-def _features_request(feature_service: str, batch: batch_pb2.Batch) -> features_pb2.GetFeaturesRequest:
-    return features_pb2.GetFeaturesRequest(feature_service=feature_service, batch=batch)
+def _features_request(feature_service: str) -> features_pb2.GetFeaturesRequest:
+    return features_pb2.GetFeaturesRequest(feature_service=feature_service)
 
 
-def _execute_request(header: _ModelHeader, batch: batch_pb2.Batch) -> executor_pb2.ExecuteRequest:
-    return executor_pb2.ExecuteRequest(model=header[0], version=header[1], batch=batch)
+def _execute_request(header: _ModelHeader) -> executor_pb2.ExecuteRequest:
+    return executor_pb2.ExecuteRequest(model=header[0], version=header[1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.columns import decode, encode
+from headrace.columns import carrying
 from headrace.hop.call import Call
 from services.router.inferring import Decision, Inferring
 from services.router.pipelines import Pipelines
@@ -16,13 +18,14 @@ class RouterServicer:
         self._inferring = inferring
         self._pipelines = pipelines
 
-    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:  # noqa: ARG002 - rows have their own deadlines
-        answer = await self._inferring.infer(request.pipeline, request.version, decode(request.batch))
-        return pb.InferResponse(
-            batch=encode(answer.batch),
-            fallbacks=answer.fallbacks,
-            decisions=[_decision(d) for d in answer.decisions],
-        )
+    async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
+        batch = carrying.received(request, call, time.monotonic())
+        answer = await self._inferring.infer(request.pipeline, request.version, batch)
+        reply = pb.InferResponse(fallbacks=answer.fallbacks)
+        carrying.answer(reply, answer.batch, call, time.monotonic())
+        for decision in answer.decisions:
+            _add_decision(reply, decision)
+        return reply
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
         return pb.ListPipelinesResponse(
@@ -33,10 +36,7 @@ class RouterServicer:
         )
 
 
-def _decision(decision: Decision) -> pb.Decision:
-    models = [
-        pb.ModelUse(stage=m.stage, model=m.model, version=m.version, sha256=m.sha256) for m in decision.models
-    ]
-    return pb.Decision(
-        version=decision.version, revision=decision.revision, route=decision.route, models=models
-    )
+def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:
+    added = reply.decisions.add(version=decision.version, revision=decision.revision, route=decision.route)
+    for used in decision.models:
+        added.models.add(stage=used.stage, model=used.model, version=used.version, sha256=used.sha256)

@@ -39,7 +39,7 @@ async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Seque
         try:
             inferring = Inferring(pipelines, reloading.refresh, FirstRoute(), metrics, time.monotonic)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-            yield [Service(descriptor, RouterServicer(inferring, pipelines))]
+            yield [Service(descriptor, RouterServicer(inferring, pipelines), takes_cargo=True)]
         finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):

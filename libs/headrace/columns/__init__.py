@@ -6,7 +6,7 @@
 from headrace.columns.batch import ANNOTATION, Batch, RowError, Rows, Timing, concat
 from headrace.columns.column import Column, Ragged
 from headrace.columns.dtypes import DType
-from headrace.columns.wire import decode, decode_columns, encode, encode_columns
+from headrace.columns.wire import decode, decode_columns, encode, encode_columns, encode_into
 
 __all__ = [
     "ANNOTATION",
@@ -22,4 +22,5 @@ __all__ = [
     "decode_columns",
     "encode",
     "encode_columns",
+    "encode_into",
 ]

@@ -19,28 +19,35 @@ MAX_ROW_ELEMENTS = 1 << 28
 MAX_DIMENSIONS = 16
 _MICRO = 1_000_000
 _HOUR_S = 3600
+_NO_ATTRIBUTES: Mapping[str, str] = {}
 
 
 def encode(batch: Batch, now: float | None = None) -> pb.Batch:
     """The message of a batch; each row's deadline becomes the budget left at `now` (monotonic seconds)."""
+    message = pb.Batch()
+    encode_into(message, batch, now)
+    return message
+
+
+def encode_into(message: pb.Batch, batch: Batch, now: float | None = None) -> None:
+    """The same, written into an empty message where it stands: putting one message into another copies it, by
+    serialising and parsing it."""
     now = time.monotonic() if now is None else now
-    rows = batch.rows
-    return pb.Batch(
-        rows=pb.Rows(
-            request_ids=rows.request_ids,
-            tenants=rows.tenants,
-            priorities=rows.priorities,
-            budgets_us=_budgets(rows.deadlines, now),
-            traceparents=rows.traceparents,
-        ),
-        columns=_encode_packed(batch.columns.values()),
-        errors=[_encode_error(i, e) for i, e in batch.errors.items()],
-        timings=[_encode_timing(t) for t in batch.timings],
-    )
+    rows, context = batch.rows, message.rows
+    context.request_ids.extend(rows.request_ids)
+    context.tenants.extend(rows.tenants)
+    context.priorities.extend(rows.priorities)
+    context.budgets_us.extend(_budgets(rows.deadlines, now))
+    context.traceparents.extend(rows.traceparents)
+    _add_columns(message, batch.columns.values())
+    for row, error in batch.errors.items():
+        _add_error(message, row, error)
+    for timing in batch.timings:
+        _add_timing(message, timing)
 
 
-def _encode_error(row: int, error: RowError) -> pb.RowError:
-    return pb.RowError(
+def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
+    message.errors.add(
         row=row,
         code=int(error.code),
         reason=error.reason,
@@ -50,15 +57,16 @@ def _encode_error(row: int, error: RowError) -> pb.RowError:
     )
 
 
-def _encode_timing(timing: Timing) -> pb.Timing:
-    return pb.Timing(
+def _add_timing(message: pb.Batch, timing: Timing) -> None:
+    added = message.timings.add(
         stage=timing.stage,
         service=timing.service,
         start_us=max(timing.start_us, 0),
         duration_us=max(timing.duration_us, 0),
         row_count=timing.row_count,
-        attributes=dict(timing.attributes),
     )
+    if timing.attributes:
+        added.attributes.update(timing.attributes)
 
 
 def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
@@ -72,11 +80,11 @@ def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
 
 def encode_columns(columns: Iterable[Column]) -> list[pb.Column]:
     """Messages of columns, each its own: the form of the public API."""
-    return [_encode_part(c.name, (), c) for c in columns]
+    return [_write_part(pb.Column(name=c.name), c) for c in columns]
 
 
-def _encode_packed(columns: Iterable[Column]) -> list[pb.Column]:
-    """Messages of columns, those of one type and row shape together: a batch has many columns of few types."""
+def _add_columns(message: pb.Batch, columns: Iterable[Column]) -> None:
+    """Adds columns, those of one type and row shape together: a batch has many columns of few types."""
     groups: dict[tuple[DType, tuple[int, ...]], list[Column]] = {}
     for column in columns:
         kind = column.dtype, column.row_shape
@@ -85,56 +93,57 @@ def _encode_packed(columns: Iterable[Column]) -> list[pb.Column]:
             groups[kind] = [column]
         else:
             group.append(column)
-    return [_encode_group(g) if len(g) > 1 else _encode_part(g[0].name, (), g[0]) for g in groups.values()]
+    added = message.columns
+    for group in groups.values():
+        if len(group) == 1:
+            _write_part(added.add(name=group[0].name), group[0])
+        else:
+            _write_group(added.add(names=[c.name for c in group]), group)
 
 
-def _encode_group(columns: Sequence[Column]) -> pb.Column:
-    names = [c.name for c in columns]
+def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
     first = columns[0]
     if first.dtype is DType.BYTES:
-        return _encode_part("", names, join(columns))
-    # What `_encode_part` does of the joined columns, without joining them: two thirds of the time.
+        _write_part(message, join(columns))
+        return
+    # What `_write_part` does of the joined columns, without joining them: two thirds of the time.
     try:
         data = b"".join([c.values for c in columns])  # type: ignore[misc]  # arrays are buffers
     except TypeError:  # one is not contiguous
         data = np.concatenate([c.array for c in columns]).tobytes()
-    validity = b""
+    _write_type(message, first)
+    message.data = data
     masks = [(i, c.valid) for i, c in enumerate(columns) if c.valid is not None]
     if masks:
         valid = np.ones((len(columns), len(first)), bool)
         for i, mask in masks:
             valid[i] = mask
-        validity = _packed(valid)
-    return pb.Column(
-        data_type=int(first.dtype),  # type: ignore[arg-type]  # same numbers
-        row_shape=first.row_shape,
-        data=data,
-        validity=validity,
-        names=names,
-    )
+        _write_validity(message, valid)
 
 
-def _packed(valid: Mask) -> bytes:
-    """One bit per value; nothing if all are there."""
-    return b"" if valid.all() else np.packbits(valid, bitorder="little").tobytes()
-
-
-def _encode_part(name: str, names: Sequence[str], column: Column) -> pb.Column:
+def _write_part(message: pb.Column, column: Column) -> pb.Column:
+    _write_type(message, column)
     values = column.values
     if isinstance(values, Ragged):
         ragged = values.compact()
-        data, offsets = bytes(ragged.data), ragged.offsets.astype("<u4", copy=False).tobytes()
+        message.data, message.offsets = bytes(ragged.data), ragged.offsets.astype("<u4", copy=False).tobytes()
     else:
-        data, offsets = values.tobytes(), b""
-    return pb.Column(
-        name=name,
-        data_type=int(column.dtype),  # type: ignore[arg-type]  # same numbers
-        row_shape=column.row_shape,
-        data=data,
-        offsets=offsets,
-        validity=b"" if column.valid is None else _packed(column.valid),
-        names=names,
-    )
+        message.data = values.tobytes()
+    if column.valid is not None:
+        _write_validity(message, column.valid)
+    return message
+
+
+def _write_type(message: pb.Column, column: Column) -> None:
+    message.data_type = int(column.dtype)  # type: ignore[assignment]  # same numbers
+    if column.row_shape:
+        message.row_shape.extend(column.row_shape)
+
+
+def _write_validity(message: pb.Column, valid: Mask) -> None:
+    """One bit per value; nothing if all are there."""
+    if not valid.all():
+        message.validity = np.packbits(valid, bitorder="little").tobytes()
 
 
 def decode(message: pb.Batch, now: float | None = None) -> Batch:
@@ -155,9 +164,14 @@ def decode(message: pb.Batch, now: float | None = None) -> Batch:
 
 
 def _decode_timing(timing: pb.Timing) -> Timing:
-    attributes = dict(timing.attributes)
+    attributes = timing.attributes
     return Timing(
-        timing.stage, timing.service, timing.start_us, timing.duration_us, timing.row_count, attributes
+        timing.stage,
+        timing.service,
+        timing.start_us,
+        timing.duration_us,
+        timing.row_count,
+        dict(attributes) if attributes else _NO_ATTRIBUTES,
     )
 
 
@@ -199,18 +213,21 @@ def _names(message: pb.Column) -> Sequence[str]:
     if message.name:
         names.append(message.name)
     if not names or (len(names) > 1 and (message.name or "" in names)):
-        raise malformed("a column needs a name, or several `names` and none of them empty", column=message.name)
+        raise malformed(
+            "a column needs a name, or several `names` and none of them empty", column=message.name
+        )
     return names
 
 
 def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
     """The columns that lie end to end in one, sharing its memory."""
     dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
+    masks: Sequence[Mask | None] = [None] * len(names)
     if valid is not None:
-        masks: Sequence[Mask | None]
-        masks = [None if ok else mask for mask, ok in _by_column(valid, len(names), count)]
-    else:
-        masks = [None] * len(names)
+        by_column = valid.reshape(len(names), count)
+        complete = np.logical_and.reduce(by_column, axis=1).tolist()
+        # A column with all its values has no mask.
+        masks = [None if full else by_column[i] for i, full in enumerate(complete)]
     if isinstance(values, Ragged):
         size = count * whole.row_size
         for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
@@ -219,12 +236,6 @@ def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
         return
     for name, array, mask in zip(names, values.reshape(len(names), count, *shape), masks, strict=True):
         yield Column(name, dtype, array, shape, mask)
-
-
-def _by_column(valid: Mask, columns: int, count: int) -> Iterable[tuple[Mask, bool]]:
-    """Each column's mask, and whether all its values are there."""
-    masks = valid.reshape(columns, count)
-    return zip(masks, masks.all(axis=1).tolist(), strict=True)
 
 
 def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column:

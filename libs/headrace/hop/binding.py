@@ -29,12 +29,13 @@ class Bound:
 
     method: Method[Any, Any]
     serve: Callable[[Any, Call], Any]
+    takes_cargo: bool = False
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
     """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
-        method.path: Bound(method, _callable(service.servicer, method))
+        method.path: Bound(method, _callable(service.servicer, method), service.takes_cargo)
         for service in services
         for method in methods_of(service.descriptor)
     }

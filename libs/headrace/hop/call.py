@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,17 @@ LOCAL_PEER = Peer("local", "same-process", True)
 
 
 @dataclass(slots=True)
+class Cargo:
+    """What rides along with a message inside one process instead of being written into it.
+
+    `brought`: with the request; `returned`: with the reply, if the servicer left something there.
+    """
+
+    brought: Any
+    returned: Any = None
+
+
+@dataclass(slots=True)
 class Call:
     """One RPC as the server sees it. `deadline` is on the monotonic clock, in seconds."""
 
@@ -34,6 +46,8 @@ class Call:
     metadata: Mapping[str, str] = field(default_factory=dict)
     # Sent to the caller with the status, for example pushback.
     trailing: list[tuple[str, str]] = field(default_factory=list)
+    # Only from a caller in this process.
+    cargo: Cargo | None = None
 
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""

@@ -29,6 +29,8 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: object
+    # Its methods know `Call.cargo`: callers in the same process need not write everything into the message.
+    takes_cargo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

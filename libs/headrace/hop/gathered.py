@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from google.protobuf.message import Message
 
 from headrace.hop import faults
+from headrace.hop.call import Cargo
 from headrace.hop.errors import Fault
 from headrace.hop.folding import Folding
 from headrace.hop.gathering import Waiting
 from headrace.hop.method import Method
 from headrace.hop.outgoing import Outgoing
 
-Judge = Callable[[Any], float]
+Judge = Callable[[Sequence[Any]], float]
 
 
 class Judging(Protocol):
     """What a Folding may offer besides: how much of a reply the callee failed, for the breaker."""
 
-    def failed(self, response: Any) -> float:
-        """Share (0 to 1) of the reply's rows that failed by the callee's own fault."""
+    def failed(self, results: Sequence[Any]) -> float:
+        """Share (0 to 1) of the rows of all results that failed by the callee's own fault."""
+        ...
+
+
+class Loading(Protocol):
+    """What a Folding may offer besides: calls within a process whose better part is not written into the message."""
+
+    def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
+        """The request without it, and it."""
+        ...
+
+    def unload(self, items: Sequence[Any], response: Any, returned: Any) -> Sequence[Any]:
+        """As `split`, of what the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
         ...
 
 
@@ -40,14 +53,19 @@ def judge_of(folding: object) -> Judge:
     return judge
 
 
-def _all_good(_: Any) -> float:
+def loading_of(folding: object) -> Loading | None:
+    """The folding, if it can load."""
+    return cast("Loading", folding) if hasattr(folding, "load") else None
+
+
+def _all_good(_: Sequence[Any]) -> float:
     return 0.0
 
 
 class Gathered(Outgoing):
     """The items that leave together, each with the future that answers it."""
 
-    __slots__ = ("_callee", "_entries", "_folding", "_judge", "_results")
+    __slots__ = ("_callee", "_cargo", "_entries", "_folding", "_judge", "_loading", "_results")
 
     def __init__(
         self,
@@ -55,6 +73,7 @@ class Gathered(Outgoing):
         method: Method[Any, Any],
         folding: Folding[Any, Any, Any, Any],
         judge: Judge,
+        loading: Loading | None,
         entries: Sequence[Waiting[Any, asyncio.Future[Any]]],
     ) -> None:
         super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
@@ -62,23 +81,40 @@ class Gathered(Outgoing):
         self._callee = callee
         self._folding = folding
         self._judge = judge
+        self._loading = loading
+        self._cargo: Cargo | None = None
         self._entries = entries
         self._results: Sequence[Any] = ()
 
     def prepare(self, now: float) -> Message:
+        self._cargo = None  # of an attempt before this one
+        request: Message = self._folding.merge(self._items(now))
+        return request
+
+    def load(self, now: float) -> tuple[Message, Cargo | None]:
+        if self._loading is None:
+            return self.prepare(now), None
+        request, brought = self._loading.load(self._items(now))
+        self._cargo = Cargo(brought)
+        return request, self._cargo
+
+    def _items(self, now: float) -> list[Any]:
         # Whoever was answered meanwhile (deadline, cancellation) is dropped: nobody waits for the work.
         self._entries = [e for e in self._entries if not e.handle.done() and e.deadline > now]
         if not self._entries:
             raise faults.cancelled(self._callee)
-        request: Message = self._folding.merge([e.item for e in self._entries])
-        return request
+        return [e.item for e in self._entries]
 
     def accept(self, reply: Any) -> float:
-        results = self._folding.split([e.item for e in self._entries], reply)
-        if len(results) != len(self._entries):
+        items = [e.item for e in self._entries]
+        if self._loading is None or self._cargo is None or self._cargo.returned is None:
+            results = self._folding.split(items, reply)
+        else:
+            results = self._loading.unload(items, reply, self._cargo.returned)
+        if len(results) != len(items):
             raise faults.malformed(self._callee)
         self._results = results
-        return self._judge(reply)
+        return self._judge(results)
 
     def answer(self) -> None:
         """Gives each item its result."""

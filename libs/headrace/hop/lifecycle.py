@@ -73,6 +73,7 @@ async def _until(stop: asyncio.Event, server: AbstractAsyncContextManager[Any]) 
 
     async def serve() -> None:
         async with server:
+            core.freeze()
             ready.set()
             await stop.wait()
 

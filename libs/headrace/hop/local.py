@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from headrace.hop import config
 from headrace.hop.binding import Bound, bind, streams, wrong_reply
-from headrace.hop.call import LOCAL_PEER, Call, enter, leave
+from headrace.hop.call import LOCAL_PEER, Call, Cargo, enter, leave
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method
@@ -61,6 +61,12 @@ class LocalServers:
         """Calls that a hosted service is serving."""
         return self._servers[name][1].shed.in_flight
 
+    def takes_cargo(self, callee: str, path: str) -> bool:
+        """Whether the method at `path` of a hosted service knows `Call.cargo`."""
+        found = self._servers.get(callee)
+        bound = found[0].get(path) if found else None
+        return bound is not None and bound.takes_cargo
+
     async def call(
         self,
         callee: str,
@@ -68,6 +74,7 @@ class LocalServers:
         request: Message,
         deadline: float,
         metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        cargo: Cargo | None = None,
     ) -> Resp:
         """Serves one unary call in the caller's own task; `deadline` in monotonic seconds.
 
@@ -87,7 +94,7 @@ class LocalServers:
                 raise wrong_reply(method, reply)
             return reply
 
-        call = Call(method.path, LOCAL_PEER, deadline, dict(metadata))
+        call = Call(method.path, LOCAL_PEER, deadline, dict(metadata), cargo=cargo)
         token = enter(call)
         try:
             reply: Resp = await stack.serve(call, handle)

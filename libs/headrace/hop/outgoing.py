@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from headrace.hop.call import Cargo
 from headrace.hop.method import Method
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Outgoing:
         """The request as it should be sent now. Raises Fault if nobody waits for it any more."""
         assert self.request is not None
         return self.request
+
+    def load(self, now: float) -> tuple[Message, Cargo | None]:
+        """As `prepare`, for a callee in this process, to which the better part may go unwritten."""
+        return self.prepare(now), None
 
     def accept(self, reply: Any) -> float:  # noqa: ARG002 - a batch looks into it
         """Checks the reply. The share of it (0 to 1) that the callee failed.

@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from headrace.hop import faults
+from headrace.hop.call import Cargo
 from headrace.hop.channels import Channels
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.outgoing import Outgoing
@@ -97,13 +98,17 @@ class LocalTransport:
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
-        request = out.prepare(now)
+        cargo: Cargo | None = None
+        if self._servers.takes_cargo(self._callee, out.method.path):
+            request, cargo = out.load(now)
+        else:
+            request = out.prepare(now)
         if out.deadline <= now:
             raise faults.deadline_passed(self._callee)
         out.sent = True
         metadata = out.metadata
         if out.traced and self._traces is not None:
             metadata = (*metadata, *self._traces.context())
-        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata)
+        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, cargo)
 
     async def close(self) -> None: ...

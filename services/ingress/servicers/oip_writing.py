@@ -66,8 +66,9 @@ def response(answer: Answer, names: Iterable[str], request_id: str) -> pb.ModelI
         parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in answer.decision.models)
     if answer.fallbacks:
         parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
-    for view, source in absent_features(batch):
-        parameters[f"features.{view}"].string_param = source
+        # A view whose values were not there is a fallback too, so there is nothing to look for without one.
+        for view, source in absent_features(batch):
+            parameters[f"features.{view}"].string_param = source
     return reply
 
 

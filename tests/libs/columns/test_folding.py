@@ -6,21 +6,21 @@ import pytest
 from numpy.typing import NDArray
 
 from headrace.api.router.v1 import router_pb2
-from headrace.columns import Batch, Column, Rows, encode
+from headrace.columns import Batch, Column, Rows, carrying, encode
 from headrace.columns.folding import BatchCall, BatchFolding
+from headrace.hop.call import LOCAL_PEER, Call, Cargo
 from headrace.hop.errors import Code, Fault, Reason
 
-Call = BatchCall[tuple[str, int]]
+Item = BatchCall[tuple[str, int]]
 
 FOLDING: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = BatchFolding(
-    lambda header, batch: router_pb2.InferRequest(pipeline=header[0], version=header[1], batch=batch),
-    lambda response: response.batch,
+    lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]),
     lambda: 100.0,
     "router",
 )
 
 
-def call(*texts: str, deadline: float = 101.0, priority: int = 1, dtype: type = np.int32) -> Call:
+def call(*texts: str, deadline: float = 101.0, priority: int = 1, dtype: type = np.int32) -> Item:
     rows = Rows.one_request(len(texts), "-".join(texts), "tenant", deadline, priority, "trace")
     numbers: NDArray[Any] = np.arange(len(texts)).astype(dtype)
     return BatchCall(
@@ -71,11 +71,41 @@ def test_row_errors_follow_their_rows() -> None:
 def test_only_what_the_callee_itself_failed_counts_against_it(
     code: Code, reason: Reason, stage: str, share: float
 ) -> None:
-    message = FOLDING.merge([call("a", "b", "c", "d")]).batch
-    assert FOLDING.failed(router_pb2.InferResponse(batch=message)) == 0
+    items = [call("a", "b"), call("c", "d")]
+    reply = router_pb2.InferResponse(batch=FOLDING.merge(items).batch)
+    assert FOLDING.failed(FOLDING.split(items, reply)) == 0
     for row in (1, 3):
-        message.errors.add(row=row, code=int(code), reason=reason, stage=stage)
-    assert FOLDING.failed(router_pb2.InferResponse(batch=message)) == share
+        reply.batch.errors.add(row=row, code=int(code), reason=reason, stage=stage)
+    assert FOLDING.failed(FOLDING.split(items, reply)) == share
+
+
+def test_within_a_process_the_same_goes_round_unwritten() -> None:
+    items = [call("a", deadline=100.5), call("b", "c", priority=7)]
+    written, (request, brought) = FOLDING.merge(items), FOLDING.load(items)
+
+    assert (request.pipeline, request.version) == (written.pipeline, written.version)
+    assert len(request.batch.rows.request_ids) == 0
+    assert encode(brought, 100.0) == written.batch
+    reply = router_pb2.InferResponse()
+    wire = router_pb2.InferResponse(batch=written.batch)
+    for mine, others in zip(FOLDING.unload(items, reply, brought), FOLDING.split(items, wire), strict=True):
+        assert encode(mine.batch, 100.0) == encode(others.batch, 100.0)
+
+
+def test_a_servicer_reads_and_answers_in_the_form_of_its_caller() -> None:
+    batch = call("a", "b").batch
+    request = FOLDING.merge([call("a", "b")])
+    afar, near = Call("/m", LOCAL_PEER), Call("/m", LOCAL_PEER, cargo=Cargo(batch))
+    wanted, reply, empty = encode(batch, 100.0), router_pb2.InferResponse(), router_pb2.InferResponse()
+
+    assert carrying.received(request, near, 100.0) is batch
+    assert list(carrying.received(request, afar, 100.0).columns) == list(batch.columns)
+    carrying.answer(reply, batch, afar, 100.0)
+    carrying.answer(empty, batch, near, 100.0)
+    assert reply.batch == wanted
+    assert not empty.HasField("batch")
+    assert near.cargo is not None
+    assert near.cargo.returned is batch
 
 
 def test_only_like_batches_share_a_call() -> None:

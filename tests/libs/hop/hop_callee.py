@@ -118,8 +118,8 @@ class WordFolding:
     def traceparents(self, items: Sequence[Item]) -> list[str]:
         return [i.trace for i in items if i.trace]
 
-    def failed(self, response: ListValue) -> float:
-        return sum(w == "broken" for w in response) / max(1, len(response))
+    def failed(self, results: Sequence[str]) -> float:
+        return sum(w == "broken" for w in results) / max(1, len(results))
 
     def merge(self, items: Sequence[Item]) -> ListValue:
         self.merged.append([i.word for i in items])

@@ -195,6 +195,9 @@ class Executor(Leaf):
     ) -> executor_pb2.ListModelsResponse:
         return executor_pb2.ListModelsResponse()
 
+    # The router never calls those for operators.
+    IndexModels = LoadModel = UnloadModel = ListModels
+
 
 def total(batch: Batch) -> list[Column]:
     numbers = batch.columns["numbers"].array.astype(np.float32).reshape(len(batch), -1)
@@ -217,11 +220,7 @@ class Suite:
         """A coalescing client, as the ingress has one."""
         folding: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = (
             BatchFolding(
-                lambda header, batch: router_pb2.InferRequest(
-                    pipeline=header[0], version=header[1], batch=batch
-                ),
-                lambda reply: reply.batch,
-                callee="router",
+                lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
             )
         )
         return self.router.client(**client).coalesced(INFER, folding)

@@ -15,7 +15,7 @@ from headrace.hop.client_settings import ClientRules
 from headrace.hop.due import Due
 from headrace.hop.errors import Fault
 from headrace.hop.folding import Folding
-from headrace.hop.gathered import Gathered, judge_of
+from headrace.hop.gathered import Gathered, judge_of, loading_of
 from headrace.hop.gathering import Gathering, Waiting
 from headrace.hop.method import Method
 from headrace.hop.outgoing import Next
@@ -44,6 +44,7 @@ class Coalescer(Generic[Item, Result]):
         self._method = method
         self._folding = folding
         self._judge = judge_of(folding)
+        self._loading = loading_of(folding)
         self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
         self._metadata = metadata
@@ -124,7 +125,7 @@ class Coalescer(Generic[Item, Result]):
         task.add_done_callback(self._calls.pop)
 
     async def _send(self, key: Hashable, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
-        out = Gathered(self._callee, self._method, self._folding, self._judge, batch)
+        out = Gathered(self._callee, self._method, self._folding, self._judge, self._loading, batch)
         out.metadata = self._metadata
         try:
             await self._call_next(out)

@@ -1,0 +1,23 @@
+"""A servicer's batches: read from the message and written into it, or taken and given as they are within a process."""
+
+from __future__ import annotations
+
+from headrace.columns.batch import Batch
+from headrace.columns.folding import Carrier
+from headrace.columns.wire import decode, encode_into
+from headrace.hop.call import Call
+
+
+def received(request: Carrier, call: Call, now: float) -> Batch:
+    """The batch of a request that came at `now` (monotonic seconds). Raises Fault INVALID_ARGUMENT as `decode`."""
+    if call.cargo is not None and isinstance(call.cargo.brought, Batch):
+        return call.cargo.brought
+    return decode(request.batch, now)
+
+
+def answer(reply: Carrier, batch: Batch, call: Call, now: float) -> None:
+    """Puts the batch into the empty reply, or beside it for a caller that brought its own so."""
+    if call.cargo is not None and isinstance(call.cargo.brought, Batch):
+        call.cargo.returned = batch
+    else:
+        encode_into(reply.batch, batch, now)
