@@ -33,6 +33,7 @@ def breaker(callee: str) -> Layer:
                 if out.sent and fault.code is not Code.CANCELLED:
                     late = fault.code is Code.DEADLINE_EXCEEDED
                     state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
+                    replica.asking.begin()
                 else:
                     state.release(permit)
                 raise
@@ -41,6 +42,7 @@ def breaker(callee: str) -> Layer:
                 raise
             now = time.monotonic()
             state.record(permit, now, now - began, failed)
+            replica.asking.begin()
             return reply
 
         return call
