@@ -2,7 +2,8 @@
 
 usage: python -m load.profile [--shape apart|together] [--conc 1,8,32,64] [--runs 3] [--reference PEERS_FOLDER]
 
-The table gives medians; ratios are to the first system of the run.
+The table gives medians; ratios are to the first system of the run. A run that perf_analyzer ends early (it takes any
+failed request for the end) gives no figures; the table says how many did, and why.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from load.driving import ROOT, Drive, Figures, drive
+from load.driving import ROOT, Drive, DriveError, Figures, drive
 from load.measuring import CpuMeter, children_of, pss_mib
 
 HEADRACE = Path(sys.executable).parent / "headrace"
@@ -38,10 +39,11 @@ COALESCING_OFF: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Point:
-    """Runs of one system at one concurrency."""
+    """Runs of one system at one concurrency. `failures`: why runs ended without figures."""
 
     figures: list[Figures] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def median(self) -> tuple[float, float, float, float]:
         """Rate, p50 µs, p99 µs, server CPU µs per request."""
@@ -123,27 +125,43 @@ def reference_chain(peers: Path) -> Iterator[tuple[Drive, set[int]]]:
 def measure(
     system: tuple[Drive, set[int]], concurrencies: list[int], runs: int
 ) -> tuple[dict[int, Point], float]:
-    """Figures by concurrency (a first run is thrown away), and the memory of the processes in MiB (PSS)."""
+    """Figures by concurrency (a first run is thrown away), and the memory of the processes in MiB (PSS).
+
+    Runs that fail are noted in their point.
+    """
     what, pids = system
     points: dict[int, Point] = {}
     for concurrency in concurrencies:
-        drive(what, concurrency, window_ms=400)
         point = points[concurrency] = Point()
-        for _ in range(runs):
+        for i in range(runs + 1):
             meter, begun = CpuMeter(pids), time.monotonic()
-            figures = drive(what, concurrency)
-            point.figures.append(figures)
-            point.cpu_us.append(meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6)
+            try:
+                figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
+            except DriveError as error:
+                # The other runs and points are worth having: one request past its deadline ends a whole run.
+                point.failures.append(error.reason)
+                continue
+            if i:
+                point.figures.append(figures)
+                point.cpu_us.append(meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6)
     return points, pss_mib(pids)
 
 
 def print_table(name: str, points: dict[int, Point], memory: float, base: dict[int, Point] | None) -> None:
     for concurrency, point in points.items():
+        if not point.figures:
+            print(
+                f"| {name} | {concurrency} | failed: {point.failures[-1]} | | | | | {memory:.0f} |",
+                flush=True,
+            )
+            continue
         rate, p50, p99, cpu = point.median()
-        ratio = rate / base[concurrency].median()[0] if base else 1.0
+        against = base.get(concurrency) if base else point
+        ratio = f"{rate / against.median()[0]:.2f}" if against and against.figures else "–"
         spread = f"[{min(f.rate for f in point.figures):.0f}–{max(f.rate for f in point.figures):.0f}]"
+        lost = f", {len(point.failures)} failed: {point.failures[-1]}" if point.failures else ""
         print(
-            f"| {name} | {concurrency} | {rate:.0f} {spread} | {ratio:.2f} | {p50 / 1e3:.2f} | {p99 / 1e3:.2f} "
+            f"| {name} | {concurrency} | {rate:.0f} {spread}{lost} | {ratio} | {p50 / 1e3:.2f} | {p99 / 1e3:.2f} "
             f"| {cpu:.0f} | {memory:.0f} |",
             flush=True,
         )

@@ -16,7 +16,7 @@ from headrace.hop.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
 from headrace.pipeline import StepsStage
-from services.router.ports import Execution
+from services.router.ports import Execution, Rules
 
 TRANSFORM = unary(
     preprocessing_pb2.DESCRIPTOR,
@@ -54,18 +54,21 @@ EXECUTE = unary(
 Req = TypeVar("Req", preprocessing_pb2.TransformRequest, postprocessing_pb2.FormatRequest)
 Resp = TypeVar("Resp", preprocessing_pb2.TransformResponse, postprocessing_pb2.FormatResponse)
 _ModelHeader: TypeAlias = tuple[str, str]
+_FeaturesHeader: TypeAlias = tuple[str, Rules]
 
 
 class HopFeatures:
     """The features service."""
 
     def __init__(self, client: Client) -> None:
-        folding: BatchFolding[str, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse]
+        folding: BatchFolding[
+            _FeaturesHeader, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse
+        ]
         folding = BatchFolding(_features_request, callee=client.callee)
         self._call = client.coalesced(GET_FEATURES, folding)
 
-    async def get(self, feature_service: str, batch: Batch) -> Batch:
-        reply = await self._call(BatchCall(feature_service, batch))
+    async def get(self, feature_service: str, rules: Rules, batch: Batch) -> Batch:
+        reply = await self._call(BatchCall((feature_service, rules), batch))
         return reply.batch
 
 
@@ -121,8 +124,11 @@ def _decoded(message: batch_pb2.Batch) -> Batch:
         raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, text, metadata=fault.metadata) from fault
 
 
-def _features_request(feature_service: str) -> features_pb2.GetFeaturesRequest:
-    return features_pb2.GetFeaturesRequest(feature_service=feature_service)
+def _features_request(header: _FeaturesHeader) -> features_pb2.GetFeaturesRequest:
+    request = features_pb2.GetFeaturesRequest(feature_service=header[0])
+    for view, max_age_us, stale_us in header[1]:
+        request.rules.add(view=view, max_age_us=max_age_us, stale_us=stale_us)
+    return request
 
 
 def _execute_request(header: _ModelHeader) -> executor_pb2.ExecuteRequest:

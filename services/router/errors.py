@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import duration_text
 
 
 def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
@@ -67,10 +68,20 @@ def garbled(stage: str, what: str) -> Fault:
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
 
 
-def feature_unavailable(view: str, source: str) -> Fault:
-    """The pipeline demands a feature view that has no present values for a row."""
+def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> Fault:
+    """The pipeline demands a feature view that has no values for a row that it may use.
+
+    `age_us`: of what there is, −1 if there is nothing. `limit_us`: the greatest age that the pipeline takes, 0 if it
+    leaves that to the view's time to live.
+    """
+    metadata = {"view": view, "source": source}
     message = (
         f"the pipeline demands the feature view {view}, which has no present values for this row ({source})"
     )
-    metadata = {"view": view, "source": source}
+    if age_us >= 0:
+        metadata["age_ms"] = str(age_us // 1000)
+        message += f": they are {duration_text(age_us)} old"
+    if limit_us:
+        metadata["max_age_ms"] = str(limit_us // 1000)
+        message += f"; the pipeline takes up to {duration_text(limit_us)}"
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.pipeline import StepsStage
 
+Rules: TypeAlias = tuple[tuple[str, int, int], ...]
+"""How old values may be: view, age up to which they are present, and how much older they may be as stale ones (µs)."""
+
 
 class FeatureSource(Protocol):
     """The features service."""
 
-    async def get(self, feature_service: str, batch: Batch) -> Batch:
+    async def get(self, feature_service: str, rules: Rules, batch: Batch) -> Batch:
         """One column per feature, and per view `@age_us/<view>` (int64) and `@source/<view>` (uint8)."""
         ...
 
@@ -105,6 +108,10 @@ class Meter(Protocol):
 
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         """`count` rows used a fallback."""
+        ...
+
+    def refusal(self, pipeline: str, cause: str, count: int) -> None:
+        """`count` rows were refused as a view that the pipeline demands had nothing for them, or nothing young enough."""
         ...
 
 

@@ -17,6 +17,7 @@ from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import rest_repository
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
+from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.frames import too_large
 from services.ingress.protocols.rest_json import to_json
 from services.ingress.protocols.rest_tensors import malformed, read_request, write_response
@@ -55,8 +56,9 @@ PREFIX = "/v2"
 class Rest:
     """Serves /v2… by the operations of the door."""
 
-    def __init__(self, door: Door, max_request_bytes: int) -> None:
+    def __init__(self, door: Door, departures: Departures, max_request_bytes: int) -> None:
         self._door = door
+        self._departures = departures
         self._limit = max_request_bytes
         self._infer = self._operation("ModelInfer")
 
@@ -81,13 +83,15 @@ class Rest:
             )
             return
         try:
-            status, extra, content = await handle(body)
+            with self._departures.watch(receive):
+                status, extra, content = await handle(body)
+                await respond(
+                    send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content
+                )
         except Fault as fault:
             if exchange.fault is None:  # unreadable: it never became a call
                 self._door.refuse(exchange, fault)
             await _fail(send, fault, exchange)
-            return
-        await respond(send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content)
 
     def _route(
         self, method: str, path: str, exchange: Exchange

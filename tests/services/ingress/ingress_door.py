@@ -53,14 +53,25 @@ outputs: [y, big, said]
 
 @dataclass
 class FakeRouter:
-    """Answers `double`: y = 2x, big = n > 4, said = word. n = 7 fails the row; n = 8 takes 0.3 s."""
+    """Answers `double`: y = 2x, big = n > 4, said = word. n = 7 fails the row; n = 8 takes 0.3 s.
+
+    While it is `held` it answers nobody; `cancelled` counts the calls that were given up meanwhile.
+    """
 
     calls: list[pb.InferRequest] = field(default_factory=list)
     # What operators asked.
     asked: list[str] = field(default_factory=list)
+    held: bool = False
+    cancelled: int = 0
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         self.calls.append(request)
+        if self.held:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
         batch = decode(request.batch)
         x, n = batch.columns["x"].array, batch.columns["n"].array
         if (n == 8).any():

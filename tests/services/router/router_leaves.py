@@ -121,11 +121,14 @@ class Leaf:
 
 @dataclass
 class Features(Leaf):
-    """score = length of the key; a key that begins with `?` is not found."""
+    """score = length of the key; a key that begins with `?` is not found. `rules`: of the last call."""
+
+    rules: list[tuple[str, int, int]] = field(default_factory=list)
 
     async def GetFeatures(
         self, request: features_pb2.GetFeaturesRequest, call: Call
     ) -> features_pb2.GetFeaturesResponse:
+        self.rules = [(r.view, r.max_age_us, r.stale_us) for r in request.rules]
         return features_pb2.GetFeaturesResponse(batch=encode(await self.answer(request.batch, features)))
 
 
