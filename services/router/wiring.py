@@ -12,12 +12,11 @@ from headrace.hop import config
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.dial import Client
 from headrace.pipeline import Catalog, DocumentError
-from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopSteps
+from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopOperators, HopSteps
 from services.router.config import RouterConfig
 from services.router.inferring import Inferring
 from services.router.metrics import Metrics
 from services.router.operating import Operating
-from services.router.operators import HopOperators
 from services.router.pipelines import Compiler, Pipelines
 from services.router.ports import Services
 from services.router.reloading import Reloading
