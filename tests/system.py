@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import layout, starting
@@ -21,6 +23,7 @@ from headrace.oip import open_inference_pb2 as oip
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests"))
+DOCUMENTS = HOME / "pipelines"
 HEADRACE = Path(sys.executable).parent / "headrace"
 CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 UP_TIMEOUT_S = 300
@@ -50,6 +53,7 @@ class System:
     def up(cls, shape: str) -> System:
         HOME.mkdir(parents=True, exist_ok=True)
         headrace("down")
+        _own_documents(shape)
         headrace("up", *(["--together"] if shape == "together" else []), timeout=UP_TIMEOUT_S)
         return cls(shape)
 
@@ -117,6 +121,30 @@ class System:
             )
             answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
             return answer
+
+
+def _own_documents(shape: str) -> None:
+    """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
+    shutil.rmtree(DOCUMENTS, ignore_errors=True)
+    for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
+        add_document(document.parent.name, document.read_text())
+    own = {"pipelines": str(DOCUMENTS)}
+    override("router", own)
+    override("ingress", {**own, "together": {"router": own}} if shape == "together" else own)
+
+
+def add_document(name: str, text: str) -> None:
+    """A pipeline that is served within seconds."""
+    folder = DOCUMENTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pipeline.yaml").write_text(text)
+
+
+def override(service: str, settings: dict[str, Any]) -> None:
+    """Settings that are put over the generated ones when the service starts; {}: none."""
+    path = layout.of(HOME).override(service)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(settings))
 
 
 def headrace(*arguments: str, timeout: float = 60) -> str:

@@ -13,7 +13,7 @@ from services.features.fetching import Fetched, Fetcher
 from services.features.keying import Keys, distinct, read_parts
 from services.features.planning import ServicePlan
 from services.features.ports import Rows, StoreError, StoreTimeoutError
-from services.features.shaping import Answer, Judged, Rule, Source, judge
+from services.features.shaping import Answer, Judged, Rule, Source, held, judge
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
@@ -92,6 +92,7 @@ class Reader:
         read_ended = clock()
         judged = self._judged(plan, keys, found, rules)
         derived = await self._deriver.derive(plan, judged, batch.columns, len(batch))
+        derived = [held(one, rules[n]) if (n := one.view.name) in rules else one for one in derived]
         for one in derived:
             self._observer.served(one)
         judged += derived

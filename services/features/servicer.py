@@ -63,7 +63,7 @@ def _rules(request: pb.GetFeaturesRequest, plan: ServicePlan) -> Mapping[str, Ru
     if not request.rules:
         return _NO_RULES
     rules: dict[str, Rule] = {}
-    known = {view.name for view in plan.views}
+    known = {view.name for view in (*plan.views, *[d.view for d in plan.derivations])}
     for rule in request.rules:
         if rule.view not in known or rule.view in rules:
             raise wrong_rule(rule.view)

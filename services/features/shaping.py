@@ -148,6 +148,20 @@ def _one_by_one(answer: Answer, now: float) -> Judged:
     return judged
 
 
+def held(judged: Judged, rule: Rule) -> Judged:
+    """A view that was worked out, held to a rule by the age of the oldest of what it was made of."""
+    good_us, usable_us = rule.max_age_s * _MICRO, (rule.max_age_s + rule.stale_s) * _MICRO
+    ages = judged.ages_us
+    if not rule.max_age_s or max(ages, default=0) <= good_us:
+        return judged
+    values, sources, nothing = list(judged.values), bytearray(judged.sources), _nothing(judged.view)
+    for i, age in enumerate(ages):
+        if age > good_us and sources[i] in (_PRESENT, _STALE):
+            sources[i] = _STALE if age <= usable_us else _OUTSIDE
+            values[i] = values[i] if age <= usable_us else nothing
+    return Judged(judged.view, values, bytes(sources), ages, judged.times, judged.ahead_s)
+
+
 def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
     return (b"",) * len(view.features)
 

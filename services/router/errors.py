@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import duration_text
 
 
 def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
@@ -27,6 +28,31 @@ def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
     return Fault(Code.NOT_FOUND, Reason.REASON_VERSION_UNKNOWN, message, metadata=metadata)
 
 
+def operators_only() -> Fault:
+    """Loading and unloading is for this installation's own processes: the door knows who is an operator."""
+    return Fault(
+        Code.PERMISSION_DENIED,
+        Reason.REASON_PEER_UNTRUSTED,
+        "only an authenticated part of this installation may change which models are loaded",
+    )
+
+
+def no_executor() -> Fault:
+    """The router's settings name no executor."""
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_MODEL_UNKNOWN,
+        "this router has no executor; name one in its settings (`executor`)",
+    )
+
+
+def not_everywhere(fault: Fault, done: int, replicas: int) -> Fault:
+    """Some replicas of the executor did as told, another did not."""
+    message = f"{done} of {replicas} executors did it, another did not: {fault.message}"
+    metadata = {**fault.metadata, "done": str(done), "replicas": str(replicas)}
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=fault.retry_after_s)
+
+
 def input_missing(pipeline: str, name: str) -> Fault:
     """The batch lacks a column. The door adds those that a request leaves out, so the caller is at fault."""
     message = (
@@ -42,10 +68,20 @@ def garbled(stage: str, what: str) -> Fault:
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
 
 
-def feature_unavailable(view: str, source: str) -> Fault:
-    """The pipeline demands a feature view that has no present values for a row."""
+def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> Fault:
+    """The pipeline demands a feature view that has no values for a row that it may use.
+
+    `age_us`: of what there is, −1 if there is nothing. `limit_us`: the greatest age that the pipeline takes, 0 if it
+    leaves that to the view's time to live.
+    """
+    metadata = {"view": view, "source": source}
     message = (
         f"the pipeline demands the feature view {view}, which has no present values for this row ({source})"
     )
-    metadata = {"view": view, "source": source}
+    if age_us >= 0:
+        metadata["age_ms"] = str(age_us // 1000)
+        message += f": they are {duration_text(age_us)} old"
+    if limit_us:
+        metadata["max_age_ms"] = str(limit_us // 1000)
+        message += f"; the pipeline takes up to {duration_text(limit_us)}"
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,12 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Code, Fault, reason_name
 from headrace.pipeline import ColumnType, FeaturesStage, ViewSpec, null_column
 from services.router import errors
-from services.router.ports import FeatureSource
+from services.router.ports import FeatureSource, Rules
 from services.router.results import StageResult, columns_of
 
 # Numbered as headrace.api.features.v1.Source.
-PRESENT = 1
-SOURCES = {2: "not_found", 3: "outside_max_age", 4: "stale", 5: "default"}
-DEFAULT = 5
+PRESENT, NOT_FOUND, OUTSIDE, STALE, DEFAULT = range(1, 6)
+SOURCES = {NOT_FOUND: "not_found", OUTSIDE: "outside_max_age", STALE: "stale", DEFAULT: "default"}
 AGE = "@age_us/"
 SOURCE = "@source/"
 # The service could not answer; anything else is an answer.
@@ -42,6 +42,37 @@ def fallback_name(view: str, source: int) -> str:
     return f"features/{view}:{SOURCES[source]}"
 
 
+def refused_sources(spec: ViewSpec) -> frozenset[int]:
+    """Where a view's values may not be from, if the row is to be answered at all.
+
+    That the store can't be asked is no excuse, whichever of the two it hides: no values, or old ones.
+    """
+    refused = {NOT_FOUND, DEFAULT} if spec.on_missing == "refuse" else set[int]()
+    if spec.too_old == "refuse":
+        refused |= {OUTSIDE, DEFAULT} if spec.takes_stale else {OUTSIDE, STALE, DEFAULT}
+    return frozenset(refused)
+
+
+def rules_of(views: Mapping[str, ViewSpec]) -> Rules:
+    """What the features service is told about ages."""
+    return tuple(
+        (view, rule.max_age_us, rule.stale_us)
+        for view, spec in views.items()
+        if (rule := spec.freshness) is not None
+    )
+
+
+class _Verdict(NamedTuple):
+    """What becomes of a batch's rows; see StageResult."""
+
+    refused: dict[int, RowError]
+    fallbacks: dict[str, Mask]
+    refusals: dict[str, int]
+
+
+_NOBODY = _Verdict({}, {}, {})
+
+
 class FeaturesRun:
     """A features stage. `timeout_s`: its share of a row's time. `clock`: monotonic seconds."""
 
@@ -62,11 +93,13 @@ class FeaturesRun:
             annotations[AGE + view] = ColumnType(DType.INT64)
             annotations[SOURCE + view] = ColumnType(DType.UINT8)
         self._annotations = annotations
-        self._may_default = all(v.on_missing == "default" for v in stage.views.values())
+        self._rules = rules_of(stage.views)
+        self._refused = {view: refused_sources(spec) for view, spec in stage.views.items()}
+        self._may_default = not any(self._refused.values())
 
     async def run(self, batch: Batch) -> StageResult:
         try:
-            reply = await self._source.get(self._stage.feature_service, self._hurried(batch))
+            reply = await self._source.get(self._stage.feature_service, self._rules, self._hurried(batch))
             return self._read(reply, len(batch))
         except Fault as fault:
             if fault.code in _OUTAGES and self._may_default:
@@ -95,35 +128,51 @@ class FeaturesRun:
             annotations = [
                 _overwritten(c, lost, DEFAULT if c.dtype is DType.UINT8 else -1) for c in annotations
             ]
-        refused, fallbacks = self._judge(annotations, failed)
-        return StageResult(columns, annotations, {**refused, **failed}, fallbacks, reply.timings)
+        judged = self._judge({c.name: c.array for c in annotations}, failed) if annotations else _NOBODY
+        return StageResult(
+            columns,
+            annotations,
+            {**judged.refused, **failed},
+            judged.fallbacks,
+            judged.refusals,
+            reply.timings,
+            attributes={"refused": " ".join(judged.refusals)} if judged.refusals else {},
+        )
 
     def _judge(
-        self, annotations: list[Column], failed: Mapping[int, RowError]
-    ) -> tuple[dict[int, RowError], dict[str, Mask]]:
+        self, annotations: Mapping[str, NDArray[np.generic]], failed: Mapping[int, RowError]
+    ) -> _Verdict:
         """The rows to refuse, and those that fell back, by the sources of their values."""
-        refused: dict[int, RowError] = {}
-        fallbacks: dict[str, Mask] = {}
-        for column in annotations:
-            if column.dtype is not DType.UINT8:
-                continue
-            sources = column.array
+        verdict = _Verdict({}, {}, {})
+        for view, refused in self._refused.items():
+            sources = annotations[SOURCE + view]
             if (sources == PRESENT).all():
                 continue
-            view = column.name.removeprefix(SOURCE)
             self._check_sources(sources, failed)
-            for source, label in SOURCES.items():
+            for source in SOURCES:
                 mask = sources == source
                 if failed:
                     mask[list(failed)] = False
                 if not mask.any():
                     continue
-                if self._stage.views[view].on_missing == "refuse":
-                    error = RowError.of(errors.feature_unavailable(view, label), self._stage.name)
-                    refused |= {row: error for row in np.flatnonzero(mask).tolist() if row not in refused}
+                if source in refused:
+                    self._refuse(
+                        verdict, view, source, np.flatnonzero(mask).tolist(), annotations[AGE + view]
+                    )
                 else:
-                    fallbacks[fallback_name(view, source)] = mask
-        return refused, fallbacks
+                    verdict.fallbacks[fallback_name(view, source)] = mask
+        return verdict
+
+    def _refuse(
+        self, verdict: _Verdict, view: str, source: int, rows: list[int], ages: NDArray[np.generic]
+    ) -> None:
+        rule = self._stage.views[view].freshness
+        limit_us = rule.max_age_us + rule.stale_us if rule else 0
+        verdict.refusals[fallback_name(view, source)] = len(rows)
+        for row in rows:
+            if row not in verdict.refused:
+                fault = errors.feature_unavailable(view, SOURCES[source], int(ages[row]), limit_us)
+                verdict.refused[row] = RowError.of(fault, self._stage.name)
 
     def _check_sources(self, sources: NDArray[np.generic], failed: Mapping[int, RowError]) -> None:
         unknown = np.flatnonzero((sources == 0) | (sources > np.uint8(DEFAULT)))
@@ -158,8 +207,3 @@ def _overwritten(column: Column, rows: list[int], value: int) -> Column:
     values = column.array.copy()
     values[rows] = value
     return replace(column, values=values)
-
-
-def fallbacks_of(views: Mapping[str, ViewSpec]) -> list[str]:
-    """Every fallback that the views can lead to."""
-    return [fallback_name(v, s) for v, spec in views.items() if spec.on_missing == "default" for s in SOURCES]

@@ -27,6 +27,12 @@ class Metrics:
             ["pipeline", "fallback"],
             registry=registry,
         )
+        self._refusals = Counter(
+            "headrace_router_refused_rows",
+            "Rows refused as a demanded feature view had no values for them, or none young enough.",
+            ["pipeline", "cause"],
+            registry=registry,
+        )
         self._revision = Gauge(
             "headrace_router_pipeline_version", "Version that serves now.", ["pipeline"], registry=registry
         )
@@ -44,6 +50,9 @@ class Metrics:
 
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         self._fallbacks.labels(pipeline, fallback).inc(count)
+
+    def refusal(self, pipeline: str, cause: str, count: int) -> None:
+        self._refusals.labels(pipeline, cause).inc(count)
 
     def serves(self, pipeline: str, version: int) -> None:
         self._revision.labels(pipeline).set(version)

@@ -27,14 +27,15 @@ class StageResult:
     """Columns for the rows that were sent, in that order.
 
     `annotations`: columns that only the answer carries. `errors`: position → why that row failed.
-    `fallbacks`: name → bool (rows,), the rows that used it. `timings`: the callee's own, counted from when it
-    got the call.
+    `fallbacks`: name → bool (rows,), the rows that used it. `refusals`: what a demanded view had instead of present
+    values → how many rows were refused for it. `timings`: the callee's own, counted from when it got the call.
     """
 
     columns: Sequence[Column] = ()
     annotations: Sequence[Column] = ()
     errors: Mapping[int, RowError] = field(default_factory=dict)
     fallbacks: Mapping[str, Mask] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
     timings: Sequence[Timing] = ()
     model: ModelUse | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)

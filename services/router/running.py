@@ -53,6 +53,7 @@ class Run:
     annotations: dict[str, Column] = field(default_factory=dict)
     errors: dict[int, RowError] = field(init=False)
     fallbacks: dict[str, Mask] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
     models: dict[str, ModelUse] = field(default_factory=dict)
     waiting: list[int] = field(init=False)
@@ -144,6 +145,7 @@ class Run:
                 mask[live] = used
                 used = mask
             self.fallbacks[name] = used
+        self.refusals.update(result.refusals)
         if result.model is not None:
             self.models[stage] = result.model
 
@@ -185,6 +187,8 @@ class Run:
         name = self.route.plan.pipeline.name
         for fallback, used in self.fallbacks.items():
             self.meter.fallback(name, fallback, int(np.count_nonzero(used)))
+        for cause, rows in self.refusals.items():
+            self.meter.refusal(name, cause, rows)
         codes: dict[str, int] = {}
         for error in self.errors.values():
             codes[error.code.name] = codes.get(error.code.name, 0) + 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
 
 from headrace.cli.layout import Layout
 from headrace.columns import DType
-from headrace.pipeline import ColumnType, ModelSignature
+from headrace.pipeline import ColumnType, ModelSignature, ViewSignature
 from headrace.repository import Repository, TensorSpec
 
 # Feast's type names and ours, for what a feature view may hold here.
@@ -38,19 +40,26 @@ def _types(tensors: tuple[TensorSpec, ...]) -> dict[str, ColumnType]:
     return {tensor.name: ColumnType(tensor.dtype, tensor.row_shape) for tensor in tensors}
 
 
-def features(layout: Layout) -> dict[str, dict[str, DType]] | None:
-    """Feature view → feature → type, from Feast's registry; None if none is prepared."""
+def features(layout: Layout) -> dict[str, ViewSignature] | None:
+    """What each feature view gives and takes, from Feast's registry; None if none is prepared."""
     if not (layout.feast / "feature_store.yaml").exists():
         return None
     # Takes seconds to import, and only this needs it.
     from feast import FeatureStore
 
-    views = FeatureStore(repo_path=str(layout.feast)).list_feature_views()
-    return {
-        view.name: {
-            field.name: _FEAST_TYPES[str(field.dtype)]
-            for field in view.features
-            if str(field.dtype) in _FEAST_TYPES
-        }
-        for view in views
-    }
+    store = FeatureStore(repo_path=str(layout.feast))
+    views = [*store.list_feature_views(), *store.list_stream_feature_views()]
+    found = {v.name: ViewSignature(_dtypes(v.features), _microseconds(v.ttl)) for v in views}
+    for view in store.list_on_demand_feature_views():
+        taken = [f for source in view.source_request_sources.values() for f in source.schema]
+        found[view.name] = ViewSignature(_dtypes(view.features), request=_dtypes(taken))
+    return found
+
+
+def _dtypes(fields: Iterable[Any]) -> dict[str, DType]:
+    """Name → type of Feast's fields; those that no column holds are left out."""
+    return {f.name: _FEAST_TYPES[str(f.dtype)] for f in fields if str(f.dtype) in _FEAST_TYPES}
+
+
+def _microseconds(ttl: timedelta | None) -> int:
+    return ttl // timedelta(microseconds=1) if ttl else 0

@@ -2,75 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import secrets
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headrace.api.inference.v1 import inference_pb2
-from headrace.hop.client_settings import Client as ClientSettings
-from headrace.hop.dial import Client
-from headrace.hop.errors import Code, Fault, reason_name
-from headrace.hop.method import unary
+from headrace.client import FeatureAge, Headrace, Prediction, PredictResult
 
-_PREDICT = unary(
-    inference_pb2.DESCRIPTOR,
-    "InferenceService",
-    "Predict",
-    inference_pb2.PredictRequest,
-    inference_pb2.PredictResponse,
-    idempotent=True,
-)
 _TIMEOUT_S = 10.0
 _SHOWN = 60
 
 
-class PredictError(Exception):
-    """The door refused or did not answer; the text is for a person."""
+def predict(address: str, key: str, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> PredictResult:
+    """Asks the door at `address` (host:port, on this machine) for predictions of `rows`.
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(f"{fault.code.name} {reason_name(fault.reason)}: {fault.message}")
-        self.code: Code = fault.code
-
-
-def predict(
-    address: str, key: str, pipeline: str, rows: Sequence[Mapping[str, Any]]
-) -> inference_pb2.PredictResponse:
-    """Asks the door at `address` (host:port, on this machine) for predictions of `rows`. Raises PredictError.
-
-    Not through the SDK, which hides the trace context: this request is sampled, so that `headrace trace` can draw it.
+    The request is sampled, so that `headrace trace` can draw it. Raises HeadraceError, ValueError for a row that
+    can't be sent.
     """
-    request = inference_pb2.PredictRequest(pipeline=pipeline)
-    for row in rows:
-        request.rows.add().update(row)
-    metadata = (
-        ("authorization", f"Bearer {key}"),
-        ("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"),
-    )
-    try:
-        return asyncio.run(_call(address, request, metadata))
-    except Fault as fault:
-        raise PredictError(fault) from None
-
-
-async def _call(
-    address: str, request: inference_pb2.PredictRequest, metadata: Sequence[tuple[str, str]]
-) -> inference_pb2.PredictResponse:
-    client = Client("headrace", ClientSettings(target=address))
-    try:
-        call = client.unary(_PREDICT)
-        return await call(request, deadline=time.monotonic() + _TIMEOUT_S, metadata=metadata)
-    finally:
-        await client.close()
+    traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    with Headrace(address, key=key, timeout_s=_TIMEOUT_S) as client:
+        return client.predict(pipeline, rows, traceparent=traceparent)
 
 
 def sample(requests: Path) -> dict[str, Any] | None:
@@ -114,24 +72,43 @@ def read_files(pairs: Sequence[str]) -> dict[str, str]:
     return row
 
 
-def as_json(answer: inference_pb2.PredictResponse) -> str:
-    """The full response, with the field names of the contract."""
-    return json_format.MessageToJson(answer, preserving_proto_field_name=True)
+def as_json(answer: PredictResult) -> str:
+    """The full response, with the field names of the contract; what is empty is left out."""
+    shown = {
+        "request_id": answer.request_id,
+        "pipeline": answer.pipeline,
+        "version": answer.version,
+        "revision": answer.revision,
+        "models": [asdict(model) for model in answer.models],
+        "predictions": [_prediction(prediction) for prediction in answer.predictions],
+        "trace_id": answer.trace_id,
+    }
+    return json.dumps(shown, indent=2)
 
 
-def draw(answer: inference_pb2.PredictResponse, row: Mapping[str, Any]) -> RenderableType:
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    shown = {
+        "outputs": prediction.outputs,
+        "fallbacks": prediction.fallbacks,
+        "features": {view: asdict(age) for view, age in prediction.feature_ages.items()},
+        "error": asdict(prediction.error) if prediction.error is not None else None,
+    }
+    return {name: value for name, value in shown.items() if value}
+
+
+def draw(answer: PredictResult, row: Mapping[str, Any]) -> RenderableType:
     """A table of the first prediction: what went in, what came out, and what it stands on."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("input", "  ".join(f"{name}={_short(value)}" for name, value in row.items()))
     for prediction in answer.predictions[:1]:
-        if prediction.HasField("error"):
+        if prediction.error is not None:
             table.add_row("error", Text(prediction.error.message, style="red"))
         for name, value in sorted(prediction.outputs.items()):
             table.add_row(Text(name, style="bold green"), Text(_value(value), style="bold green"))
-        for view in sorted(prediction.features):
-            table.add_row(f"features/{view}", _age(prediction.features[view]))
+        for view in sorted(prediction.feature_ages):
+            table.add_row(f"features/{view}", _age(prediction.feature_ages[view]))
         if prediction.fallbacks:
             table.add_row("fallbacks", Text(", ".join(prediction.fallbacks), style="yellow"))
     for model in answer.models:
@@ -146,9 +123,9 @@ def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _age(age: inference_pb2.FeatureAge) -> Text:
+def _age(age: FeatureAge) -> Text:
     style = "" if age.source == "present" else "yellow"
-    return Text(f"{age.source}, {duration(age.age_ms)} old" if age.HasField("age_ms") else age.source, style)
+    return Text(age.source if age.age_ms is None else f"{age.source}, {duration(age.age_ms)} old", style)
 
 
 def duration(ms: int) -> str:

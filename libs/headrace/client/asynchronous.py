@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.client import messages
+from headrace.client import messages, tracing
 from headrace.client.errors import of_fault
 from headrace.client.options import Key, Options
 from headrace.client.results import Field, Pipeline, PredictResult
@@ -65,15 +65,20 @@ class AsyncHeadrace:
         request_id: str | None = None,
         timeout_s: float | None = None,
         priority: int | None = None,
+        traceparent: str | None = None,
     ) -> PredictResult:
         """Predictions for one row or several. `version` 0 = the current one; `priority` 1 (low) to 10.
+        `traceparent`: W3C header of the span that the call is part of; None = OpenTelemetry's current one, if any.
 
-        A row that fails has its `error` set and fails nobody else. Raises HeadraceError if the call fails.
+        A row that fails has its `error` set and fails nobody else. Raises HeadraceError if the call fails,
+        ValueError and TypeError for what can't be sent.
         """
         request = _request(pipeline, version, request_id, priority)
         given = [rows] if isinstance(rows, Mapping) else rows
         request.rows.extend(to_struct(row) for row in given)
-        return messages.predict_result(await self._call(_PREDICT, request, timeout_s, request.request_id))
+        trace = tracing.headers(traceparent)
+        reply = await self._call(_PREDICT, request, timeout_s, trace, request.request_id)
+        return messages.predict_result(reply)
 
     async def predict_columns(
         self,
@@ -84,6 +89,7 @@ class AsyncHeadrace:
         request_id: str | None = None,
         timeout_s: float | None = None,
         priority: int | None = None,
+        traceparent: str | None = None,
     ) -> ColumnsResult:
         """The same with one array or list per input, all of one length: far cheaper for many rows. Needs numpy.
 
@@ -91,10 +97,11 @@ class AsyncHeadrace:
         """
         from headrace.client import arrays
 
+        trace = tracing.headers(traceparent)
         request = _request(pipeline, version, request_id, priority)
         untyped = any(not hasattr(values, "dtype") for values in columns.values())
         arrays.fill(request, columns, await self._fields_of(pipeline, timeout_s) if untyped else {})
-        reply = await self._call(_PREDICT, request, timeout_s, request.request_id)
+        reply = await self._call(_PREDICT, request, timeout_s, trace, request.request_id)
         try:
             return arrays.columns_result(reply, request.row_count)
         except Fault as fault:
@@ -103,7 +110,7 @@ class AsyncHeadrace:
 
     async def pipelines(self, *, timeout_s: float | None = None) -> list[Pipeline]:
         """What this key may use. Raises HeadraceError."""
-        reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, "")
+        reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, tracing.headers(None))
         return [messages.pipeline(message) for message in reply.pipelines]
 
     def stats(self) -> Stats:
@@ -122,12 +129,17 @@ class AsyncHeadrace:
         await self.close()
 
     async def _call(
-        self, method: Method[Req, Resp], request: Req, timeout_s: float | None, request_id: str
+        self,
+        method: Method[Req, Resp],
+        request: Req,
+        timeout_s: float | None,
+        trace: tracing.Headers,
+        request_id: str = "",
     ) -> Resp:
         deadline = time.monotonic() + (self._options.timeout_s if timeout_s is None else timeout_s)
         try:
             call = self._connected().unary(method)
-            return await call(request, deadline=deadline, metadata=await self._authorization())
+            return await call(request, deadline=deadline, metadata=(*await self._authorization(), *trace))
         except Fault as fault:
             if fault.code is Code.INVALID_ARGUMENT:
                 self._fields.clear()  # what is remembered of the inputs may be of an older revision

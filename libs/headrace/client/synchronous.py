@@ -42,6 +42,7 @@ class Headrace:
         request_id: str | None = None,
         timeout_s: float | None = None,
         priority: int | None = None,
+        traceparent: str | None = None,
     ) -> PredictResult:
         """Predictions for one row or several; see `AsyncHeadrace.predict`. Raises HeadraceError."""
         return self._wait(
@@ -52,6 +53,7 @@ class Headrace:
                 request_id=request_id,
                 timeout_s=timeout_s,
                 priority=priority,
+                traceparent=traceparent,
             )
         )
 
@@ -64,6 +66,7 @@ class Headrace:
         request_id: str | None = None,
         timeout_s: float | None = None,
         priority: int | None = None,
+        traceparent: str | None = None,
     ) -> ColumnsResult:
         """Predictions for columns; see `AsyncHeadrace.predict_columns`. Raises HeadraceError."""
         return self._wait(
@@ -74,6 +77,7 @@ class Headrace:
                 request_id=request_id,
                 timeout_s=timeout_s,
                 priority=priority,
+                traceparent=traceparent,
             )
         )
 

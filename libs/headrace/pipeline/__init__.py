@@ -6,13 +6,15 @@ the door.
 """
 
 from headrace.pipeline.catalog import Catalog, Reload
-from headrace.pipeline.checking import ModelSignature, check
+from headrace.pipeline.checking import ModelSignature, ViewSignature, check
 from headrace.pipeline.document import load, load_folder, parse
+from headrace.pipeline.durations import duration_text
 from headrace.pipeline.planning import Plan, PlannedStage, plan
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.rows import batch_from_rows, rows_from_batch
 from headrace.pipeline.spec import (
     FeaturesStage,
+    Freshness,
     InputField,
     ModelOutput,
     ModelStage,
@@ -31,6 +33,7 @@ __all__ = [
     "ColumnType",
     "DocumentError",
     "FeaturesStage",
+    "Freshness",
     "InputField",
     "ModelOutput",
     "ModelSignature",
@@ -43,9 +46,11 @@ __all__ = [
     "Reload",
     "Stage",
     "StepsStage",
+    "ViewSignature",
     "ViewSpec",
     "batch_from_rows",
     "check",
+    "duration_text",
     "load",
     "load_folder",
     "null_column",

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import yaml
 
+from headrace.pipeline.durations import duration_text, parse_duration
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -189,6 +190,19 @@ class Entry:
             return value
         self.fail(f"should be an integer from {minimum} to {maximum}, is {self._kind()}")
         return minimum
+
+    def duration(self, minimum_us: int, maximum_us: int) -> int:
+        """A text such as `3h` or `1d12h`, in microseconds."""
+        value = self.plain()
+        found = parse_duration(value) if isinstance(value, str) else None
+        if found is not None and minimum_us <= found <= maximum_us:
+            return found
+        if found is None:
+            wrong = f"should be a duration with its unit, such as 90s, 15m, 3h or 1d12h; is {self._kind()}"
+        else:
+            wrong = f"should be from {duration_text(minimum_us)} to {duration_text(maximum_us)}, is {value}"
+        self.fail(wrong)
+        return minimum_us
 
     def boolean(self) -> bool:
         value = self.plain()

@@ -36,7 +36,7 @@ class Plan:
 def reads(stage: Stage) -> tuple[str, ...]:
     """Columns that the stage is sent."""
     if isinstance(stage, FeaturesStage):
-        return stage.entities
+        return (*stage.entities, *stage.request)
     if isinstance(stage, StepsStage):
         return stage.reads
     return tuple(dict.fromkeys(stage.inputs.values()))
@@ -119,7 +119,8 @@ def _written(i: int, stage: Stage) -> Iterable[tuple[str, str]]:
 
 def _read_key(i: int, stage: Stage, column: str) -> str:
     if isinstance(stage, FeaturesStage):
-        return f"stages[{i}].entities[{stage.entities.index(column)}]"
+        key, names = ("entities", stage.entities) if column in stage.entities else ("request", stage.request)
+        return f"stages[{i}].{key}[{names.index(column)}]"
     if isinstance(stage, ModelStage):
         return f"stages[{i}].inputs.{next(n for n, c in stage.inputs.items() if c == column)}"
     return f"stages[{i}].steps"

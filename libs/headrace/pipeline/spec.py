@@ -39,21 +39,49 @@ class InputField:
 
 
 @dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the values of a view may be (microseconds): up to `max_age_us` they are present, and for `stale_us` more
+    they are used as stale ones. `otherwise`: what to do with a row whose values are older."""
+
+    max_age_us: int
+    stale_us: int
+    otherwise: OnMissing
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
-    """A feature view: its features (scalars) and what to do with a row for which it has no present values."""
+    """A feature view: its features (scalars) and what to do with a row for which it has no present values.
+
+    `freshness` None: values may be as old as the view's time to live.
+    """
 
     features: Mapping[str, DType]
     on_missing: OnMissing = "default"
+    freshness: Freshness | None = None
+
+    @property
+    def too_old(self) -> OnMissing:
+        """What to do with a row whose values are too old."""
+        return self.freshness.otherwise if self.freshness else self.on_missing
+
+    @property
+    def takes_stale(self) -> bool:
+        """Whether stale values are good enough for a view that demands present ones."""
+        return self.freshness is not None and self.freshness.stale_us > 0
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturesStage:
-    """Reads the features of a Feast feature service for the entities of each row."""
+    """Reads the features of a Feast feature service for the entities of each row.
+
+    `request`: columns that on-demand feature views are worked out from, besides stored features.
+    """
 
     name: str
     feature_service: str
     entities: tuple[str, ...]
     views: Mapping[str, ViewSpec]
+    request: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

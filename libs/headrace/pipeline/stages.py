@@ -10,6 +10,7 @@ from headrace.pipeline.nodes import Entry
 from headrace.pipeline.problems import suggestion
 from headrace.pipeline.spec import (
     FeaturesStage,
+    Freshness,
     ModelOutput,
     ModelStage,
     OnMissing,
@@ -23,6 +24,8 @@ from headrace.steps import SpecError, compile_steps, spec_json, spec_sha256
 KINDS = ("features", "preprocessing", "model", "postprocessing")
 # A row says which of its views fell back in 64 bits, 4 reasons a view.
 MAX_VIEWS = 16
+_MILLISECOND_US = 1_000
+_MAX_AGE_US = 36_500 * 86_400_000_000
 StepsKind: TypeAlias = Literal["preprocessing", "postprocessing"]
 
 
@@ -61,8 +64,9 @@ def _read_stage(entry: Entry) -> Stage | None:
 
 
 def _read_features(entry: Entry) -> FeaturesStage | None:
-    fields = entry.fields(["features", "feature_service", "entities", "views"])
-    if len(fields) < 4:
+    required = ["features", "feature_service", "entities", "views"]
+    fields = entry.fields(required, ["request"])
+    if not set(required) <= fields.keys():
         return None
     views = {name: _read_view(name, e) for name, e in fields["views"].entries().items()}
     if not views:
@@ -73,27 +77,48 @@ def _read_features(entry: Entry) -> FeaturesStage | None:
             if feature in seen:
                 fields["views"].fail(f"feature {feature!r} is in the views {seen[feature]!r} and {view!r}")
             seen[feature] = view
+    entities = fields["entities"].names()
+    request = fields["request"].names() if "request" in fields else ()
+    for name in request:
+        if name in entities:
+            fields["request"].fail(f"{name!r} is sent already, as an entity")
     return FeaturesStage(
         fields["features"].name(),
         fields["feature_service"].name(),
-        fields["entities"].names(),
+        entities,
         MappingProxyType(views),
+        request,
     )
 
 
 def _read_view(name: str, entry: Entry) -> ViewSpec:
     entry.check_name(name)
-    fields = entry.fields(["features"], ["on_missing"])
+    fields = entry.fields(["features"], ["on_missing", "freshness"])
     features: dict[str, DType] = {}
     for feature, e in fields["features"].entries().items() if "features" in fields else ():
         e.check_name(feature)
         features[feature] = TYPE_NAMES[e.choice(TYPE_NAMES)]
     if "features" in fields and not features:
         fields["features"].fail("needs at least one feature")
-    on_missing: OnMissing = "default"
-    if "on_missing" in fields and fields["on_missing"].choice(["default", "refuse"]) == "refuse":
-        on_missing = "refuse"
-    return ViewSpec(MappingProxyType(features), on_missing)
+    on_missing = _read_answer(fields["on_missing"]) if "on_missing" in fields else "default"
+    freshness = _read_freshness(fields["freshness"], on_missing) if "freshness" in fields else None
+    return ViewSpec(MappingProxyType(features), on_missing, freshness)
+
+
+def _read_answer(entry: Entry) -> OnMissing:
+    return "refuse" if entry.choice(["default", "refuse"]) == "refuse" else "default"
+
+
+def _read_freshness(entry: Entry, on_missing: OnMissing) -> Freshness | None:
+    """`on_missing`: what `otherwise` is if it is not said."""
+    fields = entry.fields(["max_age"], ["stale", "otherwise"])
+    if "max_age" not in fields:
+        return None
+    return Freshness(
+        fields["max_age"].duration(_MILLISECOND_US, _MAX_AGE_US),
+        fields["stale"].duration(0, _MAX_AGE_US) if "stale" in fields else 0,
+        _read_answer(fields["otherwise"]) if "otherwise" in fields else on_missing,
+    )
 
 
 def _read_steps(entry: Entry, kind: StepsKind) -> StepsStage | None:

@@ -25,6 +25,7 @@ from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import reflecting
 from services.ingress.protocols.asgi import Receive, Scope, Send
+from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.health import Health
 from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
 
@@ -54,8 +55,9 @@ class _Application(ConnectASGIApplication[None]):
 class Connect:
     """Serves what connectrpc understands; answers 404 to all else."""
 
-    def __init__(self, ingress: Ingress, max_request_bytes: int) -> None:
+    def __init__(self, ingress: Ingress, departures: Departures, max_request_bytes: int) -> None:
         self._door = ingress.door
+        self._departures = departures
         self._ingress = ingress
         endpoints = self._endpoints()
         self._application = _Application(
@@ -68,7 +70,8 @@ class Connect:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. What goes wrong inside connectrpc has been answered by it; it is told of, not raised."""
         try:
-            await self._application(scope, receive, send)
+            # connectrpc asks until the caller is gone, each time at once: the server's own answer would keep it busy.
+            await self._application(scope, self._departures.patient(receive), send)
         except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the server above
             self._door.unexpected(scope["path"], error)
 

@@ -15,7 +15,9 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
+from services.ingress.protocols import rest_repository
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
+from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.frames import too_large
 from services.ingress.protocols.rest_json import to_json
 from services.ingress.protocols.rest_tensors import malformed, read_request, write_response
@@ -54,8 +56,9 @@ PREFIX = "/v2"
 class Rest:
     """Serves /v2… by the operations of the door."""
 
-    def __init__(self, door: Door, max_request_bytes: int) -> None:
+    def __init__(self, door: Door, departures: Departures, max_request_bytes: int) -> None:
         self._door = door
+        self._departures = departures
         self._limit = max_request_bytes
         self._infer = self._operation("ModelInfer")
 
@@ -80,19 +83,21 @@ class Rest:
             )
             return
         try:
-            status, extra, content = await handle(body)
+            with self._departures.watch(receive):
+                status, extra, content = await handle(body)
+                await respond(
+                    send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content
+                )
         except Fault as fault:
             if exchange.fault is None:  # unreadable: it never became a call
                 self._door.refuse(exchange, fault)
             await _fail(send, fault, exchange)
-            return
-        await respond(send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content)
 
     def _route(
         self, method: str, path: str, exchange: Exchange
     ) -> Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]:
         found = _MODEL.match(path)
-        name, request, verb = "", None, "GET"
+        name, request = "", None
         if found is not None:
             model, version, action = found["model"], found["version"] or "", found["action"] or ""
             if action == "infer":
@@ -108,11 +113,13 @@ class Rest:
             name, request = "ServerReady", pb.ServerReadyRequest()
         elif path == "/v2/models/stats":
             name, request = "ModelStatistics", pb.ModelStatisticsRequest()
-        elif path == "/v2/repository/index":
-            name, request, verb = "RepositoryIndex", pb.RepositoryIndexRequest(), "POST"
+        elif (repository := rest_repository.find(path)) is not None:
+            _expect(method, "POST")
+            rpc, make = repository
+            return lambda body: self._read(self._operation(rpc), make(body), exchange)
         if request is None:
             raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
-        _expect(method, verb)
+        _expect(method, "GET")
         asked = request
         return lambda _: self._read(self._operation(name), asked, exchange)
 
@@ -124,6 +131,8 @@ class Rest:
         if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
             good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
             return (200 if good else 503), [], b""
+        if isinstance(reply, pb.RepositoryModelLoadResponse | pb.RepositoryModelUnloadResponse):
+            return 200, [], b""
         return _json(_shown(reply))
 
     async def _inference(

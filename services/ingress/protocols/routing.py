@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from services.ingress.protocols.connect import Connect
+from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.rest import PREFIX, Rest
 from services.ingress.protocols.unary_grpc import UnaryGrpc
 from services.ingress.wiring import Ingress
@@ -13,9 +14,10 @@ _GRPC = (b"application/grpc", b"application/grpc+proto")
 
 def routes(ingress: Ingress, max_request_bytes: int) -> Application:
     """The application of all protocols: our own path for unary gRPC, connectrpc for what is rare, REST for /v2."""
-    unary = UnaryGrpc(ingress.door, max_request_bytes)
-    rest = Rest(ingress.door, max_request_bytes)
-    connect = Connect(ingress, max_request_bytes)
+    departures = Departures()
+    unary = UnaryGrpc(ingress.door, departures, max_request_bytes)
+    rest = Rest(ingress.door, departures, max_request_bytes)
+    connect = Connect(ingress, departures, max_request_bytes)
     operations = ingress.door.operations
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

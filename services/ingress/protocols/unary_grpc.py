@@ -9,6 +9,7 @@ from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body
+from services.ingress.protocols.departures import Departures
 
 _TYPE = (b"content-type", b"application/grpc")
 _OK = [(b"grpc-status", b"0")]
@@ -18,8 +19,9 @@ _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 class UnaryGrpc:
     """Serves a Door's operations to `content-type: application/grpc` (or +proto)."""
 
-    def __init__(self, door: Door, max_request_bytes: int) -> None:
+    def __init__(self, door: Door, departures: Departures, max_request_bytes: int) -> None:
         self._door = door
+        self._departures = departures
         self._limit = max_request_bytes
 
     async def serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,11 +49,11 @@ class UnaryGrpc:
             )
             return
         try:
-            reply = await self._door.call(operation, request, exchange)
+            with self._departures.watch(receive):
+                reply = await self._door.call(operation, request, exchange)
+                await _reply(send, reply, exchange)
         except Fault as fault:
             await _fail(send, fault, exchange)
-            return
-        await _reply(send, reply, exchange)
 
 
 def _parse(operation: Operation, message: bytes) -> Message:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import predicting
+from headrace.client import PredictResult
 
 
 def test_a_file_becomes_base64(tmp_path: Path) -> None:
@@ -30,7 +30,8 @@ def test_what_is_no_file_is_named(pair: str, says: str) -> None:
 
 def test_a_long_value_is_not_printed_whole() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(predicting.draw(pb.PredictResponse(), {"image": "x" * 100_000, "hour": 17}))
+    answer = PredictResult("r-1", "moderation", 1, "", (), (), "")
+    console.print(predicting.draw(answer, {"image": "x" * 100_000, "hour": 17}))
     text = console.export_text()
     assert "… (100000 characters)" in text
     assert "hour=17" in text

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import predicting
+from headrace.client import FeatureAge, ModelUse, Prediction, PredictResult, RowFailure, UnavailableError
 from headrace.hop.errors import Code
+
+MODEL = ModelUse("flights_light", "2", "cd" * 32, "light")
+AGES = {"weather": FeatureAge("present", 1500), "planes": FeatureAge("not_found", None)}
+
+
+def result(*predictions: Prediction) -> PredictResult:
+    return PredictResult("r-1", "flights", 3, "ab" * 32, (MODEL,), predictions, "12" * 16)
 
 
 def test_inputs_are_json_where_they_read_as_json() -> None:
@@ -46,13 +54,7 @@ def test_ages_read_as_a_person_says_them(ms: int, text: str) -> None:
 
 
 def test_the_table_shows_what_the_answer_stands_on() -> None:
-    answer = pb.PredictResponse(request_id="r-1", pipeline="flights", version=3, revision="ab" * 32)
-    answer.models.add(model="flights_light", version="2", sha256="cd" * 32)
-    prediction = answer.predictions.add(fallbacks=["features/planes:not_found"])
-    prediction.outputs.update({"probability": 0.25})
-    prediction.features["weather"].source = "present"
-    prediction.features["weather"].age_ms = 1500
-    prediction.features["planes"].source = "not_found"
+    answer = result(Prediction({"probability": 0.25}, ("features/planes:not_found",), AGES, None))
     console = Console(width=120, record=True, file=None, quiet=False)
     with console.capture() as shown:
         console.print(predicting.draw(answer, {"hour": 17}))
@@ -69,10 +71,30 @@ def test_the_table_shows_what_the_answer_stands_on() -> None:
         assert part in text
 
 
+def test_json_has_the_contracts_names() -> None:
+    wrong = RowFailure(Code.INVALID_ARGUMENT, "INPUT_RANGE", "hour is 99", {"input": "hour"})
+    shown = json.loads(
+        predicting.as_json(
+            result(Prediction({"probability": 0.25}, (), AGES, None), Prediction({}, (), {}, wrong))
+        )
+    )
+    assert {"request_id", "pipeline", "version", "revision", "models", "predictions", "trace_id"} == set(
+        shown
+    )
+    assert shown["predictions"][0] == {
+        "outputs": {"probability": 0.25},
+        "features": {
+            "weather": {"source": "present", "age_ms": 1500},
+            "planes": {"source": "not_found", "age_ms": None},
+        },
+    }
+    assert shown["predictions"][1]["error"]["reason"] == "INPUT_RANGE"
+    assert shown["models"][0]["sha256"] == "cd" * 32
+
+
 def test_nobody_there_says_what_to_do() -> None:
-    with pytest.raises(predicting.PredictError, match="check that it runs") as raised:
+    with pytest.raises(UnavailableError, match="check that it runs"):
         predicting.predict("127.0.0.1:1", "key", "flights", [{"hour": 17}])
-    assert raised.value.code is Code.UNAVAILABLE
 
 
 def test_no_prepared_rows_is_none(tmp_path: Path) -> None:

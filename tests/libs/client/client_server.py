@@ -25,11 +25,13 @@ class Inference:
     script: list[Fault | float] = field(default_factory=list)
     seen: list[pb.PredictRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
     lists: int = 0
 
     async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         self.seen.append(request)
         self.keys.append(call.metadata.get("authorization", ""))
+        self.traces.append(call.metadata.get("traceparent", ""))
         step = self.script.pop(0) if self.script else None
         if isinstance(step, Fault):
             raise step

@@ -14,6 +14,7 @@ from headrace.pipeline import (
     ColumnType,
     DocumentError,
     FeaturesStage,
+    Freshness,
     ModelStage,
     StepsStage,
     load,
@@ -66,6 +67,21 @@ def test_the_revision_tells_meaning_not_layout() -> None:
     )
 
 
+def test_a_views_freshness_is_part_of_what_a_document_says() -> None:
+    def rule(keys: str) -> Freshness | None:
+        stage = parsed(changed(("on_missing: refuse", keys))).stages[0]
+        assert isinstance(stage, FeaturesStage)
+        return stage.views["person"].freshness
+
+    assert rule("on_missing: refuse") is None
+    hour = 3_600_000_000
+    assert rule("freshness: {max_age: 3h, stale: 30m}") == Freshness(3 * hour, hour // 2, "default")
+    assert rule("on_missing: refuse, freshness: {max_age: 1d}") == Freshness(24 * hour, 0, "refuse")
+    assert rule("freshness: {max_age: 1h30m, otherwise: refuse}") == Freshness(hour * 3 // 2, 0, "refuse")
+    one, two = (changed(("on_missing: refuse", f"freshness: {{max_age: {age}}}")) for age in ("1h", "2h"))
+    assert parsed(one).revision != parsed(two).revision
+
+
 def test_a_pipeline_does_not_change() -> None:
     pipeline = parsed()
     with pytest.raises(AttributeError):
@@ -112,6 +128,13 @@ def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
         ("shape: [2, 2]", "shape: [2, 0]", "vector:", "from 1 to"),
         ("on_missing: refuse", "on_missing: refusing", "person:", "did you mean 'refuse'?"),
         ("entities: [name]", "entities: [nam]", "entities:", "did you mean 'name'?"),
+        ("entities: [name]", "entities: [name]\n    request: [name]", "request:", "is sent already"),
+        ("on_missing: refuse", "freshness: {max_age: 3}", "person:", "with its unit, such as 90s"),
+        ("on_missing: refuse", "freshness: {max_age: 3 hours}", "person:", "with its unit, such as 90s"),
+        ("on_missing: refuse", "freshness: {max_age: 0s}", "person:", "should be from 1ms to 36500d, is 0s"),
+        ("on_missing: refuse", "freshness: {stale: 3h}", "person:", "needs the key 'max_age'"),
+        ("on_missing: refuse", "freshness: {max_agee: 3h}", "person:", "did you mean 'max_age'?"),
+        ("on_missing: refuse", "freshness: {max_age: 3h, otherwise: refusing}", "person:", "did you mean 'refuse'?"),
         ("inputs: {x: input}", "inputs: {x: inptu}", "inputs: {x", "did you mean 'input'?"),
         ("column: probability, type", "column: size, type", "outputs: {y", "already an input"),
         ("outputs: [yes", "outputs: [maybe, yes", "outputs: [", "no stage writes 'maybe'"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Column
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
@@ -110,6 +111,26 @@ async def test_features_are_made_of_stored_ones_and_of_the_request(
     assert found.ages_s(view)[:2] == [3600.0, 0.0]
     inputs_shown = {"stock", "@age_us/shops", "@source/shops"} if service == "pandas" else set()
     assert set(found.values) == {"total", "label", f"@age_us/{view}", f"@source/{view}"} | inputs_shown
+
+
+@pytest.mark.parametrize(
+    ("max_age_s", "stale_s", "source", "total"),
+    [
+        (3601, 0, "PRESENT", 30.0),
+        (3000, 601, "STALE", 30.0),
+        (3000, 0, "OUTSIDE_MAX_AGE", None),
+    ],
+)
+async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
+    repo: Path, now: datetime, max_age_s: int, stale_s: int, source: str, total: float | None
+) -> None:
+    rule = pb.ViewRule(view="in_python", max_age_us=max_age_s * 1_000_000, stale_us=stale_s * 1_000_000)
+    async with served(SERVICE, {"repo": repo}) as harness:
+        found = await ask_columns(harness, COLUMNS, "python", rules=[rule])
+    # a is an hour old, c has no age, nobody is not there, b is older than its time to live.
+    assert found.sources("in_python") == [source, "PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
+    assert found.values["total"][0] == total
+    assert found.values["label"][:2] == ["x!" if total else None, "y!"]
 
 
 async def test_a_row_that_a_function_fails_for_fails_no_other(repo: Path, now: datetime) -> None:

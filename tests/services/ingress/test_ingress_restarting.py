@@ -41,7 +41,7 @@ async def test_a_restart_loses_no_call(tmp_path: Path, secure: bool) -> None:
             new = DoorProcess(folder, folder.path / "second.yaml")
             await new.ready(str(second["admin"]))
             await traffic.answered(100)
-            left = await stop(AdminPort(folder.admin).ask, notice_s=0.1, drain_s=10)
+            left = await stop(AdminPort(folder.admin).ask, notice_s=0.1, drain_s=10, successor=True)
             assert left == 0
             assert await asyncio.to_thread(old.process.wait, 10) == 0
             await traffic.answered(100)

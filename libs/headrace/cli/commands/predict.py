@@ -11,6 +11,7 @@ from headrace.cli.commands import status
 from headrace.cli.commands.up import PIPELINE
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.control import ControlError
+from headrace.client import HeadraceError
 
 
 def predict(
@@ -38,11 +39,11 @@ def predict(
         }
         found = status.read(layout)
         answer = predicting.predict(found["endpoints"]["grpc"], found["demo_key"] or "", pipeline, [row])
-    except (ValueError, ControlError, predicting.PredictError) as error:
+    except (ValueError, ControlError, HeadraceError) as error:
         fail(str(error))
     if as_json:
         print(predicting.as_json(answer))
     else:
         out.print(predicting.draw(answer, row))
-    if any(prediction.HasField("error") for prediction in answer.predictions):
+    if any(prediction.error is not None for prediction in answer.predictions):
         raise typer.Exit(1)

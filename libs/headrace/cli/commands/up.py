@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from headrace.api.inference.v1.inference_pb2 import PredictResponse
 from headrace.cli import doctoring, locking, ports, predicting, preparing, secrets, starting
 from headrace.cli.commands.doctor import show
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout, LayoutError
 from headrace.cli.settings import Installation, Shape
+from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code
 
@@ -141,7 +141,7 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         fail(f"there are no rows in {layout.requests}; run: headrace down; rm -r {layout.home}; headrace up")
     try:
         answer = _patiently(installation.plaintext, key, row)
-    except predicting.PredictError as error:
+    except HeadraceError as error:
         fail(
             f"everything runs, but a prediction fails: {error}\nsee: headrace logs router; headrace logs ingress"
         )
@@ -162,13 +162,13 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _patiently(address: str, key: str, row: Mapping[str, Any]) -> PredictResponse:
+def _patiently(address: str, key: str, row: Mapping[str, Any]) -> PredictResult:
     """A prediction; for a moment after a service became ready, its callers may not have seen it yet."""
     deadline = time.monotonic() + _SEEN_S
     while True:
         try:
             return predicting.predict(address, key, PIPELINE, [row])
-        except predicting.PredictError as error:
+        except HeadraceError as error:
             if error.code is not Code.UNAVAILABLE or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)

@@ -1,0 +1,51 @@
+"""Callers that give up at any moment, through the real door: the others are served, and nothing of them stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import grpc
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from tests.gauges import busy
+from tests.system import PREDICT, System, poll, row_request
+
+CALLS = 400
+
+
+async def burst(system: System) -> tuple[int, int]:
+    """So many calls at once, half of which are cancelled on the way: (answered, given up)."""
+    chance = random.Random(7)
+    async with grpc.aio.insecure_channel(
+        system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
+    ) as channel:
+        method: Any = channel.unary_unary(
+            PREDICT,
+            request_serializer=pb.PredictRequest.SerializeToString,
+            response_deserializer=pb.PredictResponse.FromString,
+        )
+
+        async def one(number: int) -> bool:
+            rows = [system.rows[(number + i) % len(system.rows)] for i in range(8)]
+            call = method(row_request(*rows), metadata=system.auth(), timeout=20)
+            if number % 2:
+                await asyncio.sleep(chance.random() * 0.5)
+                call.cancel()
+            try:
+                return len((await call).predictions) == len(rows)
+            except asyncio.CancelledError:
+                return False
+
+        done = await asyncio.gather(*(one(i) for i in range(CALLS)))
+    return sum(done[::2]), done[1::2].count(False)
+
+
+def test_who_gives_up_leaves_nothing_behind(system: System) -> None:
+    answered, given_up = asyncio.run(burst(system))
+    # Some had their answer before they were given up.
+    assert answered == CALLS // 2
+    assert given_up > CALLS // 8
+    poll("nobody is served any more", lambda: not busy(system), within_s=5)
+    assert len(system.predict(row_request(*system.rows[:8])).predictions) == 8

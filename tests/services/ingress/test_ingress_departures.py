@@ -1,0 +1,280 @@
+"""Callers that go away before their answer: what waits for them ends at once, in every protocol, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace.hop import testing
+from headrace.oip import open_inference_pb2 as oip
+from services.ingress.protocols.departures import Departures
+from tests.services.ingress.ingress_calls import OIP, PREDICT, frame, infer, rest_body
+from tests.services.ingress.ingress_door import (
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+# The pipeline's deadline is two seconds: what ends before it ended for the departure.
+SOON_S = 1.5
+# As many calls to the router may be on their way; all others gather.
+WINDOW = 2
+Working = Callable[[], Awaitable[None]]
+Leave = Callable[[Folder, Working], Awaitable[None]]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", params=["envoy", "grpc"])
+async def process(
+    request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[DoorProcess]:
+    """A door of our own: its gauges are nobody else's."""
+    async with testing.served(definition(router)) as harness:
+        path = tmp_path_factory.mktemp("departures")
+        path.chmod(0o700)
+        server = {"listen": f"unix:{path / 'ingress.sock'}"}
+        found = DoorProcess(prepare(path, harness.target, mode=request.param, server=server))
+        try:
+            await found.ready(found.folder.grpc)
+            yield found
+        finally:
+            found.kill()
+
+
+@pytest.fixture
+def held(router: FakeRouter) -> Iterator[FakeRouter]:
+    """The router, answering nobody."""
+    router.held, router.cancelled = True, 0
+    router.calls.clear()
+    yield router
+    router.held = False
+
+
+def metrics(folder: Folder) -> dict[str, float]:
+    """The door's series, summed by name; and `cancelled`, the requests whose callers went away."""
+    address = folder.settings["telemetry"]["metrics"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found: dict[str, float] = {"cancelled": 0.0}
+    for sample in (s for family in families for s in family.samples):
+        found[sample.name] = found.get(sample.name, 0.0) + sample.value
+        if sample.name == "headrace_ingress_requests_total" and sample.labels["code"] == "CANCELLED":
+            assert sample.labels["fault"] == "caller"
+            found["cancelled"] += sample.value
+    return found
+
+
+async def until(what: str, true: Callable[[], bool], within_s: float = SOON_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not await asyncio.to_thread(true):
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.02)
+
+
+def nothing_is_left(folder: Folder) -> bool:
+    found = metrics(folder)
+    return found["headrace_ingress_in_flight"] == 0 and found["headrace_hop_waiting_rows"] == 0
+
+
+def http1(path: str, content_type: str, body: bytes) -> Leave:
+    """Closes the connection of an HTTP/1.1 request."""
+
+    async def leave(folder: Folder, working: Working) -> None:
+        host, port = folder.grpc.split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {folder.keys.demo}\r\n"
+            f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        await working()
+        writer.close()
+
+    return leave
+
+
+def begun(folder: Folder, channel: grpc.aio.Channel, **fields: Any) -> Any:
+    """A gRPC call that has begun. It retries nothing and has no deadline of its own."""
+    method = channel.unary_unary(
+        OIP + "ModelInfer",
+        request_serializer=oip.ModelInferRequest.SerializeToString,
+        response_deserializer=oip.ModelInferResponse.FromString,
+    )
+    metadata = (("authorization", f"Bearer {folder.keys.demo}"),)
+    return method(infer_request([[1, 2]], [1], **fields), metadata=metadata)
+
+
+async def cancel(folder: Folder, working: Working) -> None:
+    """Resets a stream of HTTP/2, whose connection stays."""
+    async with grpc.aio.insecure_channel(folder.grpc) as channel:
+        call = begun(folder, channel)
+        await working()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(0.3)
+
+
+async def hang_up(folder: Folder, working: Working) -> None:
+    """Closes the connection of HTTP/2."""
+    async with grpc.aio.insecure_channel(folder.grpc) as channel:
+        call = begun(folder, channel)
+        await working()
+        await channel.close(None)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+JSON = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 3}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(cancel, id="grpc-reset"),
+        pytest.param(hang_up, id="grpc-closed"),
+        pytest.param(http1("/v2/models/double/infer", "application/json", rest_body()), id="rest"),
+        pytest.param(http1(PREDICT, "application/json", JSON), id="json"),
+        pytest.param(
+            http1(OIP + "ModelInfer", "application/grpc-web+proto", frame(infer_request([[1, 2]], [1]))),
+            id="grpc-web",
+        ),
+    ],
+)
+async def test_what_is_done_for_who_leaves_ends(process: DoorProcess, held: FakeRouter, leave: Leave) -> None:
+    folder = process.folder
+    before = metrics(folder)["cancelled"]
+
+    async def working() -> None:
+        await until("the router has the call", lambda: len(held.calls) == 1, 5)
+
+    await leave(folder, working)
+    await until("the call to the router is given up", lambda: held.cancelled == 1)
+    await until("nothing is left", lambda: nothing_is_left(folder))
+    assert metrics(folder)["cancelled"] == before + 1
+    held.held = False
+    await infer(folder, infer_request([[1, 2]], [1]))
+    assert "Traceback" not in process.log()
+
+
+async def test_rows_that_still_wait_at_the_door_are_taken_out(process: DoorProcess, held: FakeRouter) -> None:
+    folder = process.folder
+
+    def waiting() -> float:
+        return metrics(folder)["headrace_hop_waiting_rows"]
+
+    async with grpc.aio.insecure_channel(folder.grpc) as channel:
+        sent: list[Any] = []
+        while len(sent) < WINDOW:
+            sent.append(begun(folder, channel))
+            await until("one more call is on its way", lambda: len(held.calls) == len(sent), 5)
+        gathering = [begun(folder, channel, id=f"gathering-{i}") for i in range(20)]
+        await until("the others gather", lambda: waiting() == len(gathering))
+        for call in gathering:
+            call.cancel()
+        await until("nobody gathers", lambda: waiting() == 0)
+        assert metrics(folder)["headrace_ingress_in_flight"] == len(sent)
+        for call in sent:
+            call.cancel()
+        await until("nothing is left", lambda: nothing_is_left(folder))
+        await until("both calls are given up", lambda: held.cancelled == len(sent))
+    assert len(held.calls) == len(sent)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_who_stays_costs_nothing(process: DoorProcess, held: FakeRouter) -> None:
+    """A watch of health, a call of JSON: connectrpc asks all the time whether the caller is still there."""
+    folder, window_s = process.folder, 1.5
+    host, port = folder.grpc.split(":")
+    async with grpc.aio.insecure_channel(folder.grpc) as channel:
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )(health_pb2.HealthCheckRequest())
+        first: Any = await watch.read()
+        assert first.status == health_pb2.HealthCheckResponse.SERVING
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {folder.keys.demo}\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(JSON)}\r\n\r\n"
+        writer.write(head.encode() + JSON)
+        await until("the router has the call", lambda: len(held.calls) == 1, 5)
+        before = cpu_s(process.process.pid)
+        await asyncio.sleep(window_s)
+        used = cpu_s(process.process.pid) - before
+        writer.close()
+        watch.cancel()
+    assert used < 0.2 * window_s
+    await until("nothing is left", lambda: nothing_is_left(folder))
+
+
+class Caller:
+    """A server's `receive` as pyvoy's is once the body is whole: it says at once whether the caller is there."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gone = False
+
+    async def receive(self) -> dict[str, Any]:
+        self.asked += 1
+        return {"type": "http.disconnect"} if self.gone else {"type": "http.request", "body": b""}
+
+
+async def test_a_door_full_of_slow_requests_asks_about_few_at_a_time() -> None:
+    departures, callers = Departures(), [Caller() for _ in range(1000)]
+
+    async def serve(caller: Caller) -> None:
+        with departures.watch(caller.receive):
+            await asyncio.sleep(60)
+
+    tasks = [asyncio.create_task(serve(caller)) for caller in callers]
+    began = time.monotonic()
+    await asyncio.sleep(1)
+    asked, took = sum(caller.asked for caller in callers), time.monotonic() - began
+    assert 0 < asked <= 32 * (took / 0.05 + 1)
+    for caller in callers:
+        caller.gone = True
+    done, _ = await asyncio.wait(tasks, timeout=5)
+    assert len(done) == len(tasks)
+    assert not any(task.cancelled() for task in tasks)
+
+
+async def test_who_is_answered_soon_is_never_asked_about() -> None:
+    departures, caller = Departures(), Caller()
+    with departures.watch(caller.receive):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.3)
+    assert caller.asked == 0
+
+
+async def test_the_end_of_the_server_is_not_taken_for_a_departure() -> None:
+    departures, caller = Departures(), Caller()
+
+    async def serve() -> None:
+        with departures.watch(caller.receive):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
