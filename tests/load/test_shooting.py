@@ -50,7 +50,7 @@ def plan(target: str, times: list[float], deadline_s: float = 2.0, **more: objec
     who, what = np.zeros(count, np.uint8), np.arange(count, dtype=np.uint32)
     callers = [Caller("a", "secret", deadline_s, b"!")]
     messages = [f"m{i}".encode() for i in range(count)]
-    return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]
+    return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]  # `more` is the plan's own fields
 
 
 def fired(it: Plan) -> Shots:
