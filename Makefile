@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
+GPU_TESTS := .venv/.gpu-tests
 PACKAGES := services libs load tests deploy
 UV := $(BIN)/uv
 
@@ -19,6 +20,8 @@ down: $(STAMP) ## Stop them; nothing is left running
 
 test: $(STAMP) $(CLIENTS)/.installed ## All tests (those that need apt packages skip by name where these are absent)
 	@$(BIN)/python -m pytest -q
+
+gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
 check: $(STAMP) ## Contracts, lint, types and import rules
 	$(BIN)/buf lint
@@ -35,8 +38,9 @@ generate: $(STAMP) ## Generated code from protos/, into its own rooms
 
 lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	@test -x $(UV) || $(MAKE) $(STAMP)
-	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra all --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -52,4 +56,9 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(CLIENTS)/bin/python --require-hashes tests/clients/requirements.lock
 	@touch $@
 
-.PHONY: help up down test check generate lock
+# Behind the sync, which takes away what is not in its lock. tensorrt-rtx-cu13 has no wheel; setuptools is there (grpcio-tools).
+$(GPU_TESTS): tests/gpu/requirements.lock $(STAMP)
+	@$(UV) pip install -q --python $(BIN)/python --no-build-isolation --require-hashes -r tests/gpu/requirements.lock
+	@touch $@
+
+.PHONY: help up down test gpu-tests check generate lock

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ import yaml
 
 from deploy.pipelines.flights.feature_repo import KEYS, VIEWS
 from deploy.pipelines.flights.feature_store import create, materialize
+from load.breakable import redis_server
 from load.feature_clients import GrpcClient, HttpClient, Keys, feast_json, feast_message, packed_message
 from load.measuring import CpuMeter, children_of, pss_mib
 
@@ -44,38 +44,6 @@ class Point:
     p50_us: float
     p99_us: float
     cpu_us: float
-
-
-class Redis:
-    """A redis-server of this run's own, which keeps what it has over a kill."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = 16400 + random.randint(0, 900)
-        self._command = [
-            "redis-server", "--port", str(self.port), "--save", "", "--appendonly", "yes", "--dir", str(folder),
-        ]  # fmt: skip
-        self.start()
-        time.sleep(0.5)
-
-    def start(self) -> None:
-        """Starts it, for the first time or after a kill."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-
-    def signal(self, number: int) -> None:
-        """Sends it a signal; one that ends it is waited for."""
-        self._process.send_signal(number)
-        if number in (signal.SIGKILL, signal.SIGTERM):
-            self._process.wait()
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[Redis]:
-    """An empty redis-server."""
-    redis = Redis(folder)
-    try:
-        yield redis
-    finally:
-        redis.signal(signal.SIGTERM)
 
 
 def keys_of(data: Path, rows: int, dice: random.Random) -> Iterator[Keys]:

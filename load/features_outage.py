@@ -15,8 +15,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,58 +25,13 @@ import uvloop
 
 from deploy.pipelines.flights.feature_store import create, materialize
 from headrace.api.features.v1 import features_pb2 as pb
+from load.breakable import Proxy, Redis, redis_server
 from load.feature_clients import GrpcClient, packed_message
-from load.features import Redis, features_service, keys_of, ready, redis_server
+from load.features import features_service, keys_of, ready
 
 FAULT_S = 2.0
 SOURCES = {1: "present", 2: "not found", 3: "outside", 4: "stale", 5: "default"}
 Fault = Callable[["Proxy", Redis], None]
-
-
-class Proxy:
-    """Between the service and Redis, so that the way itself can fail. Modes: pass, slow (200 ms), closed, garbage."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self.mode = "pass"
-        self._writers: list[asyncio.StreamWriter] = []
-
-    @asynccontextmanager
-    async def serving(self, port: int) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        try:
-            yield
-        finally:
-            server.close()
-
-    def switch(self, mode: str) -> None:
-        """From now on; connections are cut unless they are only slowed."""
-        self.mode = mode
-        if mode in ("closed", "garbage"):
-            for writer in self._writers:
-                writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        try:
-            if self.mode == "closed":
-                return
-            there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer, back=True))
-        except (OSError, RuntimeError):
-            # Cut from either side, or by `switch`.
-            pass
-        finally:
-            writer.transport.abort()
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: bool = False
-    ) -> None:
-        while data := await reader.read(1 << 16):
-            if back and self.mode == "slow":
-                await asyncio.sleep(0.2)
-            writer.write(b"\x00nonsense\r\n" if back and self.mode == "garbage" else data)
-        writer.close()
 
 
 @dataclass

@@ -2,11 +2,52 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+# A file that measurements on one machine lock, so that they take turns; unset: nobody else measures.
+LOCK = "LOAD_LOCK"
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Ours alone, of those that know the lock."""
+    name = os.environ.get(LOCK)  # noqa: TID251 - not a setting of a service
+    if not name:
+        yield
+        return
+    with Path(name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class OtherWork:
+    """Cores that others than the processes given used since this was made: above 0.2, figures are suspect."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._own = CpuMeter({*pids, os.getpid()})
+        self._before, self._children = _system(), os.times()
+
+    def cores(self) -> float:
+        """Of late. What our own ended children used is not others'."""
+        busy, total = (after - before for after, before in zip(_system(), self._before, strict=True))
+        now, before = os.times(), self._children
+        children = now.children_user + now.children_system - before.children_user - before.children_system
+        return (
+            max((busy - self._own.seconds() - children) / (total / (os.cpu_count() or 1)), 0.0)
+            if total
+            else 0.0
+        )
+
+
+def _system() -> tuple[float, float]:
+    """Seconds of all cores: busy, and in total."""
+    fields = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
+    return (sum(fields) - fields[3] - fields[4]) * _TICK_S, sum(fields) * _TICK_S
 
 
 def children_of(roots: Iterable[int]) -> set[int]:

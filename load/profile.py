@@ -1,6 +1,4 @@
-"""The first profile: closed loop over concurrency, this build against itself with coalescing off, in one run.
-
-usage: python -m load.profile [--shape apart|together] [--conc 1,8,32,64] [--runs 3] [--reference PEERS_FOLDER]
+"""`closed`: closed loop over concurrency, this build against itself with coalescing off, in one run.
 
 The table gives medians; ratios are to the first system of the run. A run that perf_analyzer ends early (it takes any
 failed request for the end) gives no figures; the table says how many did, and why.
@@ -9,7 +7,6 @@ failed request for the end) gives no figures; the table says how many did, and w
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,23 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from load.driving import ROOT, Drive, DriveError, Figures, drive
-from load.measuring import CpuMeter, children_of, pss_mib
-
-HEADRACE = Path(sys.executable).parent / "headrace"
-INPUTS = ROOT / "load" / "flights_inputs.json"
-LEAVES = ("features", "preprocessing", "executor", "postprocessing")
-OFF = {"coalesce": {"enabled": False}}
-ROUTER_OFF = dict.fromkeys(LEAVES, OFF)
-# What is laid over the generated settings to switch natural batching off at every hop.
-COALESCING_OFF: dict[str, dict[str, Any]] = {
-    "ingress": {"router": OFF, "together": {"router": ROUTER_OFF}},
-    "router": ROUTER_OFF,
-}
+from load.driving import Drive, DriveError, Figures, drive
+from load.measuring import CpuMeter, children_of, pss_mib, turn
+from load.rows import perf_analyzer_inputs, rows
+from load.systems import Setup, configuration, headrace
 
 
 @dataclass
@@ -53,44 +38,6 @@ class Point:
             statistics.median(f.p99_us for f in self.figures),
             statistics.median(self.cpu_us),
         )
-
-
-@contextmanager
-def headrace(home: Path, shape: str, settings: dict[str, dict[str, Any]]) -> Iterator[tuple[Drive, set[int]]]:
-    """A running headrace with `settings` laid over its own: where to send, and its processes."""
-    _command("down", home)
-    _override(home, shape, settings)
-    _command("up", home, *(["--together"] if shape == "together" else []))
-    try:
-        status = json.loads(_command("status", home, "--json"))
-        pids = children_of(s["pid"] for s in status["services"].values())
-        yield Drive(status["endpoints"]["grpc"], "flights", INPUTS, status["demo_key"]), pids
-    finally:
-        _command("down", home)
-        _override(home, shape, {})
-
-
-def _override(home: Path, shape: str, settings: dict[str, dict[str, Any]]) -> None:
-    folder = home / "settings"
-    folder.mkdir(parents=True, exist_ok=True)
-    for service in ("ingress", "router"):
-        made = dict(settings.get(service, {}))
-        if shape == "apart":
-            made.pop("together", None)
-        (folder / f"{service}.yaml").write_text(yaml.safe_dump(made))
-
-
-def _command(verb: str, home: Path, *options: str) -> str:
-    done = subprocess.run(
-        [str(HEADRACE), verb, "--home", str(home), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"headrace {verb} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 @contextmanager
@@ -134,16 +81,18 @@ def measure(
     for concurrency in concurrencies:
         point = points[concurrency] = Point()
         for i in range(runs + 1):
-            meter, begun = CpuMeter(pids), time.monotonic()
-            try:
-                figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
-            except DriveError as error:
-                # The other runs and points are worth having: one request past its deadline ends a whole run.
-                point.failures.append(error.reason)
-                continue
+            with turn():
+                meter, begun = CpuMeter(pids), time.monotonic()
+                try:
+                    figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
+                except DriveError as error:
+                    # The other runs and points are worth having: one request past its deadline ends a whole run.
+                    point.failures.append(error.reason)
+                    continue
+                cpu_us = meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6
             if i:
                 point.figures.append(figures)
-                point.cpu_us.append(meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6)
+                point.cpu_us.append(cpu_us)
     return points, pss_mib(pids)
 
 
@@ -167,33 +116,24 @@ def print_table(name: str, points: dict[int, Point], memory: float, base: dict[i
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--shape", choices=["apart", "together"], default="apart")
-    parser.add_argument("--conc", default="1,8,32,64")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--home", type=Path, default=ROOT / ".headrace" / "load")
-    parser.add_argument(
-        "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
-    )
-    options = parser.parse_args()
-    concurrencies = [int(c) for c in options.conc.split(",")]
+def run(options: argparse.Namespace) -> None:
+    """`closed`."""
+    print(configuration(Setup(options.home, options.shape)))
+    print("closed loop, perf_analyzer on the same cores; 50,000 different flights\n")
     print(
         "| system | c | req/s | × base | p50 ms | p99 ms | CPU µs/req | PSS MB |\n|---|--:|--:|--:|--:|--:|--:|--:|"
     )
     base = None
     if options.reference:
         with reference_chain(options.reference.resolve()) as system:
-            base, memory = measure(system, concurrencies, options.runs)
+            base, memory = measure(system, options.conc, options.runs)
         print_table("naive chain", base, memory, base)
-    for name, settings in (("coalescing off", COALESCING_OFF), ("headrace", {})):
-        with headrace(options.home, options.shape, settings) as running:
-            points, memory = measure(running, concurrencies, options.runs)
+    for name, coalescing in (("coalescing off", False), ("headrace", True)):
+        setup = Setup(options.home, options.shape, coalescing=coalescing)
+        with headrace(setup) as running:
+            inputs = perf_analyzer_inputs(rows(options.home), options.home / "data" / "perf_analyzer.json")
+            [key] = running.keys.values()
+            what = Drive(running.target, "flights", inputs, key)
+            points, memory = measure((what, set(running.pids)), options.conc, options.runs)
         base = base or points
         print_table(f"{name}, {options.shape}", points, memory, base)
-
-
-if __name__ == "__main__":
-    main()

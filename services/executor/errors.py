@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from headrace.columns import RowError
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.repository import TensorSpec
+from headrace.repository import AbsentError, BadNameError, RepositoryError, TensorSpec, UntrustedError
 
 STAGE = "executor"
+_REFUSALS: Mapping[type[RepositoryError], tuple[Code, Reason]] = {
+    BadNameError: (Code.INVALID_ARGUMENT, Reason.REASON_MODEL_UNKNOWN),
+    AbsentError: (Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN),
+    UntrustedError: (Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED),
+}
+# The folders of an absolute path or a URL, up to the last name.
+_FOLDERS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*:/|(?<![\w.…]))/(?:[^\s/'\";]+/)+")
 
 
 def model_unknown(model: str, loaded: Iterable[str]) -> Fault:
@@ -148,13 +156,20 @@ def unloading(model: str, version: str) -> Fault:
     )
 
 
-def not_loadable(model: str, version: str, problem: str) -> Fault:
-    """An operator asked for a version that can't be made ready. The operator may know why."""
+def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
+    """An operator asked for a version that can't be made ready. The operator may know why, but not where files lie."""
+    code, reason = next(
+        (found for kind, found in _REFUSALS.items() if isinstance(error, kind)),
+        (Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNUSABLE),
+    )
+    problem, remedy = (_FOLDERS.sub("…/", text) for text in (error.problem, error.remedy))
+    named = {"model": model[:128], "version": version[:128]}
+    where = " ".join(f"{kind} {name!r}" for kind, name in named.items() if name)
     return Fault(
-        Code.FAILED_PRECONDITION,
-        Reason.REASON_MODEL_UNKNOWN,
-        problem,
-        metadata={"model": model, "version": version},
+        code,
+        reason,
+        f"{where or 'the repository'}: {problem}; {remedy}",
+        metadata={**named, "problem": problem, "remedy": remedy},
     )
 
 

@@ -82,9 +82,9 @@ class Loader:
             wanted.update(((name, v), None) for v in versions)
         return list(wanted)
 
-    def load(self, name: str, version: str, why: str, loading: Loading) -> Model:
+    def load(self, name: str, version: str, why: str, loading: Loading, operator: str = "") -> Model:
         """A version, read from the repository, verified and ready. Raises RepositoryError; nothing stays active."""
-        return self.ready(self.repository.read(name, version), why, loading)
+        return self.ready(self.repository.read(name, version, operator=operator), why, loading)
 
     def ready(self, artifact: Artifact, why: str, loading: Loading) -> Model:
         """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,44 +98,59 @@ class Models:
                 raise errors.unloading(model, entry.metadata.version)
         return replace(await runner.execute(batch, received), cold_start=True)
 
-    async def load(self, model: str, version: str) -> Entry:
-        """Makes a version (or what a label of that name means) ready beside those that serve, then takes it in.
+    async def load(self, model: str, version: str, operator: str = "") -> Entry:
+        """Makes a version (what a label means, or for "" the newest) ready beside those that serve, then takes it in.
 
-        Loading what is loaded changes nothing. Raises Fault FAILED_PRECONDITION saying why it can't be loaded.
+        Loading what is loaded changes nothing. Raises Fault (`errors.not_loadable`) saying why it can't be loaded.
         """
         try:
-            version = await asyncio.to_thread(self._loader.repository.resolve, model, version)
+            version = await asyncio.to_thread(self._loader.repository.asked, model, version, operator)
         except RepositoryError as error:
-            raise errors.not_loadable(model, version, str(error)) from error
+            raise errors.not_loadable(model, version, error) from error
         if (entry := self._entries.get(model, {}).get(version)) is not None:
             return entry
-        task, _ = self._loading.get((model, version)) or self._begin(model, version)
+        task, _ = self._loading.get((model, version)) or self._begin(model, version, operator)
         try:
             # One caller who goes away must not take the load from the others.
             return await asyncio.shield(task)
         except RepositoryError as error:
-            raise errors.not_loadable(model, version, str(error)) from error
+            raise errors.not_loadable(model, version, error) from error
 
-    async def unload(self, model: str, version: str) -> None:
-        """No call finds the version any more; those that have, finish; then its memory is given back.
+    async def unload(self, model: str, name: str, operator: str = "") -> list[str]:
+        """The versions that went: the one that `name` (a version or a label) means, or for "" all of the model.
 
-        A load under way is cancelled. Raises Fault NOT_FOUND.
+        No call finds them any more; those that have, finish; then their memory is given back. A load under way is
+        cancelled. Raises Fault NOT_FOUND.
         """
-        entries = self._entries.get(model, {})
+        there = {**self._entries.get(model, {}), **{v: None for m, v in self._loading if m == model}}
+        if not there:
+            raise errors.model_unknown(model, self._entries)
+        gone = [name] if name else list(there)
+        if name and name not in there:
+            with suppress(RepositoryError):
+                gone = [await asyncio.to_thread(self._loader.repository.resolve, model, name)]
+        if gone[0] not in there:
+            raise errors.version_unknown(model, name, self._entries.get(model, {}))
+        for version in gone:
+            await self._unload(model, version, operator)
+        return gone
+
+    async def _unload(self, model: str, version: str, operator: str) -> None:
         if (under_way := self._loading.get((model, version))) is not None:
             under_way[1].cancel()
             await asyncio.wait([under_way[0]])
-            entries = self._entries.get(model, {})
-            if version not in entries:
-                return
-        if version not in entries:
-            raise errors.version_unknown(model, version, entries)
-        entry = entries[version]
-        versions = {v: e for v, e in entries.items() if v != version}
-        self._install(model, versions)
+        entries = self._entries.get(model, {})
+        if (entry := entries.get(version)) is None:
+            return
+        self._install(model, {v: e for v, e in entries.items() if v != version})
         self._residency.leave((model, version))
         if entry.runner is not None:
             await self._retire(entry.runner)
+        try:
+            await asyncio.to_thread(self._loader.repository.unloaded, model, version, operator)
+        except RepositoryError:
+            # It is gone all the same: what can't be recorded is not done, but this can't be undone.
+            self._around.log.exception("unloading was not recorded", model=model, version=version)
 
     def all(self) -> list[Entry]:
         """What is loaded, by name, oldest version first."""
@@ -150,7 +166,7 @@ class Models:
         try:
             keys = dict.fromkeys(await asyncio.to_thread(read))
         except RepositoryError as error:
-            raise errors.not_loadable("", "", str(error)) from error
+            raise errors.not_loadable("", "", error) from error
         keys |= dict.fromkeys((e.metadata.name, e.metadata.version) for e in self.all())
         keys |= dict.fromkeys(self._loading)
         return [self._listed(key) for key in keys]
@@ -160,15 +176,16 @@ class Models:
         entry = self._entries.get(key[0], {}).get(key[1])
         return Listed(*key, entry, under_way[1] if under_way else None)
 
-    def _begin(self, model: str, version: str) -> tuple[asyncio.Task[Entry], Loading]:
+    def _begin(self, model: str, version: str, operator: str) -> tuple[asyncio.Task[Entry], Loading]:
         loading = Loading()
-        task = asyncio.get_running_loop().create_task(self._load(model, version, "load", loading))
+        load = self._load(model, version, "load", loading, operator)
+        task = asyncio.get_running_loop().create_task(load)
         self._loading[model, version] = (task, loading)
         task.add_done_callback(lambda _: self._loading.pop((model, version), None))
         return task, loading
 
-    async def _load(self, name: str, version: str, why: str, loading: Loading) -> Entry:
-        model = await asyncio.to_thread(self._loader.load, name, version, why, loading)
+    async def _load(self, name: str, version: str, why: str, loading: Loading, operator: str = "") -> Entry:
+        model = await asyncio.to_thread(self._loader.load, name, version, why, loading, operator)
         entry = Entry(model.artifact, self._runner(model))
         versions = {**self._entries.get(name, {}), version: entry}
         self._install(name, dict(sorted(versions.items(), key=lambda item: version_key(item[0]))))

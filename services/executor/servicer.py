@@ -43,12 +43,13 @@ class ExecutorServicer:
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         _check_operator(call)
-        return pb.LoadModelResponse(model=_model(await self._models.load(request.model, request.version)))
+        entry = await self._models.load(request.model, request.version, request.operator)
+        return pb.LoadModelResponse(model=_model(entry))
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
         _check_operator(call)
-        await self._models.unload(request.model, request.version)
-        return pb.UnloadModelResponse()
+        gone = await self._models.unload(request.model, request.version, request.operator)
+        return pb.UnloadModelResponse(versions=gone)
 
 
 def _check_operator(call: Call) -> None:

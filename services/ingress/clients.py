@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.folding import BatchCall, BatchFolding
 from headrace.hop.dial import Client
 from headrace.hop.method import unary
-from services.ingress.ports import Decision, ModelUse, Routed
+from services.ingress.ports import Decision, IndexedModel, ModelUse, Routed
 
+INDEX = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "IndexModels",
+    pb.IndexModelsRequest,
+    pb.IndexModelsResponse,
+    idempotent=True,
+)
+LOAD = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "LoadModel",
+    pb.LoadModelRequest,
+    pb.LoadModelResponse,
+    idempotent=False,
+    lengthy=True,
+)
+UNLOAD = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "UnloadModel",
+    pb.UnloadModelRequest,
+    pb.UnloadModelResponse,
+    idempotent=False,
+    lengthy=True,
+)
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 Header = tuple[str, int]
 
@@ -37,6 +64,29 @@ class HopRouter:
             self._last = response
         fallbacks, decisions = self._fields
         return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+
+
+class HopModelOperations:
+    """Implements `ports.ModelOperations`."""
+
+    def __init__(self, client: Client) -> None:
+        self._index, self._load, self._unload = client.unary(INDEX), client.unary(LOAD), client.unary(UNLOAD)
+
+    async def index(self, deadline: float) -> list[IndexedModel]:
+        reply = await self._index(pb.IndexModelsRequest(), deadline=deadline)
+        return [IndexedModel(m.name, m.version, _state(m.state), m.progress) for m in reply.models]
+
+    async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
+        request = pb.LoadModelRequest(model=model, version=version, operator=operator)
+        return (await self._load(request, deadline=deadline)).version
+
+    async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
+        request = pb.UnloadModelRequest(model=model, version=version, operator=operator)
+        return list((await self._unload(request, deadline=deadline)).versions)
+
+
+def _state(state: executor_pb2.ModelState) -> str:
+    return executor_pb2.ModelState.Name(state).removeprefix("MODEL_STATE_").lower()
 
 
 def _decision(message: pb.Decision) -> Decision:

@@ -30,10 +30,16 @@ class Operation:
     open: bool
 
 
-def operations(service: ServiceDescriptor, servicer: object) -> dict[str, Operation]:
-    """The unary RPCs of a service by path ("/package.Service/Method")."""
+def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
+    """The unary RPCs of a service by path ("/package.Service/Method"), each by the servicer that has it."""
+
+    def handler(name: str) -> Handler:
+        [servicer] = (s for s in servicers if hasattr(s, name))
+        found: Handler = getattr(servicer, name)
+        return found
+
     return {
-        m.path: Operation(m, getattr(servicer, m.name), m.name in _OPEN)
+        m.path: Operation(m, handler(m.name), m.name in _OPEN)
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
     }

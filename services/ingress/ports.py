@@ -39,6 +39,38 @@ class Routed:
     decisions: Sequence[Decision]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedModel:
+    """A version in the model repository. `state`: of `unloaded`, `loading`, `asleep`, `active`.
+
+    `progress`: while it is being loaded, how far that is, in words.
+    """
+
+    name: str
+    version: str
+    state: str
+    progress: str
+
+
+class ModelOperations(Protocol):
+    """Changes which models are loaded. `operator`: who asks, for the audit; deadlines are monotonic seconds.
+
+    All raise Fault, those of whoever refused.
+    """
+
+    async def index(self, deadline: float) -> Sequence[IndexedModel]:
+        """Every version in the repository, by name, oldest first."""
+        ...
+
+    async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
+        """The version that serves now: the one named, that a label means, or the newest for ""."""
+        ...
+
+    async def unload(self, model: str, version: str, operator: str, deadline: float) -> Sequence[str]:
+        """The versions that are gone: the one named, that a label means, or for "" all that were loaded."""
+        ...
+
+
 class Router(Protocol):
     """Runs pipelines."""
 

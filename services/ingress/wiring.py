@@ -15,7 +15,7 @@ from headrace.pipeline import Catalog as Documents
 from headrace.state.tenants import load, read_pepper
 from services.ingress.authenticating import Authenticator
 from services.ingress.catalog import Catalog
-from services.ingress.clients import HopRouter
+from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.door import Door, operations
 from services.ingress.inferring import Inferring
@@ -26,6 +26,7 @@ from services.ingress.readiness import Readiness
 from services.ingress.reloading import DocumentReloads, Periodic, TenantReloads
 from services.ingress.reporting import Exporter, Reporter
 from services.ingress.servicers.inference import Inference
+from services.ingress.servicers.model_repository import ModelRepository
 from services.ingress.servicers.open_inference import OpenInference
 from services.ingress.span_store import SpanStore
 from services.ingress.statistics import Statistics
@@ -80,8 +81,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
+        repository = ModelRepository(HopModelOperations(client), quotas, time.monotonic)
         own = Inference(catalog, inferring, quotas)
-        served = {**operations(OIP_SERVICE, oip), **operations(INFERENCE_SERVICE, own)}
+        served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
         door = Door(served, authenticator, reporter, telemetry.settings.trace_ratio, time.monotonic)
         stack.push_async_callback(reporter.flush)
         periodic = Periodic(telemetry.log, asyncio.sleep)

@@ -16,7 +16,7 @@ from headrace.hop.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
 from headrace.pipeline import StepsStage
-from services.router.ports import Execution, Rules
+from services.router.ports import Execution, IndexedModel, LoadedModel, ModelState, Rules
 
 TRANSFORM = unary(
     preprocessing_pb2.DESCRIPTOR,
@@ -51,6 +51,41 @@ EXECUTE = unary(
     idempotent=True,
 )
 
+INDEX = unary(
+    executor_pb2.DESCRIPTOR,
+    "ExecutorService",
+    "IndexModels",
+    executor_pb2.IndexModelsRequest,
+    executor_pb2.IndexModelsResponse,
+    idempotent=True,
+)
+LOAD = unary(
+    executor_pb2.DESCRIPTOR,
+    "ExecutorService",
+    "LoadModel",
+    executor_pb2.LoadModelRequest,
+    executor_pb2.LoadModelResponse,
+    idempotent=False,
+    lengthy=True,
+)
+UNLOAD = unary(
+    executor_pb2.DESCRIPTOR,
+    "ExecutorService",
+    "UnloadModel",
+    executor_pb2.UnloadModelRequest,
+    executor_pb2.UnloadModelResponse,
+    idempotent=False,
+    lengthy=True,
+)
+_STATES = {
+    executor_pb2.MODEL_STATE_UNLOADED: ModelState.UNLOADED,
+    executor_pb2.MODEL_STATE_LOADING: ModelState.LOADING,
+    executor_pb2.MODEL_STATE_ASLEEP: ModelState.ASLEEP,
+    executor_pb2.MODEL_STATE_ACTIVE: ModelState.ACTIVE,
+}
+
+Reply = TypeVar("Reply")
+Answer = TypeVar("Answer")
 Req = TypeVar("Req", preprocessing_pb2.TransformRequest, postprocessing_pb2.FormatRequest)
 Resp = TypeVar("Resp", preprocessing_pb2.TransformResponse, postprocessing_pb2.FormatResponse)
 _ModelHeader: TypeAlias = tuple[str, str]
@@ -115,6 +150,31 @@ class HopSteps(Generic[Req, Resp]):
         return _decoded(response.batch)
 
 
+class HopOperators:
+    """Implements `ports.Operators`."""
+
+    def __init__(self, client: Client) -> None:
+        self._index = client.each(INDEX)
+        self._load = client.each(LOAD)
+        self._unload = client.each(UNLOAD)
+
+    async def index(self, deadline: float) -> list[list[IndexedModel] | Fault]:
+        replies = await self._index(executor_pb2.IndexModelsRequest(), deadline=deadline)
+        return _each(replies, lambda reply: [_indexed(m) for m in reply.models])
+
+    async def load(
+        self, model: str, version: str, operator: str, deadline: float
+    ) -> list[LoadedModel | Fault]:
+        request = executor_pb2.LoadModelRequest(model=model, version=version, operator=operator)
+        return _each(await self._load(request, deadline=deadline), lambda reply: _loaded(reply.model))
+
+    async def unload(
+        self, model: str, version: str, operator: str, deadline: float
+    ) -> list[list[str] | Fault]:
+        request = executor_pb2.UnloadModelRequest(model=model, version=version, operator=operator)
+        return _each(await self._unload(request, deadline=deadline), lambda reply: list(reply.versions))
+
+
 def _decoded(message: batch_pb2.Batch) -> Batch:
     try:
         return decode(message)
@@ -133,3 +193,22 @@ def _features_request(header: _FeaturesHeader) -> features_pb2.GetFeaturesReques
 
 def _execute_request(header: _ModelHeader) -> executor_pb2.ExecuteRequest:
     return executor_pb2.ExecuteRequest(model=header[0], version=header[1])
+
+
+def _each(replies: list[Reply | Fault], read: Callable[[Reply], Answer]) -> list[Answer | Fault]:
+    return [reply if isinstance(reply, Fault) else read(reply) for reply in replies]
+
+
+def _indexed(message: executor_pb2.IndexedModel) -> IndexedModel:
+    state = _STATES.get(message.state, ModelState.UNLOADED)
+    return IndexedModel(message.name, message.version, state, message.progress)
+
+
+def _loaded(message: executor_pb2.Model) -> LoadedModel:
+    return LoadedModel(
+        message.name,
+        message.version,
+        message.sha256,
+        message.active_backend or message.backend,
+        message.device,
+    )

@@ -28,6 +28,31 @@ def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
     return Fault(Code.NOT_FOUND, Reason.REASON_VERSION_UNKNOWN, message, metadata=metadata)
 
 
+def operators_only() -> Fault:
+    """Loading and unloading is for this installation's own processes: the door knows who is an operator."""
+    return Fault(
+        Code.PERMISSION_DENIED,
+        Reason.REASON_PEER_UNTRUSTED,
+        "only an authenticated part of this installation may change which models are loaded",
+    )
+
+
+def no_executor() -> Fault:
+    """The router's settings name no executor."""
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_MODEL_UNKNOWN,
+        "this router has no executor; name one in its settings (`executor`)",
+    )
+
+
+def not_everywhere(fault: Fault, done: int, replicas: int) -> Fault:
+    """Some replicas of the executor did as told, another did not."""
+    message = f"{done} of {replicas} executors did it, another did not: {fault.message}"
+    metadata = {**fault.metadata, "done": str(done), "replicas": str(replicas)}
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=fault.retry_after_s)
+
+
 def input_missing(pipeline: str, name: str) -> Fault:
     """The batch lacks a column. The door adds those that a request leaves out, so the caller is at fault."""
     message = (

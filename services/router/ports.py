@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol, TypeAlias
 
 from headrace.columns import Batch
+from headrace.hop.errors import Fault
 from headrace.pipeline import StepsStage
 
 Rules: TypeAlias = tuple[tuple[str, int, int], ...]
@@ -45,6 +48,53 @@ class ModelRunner(Protocol):
         ...
 
 
+class ModelState(Enum):
+    """What a version in the repository is doing."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    ASLEEP = "asleep"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedModel:
+    """A version in the repository. `progress`: while it is being loaded, how far that is, in words."""
+
+    name: str
+    version: str
+    state: ModelState
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A version that serves. `sha256`: of its artifact, hexadecimal; `backend`: what runs it, on which `device`."""
+
+    name: str
+    version: str
+    sha256: str
+    backend: str
+    device: str
+
+
+class Operators(Protocol):
+    """The executor's calls for operators, each on every replica: one answer or Fault per replica, at least one.
+
+    Deadlines are monotonic seconds. Raises Fault if there is no replica at all.
+    """
+
+    async def index(self, deadline: float) -> Sequence[Sequence[IndexedModel] | Fault]: ...
+
+    async def load(
+        self, model: str, version: str, operator: str, deadline: float
+    ) -> Sequence[LoadedModel | Fault]: ...
+
+    async def unload(
+        self, model: str, version: str, operator: str, deadline: float
+    ) -> Sequence[Sequence[str] | Fault]: ...
+
+
 class Meter(Protocol):
     """Counts what happens."""
 
@@ -73,3 +123,5 @@ class Services:
     preprocessing: StepRunner | None = None
     executor: ModelRunner | None = None
     postprocessing: StepRunner | None = None
+    # The executor again, for those who say which models it has.
+    operators: Operators | None = None

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import time
 
+from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import carrying
 from headrace.hop.call import Call
+from services.router import errors
 from services.router.inferring import Decision, Inferring
+from services.router.operating import Operating
 from services.router.pipelines import Pipelines
+from services.router.ports import ModelState
+
+_STATES = {
+    ModelState.UNLOADED: executor_pb2.MODEL_STATE_UNLOADED,
+    ModelState.LOADING: executor_pb2.MODEL_STATE_LOADING,
+    ModelState.ASLEEP: executor_pb2.MODEL_STATE_ASLEEP,
+    ModelState.ACTIVE: executor_pb2.MODEL_STATE_ACTIVE,
+}
 
 
 class RouterServicer:
     """Serves headrace.api.router.v1.RouterService."""
 
-    def __init__(self, inferring: Inferring, pipelines: Pipelines) -> None:
+    def __init__(self, inferring: Inferring, pipelines: Pipelines, operating: Operating) -> None:
         self._inferring = inferring
         self._pipelines = pipelines
+        self._operating = operating
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         batch = carrying.received(request, call, time.monotonic())
@@ -34,6 +46,39 @@ class RouterServicer:
                 for p in self._pipelines.list()
             ]
         )
+
+    async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:  # noqa: ARG002 - no fields
+        _check_operator(call)
+        models = await self._operating.index(call.deadline)
+        return pb.IndexModelsResponse(
+            models=[
+                executor_pb2.IndexedModel(
+                    name=m.name, version=m.version, state=_STATES[m.state], progress=m.progress
+                )
+                for m in models
+            ]
+        )
+
+    async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
+        _check_operator(call)
+        loaded = await self._operating.load(request.model, request.version, request.operator, call.deadline)
+        return pb.LoadModelResponse(
+            model=loaded.name,
+            version=loaded.version,
+            sha256=loaded.sha256,
+            backend=loaded.backend,
+            device=loaded.device,
+        )
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
+        _check_operator(call)
+        gone = await self._operating.unload(request.model, request.version, request.operator, call.deadline)
+        return pb.UnloadModelResponse(versions=gone)
+
+
+def _check_operator(call: Call) -> None:
+    if not call.peer.trusted:
+        raise errors.operators_only()
 
 
 def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:

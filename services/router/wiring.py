@@ -12,10 +12,11 @@ from headrace.hop import config
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.dial import Client
 from headrace.pipeline import Catalog, DocumentError
-from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopSteps
+from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopOperators, HopSteps
 from services.router.config import RouterConfig
 from services.router.inferring import Inferring
 from services.router.metrics import Metrics
+from services.router.operating import Operating
 from services.router.pipelines import Compiler, Pipelines
 from services.router.ports import Services
 from services.router.reloading import Reloading
@@ -28,7 +29,8 @@ async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Seque
     """The service; config.ConfigError if a pipeline document is wrong."""
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
-        compiler = Compiler(_dialled(settings, runtime, stack), settings.features_timeout_s, time.monotonic)
+        callees = _dialled(settings, runtime, stack)
+        compiler = Compiler(callees, settings.features_timeout_s, time.monotonic)
         try:
             catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept)
         except DocumentError as error:
@@ -39,7 +41,8 @@ async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Seque
         try:
             inferring = Inferring(pipelines, reloading.refresh, FirstRoute(), metrics, time.monotonic)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-            yield [Service(descriptor, RouterServicer(inferring, pipelines), takes_cargo=True)]
+            servicer = RouterServicer(inferring, pipelines, Operating(callees.operators))
+            yield [Service(descriptor, servicer, takes_cargo=True)]
         finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -63,6 +66,7 @@ def _dialled(settings: RouterConfig, runtime: Runtime, stack: AsyncExitStack) ->
         HopSteps(preprocessing, TRANSFORM) if preprocessing else None,
         HopExecutor(executor) if executor else None,
         HopSteps(postprocessing, FORMAT) if postprocessing else None,
+        HopOperators(executor) if executor else None,
     )
 
 

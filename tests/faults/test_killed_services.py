@@ -10,7 +10,7 @@ import time
 import grpc
 import pytest
 
-from tests.faults.traffic import Outcome, Traffic
+from tests.faults.traffic import Outcome, Traffic, healthy
 from tests.system import System, headrace, poll
 
 LEAVES = ["features", "preprocessing", "executor", "postprocessing"]
@@ -23,12 +23,6 @@ OK, UNAVAILABLE, LATE = (
 # A new process imports its libraries on processors that the traffic keeps busy.
 RECOVERY_S = 60
 STOPPED_S = 5
-
-
-def healthy(traffic: Traffic, for_s: float = 1.0) -> bool:
-    """Whether all that began in the last `for_s` seconds, and at least 20 requests, went well."""
-    recent = traffic.since(time.monotonic() - for_s)
-    return len(recent) >= 20 and all(o.code is OK and not o.fallbacks for o in recent)
 
 
 def seconds(outcomes: list[Outcome]) -> float:

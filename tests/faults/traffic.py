@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -13,7 +14,6 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.system import PREDICT, System, row_request
 
 OPTIONS = (("grpc.enable_retries", 0),)
-_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,21 @@ class Traffic:
     fallback while all is well are sent: whatever falls back does so because of the fault.
     """
 
+    ROWS = 200
+
     def __init__(self, system: System, workers: int = 48, timeout_s: float = 2.0) -> None:
         self._system, self._workers, self._timeout_s = system, workers, timeout_s
+        self.rows: list[dict[str, Any]] = []
         self._requests: list[pb.PredictRequest] = []
         self.outcomes: list[Outcome] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Traffic:
-        rows = self._system.rows[:_ROWS]
+        rows = self._system.rows[: self.ROWS]
         calm = self._system.predict(row_request(*rows)).predictions
-        self._requests = [row_request(r) for r, p in zip(rows, calm, strict=True) if not p.fallbacks]
+        self.rows = [r for r, p in zip(rows, calm, strict=True) if not p.fallbacks]
+        self._requests = [row_request(r) for r in self.rows]
         self._thread.start()
         return self
 
@@ -80,3 +84,9 @@ class Traffic:
                 await asyncio.sleep(0.005)  # a client that fails at once must not spin
             self.outcomes.append(Outcome(began, time.monotonic() - began, code, fallbacks, message))
             number += self._workers
+
+
+def healthy(traffic: Traffic, for_s: float = 1.0) -> bool:
+    """Whether all that began in the last `for_s` seconds, and at least 20 requests, went well."""
+    recent = traffic.since(time.monotonic() - for_s)
+    return len(recent) >= 20 and all(o.code is grpc.StatusCode.OK and not o.fallbacks for o in recent)

@@ -13,12 +13,14 @@ from headrace.hop import faults, resolve
 from headrace.hop.channels import Channels, Security
 from headrace.hop.client_settings import ClientRules
 from headrace.hop.client_stack import compose
+from headrace.hop.errors import Fault
 from headrace.hop.folding import Folding
 from headrace.hop.layers.coalesce import Coalescer
+from headrace.hop.layers.pick import first
 from headrace.hop.method import Method
 from headrace.hop.observer import NullObserver, Observer
 from headrace.hop.outgoing import Outgoing
-from headrace.hop.replicas import ReplicaSet
+from headrace.hop.replicas import Replica, ReplicaSet
 from headrace.hop.resolve import Resolver
 from headrace.hop.transport import GrpcTransport, LocalTransport, Transport
 
@@ -48,6 +50,14 @@ class UnaryCall(Protocol[ReqIn, RespOut]):
 
         Raises Fault, and nothing else.
         """
+        ...
+
+
+class EachCall(Protocol[ReqIn, Resp]):
+    """A method ready to be called on all replicas."""
+
+    def __call__(self, request: ReqIn, /, *, deadline: float) -> Coroutine[Any, Any, list[Resp | Fault]]:
+        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there is none."""
         ...
 
 
@@ -94,6 +104,28 @@ class Client:
             out.metadata = (*common, *metadata) if metadata else common
             reply: Resp = await stack(out)
             return reply
+
+        return call
+
+    def each(self, method: Method[Req, Resp]) -> EachCall[Req, Resp]:
+        """The method as a coroutine function of one request, which goes to every replica that there is."""
+        stack, common = self._stack, self._metadata
+
+        async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
+            out = Outgoing(method, request, deadline, "", 1)
+            out.metadata, out.only = common, replica
+            try:
+                reply: Resp = await stack(out)
+            except Fault as fault:
+                return fault
+            return reply
+
+        async def call(request: Req, /, *, deadline: float) -> list[Resp | Fault]:
+            if self._closed:
+                raise faults.closed(self.callee)
+            if not self.replicas.all:
+                await first(self.callee, self.replicas, deadline)
+            return await asyncio.gather(*(one(request, deadline, r) for r in self.replicas.all))
 
         return call
 

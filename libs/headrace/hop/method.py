@@ -15,7 +15,10 @@ Resp = TypeVar("Resp", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Req, Resp]):
-    """Path and message classes of one method. `idempotent`: hop may retry it on another replica."""
+    """Path and message classes of one method. `idempotent`: hop may retry it on another replica.
+
+    `lengthy`: it may take minutes by its nature, so how long it took says nothing of the callee's health.
+    """
 
     service: str
     name: str
@@ -24,6 +27,7 @@ class Method(Generic[Req, Resp]):
     client_streaming: bool = False
     server_streaming: bool = False
     idempotent: bool = False
+    lengthy: bool = False
 
     @property
     def path(self) -> str:
@@ -38,6 +42,7 @@ def unary(
     response: type[Resp],
     *,
     idempotent: bool,
+    lengthy: bool = False,
 ) -> Method[Req, Resp]:
     """The unary method `name` of `service` (short name) in `file`; the classes are checked against the descriptor.
 
@@ -50,7 +55,9 @@ def unary(
         )
     if found.client_streaming or found.server_streaming:
         raise ValueError(f"{service}.{name} is not unary")
-    return Method(found.containing_service.full_name, name, request, response, idempotent=idempotent)
+    return Method(
+        found.containing_service.full_name, name, request, response, idempotent=idempotent, lengthy=lengthy
+    )
 
 
 def methods_of(service: ServiceDescriptor) -> list[Method[Any, Any]]:

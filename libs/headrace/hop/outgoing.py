@@ -27,6 +27,7 @@ class Outgoing:
         "kind",
         "metadata",
         "method",
+        "only",
         "patient",
         "replica",
         "request",
@@ -50,6 +51,7 @@ class Outgoing:
         self.patient = False  # may wait for a place at the limiter; else it is refused at once
         self.attempt = 1
         self.sent = False  # whether this attempt reached the transport: if not, it says nothing of the callee
+        self.only: Replica | None = None  # the one that it is meant for; None: whichever is best
         self.replica: Replica | None = None
         self.tried: list[Replica] = []
 

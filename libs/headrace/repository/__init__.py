@@ -9,7 +9,7 @@ artifact.content  # the bytes that were verified
 
 from headrace.repository.access import AccessLog
 from headrace.repository.changing import label, remove, resign, unlabel
-from headrace.repository.errors import RepositoryError
+from headrace.repository.errors import AbsentError, BadNameError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.publishing import publish
 from headrace.repository.releases import Releases
@@ -18,8 +18,10 @@ from headrace.repository.trust import Trust
 from headrace.repository.versions import version_key
 
 __all__ = [
+    "AbsentError",
     "AccessLog",
     "Artifact",
+    "BadNameError",
     "Check",
     "Metadata",
     "Releases",
@@ -27,6 +29,7 @@ __all__ = [
     "RepositoryError",
     "TensorSpec",
     "Trust",
+    "UntrustedError",
     "digest_matches",
     "label",
     "publish",

@@ -17,7 +17,7 @@ from typing import Literal
 
 from headrace.repository.errors import RepositoryError
 
-Event = Literal["added", "loaded", "refused", "labelled", "unlabelled", "removed", "resigned"]
+Event = Literal["added", "loaded", "refused", "unloaded", "labelled", "unlabelled", "removed", "resigned"]
 _TAIL = 64 << 10
 _NAME = 128
 _TEXT = 2000

@@ -16,3 +16,15 @@ class RepositoryError(Exception):
         self.version = version
         self.problem = problem
         self.remedy = remedy
+
+
+class BadNameError(RepositoryError):
+    """No model, version or file can be called so."""
+
+
+class AbsentError(RepositoryError):
+    """There is no such model, version or label."""
+
+
+class UntrustedError(RepositoryError):
+    """It is not signed, not by a key that is trusted, or is not what was signed or published."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.repository import metadata as documents
 from headrace.repository import releases as lists
 from headrace.repository.access import AccessLog, record
-from headrace.repository.errors import RepositoryError
+from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
 from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.signing import MAX_SIGNATURE_BYTES
@@ -51,7 +51,7 @@ def digest_matches(artifact: Artifact) -> None:
     for name, expected in {about.artifact: about.sha256, **about.files}.items():
         found = hashlib.sha256(contents[name]).hexdigest()
         if not hmac.compare_digest(found, expected):
-            raise RepositoryError(
+            raise UntrustedError(
                 about.name,
                 about.version,
                 f"{name} has SHA-256 {found[:12]}…, not {expected[:12]}… as metadata.json says",
@@ -90,9 +90,7 @@ class Repository:
         Raises RepositoryError: a bad name; a list that is not to be believed.
         """
         with self._refusals(model, ""):
-            present = self._present(model)
-            releases = self._trusted_releases(model) if present else None
-        return releases.ordered() if releases else present
+            return self._ordered(model)
 
     def labels(self, model: str) -> dict[str, str]:
         """Label → version. Raises RepositoryError as `versions`."""
@@ -100,13 +98,17 @@ class Repository:
 
     def resolve(self, model: str, name: str) -> str:
         """The version that `name` means, a version or a label; a version comes first. Raises RepositoryError."""
-        versions, labels = self.versions(model), self.labels(model)
+        with self._refusals(model, "", unless=(AbsentError,)):
+            return self._resolve(model, name)
+
+    def _resolve(self, model: str, name: str) -> str:
+        versions, labels = self._ordered(model), self.labels(model)
         if name in versions:
             return name
         if name in labels:
             return labels[name]
         there = ", ".join([*versions, *labels]) or "none"
-        raise RepositoryError(
+        raise AbsentError(
             model, name, f"there is no such version or label (there are: {there})", "name one of them"
         )
 
@@ -122,13 +124,41 @@ class Repository:
         """What is known about a version, without reading its artifact or signature. Raises RepositoryError."""
         return documents.parse(self._metadata_file(model, version), model, version)
 
-    def read(self, model: str, version: str) -> Artifact:
-        """A version with its artifact's bytes, read once, and checked. Raises RepositoryError."""
-        with self._refusals(model, version):
+    def read(self, model: str, version: str, *, operator: str = "") -> Artifact:
+        """A version with its artifact's bytes, read once, and checked. `operator`: who asked, for the access log.
+
+        Raises RepositoryError.
+        """
+        with self._refusals(model, version, operator):
             artifact = self._checked(model, version)
         about = artifact.metadata
-        record(self._log, "loaded", model, version, sha256=about.sha256, signer=artifact.signer)
+        record(
+            self._log,
+            "loaded",
+            model,
+            version,
+            sha256=about.sha256,
+            signer=artifact.signer,
+            operator=operator,
+        )
         return artifact
+
+    def asked(self, model: str, name: str, operator: str) -> str:
+        """As `resolve`, for an operator: "" means the newest version, and a refusal is recorded. Raises RepositoryError."""
+        with self._refusals(model, name, operator):
+            if name:
+                return self._resolve(model, name)
+            present = self._ordered(model)
+            if not present:
+                there = ", ".join(self.models()) or "none"
+                raise AbsentError(
+                    model, "", f"there is no such model (there are: {there})", "name one of them"
+                )
+            return present[-1]
+
+    def unloaded(self, model: str, version: str, operator: str) -> None:
+        """Records that a service gave up a version that it had read. Raises RepositoryError if it can't."""
+        record(self._log, "unloaded", model, version, operator=operator)
 
     def _checked(self, model: str, version: str) -> Artifact:
         described = self._metadata_file(model, version)
@@ -166,10 +196,15 @@ class Repository:
             return None
         if content is None:
             problem, remedy = f"it has no signed list of releases ({RELEASES})", "add its versions with a key"
-            raise RepositoryError(model, "", problem, f"{remedy}: headrace models add")
+            raise UntrustedError(model, "", problem, f"{remedy}: headrace models add")
         releases, signature = lists.parse(content, model)
         self._trust.releases(releases, signature)
         return releases
+
+    def _ordered(self, model: str) -> list[str]:
+        present = self._present(model)
+        releases = self._trusted_releases(model) if present else None
+        return releases.ordered() if releases else present
 
     def _present(self, model: str) -> list[str]:
         """Versions whose folders are there, oldest first."""
@@ -229,9 +264,13 @@ class Repository:
         return RepositoryError(model, version, f"can't {doing} ({why}){has}", f"check {at} and its rights")
 
     @contextmanager
-    def _refusals(self, model: str, version: str) -> Iterator[None]:
+    def _refusals(
+        self, model: str, version: str, operator: str = "", unless: tuple[type[RepositoryError], ...] = ()
+    ) -> Iterator[None]:
+        """Records what is refused, but for mere slips of the one who asked (`unless`)."""
         try:
             yield
         except RepositoryError as error:
-            record(self._log, "refused", model, version, reason=error.problem)
+            if not isinstance(error, unless):
+                record(self._log, "refused", model, version, reason=error.problem, operator=operator)
             raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.repository import signing
-from headrace.repository.errors import RepositoryError
+from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.releases import RELEASES, Releases
 from headrace.state import atomic
 
@@ -45,7 +45,7 @@ class Trust:
         seen = _remembered(self.memory)
         known = seen.get(releases.model, 0)
         if releases.serial < known:
-            raise RepositoryError(
+            raise UntrustedError(
                 releases.model,
                 "",
                 f"{RELEASES} is an old one put back: change {releases.serial}, seen was {known}",
@@ -61,12 +61,12 @@ class Trust:
         if signature is None:
             if self.accept_unsigned:
                 return ""
-            raise RepositoryError(model, version, f"{what} is not signed", _REMEDY)
+            raise UntrustedError(model, version, f"{what} is not signed", _REMEDY)
         try:
             return signing.verify(files, signature, [signing.public_key(path) for path in self.keys])
         except signing.SignatureError as error:
             problem = f"the signature of {what} does not hold: {error}"
-            raise RepositoryError(model, version, problem, _REMEDY) from error
+            raise UntrustedError(model, version, problem, _REMEDY) from error
 
 
 def listed(releases: Releases, version: str, metadata: bytes) -> None:
@@ -75,12 +75,12 @@ def listed(releases: Releases, version: str, metadata: bytes) -> None:
     if wanted is None:
         there = ", ".join(releases.ordered()) or "none"
         problem = f"{RELEASES} does not list it (it lists: {there})"
-        raise RepositoryError(
+        raise AbsentError(
             releases.model, version, problem, "it was removed, or never published; name another"
         )
     if wanted != hashlib.sha256(metadata).hexdigest():
         problem = f"metadata.json is not the one that {RELEASES} lists"
-        raise RepositoryError(releases.model, version, problem, _REMEDY)
+        raise UntrustedError(releases.model, version, problem, _REMEDY)
 
 
 def _remembered(path: Path) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headrace.repository.errors import RepositoryError
+from headrace.repository.errors import BadNameError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _PART = re.compile(r"\d+|[a-z]+", re.IGNORECASE)
@@ -26,11 +26,11 @@ def version_key(version: str) -> VersionKey:
 def check_name(kind: str, name: str) -> str:
     """`name` if it may name a folder here; it may come from a caller, so no path must hide in it.
 
-    Raises RepositoryError.
+    Raises BadNameError.
     """
     if _NAME.fullmatch(name) is None or ".." in name:
         shown = name if len(name) <= 64 else name[:64] + "…"
-        raise RepositoryError(
+        raise BadNameError(
             "",
             "",
             f"{shown!r} is no {kind} name",

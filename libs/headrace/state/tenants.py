@@ -28,8 +28,10 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, Validati
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
 
-Scope = Literal["predict", "read"]
-ALL_SCOPES: tuple[Scope, ...] = ("predict", "read")
+# What a credential may do: ask for predictions, look at pipelines, load and unload models.
+Scope = Literal["predict", "read", "operate"]
+# Of a tenant that names none. Nobody is an operator by omission.
+DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read")
 ANY = "*"
 _SCHEME = "hmac-sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -70,7 +72,7 @@ class TenantSpec(Settings):
     keys: tuple[KeySpec, ...] = ()
     # Names of pipelines, or "*" for all.
     pipelines: tuple[str, ...] = ()
-    scopes: tuple[Scope, ...] = ALL_SCOPES
+    scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     limits: QuotaSpec = QuotaSpec()
     # Of its requests that name none; they can't ask for more than this. 1 to 10, lower is shed first.
     priority: int = Field(default=1, ge=1, le=10)

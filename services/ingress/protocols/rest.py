@@ -15,6 +15,7 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
+from services.ingress.protocols import rest_repository
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.frames import too_large
@@ -96,7 +97,7 @@ class Rest:
         self, method: str, path: str, exchange: Exchange
     ) -> Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]:
         found = _MODEL.match(path)
-        name, request, verb = "", None, "GET"
+        name, request = "", None
         if found is not None:
             model, version, action = found["model"], found["version"] or "", found["action"] or ""
             if action == "infer":
@@ -112,11 +113,13 @@ class Rest:
             name, request = "ServerReady", pb.ServerReadyRequest()
         elif path == "/v2/models/stats":
             name, request = "ModelStatistics", pb.ModelStatisticsRequest()
-        elif path == "/v2/repository/index":
-            name, request, verb = "RepositoryIndex", pb.RepositoryIndexRequest(), "POST"
+        elif (repository := rest_repository.find(path)) is not None:
+            _expect(method, "POST")
+            rpc, make = repository
+            return lambda body: self._read(self._operation(rpc), make(body), exchange)
         if request is None:
             raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
-        _expect(method, verb)
+        _expect(method, "GET")
         asked = request
         return lambda _: self._read(self._operation(name), asked, exchange)
 
@@ -128,6 +131,8 @@ class Rest:
         if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
             good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
             return (200 if good else 503), [], b""
+        if isinstance(reply, pb.RepositoryModelLoadResponse | pb.RepositoryModelUnloadResponse):
+            return 200, [], b""
         return _json(_shown(reply))
 
     async def _inference(

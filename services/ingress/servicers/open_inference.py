@@ -23,7 +23,10 @@ StreamedInfer = Callable[[pb.ModelInferRequest], Awaitable[pb.ModelInferResponse
 
 
 class OpenInference:
-    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault."""
+    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault.
+
+    The Repository* RPCs are in `model_repository.py`.
+    """
 
     def __init__(
         self,
@@ -73,14 +76,6 @@ class OpenInference:
             entries = self._catalog.visible(proven(exchange), "read")
         stats = [describing.statistics(e, self._statistics.of(e.pipeline.name)) for e in entries]
         return pb.ModelStatisticsResponse(model_stats=stats)
-
-    async def RepositoryIndex(
-        self, _: pb.RepositoryIndexRequest, exchange: Exchange
-    ) -> pb.RepositoryIndexResponse:
-        index = pb.RepositoryIndexResponse()
-        for entry in self._catalog.visible(proven(exchange), "read"):
-            index.models.add(name=entry.pipeline.name, version=str(entry.pipeline.version), state="READY")
-        return index
 
     async def ModelInfer(self, request: pb.ModelInferRequest, exchange: Exchange) -> pb.ModelInferResponse:
         exchange.inference = True

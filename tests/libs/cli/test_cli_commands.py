@@ -68,6 +68,29 @@ def test_a_key_is_shown_once_listed_by_id_and_revoked(home: Path) -> None:
     assert "no key" in again.stderr
 
 
+def test_a_key_for_operators_alone(home: Path) -> None:
+    assert run("keys", "create", "ops", "--scope", "operate", home=home).exit_code == 0
+    place = layout.of(home)
+    tenant = tenants.load(place.tenants).tenant("ops")
+    assert (tenant.scopes, tenant.keys[0].scopes) == (("operate",), ("operate",))
+    [line] = [li for li in run("keys", "list", "ops", home=home).stdout.splitlines() if li.startswith("ops")]
+    assert "operate" in line
+    assert "predict" not in line
+
+
+def test_a_key_can_not_do_more_than_its_tenant(home: Path) -> None:
+    assert run("keys", "create", "acme", "--pipeline", "flights", home=home).exit_code == 0
+    refused = run("keys", "create", "acme", "--scope", "operate", home=home)
+    assert refused.exit_code == 1
+    assert "'acme' itself may not operate" in " ".join(refused.stderr.split())
+    assert run("keys", "create", "acme", "--scope", "read", home=home).exit_code == 0
+    unknown = run("keys", "create", "acme", "--scope", "everything", home=home)
+    assert unknown.exit_code == 1
+    assert "there are: predict, read, operate" in " ".join(unknown.stderr.split())
+    keys = tenants.load(layout.of(home).tenants).tenant("acme").keys
+    assert [k.scopes for k in keys] == [None, ("read",)]
+
+
 def test_keys_before_the_first_up_say_so(tmp_path: Path) -> None:
     result = run("keys", "create", "acme", home=tmp_path)
     assert result.exit_code == 1

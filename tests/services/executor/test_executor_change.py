@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, decode
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
-from headrace.repository import TensorSpec, label
+from headrace.repository import TensorSpec, keys, label
+from headrace.repository.access import entries
 from services.executor.residency import Residency
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
@@ -122,10 +123,15 @@ async def test_a_label_names_a_version(models: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [("7", "no such version or label"), ("2", "model.onnx has SHA-256")]
+    ("version", "code", "reason", "says"),
+    [
+        ("7", Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "no such version or label"),
+        ("..", Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "no such version or label"),
+        ("2", Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED, "model.onnx has SHA-256"),
+    ],
 )
 async def test_what_cannot_be_loaded_says_why_and_disturbs_nobody(
-    models: Path, version: str, says: str
+    models: Path, version: str, code: Code, reason: Reason, says: str
 ) -> None:
     put(models)
     put(models, version="2")
@@ -133,10 +139,70 @@ async def test_what_cannot_be_loaded_says_why_and_disturbs_nobody(
     async with calling(models, load=["double:1"]) as caller:
         with pytest.raises(Fault, match=says) as caught:
             await load(caller, version)
-        assert caught.value.code is Code.FAILED_PRECONDITION
+        assert (caught.value.code, caught.value.reason) == (code, reason)
         assert ys(await caller(batch(1.0))) == [2.0]
         with pytest.raises(Fault, match="not loaded"):
             await unload(caller, "2")
+
+
+async def test_without_a_version_the_newest_is_loaded_and_all_are_unloaded(models: Path) -> None:
+    for version in ("1", "9", "10"):
+        put(models, version=version, content=scaling(float(version)))
+    label(models, "double", "1", "stable")
+    async with calling(models, load=["double:1"]) as caller:
+        assert (await load(caller, "")).version == "10"
+        assert ys(await caller(batch(1.0))) == [10.0]
+        await load(caller, "9")
+        gone = await caller.unload(pb.UnloadModelRequest(model="double", version="stable"))
+        assert list(gone.versions) == ["1"]
+        gone = await caller.unload(pb.UnloadModelRequest(model="double"))
+        assert list(gone.versions) == ["9", "10"]
+        assert set((await states(caller)).values()) == {"UNLOADED"}
+        for model, says in (("double", "is not loaded"), ("../double", "is not loaded")):
+            with pytest.raises(Fault, match=says) as caught:
+                await caller.unload(pb.UnloadModelRequest(model=model))
+            assert caught.value.code is Code.NOT_FOUND
+
+
+async def test_what_operators_ask_is_recorded_with_who_asked(tmp_path: Path, models: Path) -> None:
+    """Unsigned, altered, unknown, badly named: each refusal has its reason and its line in the audit."""
+    private, public, log = tmp_path / "models.key", tmp_path / "models.pub", tmp_path / "audit.jsonl"
+    keys.generate(private, public)
+    for version in ("1", "2"):
+        put(models, version=version, key=private)
+    (models / "double/2/model.onnx").write_bytes(scaling(9))
+    put(models, name="unsigned")
+    async with calling(models, load=["double:1"], trust={"keys": [public]}, access_log=log) as caller:
+
+        async def refusal(model: str, version: str) -> tuple[Code, str]:
+            request = pb.LoadModelRequest(model=model, version=version, operator="ops/k1")
+            with pytest.raises(Fault) as caught:
+                await caller.load(request)
+            assert str(tmp_path) not in caught.value.message
+            assert str(tmp_path) not in str(caught.value.metadata)
+            return caught.value.code, reason_name(caught.value.reason)
+
+        assert await refusal("unsigned", "") == (Code.FAILED_PRECONDITION, "MODEL_UNTRUSTED")
+        assert await refusal("double", "2") == (Code.FAILED_PRECONDITION, "MODEL_UNTRUSTED")
+        assert await refusal("double", "7") == (Code.NOT_FOUND, "MODEL_UNKNOWN")
+        assert await refusal("triple", "") == (Code.NOT_FOUND, "MODEL_UNKNOWN")
+        assert await refusal("../models/double", "1") == (Code.INVALID_ARGUMENT, "MODEL_UNKNOWN")
+        (models / "double/2/model.onnx").unlink()
+        assert await refusal("double", "2") == (Code.FAILED_PRECONDITION, "MODEL_UNUSABLE")
+        await caller.unload(pb.UnloadModelRequest(model="double", operator="ops/k1"))
+        await caller.load(pb.LoadModelRequest(model="double", version="1", operator="ops/k1"))
+    told = [(e["event"], e["model"], e["version"], e.get("operator", "")) for e in entries(log)]
+    assert told == [
+        ("loaded", "double", "1", ""),
+        ("refused", "unsigned", "", "ops/k1"),
+        ("refused", "double", "2", "ops/k1"),
+        ("refused", "double", "7", "ops/k1"),
+        ("refused", "triple", "", "ops/k1"),
+        ("refused", "../models/double", "1", "ops/k1"),
+        ("refused", "double", "2", "ops/k1"),
+        ("unloaded", "double", "1", "ops/k1"),
+        ("loaded", "double", "1", "ops/k1"),
+    ]
 
 
 async def test_only_this_installation_changes_what_is_loaded(models: Path) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import grpc
 
+from headrace.oip import open_inference_pb2 as oip
+
 HOME = Path(os.environ.get("HEADRACE_TESTS_TRITON", "~/.cache/headrace-peers/v-triton")).expanduser()
 SITE = next(HOME.glob("lib/python3*/site-packages"), HOME)
 PACKAGE = SITE / "pytriton" / "tritonserver"
@@ -82,13 +84,19 @@ def triton(folder: Path) -> Iterator[str]:
 
 
 def _wait(channel: grpc.Channel, process: subprocess.Popen[bytes], log: Path) -> None:
+    # Not by the channel's connectivity: a thread of grpcio's that watches it may outlive the channel, and raise.
+    ready = channel.unary_unary(
+        "/inference.GRPCInferenceService/ServerReady",
+        request_serializer=oip.ServerReadyRequest.SerializeToString,
+        response_deserializer=oip.ServerReadyResponse.FromString,
+    )
     end = time.monotonic() + 60
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()[-2000:]
         try:
-            grpc.channel_ready_future(channel).result(timeout=1)
-            return
-        except grpc.FutureTimeoutError:
+            if ready(oip.ServerReadyRequest(), timeout=1, wait_for_ready=True).ready:
+                return
+        except grpc.RpcError:
             continue
     raise AssertionError(log.read_text()[-2000:])
 

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.errors import Code, Reason
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
 
@@ -58,6 +59,8 @@ class FakeRouter:
     """
 
     calls: list[pb.InferRequest] = field(default_factory=list)
+    # What operators asked.
+    asked: list[str] = field(default_factory=list)
     held: bool = False
     cancelled: int = 0
 
@@ -104,6 +107,38 @@ class FakeRouter:
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
         return pb.ListPipelinesResponse()
 
+    async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
+        states = {
+            "1": executor_pb2.MODEL_STATE_ACTIVE,
+            "2": executor_pb2.MODEL_STATE_ASLEEP,
+            "3": executor_pb2.MODEL_STATE_LOADING,
+            "4": executor_pb2.MODEL_STATE_UNLOADED,
+        }
+        reply = pb.IndexModelsResponse()
+        for version, state in states.items():
+            progress = "warming up onnxruntime" if version == "3" else ""
+            reply.models.add(name="doubler", version=version, state=state, progress=progress)
+        return reply
+
+    async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
+        self._asked("load", request, call)
+        return pb.LoadModelResponse(model=request.model, version=request.version or "4")
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
+        self._asked("unload", request, call)
+        return pb.UnloadModelResponse(versions=["1"])
+
+    def _asked(self, verb: str, request: Any, call: Call) -> None:
+        minutes = round(call.remaining() / 60)
+        tenant, _, key = request.operator.partition("/")
+        assert key
+        self.asked.append(f"{verb} {request.model}:{request.version} for {tenant} within {minutes} min")
+        if request.version == "altered":
+            said = {"model": request.model, "version": request.version}
+            raise Fault(
+                Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED, "it was altered", metadata=said
+            )
+
 
 def definition(router: FakeRouter) -> Definition[ServiceSettings]:
     @asynccontextmanager
@@ -121,6 +156,7 @@ class Keys:
     other: str
     slow: str
     readonly: str
+    operator: str
 
 
 @dataclass
@@ -199,6 +235,7 @@ def write_tenants(path: Path) -> Keys:
             "other": spec("other", pipelines=("elsewhere",)),
             "slow": spec("slow", pipelines=("double",), limits={"rate_per_s": 0.5, "burst": 1}),
             "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
+            "operator": spec("operator", scopes=("operate",)),
         }
     )
     tenants.save(path, file)

@@ -128,16 +128,6 @@ async def test_metadata_config_and_statistics(door: Folder) -> None:
     assert after.inference_stats.queue.count - before.inference_stats.queue.count == 3
 
 
-async def test_the_index_shows_a_tenant_its_own_pipelines(door: Folder) -> None:
-    request = oip.RepositoryIndexRequest()
-    mine = await call(door, OIP + "RepositoryIndex", request, oip.RepositoryIndexResponse)
-    theirs = await call(
-        door, OIP + "RepositoryIndex", request, oip.RepositoryIndexResponse, key=door.keys.other
-    )
-    assert [m.name for m in mine.models] == ["double"]
-    assert list(theirs.models) == []
-
-
 async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
     requests = [
         infer_request([[1, 2]], [1], id="a"),

@@ -184,6 +184,10 @@ class Executor(Leaf):
     """total = sum of the numbers. `models`: a hook per model."""
 
     models: dict[str, Hook] = field(default_factory=dict)
+    # Version → state, of the model `m`; and what operators asked, in order.
+    loaded: dict[str, Any] = field(default_factory=lambda: {"1": executor_pb2.MODEL_STATE_ACTIVE})
+    asked: list[str] = field(default_factory=list)
+    refusal: Fault | None = None
 
     async def Execute(self, request: executor_pb2.ExecuteRequest, call: Call) -> executor_pb2.ExecuteResponse:
         if request.model in self.models:
@@ -198,8 +202,34 @@ class Executor(Leaf):
     ) -> executor_pb2.ListModelsResponse:
         return executor_pb2.ListModelsResponse()
 
-    # The router never calls those for operators.
-    IndexModels = LoadModel = UnloadModel = ListModels
+    async def IndexModels(
+        self, request: executor_pb2.IndexModelsRequest, call: Call
+    ) -> executor_pb2.IndexModelsResponse:
+        models = [
+            executor_pb2.IndexedModel(name="m", version=v, state=s, progress="almost")
+            for v, s in self.loaded.items()
+        ]
+        return executor_pb2.IndexModelsResponse(models=models)
+
+    async def LoadModel(
+        self, request: executor_pb2.LoadModelRequest, call: Call
+    ) -> executor_pb2.LoadModelResponse:
+        self.asked.append(f"load {request.model}:{request.version} for {request.operator}")
+        if self.refusal is not None:
+            raise self.refusal
+        self.loaded[request.version] = executor_pb2.MODEL_STATE_ACTIVE
+        model = executor_pb2.Model(name=request.model, version=request.version, sha256="ab" * 32)
+        return executor_pb2.LoadModelResponse(model=model)
+
+    async def UnloadModel(
+        self, request: executor_pb2.UnloadModelRequest, call: Call
+    ) -> executor_pb2.UnloadModelResponse:
+        self.asked.append(f"unload {request.model}:{request.version} for {request.operator}")
+        if self.refusal is not None:
+            raise self.refusal
+        if self.loaded.pop(request.version, None) is None:
+            raise Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded")
+        return executor_pb2.UnloadModelResponse(versions=[request.version])
 
 
 def total(batch: Batch) -> list[Column]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
@@ -23,27 +23,47 @@ def create(
     pipelines: Annotated[
         list[str] | None, typer.Option("--pipeline", help="What a new tenant may use; `*` is all.")
     ] = None,
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="What the key may do: predict, read, operate. Absent: what its tenant may do."
+        ),
+    ] = None,
     days: Annotated[
         int | None, typer.Option("--days", min=1, help="Until it expires; never if absent.")
     ] = None,
 ) -> None:
-    """Make a key and print it: this once, for only its keyed hash is kept. Makes the tenant if need be."""
+    """Make a key and print it: this once, for only its keyed hash is kept. Makes the tenant if need be.
+
+    A new tenant may do what `--scope` says; without it, predict and read. Only `operate` loads and unloads models.
+    """
     layout = place(home)
     now = datetime.now(UTC)
+    wanted = _scopes(scopes or [])
     try:
         pepper = tenants.read_pepper(layout.pepper)
         file = tenants.load(layout.tenants)
         if tenant not in file.tenants:
-            file = file.with_tenant(tenant, tenants.TenantSpec(pipelines=tuple(pipelines or ())))
-            if not pipelines:
+            allowed = wanted or tenants.DEFAULT_SCOPES
+            file = file.with_tenant(
+                tenant, tenants.TenantSpec(pipelines=tuple(pipelines or ()), scopes=allowed)
+            )
+            if not pipelines and "predict" in allowed:
                 err.print(
                     f"new tenant {tenant} may use no pipeline yet; add them in {layout.tenants}",
                     style="yellow",
                 )
         elif pipelines:
             fail(f"tenant {tenant!r} exists; change its pipelines in {layout.tenants}")
+        if beyond := [s for s in wanted if s not in file.tenant(tenant).scopes]:
+            fail(
+                f"tenant {tenant!r} itself may not {', '.join(beyond)}; "
+                f"add that to its `scopes` in {layout.tenants}, or make another tenant"
+            )
         expires = None if days is None else now + timedelta(days=days)
         text, kept = tenants.new_key(pepper, created=now, expires=expires)
+        if wanted:
+            kept = kept.model_copy(update={"scopes": wanted})
         tenants.save(layout.tenants, file.with_key(tenant, kept))
     except ConfigError as error:
         fail(f"{error}. The files are made by: headrace up")
@@ -64,15 +84,15 @@ def list_keys(
     except ConfigError as error:
         fail(str(error))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("tenant", "pipelines", "key", "created", "expires"):
+    for column in ("tenant", "pipelines", "key", "may", "created", "expires"):
         table.add_column(column)
     for name, spec in found:
         for key in spec.keys:
-            table.add_row(
-                name, ", ".join(spec.pipelines), key.id, _day(key.created), _day(key.expires) or "never"
-            )
+            may = ", ".join(s for s in spec.scopes if key.scopes is None or s in key.scopes)
+            created, expires = _day(key.created), _day(key.expires) or "never"
+            table.add_row(name, ", ".join(spec.pipelines), key.id, may, created, expires)
         if not spec.keys:
-            table.add_row(name, ", ".join(spec.pipelines), "none", "", "")
+            table.add_row(name, ", ".join(spec.pipelines), "none", "", "", "")
     out.print(table)
 
 
@@ -89,6 +109,14 @@ def revoke(
     except ConfigError as error:
         fail(str(error))
     out.print(f"key {key} of {tenant} is revoked")
+
+
+def _scopes(words: list[str]) -> tuple[tenants.Scope, ...]:
+    """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
+    known = get_args(tenants.Scope)
+    if strange := [w for w in words if w not in known]:
+        fail(f"no scope {', '.join(strange)!r}; there are: {', '.join(known)}")
+    return tuple(s for s in known if s in words)
 
 
 def _day(value: datetime | None) -> str:

@@ -11,7 +11,10 @@ from headrace.hop.outgoing import Layer, Next, Outgoing
 
 
 def breaker(callee: str) -> Layer:
-    """Asks the replica's breaker, tells it how the call ended, and checks that the reply fits the request."""
+    """Asks the replica's breaker, tells it how the call ended, and checks that the reply fits the request.
+
+    A lengthy call is let through or not as any other, but tells the breaker nothing: it would count as slow.
+    """
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
@@ -30,7 +33,7 @@ def breaker(callee: str) -> Layer:
                 failed = out.accept(reply)
             except Fault as fault:
                 now = time.monotonic()
-                if out.sent and fault.code is not Code.CANCELLED:
+                if out.sent and fault.code is not Code.CANCELLED and not out.method.lengthy:
                     late = fault.code is Code.DEADLINE_EXCEEDED
                     state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
                     replica.asking.begin()
@@ -40,6 +43,9 @@ def breaker(callee: str) -> Layer:
             except BaseException:
                 state.release(permit)
                 raise
+            if out.method.lengthy:
+                state.release(permit)
+                return reply
             now = time.monotonic()
             state.record(permit, now, now - began, failed)
             replica.asking.begin()

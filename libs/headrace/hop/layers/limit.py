@@ -14,12 +14,17 @@ from headrace.hop.replicas import Replica
 
 
 def limit(callee: str) -> Layer:
-    """At the limit a single call is refused; a gathered one waits its turn, and rows gather behind it."""
+    """At the limit a single call is refused; a gathered one waits its turn, and rows gather behind it.
+
+    Lengthy calls take no place: a few of them would hold all, and their durations would teach the limit nonsense.
+    """
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
             replica = out.replica
             assert replica is not None
+            if out.method.lengthy:
+                return await call_next(out)
             limiter = replica.limiter
             if not limiter.acquire():
                 await _turn(callee, replica, out)

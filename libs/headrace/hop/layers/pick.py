@@ -18,8 +18,9 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
             if not replicas.all:
-                await _first(callee, replicas, out.deadline)
-            out.replica = replica = _choose(callee, replicas.all, out, random)
+                await first(callee, replicas, out.deadline)
+            candidates = replicas.all if out.only is None else (out.only,)
+            out.replica = replica = _choose(callee, candidates, out, random)
             replica.began()
             try:
                 return await call_next(out)
@@ -49,8 +50,8 @@ def _choose(
     return picker.pick(ready, out.key, random)
 
 
-async def _first(callee: str, replicas: ReplicaSet, deadline: float) -> None:
-    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves."""
+async def first(callee: str, replicas: ReplicaSet, deadline: float) -> None:
+    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves. Raises Fault."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             await replicas.resolved.wait()

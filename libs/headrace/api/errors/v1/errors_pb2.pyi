@@ -34,6 +34,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PEER_UNTRUSTED: _ClassVar[Reason]
     REASON_METHOD_UNKNOWN: _ClassVar[Reason]
     REASON_CANCELLED: _ClassVar[Reason]
+    REASON_MODEL_UNTRUSTED: _ClassVar[Reason]
+    REASON_MODEL_UNUSABLE: _ClassVar[Reason]
 REASON_UNSPECIFIED: Reason
 REASON_MALFORMED_REQUEST: Reason
 REASON_INPUT_UNKNOWN: Reason
@@ -62,3 +64,5 @@ REASON_INTERNAL: Reason
 REASON_PEER_UNTRUSTED: Reason
 REASON_METHOD_UNKNOWN: Reason
 REASON_CANCELLED: Reason
+REASON_MODEL_UNTRUSTED: Reason
+REASON_MODEL_UNUSABLE: Reason

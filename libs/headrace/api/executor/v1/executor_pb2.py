@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from headrace.api.batch.v1 import batch_pb2 as headrace_dot_api_dot_batch_dot_v1_dot_batch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/executor/v1/executor.proto\x12\x18headrace.api.executor.v1\x1a!headrace/api/batch/v1/batch.proto\"]\n\x0e\x45xecuteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"\x95\x01\n\x0f\x45xecuteResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0f\n\x07standby\x18\x05 \x01(\x08\x12\x12\n\ncold_start\x18\x06 \x01(\x08\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.headrace.api.executor.v1.Model\"\xb0\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x30\n\x06inputs\x18\x05 \x03(\x0b\x32 .headrace.api.executor.v1.Tensor\x12\x31\n\x07outputs\x18\x06 \x03(\x0b\x32 .headrace.api.executor.v1.Tensor\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.headrace.api.executor.v1.ModelState\x12\x16\n\x0e\x61\x63tive_backend\x18\x08 \x01(\t\x12\x0f\n\x07standby\x18\t \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\n \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\"\x14\n\x12IndexModelsRequest\"M\n\x13IndexModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.headrace.api.executor.v1.IndexedModel\"t\n\x0cIndexedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.headrace.api.executor.v1.ModelState\x12\x10\n\x08progress\x18\x04 \x01(\t\"2\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"C\n\x11LoadModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.headrace.api.executor.v1.Model\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"]\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r*\x8c\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x16\n\x12MODEL_STATE_ACTIVE\x10\x03\x12\x16\n\x12MODEL_STATE_ASLEEP\x10\x04\x32\x98\x04\n\x0f\x45xecutorService\x12^\n\x07\x45xecute\x12(.headrace.api.executor.v1.ExecuteRequest\x1a).headrace.api.executor.v1.ExecuteResponse\x12g\n\nListModels\x12+.headrace.api.executor.v1.ListModelsRequest\x1a,.headrace.api.executor.v1.ListModelsResponse\x12j\n\x0bIndexModels\x12,.headrace.api.executor.v1.IndexModelsRequest\x1a-.headrace.api.executor.v1.IndexModelsResponse\x12\x64\n\tLoadModel\x12*.headrace.api.executor.v1.LoadModelRequest\x1a+.headrace.api.executor.v1.LoadModelResponse\x12j\n\x0bUnloadModel\x12,.headrace.api.executor.v1.UnloadModelRequest\x1a-.headrace.api.executor.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/executor/v1/executor.proto\x12\x18headrace.api.executor.v1\x1a!headrace/api/batch/v1/batch.proto\"]\n\x0e\x45xecuteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"\x95\x01\n\x0f\x45xecuteResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0f\n\x07standby\x18\x05 \x01(\x08\x12\x12\n\ncold_start\x18\x06 \x01(\x08\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.headrace.api.executor.v1.Model\"\xb0\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x30\n\x06inputs\x18\x05 \x03(\x0b\x32 .headrace.api.executor.v1.Tensor\x12\x31\n\x07outputs\x18\x06 \x03(\x0b\x32 .headrace.api.executor.v1.Tensor\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.headrace.api.executor.v1.ModelState\x12\x16\n\x0e\x61\x63tive_backend\x18\x08 \x01(\t\x12\x0f\n\x07standby\x18\t \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\n \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\"\x14\n\x12IndexModelsRequest\"M\n\x13IndexModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.headrace.api.executor.v1.IndexedModel\"t\n\x0cIndexedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.headrace.api.executor.v1.ModelState\x12\x10\n\x08progress\x18\x04 \x01(\t\"D\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"C\n\x11LoadModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.headrace.api.executor.v1.Model\"F\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"\'\n\x13UnloadModelResponse\x12\x10\n\x08versions\x18\x01 \x03(\t\"]\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r*\x8c\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x16\n\x12MODEL_STATE_ACTIVE\x10\x03\x12\x16\n\x12MODEL_STATE_ASLEEP\x10\x04\x32\x98\x04\n\x0f\x45xecutorService\x12^\n\x07\x45xecute\x12(.headrace.api.executor.v1.ExecuteRequest\x1a).headrace.api.executor.v1.ExecuteResponse\x12g\n\nListModels\x12+.headrace.api.executor.v1.ListModelsRequest\x1a,.headrace.api.executor.v1.ListModelsResponse\x12j\n\x0bIndexModels\x12,.headrace.api.executor.v1.IndexModelsRequest\x1a-.headrace.api.executor.v1.IndexModelsResponse\x12\x64\n\tLoadModel\x12*.headrace.api.executor.v1.LoadModelRequest\x1a+.headrace.api.executor.v1.LoadModelResponse\x12j\n\x0bUnloadModel\x12,.headrace.api.executor.v1.UnloadModelRequest\x1a-.headrace.api.executor.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.executor.v1.executor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1263
-  _globals['_MODELSTATE']._serialized_end=1403
+  _globals['_MODELSTATE']._serialized_start=1317
+  _globals['_MODELSTATE']._serialized_end=1457
   _globals['_EXECUTEREQUEST']._serialized_start=104
   _globals['_EXECUTEREQUEST']._serialized_end=197
   _globals['_EXECUTERESPONSE']._serialized_start=200
@@ -51,15 +51,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXEDMODEL']._serialized_start=851
   _globals['_INDEXEDMODEL']._serialized_end=967
   _globals['_LOADMODELREQUEST']._serialized_start=969
-  _globals['_LOADMODELREQUEST']._serialized_end=1019
-  _globals['_LOADMODELRESPONSE']._serialized_start=1021
-  _globals['_LOADMODELRESPONSE']._serialized_end=1088
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1090
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1142
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1144
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1165
-  _globals['_TENSOR']._serialized_start=1167
-  _globals['_TENSOR']._serialized_end=1260
-  _globals['_EXECUTORSERVICE']._serialized_start=1406
-  _globals['_EXECUTORSERVICE']._serialized_end=1942
+  _globals['_LOADMODELREQUEST']._serialized_end=1037
+  _globals['_LOADMODELRESPONSE']._serialized_start=1039
+  _globals['_LOADMODELRESPONSE']._serialized_end=1106
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1108
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1178
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1180
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1219
+  _globals['_TENSOR']._serialized_start=1221
+  _globals['_TENSOR']._serialized_end=1314
+  _globals['_EXECUTORSERVICE']._serialized_start=1460
+  _globals['_EXECUTORSERVICE']._serialized_end=1996
 # @@protoc_insertion_point(module_scope)

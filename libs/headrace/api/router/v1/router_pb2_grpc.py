@@ -46,6 +46,21 @@ class RouterServiceStub:
                 request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesResponse.FromString,
                 _registered_method=True)
+        self.IndexModels = channel.unary_unary(
+                '/headrace.api.router.v1.RouterService/IndexModels',
+                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/headrace.api.router.v1.RouterService/LoadModel',
+                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/headrace.api.router.v1.RouterService/UnloadModel',
+                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -68,6 +83,28 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IndexModels(self, request, context):
+        """IndexModels lists every version in the executors' model repository. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """LoadModel has every replica of the executor load a version; the executor's refusal comes through as it is. For
+        operators; answers when the version serves everywhere, so it may take minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """UnloadModel has every replica of the executor unload versions of a model. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +117,21 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.ListPipelines,
                     request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesRequest.FromString,
                     response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesResponse.SerializeToString,
+            ),
+            'IndexModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.IndexModels,
+                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +190,87 @@ class RouterService:
             '/headrace.api.router.v1.RouterService/ListPipelines',
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesRequest.SerializeToString,
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.ListPipelinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IndexModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.router.v1.RouterService/IndexModels',
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsRequest.SerializeToString,
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.IndexModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.router.v1.RouterService/LoadModel',
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelRequest.SerializeToString,
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.router.v1.RouterService/UnloadModel',
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
+            headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

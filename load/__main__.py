@@ -1,0 +1,87 @@
+"""python -m load COMMAND: every figure of load/RESULTS.md comes from one of these.
+
+closed     closed loop over concurrency by perf_analyzer; with `--reference` beside the naive chain
+open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
+ramp       open loop, the rate goes up evenly
+spike      open loop, the rate jumps and falls again
+soak       open loop for minutes: memory flat, no error
+overload   three times the capacity: goodput, priorities, a greedy tenant
+
+Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from load import overload, profile, scenarios
+from load.driving import ROOT
+
+HOME = ROOT / ".headrace" / "load"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and runs the command."""
+    parser = argparse.ArgumentParser(
+        "python -m load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    closed = _command(commands, "closed", profile.run)
+    closed.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
+    closed.add_argument("--runs", type=int, default=3)
+    closed.add_argument(
+        "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
+    )
+    for name, run in (("open", scenarios.at_rates), ("ramp", scenarios.ramped), ("spike", scenarios.spiked)):
+        command = _open_loop(commands, name, run)
+        command.add_argument("--seconds", type=float, default=10.0)
+        if name == "open":
+            command.add_argument("--rates", type=_numbers, default=[250, 500, 1000])
+        else:
+            command.add_argument("--rate", type=float, default=1000.0, help="the highest")
+    soak = _open_loop(commands, "soak", scenarios.soaked)
+    soak.add_argument("--rate", type=float, default=300.0)
+    soak.add_argument("--minutes", type=float, default=10.0)
+    three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
+    three.add_argument("--seconds", type=float, default=10.0)
+    three.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args(arguments)
+    options.run(options)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: object
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name)
+    command.set_defaults(run=run)
+    command.add_argument("--home", type=lambda p: Path(p).resolve(), default=HOME)
+    command.add_argument("--shape", choices=["apart", "together"], default="apart")
+    return command
+
+
+def _open_loop(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: object,
+    model: str = "flights",
+) -> argparse.ArgumentParser:
+    command = _command(commands, name, run)
+    command.add_argument("--model", choices=["flights", "flights_heavy"], default=model)
+    command.add_argument("--deadline-ms", type=float, default=250.0)
+    command.add_argument("--servers", type=_cores, help="cores of the servers, such as 0")
+    command.add_argument("--clients", type=_cores, help="cores of the client, such as 1")
+    return command
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(n) for n in text.split(",")]
+
+
+def _cores(text: str) -> frozenset[int]:
+    return frozenset(_numbers(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What the requests ask: distinct flights of a whole year, over all planes, routes and airports."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from headrace.oip import open_inference_pb2 as oip
+
+COUNT = 50_000
+_SEED = 7
+Row = dict[str, Any]
+
+
+def rows(home: Path, count: int = COUNT) -> list[Row]:
+    """`count` different flights; made once and kept in the home's data."""
+    kept = home / "data" / f"load_{count}.jsonl"
+    if not kept.exists():
+        # pandas takes a second to import, and is wanted once.
+        from deploy.pipelines.flights import sources
+        from deploy.pipelines.flights.sampling import FIELDS
+
+        distinct = sources.load().flights[FIELDS].drop_duplicates()
+        sample = distinct.sample(count, random_state=_SEED)
+        partial = kept.with_suffix(".partial")
+        partial.write_text("".join(f"{json.dumps(row)}\n" for row in sample.to_dict("records")))
+        partial.replace(kept)
+    with kept.open() as lines:
+        return [json.loads(line) for line in lines]
+
+
+def infer_message(model: str, row: Row) -> bytes:
+    """A serialised ModelInferRequest of one row, as tritonclient and perf_analyzer write it: raw contents."""
+    request = oip.ModelInferRequest(model_name=model)
+    for name, value in row.items():
+        text = isinstance(value, str)
+        request.inputs.add(name=name, datatype="BYTES" if text else "INT32", shape=[1])
+        encoded = value.encode() if text else b""
+        raw = struct.pack("<I", len(encoded)) + encoded if text else struct.pack("<i", value)
+        request.raw_input_contents.append(raw)
+    return request.SerializeToString()
+
+
+def priority_suffix(priority: int) -> bytes:
+    """What, written behind a ModelInferRequest, gives it that priority: protobuf messages merge when joined."""
+    request = oip.ModelInferRequest()
+    request.parameters["priority"].uint64_param = priority
+    return request.SerializeToString()
+
+
+def perf_analyzer_inputs(rows: list[Row], path: Path, rename: dict[str, str] | None = None) -> Path:
+    """Writes the rows as `perf_analyzer --input-data`; `rename`: names of inputs that a peer calls otherwise."""
+    other = rename or {}
+    data = [{other.get(k, k): {"content": [v], "shape": [1]} for k, v in row.items()} for row in rows]
+    path.write_text(json.dumps({"data": data}))
+    return path

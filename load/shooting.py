@@ -1,0 +1,217 @@
+"""Open loop: sends each request when it is due, whatever became of those before. A process of its own.
+
+    python -m load.shooting PLAN RESULT        (pickled Plan, pickled Shots; made by `load.open_loop`)
+
+Latency counts from the time at which a request was meant to leave. A generator that is late, or has no stream free,
+so makes the figures worse, never better (no coordinated omission).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from load.http2 import DEADLINE_EXCEEDED, Answer, Connection, call_headers
+
+# Shots that the run ended without: neither answered nor past their deadline. There must be none.
+PENDING = 255
+_GRACE_S = 0.5  # a caller hears of its deadline from the server if it can; then it gives up
+_LONGEST_WAIT_S = 0.05
+_RECEIVE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends: `key` is the credential, `deadline_s` each request's time, `suffix` goes behind each message."""
+
+    name: str
+    key: str
+    deadline_s: float
+    suffix: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run sends. Shot i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`."""
+
+    target: str
+    path: str
+    callers: Sequence[Caller]
+    messages: Sequence[bytes]
+    times: NDArray[np.float64]
+    who: NDArray[np.uint8]
+    what: NDArray[np.uint32]
+    # Shots whose reply is kept.
+    kept: frozenset[int] = frozenset()
+    connections: int = 8
+    cpus: frozenset[int] | None = None
+
+
+@dataclass(slots=True)
+class Shots:
+    """What became of each shot. Seconds from the start of the run; `cpu_s`: what the generator itself used."""
+
+    sent: NDArray[np.float64]
+    ended: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    replies: dict[int, bytes] = field(default_factory=dict)
+    cpu_s: float = 0.0
+    # Clock of the machine (time.monotonic) when the run began.
+    began: float = 0.0
+
+
+class Gun:
+    """Runs a plan over plain sockets, without an event loop: `select` waits in microseconds, uvloop in milliseconds."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        count = len(plan.times)
+        self.shots = Shots(np.full(count, np.nan), np.full(count, np.nan), np.full(count, PENDING, np.uint8))
+        host, _, port = plan.target.rpartition(":")
+        self._sockets = [socket.create_connection((host, int(port)), 5) for _ in range(plan.connections)]
+        self._connections = [Connection() for _ in self._sockets]
+        for each in self._sockets:
+            each.setblocking(False)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._headers: dict[tuple[int, int], bytes] = {}
+        self._turn = 0
+        self._held: deque[int] = deque()  # due, without a stream
+        # Of each caller: what is under way, in the order of its deadlines.
+        self._due: list[deque[tuple[float, int, Connection, int]]] = [deque() for _ in plan.callers]
+        self._left = count
+
+    def run(self) -> Shots:
+        """Sends everything; returns when every shot was answered or is past its deadline."""
+        try:
+            self._settle()
+            return self._run()
+        finally:
+            for each in self._sockets:
+                each.close()
+
+    def _run(self) -> Shots:
+        times, shots = self._plan.times.tolist(), self.shots
+        shots.began, cpu = time.monotonic(), time.process_time()
+        start, following, count = time.perf_counter(), 0, len(times)
+        while self._left:
+            now = time.perf_counter() - start
+            while following < count and times[following] <= now:
+                self._held.append(following)
+                following += 1
+            self._send(now)
+            self._expire(now)
+            self._flush()
+            until = times[following] - (time.perf_counter() - start) if following < count else _LONGEST_WAIT_S
+            self._listen(min(max(until, 0.0), _LONGEST_WAIT_S), start)
+        shots.cpu_s = time.process_time() - cpu
+        return shots
+
+    def _settle(self) -> None:
+        """Exchanges settings first, so that the run does not begin with a connection's first steps."""
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            self._flush()
+            self._listen(0.1, time.perf_counter())
+
+    def _send(self, now: float) -> None:
+        held, plan = self._held, self._plan
+        while held:
+            shot = held[0]
+            who = int(plan.who[shot])
+            caller = plan.callers[who]
+            left = plan.times[shot] + caller.deadline_s - now
+            if left <= 0:
+                held.popleft()
+                self._ended(Answer(shot, DEADLINE_EXCEEDED, b""), now)
+                continue
+            connection = self._roomy(shot, who, left)
+            if connection is None:
+                return
+            held.popleft()
+            self.shots.sent[shot] = now
+
+    def _roomy(self, shot: int, who: int, left: float) -> Connection | None:
+        plan = self._plan
+        caller = plan.callers[who]
+        millis = max(int(left * 1000 + 0.5), 1)
+        headers = self._headers.get((who, millis))
+        if headers is None:
+            more = [("grpc-timeout", f"{millis}m"), ("authorization", f"Bearer {caller.key}")]
+            headers = self._headers[who, millis] = call_headers(plan.path, plan.target, more)
+        message = plan.messages[plan.what[shot]] + caller.suffix
+        for _ in self._connections:
+            self._turn = (self._turn + 1) % len(self._connections)
+            connection = self._connections[self._turn]
+            stream = connection.call(shot, headers, message)
+            if stream:
+                self._due[who].append(
+                    (plan.times[shot] + caller.deadline_s + _GRACE_S, shot, connection, stream)
+                )
+                return connection
+        return None
+
+    def _expire(self, now: float) -> None:
+        for due in self._due:
+            while due and (due[0][0] <= now or self.shots.status[due[0][1]] != PENDING):
+                _, shot, connection, stream = due.popleft()
+                if connection.cancel(stream):
+                    self._ended(Answer(shot, DEADLINE_EXCEEDED, b""), now)
+
+    def _flush(self) -> None:
+        for each, connection in zip(self._sockets, self._connections, strict=True):
+            if connection.outgoing and not connection.gone:
+                try:
+                    sent = each.send(connection.outgoing)
+                except OSError:
+                    continue  # full: `select` tells when it is not; broken: reading shows it
+                del connection.outgoing[:sent]
+
+    def _listen(self, wait: float, start: float) -> None:
+        pairs = [(s, c) for s, c in zip(self._sockets, self._connections, strict=True) if not c.gone]
+        full = [s for s, c in pairs if c.outgoing]
+        readable, _, _ = select.select([s for s, _ in pairs], full, [], wait)
+        for each in readable:
+            connection = self._connections[self._sockets.index(each)]
+            try:
+                data = each.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            answers = connection.receive(data) if data else connection.lost()
+            if not data:
+                each.close()
+            now = time.perf_counter() - start
+            for answer in answers:
+                self._ended(answer, now)
+
+    def _ended(self, answer: Answer, now: float) -> None:
+        shots = self.shots
+        shots.status[answer.call] = answer.status
+        shots.ended[answer.call] = now
+        self._left -= 1
+        if answer.call in self._plan.kept:
+            shots.replies[answer.call] = answer.message
+
+
+def main() -> None:
+    plan: Plan = pickle.loads(Path(sys.argv[1]).read_bytes())
+    if plan.cpus is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, plan.cpus)
+    shots = Gun(plan).run()
+    Path(sys.argv[2]).write_bytes(pickle.dumps(shots))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The Open Inference Protocol's model repository extension, for operators: which models are loaded, and which should be.
+
+Names here are those of models in the model repository, `NAME`, `NAME:VERSION` or `NAME:LABEL` as everywhere else;
+elsewhere at the door a model is a pipeline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.oip import open_inference_pb2 as pb
+from services.ingress.catalog import require
+from services.ingress.exchange import Exchange
+from services.ingress.ports import ModelOperations
+from services.ingress.quotas import Quotas
+from services.ingress.servicers.open_inference import proven
+from services.ingress.tenants import Credential
+
+SCOPE = "operate"
+# A load may build an engine. Whoever waits less sets a deadline; the load goes on all the same.
+_LOAD_S = 600.0
+_INDEX_S = 10.0
+# Triton's states. An ASLEEP version answers: the next call wakes it.
+_STATES: Mapping[str, tuple[str, str]] = {
+    "active": ("READY", ""),
+    "asleep": ("READY", "asleep; the next call wakes it"),
+    "loading": ("LOADING", ""),
+    "unloaded": ("UNAVAILABLE", "unloaded"),
+}
+
+
+class ModelRepository:
+    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault. `clock`: monotonic seconds."""
+
+    def __init__(self, operations: ModelOperations, quotas: Quotas, clock: Callable[[], float]) -> None:
+        self._operations = operations
+        self._quotas = quotas
+        self._clock = clock
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, exchange: Exchange
+    ) -> pb.RepositoryIndexResponse:
+        credential = _operator(exchange)
+        _check_repository(request.repository_name)
+        quota = self._quotas.enter(credential.tenant)
+        try:
+            models = await self._operations.index(self._deadline(exchange, _INDEX_S))
+        finally:
+            quota.leave()
+        index = pb.RepositoryIndexResponse()
+        for model in models:
+            state, reason = _STATES.get(model.state, ("UNAVAILABLE", model.state))
+            if state == "READY" or not request.ready:
+                reason = model.progress or reason
+                index.models.add(name=model.name, version=model.version, state=state, reason=reason)
+        return index
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, exchange: Exchange
+    ) -> pb.RepositoryModelLoadResponse:
+        credential = _operator(exchange)
+        _check_repository(request.repository_name)
+        model, version = _named(request.model_name)
+        for name in request.parameters:
+            raise _not_brought_along(name)
+        quota = self._quotas.enter(credential.tenant)
+        try:
+            deadline = self._deadline(exchange, _LOAD_S)
+            await self._operations.load(model, version, _who(credential), deadline)
+        finally:
+            quota.leave()
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, exchange: Exchange
+    ) -> pb.RepositoryModelUnloadResponse:
+        # `unload_dependents` means the models of an ensemble; no model of this repository has any.
+        credential = _operator(exchange)
+        _check_repository(request.repository_name)
+        model, version = _named(request.model_name)
+        quota = self._quotas.enter(credential.tenant)
+        try:
+            deadline = self._deadline(exchange, _LOAD_S)
+            await self._operations.unload(model, version, _who(credential), deadline)
+        finally:
+            quota.leave()
+        return pb.RepositoryModelUnloadResponse()
+
+    def _deadline(self, exchange: Exchange, most_s: float) -> float:
+        return self._clock() + most_s if exchange.deadline == math.inf else exchange.deadline
+
+
+def _operator(exchange: Exchange) -> Credential:
+    credential = proven(exchange)
+    require(credential, SCOPE)
+    return credential
+
+
+def _who(credential: Credential) -> str:
+    """For the audit."""
+    return f"{credential.tenant.name}/{credential.key_id}"
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Model, and version or label ("" if none is named). Raises Fault INVALID_ARGUMENT."""
+    model, colon, version = text.partition(":")
+    if model and bool(colon) == bool(version):
+        return model, version
+    raise Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_MALFORMED_REQUEST,
+        f"{text[:80]!r} names no model; send NAME, NAME:VERSION or NAME:LABEL",
+        metadata={"field": "model_name", "value": text[:80]},
+    )
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise Fault(
+            Code.INVALID_ARGUMENT,
+            Reason.REASON_MALFORMED_REQUEST,
+            f"there is one model repository and it has no name; leave out {name[:80]!r}",
+            metadata={"field": "repository_name", "value": name[:80]},
+        )
+
+
+def _not_brought_along(parameter: str) -> Fault:
+    """Triton takes configurations and files by this call; here models come signed, by `headrace models add`."""
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_NOT_ALLOWED,
+        f"parameter {parameter[:80]!r} is not taken: a model is loaded as it was published and signed; "
+        "publish another version with `headrace models add`",
+        metadata={"parameter": parameter[:80]},
+    )

@@ -1,0 +1,149 @@
+"""The feature store dies, hangs, slows down or talks nonsense while requests come through the real door."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from load.breakable import Proxy, Redis, redis_server
+from tests.faults.traffic import Traffic, healthy
+from tests.programs import needs_program
+from tests.system import HOME, ROOT, System, headrace, override, poll, row_request
+
+OK = grpc.StatusCode.OK
+pytestmark = needs_program("redis-server")
+VIEWS = ["planes", "tail_history", "route_history", "congestion", "weather"]
+BY_TAIL = {"planes", "tail_history"}
+FAULT_S = 2.0
+RECOVERED_S = 2.0
+# What the pipeline allows; the features service gives its store a twentieth of it.
+DEADLINE_S = 1.0
+
+
+@dataclass
+class Store:
+    """A Redis, and the way to it."""
+
+    redis: Redis
+    proxy: Proxy
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def port(self) -> int:
+        """Where the way begins."""
+        return self.redis.port + 1000
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path) -> Iterator[Store]:
+        """An empty one, with an event loop in a thread of its own."""
+        loop = asyncio.new_event_loop()
+        with redis_server(folder) as redis:
+            store = cls(redis, Proxy(redis.port), loop)
+            ready, stop = threading.Event(), asyncio.Event()
+            thread = threading.Thread(target=loop.run_until_complete, args=(store._serve(ready, stop),))
+            thread.start()
+            try:
+                assert ready.wait(5), "the proxy does not listen"
+                yield store
+            finally:
+                loop.call_soon_threadsafe(stop.set)
+                thread.join()
+                loop.close()
+
+    async def _serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
+        async with self.proxy.serving(self.port):
+            ready.set()
+            await stop.wait()
+
+    def switch(self, mode: str) -> None:
+        """How the way is from now on."""
+        self.loop.call_soon_threadsafe(self.proxy.switch, mode)
+
+
+@pytest.fixture(scope="module")
+def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """What the system reads its features from; afterwards it reads from its own store again."""
+    folder = tmp_path_factory.mktemp("store")
+    with Store.running(folder) as store:
+        places = [folder / "repo", HOME / "data", f"127.0.0.1:{store.redis.port}", f"127.0.0.1:{store.port}"]
+        filled = subprocess.run(
+            [sys.executable, "-m", "tests.faults.redis_repo", *map(str, places)],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert filled.returncode == 0, filled.stderr[-2000:]
+        # Without a cache every batch needs the store: rows that are still current would hide the fault for a while.
+        override("features", {"repo": str(folder / "repo"), "cache_s": 0})
+        try:
+            headrace("restart", "features")
+            yield store
+        finally:
+            override("features", {})
+            headrace("restart", "features")
+
+
+FAULTS: dict[str, tuple[Callable[[Store], None], Callable[[Store], None]]] = {
+    "killed": (lambda s: s.redis.signal(signal.SIGKILL), lambda s: s.redis.start()),
+    "stopped": (lambda s: s.redis.signal(signal.SIGSTOP), lambda s: s.redis.signal(signal.SIGCONT)),
+    "slow": (lambda s: s.switch("slow"), lambda s: s.switch("pass")),
+    "unreachable": (lambda s: s.switch("closed"), lambda s: s.switch("pass")),
+    "garbage": (lambda s: s.switch("garbage"), lambda s: s.switch("pass")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_predictions_go_on_with_what_is_known(system: System, store: Store, fault: str) -> None:
+    begin, end = FAULTS[fault]
+    with Traffic(system, timeout_s=DEADLINE_S) as traffic:
+        calm = system.predict(row_request(traffic.rows[0])).predictions[0]
+        poll("traffic flows", lambda: healthy(traffic))
+        broken = time.monotonic()
+        begin(store)
+        try:
+            poll("the fault shows", lambda: not healthy(traffic))
+            known, unknown = system.predict(row_request(traffic.rows[0], unasked(system))).predictions
+            time.sleep(max(broken + FAULT_S - time.monotonic(), 0))
+        finally:
+            end(store)
+        repaired = time.monotonic()
+        poll("the store serves again", lambda: healthy(traffic))
+    outcomes = traffic.since(broken)
+    failed = [(o.began - broken, o.took, o.code, o.message) for o in outcomes if o.code is not OK]
+    assert failed == []
+    assert max(o.took for o in outcomes) <= DEADLINE_S
+    during = [o for o in outcomes if broken + 0.5 < o.began < repaired]
+    assert len(during) > 100
+    # Each of these rows was asked before, so that all its views are remembered.
+    assert {o.fallbacks for o in during} == {tuple(f"features/{view}:stale" for view in VIEWS)}
+    assert max(o.began for o in outcomes if o.fallbacks) - repaired <= RECOVERED_S
+    assert known.outputs["probability"] == calm.outputs["probability"]
+    assert {view: known.features[view].source for view in VIEWS} == dict.fromkeys(VIEWS, "stale")
+    assert all(known.features[view].age_ms >= calm.features[view].age_ms for view in VIEWS)
+    told(unknown)
+
+
+def unasked(system: System) -> dict[str, object]:
+    """A flight of a plane that no request asked for while all was well."""
+    asked = {row.get("tailnum") for row in system.rows[: Traffic.ROWS]}
+    return next(row for row in system.rows[Traffic.ROWS :] if row.get("tailnum") not in asked)
+
+
+def told(prediction: pb.Prediction) -> None:
+    """The answer for such a flight: nothing is remembered of the plane, but of the airport and the weather."""
+    sources = {view: prediction.features[view].source for view in VIEWS}
+    assert {view for view, source in sources.items() if source == "default"} >= BY_TAIL
+    assert (sources["congestion"], sources["weather"]) == ("stale", "stale")
+    assert list(prediction.fallbacks) == [f"features/{view}:{source}" for view, source in sources.items()]
+    assert 0 <= prediction.outputs["probability"] <= 1

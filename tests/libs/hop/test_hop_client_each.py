@@ -1,0 +1,130 @@
+"""A call to every replica: each answers for itself. And lengthy calls, which say nothing of a callee's health."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from google.protobuf.struct_pb2 import ListValue
+
+from headrace import hop
+from headrace.hop import config
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import Method, unary
+from headrace.hop.testing import Harness, served
+from tests.libs.hop.hop_callee import DO, WORK, words
+
+LENGTHY: Method[ListValue, ListValue] = unary(
+    WORK.file, "Work", "DoOnce", ListValue, ListValue, idempotent=False, lengthy=True
+)
+# The slightest cause opens it.
+TOUCHY = {
+    "min_calls": 1,
+    "slow_s": 0.02,
+    "slow_ratio": 0.1,
+    "failure_ratio": 0.1,
+    "open_s": 30.0,
+    "max_open_s": 30.0,
+}
+
+
+class Servicer:
+    """Answers its name; `sleep` and `sleep long` are slow, `refuse NAME` fails where the name is this one's, `fail` always."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def Do(self, request: ListValue, call: hop.Call) -> ListValue:
+        [word] = request
+        if word in ("sleep", "sleep long"):
+            await asyncio.sleep(0.1 if word == "sleep" else 1)
+        if word == "fail" or word == f"refuse {self._name}":
+            raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"{self._name} refuses")
+        return words(self._name)
+
+    DoOnce = Do
+
+
+def definition(name: str) -> hop.Definition[config.ServiceSettings]:
+    @asynccontextmanager
+    async def build(
+        settings: config.ServiceSettings, runtime: hop.Runtime
+    ) -> AsyncIterator[Sequence[hop.Service]]:
+        yield [hop.Service(WORK, Servicer(name))]
+
+    return hop.Definition("work", config.ServiceSettings, build)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple[Harness, str]]:
+    """One of two replicas, and the target that means both."""
+    async with served(definition("a")) as first, served(definition("b")) as second:
+        yield first, f"{first.target},{second.target}"
+
+
+def told(answers: Sequence[ListValue | Fault]) -> list[str]:
+    return sorted(a.message if isinstance(a, Fault) else str(a[0]) for a in answers)
+
+
+async def test_every_replica_answers_for_itself(pair: tuple[Harness, str]) -> None:
+    harness, target = pair
+    client = harness.runtime.dial("work", config.Client(target=target))
+    try:
+        each = client.each(LENGTHY)
+        within = time.monotonic() + 5
+        assert told(await each(words("hello"), deadline=within)) == ["a", "b"]
+        assert told(await each(words("refuse b"), deadline=within)) == ["a", "b refuses"]
+    finally:
+        await client.close()
+    with pytest.raises(Fault) as closed:
+        await each(words("hello"), deadline=within)
+    assert closed.value.reason == Reason.REASON_DRAINING
+
+
+async def test_no_replica_at_all_is_unavailable(pair: tuple[Harness, str]) -> None:
+    harness, _ = pair
+    client = harness.runtime.dial("work", config.Client(target="unix-dir:/nowhere/at/all"))
+    try:
+        with pytest.raises(Fault) as caught:
+            await client.each(LENGTHY)(words("hello"), deadline=time.monotonic() + 1)
+        assert caught.value.code is Code.UNAVAILABLE
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("word", ["sleep", "fail"])
+async def test_a_lengthy_call_opens_no_breaker_and_another_does(pair: tuple[Harness, str], word: str) -> None:
+    harness, _ = pair
+    client = harness.client(breaker=TOUCHY)
+    lengthy, plain = client.unary(LENGTHY), client.unary(DO)
+
+    async def ask(call: Any) -> str:
+        try:
+            reply = await call(words(word), deadline=time.monotonic() + 5)
+        except Fault as fault:
+            return hop.errors.reason_name(fault.reason)
+        return str(reply[0])
+
+    usual = {"sleep": "a", "fail": "INTERNAL"}[word]
+    assert [await ask(lengthy) for _ in range(3)] == [usual] * 3
+    await ask(plain)
+    await ask(plain)
+    assert await ask(plain) == "BREAKER_OPEN"
+    # It asks the breaker as every call does.
+    assert await ask(lengthy) == "BREAKER_OPEN"
+
+
+async def test_lengthy_calls_take_no_place_at_the_limiter(pair: tuple[Harness, str]) -> None:
+    harness, _ = pair
+    client = harness.client(limiter={"initial": 1, "minimum": 1, "maximum": 1})
+    lengthy, plain = client.unary(LENGTHY), client.unary(DO)
+    within = time.monotonic() + 5
+    under_way = [asyncio.create_task(lengthy(words("sleep long"), deadline=within)) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert told([await plain(words("hello"), deadline=within)]) == ["a"]
+    assert not any(task.done() for task in under_way)
+    assert told(await asyncio.gather(*under_way)) == ["a"] * 4

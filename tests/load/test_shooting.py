@@ -1,0 +1,147 @@
+"""The load generator against a real gRPC server: what it reports is what happened, counted from when it was due."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+
+from load import http2
+from load.shooting import PENDING, Caller, Gun, Plan, Shots
+
+PATH = "/a.Service/Method"
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+class Served(grpc.GenericRpcHandler):
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        return grpc.unary_unary_rpc_method_handler(self._answer) if details.method == PATH else None
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Starts a server whose every call is answered by a function; gives its address."""
+    servers: list[grpc.Server] = []
+
+    def start(answer: Answer, streams: int = 1000, threads: int = 16) -> str:
+        options = [("grpc.max_concurrent_streams", streams)]
+        server = grpc.server(futures.ThreadPoolExecutor(threads), [Served(answer)], options=options)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None).wait()
+
+
+def plan(target: str, times: list[float], deadline_s: float = 2.0, **more: object) -> Plan:
+    count = len(times)
+    who, what = np.zeros(count, np.uint8), np.arange(count, dtype=np.uint32)
+    callers = [Caller("a", "secret", deadline_s, b"!")]
+    messages = [f"m{i}".encode() for i in range(count)]
+    return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]  # `more` is the plan's own fields
+
+
+def fired(it: Plan) -> Shots:
+    shots = Gun(it).run()
+    assert not (shots.status == PENDING).any()
+    return shots
+
+
+def test_replies_come_to_the_calls_that_asked(serve: Callable[..., str]) -> None:
+    target = serve(lambda request, _: request[::-1] * 3000)
+    shots = fired(plan(target, [i / 2000 for i in range(200)], kept=frozenset(range(200)), connections=3))
+    assert (shots.status == 0).all()
+    assert shots.replies == {i: f"m{i}!".encode()[::-1] * 3000 for i in range(200)}
+
+
+def test_each_status_is_read_and_metadata_arrives(serve: Callable[..., str]) -> None:
+    seen: list[dict[str, object]] = []
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        seen.append(dict(context.invocation_metadata()))
+        code = int(request[1:-1])
+        if code:
+            context.abort(next(c for c in grpc.StatusCode if c.value[0] == code), "as asked, %äöü")
+        return b""
+
+    shots = fired(plan(serve(answer), [0.0] * 17))
+    assert shots.status.tolist() == list(range(17))
+    assert {m["authorization"] for m in seen} == {"Bearer secret"}
+
+
+def test_the_deadline_goes_along_and_shrinks_while_a_call_is_held(serve: Callable[..., str]) -> None:
+    left: list[float] = []
+
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        left.append(context.time_remaining())
+        time.sleep(0.1)
+        return b""
+
+    # One stream at a time: the second leaves when the first has ended, with 0.1 s less.
+    shots = fired(plan(serve(answer, streams=1), [0.0, 0.0], 1.0, connections=1))
+    assert (shots.status == 0).all()
+    assert 0.8 < left[0] <= 1.0
+    assert 0.7 < left[1] <= 0.91
+
+
+def test_latency_counts_from_when_a_request_was_due(serve: Callable[..., str]) -> None:
+    def answer(_: bytes, __: grpc.ServicerContext) -> bytes:
+        time.sleep(0.05)
+        return b""
+
+    # A server that serves one at a time, asked for ten at once: the last waits for all before it.
+    due = [0.0] * 10
+    shots = fired(plan(serve(answer, streams=1, threads=1), due, connections=1))
+    waits = np.sort(shots.ended - np.array(due))
+    assert waits[0] >= 0.05
+    assert waits[-1] >= 0.5
+
+
+def test_a_call_without_an_answer_ends_with_its_deadline(serve: Callable[..., str]) -> None:
+    release = threading.Event()
+
+    def answer(_: bytes, __: grpc.ServicerContext) -> bytes:
+        release.wait(10)
+        return b""
+
+    begun = time.monotonic()
+    try:
+        shots = fired(plan(serve(answer), [0.0, 0.01], 0.2))
+    finally:
+        release.set()
+    assert time.monotonic() - begun < 5
+    assert shots.status.tolist() == [http2.DEADLINE_EXCEEDED] * 2
+
+
+def test_a_lost_connection_is_an_unavailable_server() -> None:
+    async def scene() -> Shots:
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"m0!")
+            writer.close()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            return await asyncio.to_thread(fired, plan(f"127.0.0.1:{port}", [0.0], connections=1))
+
+    assert asyncio.run(scene()).status.tolist() == [http2.UNAVAILABLE]
+
+
+def test_the_huffman_form_of_a_status_is_read() -> None:
+    # As nghttp2 (in Envoy) writes `grpc-status: 0`, and with a value in Huffman code.
+    block = bytes.fromhex("00889acac8b21234da8f0130")
+    assert http2.grpc_status(block) == 0
+    assert http2.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
+    assert http2.grpc_status(b"\x88") is None
