@@ -8,8 +8,8 @@ import time
 
 import grpc
 
-from tests.faults.test_killed_services import RECOVERY_S, healthy
-from tests.faults.traffic import Traffic
+from tests.faults.test_killed_services import RECOVERY_S
+from tests.faults.traffic import Traffic, healthy
 from tests.system import System, poll
 
 # Long enough for the breaker to be half open several times: it rests for 1, 2, 4 s.
