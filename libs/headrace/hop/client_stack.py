@@ -5,8 +5,9 @@ trace     the span covers retries and the wait for a place; what the layers foun
 report    outside the retry: callers see one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
 retry     outside the choice of replica: each attempt chooses anew.
-pick      outside limit and breaker: these belong to the replica.
-limit     outside the breaker: a call that waits for a place asks the breaker when its turn comes, not before.
+pick      outside limit and breaker: these belong to the replica. Who must wait for a place waits here, for the first
+          that any replica has, and chooses then.
+limit     outside the breaker: it counts what was let in, and the breaker is asked when a place was found, not before.
 breaker   next to the transport: it sees exactly what the callee did, and no refusal of ours.
 transport gRPC channel or the service in this process; stamps the budgets at the last moment.
 """
@@ -49,7 +50,7 @@ def compose(
         deadline(callee, settings.default_timeout_s, settings.deadline_margin_s),
         retry(settings.retry, budget, random, observer.retried),
         pick(callee, replicas, random),
-        limit(callee),
+        limit(callee, replicas),
         breaker(callee),
     )
     stack: Next = transport

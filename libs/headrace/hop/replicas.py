@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from headrace.hop.asking import Asking
 from headrace.hop.breaker import Breaker
@@ -27,7 +27,6 @@ class Replica:
         "limiter",
         "outstanding",
         "transport",
-        "waiters",
     )
 
     def __init__(
@@ -45,8 +44,6 @@ class Replica:
         self.asking = Asking(self.breaker, transport)
         self.limiter = Limiter(settings.limiter, random)
         self.outstanding = 0
-        # Calls that wait for a place at the limiter, first come first served.
-        self.waiters: deque[asyncio.Future[None]] = deque()
         self.idle = asyncio.Event()
         self.idle.set()
 
@@ -63,6 +60,30 @@ class Replica:
         """Closes its transport; calls in flight are cut off."""
         await self.asking.close()
         await self.transport.close()
+
+
+class Turn:
+    """One that waits for a place."""
+
+    __slots__ = ("_coming",)
+
+    def __init__(self) -> None:
+        self._coming: asyncio.Future[None] | None = None
+
+    async def look(self, seconds: float) -> None:
+        """Waits until there may be a place, at most so long."""
+        self._coming = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._coming
+        except TimeoutError:
+            pass
+        finally:
+            self._coming = None
+
+    def come(self) -> None:
+        if self._coming is not None and not self._coming.done():
+            self._coming.set_result(None)
 
 
 class ReplicaSet:
@@ -82,6 +103,23 @@ class ReplicaSet:
         self._leaving: set[asyncio.Task[None]] = set()
         self.resolved = asyncio.Event()  # set once the addresses are known, be they none
         self.all: tuple[Replica, ...] = ()
+        # Calls that wait for a place at a limiter, in the order in which they came.
+        self._waiting: dict[Turn, None] = {}
+
+    @contextmanager
+    def waiting(self) -> Iterator[Turn]:
+        """A call waits for a place at a limiter: it keeps its place among those who wait until it has one."""
+        turn = Turn()
+        self._waiting[turn] = None
+        try:
+            yield turn
+        finally:
+            del self._waiting[turn]
+
+    def wake(self) -> None:
+        """A place may be free. All who wait look, in their order: the first may prefer to wait for another replica."""
+        for turn in self._waiting:
+            turn.come()
 
     def update(self, addresses: Iterable[str]) -> None:
         """Makes the set hold exactly these addresses. Those that vanished finish their calls, then close."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -10,11 +9,11 @@ from headrace.hop import faults
 from headrace.hop.errors import Code, Fault
 from headrace.hop.limiter import Limiter
 from headrace.hop.outgoing import Layer, Next, Outgoing
-from headrace.hop.replicas import Replica
+from headrace.hop.replicas import ReplicaSet
 
 
-def limit(callee: str) -> Layer:
-    """At the limit a single call is refused; a gathered one waits its turn, and rows gather behind it.
+def limit(callee: str, replicas: ReplicaSet) -> Layer:
+    """Counts calls in and out; where there is no place, the call has waited or was refused before (`pick.py`).
 
     Lengthy calls take no place: a few of them would hold all, and their durations would teach the limit nonsense.
     """
@@ -27,7 +26,7 @@ def limit(callee: str) -> Layer:
                 return await call_next(out)
             limiter = replica.limiter
             if not limiter.acquire():
-                await _turn(callee, replica, out)
+                raise faults.overloaded(callee)  # not reached: nothing comes between the choice and this
             began = time.monotonic()
             try:
                 reply = await call_next(out)
@@ -40,7 +39,7 @@ def limit(callee: str) -> Layer:
                 return reply
             finally:
                 limiter.release()
-                _wake(replica)
+                replicas.wake()
 
         return call
 
@@ -52,31 +51,3 @@ def _learn(limiter: Limiter, out: Outgoing, code: Code, seconds: float) -> None:
         limiter.dropped(out.kind, 0.0)
     elif code is Code.DEADLINE_EXCEEDED:
         limiter.dropped(out.kind, seconds)
-
-
-async def _turn(callee: str, replica: Replica, out: Outgoing) -> None:
-    """Waits for a place and takes it. Who was woken and finds it taken waits on."""
-    if not out.patient:
-        raise faults.overloaded(callee)
-    while not replica.limiter.acquire():
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        replica.waiters.append(turn)
-        try:
-            async with asyncio.timeout(out.deadline - time.monotonic()):
-                await turn
-        except TimeoutError:
-            raise faults.deadline_passed(callee) from None
-        finally:
-            if turn in replica.waiters:
-                replica.waiters.remove(turn)
-            elif asyncio.current_task().cancelling():  # type: ignore[union-attr] # a coroutine runs in a task
-                _wake(replica)  # woken and cancelled at once: the turn goes to the next
-
-
-def _wake(replica: Replica) -> None:
-    """Wakes as many as there are places."""
-    limiter, waiters = replica.limiter, replica.waiters
-    for _ in range(min(limiter.limit - limiter.in_flight, len(waiters))):
-        turn = waiters.popleft()
-        if not turn.done():
-            turn.set_result(None)

@@ -11,16 +11,25 @@ from headrace.hop import faults, picker
 from headrace.hop.outgoing import Layer, Next, Outgoing
 from headrace.hop.replicas import Replica, ReplicaSet
 
+# How long who waits for a place goes without looking: a replica that comes, or is trusted again, ends no call.
+_LOOK_S = 0.05
+
 
 def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Layer:
-    """Fails at once with BREAKER_OPEN when every breaker is open: no queue, no wait."""
+    """Fails at once with BREAKER_OPEN when every breaker is open: no queue, no wait.
+
+    Where every replica is at its limit, a single call is refused; a gathered one waits for the first place that any of
+    them has, and rows gather behind it.
+    """
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
             if not replicas.all:
                 await first(callee, replicas, out.deadline)
-            candidates = replicas.all if out.only is None else (out.only,)
-            out.replica = replica = _choose(callee, candidates, out, random)
+            replica = _choose(callee, replicas, out, random)
+            if not (replica.limiter.has_room() or out.method.lengthy):
+                replica = await _wait(callee, replicas, out, random)
+            out.replica = replica
             replica.began()
             try:
                 return await call_next(out)
@@ -35,14 +44,30 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
     return layer
 
 
-def _choose(
-    callee: str, replicas: tuple[Replica, ...], out: Outgoing, random: Callable[[], float]
-) -> Replica:
+async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
+    if not out.patient:
+        raise faults.overloaded(callee)
+    with replicas.waiting() as turn:
+        while True:
+            left = out.deadline - time.monotonic()
+            if left <= 0:
+                raise faults.deadline_passed(callee)
+            await turn.look(min(left, _LOOK_S))
+            replica = _choose(callee, replicas, out, random)
+            if replica.limiter.has_room():
+                return replica
+
+
+def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
     now = time.monotonic()
-    ready = [r for r in replicas if r.breaker.ready(now)]
+    candidates = replicas.all if out.only is None else (out.only,)
+    ready = [r for r in candidates if r.breaker.ready(now)]
     if not ready:
-        raise faults.breaker_open(callee)
+        # All may have left the set while the call waited for a place.
+        raise faults.breaker_open(callee) if candidates else faults.unreachable(callee)
     if len(ready) > 1:
+        if not out.patient:  # it would be refused where there is no room, so nothing matters more
+            ready = [r for r in ready if r.limiter.has_room()] or ready
         # Preferences, each dropped if it leaves nobody: not tried before, not failing now, with room.
         ready = [r for r in ready if r not in out.tried] or ready
         ready = [r for r in ready if not r.breaker.doubted(now)] or ready

@@ -1,0 +1,168 @@
+"""Where calls go when replicas are at their limits: to the first place that any of them has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from google.protobuf.struct_pb2 import ListValue
+
+from headrace.hop import client_settings as rules
+from headrace.hop.client_stack import compose
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.observer import NullObserver
+from headrace.hop.outgoing import Outgoing
+from headrace.hop.replicas import Replica, ReplicaSet
+from tests.libs.hop.hop_callee import DO, soon
+
+FULL = rules.Limiter(initial=1, minimum=1, maximum=1)
+
+
+class Line:
+    """A transport whose calls end when the test says so: with an answer, or with the fault it names."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.calls: list[asyncio.Future[None]] = []
+
+    async def call(self, out: Outgoing) -> Any:
+        out.sent = True
+        ends: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.calls.append(ends)
+        await ends
+        return ListValue()
+
+    async def answers(self, within_s: float) -> bool:
+        return True
+
+    async def close(self) -> None: ...
+
+
+class Two:
+    """Two replicas, each with one place, and the layers before them. Of equals the first is chosen."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.lines: dict[str, Line] = {}
+        given = rules.Client("unix:/a,unix:/b", limiter=FULL, **settings)
+        self.replicas = ReplicaSet(given, self._connect, lambda: 0.0, lambda _: None)
+        self.replicas.update(["a", "b"])
+        self.stack = compose("work", given, self.replicas, lambda: 0.0, NullObserver(), None)
+
+    def _connect(self, address: str) -> Line:
+        self.lines[address] = Line(address)
+        return self.lines[address]
+
+    def replica(self, address: str) -> Replica:
+        return next(r for r in self.replicas.all if r.address == address)
+
+    async def begin(self, *, patient: bool = False, within: float = 5.0) -> asyncio.Task[str]:
+        """A call, as far as it comes by itself; its result is the address that answered."""
+        out = Outgoing(DO, ListValue(), soon(within), "", 1)
+        out.patient = patient
+
+        async def run() -> str:
+            await self.stack(out)
+            assert out.replica is not None
+            return out.replica.address
+
+        task = asyncio.create_task(run())
+        await turns()
+        return task
+
+    async def end(self, address: str, fault: Fault | None = None) -> None:
+        ends = self.lines[address].calls.pop(0)
+        if fault is None:
+            ends.set_result(None)
+        else:
+            ends.set_exception(fault)
+        await turns()
+
+    def out(self) -> dict[str, int]:
+        return {address: len(line.calls) for address, line in self.lines.items()}
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def refusal(call: Awaitable[object]) -> int:
+    with pytest.raises(Fault) as caught:
+        await call
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_who_waits_takes_the_first_place_whichever_replica_has_it(first: str) -> None:
+    two = Two()
+    calls = [await two.begin() for _ in range(2)]
+    assert two.out() == {"a": 1, "b": 1}
+    waiting = await two.begin(patient=True)
+    assert two.out() == {"a": 1, "b": 1}
+    await two.end(first)  # the other one hangs
+    assert two.out() == {"a": 1, "b": 1}
+    await two.end(first)
+    assert await waiting == first
+    await two.end({"a": "b", "b": "a"}[first])
+    await asyncio.gather(*calls)
+
+
+async def test_those_who_wait_are_served_in_their_order() -> None:
+    two = Two()
+    for _ in range(2):
+        await two.begin()
+    waiting = [await two.begin(patient=True) for _ in range(5)]
+    await asyncio.sleep(0.2)  # they look for themselves now and then, and keep their order
+    for number in range(5):
+        await two.end("a")
+        assert [call.done() for call in waiting] == [n < number for n in range(5)]
+
+
+async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none() -> None:
+    two = Two(retry=rules.Retry(attempts=1))
+    failing = await two.begin()
+    away = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+    await two.end("a", away)
+    assert await refusal(failing) == Reason.REASON_UNREACHABLE
+    assert two.replica("a").breaker.doubted(time.monotonic())
+    trusting = await two.begin()
+    assert two.out() == {"a": 0, "b": 1}
+    other = await two.begin()
+    assert two.out() == {"a": 1, "b": 1}
+    assert await refusal(await two.begin()) == Reason.REASON_OVERLOADED
+    await two.end("a")
+    await two.end("b")
+    assert [await other, await trusting] == ["a", "b"]
+
+
+async def test_a_gathered_call_waits_for_the_trusted_one_and_not_for_ever() -> None:
+    two = Two(retry=rules.Retry(attempts=1))
+    failing = await two.begin()
+    await two.end("a", Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away"))
+    await refusal(failing)
+    trusting = await two.begin()
+    gathered = await two.begin(patient=True)
+    assert two.out() == {"a": 0, "b": 1}
+    await asyncio.sleep(0.4)  # the doubt lasts a tenth of a second, and nothing ends meanwhile
+    assert two.out() == {"a": 1, "b": 1}
+    await two.end("a")
+    assert await gathered == "a"
+    await two.end("b")
+    await trusting
+
+
+async def test_who_waits_is_answered_at_its_deadline_and_leaves_nothing() -> None:
+    two = Two()
+    calls = [await two.begin() for _ in range(2)]
+    assert await refusal(await two.begin(patient=True, within=0.1)) == Reason.REASON_DEADLINE_PASSED
+    cancelled = await two.begin(patient=True)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    assert two.replicas._waiting == {}
+    for address in "ab":
+        await two.end(address)
+    await asyncio.gather(*calls)
+    assert [r.limiter.in_flight for r in two.replicas.all] == [0, 0]
