@@ -1,8 +1,9 @@
 """Circuit breaker of one replica: a pure state machine, the clock passed in (monotonic seconds).
 
 closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
-for longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open
-lets a few probes through: all succeed → closed, one fails → open again.
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe, and at each round
+of questions without an answer (`asking.py`). half_open lets a few probes through: all succeed → closed, one fails →
+open again.
 """
 
 from __future__ import annotations
@@ -119,6 +120,11 @@ class Breaker:
             self._half_open()
         return self._state
 
+    @property
+    def tripped(self) -> bool:
+        """Whether it is open, or has been until a moment ago and nobody has asked since."""
+        return self._state is State.OPEN
+
     def ready(self, now: float) -> bool:
         """Whether `admit` would let a call through now."""
         if self._state is State.CLOSED:
@@ -174,6 +180,14 @@ class Breaker:
             self._window.add(now, failed, slow)
             if self._broken(now):
                 self._open(now)
+
+    def unanswered(self, now: float) -> None:
+        """The replica did not even say that it is there: no call need find out, and it is given a longer rest."""
+        state = self.state(now)
+        untried = state is State.HALF_OPEN and not self._probes_out and not self._good_probes
+        if state is State.OPEN or untried:
+            self._failed_probes += 1
+            self._open(now)
 
     def _doubt(self, now: float) -> None:
         self._doubt_until = now + min(_MAX_DOUBT_S, _DOUBT_S * 2.0 ** min(self._streak, 16))

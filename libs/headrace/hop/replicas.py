@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from headrace.hop.asking import Asking
 from headrace.hop.breaker import Breaker
 from headrace.hop.client_settings import ClientRules
 from headrace.hop.limiter import Limiter
@@ -19,6 +20,7 @@ class Replica:
     __slots__ = (
         "__weakref__",
         "address",
+        "asking",
         "breaker",
         "idle",
         "index",
@@ -40,6 +42,7 @@ class Replica:
         self.address = address
         self.transport = transport
         self.breaker = Breaker(settings.breaker, time.monotonic())
+        self.asking = Asking(self.breaker, transport)
         self.limiter = Limiter(settings.limiter, random)
         self.outstanding = 0
         # Calls that wait for a place at the limiter, first come first served.
@@ -55,6 +58,11 @@ class Replica:
         self.outstanding -= 1
         if not self.outstanding:
             self.idle.set()
+
+    async def close(self) -> None:
+        """Closes its transport; calls in flight are cut off."""
+        await self.asking.close()
+        await self.transport.close()
 
 
 class ReplicaSet:
@@ -103,10 +111,10 @@ class ReplicaSet:
             task.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for replica in replicas:
-            await replica.transport.close()
+            await replica.close()
 
     async def _retire(self, replica: Replica) -> None:
         try:
             await replica.idle.wait()  # each call has a deadline, so this ends
         finally:
-            await replica.transport.close()
+            await replica.close()

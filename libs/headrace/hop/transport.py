@@ -23,10 +23,23 @@ if TYPE_CHECKING:
     from headrace.hop.local import LocalServers
 
 
+# grpc.health.v1 by hand (an empty request; a reply whose field 1 is SERVING), which the SDK would need a package for.
+_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"
+_SILENT = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+
+
 class Transport(Protocol):
-    """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`."""
+    """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
+
+    `answers`: see `asking.Asked`.
+    """
 
     async def call(self, out: Outgoing) -> Any: ...
+
+    async def answers(self, within_s: float) -> bool: ...
 
     async def close(self) -> None: ...
 
@@ -57,6 +70,19 @@ class GrpcTransport:
             # The channel was closed after the replica had been picked: it left the set.
             out.sent = False
             raise faults.unreachable(self._callee) from None
+
+    async def answers(self, within_s: float) -> bool:
+        """Asks for the health of the server as a whole. One that knows no such question is there, too."""
+        stub = self._channels.stub(_CHECK, time.monotonic())
+        try:
+            # As a coroutine of its own, a call that a closed channel cancels does not cancel us.
+            replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
+        except grpc.aio.UsageError:
+            return False  # the channel is closed
+        reply = replies[0]
+        if isinstance(reply, grpc.aio.AioRpcError):
+            return reply.code() not in _SILENT
+        return bool(reply == _SERVING)
 
     async def _exchange(self, stub: Callable[..., Any], data: bytes, out: Outgoing, timeout: float) -> bytes:
         try:
@@ -110,5 +136,9 @@ class LocalTransport:
         if out.traced and self._traces is not None:
             metadata = (*metadata, *self._traces.context())
         return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, cargo)
+
+    async def answers(self, within_s: float) -> bool:  # noqa: ARG002 - at once
+        """It is this process."""
+        return True
 
     async def close(self) -> None: ...

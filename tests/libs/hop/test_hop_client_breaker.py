@@ -147,6 +147,38 @@ def test_a_probe_that_never_left_gives_its_place_back() -> None:
     assert breaker.state(now) is State.HALF_OPEN
 
 
+def test_questions_without_answer_keep_it_open_as_failed_probes_do() -> None:
+    breaker, now = opened()
+    waits = []
+    for _ in range(5):
+        waits.append(breaker.retry_in(now))
+        now += breaker.retry_in(now) - 0.01
+        breaker.unanswered(now)
+    assert waits == pytest.approx([1, 2, 4, 8, 10])
+    now += breaker.retry_in(now)
+    now = run(breaker, now, 2)
+    assert breaker.state(now) is State.CLOSED
+
+
+def test_a_question_without_answer_does_not_overrule_a_probe() -> None:
+    breaker, now = opened()
+    now += 1
+    breaker.unanswered(now)
+    assert breaker.state(now) is State.OPEN  # nobody had tried
+    now += breaker.retry_in(now)
+    permit = breaker.admit(now)
+    breaker.unanswered(now)
+    breaker.record(permit, now, 0.01, 0.0)
+    breaker.unanswered(now)
+    assert breaker.state(now) is State.HALF_OPEN
+
+
+def test_a_question_without_answer_opens_nothing() -> None:
+    breaker = Breaker(RULES, 0)
+    breaker.unanswered(0)
+    assert breaker.state(0) is State.CLOSED
+
+
 def test_late_news_of_an_earlier_state_is_ignored() -> None:
     breaker = Breaker(RULES, 0)
     old = breaker.admit(0)
@@ -186,6 +218,14 @@ class Machine(RuleBasedStateMachine):
         assert bool(permit) == ready
         if permit:
             self.out.append((permit, self.now, self.breaker.state(self.now)))
+
+    @rule()
+    def unanswered(self) -> None:
+        before = self.breaker.state(self.now)
+        self.breaker.unanswered(self.now)
+        # It only ever lengthens a rest, or begins it again before a call was risked.
+        after = self.breaker.state(self.now)
+        assert after is before or (before, after) == (State.HALF_OPEN, State.OPEN)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), failed=st.floats(0, 1), timed_out=st.booleans())

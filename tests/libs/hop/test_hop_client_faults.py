@@ -110,6 +110,49 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
         await asyncio.gather(one.close(), other.close())
 
 
+async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.coalesced(DO, WordFolding())
+        assert await do(Item("a")) == "a"
+        callee.signal(signal.SIGSTOP)
+
+        async def opened() -> bool:
+            await asyncio.gather(*(do(Item("x", within=0.1)) for _ in range(3)), return_exceptions=True)
+            return state_of(client) is State.OPEN
+
+        await until(opened)
+        # Long enough for the breaker to have been half open several times over.
+        ends = soon(4)
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            fault = await fault_of(do(Item("x", within=2)))
+            assert fault.reason == Reason.REASON_BREAKER_OPEN
+            assert time.monotonic() - began < 1
+            await asyncio.sleep(0.01)
+        callee.signal(signal.SIGCONT)
+
+        async def closed() -> bool:
+            await asyncio.gather(do(Item("x", within=2)), return_exceptions=True)
+            return state_of(client) is State.CLOSED
+
+        await until(closed, within=5)
+        await client.close()
+
+
+async def test_a_client_that_is_closed_asks_nobody_any_more(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.unary(DO)
+        for _ in range(4):
+            await fault_of(do(words("garbage"), deadline=soon()))
+        assert state_of(client) is State.OPEN
+        before = asyncio.all_tasks()
+        assert len(before) > 1
+        await client.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee)

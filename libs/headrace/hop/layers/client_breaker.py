@@ -36,6 +36,7 @@ def breaker(callee: str) -> Layer:
                 if out.sent and fault.code is not Code.CANCELLED and not out.method.lengthy:
                     late = fault.code is Code.DEADLINE_EXCEEDED
                     state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
+                    replica.asking.begin()
                 else:
                     state.release(permit)
                 raise
@@ -47,6 +48,7 @@ def breaker(callee: str) -> Layer:
                 return reply
             now = time.monotonic()
             state.record(permit, now, now - began, failed)
+            replica.asking.begin()
             return reply
 
         return call

@@ -1,0 +1,47 @@
+"""What it costs to find out whether a service that hangs is back: no request, however long it takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import grpc
+
+from tests.faults.test_killed_services import RECOVERY_S
+from tests.faults.traffic import Traffic, healthy
+from tests.system import System, poll
+
+# Long enough for the breaker to be half open several times: it rests for 1, 2, 4 s.
+WATCHED_S = 8
+# A call that is to find out waits for as long as the pipeline gives a request: a second.
+SLOW_S = 0.5
+
+
+def refused(traffic: Traffic) -> bool:
+    """Whether the breaker is open: all that began half a second to a quarter ago heard so at once."""
+    now = time.monotonic()
+    recent = [o for o in traffic.since(now - 0.5) if o.began < now - 0.25]
+    return len(recent) >= 20 and all(o.code is not grpc.StatusCode.OK and o.took < 0.25 for o in recent)
+
+
+def test_who_asks_while_a_service_hangs_does_not_wait_to_find_out(system: System) -> None:
+    pid = system.pid("executor")
+    assert pid is not None
+    with Traffic(system) as traffic:
+        poll("traffic flows", lambda: healthy(traffic))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            poll("the breaker opens", lambda: refused(traffic), within_s=10)
+            opened = time.monotonic()
+            time.sleep(WATCHED_S)
+            ended = time.monotonic()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
+    during = [o for o in traffic.since(opened) if o.began < ended - SLOW_S]
+    assert len(during) > 100
+    assert not [o for o in during if o.code is grpc.StatusCode.OK]
+    slow = [o for o in during if o.took > SLOW_S]
+    # Where calls had to find out, each time all 48 clients waited.
+    assert len(slow) < 10, f"{len(slow)} of {len(during)} took longer than {SLOW_S} s"
