@@ -5,6 +5,8 @@ open       open loop at given rates (Poisson arrivals; latency counted from when
 ramp       open loop, the rate goes up evenly
 spike      open loop, the rate jumps and falls again
 soak       open loop for minutes: memory flat, no error
+race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
+picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
@@ -16,7 +18,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import overload, profile, scenarios
+from load import overload, picture, profile, race, scenarios
 from load.driving import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -47,6 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
+    beside = _command(commands, "race", race.run)
+    beside.add_argument(
+        "--peers", type=Path, required=True, help="folder of the peers' harness, prepared by its setup.sh"
+    )
+    beside.add_argument("--part", choices=["pipeline", "model"], default="pipeline")
+    beside.add_argument(
+        "--systems", type=lambda text: text.split(","), help="such as 'headrace apart,triton'"
+    )
+    beside.add_argument("--conc", type=_numbers, default=[1, 64])
+    beside.add_argument("--runs", type=int, default=5)
+    beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    drawn = commands.add_parser("picture")
+    drawn.set_defaults(run=picture.run)
+    drawn.add_argument("--race", type=Path, default=ROOT / ".headrace" / "race.json", help="what a race kept")
+    drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
     options = parser.parse_args(arguments)
     options.run(options)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,3 +105,35 @@ class CpuMeter:
 
     def seconds(self) -> float:
         return cpu_seconds(self._pids) - self._before
+
+
+class Sampler:
+    """Cores that processes use while this is entered, over the part of the time in which they were at work."""
+
+    _EVERY_S = 0.2
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = set(pids)
+        self._stop = threading.Event()
+        self._rates: list[float] = []
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def cores(self) -> float:
+        """Mean of the samples of at least half the highest: a client's own start and end are not load."""
+        busy = [rate for rate in self._rates if rate >= max(self._rates) / 2]
+        return sum(busy) / len(busy) if busy else 0.0
+
+    def _sample(self) -> None:
+        before, at = cpu_seconds(self._pids), time.monotonic()
+        while not self._stop.wait(self._EVERY_S):
+            used, now = cpu_seconds(self._pids), time.monotonic()
+            self._rates.append((used - before) / (now - at))
+            before, at = used, now

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from load.arrivals import Stretch, arrivals
 from load.driving import ROOT
 from load.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
-from load.measuring import CpuMeter, OtherWork, pss_mib, turn
+from load.measuring import pss_mib, turn
 from load.rows import infer_message, rows
 from load.shooting import Caller, Plan, Shots
 from load.systems import Running
@@ -118,9 +118,7 @@ def fire(
     asked = rows(home)
     plan = _plan(running, model, mixes, cpus, seed, len(asked))
     with turn():
-        meter, others = CpuMeter(running.pids), OtherWork(running.pids)
         shots = _shoot(plan)
-        server_us, other_cores = meter.seconds() / len(plan.times) * 1e6, others.cores()
     seconds = max(sum(s.seconds for s in mix.stretches) for mix in mixes)
     replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if reply}
     feast = running.setup.feast
@@ -131,11 +129,11 @@ def fire(
         plan,
         shots,
         seconds,
-        server_us,
+        shots.servers_cpu_s / len(plan.times) * 1e6,
         shots.cpu_s / len(plan.times) * 1e6,
         float(np.percentile(lag, 99)) * 1000,
         pss_mib(running.pids),
-        other_cores,
+        shots.other_cores,
         verified,
     )
 
@@ -164,6 +162,7 @@ def _plan(
         who[order],
         what,
         frozenset(np.flatnonzero(kept).tolist()),
+        servers=running.pids,
         cpus=cpus,
     )
 

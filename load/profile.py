@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from load.driving import Drive, DriveError, Figures, drive
-from load.measuring import CpuMeter, children_of, pss_mib, turn
+from load.measuring import OtherWork, Sampler, pss_mib, turn
+from load.peers import peer, redis_server
 from load.rows import perf_analyzer_inputs, rows
 from load.systems import Setup, configuration, headrace
 
@@ -28,6 +23,7 @@ class Point:
 
     figures: list[Figures] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
+    other_cores: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def median(self) -> tuple[float, float, float, float]:
@@ -38,35 +34,6 @@ class Point:
             statistics.median(f.p99_us for f in self.figures),
             statistics.median(self.cpu_us),
         )
-
-
-@contextmanager
-def reference_chain(peers: Path) -> Iterator[tuple[Drive, set[int]]]:
-    """The naive chain of single calls, run by the peers' own harness."""
-    sys.path.insert(0, str(peers))
-    import bench  # type: ignore[import-not-found]  # only where the folder is given
-    import peers as table  # type: ignore[import-not-found]  # likewise
-
-    redis = subprocess.Popen(
-        ["redis-server", "--port", str(table.REDIS_PORT), "--save", "", "--bind", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-    )
-    seed = [f"{table.ROOT}/v-ref/bin/python", "-B", "-c", "import common; common.seed_redis()"]
-    spec = table.PART_B["ref_chain"]
-    server = bench.Server(spec, "b-ref_chain")
-    try:
-        time.sleep(0.5)
-        subprocess.run(seed, cwd=peers, check=True)
-        server.start()
-        inputs = Path(table.ART) / "pa_pipeline.json"
-        yield (
-            Drive(f"127.0.0.1:{spec['port']}", "flights_pipeline", inputs, "bench-key-1"),
-            children_of(p.pid for p in server.procs),
-        )
-    finally:
-        server.stop()
-        redis.terminate()
-        redis.wait()
 
 
 def measure(
@@ -82,17 +49,19 @@ def measure(
         point = points[concurrency] = Point()
         for i in range(runs + 1):
             with turn():
-                meter, begun = CpuMeter(pids), time.monotonic()
+                others = OtherWork(pids)
                 try:
-                    figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
+                    with Sampler(pids) as sampler:
+                        figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
                 except DriveError as error:
                     # The other runs and points are worth having: one request past its deadline ends a whole run.
                     point.failures.append(error.reason)
                     continue
-                cpu_us = meter.seconds() / (time.monotonic() - begun) / figures.rate * 1e6
+                other_cores = others.cores()
             if i:
                 point.figures.append(figures)
-                point.cpu_us.append(cpu_us)
+                point.cpu_us.append(sampler.cores() / figures.rate * 1e6)
+                point.other_cores.append(other_cores)
     return points, pss_mib(pids)
 
 
@@ -108,6 +77,7 @@ def print_table(name: str, points: dict[int, Point], memory: float, base: dict[i
         against = base.get(concurrency) if base else point
         ratio = f"{rate / against.median()[0]:.2f}" if against and against.figures else "–"
         spread = f"[{min(f.rate for f in point.figures):.0f}–{max(f.rate for f in point.figures):.0f}]"
+        spread += " ~" if statistics.median(point.other_cores) > 0.2 else ""
         lost = f", {len(point.failures)} failed: {point.failures[-1]}" if point.failures else ""
         print(
             f"| {name} | {concurrency} | {rate:.0f} {spread}{lost} | {ratio} | {p50 / 1e3:.2f} | {p99 / 1e3:.2f} "
@@ -125,7 +95,10 @@ def run(options: argparse.Namespace) -> None:
     )
     base = None
     if options.reference:
-        with reference_chain(options.reference.resolve()) as system:
+        with (
+            redis_server(options.reference, options.home),
+            peer(options.reference, "pipeline", "ref_chain", options.home) as system,
+        ):
             base, memory = measure(system, options.conc, options.runs)
         print_table("naive chain", base, memory, base)
     for name, coalescing in (("coalescing off", False), ("headrace", True)):

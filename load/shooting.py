@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load.http2 import DEADLINE_EXCEEDED, Answer, Connection, call_headers
+from load.measuring import CpuMeter, OtherWork
 
 # Shots that the run ended without: neither answered nor past their deadline. There must be none.
 PENDING = 255
@@ -55,6 +56,8 @@ class Plan:
     # Shots whose reply is kept.
     kept: frozenset[int] = frozenset()
     connections: int = 8
+    # Processes whose CPU time is taken over the run.
+    servers: frozenset[int] = frozenset()
     cpus: frozenset[int] | None = None
 
 
@@ -67,8 +70,9 @@ class Shots:
     status: NDArray[np.uint8]
     replies: dict[int, bytes] = field(default_factory=dict)
     cpu_s: float = 0.0
-    # Clock of the machine (time.monotonic) when the run began.
-    began: float = 0.0
+    # What the servers used, and how many cores all others.
+    servers_cpu_s: float = 0.0
+    other_cores: float = 0.0
 
 
 class Gun:
@@ -102,7 +106,8 @@ class Gun:
 
     def _run(self) -> Shots:
         times, shots = self._plan.times.tolist(), self.shots
-        shots.began, cpu = time.monotonic(), time.process_time()
+        cpu, meter = time.process_time(), CpuMeter(self._plan.servers)
+        others = OtherWork(self._plan.servers)
         start, following, count = time.perf_counter(), 0, len(times)
         while self._left:
             now = time.perf_counter() - start
@@ -114,7 +119,8 @@ class Gun:
             self._flush()
             until = times[following] - (time.perf_counter() - start) if following < count else _LONGEST_WAIT_S
             self._listen(min(max(until, 0.0), _LONGEST_WAIT_S), start)
-        shots.cpu_s = time.process_time() - cpu
+        shots.cpu_s, shots.servers_cpu_s = time.process_time() - cpu, meter.seconds()
+        shots.other_cores = others.cores()
         return shots
 
     def _settle(self) -> None:

@@ -25,7 +25,8 @@ def prefix(names: Sequence[str]) -> bytes:
 
 def text_parts(texts: Sequence[bytes]) -> list[bytes]:
     """Values of a text join key (UTF-8), as keys hold them."""
-    return [(_SHORT[n] if (n := len(t)) < 256 else struct.pack("<II", _STRING, n)) + t for t in texts]
+    heads = {n: _SHORT[n] if n < 256 else struct.pack("<II", _STRING, n) for n in set(map(len, texts))}
+    return [heads[len(t)] + t for t in texts]
 
 
 def integer_parts(numbers: Sequence[int], dtype: DType) -> list[bytes]:

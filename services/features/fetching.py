@@ -86,18 +86,16 @@ class Fetcher:
         wanted = [
             self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
         ]
-        asks = [
-            # All keys as they are: stores read views with the very same keys together.
-            Ask(w.view, w.keys if len(w.holes) == len(w.keys) else [w.keys[i] for i in w.holes])
-            for w in wanted
-            if w.holes
-        ]
+        asks = _asks(wanted)
         self._count(wanted)
         read: Sequence[Rows] | None = ()
         if asks:
             read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
         if read is not None:
             for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
+                if len(w.holes) == len(w.keys):
+                    w.rows[:] = rows
+                    continue
                 for i, row in zip(w.holes, rows, strict=True):
                     w.rows[i] = row
         until = now + timeout_s
@@ -117,24 +115,30 @@ class Fetcher:
             rows, holes = self._memory.current(view, keys, epoch, now)
         seats: list[tuple[int, Seat]] = []
         if self._flights and holes:
-            found = [(i, self._seat(view, keys[i])) for i in holes]
-            holes = [i for i, seat in found if seat is None]
-            seats = [(i, seat) for i, seat in found if seat is not None]
+            wanted = keys if len(holes) == len(keys) else [keys[i] for i in holes]
+            found = self._flights.seats(view.identity, wanted)
+            if found.count(None) != len(found):
+                # What was changed since a read began may have been read before the change.
+                changed = self._changed
+                seats = [
+                    (i, seat)
+                    for i, seat in zip(holes, found, strict=True)
+                    if seat is not None and keys[i] not in changed
+                ]
+                taken = {i for i, _ in seats}
+                holes = [i for i in holes if i not in taken]
         return _Wanted(view, keys, rows, holes, seats)
-
-    def _seat(self, view: ViewPlan, key: bytes) -> Seat | None:
-        # What was changed since a read began may have been read before the change.
-        return None if key in self._changed else self._flights.seat(view, key)
 
     async def _join(self, wanted: _Wanted, until: float) -> bool:
         """Takes rows from reads for other calls; whether they are all there."""
-        for i, (landing, view, place) in wanted.seats:
-            left_s = until - self._clock()
+        for landing in {seat[0] for _, seat in wanted.seats}:
             if not landing.done():
-                await asyncio.wait((landing,), timeout=max(left_s, 0))
-            found = landing.result() if landing.done() else None
-            if found is None:
+                await asyncio.wait((landing,), timeout=max(until - self._clock(), 0))
+            if not landing.done() or landing.result() is None:
                 return False
+        for i, (landing, view, place) in wanted.seats:
+            found = landing.result()
+            assert found is not None, "looked at above"
             wanted.rows[i] = found[view][place]
         return True
 
@@ -152,7 +156,7 @@ class Fetcher:
                 for key in self._changed:
                     self._memory.outdate(key)
         finally:
-            self._flights.end(landing, asks, found)
+            self._flights.end(landing, found)
             if not self._flights:
                 self._changed.clear()
         return found
@@ -200,3 +204,21 @@ class Fetcher:
         read = sum([len(w.holes) for w in wanted])
         joined = sum([len(w.seats) for w in wanted])
         self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)
+
+
+def _asks(wanted: Sequence[_Wanted]) -> list[Ask]:
+    """What is to be read. Views with the very same keys are given the very same list: stores read them together."""
+    asks: list[Ask] = []
+    last: tuple[_Wanted, list[bytes]] | None = None
+    for w in wanted:
+        if not w.holes:
+            continue
+        if len(w.holes) == len(w.keys):
+            keys = w.keys
+        elif last is not None and last[0].keys is w.keys and last[0].holes == w.holes:
+            keys = last[1]
+        else:
+            keys = [w.keys[i] for i in w.holes]
+            last = w, keys
+        asks.append(Ask(w.view, keys))
+    return asks

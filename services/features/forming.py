@@ -7,19 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.columns import DType
-from services.features.packing import Packed, Packer
+from services.features.packing import Floats, Packed, Packer
 from services.features.planning import ServicePlan
 from services.features.shaping import Judged, by_feature_of
+
+_MANY = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Columns of one type, end to end: their names, and where each is (view of the plan, feature of the view)."""
+    """Columns of one type, end to end: their names, and where each is (view of the plan, feature of the view).
+
+    `whole`: by view, how many features are given of one that has no others; empty if the columns are not all of such.
+    """
 
     dtype: DType
     names: list[str]
     places: list[tuple[int, int]]
     pack: Packer
+    whole: dict[int, int]
 
 
 class Form:
@@ -33,23 +39,42 @@ class Form:
                 assert feature.dtype is not None, (
                     "the servicer refuses plans with features that no column can hold"
                 )
-                group = groups.setdefault(pack, Group(feature.dtype, [], [], pack))
+                group = groups.setdefault(pack, Group(feature.dtype, [], [], pack, {}))
                 group.names.append(feature.name)
                 group.places.append((i, k))
         self.groups = list(groups.values())
+        for group in self.groups:
+            views = dict.fromkeys(i for i, _ in group.places)
+            if isinstance(group.pack, Floats) and all(self._only(plan, i, group.pack) for i in views):
+                group.whole.update({i: plan.given_counts[i] for i in views})
         names = [view.name for view, _ in plan.given]
         self.ages, self.sources = [f"@age_us/{n}" for n in names], [f"@source/{n}" for n in names]
 
     def features(self, judged: Sequence[Judged]) -> list[tuple[Group, Packed]]:
         """Each group with its values: those of the first column, of the second, and so on, in one."""
-        by_view = {i: by_feature_of(judged[i]) for i in self.views}
-        found = []
-        for group in self.groups:
-            raws: list[bytes] = []
-            for i, k in group.places:
-                raws += by_view[i][k]
-            found.append((group, group.pack(raws)))
-        return found
+        return [
+            (group, self._by_row(group, judged) or self._by_column(group, judged)) for group in self.groups
+        ]
+
+    @staticmethod
+    def _only(plan: ServicePlan, i: int, pack: Packer) -> bool:
+        """Whether a view of the plan has no values but those that `pack` packs."""
+        return i < len(plan.views) and set(plan.views[i].packers) == {pack}
+
+    @staticmethod
+    def _by_row(group: Group, judged: Sequence[Judged]) -> Packed | None:
+        """Many rows are sooner cut apart together than put into columns one by one."""
+        if not group.whole or len(judged[0].values) < _MANY or not isinstance(group.pack, Floats):
+            return None
+        return group.pack.by_row([judged[i].values for i in group.whole], list(group.whole.values()))
+
+    @staticmethod
+    def _by_column(group: Group, judged: Sequence[Judged]) -> Packed:
+        by_view = {i: by_feature_of(judged[i]) for i in dict.fromkeys(i for i, _ in group.places)}
+        raws: list[bytes] = []
+        for i, k in group.places:
+            raws += by_view[i][k]
+        return group.pack(raws)
 
     def ages_of(self, judged: Sequence[Judged]) -> bytes:
         """INT64 microseconds of all views, one after the other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,11 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> Keys:
     if len(view.key_names) == 1:
         found = [part and prefix + part for part in parts[view.key_names[0]]]
     else:
-        found = [
-            None if None in row else prefix + b"".join(row)
-            for row in zip(*[parts[name] for name in view.key_names], strict=True)
-        ]
+        columns = [parts[name] for name in view.key_names]
+        if any(None in column for column in columns):
+            found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
+        else:
+            found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
     once = dict.fromkeys(found)
     if len(once) == rows and None not in once:
         return Keys(found, None)  # type: ignore[arg-type]  # no None in it

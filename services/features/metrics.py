@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -68,10 +68,15 @@ class Tally(Collector):
             counts[first] += len(ages_us)
             self._sums[view] += sum(ages_us) / _MICRO
             return
-        for age in ages_us:
-            if age >= 0:
-                counts[bisect_left(_AGES_US, age)] += 1
-                self._sums[view] += age / _MICRO
+        # Where each bucket ends among the ages in order; at their beginning are those that are none.
+        ordered = sorted(ages_us)
+        place = bisect_left(ordered, 0)
+        self._sums[view] += sum(ordered[place:]) / _MICRO
+        for bucket, edge in enumerate(_AGES_US):
+            end = bisect_right(ordered, edge, place)
+            counts[bucket] += end - place
+            place = end
+        counts[-1] += len(ordered) - place
 
     def collect(self) -> Iterable[Metric]:
         """The families, as Prometheus scrapes them."""

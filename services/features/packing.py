@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from headrace.columns import DType
+from headrace.columns.column import Array, Mask
 
 DTYPES: dict[str, DType] = {
     "double_val": DType.FLOAT64,
@@ -39,46 +41,72 @@ def packer(field: str) -> Packer:
     return _PACKERS.get(field, _refuse)
 
 
-def _floats(tag: int, code: str, field: str) -> Packer:
-    size = struct.calcsize(code)
-    width = 1 + size
-    record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
-    zero = bytes([tag]) + bytes(size)
+class Floats:
+    """Packs floating-point numbers: those of one column, or of whole rows."""
 
-    def pack(raws: Raws) -> Packed:
+    def __init__(self, tag: int, code: str, field: str) -> None:
+        size = struct.calcsize(code)
+        self._tag, self._code, self._field = tag, code, field
+        self._size, self._width = size, 1 + size
+        self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
+
+    def __call__(self, raws: Raws) -> Packed:
         if len(raws) == 1:
-            raw = raws[0]
+            raw, size = raws[0], self._size
             # An exponent of ones is that of NaN and infinities, which are looked at below.
-            if len(raw) == width and raw[0] == tag and raw[size] & 0x7F != 0x7F:
+            if len(raw) == self._width and raw[0] == self._tag and raw[size] & 0x7F != 0x7F:
                 return raw[1:], b"", b""
-        lengths = set(map(len, raws))
-        if lengths == {width}:
-            data = b"".join(raws)
-            if data[::width].count(tag) == len(raws):
-                return from_records(data, None)
-        elif lengths <= {width, 0}:
-            data = b"".join([raw or zero for raw in raws])
-            if data[::width].count(tag) == len(raws):
-                return from_records(data, np.array([len(r) > 0 for r in raws]))
-        return slowly(raws)
+        cut = self._cut(raws)
+        return self._slowly(raws) if cut is None else _packed(*cut)
 
-    def from_records(data: bytes, valid: Any) -> Packed:
-        values = np.frombuffer(data, record)["value"]
+    def by_row(self, views: Sequence[Sequence[tuple[bytes, ...]]], shown: Sequence[int]) -> Packed | None:
+        """Columns of views that hold nothing else, each of the same rows: of each view the first `shown` of its values,
+        column by column. None if a value is in a form that has to be parsed."""
+        cut = self._cut(list(chain.from_iterable(chain.from_iterable(views))))
+        if cut is None:
+            return None
+        values, valid = cut
+        columns, masks, start = [], [], 0
+        for rows, count in zip(views, shown, strict=True):
+            stop = start + len(rows) * len(rows[0])
+            columns.append(values[start:stop].reshape(len(rows), -1).T[:count])
+            if valid is not None:
+                masks.append(valid[start:stop].reshape(len(rows), -1).T[:count])
+            start = stop
+        return _packed(np.concatenate(columns), None if valid is None else np.concatenate(masks))
+
+    def _cut(self, raws: Raws) -> tuple[Array, Mask | None] | None:
+        """The values and which are there (None: all); what is not there is 0. None if one is in another form."""
+        lengths = list(map(len, raws))
+        found = set(lengths)
+        if not found <= {self._width, 0}:
+            return None
+        records = np.frombuffer(b"".join(raws), self._record)
+        if (records["tag"] != self._tag).any():
+            return None
+        values, valid = records["value"], None
+        if 0 in found:
+            valid = np.frombuffer(bytes(lengths), np.uint8) > 0
+            whole = np.zeros(len(raws), values.dtype)
+            whole[valid] = values
+            values = whole
         nan = np.isnan(values)
         if nan.any():
             values = np.where(nan, values.dtype.type(0), values)
             valid = ~nan if valid is None else valid & ~nan
-        return values.tobytes(), b"", _bitmap(valid)
+        return values, valid
 
-    def slowly(raws: Raws) -> Packed:
-        found = [_parsed(raw, field) for raw in raws]
+    def _slowly(self, raws: Raws) -> Packed:
+        found = [_parsed(raw, self._field) for raw in raws]
         present = [v is not None and v == v for v in found]
         data = struct.pack(
-            f"<{len(raws)}{code}", *[v if ok else 0.0 for v, ok in zip(found, present, strict=True)]
+            f"<{len(raws)}{self._code}", *[v if ok else 0.0 for v, ok in zip(found, present, strict=True)]
         )
         return data, b"", _bitmap(np.array(present))
 
-    return pack
+
+def _packed(values: Array, valid: Mask | None) -> Packed:
+    return values.tobytes(), b"", _bitmap(valid)
 
 
 def _integers(tag: int, code: str, field: str) -> Packer:
@@ -149,8 +177,8 @@ _PACKERS: dict[str, Packer] = {
     "string_val": _texts(2 << 3 | 2, "string_val"),
     "int32_val": _integers(3 << 3, "i", "int32_val"),
     "int64_val": _integers(4 << 3, "q", "int64_val"),
-    "double_val": _floats(5 << 3 | 1, "d", "double_val"),
-    "float_val": _floats(6 << 3 | 5, "f", "float_val"),
+    "double_val": Floats(5 << 3 | 1, "d", "double_val"),
+    "float_val": Floats(6 << 3 | 5, "f", "float_val"),
     "bool_val": _integers(7 << 3, "?", "bool_val"),
     "unix_timestamp_val": _integers(8 << 3, "q", "unix_timestamp_val"),
 }

@@ -65,6 +65,12 @@ class ViewPlan:
         return tuple(packer(feature.field) for feature in self.features)
 
     @cached_property
+    def numbers(self) -> bool:
+        """Whether all features are numbers, whose stored values are of about one size."""
+        dtypes = {feature.dtype for feature in self.features}
+        return not dtypes & {None, DType.BYTES}
+
+    @cached_property
     def key_prefix(self) -> bytes:
         """What the stored keys of its entities begin with."""
         return entity_keys.prefix([key.stored for key in self.keys])

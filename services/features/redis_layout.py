@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from services.features.feast_layout import event_time, field_of
@@ -55,8 +56,9 @@ class RedisLayout:
         for group in _groups(asks):
             head, tail, _ = self._form([asks[i].view for i in group])
             tail = project + tail
-            more = len(project)
-            packed += [b"%b%d\r\n%b%b" % (head, len(key) + more, key, tail) for key in asks[group[0]].keys]
+            keys = asks[group[0]].keys
+            heads = {size: b"%b%d\r\n" % (head, size + len(project)) for size in set(map(len, keys))}
+            packed += [heads[len(key)] + key + tail for key in keys]
         return b"".join(packed), len(packed)
 
     def rows(self, asks: Sequence[Ask], replies: Sequence[Any]) -> Sequence[Rows]:
@@ -67,8 +69,9 @@ class RedisLayout:
             width = self._form([asks[i].view for i in group]).width
             part = replies[begin : begin + len(asks[group[0]].keys)]
             begin += len(part)
-            if wrong := [reply for reply in part if type(reply) is not list or len(reply) != width]:
-                raise StoreError(f"Redis answers {str(wrong[0])[:200]!r}, which is no hash of features")
+            if part and (set(map(type, part)) != {list} or set(map(len, part)) != {width}):
+                wrong = next(reply for reply in part if type(reply) is not list or len(reply) != width)
+                raise StoreError(f"Redis answers {str(wrong)[:200]!r}, which is no hash of features")
             start = 0
             for i in group:
                 stop = start + len(asks[i].view.features)
@@ -77,20 +80,25 @@ class RedisLayout:
         return rows
 
     def _rows(self, replies: Sequence[list[Any]], start: int, stop: int) -> list[StoredRow | None]:
-        times = self._times
-        rows: list[StoredRow | None] = []
-        for reply in replies:
-            stamp = reply[stop]
-            if not stamp:
-                # Without a time the entity is not there, whatever else is.
-                rows.append(None)
-                continue
-            values = tuple(reply[start:stop])
-            if None in values:
-                values = tuple([value or b"" for value in values])
-            time = times.get(stamp)
-            rows.append((self._time(stamp) if time is None else time, values))
-        return rows
+        stamps = list(map(itemgetter(stop), replies))
+        values: list[tuple[bytes, ...]]
+        if stop - start == 1:
+            values = list(zip(map(itemgetter(start), replies), strict=True))
+        else:
+            values = (
+                list(map(itemgetter(*range(start, stop)), replies)) if stop > start else [()] * len(stamps)
+            )
+        # Nulls are not there, or empty.
+        if not all(map(all, values)):
+            values = [row if all(row) else tuple([value or b"" for value in row]) for row in values]
+        times = list(map(self._times.get, stamps))
+        if None not in times:
+            return list(zip(times, values, strict=True))  # type: ignore[arg-type]  # none is None
+        # Without a time the entity is not there, whatever else is.
+        return [
+            ((self._time(stamp) if time is None else time), row) if stamp else None
+            for stamp, time, row in zip(stamps, times, values, strict=True)
+        ]
 
     def _time(self, stamp: bytes) -> float:
         if len(self._times) >= _TIMES:

@@ -69,10 +69,16 @@ class Wire(asyncio.Protocol):
         self._lost()
 
     def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
+        reader = self._reader
+        reader.feed(data)
         try:
-            while (reply := self._reader.gets()) is not _NOTHING:
-                self._take(reply)
+            while (reply := reader.gets()) is not _NOTHING:
+                # Nearly all replies are arrays of values that somebody waits for.
+                if type(reply) is list and (waiter := self._waiters[0]).missing > 1:
+                    waiter.missing -= 1
+                    waiter.replies.append(reply)
+                else:
+                    self._take(reply)
         except (hiredis.ProtocolError, IndexError):
             # Not Redis, or not in step: nothing that follows can be believed.
             self.close()

@@ -1,19 +1,21 @@
 """Feast's own messages: entities in, values as they are stored out.
 
-Values and event times are put together as bytes and parsed at once: an object per value would cost ten times as much.
+Replies are put together as bytes: an object per value would cost ten times as much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from feast.protos.feast.serving import ServingService_pb2 as pb
 from feast.protos.feast.types.Value_pb2 import Null, RepeatedValue, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.columns import Column, DType
+from headrace.columns import Column, DType, Ragged
 from services.features.errors import mixed_entity, uneven_entities
 from services.features.packing import DTYPES
 from services.features.planning import ServicePlan
@@ -30,6 +32,7 @@ _STATUSES = {
 _STATUS_OF = bytes(_STATUSES[Source(s)] if s in list(Source) else 0 for s in range(256))
 # Fields of Value that say null in so many words.
 _NULL = Value(null_val=Null.NULL).SerializeToString()
+_NULLS = (b"", _NULL)
 # Tags of FeatureVector (values, statuses, event times) and of GetOnlineFeaturesResponse (results).
 _VALUE, _STATUS, _TIME = b"\x0a", b"\x12", b"\x1a"
 _RESULTS = b"\x12"
@@ -53,23 +56,22 @@ _KEY_FIELDS = {DType.BYTES: "string_val", DType.INT64: "int64_val", DType.INT32:
 
 
 def _column(name: str, values: Sequence[Value], field: str) -> Column:
-    found = [getattr(value, field) for value in values]
-    # A field that is not set reads as nothing or zero: only those are looked at again.
-    empty = [i for i, v in enumerate(found) if not v and not values[i].HasField(field)]  # type: ignore[arg-type]  # one of DTYPES
+    found: list[Any] = list(map(attrgetter(field), values))
     valid = None
-    if empty:
+    # A field that is not set reads as nothing or zero: only those are looked at again.
+    if not all(found):
+        empty = [i for i, v in enumerate(found) if not v and not values[i].HasField(field)]  # type: ignore[arg-type]  # one of DTYPES
         for i in empty:
             if values[i].WhichOneof("val") not in (None, "null_val"):
                 found[i] = _whole(name, values[i], field)
         nulls = [i for i in empty if values[i].WhichOneof("val") in (None, "null_val")]
-        valid = np.ones(len(found), bool)
-        valid[nulls] = False
+        if nulls:
+            valid = np.ones(len(found), bool)
+            valid[nulls] = False
     dtype = DTYPES[field]
     if dtype is DType.BYTES:
-        texts = [v.encode() if isinstance(v, str) else v for v in found]
-        if valid is None:
-            return Column.of_bytes(name, texts)
-        return Column.of_bytes(name, [t if ok else None for t, ok in zip(texts, valid.tolist(), strict=True)])
+        texts = list(map(str.encode, found)) if field == "string_val" else found
+        return Column(name, dtype, Ragged.of(texts), (), valid)
     return Column.of(name, np.array(found, dtype.numpy), valid)
 
 
@@ -92,27 +94,27 @@ def echo(values: RepeatedValue) -> bytes:
 
 def vectors(judged: Judged, shown: int) -> list[bytes]:
     """One serialised FeatureVector per given feature."""
-    times = _framed(_TIME, [_stamp(time) for time in judged.times])
+    times = b"".join(map(_stamped, judged.times))
     statuses = judged.sources.translate(_STATUS_OF)
     columns = by_feature_of(judged)[:shown]
     return [_vector(raws, statuses, times) for raws in columns]
 
 
-def response(names: Sequence[str], results: Sequence[bytes]) -> pb.GetOnlineFeaturesResponse:
-    """The reply with these serialised vectors, one per name."""
-    message = pb.GetOnlineFeaturesResponse.FromString(_framed(_RESULTS, results))
-    message.status = True
-    message.metadata.feature_names.val.extend(names)
-    return message
+def response(names: Sequence[str], results: Sequence[bytes]) -> bytes:
+    """The serialised reply with these serialised vectors, one per name."""
+    rest = pb.GetOnlineFeaturesResponse(status=True)
+    rest.metadata.feature_names.val.extend(names)
+    return rest.SerializeToString() + _framed(_RESULTS, results)
 
 
 def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> bytes:
     if b"" in raws or _NULL in raws:
         present = pb.PRESENT
-        statuses = bytes([
-            pb.NULL_VALUE if status == present and raw in (b"", _NULL) else status
-            for status, raw in zip(statuses, raws, strict=True)
-        ])  # fmt: skip
+        if present in statuses:
+            statuses = bytes([
+                pb.NULL_VALUE if status == present and raw in _NULLS else status
+                for status, raw in zip(statuses, raws, strict=True)
+            ])  # fmt: skip
     return _framed(_VALUE, raws) + _statuses(statuses) + times
 
 
@@ -126,6 +128,10 @@ def _framed(tag: bytes, parts: Sequence[bytes]) -> bytes:
     if len(sizes) == 1:
         head = tag + _varint(sizes.pop())
         return head + head.join(parts)
+    if len(sizes) == 2 and 0 in sizes:
+        # Values of one size and nulls.
+        head, nothing = tag + _varint(max(sizes)), tag + b"\0"
+        return b"".join([head + part if part else nothing for part in parts])
     heads = {size: tag + _varint(size) for size in sizes}
     return b"".join([heads[len(part)] + part for part in parts])
 
@@ -137,10 +143,10 @@ def _varint(number: int) -> bytes:
 
 
 @lru_cache(4096)
-def _stamp(time: float | None) -> bytes:
-    """An event time in microseconds, as Feast gives it; 1970 where none is known."""
+def _stamped(time: float | None) -> bytes:
+    """The field of an event time in microseconds, as Feast gives it; 1970 where none is known."""
     if time is None:
-        return b""
+        return _TIME + b"\0"
     seconds, micros = divmod(round(time * _MICRO), _MICRO)
     stamp: bytes = Timestamp(seconds=seconds, nanos=micros * 1000).SerializeToString()
-    return stamp
+    return _TIME + _varint(len(stamp)) + stamp

@@ -33,9 +33,8 @@ class ServingServicer:
     ) -> pb.GetFeastServingInfoResponse:
         return pb.GetFeastServingInfoResponse(version=feast.__version__)
 
-    async def GetOnlineFeatures(
-        self, request: pb.GetOnlineFeaturesRequest, call: Call
-    ) -> pb.GetOnlineFeaturesResponse:
+    async def GetOnlineFeatures(self, request: pb.GetOnlineFeaturesRequest, call: Call) -> bytes:
+        """The reply as bytes; see serving.py."""
         if request.WhichOneof("kind") == "features":
             plan = self._catalog.plan_of(tuple(request.features.val))
         else:

@@ -122,30 +122,29 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
 
 
 def _one_by_one(answer: Answer, now: float) -> Judged:
-    view, asked = answer.view, answer.asked
+    view, asked, rows = answer.view, answer.asked, answer.rows
     good_s, usable_s = answer.limits()
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
-    judged = Judged(view, [], b"", [], [])
-    values, sources, times, nothing = [], bytearray(), [], _nothing(view)
-    for row in answer.rows:
-        age = now - row[0] if row is not None else math.inf
-        times.append(row[0] if row is not None and (asked or age <= usable_s) else None)
-        if row is not None and age <= usable_s:
-            judged.ahead_s = max(judged.ahead_s, -age)
-            values.append(row[1])
-            sources.append(good if age <= good_s else _STALE)
-            judged.ages_us.append(max(int(age * _MICRO), 0))
-        elif row is not None and asked:
-            values.append(nothing)
-            sources.append(_OUTSIDE)
-            judged.ages_us.append(int(age * _MICRO))
-        else:
-            # What is remembered but too old is no better than nothing: the store may hold something newer.
-            values.append(nothing)
-            sources.append(absent)
-            judged.ages_us.append(_UNKNOWN_AGE)
-    judged.values, judged.sources, judged.times = values, bytes(sources), times
-    return judged
+    nothing = _nothing(view)
+    ages = [math.inf if row is None else now - row[0] for row in rows]
+    if not asked:
+        # What is remembered but too old is no better than nothing: the store may hold something newer.
+        rows = [row if age <= usable_s else None for row, age in zip(rows, ages, strict=True)]
+    sources = [
+        good if age <= good_s else _STALE if age <= usable_s else _OUTSIDE if row else absent
+        for row, age in zip(rows, ages, strict=True)
+    ]
+    return Judged(
+        view,
+        [row[1] if row and age <= usable_s else nothing for row, age in zip(rows, ages, strict=True)],
+        bytes([s if row else absent for s, row in zip(sources, rows, strict=True)]),
+        [
+            _UNKNOWN_AGE if row is None else int(age * _MICRO) if age > 0 else 0
+            for row, age in zip(rows, ages, strict=True)
+        ],
+        [row and row[0] for row in rows],
+        max(0.0, -min(ages, default=0.0)),
+    )
 
 
 def held(judged: Judged, rule: Rule) -> Judged:

@@ -75,6 +75,16 @@ class Traces(config.Settings):
     slow_s: PositiveFloat = 0.5
 
 
+class Admission(config.Settings):
+    """How many inferences may be on their way at once; the rest is refused before its message is read."""
+
+    initial: PositiveInt = 64
+    minimum: PositiveInt = 8
+    maximum: PositiveInt = 4096
+    # The limit adapts so that requests take this part of the time that their caller or pipeline allows, on average.
+    goal: float = Field(default=0.4, gt=0, le=1)
+
+
 class IngressSettings(config.ServiceSettings):
     """Everything the ingress can be told. `server` is used in grpc mode only."""
 
@@ -99,6 +109,7 @@ class IngressSettings(config.ServiceSettings):
     reload_s: PositiveFloat = 1.0
     router: config.Client
     limits: Limits = Limits()
+    admission: Admission = Admission()
     traces: Traces = Traces()
     # Share of successful requests that get a log line; failures always do.
     log_ratio: float = Field(default=0.01, ge=0, le=1)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, methods_of
+from services.ingress.admitting import Admission
 from services.ingress.authenticating import Authenticator
 from services.ingress.exchange import Exchange, begin
 from services.ingress.reporting import Reporter
@@ -19,6 +20,10 @@ from services.ingress.reporting import Reporter
 Handler = Callable[[Any, Exchange], Awaitable[Message]]
 # Answered without a credential: they say nothing of pipelines.
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
+# They cost what a model costs; the others are not held up by them.
+_INFERENCES = frozenset({"ModelInfer", "Predict"})
+# Time in which a good deal of what is in flight ends.
+_RETRY_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class Operation:
     method: Method[Any, Any]
     handler: Handler
     open: bool
+    inference: bool
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
@@ -39,7 +45,7 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
         return found
 
     return {
-        m.path: Operation(m, handler(m.name), m.name in _OPEN)
+        m.path: Operation(m, handler(m.name), m.name in _OPEN, m.name in _INFERENCES)
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
     }
@@ -53,6 +59,7 @@ class Door:
         operations: Mapping[str, Operation],
         authenticator: Authenticator,
         reporter: Reporter,
+        admission: Admission,
         trace_ratio: float,
         clock: Callable[[], float],
     ) -> None:
@@ -61,6 +68,7 @@ class Door:
         self.in_flight = 0
         self._authenticator = authenticator
         self._reporter = reporter
+        self._admission = admission
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
@@ -68,12 +76,28 @@ class Door:
         """The exchange of a request that comes now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
+    def admit(self, operation: Operation, exchange: Exchange) -> None:
+        """Proves the caller and takes a place for an inference, once. `call` does it, too: a protocol that does it before
+        it reads the message makes those cheap who are refused. `call` or `refuse` must follow.
+
+        Raises Fault UNAUTHENTICATED; RESOURCE_EXHAUSTED if there is no place.
+        """
+        if operation.open:
+            return
+        if exchange.credential is None:
+            exchange.credential = self._authenticator.authenticate(exchange.headers)
+        if operation.inference and not exchange.admitted:
+            exchange.inference = True
+            tenant = exchange.credential.tenant
+            if not self._admission.enter(tenant.name, tenant.priority):
+                raise _overloaded()
+            exchange.admitted = True
+
     async def call(self, operation: Operation, request: Message, exchange: Exchange) -> Message:
         """Authenticates and runs one unary call, and reports it. Raises Fault, and nothing else but CancelledError."""
         self.in_flight += 1
         try:
-            if not operation.open and exchange.credential is None:
-                exchange.credential = self._authenticator.authenticate(exchange.headers)
+            self.admit(operation, exchange)
             return await operation.handler(request, exchange)
         except Fault as fault:
             exchange.fault = fault
@@ -91,7 +115,7 @@ class Door:
             raise exchange.fault from error
         finally:
             self.in_flight -= 1
-            self._reporter.done(exchange)
+            self._done(exchange)
 
     def authenticate(self, exchange: Exchange) -> None:
         """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED."""
@@ -104,8 +128,15 @@ class Door:
     def refuse(self, exchange: Exchange, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
         exchange.fault = fault
-        self._reporter.done(exchange)
+        self._done(exchange)
         return fault
+
+    def _done(self, exchange: Exchange) -> None:
+        if exchange.admitted:
+            exchange.admitted = False
+            took = self.clock() - exchange.received
+            self._admission.leave(exchange.tenant, took, exchange.time_allowed, _for_load(exchange.fault))
+        self._reporter.done(exchange)
 
     def unexpected(self, method: str, error: Exception) -> None:
         """Tells of a bug in a protocol, where no exchange is at hand."""
@@ -126,6 +157,22 @@ class Door:
 
         async for reply in serve(requests, call):
             yield reply
+
+
+def _overloaded() -> Fault:
+    return Fault(
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_OVERLOADED,
+        "there is more to do than can be done in time; try again later",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def _for_load(fault: Fault | None) -> bool:
+    """Whether a call failed for want of time or room."""
+    if fault is None:
+        return False
+    return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED
 
 
 def internal(exchange: Exchange) -> Fault:

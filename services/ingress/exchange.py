@@ -75,6 +75,10 @@ class Exchange:
     answer: Answer | None = None
     # Set for calls that run a model; others do not count in the objectives.
     inference: bool = False
+    # It holds one of the door's places.
+    admitted: bool = False
+    # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
+    time_allowed: float = math.inf
     # The time that ran out was our own (the pipeline's deadline), not one that the caller set.
     deadline_is_ours: bool = False
 

@@ -73,6 +73,7 @@ class Inferring:
         check_rows(count, self.max_rows(credential))
         allowed = credential.tenant.priority
         deadline = exchange.received + min(entry.deadline_s, timeout_s)
+        exchange.time_allowed = min(deadline, exchange.deadline) - exchange.received
         exchange.deadline_is_ours = deadline <= exchange.deadline and timeout_s >= entry.deadline_s
         trace = exchange.trace
         return Rows.one_request(

@@ -33,6 +33,9 @@ class Metrics:
         self.in_flight = Gauge(
             "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
         )
+        self.limit = Gauge(
+            "headrace_ingress_limit", "Inferences that may be on their way at once, now.", registry=registry
+        )
         self._security = Counter(
             "headrace_ingress_security_events_total",
             "Refused credentials and forbidden requests.",

@@ -15,6 +15,9 @@ from services.ingress.statistics import Statistics
 
 _KEPT = 2000
 _SECURITY_LINES_PER_S = 20.0
+# Of requests that failed for want of room or time. There may be thousands a second of them just when time is short.
+_OVERLOAD_LINES_PER_S = 50.0
+_OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
 
 
 class Log(Protocol):
@@ -51,6 +54,7 @@ class Reporter:
         self._log_ratio, self._slow_s = log_ratio, slow_s
         self._clock, self._wall = clock, wall
         self._lines = TokenBucket(_SECURITY_LINES_PER_S, _SECURITY_LINES_PER_S, clock())
+        self._overload_lines = TokenBucket(_OVERLOAD_LINES_PER_S, _OVERLOAD_LINES_PER_S, clock())
         self._pending: list[Mapping[str, Any]] = []
 
     def done(self, exchange: Exchange) -> None:
@@ -64,6 +68,8 @@ class Reporter:
                 self._statistics.success(exchange.answer, seconds)
             elif fault is not None:
                 self._statistics.fail(exchange.pipeline, seconds)
+        if code in _OVERLOAD and not exchange.trace.sampled and self._overload_lines.take(self._clock()) > 0:
+            return  # the counters have it; a line and a trace would cost more than the refusal
         if fault is not None or chance(self._log_ratio):
             self._line(exchange, code, seconds)
         wanted = exchange.trace.sampled or fault is not None or seconds >= self._slow_s

@@ -13,6 +13,7 @@ from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.state.tenants import load, read_pepper
+from services.ingress.admitting import Admission, Rules
 from services.ingress.authenticating import Authenticator
 from services.ingress.catalog import Catalog
 from services.ingress.clients import HopModelOperations, HopRouter
@@ -84,7 +85,11 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         repository = ModelRepository(HopModelOperations(client), quotas, time.monotonic)
         own = Inference(catalog, inferring, quotas)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
-        door = Door(served, authenticator, reporter, telemetry.settings.trace_ratio, time.monotonic)
+        admission = Admission(Rules(**dict(settings.admission)), time.monotonic)
+        metrics.limit.set_function(lambda: admission.limit)
+        door = Door(
+            served, authenticator, reporter, admission, telemetry.settings.trace_ratio, time.monotonic
+        )
         stack.push_async_callback(reporter.flush)
         periodic = Periodic(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)

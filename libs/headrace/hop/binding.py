@@ -68,6 +68,7 @@ def wrong_reply(method: Method[Any, Any], reply: object) -> TypeError:
 
 
 def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call], Any]:
+    """The servicer's coroutine. What it gives is a message, or its bytes: some replies are made faster as such."""
     name = f"{type(servicer).__qualname__}.{method.name}"
     found = getattr(servicer, method.name, None)
     if found is None:
@@ -89,6 +90,8 @@ def _single(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
     async def behaviour(raw: Any, context: Any) -> bytes:
         async def handle(call: Call) -> bytes:
             reply = await handler(read(raw), call)
+            if type(reply) is bytes:
+                return reply
             if not isinstance(reply, response):
                 raise wrong_reply(method, reply)
             data: bytes = reply.SerializeToString()

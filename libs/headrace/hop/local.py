@@ -90,6 +90,8 @@ class LocalServers:
 
         async def handle(call: Call) -> Resp:
             reply = await target.serve(request, call)
+            if type(reply) is bytes:
+                return method.response.FromString(reply)
             if not isinstance(reply, method.response):
                 raise wrong_reply(method, reply)
             return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import struct
 import zlib
 
@@ -78,6 +79,18 @@ def too_large(size: int, limit: int) -> Fault:
 
 def status_headers(fault: Fault) -> Headers:
     """The trailers (or headers, when there is nothing else) that say how a call failed."""
+    if fault.metadata:
+        return _made(fault)
+    # Thousands a second of the same, when there is too much to do.
+    return list(_of_kind(fault.code, fault.reason, fault.message, fault.retry_after_s))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_kind(code: Code, reason: Reason, message: str, retry_after_s: float | None) -> Headers:
+    return _made(Fault(code, reason, message, retry_after_s=retry_after_s))
+
+
+def _made(fault: Fault) -> Headers:
     found: Headers = [
         (b"grpc-status", b"%d" % fault.code),
         (b"grpc-message", percent_encode(cut(fault.message))),

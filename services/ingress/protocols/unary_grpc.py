@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from google.protobuf.message import DecodeError, Message
 
 from headrace.hop.errors import Code, Fault, Reason
@@ -32,6 +34,7 @@ class UnaryGrpc:
             timeout = headers.get(b"grpc-timeout")
             if timeout is not None:
                 exchange.deadline = exchange.received + frames.read_timeout(timeout)
+            self._door.admit(operation, exchange)
             try:
                 body = await read_body(receive, self._limit + frames.PREFIX.size)
             except TooLarge as error:
@@ -43,10 +46,12 @@ class UnaryGrpc:
             self._door.refuse(exchange, fault)
             await _fail(send, fault, exchange)
             return
-        except Disconnected:
+        except (Disconnected, asyncio.CancelledError) as gone:
             self._door.refuse(
                 exchange, Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
             )
+            if isinstance(gone, asyncio.CancelledError):
+                raise
             return
         try:
             with self._departures.watch(receive):

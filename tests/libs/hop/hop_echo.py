@@ -82,6 +82,8 @@ class EchoServicer:
                 await gone
             case "wrong":
                 return descriptor_pb2.FileDescriptorProto()  # type: ignore[return-value]  # what is under test
+            case "bytes":
+                return StringValue(value=word).SerializeToString()  # type: ignore[return-value]  # a reply as its bytes
             case "hold":
                 await self.release.wait()
             case _ if word.startswith("sleep "):

@@ -51,6 +51,11 @@ async def test_a_reply_comes_back_and_is_counted(call: Caller, served: testing.H
     )
 
 
+@pytest.mark.parametrize("arity", ["One", "In"])
+async def test_a_single_reply_may_be_given_as_its_bytes(call: Caller, arity: str) -> None:
+    assert await call(arity, "bytes") == ["bytes"]
+
+
 @every_arity
 async def test_the_handler_knows_its_call(call: Caller, servicer: EchoServicer, arity: str) -> None:
     await call(arity, "hello", timeout=5, metadata=(("x-tenant", "t1"), ("raw-bin", b"\x00")))

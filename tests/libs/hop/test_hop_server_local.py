@@ -63,6 +63,10 @@ async def test_failures_are_the_same_as_over_a_socket(local: LocalServers, word:
     assert "hunter2" not in caught.value.message
 
 
+async def test_a_reply_may_be_given_as_its_bytes(local: LocalServers) -> None:
+    assert await local.call("echo", ONE, StringValue(value="bytes"), soon()) == StringValue(value="bytes")
+
+
 async def test_the_deadline_ends_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
     with pytest.raises(hop.Fault) as caught:
         await local.call("echo", ONE, StringValue(value="hold"), soon(0.05))

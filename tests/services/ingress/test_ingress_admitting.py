@@ -1,0 +1,157 @@
+"""Who may enter when there is more to do than can be done; how the limit follows what can be done."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingress.admitting import Admission, Rules
+
+RULES = Rules(initial=64, minimum=8, maximum=4096, goal=0.4)
+
+
+@dataclass
+class Served:
+    """A system of so many requests per second, first come first served, behind an admission; time is made up."""
+
+    rate: float
+    rules: Rules = RULES
+    now: float = 0.0
+    free_at: float = 0.0
+    in_time: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.rules, lambda: self.now)
+        self._ends: list[tuple[float, float, str]] = []
+
+    def run(
+        self, asked: dict[tuple[str, int], float], seconds: float, allowed: float = 0.25, seed: int = 1
+    ) -> None:
+        """`asked`: requests per second of each (tenant, priority)."""
+        random_ = random.Random(seed)
+        until = self.now + seconds
+        arrivals = [(self.now + t, who) for who, rate in asked.items() for t in times(random_, rate, seconds)]
+        for at, (tenant, priority) in sorted(arrivals):
+            self._until(at, allowed)
+            if self.admission.enter(tenant, priority):
+                self.free_at = max(self.free_at, at) + 1 / self.rate
+                heapq.heappush(self._ends, (self.free_at, at, tenant))
+            else:
+                self.refused[tenant] += 1
+        self._until(until, allowed)
+
+    def _until(self, at: float, allowed: float) -> None:
+        while self._ends and self._ends[0][0] <= at:
+            end, began, tenant = heapq.heappop(self._ends)
+            self.now = end
+            took = end - began
+            self.in_time[tenant] += took <= allowed
+            self.latencies.setdefault(tenant, []).append(took)
+            self.admission.leave(tenant, took, allowed, overloaded=took > allowed)
+        self.now = at
+
+
+def times(random_: random.Random, rate: float, seconds: float) -> list[float]:
+    found, at = [], random_.expovariate(rate)
+    while at < seconds:
+        found.append(at)
+        at += random_.expovariate(rate)
+    return found
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+@pytest.mark.parametrize("rate", [50.0, 500.0, 5000.0])
+def test_three_times_too_much_is_answered_in_time_as_far_as_it_can_be(rate: float) -> None:
+    system = Served(rate)
+    system.run({("a", 1): 3 * rate}, 4.0)  # to find the limit
+    before = system.in_time.total()
+    system.run({("a", 1): 3 * rate}, 4.0, seed=2)
+    assert system.in_time.total() - before >= 0.9 * rate * 4.0
+    assert p99(system.latencies["a"][len(system.latencies["a"]) // 2 :]) <= 0.25
+
+
+def test_below_the_capacity_nobody_is_refused() -> None:
+    system = Served(1000.0)
+    system.run({("a", 1): 700.0}, 5.0)
+    assert not system.refused
+
+
+def test_high_priority_goes_first() -> None:
+    system = Served(1000.0)
+    system.run({("low", 1): 3000.0, ("high", 5): 500.0}, 2.0)
+    system.refused.clear()
+    system.run({("low", 1): 3000.0, ("high", 5): 500.0}, 4.0, seed=2)
+    assert system.refused["high"] <= 0.01 * 500 * 4
+    assert system.refused["low"] > 0.5 * 3000 * 4
+
+
+def test_a_greedy_tenant_does_not_take_the_places_of_modest_ones() -> None:
+    system = Served(1000.0)
+    asked = {("greedy", 1): 3000.0, **{(f"modest-{i}", 1): 100.0 for i in range(4)}}
+    system.run(asked, 2.0)
+    system.refused.clear()
+    system.run(asked, 4.0, seed=2)
+    assert sum(n for tenant, n in system.refused.items() if tenant != "greedy") <= 0.01 * 400 * 4
+
+
+def test_alone_a_tenant_may_take_it_all() -> None:
+    system = Served(1000.0)
+    system.run({("only", 1): 3000.0}, 6.0)
+    assert system.in_time["only"] >= 0.85 * 1000 * 6
+
+
+def test_the_limit_grows_again_when_the_system_does() -> None:
+    system = Served(100.0)
+    system.run({("a", 1): 300.0}, 4.0)
+    system.rate = 2000.0
+    system.run({("a", 1): 3000.0}, 3.0)
+    before = system.in_time.total()
+    system.run({("a", 1): 3000.0}, 2.0, seed=2)
+    assert system.in_time.total() - before >= 0.9 * 2000 * 2
+
+
+def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:
+    admission = Admission(RULES, iter(range(100_000)).__next__)
+    for _ in range(1000):
+        assert admission.enter("a", 1)
+        admission.leave("a", 1e6, math.inf, overloaded=False)
+    assert admission.limit == RULES.initial
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 10), st.booleans(), st.floats(0, 1)), max_size=300
+    )
+)
+def test_counts_and_bounds_hold_whatever_happens(steps: list[tuple[str, int, bool, float]]) -> None:
+    clock = iter(i / 100 for i in range(1_000_000))
+    rules = Rules(initial=4, minimum=2, maximum=10, goal=0.5)
+    admission = Admission(rules, clock.__next__)
+    inside: list[str] = []
+    for tenant, priority, enters, took in steps:
+        if enters or not inside:
+            before = admission.in_flight
+            if admission.enter(tenant, priority):
+                inside.append(tenant)
+                assert before < admission.limit + 1
+        else:
+            admission.leave(inside.pop(0), took, 1.0, overloaded=False)
+        assert admission.in_flight == len(inside)
+        assert rules.minimum <= admission.limit <= rules.maximum
+    for tenant in inside:
+        admission.leave(tenant, 0.1, 1.0, overloaded=True)
+    assert admission.in_flight == 0
+    # Of an empty house anybody may be the first guest.
+    assert admission.enter("d", 1)
