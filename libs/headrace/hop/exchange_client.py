@@ -172,13 +172,16 @@ class _Link:
     def _receive(self, frame: bytes) -> None:
         message = hop_pb2.ExchangeResponse.FromString(frame)
         for response in message.responses:
+            fault = None
+            if response.status:
+                fault = wire_errors.fault_of_status(response.status, response.trailing)
             answer = self._waiting.pop(response.id, None)
             if answer is None or answer.done():
                 continue  # it crossed with our word that nobody waits
-            if response.status:
-                answer.set_exception(wire_errors.fault_of_status(response.status, response.trailing))
-            else:
+            if fault is None:
                 answer.set_result(response.message)
+            else:
+                answer.set_exception(fault)
         if message.draining:
             self.leave()
 
