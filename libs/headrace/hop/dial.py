@@ -94,6 +94,7 @@ class Client:
         self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
         self._stack = compose(callee, settings, self.replicas, draw, self._observer, self._traces)
         self._resolver = Resolver(target, settings.resolve_every_s, self.replicas.update)
+        self.replicas.look = self._resolver.look
 
     def unary(self, method: Method[Req, Resp]) -> UnaryCall[Req, Resp]:
         """The method as a coroutine function of one request."""
