@@ -184,7 +184,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
         f"unix:{tmp_path}/s",
         retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100),
         # However long the callee takes to start.
-        breaker=rules.Breaker(min_calls=1000),
+        breaker=rules.Breaker(min_calls=1000, slow_s=60),
     )
     client = Client("work", settings)
     do = client.coalesced(DO, folding)
