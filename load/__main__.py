@@ -8,6 +8,7 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
+hop        a call between two processes, on a stream and as an RPC
 memory     PSS of each process of a home that is up
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
@@ -19,7 +20,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import memory, overload, picture, profile, race, scenarios
+from load import hop_calls, memory, overload, picture, profile, race, scenarios
 from load.driving import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -61,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     beside.add_argument("--conc", type=_numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    calls = commands.add_parser("hop")
+    calls.set_defaults(run=hop_calls.run)
+    calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
+    calls.add_argument("--runs", type=int, default=5)
     held = commands.add_parser("memory")
     held.set_defaults(run=memory.run)
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
