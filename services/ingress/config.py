@@ -104,6 +104,8 @@ class IngressSettings(config.ServiceSettings):
     tenants: Path
     # Secret with which keys are hashed: without it a stolen tenants file is worthless.
     pepper: Path
+    # Folder in which the ingresses of one machine count each tenant's use together; absent: each counts alone.
+    quotas: Path | None = None
     jwt: Jwt | None = None
     # Files are looked at this often, so a revoked key dies within it.
     reload_s: PositiveFloat = 1.0
