@@ -115,6 +115,8 @@ class IngressSettings(config.ServiceSettings):
     traces: Traces = Traces()
     # Share of successful requests that get a log line; failures always do.
     log_ratio: float = Field(default=0.01, ge=0, le=1)
+    # How many such processes share the listeners.
+    workers: PositiveInt = 1
     # The together shape: services hosted in this process, by name, with their settings.
     together: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

@@ -88,7 +88,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
-        repository = ModelRepository(HopModelOperations(client), quotas, time.monotonic)
+        repository = ModelRepository(
+            HopModelOperations(client),
+            quotas,
+            time.monotonic,
+            reaches_all=settings.workers == 1 or not settings.together,
+        )
         own = Inference(catalog, inferring, quotas)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
         admission = Admission(Rules(**dict(settings.admission)), time.monotonic)

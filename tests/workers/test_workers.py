@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import layout
+from headrace.oip import open_inference_pb2 as oip
 from headrace.state import atomic, tenants
 from tests.gauges import samples
-from tests.system import HOME, PREDICT, System, headrace, poll, row_request
+from tests.system import HOME, OIP, PREDICT, System, headrace, poll, row_request
 
 # The kernel deals connections out by a hash of their ports: with so many, each process gets some (all to one: 2⁻³⁹).
 CONNECTIONS = 40
@@ -87,12 +89,13 @@ def answered(system: System) -> Counter[str]:
 
 
 def limited(tenant: str, **limits: float) -> str:
-    """A key of a new tenant with such limits."""
-    key = headrace("keys", "create", tenant, "--pipeline", "flights").strip()
-    path = layout.of(HOME).tenants
-    file = tenants.load(path)
-    spec = file.tenant(tenant).model_copy(update={"limits": tenants.QuotaSpec.model_validate(limits)})
-    tenants.save(path, file.with_tenant(tenant, spec))
+    """A key of a new tenant with such limits, written at once: no worker ever knows the key without them."""
+    place, now = layout.of(HOME), datetime.now(UTC)
+    key, kept = tenants.new_key(tenants.read_pepper(place.pepper), created=now)
+    spec = tenants.TenantSpec(
+        keys=(kept,), pipelines=("flights",), limits=tenants.QuotaSpec.model_validate(limits)
+    )
+    tenants.save(place.tenants, tenants.load(place.tenants).with_tenant(tenant, spec))
     return key
 
 
@@ -150,3 +153,31 @@ def test_a_killed_worker_leaves_the_others_callers_alone(system: System) -> None
         # Who connects now finds a door that is open.
         assert set(fresh.each()) == {OK}
     poll("back", lambda: system.status()["services"]["ingress.2"]["state"] == "ready", within_s=60)
+
+
+def test_a_model_is_never_loaded_in_one_of_two(system: System) -> None:
+    if system.shape == "apart":
+        pytest.skip("apart, all workers have the same executors")
+    key = headrace("keys", "create", "ops", "--scope", "operate").strip()
+    poll("the key is known", lambda: load(system, key) is not REFUSED, within_s=SEEN_S)
+    assert load(system, key) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def load(system: System, key: str) -> grpc.StatusCode:
+    """How a request to load the light model ends."""
+    with system.channel() as channel:
+        call = channel.unary_unary(
+            OIP + "RepositoryModelLoad",
+            request_serializer=oip.RepositoryModelLoadRequest.SerializeToString,
+            response_deserializer=oip.RepositoryModelLoadResponse.FromString,
+        )
+        try:
+            call(
+                oip.RepositoryModelLoadRequest(model_name="flights_light"),
+                timeout=30,
+                metadata=system.auth(key),
+            )
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        return OK

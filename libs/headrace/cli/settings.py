@@ -103,6 +103,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "tenants": str(layout.tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
+        "workers": installation.count("ingress"),
         "router": _client(installation, "router", installation.shape),
         "traces": {"folder": str(layout.traces)},
         "together": _together(installation) if installation.shape == "together" else {},
