@@ -1,4 +1,4 @@
-"""KServe's own client over REST or gRPC, in a process of its own. usage: kserve_client.py grpc|http TARGET CA_FILE KEY ROW_JSON"""
+"""KServe's client over REST or gRPC, in a process of its own. usage: kserve_client.py grpc|http TARGET CA_FILE KEY ROW_JSON"""
 
 import asyncio
 import json
