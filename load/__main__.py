@@ -8,7 +8,8 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
-check      a minute, for CI: does natural batching still save CPU as it should?
+from load import check, memory, overload, picture, profile, race, scenarios
+from load.measuring import ROOT
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
 """
@@ -19,7 +20,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import check, overload, picture, profile, race, scenarios
+from load import check, memory, overload, picture, profile, race, scenarios
 from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    held = commands.add_parser("memory")
+    held.set_defaults(run=memory.run)
+    held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
     drawn = commands.add_parser("picture")
     drawn.set_defaults(run=picture.run)
     drawn.add_argument("--race", type=Path, default=ROOT / ".headrace" / "race.json", help="what a race kept")

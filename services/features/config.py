@@ -29,6 +29,9 @@ class FeaturesConfig(config.ServiceSettings):
     repo: Path
     # All reads of one batch (connecting, sending, answering), without a retry; then last-known values are served.
     store_timeout_s: PositiveFloat = 0.05
+    # Before it says that it is ready, the service reads each feature service until that takes half of `store_timeout_s`,
+    # but for no longer than this: a store that is down or slow does not keep it from serving.
+    warm_up_s: NonNegativeFloat = 2.0
     # How often the registry is read again.
     refresh_s: PositiveFloat = 10.0
     # Batches of many keys that are read from SQLite at once.

@@ -42,10 +42,6 @@ class OnlineStore(Protocol):
         """Rows read in the same epoch are what the store still has, as far as it can tell; −1: it can't tell."""
         ...
 
-    async def prepare(self, timeout_s: float) -> None:
-        """Connects ahead of the first read, if that is possible now."""
-        ...
-
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """`changed` is told the entity keys of rows that somebody changes within an epoch."""
         ...

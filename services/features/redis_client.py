@@ -27,9 +27,6 @@ class RedisClientStore:
         self._layout = layout
         self._client: Any = None
 
-    async def prepare(self, timeout_s: float) -> None:
-        """See ports.OnlineStore."""
-
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """See ports.OnlineStore."""
 

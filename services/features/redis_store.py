@@ -48,12 +48,6 @@ class RedisStore:
         self._epochs = 0
         self._tracked = False
 
-    async def prepare(self, timeout_s: float) -> None:
-        """See ports.OnlineStore."""
-        with suppress(OSError, TimeoutError, StoreError):
-            async with asyncio.timeout(timeout_s):
-                await self._connected()
-
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """See ports.OnlineStore."""
         self._tell = changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -52,6 +52,11 @@ class Catalog:
                 self._of_references.clear()
             plan = self._of_references[references] = _plan_of(references, self._plans)
         return plan
+
+    @property
+    def services(self) -> Collection[ServicePlan]:
+        """The plans of all feature services."""
+        return self._plans.services.values()
 
     async def load(self) -> None:
         """Reads the registry. Raises StoreError."""

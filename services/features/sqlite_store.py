@@ -83,9 +83,6 @@ class SqliteStore:
             self._epochs += 1
         return self._epochs
 
-    async def prepare(self, timeout_s: float) -> None:
-        """See ports.OnlineStore."""
-
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """See ports.OnlineStore: every change begins a new epoch, so there is nothing to tell."""
 

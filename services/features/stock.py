@@ -87,9 +87,6 @@ def _rows(vectors: Sequence[Any], rows: int) -> Rows:
 class NoStore:
     """An `OnlineStore` that is never asked: Feast reads all."""
 
-    async def prepare(self, timeout_s: float) -> None:
-        """See ports.OnlineStore."""
-
     async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
         """See ports.OnlineStore."""
         del asks, timeout_s

@@ -22,9 +22,8 @@ from services.features.reading import Clocks, Reader, Stock
 from services.features.refreshing import Catalog
 from services.features.remembering import Memory
 from services.features.servicer import FeaturesServicer
+from services.features.warming import Patience, Warmer
 
-# A store that is slow to reach does not hold up the start.
-_PREPARE_S = 0.5
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 
 
@@ -55,7 +54,8 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache, telemetry.log)
     deriver = Deriver(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
-    await store.prepare(_PREPARE_S)
+    warmer = Warmer(store, stock, time.monotonic, telemetry.log)
+    await warmer.warm(catalog.services, Patience(config.store_timeout_s / 2, config.warm_up_s))
     tasks = [asyncio.create_task(catalog.follow(config.refresh_s))]
     if config.stream is not None:
         consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)

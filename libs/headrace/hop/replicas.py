@@ -86,6 +86,10 @@ class Turn:
             self._coming.set_result(None)
 
 
+def _nowhere() -> None:
+    """There is nowhere to look."""
+
+
 class ReplicaSet:
     """The replicas there are now. `connect` makes the transport of an address; `added` hears of each new one."""
 
@@ -103,6 +107,8 @@ class ReplicaSet:
         self._leaving: set[asyncio.Task[None]] = set()
         self.resolved = asyncio.Event()  # set once the addresses are known, be they none
         self.all: tuple[Replica, ...] = ()
+        # Looks for addresses at once, if that takes no time. Set by whoever resolves them.
+        self.look: Callable[[], None] = _nowhere
         # Calls that wait for a place at a limiter, in the order in which they came.
         self._waiting: dict[Turn, None] = {}
 

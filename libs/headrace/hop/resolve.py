@@ -121,6 +121,11 @@ class Resolver:
         else:
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
+    def look(self) -> None:
+        """Reads a directory now; looking anywhere else takes time, and is left to the task."""
+        if self._target.directory:
+            self._found(_sockets(self._target.directory))
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -76,11 +76,16 @@ def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[
 
 
 async def first(callee: str, replicas: ReplicaSet, deadline: float) -> None:
-    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves. Raises Fault."""
+    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves. Raises Fault.
+
+    In a directory we look once more: whoever is told that all are ready may call sooner than it is read again.
+    """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             await replicas.resolved.wait()
     except TimeoutError:
         raise faults.unreachable(callee) from None
+    if not replicas.all:
+        replicas.look()
     if not replicas.all:
         raise faults.unreachable(callee)
