@@ -8,8 +8,8 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
-from load import check, memory, overload, picture, profile, race, scenarios
-from load.measuring import ROOT
+memory     what each process of a running headrace holds
+check      a minute, for CI: does natural batching still save CPU as it should?
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
 """
