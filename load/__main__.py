@@ -1,6 +1,6 @@
 """python -m load COMMAND: every figure of load/RESULTS.md comes from one of these.
 
-closed     closed loop over concurrency by perf_analyzer; with `--reference` beside the naive chain
+closed     closed loop over concurrency; with `--reference` beside the naive chain
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
 ramp       open loop, the rate goes up evenly
 spike      open loop, the rate jumps and falls again
@@ -8,6 +8,8 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
+memory     what each process of a running headrace holds
+check      a minute, for CI: does natural batching still save CPU as it should?
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
 """
@@ -18,8 +20,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import overload, picture, profile, race, scenarios
-from load.driving import ROOT
+from load import check, memory, overload, picture, profile, race, scenarios
+from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
 
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     closed = _command(commands, "closed", profile.run)
     closed.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
     closed.add_argument("--runs", type=int, default=3)
+    closed.add_argument("--seconds", type=float, default=3.0)
     closed.add_argument(
         "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
     )
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
+    _command(commands, "check", check.run)
     beside = _command(commands, "race", race.run)
     beside.add_argument(
         "--peers", type=Path, required=True, help="folder of the peers' harness, prepared by its setup.sh"
@@ -59,7 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     beside.add_argument("--conc", type=_numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
+    beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    held = commands.add_parser("memory")
+    held.set_defaults(run=memory.run)
+    held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
     drawn = commands.add_parser("picture")
     drawn.set_defaults(run=picture.run)
     drawn.add_argument("--race", type=Path, default=ROOT / ".headrace" / "race.json", help="what a race kept")

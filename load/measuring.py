@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # A file that measurements on one machine lock, so that they take turns; unset: nobody else measures.
 LOCK = "LOAD_LOCK"
@@ -81,13 +82,18 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 def pss_mib(pids: Iterable[int]) -> float:
     """Proportional set size in MiB: shared pages are split among those who share them."""
+    return mapped_mib(pids, "Pss")
+
+
+def mapped_mib(pids: Iterable[int], key: str) -> float:
+    """MiB of that line of smaps_rollup, such as `Pss_Anon`."""
     total = 0
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
     return total / 1024
 
 

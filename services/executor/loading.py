@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import structlog
 
 from headrace.columns import DType
 from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
@@ -21,6 +21,9 @@ from services.executor.model import Model, check_shapes
 from services.executor.samples import disagreement, samples_of, tolerance_of
 from services.executor.signature import check_signature
 from services.executor.standing import Patience, Standing
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 Progress = Callable[[str], None]
 BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
@@ -58,7 +61,7 @@ class Loader:
         backends: Mapping[str, BackendFactory],
         config: ExecutorConfig,
         metrics: Metrics,
-        log: structlog.typing.FilteringBoundLogger,
+        log: FilteringBoundLogger,
     ) -> None:
         self.repository = repository
         self._backends = backends

@@ -9,8 +9,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-
-import structlog
+from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, RowError
 from services.executor import assembling, errors
@@ -26,6 +25,9 @@ from services.executor.recovering import Recovery
 from services.executor.scheduler import Drop, Run, Scheduler, Why
 from services.executor.watching import Watchdog
 
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
 # Gathering costs a call about as much as a run of this length: shorter ones gain nothing from company.
 _ALONE_S = 60e-6
 
@@ -35,7 +37,7 @@ class Surroundings:
     """What all runners of a service share. Times are in seconds; `clock`: monotonic."""
 
     metrics: Metrics
-    log: structlog.typing.FilteringBoundLogger
+    log: FilteringBoundLogger
     watchdog: Watchdog
     # Runs expected to be shorter stay on the event loop.
     inline: float

@@ -78,7 +78,9 @@ async def serve(settings: IngressSettings) -> int:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     server = settings.server
     stopped = stop_signal()
-    async with hosting(settings) as runtime, serving(SERVICE, settings, runtime) as running:
+    # The door's rules hold per request, so calls may not come to it carried on a stream.
+    public = settings.model_copy(update={"server": server.model_copy(update={"exchange": False})})
+    async with hosting(settings) as runtime, serving(SERVICE, public, runtime) as running:
         front = await _start(settings)
         ended = asyncio.create_task(front.wait())
         asked = asyncio.create_task(stopped.wait())

@@ -32,11 +32,20 @@ def test_tritonclient(system: System, protocol: str) -> None:
         if protocol == "grpc"
         else system.endpoints["http"].removeprefix("http://")
     )
-    script = ROOT / "tests" / "clients" / f"triton_{protocol}.py"
-    output = run(
-        str(CLIENTS_PYTHON), str(script), target, str(system.ca_file), system.key, json.dumps(system.rows[0])
-    )
-    answer = json.loads(output)
+    _predicts(system, f"triton_{protocol}.py", target)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="kserve has no release for Python 3.14")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_client_of_kserve(system: System, protocol: str) -> None:
+    target = system.endpoints["grpc_tls" if protocol == "grpc" else "http"]
+    _predicts(system, "kserve_client.py", protocol, target)
+
+
+def _predicts(system: System, script: str, *arguments: str) -> None:
+    program = str(ROOT / "tests" / "clients" / script)
+    given = [*arguments, str(system.ca_file), system.key, json.dumps(system.rows[0])]
+    answer = json.loads(run(str(CLIENTS_PYTHON), program, *given))
     assert answer["model_name"] == "flights"
     assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
     assert 0 <= answer["probability"] <= 1

@@ -46,7 +46,10 @@ class GrpcProbe:
 
     def __init__(self, service: str, path: Path) -> None:
         settings = ClientSettings(
-            target=f"unix:{path}", retry=Retry(attempts=1), coalesce=Coalesce(enabled=False)
+            target=f"unix:{path}",
+            exchange=False,
+            retry=Retry(attempts=1),
+            coalesce=Coalesce(enabled=False),
         )
         self._client = Client(service, settings)
         self._check = self._client.unary(_CHECK)

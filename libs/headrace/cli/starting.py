@@ -24,12 +24,15 @@ class StartError(Exception):
     """The system did not come up, or did not go down; the text says what to look at."""
 
 
-def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.Popen[bytes]:
-    """Starts the supervisor in a session of its own; `tie`: it dies with this process."""
+def start_supervisor(
+    layout: Layout, shape: Shape, counts: Mapping[str, int] | None = None, *, tie: bool
+) -> subprocess.Popen[bytes]:
+    """Starts the supervisor in a session of its own; `counts`: processes of a service; `tie`: it dies with this process."""
     # Left by one that was killed: nobody answers there, and nobody may be asked before the new one listens.
     layout.control.unlink(missing_ok=True)
     own = ["-m", "headrace.cli.supervisor", "--home", str(layout.home), "--shape", shape]
-    command = [sys.executable, *own]
+    each = [f"--count={service}={count}" for service, count in (counts or {}).items()]
+    command = [sys.executable, *own, *each]
     if tie:
         command = [sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command]
     log = layout.log("supervisor")

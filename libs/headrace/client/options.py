@@ -48,6 +48,8 @@ class Options:
             # The margin is for servers that must still answer their own callers.
             deadline_margin_s=0.0,
             max_message_bytes=self.max_message_bytes,
+            # The door counts, admits and logs by request.
+            exchange=False,
             # The server sheds by tenant and priority; guessing its capacity from outside would only add refusals.
             limiter=client_settings.Limiter(initial=most, minimum=most, maximum=most),
             # Slow answers are the pipeline's business: only failures open the breaker.

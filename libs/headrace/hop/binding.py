@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ from headrace.hop.method import Method, methods_of
 from headrace.hop.stack import Serve
 
 PeerOf = Callable[[Any], Peer]
+# Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
+Answer = Callable[[bytes, Call], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,27 @@ def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHa
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
+def answering(bound: Bound, serve: Serve) -> Answer:
+    """How a unary method is served, whatever carried the call here."""
+    method, handler, read = bound.method, bound.serve, _reader(bound.method)
+    response = method.response
+
+    async def answer(raw: bytes, call: Call) -> bytes:
+        async def handle(call: Call) -> bytes:
+            reply = await handler(read(raw), call)
+            if type(reply) is bytes:
+                return reply
+            if not isinstance(reply, response):
+                raise wrong_reply(method, reply)
+            data: bytes = reply.SerializeToString()
+            return data
+
+        found: bytes = await serve(call, handle)
+        return found
+
+    return answer
+
+
 def wrong_reply(method: Method[Any, Any], reply: object) -> TypeError:
     """The servicer's defect, for the log."""
     wanted = method.response.DESCRIPTOR.full_name
@@ -84,22 +107,12 @@ def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call
 
 
 def _single(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
-    method, handler, read = bound.method, bound.serve, _reader(bound.method)
-    response = method.response
+    path, answer = bound.method.path, answering(bound, serve)
 
     async def behaviour(raw: Any, context: Any) -> bytes:
-        async def handle(call: Call) -> bytes:
-            reply = await handler(read(raw), call)
-            if type(reply) is bytes:
-                return reply
-            if not isinstance(reply, response):
-                raise wrong_reply(method, reply)
-            data: bytes = reply.SerializeToString()
-            return data
-
-        call = _call(method.path, context, peer_of)
+        call = _call(path, context, peer_of)
         try:
-            found: bytes = await serve(call, handle)
+            found = await answer(raw, call)
         except Fault as fault:
             await _abort(context, call, fault)
             raise  # not reached: abort raises

@@ -67,14 +67,13 @@ class Channels:
 
     def stub(self, path: str, now: float) -> Callable[..., Any]:
         """The unary method at a path, from bytes to bytes; `now` in monotonic seconds."""
-        if self._files is not None and now >= self._look_at:
-            self._look_at = now + _WATCH_S
-            if self._files.changed():
-                self._renew()
-        found = self._stubs.get(path)
-        if found is None:
-            found = self._stubs[path] = self._channel.unary_unary(path)
-        return found
+        channel = self._current(now)
+        return self._stubs.get(path) or self._made(path, channel.unary_unary)
+
+    def stream(self, path: str, now: float) -> Callable[..., Any]:
+        """As `stub`, of a method that streams both ways. Another one than before belongs to another channel."""
+        channel = self._current(now)
+        return self._stubs.get(path) or self._made(path, channel.stream_stream)
 
     async def close(self) -> None:
         """Closes all; calls in flight are cut off."""
@@ -82,6 +81,17 @@ class Channels:
             task.cancel()
         await asyncio.gather(*self._draining, return_exceptions=True)
         await self._channel.close()
+
+    def _current(self, now: float) -> grpc.aio.Channel:
+        if self._files is not None and now >= self._look_at:
+            self._look_at = now + _WATCH_S
+            if self._files.changed():
+                self._renew()
+        return self._channel
+
+    def _made(self, path: str, make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+        found = self._stubs[path] = make(path)
+        return found
 
     def _renew(self) -> None:
         from headrace.hop.tls import TlsError

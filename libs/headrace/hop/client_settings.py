@@ -101,6 +101,8 @@ class ClientRules(Protocol):
     @property
     def max_message_bytes(self) -> int: ...
     @property
+    def exchange(self) -> bool: ...
+    @property
     def breaker(self) -> BreakerRules: ...
     @property
     def limiter(self) -> LimiterRules: ...
@@ -166,6 +168,7 @@ class Client:
     deadline_margin_s: float = 0.002
     resolve_every_s: float = 5.0
     max_message_bytes: int = 64 * 1024 * 1024
+    exchange: bool = True
     breaker: Breaker = field(default=Breaker())
     limiter: Limiter = field(default=Limiter())
     retry: Retry = field(default=Retry())

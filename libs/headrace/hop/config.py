@@ -61,6 +61,8 @@ class Server(Settings):
     drain_s: PositiveFloat = 20.0
     reflection: bool = True
     channelz: bool = True
+    # Serves hop's clients over streams of theirs, too, which carry many calls each.
+    exchange: bool = True
 
 
 class ServiceSettings(Settings):
@@ -129,6 +131,8 @@ class Client(Settings):
     deadline_margin_s: float = Field(default=0.002, ge=0)
     resolve_every_s: PositiveFloat = 5.0
     max_message_bytes: PositiveInt = 64 * 1024 * 1024
+    # Carries calls over one stream to a callee that has it; else, and with a span, each is an RPC.
+    exchange: bool = True
     breaker: Breaker = Breaker()
     limiter: Limiter = Limiter()
     retry: Retry = Retry()

@@ -1,10 +1,12 @@
-"""How the C core of gRPC and Python's collector of garbage work in a process of ours."""
+"""How the C core of gRPC, Python's collector of garbage and C's allocator work in a process of ours."""
 
 from __future__ import annotations
 
 import gc
 import os
 from collections.abc import MutableMapping
+
+from headrace.hop import lean
 
 _VARIABLE = "GRPC_EXPERIMENTS"
 # grpc.aio waits for the core in a thread of its own. The event engine puts two more between the socket and that
@@ -14,12 +16,13 @@ _WITHOUT_EVENT_ENGINE = "-event_engine_client,-event_engine_listener"
 
 
 def settle(environ: MutableMapping[str, str] | None = None) -> None:
-    """Chooses the core's poller, unless the operator's environment has a say of its own about experiments.
+    """Chooses the core's poller, unless the operator's environment has a say of its own about experiments; bounds the allocator.
 
     The core reads this when grpc is imported.
     """
     environ = os.environ if environ is None else environ  # noqa: TID251 - the core reads nothing else
     environ.setdefault(_VARIABLE, _WITHOUT_EVENT_ENGINE)
+    lean.settle()
 
 
 # Containers made and not freed before the youngest are looked at; Python's 700 come together in ten requests.
@@ -33,5 +36,6 @@ def freeze() -> None:
     call's cost, and pauses of many milliseconds.
     """
     gc.collect()
+    lean.give_back()
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 20)

@@ -14,6 +14,8 @@ from headrace.hop.channels import Channels, Security
 from headrace.hop.client_settings import ClientRules
 from headrace.hop.client_stack import compose
 from headrace.hop.errors import Fault
+from headrace.hop.exchange_client import Exchanges
+from headrace.hop.exchanging import LEAST_MESSAGE_BYTES
 from headrace.hop.folding import Folding
 from headrace.hop.layers.coalesce import Coalescer
 from headrace.hop.layers.pick import first
@@ -156,8 +158,12 @@ class Client:
             if self._runtime is None:
                 raise ValueError(f"target of {self.callee} is local, but this process hosts no services")
             return LocalTransport(self.callee, self._runtime.local, self._traces)
-        channels = Channels(address, self._security, self._settings.max_message_bytes)
-        return GrpcTransport(self.callee, channels, self._traces)
+        most = self._settings.max_message_bytes
+        channels = Channels(address, self._security, most)
+        exchanges = None
+        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
+            exchanges = Exchanges(self.callee, channels, most)
+        return GrpcTransport(self.callee, channels, self._traces, exchanges)
 
 
 def _telemetry(

@@ -68,6 +68,12 @@ class Fault(Exception):  # noqa: N818 - an error that is an answer: it names who
         self.metadata = metadata
         self.retry_after_s = retry_after_s
 
+    def copy(self) -> Fault:
+        """One for another who waits: a fault that many raise would gather the tracebacks of them all."""
+        return Fault(
+            self.code, self.reason, self.message, metadata=self.metadata, retry_after_s=self.retry_after_s
+        )
+
     def __repr__(self) -> str:
         return f"Fault({self.code.name}, {reason_name(self.reason)}, {self.message!r})"
 

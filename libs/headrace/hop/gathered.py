@@ -123,18 +123,10 @@ class Gathered(Outgoing):
                 entry.handle.set_result(result)
 
     def fail(self, fault: Fault) -> None:
-        """Gives each item without an answer its own copy of the fault: a shared one would gather tracebacks."""
+        """Gives each item without an answer its own copy of the fault."""
         for entry in self._entries:
             if not entry.handle.done():
-                entry.handle.set_exception(
-                    Fault(
-                        fault.code,
-                        fault.reason,
-                        fault.message,
-                        metadata=fault.metadata,
-                        retry_after_s=fault.retry_after_s,
-                    )
-                )
+                entry.handle.set_exception(fault.copy())
 
     def traceparents(self) -> Sequence[str] | None:
         offered: Callable[[Sequence[Any]], Sequence[str]] | None = getattr(

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-import structlog
+from headrace.hop import config, lean
 
-from headrace.hop import config
+# Its console renderer takes rich along wherever that is installed: 6 MiB in each process, for prettier tracebacks.
+with lean.without("rich"):
+    import structlog
 
 # The end of a key decides, so that `token` is hidden and `token_count` is not.
 _SECRET_KEY = re.compile(

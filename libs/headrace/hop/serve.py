@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 import grpc
 
 from headrace.hop import config
-from headrace.hop.binding import bind, rpc_handler, streams
+from headrace.hop.binding import Bound, answering, bind, rpc_handler, streams
 from headrace.hop.call import Peer
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.exchange_server import Exchanges
+from headrace.hop.exchanging import LEAST_MESSAGE_BYTES, PATH
 from headrace.hop.health import Health
 from headrace.hop.layers.auth import UNIX_PEER
 from headrace.hop.lifecycle import run
 from headrace.hop.listening import UnixListener, bind_tcp
 from headrace.hop.local import LocalServers
-from headrace.hop.routes import Routes
+from headrace.hop.routes import Handler, Routes
 from headrace.hop.stack import ServerStack, server_stack
 from headrace.hop.telemetry import Telemetry
 from headrace.hop.tls import names_of
@@ -74,6 +76,7 @@ class _Server:
         self._replace = replace
         self._routes = Routes(name)
         self._stack: ServerStack | None = None
+        self._exchanges: Exchanges | None = None
         self._unix: UnixListener | None = None
         self.address = settings.listen
         self.health = Health(telemetry)
@@ -107,12 +110,10 @@ class _Server:
     async def open(self, services: Sequence[Service]) -> None:
         """Takes calls for the services from now on."""
         bound = bind(services)
-        stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
-        peer_of = self._peer_of()
+        self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
-        self._routes.open({path: rpc_handler(b, stack.serve, peer_of) for path, b in bound.items()})
-        self._stack = stack
+        self._routes.open(self._handlers(bound, self._stack))
         await self.health.know(names)
         await self.health.set(serving=True)
         if self._unix is not None and self._replace:
@@ -125,7 +126,12 @@ class _Server:
         await asyncio.sleep(self._settings.drain_notice_s)
         self.health.end()
         # No refusal before the stop: what still reaches us in between is served, so that no call is lost.
-        await self._grpc.stop(self._settings.drain_s)
+        stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_s))
+        await asyncio.sleep(0)
+        if self._exchanges is not None:
+            # Behind the stop's GOAWAY: the streams that our clients take instead are another server's.
+            self._exchanges.drain()
+        await stopping
         if self._stack is not None:
             if self._stack.shed.in_flight:
                 self._telemetry.log.warning(
@@ -133,6 +139,17 @@ class _Server:
                 )
             self._stack.shed.close()
         self._telemetry.log.info("drained")
+
+    def _handlers(self, bound: dict[str, Bound], stack: ServerStack) -> dict[str, Handler]:
+        peer_of = self._peer_of()
+        handlers = {path: rpc_handler(b, stack.serve, peer_of) for path, b in bound.items()}
+        most = self._settings.max_message_bytes
+        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
+            streaming = streams(bound)
+            answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
+            self._exchanges = Exchanges(answers, peer_of, most)
+            handlers[PATH] = self._exchanges.handler()
+        return handlers
 
     def _peer_of(self) -> Any:
         if self._unix is not None:

@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
 
+# Never spans of their own. An exchange lasts as long as its two processes; a call with a span does not travel on it.
+_UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.", "/headrace.api.hop.")
 # Per batch, retries included. A collector that is away must not hold a process that wants to end.
 _EXPORT_S = 2.0
 
@@ -85,7 +87,7 @@ class Traces:
 
 def _wanted(details: grpc.HandlerCallDetails) -> bool:
     # Even a span that the sampler drops costs some µs to begin. The caller's decision stands in the header.
-    if details.method.startswith(("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.")):
+    if details.method.startswith(_UNTRACED):
         return False
     for key, value in details.invocation_metadata:
         if key == "traceparent":

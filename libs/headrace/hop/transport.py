@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -15,6 +14,7 @@ from headrace.hop import faults
 from headrace.hop.call import Cargo
 from headrace.hop.channels import Channels
 from headrace.hop.errors import Fault, Reason
+from headrace.hop.exchange_client import Exchanges, NotCarriedError
 from headrace.hop.outgoing import Outgoing
 from headrace.hop.wire_errors import fault_of_rpc
 
@@ -45,23 +45,33 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """Calls over the channel to one address. `traces`: None if the process does not trace."""
+    """Calls over the channel to one address: on a stream if the callee has `exchanges`, else as RPCs.
 
-    def __init__(self, callee: str, channels: Channels, traces: ClientTraces | None = None) -> None:
+    `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
+    instrumentation sees it.
+    """
+
+    def __init__(
+        self,
+        callee: str,
+        channels: Channels,
+        traces: ClientTraces | None = None,
+        exchanges: Exchanges | None = None,
+    ) -> None:
         self._callee = callee
         self._channels = channels
         self._traces = traces
+        self._exchanges = exchanges
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
         # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, and the breaker's business.
-        stub = self._channels.stub(out.method.path, now)
         data = out.prepare(now).SerializeToString()
         if out.deadline <= now:
             raise faults.deadline_passed(self._callee)
         out.sent = True
         try:
-            return out.method.response.FromString(await self._exchange(stub, data, out, out.deadline - now))
+            return out.method.response.FromString(await self._carried(data, out))
         except grpc.aio.AioRpcError as error:
             raise self._fault(error) from None
         except DecodeError:
@@ -84,7 +94,17 @@ class GrpcTransport:
             return reply.code() not in _SILENT
         return bool(reply == _SERVING)
 
-    async def _exchange(self, stub: Callable[..., Any], data: bytes, out: Outgoing, timeout: float) -> bytes:
+    async def _carried(self, data: bytes, out: Outgoing) -> bytes:
+        if self._exchanges is not None and not out.traced:
+            try:
+                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata)
+            except NotCarriedError:
+                pass
+        return await self._rpc(data, out)
+
+    async def _rpc(self, data: bytes, out: Outgoing) -> bytes:
+        now = time.monotonic()
+        stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
         try:
             if out.traced and self._traces is not None:
                 call = await self._traces.rpc(stub, data, out, timeout)
@@ -111,6 +131,8 @@ class GrpcTransport:
         return fault
 
     async def close(self) -> None:
+        if self._exchanges is not None:
+            await self._exchanges.close()
         await self._channels.close()
 
 

@@ -51,11 +51,14 @@ def code_of(status: object) -> Code:
 
 def trailers(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
     """Trailing metadata that carries a fault's reason, metadata and retry hint."""
-    status = status_of(fault)
-    found: list[tuple[str, str | bytes]] = [(DETAILS, status.SerializeToString())]
-    if fault.retry_after_s is not None:
-        found.append((PUSHBACK, str(max(-1, round(fault.retry_after_s * 1000)))))
-    return tuple(found)
+    return ((DETAILS, status_of(fault).SerializeToString()), *pushback(fault))
+
+
+def pushback(fault: Fault) -> tuple[tuple[str, str], ...]:
+    """The part of the trailers that says when to try again, if anything does."""
+    if fault.retry_after_s is None:
+        return ()
+    return ((PUSHBACK, str(max(-1, round(fault.retry_after_s * 1000)))),)
 
 
 def status_of(fault: Fault) -> status_pb2.Status:
@@ -110,6 +113,15 @@ def fault_of_rpc(error: grpc.aio.AioRpcError) -> Fault:
     """`fault_of` for the exception that grpc.aio's client raises."""
     trailing = error.trailing_metadata()
     return fault_of(error.code(), error.details(), list(trailing) if trailing is not None else None)
+
+
+def fault_of_status(raw: bytes, trailing: Mapping[str, str]) -> Fault:
+    """`fault_of` for a call that was carried: a serialised Status and the trailing metadata.
+
+    Raises DecodeError if it is no Status.
+    """
+    status = status_pb2.Status.FromString(raw)
+    return fault_of(_STATUS.get(status.code), status.message, [(DETAILS, raw), *trailing.items()])
 
 
 def _decoded(pairs: list[tuple[str, str | bytes]]) -> status_pb2.Status | None:

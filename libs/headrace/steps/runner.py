@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Timing
 from headrace.steps.batches import run_batch
 from headrace.steps.instruments import Instruments
 from headrace.steps.program import Program, Result
 from headrace.steps.programs import Programs
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 # One broken step can fail every row; the log needs to be told only so often.
 _LOGGED_FAILURES = 3

@@ -38,6 +38,8 @@ _DTYPES = {
     "tensor(double)": DType.FLOAT64,
     "tensor(string)": DType.BYTES,
 }
+# Bytes from which a model counts as large.
+_LARGE = 8 << 20
 # Errors only: ONNX Runtime writes to stderr past our log, and a failed run comes back as an exception anyway.
 _FATAL = 4
 _CUDA = "CUDAExecutionProvider"
@@ -147,6 +149,9 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.enable_cpu_mem_arena = True
+        # A memory plan per batch size saves a small model's run a microsecond or three; a large one's only memory
+        # (open_nsfw at 4 rows: 44 MiB with, 25 without).
+        options.enable_mem_pattern = len(self._model) < _LARGE
         options.log_severity_level = _FATAL
         # Spinning threads would take the cores that the gRPC server needs between runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

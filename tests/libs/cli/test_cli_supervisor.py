@@ -312,3 +312,25 @@ async def test_a_second_supervisor_in_one_home_gives_up(
     assert place.control.exists()
     assert await asyncio.to_thread(starting.stop, place)
     supervisor.wait(10)
+
+
+async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    place.make()
+    names = [SERVICE, f"{SERVICE}.2"]
+    supervisor = starting.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
+    for name in names:
+        await poll("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
+    assert len(sockets(tmp_path)) == 2
+    told = await asyncio.to_thread(starting.status, place)
+    assert told["counts"] == {SERVICE: 2}
+    first, second = (told["services"][name]["pid"] for name in names)
+    os.kill(second, signal.SIGKILL)
+    await until("its socket is not listed", lambda: len(sockets(tmp_path)) == 1)
+    await until("a new one is", lambda: len(sockets(tmp_path)) == 2)
+    told = await asyncio.to_thread(starting.status, place)
+    assert told["services"][SERVICE]["pid"] == first
+    assert len({targets(place)[name] for name in names}) == 2
+    assert await asyncio.to_thread(starting.stop, place)
+    assert supervisor.wait(10) == 0
+    assert gone(first)

@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.struct_pb2 import ListValue
 
+from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.exchange_server import Exchanges
+from headrace.hop.exchanging import SERVICE
 from headrace.hop.method import unary
 from headrace.hop.wire_errors import status_code, trailers
 
@@ -134,6 +137,9 @@ class WordFolding:
 class Callee:
     """The program as a child process on a socket; started anew on the same socket as often as wanted."""
 
+    # Whether it takes calls on streams, too.
+    exchange: ClassVar[bool] = True
+
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.target = f"unix:{socket}"
@@ -144,7 +150,10 @@ class Callee:
         return self._process.pid
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(sys.executable, __file__, str(self.socket))
+        ways = ["exchange"] if self.exchange else []
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, str(self.socket), *ways
+        )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
@@ -173,7 +182,10 @@ class Callee:
             await self.kill()
 
 
-async def serve(path: str) -> None:
+async def serve(path: str, *ways: str) -> None:
+    async def carried(raw: bytes, _call: Call) -> bytes:
+        return await answer(ListValue.FromString(raw))
+
     async def handle(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             return await answer(ListValue.FromString(raw))
@@ -186,6 +198,12 @@ async def serve(path: str) -> None:
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("tests.Work", {"Do": handler, "DoOnce": handler})]
     )
+    if "exchange" in ways:
+        answers = dict.fromkeys((DO.path, DO_ONCE.path), carried)
+        streams = Exchanges(answers, lambda _: Peer("unix"), 64 * 1024 * 1024).handler()
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(SERVICE.full_name, {"Exchange": streams})]
+        )
     server.add_insecure_port(f"unix:{path}")
     await server.start()
     await server.wait_for_termination()
@@ -207,4 +225,4 @@ def soon(seconds: float = 5.0) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(*sys.argv[1:]))

@@ -144,6 +144,8 @@ class Caller:
             return [(await call).value]
         except grpc.aio.AioRpcError as error:
             raise wire_errors.fault_of_rpc(error) from error
+        finally:
+            call.cancel()  # one that a cancelled task leaves, grpc.aio does not always cancel
 
 
 @asynccontextmanager

@@ -181,7 +181,10 @@ async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: C
 async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     folding = WordFolding()
     settings = rules.Client(
-        f"unix:{tmp_path}/s", retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100)
+        f"unix:{tmp_path}/s",
+        retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100),
+        # However long the callee takes to start.
+        breaker=rules.Breaker(min_calls=1000, slow_s=60),
     )
     client = Client("work", settings)
     do = client.coalesced(DO, folding)

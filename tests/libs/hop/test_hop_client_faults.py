@@ -21,6 +21,12 @@ from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordFolding, so
 QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
 
 
+@pytest.fixture(autouse=True, params=["rpc", "exchange"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever carries a call, a client sees the same."""
+    monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
+
+
 def client_of(*callees: Callee, **settings: Any) -> Client:
     target = ",".join(c.target for c in callees)
     return Client("work", rules.Client(target, **settings))

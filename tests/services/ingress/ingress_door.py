@@ -286,7 +286,7 @@ class DoorProcess:
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"},
             )
 
-    async def ready(self, address: str, within_s: float = 30.0) -> None:
+    async def ready(self, address: str, within_s: float = 90.0) -> None:
         """Waits until the door, or Envoy's admin port, says 200 at `address`."""
         path = b"/ready" if address != self.folder.grpc else b"/v2/health/ready"
         deadline = time.monotonic() + within_s

@@ -81,3 +81,12 @@ def test_the_store_is_bounded_and_every_line_is_whole(tmp_path: Path) -> None:
     assert ids == [str(i) for i in range(500 - len(ids), 500)]
     SpanStore(tmp_path, 2000, 3).write([{"request_id": "again", "trace_id": "", "spans": []}])
     assert "again" in files[-1].read_text()
+
+
+def test_two_processes_that_write_the_store_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    one, other = SpanStore(tmp_path, 500, 1000), SpanStore(tmp_path, 500, 1000)
+    names = [f"{i:04}" for i in range(100)]
+    for name in names:
+        (one if int(name) % 3 else other).write([{"request_id": name, "trace_id": "", "spans": []}])
+    kept = "".join(path.read_text() for path in sorted(tmp_path.iterdir()))
+    assert [name for name in names if f'"{name}"' not in kept] == []

@@ -1,0 +1,388 @@
+"""Calls carried over one stream, between hop's client and hop's server: what an RPC does, the stream does too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from opentelemetry import propagate
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from headrace import hop
+from headrace.api.hop.v1 import hop_pb2
+from headrace.hop import client_settings as rules
+from headrace.hop import config, testing
+from headrace.hop.dial import Client
+from headrace.hop.exchanging import LARGEST_REQUEST_BYTES, PATH, SERVICE, TAKEN_KEY
+from headrace.hop.serve import serving
+from headrace.hop.wire_errors import fault_of_rpc, fault_of_status
+from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
+
+RPC = "tests.Echo/One"
+
+
+@pytest.fixture
+def servicer() -> EchoServicer:
+    return EchoServicer()
+
+
+@pytest.fixture
+async def served(servicer: EchoServicer) -> AsyncIterator[testing.Harness]:
+    async with testing.served(definition(servicer)) as harness:
+        yield harness
+
+
+async def say(client: Client, word: str, within: float = 5.0, **options: Any) -> str:
+    reply = await client.unary(ONE)(StringValue(value=word), deadline=time.monotonic() + within, **options)
+    return reply.value
+
+
+async def fault_of(client: Client, word: str, within: float = 5.0) -> hop.Fault:
+    with pytest.raises(hop.Fault) as caught:
+        await say(client, word, within)
+    return caught.value
+
+
+async def eventually(condition: Any, within: float = 5.0) -> None:
+    ends = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < ends, "did not come to pass"
+        await asyncio.sleep(0.005)
+
+
+def carried(servicer: EchoServicer) -> list[bool]:
+    """Of each call, whether it came on a stream. (gRPC tells every RPC who made it.)"""
+    return ["user-agent" not in call.metadata for call in servicer.calls]
+
+
+async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
+    client = served.client(deadline_margin_s=0)
+    assert await say(client, "hello", 3.0, metadata=[("who", "me")]) == "hello"
+    (call,) = servicer.calls
+    assert carried(servicer) == [True]
+    assert servicer.current == [call]
+    assert call.metadata == {"who": "me"}
+    assert call.peer.trusted
+    assert call.peer.transport == "unix"
+    assert 2.0 < call.deadline - time.monotonic() <= 3.0
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_either_side_can_do_without(servicer: EchoServicer, side: str) -> None:
+    server = {"exchange": side != "server"}
+    async with testing.served(definition(servicer), {"server": server}) as served:
+        client = served.client(exchange=side != "client")
+        assert [await say(client, str(n)) for n in range(3)] == ["0", "1", "2"]
+        assert (await fault_of(client, "fault")).code is hop.Code.NOT_FOUND
+    assert carried(servicer) == [False] * 4
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+async def test_faults_are_the_same_as_those_of_an_rpc(served: testing.Harness, exchange: bool) -> None:
+    client = served.client(exchange=exchange, retry=config.Retry(attempts=1))
+    fault = await fault_of(client, "fault")
+    assert (fault.code, fault.reason, fault.message) == (
+        hop.Code.NOT_FOUND,
+        hop.Reason.REASON_MODEL_UNKNOWN,
+        "no model m",
+    )
+    assert (fault.metadata, fault.retry_after_s) == ({"model": "m"}, 0.25)
+    for word in ("defect", "wrong", "leak", "timeout"):
+        fault = await fault_of(client, word)
+        assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
+        assert "hunter2" not in fault.message
+    assert await say(client, "still there") == "still there"
+
+
+async def test_every_call_is_counted_by_its_own_method(served: testing.Harness) -> None:
+    client = served.client()
+    await asyncio.gather(*(say(client, str(n)) for n in range(20)))
+    await fault_of(client, "fault")
+    value = served.runtime.telemetry.registry.get_sample_value
+    labels = {"service": "echo", "method": RPC}
+    assert value("headrace_hop_server_calls_total", {**labels, "code": "OK"}) == 20
+    assert value("headrace_hop_server_calls_total", {**labels, "code": "NOT_FOUND"}) == 1
+
+
+async def test_answers_come_in_the_order_in_which_they_are_ready(served: testing.Harness) -> None:
+    client, order = served.client(), list[str]()
+
+    async def note(word: str) -> None:
+        order.append(await say(client, word))
+
+    await asyncio.gather(note("sleep 0.3"), note("sleep 0.1"), note("at once"))
+    assert order == ["at once", "sleep 0.1", "sleep 0.3"]
+
+
+async def test_a_call_that_is_cancelled_or_late_stops_its_handler_and_no_other(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
+    client = served.client()
+    going_on = asyncio.create_task(say(client, "hold"))
+    given_up = asyncio.create_task(say(client, "hold"))
+    await eventually(lambda: len(servicer.calls) == 2)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    assert given_up.cancelled()
+    await eventually(lambda: servicer.cancelled == 1)
+    fault = await fault_of(client, "hold", 0.1)
+    assert fault.code is hop.Code.DEADLINE_EXCEEDED
+    await eventually(lambda: servicer.cancelled == 2)
+    servicer.release.set()
+    assert await going_on == "hold"
+    assert carried(servicer) == [True] * 3
+
+
+async def test_a_large_request_goes_as_an_rpc_and_a_large_reply_comes_back(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
+    client = served.client()
+    await say(client, "first")
+    sizes = [LARGEST_REQUEST_BYTES // 2, LARGEST_REQUEST_BYTES - 100, LARGEST_REQUEST_BYTES + 100]
+    found = await asyncio.gather(*(say(client, "x" * size) for size in sizes * 3))
+    assert [len(word) for word in found] == sizes * 3
+    assert sorted(carried(servicer)) == [False] * 3 + [True] * 7
+
+
+async def test_a_reply_larger_than_the_client_takes_fails_its_own_call_only() -> None:
+    class Inflating(EchoServicer):
+        async def One(self, request: StringValue, call: hop.Call) -> StringValue:
+            return StringValue(value="x" * int(request.value))
+
+    async with testing.served(definition(Inflating())) as served:
+        client = served.client(max_message_bytes=1024 * 1024)
+        large, small = await asyncio.gather(
+            fault_of(client, str(1024 * 1024)), say(client, "700000"), return_exceptions=True
+        )
+    assert isinstance(large, hop.Fault)
+    assert (large.code, large.reason) == (hop.Code.RESOURCE_EXHAUSTED, hop.Reason.REASON_TOO_LARGE)
+    assert small == "x" * 700_000
+
+
+async def test_a_client_of_small_messages_uses_rpcs(served: testing.Harness, servicer: EchoServicer) -> None:
+    assert await say(served.client(max_message_bytes=64 * 1024), "hello") == "hello"
+    assert carried(servicer) == [False]
+
+
+async def test_a_server_that_stops_answers_what_it_has_and_its_successor_takes_the_rest(
+    servicer: EchoServicer,
+) -> None:
+    successor = EchoServicer()
+    async with testing.served(definition(servicer)) as served:
+        client = served.client()
+        begun = asyncio.create_task(say(client, "hold", 20))
+        await eventually(lambda: servicer.calls)
+        telemetry = config.Telemetry(log_level="error")
+        settings = config.ServiceSettings(server=served.settings.server, telemetry=telemetry)
+        async with serving(definition(successor), settings, replace=True):
+            stopping = asyncio.ensure_future(served.stop())
+            replies: list[str] = []
+
+            async def moved() -> None:
+                while not successor.calls:
+                    replies.append(await say(client, "next"))
+
+            await asyncio.wait_for(moved(), 5)
+            assert not begun.done()
+            servicer.release.set()
+            assert await begun == "hold"
+            await stopping
+            assert await say(client, "last") == "last"
+            assert set(replies) == {"next"}
+            assert carried(successor) == [True] * len(successor.calls)
+            await client.close()
+
+
+async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, servicer: EchoServicer) -> None:
+    client = served.client()
+    waiting = asyncio.create_task(fault_of(client, "hold"))
+    await eventually(lambda: servicer.calls)
+    before = asyncio.all_tasks()
+    await client.close()
+    assert (await waiting).code is hop.Code.UNAVAILABLE
+    await eventually(lambda: servicer.cancelled == 1)
+    assert not {t for t in asyncio.all_tasks() - before if "exchange_client" in repr(t)}
+
+
+async def test_many_at_once_are_each_answered_with_their_own(served: testing.Harness) -> None:
+    client = served.client(limiter=config.Limiter(initial=512))
+    words = [f"{n}" for n in range(400)]
+    assert await asyncio.gather(*(say(client, w) for w in words)) == words
+
+
+async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
+    exporter = InMemorySpanExporter()
+    telemetry = hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1e-9), exporter)
+    async with testing.served(definition(servicer), telemetry=telemetry) as served:
+        client = served.client()
+        await say(client, "plain")
+        traces = served.runtime.telemetry.traces
+        assert traces is not None
+        sampled = propagate.extract({"traceparent": f"00-{1:032x}-{2:016x}-01"})
+        with traces.tracer.start_as_current_span("a request", sampled):
+            await say(client, "traced")
+
+        def exported() -> bool:
+            traces.flush(1)
+            return len(exporter.get_finished_spans()) == 4
+
+        await eventually(exported)
+    assert carried(servicer) == [True, False]
+    assert {span.context.trace_id for span in exporter.get_finished_spans()} == {1}
+
+
+Answering = Callable[[hop_pb2.ExchangeRequest], bytes | None]
+
+
+@asynccontextmanager
+async def hand_made(
+    path: Path, answering: Answering, first: tuple[tuple[str, str], ...]
+) -> AsyncIterator[Client]:
+    """A client of a server that sends `first`, then what `answering` makes of each message; None: it hangs up."""
+
+    async def serve(frames: AsyncIterator[bytes], context: Any) -> None:
+        await context.send_initial_metadata(first)
+        async for raw in frames:
+            reply = answering(hop_pb2.ExchangeRequest.FromString(raw))
+            if reply is None:
+                return
+            await context.write(reply)
+
+    server = grpc.aio.server()
+    streams: dict[str, Any] = {"Exchange": grpc.stream_stream_rpc_method_handler(serve)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, streams)])
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    client = Client("echo", rules.Client(f"unix:{path}", retry=rules.Retry(attempts=1)))
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(0)
+
+
+TAKEN = ((TAKEN_KEY, "1"),)
+
+
+def respond(*responses: hop_pb2.CarriedResponse) -> bytes:
+    return hop_pb2.ExchangeResponse(responses=responses).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "answering",
+    [
+        lambda _: b"\xff\xff\xff",
+        lambda m: respond(*(hop_pb2.CarriedResponse(id=r.id, status=b"\xff\xff") for r in m.requests)),
+        lambda m: respond(*(hop_pb2.CarriedResponse(id=r.id, message=b"\xff\xff") for r in m.requests)),
+    ],
+)
+async def test_garbage_from_a_server_is_an_internal_fault(tmp_path: Path, answering: Answering) -> None:
+    async with hand_made(tmp_path / "s", answering, TAKEN) as client:
+        for _ in range(3):
+            fault = await fault_of(client, "hello")
+            assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
+
+
+async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
+    def answering(message: hop_pb2.ExchangeRequest) -> bytes:
+        mine = [hop_pb2.CarriedResponse(id=r.id, message=r.message) for r in message.requests]
+        return respond(hop_pb2.CarriedResponse(id=10**9), *mine, *mine)
+
+    async with hand_made(tmp_path / "s", answering, TAKEN) as client:
+        assert [await say(client, w) for w in ("a", "b")] == ["a", "b"]
+
+
+async def test_a_server_that_hangs_up_leaves_what_it_read_unavailable(tmp_path: Path) -> None:
+    async with hand_made(tmp_path / "s", lambda _: None, TAKEN) as client:
+        for _ in range(3):
+            fault = await fault_of(client, "hello")
+            assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
+
+
+async def test_nothing_is_written_to_a_server_that_does_not_say_that_it_takes_calls(tmp_path: Path) -> None:
+    def never(_: hop_pb2.ExchangeRequest) -> bytes:
+        raise AssertionError
+
+    async with hand_made(tmp_path / "s", never, ()) as client:
+        fault = await fault_of(client, "hello", 0.2)
+        assert fault.code is hop.Code.DEADLINE_EXCEEDED
+
+
+# By hand, as a client that is not ours might.
+
+
+async def exchange(target: str, *frames: bytes) -> tuple[dict[str, Any], list[hop_pb2.ExchangeResponse]]:
+    """The first metadata and the responses to some frames, until the server ends the stream."""
+    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call: Any = channel.stream_stream(PATH)()
+        first = dict(await call.initial_metadata())
+        for frame in frames:
+            await call.write(frame)
+        await call.done_writing()
+        return first, [hop_pb2.ExchangeResponse.FromString(raw) async for raw in call]
+
+
+def request(number: int, word: str = "hello", method: str = ONE.path) -> hop_pb2.CarriedRequest:
+    message = StringValue(value=word).SerializeToString()
+    return hop_pb2.CarriedRequest(id=number, method=method, message=message)
+
+
+def frame(*requests: hop_pb2.CarriedRequest, cancelled: tuple[int, ...] = ()) -> bytes:
+    return hop_pb2.ExchangeRequest(requests=requests, cancelled_ids=cancelled).SerializeToString()
+
+
+async def test_a_client_that_has_no_more_still_gets_every_answer(served: testing.Harness) -> None:
+    first, responses = await exchange(served.target, frame(request(1, "sleep 0.1"), request(2)))
+    assert TAKEN_KEY in first
+    answers = {r.id: StringValue.FromString(r.message).value for m in responses for r in m.responses}
+    assert answers == {1: "sleep 0.1", 2: "hello"}
+
+
+@pytest.mark.parametrize("method", ["/tests.Echo/None", "/tests.Echo/Both", PATH, "", "\x00/é" * 300])
+async def test_an_unknown_or_streaming_method_fails_its_own_call_only(
+    served: testing.Harness, method: str
+) -> None:
+    _, responses = await exchange(served.target, frame(request(1, method=method), request(2)))
+    answers = {r.id: r for m in responses for r in m.responses}
+    fault = fault_of_status(answers[1].status, answers[1].trailing)
+    assert (fault.code, fault.reason) == (hop.Code.UNIMPLEMENTED, hop.Reason.REASON_METHOD_UNKNOWN)
+    assert not answers[2].status
+
+
+async def test_a_request_that_is_garbage_fails_its_own_call_only(served: testing.Harness) -> None:
+    bad = hop_pb2.CarriedRequest(id=1, method=ONE.path, message=b"\xff\xff")
+    _, responses = await exchange(served.target, frame(bad, request(2)))
+    answers = {r.id: r for m in responses for r in m.responses}
+    fault = fault_of_status(answers[1].status, answers[1].trailing)
+    assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
+    assert not answers[2].status
+
+
+@pytest.mark.parametrize("frames", [(b"\xff\xff\xff",), (frame(request(1, "hold"), request(1)),)])
+async def test_a_stream_that_is_garbage_ends_with_a_clean_error_and_what_was_on_it(
+    served: testing.Harness, servicer: EchoServicer, frames: tuple[bytes, ...]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await exchange(served.target, *frames)
+    fault = fault_of_rpc(caught.value)
+    assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
+    await eventually(lambda: servicer.cancelled == len(servicer.calls))
+    assert await say(served.client(), "still there") == "still there"
+
+
+async def test_cancelling_what_is_unknown_or_not_yet_begun_is_no_error(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
+    _, responses = await exchange(
+        served.target, frame(request(1, "hold"), request(2), cancelled=(1, 99)), frame(request(3))
+    )
+    assert sorted(r.id for m in responses for r in m.responses) == [2, 3]

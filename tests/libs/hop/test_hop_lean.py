@@ -1,0 +1,109 @@
+"""What a process does not hold: freed memory goes back, packages that nobody needs stay out. In processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and is about glibc")
+
+_OWN_MIB = """
+def own_mib():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
+"""
+
+
+def said_by(program: str) -> list[str]:
+    ended = subprocess.run(
+        [sys.executable, "-c", _OWN_MIB + program], capture_output=True, text=True, check=True
+    )
+    return ended.stdout.split()
+
+
+def test_a_large_block_that_is_freed_on_a_thread_does_not_stay() -> None:
+    program = """
+import ctypes, threading
+from headrace.hop import core
+core.settle()
+
+def work():
+    # The first freed block would teach glibc to serve the next of that size from the thread's heap, which never shrinks
+    # below a block in use: here the small one that comes last.
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    def taken(size):
+        block = libc.malloc(size)
+        libc.memset(block, 1, size)
+        return block
+    libc.free(taken(24 << 20))
+    blocks = [taken(20 << 20) for _ in range(2)]
+    last = taken(100_000)
+    for block in blocks:
+        libc.free(block)
+
+before = own_mib()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(own_mib() - before)
+"""
+    assert float(said_by(program)[0]) < 8
+    assert float(said_by(program.replace("core.settle()", ""))[0]) > 30, "the test shows nothing here"
+
+
+def test_freezing_gives_small_freed_blocks_back() -> None:
+    program = """
+from headrace.hop import core
+import array
+kept, freed = [], []
+for _ in range(2000):
+    freed.append(array.array("b", bytes(30_000)))
+    kept.append(array.array("b", bytes(1_000)))
+full = own_mib()
+freed.clear()
+held = own_mib()
+core.freeze()
+print(full, held, own_mib())
+"""
+    full, held, after = map(float, said_by(program))
+    assert held > full - 20, "the test shows nothing here"
+    assert after < held - 30
+
+
+def test_a_service_does_without_rich_and_a_program_that_has_it_keeps_it() -> None:
+    told = said_by(
+        """
+import sys
+from headrace.hop import logs
+print("rich" in sys.modules, "structlog" in sys.modules)
+import rich
+print(rich.__name__)
+"""
+    )
+    assert told == ["False", "True", "rich"]
+    assert said_by("import sys, rich\nfrom headrace.hop import logs\nprint(sys.modules['rich'] is rich)") == [
+        "True"
+    ]
+
+
+def test_the_services_that_carry_columns_do_without_it_too() -> None:
+    for name in ("executor", "preprocessing", "router"):
+        program = f"import sys, services.{name}.wiring, headrace.hop.serve\nprint('rich' in sys.modules)"
+        assert said_by(program) == ["False"], name
+
+
+def test_logs_for_people_still_show_where_an_error_came_from() -> None:
+    program = """
+import sys
+from headrace.hop import config, logs
+sys.stderr = sys.stdout
+try:
+    1 / 0
+except ZeroDivisionError:
+    logs.logger("echo", config.Telemetry(log_format="console")).exception("failed")
+"""
+    assert "ZeroDivisionError:" in said_by(program)
