@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load.arrivals import Stretch, arrivals
-from load.driving import ROOT
 from load.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
-from load.measuring import pss_mib, turn
+from load.measuring import ROOT, pss_mib, turn
 from load.rows import infer_message, rows
 from load.shooting import Caller, Plan, Shots
 from load.systems import Running
@@ -118,7 +117,7 @@ def fire(
     asked = rows(home)
     plan = _plan(running, model, mixes, cpus, seed, len(asked))
     with turn():
-        shots = _shoot(plan)
+        shots = shoot(plan)
     seconds = max(sum(s.seconds for s in mix.stretches) for mix in mixes)
     replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if reply}
     feast = running.setup.feast
@@ -167,7 +166,7 @@ def _plan(
     )
 
 
-def _shoot(plan: Plan) -> Shots:
+def shoot(plan: Plan) -> Shots:
     """Runs the plan in a process of its own: its garbage and its lock are nobody else's."""
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder) / "plan", Path(folder) / "shots"

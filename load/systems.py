@@ -18,8 +18,7 @@ import yaml
 
 from headrace.state import tenants as tenants_file
 from headrace.state.tenants import QuotaSpec, TenantSpec
-from load.driving import ROOT
-from load.measuring import children_of
+from load.measuring import ROOT, children_of
 
 HEADRACE = Path(sys.executable).parent / "headrace"
 PIPELINES = ROOT / "deploy" / "pipelines"

@@ -49,6 +49,7 @@ _READS: Mapping[str, tuple[str, type[Message]]] = {
     "config": ("ModelConfig", pb.ModelConfigRequest),
     "stats": ("ModelStatistics", pb.ModelStatisticsRequest),
 }
+_IS_JSON = (b"content-type", b"application/json")
 # Prefixes of the paths that `Rest` serves.
 PREFIX = "/v2"
 
@@ -129,8 +130,7 @@ class Rest:
         exchange.method = operation.method.name
         reply = await self._door.call(operation, request, exchange)
         if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
-            good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
-            return (200 if good else 503), [], b""
+            return _health(reply, getattr(request, "name", ""))
         if isinstance(reply, pb.RepositoryModelLoadResponse | pb.RepositoryModelUnloadResponse):
             return 200, [], b""
         return _json(_shown(reply))
@@ -149,7 +149,7 @@ class Rest:
         }
         content, length = write_response(reply, lambda name: asked.get(name, all_binary))
         if length is None:
-            return 200, [(b"content-type", b"application/json")], content
+            return 200, [_IS_JSON], content
         extra = [(b"content-type", b"application/octet-stream"), (_LENGTH_HEADER, b"%d" % length)]
         return 200, extra, content
 
@@ -205,7 +205,18 @@ def _expect(method: str, wanted: str) -> None:
 
 
 def _json(value: Any) -> tuple[int, Headers, bytes]:
-    return 200, [(b"content-type", b"application/json")], json.dumps(value).encode()
+    return 200, [_IS_JSON], json.dumps(value).encode()
+
+
+def _health(
+    reply: pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse, model: str
+) -> tuple[int, Headers, bytes]:
+    """As the protocol has it, in status and body: Triton's clients look at the one, KServe's at the other."""
+    live = isinstance(reply, pb.ServerLiveResponse)
+    good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
+    said = {"name": model} if model else {}
+    content = json.dumps({**said, "live" if live else "ready": good}).encode()
+    return (200 if good else 503), [_IS_JSON], content
 
 
 async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
@@ -220,7 +231,7 @@ async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
         "reason": reason_name(fault.reason),
         "metadata": dict(fault.metadata),
     }
-    headers = [(b"content-type", b"application/json"), (b"x-request-id", exchange.request_id.encode())]
+    headers = [_IS_JSON, (b"x-request-id", exchange.request_id.encode())]
     if fault.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_after_s)))
     if fault.code is Code.UNAUTHENTICATED:

@@ -173,8 +173,13 @@ async def test_rest(door: Folder) -> None:
     # perf_analyzer takes numbers only.
     status, _, content = await asyncio.to_thread(http, door, "/v2/models/double/stats")
     assert json.loads(content)["model_stats"][0]["inference_stats"]["queue"]["count"] > 0
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready"):
-        assert (await asyncio.to_thread(http, door, path))[0] == 200
+    for path, said in (
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/double/ready", {"name": "double", "ready": True}),
+    ):
+        status, _, content = await asyncio.to_thread(http, door, path)
+        assert (status, json.loads(content)) == (200, said)
     assert (await asyncio.to_thread(http, door, "/v2/models/double", None, key=""))[0] == 401
     assert (await asyncio.to_thread(http, door, "/v2/models/double/infer"))[0] == 405
 
