@@ -7,6 +7,7 @@ spike      open loop, the rate jumps and falls again
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
+faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
 memory     what each process of a running headrace holds
 check      a minute, for CI: does natural batching still save CPU as it should?
@@ -20,7 +21,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import check, memory, overload, picture, profile, race, scenarios
+from load import check, faults, memory, overload, picture, profile, race, scenarios
 from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -52,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
+    broken = _command(commands, "faults", faults.run)
+    broken.add_argument("--servers", type=_cores, help="cores of the servers, such as 0")
+    broken.add_argument("--part", type=float, default=0.5, help="of the peak")
+    broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    broken.add_argument("--faults", type=_names, default=list(faults.FAULTS))
+    broken.add_argument("--services", type=_names, default=[])
     _command(commands, "check", check.run)
     beside = _command(commands, "race", race.run)
     beside.add_argument(
@@ -102,6 +109,10 @@ def _open_loop(
 
 def _numbers(text: str) -> list[int]:
     return [int(n) for n in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _cores(text: str) -> frozenset[int]:

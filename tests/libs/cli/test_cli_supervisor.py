@@ -288,6 +288,24 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert not await asyncio.to_thread(starting.stop, place)
 
 
+async def test_what_a_library_left_in_our_environment_reaches_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Feast's import does in an `up` that prepares the home.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
+    place = layout.of(tmp_path)
+    place.make()
+    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    await poll("ready", lambda: ready(place, SERVICE))
+    told = await asyncio.to_thread(starting.status, place)
+    inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
+    assert await asyncio.to_thread(starting.stop, place)
+    assert supervisor.wait(10) == 0
+    assert b"HEADRACE_TEST_KEPT=1" in inherited
+    assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
+
+
 async def test_a_killed_supervisor_takes_its_services_with_it(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
