@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     beside.add_argument("--part", choices=["pipeline", "model"], default="pipeline")
     beside.add_argument(
-        "--systems", type=lambda text: text.split(","), help="such as 'headrace apart,triton'"
+        "--systems", type=lambda text: text.split(";"), help="such as 'headrace apart;triton'"
     )
     beside.add_argument("--conc", type=_numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
