@@ -1,14 +1,17 @@
 """python -m load COMMAND: every figure of load/RESULTS.md comes from one of these.
 
-closed     closed loop over concurrency by perf_analyzer; with `--reference` beside the naive chain
+closed     closed loop over concurrency; with `--reference` beside the naive chain
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
 ramp       open loop, the rate goes up evenly
 spike      open loop, the rate jumps and falls again
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
+faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
-memory     PSS of each process of a home that is up
+hop        a call between two processes, on a stream and as an RPC
+memory     what each process of a running headrace holds
+check      a minute, for CI: does natural batching still save CPU as it should?
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
 """
@@ -19,8 +22,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import memory, overload, picture, profile, race, scenarios
-from load.driving import ROOT
+from load import check, faults, hop_calls, memory, overload, picture, profile, race, scenarios
+from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
 
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     closed = _command(commands, "closed", profile.run)
     closed.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
     closed.add_argument("--runs", type=int, default=3)
+    closed.add_argument("--seconds", type=float, default=3.0)
     closed.add_argument(
         "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
     )
@@ -50,17 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
+    broken = _command(commands, "faults", faults.run)
+    broken.add_argument("--servers", type=_cores, help="cores of the servers, such as 0")
+    broken.add_argument("--part", type=float, default=0.5, help="of the peak")
+    broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    broken.add_argument("--faults", type=_names, default=list(faults.FAULTS))
+    broken.add_argument("--services", type=_names, default=[])
+    _command(commands, "check", check.run)
     beside = _command(commands, "race", race.run)
     beside.add_argument(
         "--peers", type=Path, required=True, help="folder of the peers' harness, prepared by its setup.sh"
     )
     beside.add_argument("--part", choices=["pipeline", "model"], default="pipeline")
     beside.add_argument(
-        "--systems", type=lambda text: text.split(","), help="such as 'headrace apart,triton'"
+        "--systems", type=lambda text: text.split(";"), help="such as 'headrace apart;triton'"
     )
     beside.add_argument("--conc", type=_numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
+    beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    calls = commands.add_parser("hop")
+    calls.set_defaults(run=hop_calls.run)
+    calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
+    calls.add_argument("--runs", type=int, default=5)
     held = commands.add_parser("memory")
     held.set_defaults(run=memory.run)
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
@@ -98,6 +114,10 @@ def _open_loop(
 
 def _numbers(text: str) -> list[int]:
     return [int(n) for n in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _cores(text: str) -> frozenset[int]:

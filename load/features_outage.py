@@ -24,6 +24,7 @@ import grpc
 import uvloop
 
 from deploy.pipelines.flights.feature_store import create, materialize
+from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from load.breakable import Proxy, Redis, redis_server
 from load.feature_clients import GrpcClient, packed_message
@@ -42,6 +43,11 @@ class Seen:
     failed: Counter[str] = field(default_factory=Counter)
 
 
+def _is_source(column: batch_pb2.Column) -> bool:
+    """Columns of one type may lie end to end in one, under several names."""
+    return (column.name or column.names[0]).startswith("@source/")
+
+
 async def load(
     client: GrpcClient, messages: list[bytes], seen: Seen, deadline_s: float, stop: asyncio.Event
 ) -> None:
@@ -56,7 +62,9 @@ async def load(
             seen.failed[error.code().name] += 1
             continue
         now = time.monotonic()
-        sources = {s for c in reply.batch.columns if c.name.startswith("@source/") for s in c.data}
+        sources = {s for c in reply.batch.columns if _is_source(c) for s in c.data}
+        if not sources:
+            raise RuntimeError("a reply that does not say where its rows come from")
         seen.calls.append((now, now - began, sources))
         await asyncio.sleep(0.002)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # A file that measurements on one machine lock, so that they take turns; unset: nobody else measures.
 LOCK = "LOAD_LOCK"

@@ -8,15 +8,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from load.arrivals import Stretch, arrivals
-from load.driving import ROOT
 from load.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
-from load.measuring import pss_mib, turn
+from load.measuring import ROOT, pss_mib, turn
 from load.rows import infer_message, rows
 from load.shooting import Caller, Plan, Shots
 from load.systems import Running
@@ -118,7 +118,7 @@ def fire(
     asked = rows(home)
     plan = _plan(running, model, mixes, cpus, seed, len(asked))
     with turn():
-        shots = _shoot(plan)
+        shots = shoot(plan)
     seconds = max(sum(s.seconds for s in mix.stretches) for mix in mixes)
     replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if reply}
     feast = running.setup.feast
@@ -152,7 +152,7 @@ def _plan(
         np.uint32
     )
     kept = random.random(len(times)) < _VERIFIED
-    messages = [infer_message(model, row) for row in rows(running.setup.home)]
+    messages = _messages(running.setup.home, model)
     return Plan(
         running.target,
         PATH,
@@ -167,7 +167,12 @@ def _plan(
     )
 
 
-def _shoot(plan: Plan) -> Shots:
+@cache
+def _messages(home: Path, model: str) -> list[bytes]:
+    return [infer_message(model, row) for row in rows(home)]
+
+
+def shoot(plan: Plan) -> Shots:
     """Runs the plan in a process of its own: its garbage and its lock are nobody else's."""
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder) / "plan", Path(folder) / "shots"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -14,18 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from headrace.repository import Repository
-from load.driving import Drive
+from load.closed_loop import Target
 from load.measuring import children_of
-from load.rows import perf_analyzer_inputs, rows
+from load.rows import infer_message, rows, vector_message, vectors
+from load.verifying import verify_model
 
 Part = Literal["pipeline", "model"]
 _KEY = "bench-key-1"
 # What the peers call our inputs.
 _RENAMED = {"day_of_week": "dow"}
-_VECTORS = 5_000
 
 
 def harness(folder: Path, home: Path) -> tuple[Any, Any]:
@@ -91,31 +88,31 @@ def our_features(home: Path, redis: str) -> Path:
 
 
 @contextmanager
-def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[tuple[Drive, set[int]]]:
-    """One peer, running: where to send, and its processes."""
+def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[Target]:
+    """One peer, running. Its answers are verified where it runs the model alone; its features are of its own making."""
     bench, table = harness(folder, home)
     spec = (table.PART_B if part == "pipeline" else table.PART_A)[name]
     server = bench.Server(spec, f"{part}-{name}")
     server.start()
     try:
-        model = "flights_pipeline" if part == "pipeline" else "flights_light"
-        drive = Drive(f"127.0.0.1:{spec['port']}", model, _inputs(home, part, name), _KEY)
-        yield drive, set(children_of(p.pid for p in server.procs))
+        pids = frozenset(children_of(p.pid for p in server.procs))
+        address = f"127.0.0.1:{spec['port']}"
+        if part == "pipeline":
+            messages = [infer_message("flights_pipeline", row, _RENAMED) for row in rows(home)]
+            yield Target(
+                address, messages, _KEY, pids, lambda _: "answers not verified: features of its own making"
+            )
+        else:
+            # Servers with a batch dimension of their own take rows, the others batches of one.
+            yield model_target(home, address, _KEY, pids, [24] if name.startswith("triton") else [1, 24])
     finally:
         server.stop()
 
 
-def _inputs(home: Path, part: Part, name: str) -> Path:
-    if part == "pipeline":
-        return perf_analyzer_inputs(rows(home), home / "data" / "perf_analyzer_peers.json", _RENAMED)
-    # Servers with a batch dimension of their own take rows, the others batches of one.
-    return vectors(home, [24] if name.startswith(("triton", "headrace")) else [1, 24])
-
-
-def vectors(home: Path, shape: list[int]) -> Path:
-    """Different inputs of the model alone, for perf_analyzer."""
-    path = home / "data" / f"vectors_{len(shape)}.json"
-    values = np.random.default_rng(3).uniform(0, 100, (_VECTORS, 24)).round(2)
-    data = [{"input": {"content": v, "shape": shape}} for v in values.tolist()]
-    path.write_text(json.dumps({"data": data}))
-    return path
+def model_target(home: Path, address: str, key: str, pids: frozenset[int], shape: list[int]) -> Target:
+    """A server of the light model alone."""
+    inputs = vectors()
+    messages = [vector_message("flights_light", vector, shape) for vector in inputs]
+    return Target(
+        address, messages, key, pids, lambda replies: verify_model(home, "flights_light", inputs, replies)
+    )

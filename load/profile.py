@@ -1,112 +1,121 @@
 """`closed`: closed loop over concurrency, this build against itself with coalescing off, in one run.
 
-The table gives medians; ratios are to the first system of the run. A run that perf_analyzer ends early (it takes any
-failed request for the end) gives no figures; the table says how many did, and why.
+The table gives medians; ratios are to the first system of the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from load.driving import Drive, DriveError, Figures, drive
-from load.measuring import OtherWork, Sampler, pss_mib, turn
+from load.closed_loop import Figures, Target, drive
+from load.measuring import pss_mib
 from load.peers import peer, redis_server
-from load.rows import perf_analyzer_inputs, rows
-from load.systems import Setup, configuration, headrace
+from load.rows import infer_message, rows
+from load.systems import Running, Setup, configuration, headrace
+from load.verifying import verify
+
+HEAD = (
+    "| system | c | req/s [least–most] | × {} | p50 ms | p99 ms | server CPU µs/req | client | failed | PSS MB |\n"
+    "|---|" + "--:|" * 9
+)
 
 
 @dataclass
 class Point:
-    """Runs of one system at one concurrency. `failures`: why runs ended without figures."""
+    """Runs of one system at one concurrency."""
 
-    figures: list[Figures] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-    other_cores: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    runs: list[Figures] = field(default_factory=list)
 
-    def median(self) -> tuple[float, float, float, float]:
-        """Rate, p50 µs, p99 µs, server CPU µs per request."""
-        return (
-            statistics.median(f.rate for f in self.figures),
-            statistics.median(f.p50_us for f in self.figures),
-            statistics.median(f.p99_us for f in self.figures),
-            statistics.median(self.cpu_us),
-        )
+    def median(self, what: Callable[[Figures], float]) -> float:
+        return statistics.median(what(f) for f in self.runs)
+
+    @property
+    def rate(self) -> float:
+        return self.median(lambda f: f.rate)
+
+    @property
+    def failed(self) -> int:
+        """Requests of all runs that were not answered."""
+        return sum(f.failed for f in self.runs)
 
 
-def measure(
-    system: tuple[Drive, set[int]], concurrencies: list[int], runs: int
-) -> tuple[dict[int, Point], float]:
-    """Figures by concurrency (a first run is thrown away), and the memory of the processes in MiB (PSS).
+@dataclass
+class Result:
+    """Of one system: its points by concurrency, memory of its processes in MiB (PSS)."""
 
-    Runs that fail are noted in their point.
-    """
-    what, pids = system
+    points: dict[int, Point]
+    memory_mib: float
+
+
+def measure(target: Target, concurrencies: list[int], runs: int, seconds: float) -> Result:
+    """Each point `runs` times, after one that is thrown away."""
     points: dict[int, Point] = {}
-    for concurrency in concurrencies:
-        point = points[concurrency] = Point()
-        for i in range(runs + 1):
-            with turn():
-                others = OtherWork(pids)
-                try:
-                    with Sampler(pids) as sampler:
-                        figures = drive(what, concurrency) if i else drive(what, concurrency, window_ms=400)
-                except DriveError as error:
-                    # The other runs and points are worth having: one request past its deadline ends a whole run.
-                    point.failures.append(error.reason)
-                    continue
-                other_cores = others.cores()
-            if i:
-                point.figures.append(figures)
-                point.cpu_us.append(sampler.cores() / figures.rate * 1e6)
-                point.other_cores.append(other_cores)
-    return points, pss_mib(pids)
+    for at_once in concurrencies:
+        drive(target, at_once, 1.0, seed=0)
+        points[at_once] = Point([drive(target, at_once, seconds, seed=i + 1) for i in range(runs)])
+    return Result(points, pss_mib(target.pids))
 
 
-def print_table(name: str, points: dict[int, Point], memory: float, base: dict[int, Point] | None) -> None:
-    for concurrency, point in points.items():
-        if not point.figures:
-            print(
-                f"| {name} | {concurrency} | failed: {point.failures[-1]} | | | | | {memory:.0f} |",
-                flush=True,
-            )
-            continue
-        rate, p50, p99, cpu = point.median()
-        against = base.get(concurrency) if base else point
-        ratio = f"{rate / against.median()[0]:.2f}" if against and against.figures else "–"
-        spread = f"[{min(f.rate for f in point.figures):.0f}–{max(f.rate for f in point.figures):.0f}]"
-        spread += " ~" if statistics.median(point.other_cores) > 0.2 else ""
-        lost = f", {len(point.failures)} failed: {point.failures[-1]}" if point.failures else ""
-        print(
-            f"| {name} | {concurrency} | {rate:.0f} {spread}{lost} | {ratio} | {p50 / 1e3:.2f} | {p99 / 1e3:.2f} "
-            f"| {cpu:.0f} | {memory:.0f} |",
-            flush=True,
-        )
+def line(name: str, at_once: int, result: Result, base: Result | None) -> str:
+    """A line of the table. A point at which most requests failed has no figures worth showing."""
+    point = result.points[at_once]
+    rates = [f.rate for f in point.runs]
+    if not all(rates):
+        return f"| {name} | {at_once} | no answers | | | | | | {point.failed} | {result.memory_mib:.0f} |"
+    busy = " ~" if point.median(lambda f: f.other_cores) > 0.2 else ""
+    against = base.points[at_once].rate if base else 0.0
+    ratio = f"{point.rate / against:.2f}" if against else "–"
+    return (
+        f"| {name} | {at_once} | {point.rate:.0f} [{min(rates):.0f}–{max(rates):.0f}]{busy} | {ratio} "
+        f"| {point.median(lambda f: f.p50_us) / 1e3:.2f} | {point.median(lambda f: f.p99_us) / 1e3:.2f} "
+        f"| {point.median(lambda f: f.server_us):.0f} | {point.median(lambda f: f.client_us):.0f} | {point.failed} "
+        f"| {result.memory_mib:.0f} |"
+    )
+
+
+def pipeline_target(running: Running, pipeline: str = "flights") -> Target:
+    """Ours, asked for whole rows."""
+    home, feast = running.setup.home, running.setup.feast
+    asked = rows(home)
+    [key] = running.keys.values()
+    messages = [infer_message(pipeline, row) for row in asked]
+    return Target(
+        running.target,
+        messages,
+        key,
+        running.pids,
+        lambda replies: verify(home, feast, pipeline, asked, replies),
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """`closed`."""
     print(configuration(Setup(options.home, options.shape)))
-    print("closed loop, perf_analyzer on the same cores; 50,000 different flights\n")
     print(
-        "| system | c | req/s | × base | p50 ms | p99 ms | CPU µs/req | PSS MB |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+        f"closed loop, client on the same cores, {options.runs} runs of {options.seconds:g} s; 50,000 different flights\n"
     )
-    base = None
+    print(HEAD.format("base"), flush=True)
+    base, seen = None, []
     if options.reference:
         with (
             redis_server(options.reference, options.home),
-            peer(options.reference, "pipeline", "ref_chain", options.home) as system,
+            peer(options.reference, "pipeline", "ref_chain", options.home) as target,
         ):
-            base, memory = measure(system, options.conc, options.runs)
-        print_table("naive chain", base, memory, base)
+            base = _shown("naive chain", target, options, base)
     for name, coalescing in (("coalescing off", False), ("headrace", True)):
-        setup = Setup(options.home, options.shape, coalescing=coalescing)
-        with headrace(setup) as running:
-            inputs = perf_analyzer_inputs(rows(options.home), options.home / "data" / "perf_analyzer.json")
-            [key] = running.keys.values()
-            what = Drive(running.target, "flights", inputs, key)
-            points, memory = measure((what, set(running.pids)), options.conc, options.runs)
-        base = base or points
-        print_table(f"{name}, {options.shape}", points, memory, base)
+        with headrace(Setup(options.home, options.shape, coalescing=coalescing)) as running:
+            result = _shown(f"{name}, {options.shape}", pipeline_target(running), options, base)
+        base = base or result
+        seen.append(result)
+    print("\n~: others used more than 0.2 cores meanwhile")
+    print("\n".join(dict.fromkeys(f.verified for r in seen for p in r.points.values() for f in p.runs)))
+
+
+def _shown(name: str, target: Target, options: argparse.Namespace, base: Result | None) -> Result:
+    result = measure(target, options.conc, options.runs, options.seconds)
+    for at_once in options.conc:
+        print(line(name, at_once, result, base or result), flush=True)
+    return result

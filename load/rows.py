@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.oip import open_inference_pb2 as oip
 
@@ -31,12 +35,16 @@ def rows(home: Path, count: int = COUNT) -> list[Row]:
         return [json.loads(line) for line in lines]
 
 
-def infer_message(model: str, row: Row) -> bytes:
-    """A serialised ModelInferRequest of one row, as tritonclient and perf_analyzer write it: raw contents."""
+def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None) -> bytes:
+    """A serialised ModelInferRequest of one row, as tritonclient and perf_analyzer write it: raw contents.
+
+    `rename`: names of inputs that a peer calls otherwise.
+    """
     request = oip.ModelInferRequest(model_name=model)
+    other = rename or {}
     for name, value in row.items():
         text = isinstance(value, str)
-        request.inputs.add(name=name, datatype="BYTES" if text else "INT32", shape=[1])
+        request.inputs.add(name=other.get(name, name), datatype="BYTES" if text else "INT32", shape=[1])
         encoded = value.encode() if text else b""
         raw = struct.pack("<I", len(encoded)) + encoded if text else struct.pack("<i", value)
         request.raw_input_contents.append(raw)
@@ -50,9 +58,13 @@ def priority_suffix(priority: int) -> bytes:
     return request.SerializeToString()
 
 
-def perf_analyzer_inputs(rows: list[Row], path: Path, rename: dict[str, str] | None = None) -> Path:
-    """Writes the rows as `perf_analyzer --input-data`; `rename`: names of inputs that a peer calls otherwise."""
-    other = rename or {}
-    data = [{other.get(k, k): {"content": [v], "shape": [1]} for k, v in row.items()} for row in rows]
-    path.write_text(json.dumps({"data": data}))
-    return path
+def vectors() -> NDArray[np.float32]:
+    """float32 (rows, 24): as many different inputs of the model alone."""
+    return np.random.default_rng(_SEED).uniform(0, 100, (COUNT, 24)).astype("<f4")
+
+
+def vector_message(model: str, vector: NDArray[np.float32], shape: Sequence[int]) -> bytes:
+    """The same for the model alone; `shape`: with or without a batch dimension."""
+    request = oip.ModelInferRequest(model_name=model, raw_input_contents=[vector.tobytes()])
+    request.inputs.add(name="input", datatype="FP32", shape=shape)
+    return request.SerializeToString()

@@ -1,13 +1,15 @@
-"""Open loop: sends each request when it is due, whatever became of those before. A process of its own.
+"""Sends requests, in an open or a closed loop. A process of its own.
 
-    python -m load.shooting PLAN RESULT        (pickled Plan, pickled Shots; made by `load.open_loop`)
+    python -m load.shooting PLAN RESULT        (pickled Plan, pickled Shots; made by `load.open_loop`, `load.closed_loop`)
 
-Latency counts from the time at which a request was meant to leave. A generator that is late, or has no stream free,
-so makes the figures worse, never better (no coordinated omission).
+Open: each request leaves when it is due, whatever became of those before. Latency counts from the time at which it was
+meant to leave; a generator that is late, or has no stream free, so makes the figures worse, never better (no coordinated
+omission). Closed: some callers, each of whom sends the next request when it has the answer to the last one.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -44,7 +46,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a run sends. Shot i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`."""
+    """All that a run sends. Shot i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`.
+
+    `at_once` > 0: a closed loop of so many, which ends after `seconds`; shots leave in their order, whatever `times` says.
+    """
 
     target: str
     path: str
@@ -59,6 +64,8 @@ class Plan:
     # Processes whose CPU time is taken over the run.
     servers: frozenset[int] = frozenset()
     cpus: frozenset[int] | None = None
+    at_once: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -93,7 +100,9 @@ class Gun:
         self._held: deque[int] = deque()  # due, without a stream
         # Of each caller: what is under way, in the order of its deadlines.
         self._due: list[deque[tuple[float, int, Connection, int]]] = [deque() for _ in plan.callers]
+        self._times: list[float] = plan.times.tolist()
         self._left = count
+        self._following = 0  # the next shot
 
     def run(self) -> Shots:
         """Sends everything; returns when every shot was answered or is past its deadline."""
@@ -105,23 +114,28 @@ class Gun:
                 each.close()
 
     def _run(self) -> Shots:
-        times, shots = self._plan.times.tolist(), self.shots
+        shots = self.shots
         cpu, meter = time.process_time(), CpuMeter(self._plan.servers)
         others = OtherWork(self._plan.servers)
-        start, following, count = time.perf_counter(), 0, len(times)
+        start = time.perf_counter()
         while self._left:
             now = time.perf_counter() - start
-            while following < count and times[following] <= now:
-                self._held.append(following)
-                following += 1
+            due = self._release(now)
             self._send(now)
             self._expire(now)
             self._flush()
-            until = times[following] - (time.perf_counter() - start) if following < count else _LONGEST_WAIT_S
-            self._listen(min(max(until, 0.0), _LONGEST_WAIT_S), start)
+            self._listen(min(max(due - (time.perf_counter() - start), 0.0), _LONGEST_WAIT_S), start)
         shots.cpu_s, shots.servers_cpu_s = time.process_time() - cpu, meter.seconds()
         shots.other_cores = others.cores()
         return shots
+
+    def _release(self, now: float) -> float:
+        """Takes up the shots that are due; when the next one is."""
+        times, count = self._times, len(self._times)
+        while self._following < count and times[self._following] <= now:
+            self._held.append(self._following)
+            self._following += 1
+        return times[self._following] if self._following < count else math.inf
 
     def _settle(self) -> None:
         """Exchanges settings first, so that the run does not begin with a connection's first steps."""
@@ -136,7 +150,7 @@ class Gun:
             shot = held[0]
             who = int(plan.who[shot])
             caller = plan.callers[who]
-            left = plan.times[shot] + caller.deadline_s - now
+            left = self._times[shot] + caller.deadline_s - now
             if left <= 0:
                 held.popleft()
                 self._ended(Answer(shot, DEADLINE_EXCEEDED, b""), now)
@@ -162,7 +176,7 @@ class Gun:
             stream = connection.call(shot, headers, message)
             if stream:
                 self._due[who].append(
-                    (plan.times[shot] + caller.deadline_s + _GRACE_S, shot, connection, stream)
+                    (self._times[shot] + caller.deadline_s + _GRACE_S, shot, connection, stream)
                 )
                 return connection
         return None
@@ -211,13 +225,32 @@ class Gun:
             shots.replies[answer.call] = answer.message
 
 
+class ClosedGun(Gun):
+    """The same in a closed loop."""
+
+    def _release(self, now: float) -> float:
+        plan, count = self._plan, len(self._times)
+        if now >= plan.seconds:
+            self._left -= count - self._following  # those are never sent
+            self._following = count
+        under_way = self._following - (count - self._left)
+        for shot in range(self._following, min(self._following + plan.at_once - under_way, count)):
+            self._times[shot] = now
+            self._held.append(shot)
+            self._following += 1
+        return math.inf
+
+
 def main() -> None:
     plan: Plan = pickle.loads(Path(sys.argv[1]).read_bytes())
     if plan.cpus is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, plan.cpus)
-    shots = Gun(plan).run()
+    shots = (ClosedGun if plan.at_once else Gun)(plan).run()
     Path(sys.argv[2]).write_bytes(pickle.dumps(shots))
 
 
 if __name__ == "__main__":
-    main()
+    # By its own name: what is pickled must be found by whoever reads it.
+    from load.shooting import main as run
+
+    run()

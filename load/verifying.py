@@ -28,7 +28,6 @@ def probability(reply: bytes) -> float:
 def recomputed(home: Path, feast: Path, pipeline: str, rows: Sequence[Row]) -> NDArray[np.float32]:
     """float32 (rows,): what the pipeline should answer."""
     # Feast, pandas and onnxruntime take seconds to import; only runs that verify pay for it.
-    import onnxruntime  # type: ignore[import-untyped]  # ships no types
     import pandas as pd
     from feast import FeatureStore
 
@@ -50,12 +49,19 @@ def recomputed(home: Path, feast: Path, pipeline: str, rows: Sequence[Row]) -> N
                 math.nan if v is None or not ok else v for v, ok in zip(found[name], valid, strict=True)
             ]
             frame[name] = np.array(values, np.float64)
-    repository, model = Repository(home / "models"), MODELS[pipeline]
+    return probabilities(home, MODELS[pipeline], model_inputs(frame))
+
+
+def probabilities(home: Path, model: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 (rows,): the second probability that the newest version of a model gives for (rows, 24)."""
+    import onnxruntime  # type: ignore[import-untyped]  # ships no types
+
+    repository = Repository(home / "models")
     artifact = repository.read(model, max(repository.versions(model), key=int))
     session = onnxruntime.InferenceSession(artifact.content, providers=["CPUExecutionProvider"])
-    [probabilities] = session.run(None, {"input": model_inputs(frame)})
-    late: NDArray[np.float32] = probabilities[:, 1]
-    return late
+    [found] = session.run(None, {"input": inputs})
+    second: NDArray[np.float32] = found[:, 1]
+    return second
 
 
 def verify(
@@ -70,13 +76,31 @@ def verify(
     positions = sorted(replies)
     wanted = recomputed(home, feast or home / "feast", pipeline, [rows[i] for i in positions])
     got = np.array([probability(replies[i]) for i in positions], np.float32)
+    return _compared(wanted, got, [rows[i] for i in positions])
+
+
+def verify_model(home: Path, model: str, inputs: NDArray[np.float32], replies: Mapping[int, bytes]) -> str:
+    """The same for a model alone, whoever serves it; replies by position in `inputs`."""
+    if not replies:
+        return "no answers to verify"
+    positions = sorted(replies)
+    got = np.array([_second(replies[i]) for i in positions], np.float32)
+    return _compared(probabilities(home, model, inputs[positions]), got, positions)
+
+
+def _second(reply: bytes) -> float:
+    message = oip.ModelInferResponse.FromString(reply)
+    if message.raw_output_contents:
+        return float(np.frombuffer(message.raw_output_contents[0], "<f4")[1])
+    return float(message.outputs[0].contents.fp32_contents[1])
+
+
+def _compared(wanted: NDArray[np.float32], got: NDArray[np.float32], asked: Sequence[object]) -> str:
     worst = float(np.abs(got - wanted).max())
     if not worst <= _TOLERANCE:
         at = int(np.abs(got - wanted).argmax())
         raise SystemExit(
-            f"a wrong answer: {rows[positions[at]]} got {got[at]}, recomputed {wanted[at]}; "
+            f"a wrong answer: {asked[at]} got {got[at]}, recomputed {wanted[at]}; "
             f"{int((np.abs(got - wanted) > _TOLERANCE).sum())} of {len(got)} are off"
         )
-    return (
-        f"{len(positions)} answers verified against an offline recomputation, largest difference {worst:.1e}"
-    )
+    return f"{len(got)} answers verified against an offline recomputation, largest difference {worst:.1e}"

@@ -50,11 +50,12 @@ class System:
     shape: str
 
     @classmethod
-    def up(cls, shape: str) -> System:
+    def up(cls, shape: str, *options: str) -> System:
         HOME.mkdir(parents=True, exist_ok=True)
         headrace("down")
         _own_documents(shape)
-        headrace("up", *(["--together"] if shape == "together" else []), timeout=UP_TIMEOUT_S)
+        together = ("--together",) if shape == "together" else ()
+        headrace("up", *together, *options, timeout=UP_TIMEOUT_S)
         return cls(shape)
 
     def down(self) -> None:

@@ -104,6 +104,8 @@ class IngressSettings(config.ServiceSettings):
     tenants: Path
     # Secret with which keys are hashed: without it a stolen tenants file is worthless.
     pepper: Path
+    # Folder in which the ingresses of one machine count each tenant's use together; absent: each counts alone.
+    quotas: Path | None = None
     jwt: Jwt | None = None
     # Files are looked at this often, so a revoked key dies within it.
     reload_s: PositiveFloat = 1.0
@@ -113,6 +115,8 @@ class IngressSettings(config.ServiceSettings):
     traces: Traces = Traces()
     # Share of successful requests that get a log line; failures always do.
     log_ratio: float = Field(default=0.01, ge=0, le=1)
+    # How many such processes share the listeners.
+    workers: PositiveInt = 1
     # The together shape: services hosted in this process, by name, with their settings.
     together: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

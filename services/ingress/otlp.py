@@ -10,12 +10,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
+# Per batch, retries included. A collector that is away must hold up neither the local store's next traces nor a stop.
+_EXPORT_S = 2.0
+
 
 class OtlpExporter:
     """Implements `reporting.Exporter`. Spans carry the name of the service that did the work."""
 
     def __init__(self, endpoint: str) -> None:
-        self._exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+        self._exporter = OTLPSpanExporter(
+            endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=_EXPORT_S
+        )
         self._resources: dict[str, Resource] = {}
 
     def write(self, traces: list[Mapping[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.tenants import QuotaSpec
+from services.ingress.sharing import Cell, Shared
 from services.ingress.tenants import Tenant
 
 _RETRY_CONCURRENCY_S = 0.05
@@ -20,54 +21,80 @@ class TokenBucket:
         self._rate, self._burst = rate, max(burst, 1.0)
         self._tokens, self._at = self._burst, now
 
-    def take(self, now: float) -> float:
-        """0.0 if a request may pass (its token is taken), else the seconds until one might."""
-        # A clock that stands still or goes back must not make tokens.
-        passed = now - self._at
-        if passed > 0:
-            self._tokens = min(self._burst, self._tokens + passed * self._rate)
-            self._at = now
+    def take(self, now: float, elsewhere: float = 0.0) -> float:
+        """0.0 if a request may pass (its token is taken), else the seconds until one might.
+
+        `elsewhere`: tokens that others took since the last call.
+        """
+        self.look(now, elsewhere)
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return 0.0
         return (1.0 - self._tokens) / self._rate
 
+    def look(self, now: float, elsewhere: float) -> None:
+        """Accounts for the time that has passed, and for what others took meanwhile."""
+        # A clock that stands still or goes back must not make tokens.
+        passed = now - self._at
+        if passed > 0:
+            self._tokens = min(self._burst, self._tokens + passed * self._rate)
+            self._at = now
+        if elsewhere:
+            # Others may have taken the same last token, or under another limit: a debt, but no endless one.
+            self._tokens = max(self._tokens - elsewhere, -self._burst)
+
 
 class Quota:
-    """What one tenant has used of its limits."""
+    """What one tenant has used of its limits; `cell`: what it uses in other processes."""
 
-    __slots__ = ("_bucket", "_concurrency", "in_flight", "limits")
+    __slots__ = ("_bucket", "_cell", "_concurrency", "in_flight", "limits")
 
-    def __init__(self, limits: QuotaSpec, now: float) -> None:
+    def __init__(self, limits: QuotaSpec, now: float, cell: Cell | None = None) -> None:
         self.limits = limits
         self.in_flight = 0
         rate = limits.rate_per_s
         self._bucket = None if rate is None else TokenBucket(rate, limits.burst or rate, now)
         self._concurrency = limits.concurrency
+        self._cell = cell
 
     def enter(self, now: float, tenant: str) -> None:
         """Counts a request that begins; `leave` must follow. Raises Fault RESOURCE_EXHAUSTED, counting nothing."""
+        cell = self._cell
         # Concurrency first: a request that is refused for it must not cost a token.
-        if self._concurrency is not None and self.in_flight >= self._concurrency:
-            raise _exceeded(
-                tenant, f"{self._concurrency} requests at once", "concurrency", _RETRY_CONCURRENCY_S
-            )
+        if self._concurrency is not None:
+            elsewhere = cell.in_flight_elsewhere() if cell is not None else 0
+            if self.in_flight + elsewhere >= self._concurrency:
+                raise _exceeded(
+                    tenant, f"{self._concurrency} requests at once", "concurrency", _RETRY_CONCURRENCY_S
+                )
         if self._bucket is not None:
-            wait = self._bucket.take(now)
+            wait = self._bucket.take(now, cell.taken_elsewhere() if cell is not None else 0.0)
             if wait > 0:
                 raise _exceeded(tenant, f"{self.limits.rate_per_s:g} requests per second", "rate", wait)
         self.in_flight += 1
+        if cell is not None:
+            cell.begin()
+            if self._bucket is not None:
+                cell.take()
 
     def leave(self) -> None:
         """Ends a request that `enter` counted."""
         self.in_flight -= 1
+        if self._cell is not None:
+            self._cell.end()
+
+    def look(self, now: float) -> None:
+        """Accounts for what was taken elsewhere, though nobody asks here."""
+        if self._bucket is not None and self._cell is not None:
+            self._bucket.look(now, self._cell.taken_elsewhere())
 
 
 class Quotas:
-    """The quotas of all tenants. `clock`: monotonic seconds."""
+    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: where other processes count, too."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], shared: Shared | None = None) -> None:
         self._clock = clock
+        self._shared = shared
         self._quotas: dict[str, Quota] = {}
 
     def enter(self, tenant: Tenant) -> Quota:
@@ -81,12 +108,22 @@ class Quotas:
         quota.enter(self._clock(), tenant.name)
         return quota
 
+    def look(self) -> None:
+        """Learns which processes and tenants came and went elsewhere: now and then, off the path of requests."""
+        if self._shared is not None:
+            self._shared.refresh()
+            for quota in self._quotas.values():
+                quota.look(self._clock())
+
     def _renewed(self, old: Quota | None, tenant: Tenant) -> Quota:
         if old is not None and old.limits == tenant.limits:
             old.limits = tenant.limits
             return old
         # Requests of the old quota leave the old object; a changed limit begins with an empty count.
-        quota = self._quotas[tenant.name] = Quota(tenant.limits, self._clock())
+        cell = self._shared.cell(tenant.name) if self._shared is not None else None
+        if cell is not None:
+            cell.taken_elsewhere()  # before this bucket began
+        quota = self._quotas[tenant.name] = Quota(tenant.limits, self._clock(), cell)
         return quota
 
     def keep_only(self, names: set[str]) -> None:

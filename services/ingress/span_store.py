@@ -28,15 +28,18 @@ class SpanStore:
     def write(self, traces: Sequence[Mapping[str, Any]]) -> None:
         """Appends one line per trace. Raises OSError."""
         text = b"".join(json.dumps(t, separators=(",", ":")).encode() + b"\n" for t in traces)
-        path = self._folder / _NAME.format(self._number)
-        # Two processes may write during a restart; a line goes out in one write, appended by the kernel.
+        # Several processes may write; a line goes out in one write, appended by the kernel.
+        while not self._appended(self._folder / _NAME.format(self._number), text):
+            self._number += 1
+            self._drop_old()
+
+    def _appended(self, path: Path, text: bytes) -> bool:
+        """False if the segment has no room for so much; an empty one has room for anything."""
         with path.open("ab", buffering=0) as segment:
             if segment.tell() and segment.tell() + len(text) > self._segment_bytes:
-                self._number += 1
-                self._drop_old()
-                (self._folder / _NAME.format(self._number)).write_bytes(text)
-            else:
-                segment.write(text)
+                return False
+            segment.write(text)
+            return True
 
     def _drop_old(self) -> None:
         for number in self._numbers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,10 @@ def fetch_jwks(location: str) -> str:
     """The text of a key set in a file or at an https URL (http to loopback). Blocks. Raises OSError or ValueError."""
     if "://" not in location:
         return Path(location).read_text()
-    if not location.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    where = urllib.parse.urlsplit(location)
+    # Compared whole: `http://localhost.example` begins like loopback, too.
+    loopback = where.scheme == "http" and where.hostname in ("127.0.0.1", "localhost")
+    if where.scheme != "https" and not loopback:
         raise ValueError("a key set is fetched by https only")
     with urllib.request.urlopen(location, timeout=_FETCH_TIMEOUT_S) as response:  # noqa: S310 - schemes checked above
         text: bytes = response.read(_MAX_JWKS_BYTES)
@@ -59,7 +63,7 @@ class TokenVerifier:
             return
         try:
             keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, AttributeError, TypeError) as error:  # the latter two: JSON of another form
             raise ValueError(f"not a usable key set: {error}") from error
         self._text = text
         self._keys = {key.key_id or "": key for key in keys}

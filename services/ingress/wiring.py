@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
@@ -29,6 +30,7 @@ from services.ingress.reporting import Exporter, Reporter
 from services.ingress.servicers.inference import Inference
 from services.ingress.servicers.model_repository import ModelRepository
 from services.ingress.servicers.open_inference import OpenInference
+from services.ingress.sharing import Shared
 from services.ingress.span_store import SpanStore
 from services.ingress.statistics import Statistics
 from services.ingress.stopping import AdminPort
@@ -36,6 +38,7 @@ from services.ingress.tenants import Directory
 from services.ingress.tokens import TokenVerifier
 
 _FLUSH_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
 
@@ -70,11 +73,14 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tokens = TokenVerifier(settings.jwt, lambda: tenants.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
     authenticator = Authenticator(tenants.directory, pepper, wall, reporter.security, tokens)
-    quotas = Quotas(time.monotonic)
+    shared = _shared(settings)
+    quotas = Quotas(time.monotonic, shared)
     tenants.subscribe(authenticator.replace, lambda d: quotas.keep_only(set(d.tenants)))
     documents = Documents(settings.pipelines)
     catalog = Catalog(documents.pipelines)
     async with AsyncExitStack() as stack:
+        if shared is not None:
+            stack.callback(shared.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         inferring = Inferring(
@@ -82,7 +88,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
-        repository = ModelRepository(HopModelOperations(client), quotas, time.monotonic)
+        repository = ModelRepository(
+            HopModelOperations(client),
+            quotas,
+            time.monotonic,
+            reaches_all=settings.workers == 1 or not settings.together,
+        )
         own = Inference(catalog, inferring, quotas)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
         admission = Admission(Rules(**dict(settings.admission)), time.monotonic)
@@ -96,10 +107,28 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, tenants.check)
         periodic.every(settings.reload_s, DocumentReloads(documents, catalog, telemetry.log).check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
+        if shared is not None:
+            periodic.every(_LOOK_EVERY_S, _looking(quotas))
         if settings.jwt is not None and tokens is not None:
             await periodic.once(tokens.refresh)
             periodic.every(settings.jwt.refresh_s, tokens.refresh)
         yield Ingress(door, oip, own, readiness)
+
+
+def _shared(settings: IngressSettings) -> Shared | None:
+    if settings.quotas is None:
+        return None
+    try:
+        return Shared(settings.quotas)
+    except OSError as error:
+        raise ConfigError(f"quotas: {error}") from error
+
+
+def _looking(quotas: Quotas) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        quotas.look()
+
+    return look
 
 
 def _exporters(settings: IngressSettings) -> list[Exporter]:

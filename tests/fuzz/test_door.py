@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from collections.abc import Iterator
@@ -15,7 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from headrace.oip import open_inference_pb2 as oip
+from tests.posting import post_raw
 from tests.system import OIP, PREDICT, System, row_request
+from tests.unexpected import nothing_unexpected
 
 PATHS = [
     PREDICT,
@@ -40,10 +41,8 @@ fuzz = settings(
 
 @pytest.fixture(autouse=True)
 def _still_up(system: System) -> Iterator[None]:
-    before = system.pid("ingress")
-    yield
-    assert system.pid("ingress") == before
-    assert system.predict(row_request(system.rows[0])).predictions[0].outputs["probability"] >= 0
+    with nothing_unexpected(system):
+        yield
 
 
 def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grpc.StatusCode:
@@ -154,17 +153,3 @@ def test_huge_headers(system: System) -> None:
     headers = {"content-type": "application/json", "x-huge": "x" * (1 << 20)}
     status, _ = post_raw(system, PREDICT, headers, b"{}")
     assert 400 <= status < 500
-
-
-def post_raw(system: System, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
-    """HTTP status and headers (names in lower case) of a POST."""
-    host, port = system.endpoints["grpc"].rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
-    try:
-        connection.request("POST", path, body, {**headers, "authorization": f"Bearer {system.key}"})
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
-    except (ConnectionError, http.client.RemoteDisconnected):
-        return 400, {}  # closed while we were still sending: also a refusal
-    finally:
-        connection.close()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from load import http2
-from load.shooting import PENDING, Caller, Gun, Plan, Shots
+from load.shooting import PENDING, Caller, ClosedGun, Gun, Plan, Shots
 
 PATH = "/a.Service/Method"
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -145,3 +145,42 @@ def test_the_huffman_form_of_a_status_is_read() -> None:
     assert http2.grpc_status(block) == 0
     assert http2.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
     assert http2.grpc_status(b"\x88") is None
+
+
+def test_in_a_closed_loop_each_caller_waits_for_its_answer(serve: Callable[..., str]) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def answer(request: bytes, _: grpc.ServicerContext) -> bytes:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        return request
+
+    it = plan(serve(answer), [0.0] * 1000, kept=frozenset(range(1000)), at_once=4, seconds=0.5)
+    shots = ClosedGun(it).run()
+    sent = shots.status != PENDING
+    count = int(sent.sum())
+    # Four callers, 20 ms each, half a second.
+    assert 40 <= count <= 104
+    assert most == 4
+    assert sent[:count].all()
+    assert (shots.status[:count] == 0).all()
+    assert shots.replies == {i: f"m{i}!".encode() for i in range(count)}
+    took = (shots.ended - shots.sent)[:count]
+    assert took.min() >= 0.02
+    assert np.nanmax(shots.sent) < 0.5
+
+
+def test_a_closed_loop_against_a_server_that_fails_ends_and_says_so(serve: Callable[..., str]) -> None:
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no")
+        return b""
+
+    shots = ClosedGun(plan(serve(answer), [0.0] * 100_000, at_once=2, seconds=0.2)).run()
+    sent = shots.status != PENDING
+    assert sent.any()
+    assert (shots.status[sent] == 14).all()

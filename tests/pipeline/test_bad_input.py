@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import struct
-import time
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
-from tests.system import ROOT, System, row_request
-
-FORBIDDEN_IN_MESSAGES = ("Traceback", str(ROOT), "site-packages", ".py")
-
-
-def failure(call: Any, *arguments: Any, **named: Any) -> tuple[grpc.StatusCode, str, str, dict[str, str]]:
-    """Code, reason, message and metadata of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call(*arguments, **named)
-    error: Any = caught.value
-    message = error.details() or ""
-    assert not any(leak in message for leak in FORBIDDEN_IN_MESSAGES), message
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    assert details is not None, f"no ErrorInfo with {error.code()}: {message}"
-    info = error_details_pb2.ErrorInfo()
-    assert any(d.Unpack(info) for d in status_pb2.Status.FromString(details).details)
-    assert info.domain == "headrace"
-    return error.code(), info.reason, message, dict(info.metadata)
-
-
-def oip_request(row: dict[str, Any], **changes: Any) -> oip.ModelInferRequest:
-    """ModelInfer of one row with raw contents."""
-    request = oip.ModelInferRequest(model_name="flights", **changes)
-    for name, value in row.items():
-        text = isinstance(value, str)
-        request.inputs.add(name=name, datatype="BYTES" if text else "INT32", shape=[1, 1])
-        raw = struct.pack("<I", len(value)) + value.encode() if text else struct.pack("<i", value)
-        request.raw_input_contents.append(raw)
-    return request
+from tests.pipeline.refusals import failure, oip_request
+from tests.system import OIP, System, row_request
 
 
 @pytest.mark.parametrize("key", ["", "hr_unknown", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."])
@@ -53,20 +24,42 @@ def test_bad_credentials(system: System, key: str) -> None:
 
 
 def test_unknown_pipeline_names_the_ones_there_are(system: System) -> None:
-    code, reason, message, _ = failure(system.predict, row_request(system.rows[0], pipeline="flihgts"))
-    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "PIPELINE_UNKNOWN")
-    assert "flights" in message
+    for code, reason, message, metadata in (
+        failure(system.predict, row_request(system.rows[0], pipeline="flihgts")),
+        failure(system.infer, oip_request(system.rows[0], model_name="flihgts")),
+    ):
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "PIPELINE_UNKNOWN")
+        assert "flihgts" in message
+        assert "this tenant may use: flights" in message
+        assert metadata["pipeline"] == "flihgts"
 
 
-def test_unknown_version(system: System) -> None:
-    code, reason, _, _ = failure(system.predict, row_request(system.rows[0], version=99))
-    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_UNKNOWN")
+def test_unknown_version_names_the_one_there_is(system: System) -> None:
+    for code, reason, message, metadata in (
+        failure(system.predict, row_request(system.rows[0], version=99)),
+        failure(system.infer, oip_request(system.rows[0], model_version="99")),
+    ):
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_UNKNOWN")
+        assert "99" in message
+        assert metadata["versions"] == "1"
+
+
+def test_unknown_input_names_the_ones_there_are(system: System) -> None:
+    for code, reason, message, metadata in (
+        failure(system.predict, row_request({**system.rows[0], "colour": "red"})),
+        failure(system.infer, oip_request({**system.rows[0], "colour": "red"})),
+    ):
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_UNKNOWN")
+        assert "'colour'" in message
+        assert metadata["input"] == "colour"
+        assert {"carrier", "month"} <= set(
+            (metadata.get("known") or metadata["inputs"]).replace(" ", "").split(",")
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "reason", "field"),
     [
-        ({"colour": "red"}, "INPUT_UNKNOWN", "colour"),
         ({"month": 13}, "INPUT_RANGE", "month"),
         ({"month": float("nan")}, None, "month"),
         ({"month": 1.5}, None, "month"),
@@ -120,14 +113,38 @@ def spoil_rank(request: oip.ModelInferRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_dtype, spoil_shape, spoil_length, spoil_text_length, spoil_both, spoil_count, spoil_rank]
+    ("spoil", "reason", "tensor"),
+    [
+        (spoil_dtype, "INPUT_DTYPE", 4),
+        (spoil_shape, "INPUT_SHAPE", 4),
+        (spoil_length, "INPUT_SHAPE", 4),
+        (spoil_text_length, "INPUT_SHAPE", 0),
+        (spoil_both, "MALFORMED_REQUEST", 4),
+        (spoil_count, "MALFORMED_REQUEST", None),
+        (spoil_rank, "INPUT_SHAPE", 4),
+    ],
 )
-def test_wrong_tensor(system: System, spoil: Any) -> None:
+def test_wrong_tensor(system: System, spoil: Any, reason: str, tensor: int | None) -> None:
     request = oip_request(ordered(system.rows[0]))
+    name = "raw_input_contents" if tensor is None else request.inputs[tensor].name
     spoil(request)
-    code, _, message, _ = failure(system.infer, request)
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert message
+    code, got, message, metadata = failure(system.infer, request)
+    assert (code, got) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert name in message
+    assert name in metadata.values()
+
+
+def test_a_wrong_value_in_a_tensor_names_row_and_field(system: System) -> None:
+    request = oip_request(ordered(system.rows[0]))
+    for i, tensor in enumerate(request.inputs):
+        tensor.shape[0] = 3
+        request.raw_input_contents[i] *= 3
+        if tensor.name == "month":
+            request.raw_input_contents[i] = struct.pack("<3i", 1, 2, 13)
+    code, reason, message, metadata = failure(system.infer, request)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_RANGE")
+    assert "input month, row 2" in message
+    assert (metadata["input"], metadata["row"]) == ("month", "2")
 
 
 def ordered(row: dict[str, Any]) -> dict[str, Any]:
@@ -146,25 +163,30 @@ def test_right_tensors_are_right(system: System) -> None:
 
 
 def test_too_many_rows(system: System) -> None:
-    code, reason, _, metadata = failure(system.predict, row_request(*[system.rows[0]] * 5000))
-    assert code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert reason == "TOO_LARGE"
-    assert metadata
+    code, reason, message, metadata = failure(system.predict, row_request(*[system.rows[0]] * 5000))
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
+    assert "at most 4096" in message
+    assert metadata == {"rows": "5000", "limit": "4096"}
 
 
 def test_message_over_the_limit(system: System) -> None:
     request = pb.PredictRequest(pipeline="flights")
-    request.columns.add(name="carrier", data=b"x" * (80 << 20))
-    with pytest.raises(grpc.RpcError) as caught:
-        system.predict(request, timeout=20)
-    error: Any = caught.value
-    assert error.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
+    request.columns.add(name="carrier", data=b"x" * (20 << 20))
+    code, reason, message, metadata = failure(system.predict, request, timeout=20)
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
+    assert metadata["limit"] == str(16 << 20)
+    assert metadata["limit"] in message
 
 
-def test_a_deadline_too_short_to_try(system: System) -> None:
-    before = time.monotonic()
-    with pytest.raises(grpc.RpcError) as caught:
-        system.predict(row_request(system.rows[0]), timeout=0.0003)
+def test_no_rows(system: System) -> None:
+    code, reason, _, _ = failure(system.predict, row_request())
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+
+
+def test_an_unknown_method(system: System) -> None:
+    with system.channel() as channel:
+        call: Any = channel.unary_unary(OIP + "NoSuch", request_serializer=None, response_deserializer=None)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", timeout=5, metadata=system.auth())
     error: Any = caught.value
-    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - before < 2
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED

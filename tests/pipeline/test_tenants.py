@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -19,6 +16,7 @@ import pytest
 
 from headrace.cli import layout
 from headrace.state import atomic, tenants
+from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request
 
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -61,20 +59,22 @@ def until(system: System, key: str, wanted: grpc.StatusCode) -> None:
     poll(f"{wanted} for the key", lambda: code(system, key) is wanted, within_s=SEEN_S)
 
 
-def security_events(system: System) -> Counter[str]:
-    """Security events counted so far, by kind."""
-    address = system.status()["services"]["ingress"]["metrics"]
-    with urllib.request.urlopen(address, timeout=5) as answer:
-        text = answer.read().decode()
-    found = re.findall(r'headrace_ingress_security_events_total\{kind="(\w+)"\} (\S+)', text)
-    return Counter({kind: int(float(count)) for kind, count in found})
-
-
 def test_a_tenant_without_the_pipeline_is_denied(system: System) -> None:
     before = security_events(system)
     key = create("stranger", "--pipeline", "other")
     until(system, key, grpc.StatusCode.PERMISSION_DENIED)
     assert security_events(system)["denied"] > before["denied"]
+
+
+def test_who_may_use_nothing_here_learns_no_names(system: System) -> None:
+    key = create("curious", "--pipeline", "other")
+    until(system, key, grpc.StatusCode.PERMISSION_DENIED)
+    with pytest.raises(grpc.RpcError) as caught:
+        system.predict(row_request(system.rows[0], pipeline="flihgts"), key=key)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert "this tenant may use none" in error.details()
+    assert not [name for name in ("moderation", "flights") if name in error.details()]
 
 
 def test_a_revoked_key_is_refused_within_seconds(system: System) -> None:

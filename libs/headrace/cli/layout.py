@@ -15,7 +15,19 @@ SERVICES = (*LEAVES, "router", "ingress")
 # The kernel's limit for the path of a unix socket, without the closing zero byte.
 _MAX_SOCKET_PATH = 107
 # hop binds under the name with seven more characters, then renames.
-_LONGEST_SOCKET = "starting/postprocessing.999999.sock.abc123"
+_LONGEST_SOCKET = "starting/postprocessing.99.999999.sock.abc123"
+# More processes of one service than a machine has cores for; two digits in a socket's name.
+MAX_INSTANCES = 64
+
+
+def instance(service: str, number: int) -> str:
+    """Name of one of a service's processes, from 1 on. The first bears the service's own."""
+    return service if number == 1 else f"{service}.{number}"
+
+
+def service_of(instance: str) -> str:
+    """The service that an instance is of."""
+    return instance.partition(".")[0]
 
 
 class LayoutError(Exception):
@@ -116,28 +128,33 @@ class Layout:
     def pipelines(self) -> Path:
         return self.root / "deploy" / "pipelines"
 
-    def config(self, service: str, slot: int) -> Path:
-        """Settings of the process in a slot: during a restart there are two of one service."""
-        return self.run / "config" / f"{service}.{slot}.yaml"
+    @property
+    def quotas(self) -> Path:
+        """Where the processes of the ingress tell each other what tenants use."""
+        return self.run / "quotas"
 
-    def private(self, service: str, slot: int) -> Path:
+    def config(self, instance: str, slot: int) -> Path:
+        """Settings of the process in a slot: during a restart there are two of one instance."""
+        return self.run / "config" / f"{instance}.{slot}.yaml"
+
+    def private(self, instance: str, slot: int) -> Path:
         """Folder for the files of one process."""
-        return self.run / service / str(slot)
+        return self.run / instance / str(slot)
 
     def override(self, service: str) -> Path:
         """Settings that a person adds to the generated ones; absent by default."""
         return self.home / "settings" / f"{service}.yaml"
 
-    def log(self, service: str) -> Path:
-        return self.logs / f"{service}.log"
+    def log(self, instance: str) -> Path:
+        return self.logs / f"{instance}.log"
 
     def listed(self, service: str) -> Path:
         """Folder whose sockets are the live replicas of a service; its callers follow it."""
         return self.sockets / service
 
-    def starting(self, service: str, generation: int) -> Path:
-        """Where a process binds; its socket moves to `listed` when it is ready."""
-        return self.sockets / "starting" / f"{service}.{generation}.sock"
+    def starting(self, instance: str, generation: int) -> Path:
+        """Where a process binds; its socket moves to `listed` of its service when it is ready."""
+        return self.sockets / "starting" / f"{instance}.{generation}.sock"
 
     def make(self) -> None:
         """Makes the folders, private where they must be. Raises LayoutError if a socket folder is another's."""

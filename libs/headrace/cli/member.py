@@ -1,4 +1,4 @@
-"""One service under supervision: always a process, and during a restart the next one beside it."""
+"""One instance of a service under supervision: always a process, and during a restart the next one beside it."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class ReplaceError(Exception):
 
 
 class Member:
-    """Keeps one service running until `stop`."""
+    """Keeps one instance of a service running until `stop`."""
 
     def __init__(
         self,
         installation: Installation,
-        service: str,
+        instance: str,
         rules: Rules,
         log: Any,
         start: Start = process.start,
-        moved: Moved = lambda _service, _metrics: None,
+        moved: Moved = lambda _instance, _metrics: None,
     ) -> None:
-        """`moved` is told of each process that takes the service over, and the host:port of its metrics."""
-        self.service = service
+        """`moved` is told of each process that takes the instance over, and the host:port of its metrics."""
+        self.instance = instance
         self.watch = Watch(rules)
         self.current: Process | None = None
         self._installation = installation
         self._rules = rules
-        self._log = log.bind(member=service)
+        self._log = log.bind(member=instance)
         self._start = start
         self._moved = moved
         self._generation = 0
@@ -57,7 +57,7 @@ class Member:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Starts the service and watches it from now on."""
+        """Starts the instance and watches it from now on."""
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -98,7 +98,7 @@ class Member:
             raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
         await new.publish()
         self.current = new
-        self._moved(self.service, new.metrics)
+        self._moved(self.instance, new.metrics)
         self.watch.replaced(time.monotonic())
 
     async def _successor(self, slot: int, deadline: float) -> Process:
@@ -123,7 +123,7 @@ class Member:
             async with self._changing:
                 if self.current is None:
                     self.current = await self._spawn(slot=0)
-                    self._moved(self.service, self.current.metrics)
+                    self._moved(self.instance, self.current.metrics)
                     self.watch.started(time.monotonic())
             lost = await self._attend()
             delay = self.watch.exited(time.monotonic())
@@ -158,11 +158,11 @@ class Member:
 
     async def _spawn(self, slot: int) -> Process:
         self._generation += 1
-        started = await self._start(self._installation, self.service, slot, self._generation)
+        started = await self._start(self._installation, self.instance, slot, self._generation)
         self._log.info("started", pid=started.pid, generation=self._generation)
         return started
 
     def _why(self, what: str) -> str:
-        path = self._installation.layout.log(self.service)
+        path = self._installation.layout.log(self.instance)
         lines = "\n".join(logs.tail(path, _LINES))
-        return f"{self.service}: {what}; the last lines of {path}:\n{lines}"
+        return f"{self.instance}: {what}; the last lines of {path}:\n{lines}"

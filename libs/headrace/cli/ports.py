@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from headrace.cli.layout import SERVICES
+from headrace.cli.layout import SERVICES, service_of
 from headrace.state import atomic
 
 # During a restart the old and the new process of a service live side by side. What they can't share, each
@@ -20,21 +20,31 @@ SHARED = ("http", "tls")
 _LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing connection may take
 
 
-def wanted() -> dict[str, int]:
-    """Name of every port and where the search for it begins."""
-    names = [f"admin.{slot}" for slot in SLOTS]
-    names += [metrics(service, slot) for service in SERVICES for slot in SLOTS]
+def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
+    """Name of every port and where the search for it begins; `instances`: those beyond the first of each service."""
+    processes = (
+        "ingress",
+        *(s for s in SERVICES if s != "ingress"),
+        *(i for i in instances if i not in SERVICES),
+    )
+    names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
     return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
 
 
-def metrics(service: str, slot: int) -> str:
-    """Name of the port with a service's metrics."""
-    return f"metrics.{service}.{slot}"
+def metrics(instance: str, slot: int) -> str:
+    """Name of the port with a process's metrics."""
+    return f"metrics.{instance}.{slot}"
 
 
-def own(service: str, slot: int) -> list[str]:
+def admin(instance: str, slot: int) -> str:
+    """Name of the port with the admin interface of an ingress's Envoy."""
+    return f"admin.{instance}.{slot}"
+
+
+def own(instance: str, slot: int) -> list[str]:
     """Names of the ports that one process has for itself."""
-    return [metrics(service, slot)] + ([f"admin.{slot}"] if service == "ingress" else [])
+    own_admin = [admin(instance, slot)] if service_of(instance) == "ingress" else []
+    return [*own_admin, metrics(instance, slot)]
 
 
 def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[int], bool]) -> dict[str, int]:
@@ -57,14 +67,16 @@ def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[i
     return {name: chosen[name] for name in first}
 
 
-def secured(ports: Mapping[str, int], service: str, slot: int, free: Callable[[int], bool]) -> dict[str, int]:
+def secured(
+    ports: Mapping[str, int], instance: str, slot: int, free: Callable[[int], bool]
+) -> dict[str, int]:
     """The ports, with fresh ones for a process that is about to start where someone has taken those of its slot.
 
     A slot stands empty until the next restart, and meanwhile another program, or another home, may use its ports.
     """
-    mine = own(service, slot)
+    mine = own(instance, slot)
     others = {name: port for name, port in ports.items() if name not in mine}
-    first = {name: port for name, port in wanted().items() if name in mine}
+    first = {name: port for name, port in wanted([instance]).items() if name in mine}
     taken = set(others.values())
     return others | choose(first, ports, lambda port: port not in taken and free(port))
 
@@ -102,13 +114,14 @@ def hold(port: int) -> socket.socket:
     return holding
 
 
-def claim(path: Path) -> tuple[dict[str, int], list[socket.socket]]:
+def claim(path: Path, instances: Iterable[str] = ()) -> tuple[dict[str, int], list[socket.socket]]:
     """Chooses all ports, holds those that processes share, and keeps the choice in `path`.
 
     Raises LookupError if there are none free.
     """
+    first = wanted(instances)
     while True:
-        chosen = choose(wanted(), load(path), free)
+        chosen = choose(first, load(path), free)
         with ExitStack() as stack:
             try:
                 held = [stack.enter_context(hold(chosen[name])) for name in SHARED]

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from headrace.cli import ports, tethered
+from headrace.cli.layout import service_of
 from headrace.cli.probing import GrpcProbe, IngressProbe, Probe
 from headrace.cli.settings import Installation, overlaid, settings
 from headrace.state import atomic
@@ -23,29 +24,29 @@ _DRAIN_S = 30.0
 
 
 class Process:
-    """A running process. `generation` numbers the processes of its service; `slot` says which ports it has."""
+    """A running process. `generation` numbers the processes of its instance; `slot` says which ports it has."""
 
     def __init__(
         self,
         installation: Installation,
-        service: str,
+        instance: str,
         slot: int,
         generation: int,
         child: asyncio.subprocess.Process,
     ) -> None:
         layout = installation.layout
-        self.service = service
+        self.service = service_of(instance)
         self.slot = slot
         self.generation = generation
         self.pid = child.pid
-        self.metrics = installation.metrics(service, slot)
+        self.metrics = installation.metrics(instance, slot)
         self._child = child
         self._root = layout.root
-        self._config = layout.config(service, slot)
-        self._bound = layout.starting(service, generation)
-        self._listed = layout.listed(service) / f"{generation}.sock"
-        self._admin = installation.admin(slot)
-        self._own_ports = [installation.ports[name] for name in ports.own(service, slot)]
+        self._config = layout.config(instance, slot)
+        self._bound = layout.starting(instance, generation)
+        self._listed = layout.listed(self.service) / self._bound.name
+        self._admin = installation.admin(instance, slot) if self.service == "ingress" else ""
+        self._own_ports = [installation.ports[name] for name in ports.own(instance, slot)]
         self._probe: Probe | None = None
 
     @property
@@ -134,19 +135,20 @@ class Process:
             await stop.wait()
 
 
-async def start(installation: Installation, service: str, slot: int, generation: int) -> Process:
-    """Starts a process of `service`, with its settings in a file and its output appended to the service's log."""
-    own_ports = ports.secured(installation.ports, service, slot, ports.free)
+async def start(installation: Installation, instance: str, slot: int, generation: int) -> Process:
+    """Starts a process, with its settings in a file and its output appended to the log of its instance."""
+    service = service_of(instance)
+    own_ports = ports.secured(installation.ports, instance, slot, ports.free)
     installation = replace(installation, ports=own_ports)
     layout = installation.layout
-    config, bound = layout.config(service, slot), layout.starting(service, generation)
-    made = settings(installation, service, slot=slot, listen=bound, run_dir=layout.private(service, slot))
+    config, bound = layout.config(instance, slot), layout.starting(instance, generation)
+    made = settings(installation, instance, slot=slot, listen=bound, run_dir=layout.private(instance, slot))
     made = overlaid(made, _read(layout.override(service)))
     atomic.write(config, yaml.safe_dump(made, sort_keys=False).encode())
     # Without assertions (ours only narrow types): typeguard, with which Feast decorates itself, then leaves Feast's
     # functions as they are, instead of compiling them anew for three seconds at each start.
     command = (sys.executable, "-O", "-m", f"services.{service}", "--config", str(config))
-    with layout.log(service).open("ab", buffering=0) as log:
+    with layout.log(instance).open("ab", buffering=0) as log:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command),
             stdin=asyncio.subprocess.DEVNULL,
@@ -156,7 +158,7 @@ async def start(installation: Installation, service: str, slot: int, generation:
             # A Ctrl-C at the terminal of `up` is for the supervisor, which then stops its services in order.
             start_new_session=True,
         )
-    return Process(installation, service, slot, generation, child)
+    return Process(installation, instance, slot, generation, child)
 
 
 def _read(path: Path) -> dict[str, Any]:

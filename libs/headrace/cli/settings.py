@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli import ports as port_names
-from headrace.cli.layout import LEAVES, Layout
+from headrace.cli.layout import LEAVES, Layout, instance, service_of
+from headrace.hop.client_settings import Coalesce
 
 Shape = Literal["apart", "together"]
 
@@ -21,19 +22,30 @@ class Installation:
     layout: Layout
     shape: Shape
     ports: Mapping[str, int]
+    # Processes of a service; one of each that is not named.
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Services that have a process of their own, in the order in which they start."""
+        """Services that have processes of their own, in the order in which they start."""
         return (*LEAVES, "router", "ingress") if self.shape == "apart" else ("ingress",)
 
-    def metrics(self, service: str, slot: int) -> str:
-        """host:port of a service's metrics."""
-        return f"{port_names.LOOPBACK}:{self.ports[port_names.metrics(service, slot)]}"
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """All processes, in the order in which they start."""
+        return tuple(instance(s, n + 1) for s in self.services for n in range(self.count(s)))
 
-    def admin(self, slot: int) -> str:
+    def count(self, service: str) -> int:
+        """How many processes of a service there are."""
+        return self.counts.get(service, 1)
+
+    def metrics(self, instance: str, slot: int) -> str:
+        """host:port of a process's metrics."""
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.metrics(instance, slot)]}"
+
+    def admin(self, instance: str, slot: int) -> str:
         """host:port of Envoy's admin interface."""
-        return f"{port_names.LOOPBACK}:{self.ports[f'admin.{slot}']}"
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.admin(instance, slot)]}"
 
     @property
     def plaintext(self) -> str:
@@ -47,16 +59,16 @@ class Installation:
 
 
 def settings(
-    installation: Installation, service: str, *, slot: int, listen: Path, run_dir: Path
+    installation: Installation, instance: str, *, slot: int, listen: Path, run_dir: Path
 ) -> dict[str, Any]:
-    """Settings of one process of `service`, which binds the socket `listen` and keeps its files in `run_dir`."""
+    """Settings of one process, which binds the socket `listen` and keeps its files in `run_dir`."""
     made: dict[str, Any] = {
         "server": {"listen": f"unix:{listen}"},
-        "telemetry": {"metrics": installation.metrics(service, slot)},
+        "telemetry": {"metrics": installation.metrics(instance, slot)},
     }
-    if service == "ingress":
-        return made | _ingress(installation, slot, run_dir)
-    return made | _own(installation, service, "apart")
+    if service_of(instance) == "ingress":
+        return made | _ingress(installation, instance, slot, run_dir)
+    return made | _own(installation, service_of(instance), "apart")
 
 
 def _own(installation: Installation, service: str, shape: Shape) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
     layout = installation.layout
     match service:
         case "router":
-            callees = {name: _client(layout, name, shape) for name in LEAVES}
+            callees = {name: _client(installation, name, shape) for name in LEAVES}
             return {"pipelines": str(layout.pipelines), **callees}
         case "features":
             return {"repo": str(layout.feast)}
@@ -75,7 +87,7 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
             return {}
 
 
-def _ingress(installation: Installation, slot: int, run_dir: Path) -> dict[str, Any]:
+def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path) -> dict[str, Any]:
     layout = installation.layout
     return {
         "http": {
@@ -84,25 +96,25 @@ def _ingress(installation: Installation, slot: int, run_dir: Path) -> dict[str, 
             "certificate": str(layout.tls / "server.pem"),
             "key": str(layout.tls / "server.key"),
         },
-        "admin": installation.admin(slot),
+        "admin": installation.admin(instance, slot),
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
         "pipelines": str(layout.pipelines),
         "tenants": str(layout.tenants),
         "pepper": str(layout.pepper),
-        "router": _client(layout, "router", installation.shape) | _window(installation.shape),
+        "quotas": str(layout.quotas),
+        "workers": installation.count("ingress"),
+        "router": _client(installation, "router", installation.shape),
         "traces": {"folder": str(layout.traces)},
         "together": _together(installation) if installation.shape == "together" else {},
     }
 
 
-def _window(shape: Shape) -> dict[str, Any]:
-    """How many batches are on their way through the services at once: as many as the cores can work on. On two cores
-    one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md)."""
-    if shape == "together":
-        return {}
+def _window(installation: Installation) -> int:
+    """How many batches are on their way to the router at once: as many as the cores can work on. On two cores one
+    batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"coalesce": {"window": min(max(cores // 2, 1), 4)}}
+    return max(min(max(cores // 2, 1), 4), installation.count("router"))
 
 
 def _together(installation: Installation) -> dict[str, Any]:
@@ -113,8 +125,15 @@ def _together(installation: Installation) -> dict[str, Any]:
     }
 
 
-def _client(layout: Layout, callee: str, shape: Shape) -> dict[str, Any]:
-    return {"target": "local" if shape == "together" else f"unix-dir:{layout.listed(callee)}"}
+def _client(installation: Installation, callee: str, shape: Shape) -> dict[str, Any]:
+    if shape == "together":
+        return {"target": "local"}
+    target = {"target": f"unix-dir:{installation.layout.listed(callee)}"}
+    if callee == "router":
+        return {**target, "coalesce": {"window": _window(installation)}}
+    # A replica without a batch does nothing: there must be as many on their way.
+    replicas = installation.count(callee)
+    return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target
 
 
 def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from headrace.cli.settings import Shape
 
 _ANSWER_S = 5.0
 _CONTROL_S = 15.0
+# Feast's import sets it in whatever process prepared a home: services that inherit it keep their metrics in files of a
+# folder that ends with that process, at three times the cost.
+_NOT_OURS = "PROMETHEUS_MULTIPROC_DIR"
 # A stop drains the ingress, then the router, then the leaves.
 _STOP_S = 120.0
 
@@ -24,12 +27,15 @@ class StartError(Exception):
     """The system did not come up, or did not go down; the text says what to look at."""
 
 
-def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.Popen[bytes]:
-    """Starts the supervisor in a session of its own; `tie`: it dies with this process."""
+def start_supervisor(
+    layout: Layout, shape: Shape, counts: Mapping[str, int] | None = None, *, tie: bool
+) -> subprocess.Popen[bytes]:
+    """Starts the supervisor in a session of its own; `counts`: processes of a service; `tie`: it dies with this process."""
     # Left by one that was killed: nobody answers there, and nobody may be asked before the new one listens.
     layout.control.unlink(missing_ok=True)
     own = ["-m", "headrace.cli.supervisor", "--home", str(layout.home), "--shape", shape]
-    command = [sys.executable, *own]
+    each = [f"--count={service}={count}" for service, count in (counts or {}).items()]
+    command = [sys.executable, *own, *each]
     if tie:
         command = [sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), *command]
     log = layout.log("supervisor")
@@ -41,6 +47,7 @@ def start_supervisor(layout: Layout, shape: Shape, *, tie: bool) -> subprocess.P
             stderr=output,
             start_new_session=True,
             cwd=layout.root,
+            env={name: value for name, value in os.environ.items() if name != _NOT_OURS},  # noqa: TID251 - what it inherits
         )
 
 

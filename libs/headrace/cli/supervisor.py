@@ -1,4 +1,6 @@
-"""The process that keeps the services running: `python -m headrace.cli.supervisor --home DIR --shape SHAPE`.
+"""The process that keeps the services running.
+
+    python -m headrace.cli.supervisor --home DIR --shape SHAPE [--count SERVICE=N …]
 
 It has its own session, so it outlives the terminal it was started from. Its children do not outlive it
 (`tethered.py`), so a kill -9 of the supervisor leaves nothing behind.
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli import control, layout, locking, logs, ports, targets
-from headrace.cli.layout import LEAVES
+from headrace.cli.layout import LEAVES, service_of
 from headrace.cli.member import Member, ReplaceError
 from headrace.cli.settings import Installation, Shape
 from headrace.cli.supervising import Rules
@@ -31,9 +33,9 @@ class Supervisor:
     def __init__(self, installation: Installation, rules: Rules, log: Any) -> None:
         self._installation = installation
         self._log = log
-        self._metrics: dict[str, str] = {}  # of each service that was ever started: host:port
+        self._metrics: dict[str, str] = {}  # of each instance that was ever started: host:port
         self._members = {
-            name: Member(installation, name, rules, log, moved=self._moved) for name in installation.services
+            name: Member(installation, name, rules, log, moved=self._moved) for name in installation.instances
         }
         self._stop: asyncio.Event | None = None
 
@@ -52,11 +54,13 @@ class Supervisor:
     async def _stop_all(self) -> None:
         # Callers first: nobody is left without those it calls.
         for group in (("ingress",), ("router",), LEAVES):
-            await asyncio.gather(*(self._members[name].stop() for name in group if name in self._members))
+            await asyncio.gather(
+                *(m.stop() for name, m in self._members.items() if service_of(name) in group)
+            )
         self._log.info("all stopped")
 
-    def _moved(self, service: str, metrics: str) -> None:
-        self._metrics[service] = metrics
+    def _moved(self, instance: str, metrics: str) -> None:
+        self._metrics[instance] = metrics
         self._tell(self._metrics)
 
     def _tell(self, metrics: Mapping[str, str]) -> None:
@@ -68,7 +72,11 @@ class Supervisor:
     async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request.get("do"):
             case "status":
-                return {"shape": self._installation.shape, "services": self._services()}
+                return {
+                    "shape": self._installation.shape,
+                    "counts": dict(self._installation.counts),
+                    "services": self._services(),
+                }
             case "restart":
                 return await self._restart(str(request.get("service")))
             case "stop":
@@ -80,17 +88,17 @@ class Supervisor:
                     "error": f"the supervisor knows no {other!r}; is it of another version? headrace down"
                 }
 
-    async def _restart(self, service: str) -> Mapping[str, Any]:
-        member = self._members.get(service)
+    async def _restart(self, instance: str) -> Mapping[str, Any]:
+        member = self._members.get(instance)
         if member is None:
             return {
-                "error": f"no service {service!r} has a process here; there are: {', '.join(self._members)}"
+                "error": f"no service {instance!r} has a process here; there are: {', '.join(self._members)}"
             }
         try:
             await member.replace()
         except ReplaceError as error:
             return {"error": str(error)}
-        return self._services()[service]
+        return self._services()[instance]
 
     def _services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -110,7 +118,7 @@ class Supervisor:
             await asyncio.sleep(_ROTATE_EVERY_S)
 
 
-async def _run(home: Path, shape: Shape) -> int:
+async def _run(home: Path, shape: Shape, counts: Mapping[str, int]) -> int:
     place = layout.of(home)
     place.make()
     lock = locking.Lock(place.lock)
@@ -121,12 +129,12 @@ async def _run(home: Path, shape: Shape) -> int:
     for stale in place.sockets.rglob("*.sock*"):
         stale.unlink(missing_ok=True)  # of a supervisor that was killed
     try:
-        chosen, held = ports.claim(place.ports)
+        chosen, held = ports.claim(place.ports, Installation(place, shape, {}, counts).instances)
     except LookupError as error:
         print(f"{error}; see who listens there: ss -ltnp", file=sys.stderr)
         return 1
     log.info("begins", shape=shape, http=chosen["http"], tls=chosen["tls"])
-    await Supervisor(Installation(place, shape, chosen), Rules(), log).run(stop_signal())
+    await Supervisor(Installation(place, shape, chosen, counts), Rules(), log).run(stop_signal())
     for holding in held:
         holding.close()
     return 0
@@ -137,8 +145,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="supervisor")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--shape", choices=("apart", "together"), required=True)
+    parser.add_argument("--count", action="append", default=[], metavar="SERVICE=N")
     options = parser.parse_args()
-    sys.exit(asyncio.run(_run(options.home, options.shape)))
+    counts = {service: int(count) for service, _, count in (text.partition("=") for text in options.count)}
+    sys.exit(asyncio.run(_run(options.home, options.shape, counts)))
 
 
 if __name__ == "__main__":

@@ -32,10 +32,21 @@ _STATES: Mapping[str, tuple[str, str]] = {
 
 
 class ModelRepository:
-    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault. `clock`: monotonic seconds."""
+    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault. `clock`: monotonic seconds.
 
-    def __init__(self, operations: ModelOperations, quotas: Quotas, clock: Callable[[], float]) -> None:
+    `reaches_all`: whether a load by `operations` reaches every executor that there is.
+    """
+
+    def __init__(
+        self,
+        operations: ModelOperations,
+        quotas: Quotas,
+        clock: Callable[[], float],
+        *,
+        reaches_all: bool = True,
+    ) -> None:
         self._operations = operations
+        self._reaches_all = reaches_all
         self._quotas = quotas
         self._clock = clock
 
@@ -65,6 +76,7 @@ class ModelRepository:
         model, version = _named(request.model_name)
         for name in request.parameters:
             raise _not_brought_along(name)
+        self._check_reach()
         quota = self._quotas.enter(credential.tenant)
         try:
             deadline = self._deadline(exchange, _LOAD_S)
@@ -80,6 +92,7 @@ class ModelRepository:
         credential = _operator(exchange)
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
+        self._check_reach()
         quota = self._quotas.enter(credential.tenant)
         try:
             deadline = self._deadline(exchange, _LOAD_S)
@@ -87,6 +100,15 @@ class ModelRepository:
         finally:
             quota.leave()
         return pb.RepositoryModelUnloadResponse()
+
+    def _check_reach(self) -> None:
+        if not self._reaches_all:
+            raise Fault(
+                Code.FAILED_PRECONDITION,
+                Reason.REASON_NOT_ALLOWED,
+                "several processes share this door, each with an executor of its own, and the call would change one of "
+                "them; change what is loaded by `headrace restart ingress`, or run the services apart",
+            )
 
     def _deadline(self, exchange: Exchange, most_s: float) -> float:
         return self._clock() + most_s if exchange.deadline == math.inf else exchange.deadline

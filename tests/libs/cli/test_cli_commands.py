@@ -143,3 +143,24 @@ def test_the_doctor_says_what_it_saw(home: Path) -> None:
     result = run("doctor", home=home)
     assert "certificate" in result.stdout
     assert "good until" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--replicas", "model=2"], "name one of"),
+        (["--replicas", "ingress=2"], "--workers"),
+        (["--replicas", "executor=2", "--replicas", "executor=3"], "once"),
+        (["--replicas", "executor"], "a number from 1"),
+        (["--replicas", "executor=65"], "a number from 1"),
+        (["--replicas", "executor=2", "--together"], "use --workers"),
+        (["--workers", "0"], "workers"),
+    ],
+)
+def test_numbers_of_processes_that_cannot_be_are_refused_before_anything_starts(
+    home: Path, options: list[str], said: str
+) -> None:
+    result = run("up", *options, home=home)
+    assert result.exit_code != 0
+    assert said in result.stderr
+    assert not layout.of(home).ports.exists()

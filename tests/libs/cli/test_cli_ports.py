@@ -47,12 +47,12 @@ def test_a_listener_takes_a_port() -> None:
 
 def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None:
     chosen = ports.choose(ports.wanted(), {}, lambda _: True)
-    taken = {chosen["admin.1"], chosen["metrics.ingress.0"]}
+    taken = {chosen["admin.ingress.1"], chosen["metrics.ingress.0"]}
 
     secured = ports.secured(chosen, "ingress", 1, lambda port: port not in taken)
 
     changed = {name for name, port in secured.items() if chosen[name] != port}
-    assert changed == {"admin.1"}
+    assert changed == {"admin.ingress.1"}
     assert len(set(secured.values())) == len(secured)
 
 

@@ -14,15 +14,17 @@ from headrace.hop.resolve import parse
 from services.ingress.config import IngressSettings
 
 
-def made(home: Path, shape: Shape) -> Installation:
+def made(home: Path, shape: Shape, **counts: int) -> Installation:
     place = layout.of(home)
     place.make()
-    return Installation(place, shape, ports.choose(ports.wanted(), {}, lambda _: True))
+    instances = Installation(place, shape, {}, counts).instances
+    return Installation(place, shape, ports.choose(ports.wanted(instances), {}, lambda _: True), counts)
 
 
 def of(installation: Installation, service: str, slot: int = 0) -> config.ServiceSettings:
     place = installation.layout
-    kind = IngressSettings if service == "ingress" else definition_named(service).config
+    name = layout.service_of(service)
+    kind = IngressSettings if name == "ingress" else definition_named(name).config
     values = settings(
         installation,
         service,
@@ -65,8 +67,32 @@ def test_together_every_service_is_in_the_ingress(tmp_path: Path) -> None:
 
 
 def test_no_two_processes_share_a_port(tmp_path: Path) -> None:
-    chosen = made(tmp_path, "apart").ports
+    chosen = made(tmp_path, "apart", ingress=3, executor=2).ports
     assert len(set(chosen.values())) == len(chosen)
+    assert {"metrics.executor.2.1", "admin.ingress.3.0", "metrics.ingress.0"} <= chosen.keys()
+
+
+def test_processes_of_one_service_share_its_door_and_its_counts_and_nothing_else(tmp_path: Path) -> None:
+    installation = made(tmp_path, "apart", ingress=2)
+    assert installation.instances[-2:] == ("ingress", "ingress.2")
+    one, other = of(installation, "ingress"), of(installation, "ingress.2")
+    assert isinstance(one, IngressSettings)
+    assert isinstance(other, IngressSettings)
+    assert one.http == other.http
+    assert one.quotas == other.quotas is not None
+    assert {one.admin, one.telemetry.metrics, str(one.run_dir)}.isdisjoint(
+        {other.admin, other.telemetry.metrics, str(other.run_dir)}
+    )
+
+
+def test_there_are_as_many_batches_on_their_way_as_replicas(tmp_path: Path) -> None:
+    installation = made(tmp_path, "apart", executor=5, router=6)
+    router = of(installation, "router").model_dump()
+    assert router["executor"]["coalesce"]["window"] == 5
+    assert router["features"]["coalesce"]["window"] == 2
+    ingress = of(installation, "ingress")
+    assert isinstance(ingress, IngressSettings)
+    assert ingress.router.coalesce.window == 6
 
 
 def test_an_overlay_reaches_into_mappings_and_leaves_the_base_alone() -> None:

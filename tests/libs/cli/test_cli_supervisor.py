@@ -288,6 +288,24 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert not await asyncio.to_thread(starting.stop, place)
 
 
+async def test_what_a_library_left_in_our_environment_reaches_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Feast's import does in an `up` that prepares the home.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
+    place = layout.of(tmp_path)
+    place.make()
+    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    await poll("ready", lambda: ready(place, SERVICE))
+    told = await asyncio.to_thread(starting.status, place)
+    inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
+    assert await asyncio.to_thread(starting.stop, place)
+    assert supervisor.wait(10) == 0
+    assert b"HEADRACE_TEST_KEPT=1" in inherited
+    assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
+
+
 async def test_a_killed_supervisor_takes_its_services_with_it(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -312,3 +330,25 @@ async def test_a_second_supervisor_in_one_home_gives_up(
     assert place.control.exists()
     assert await asyncio.to_thread(starting.stop, place)
     supervisor.wait(10)
+
+
+async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    place.make()
+    names = [SERVICE, f"{SERVICE}.2"]
+    supervisor = starting.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
+    for name in names:
+        await poll("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
+    assert len(sockets(tmp_path)) == 2
+    told = await asyncio.to_thread(starting.status, place)
+    assert told["counts"] == {SERVICE: 2}
+    first, second = (told["services"][name]["pid"] for name in names)
+    os.kill(second, signal.SIGKILL)
+    await until("its socket is not listed", lambda: len(sockets(tmp_path)) == 1)
+    await until("a new one is", lambda: len(sockets(tmp_path)) == 2)
+    told = await asyncio.to_thread(starting.status, place)
+    assert told["services"][SERVICE]["pid"] == first
+    assert len({targets(place)[name] for name in names}) == 2
+    assert await asyncio.to_thread(starting.stop, place)
+    assert supervisor.wait(10) == 0
+    assert gone(first)

@@ -18,6 +18,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -183,6 +184,17 @@ def telemetry(exporter: InMemorySpanExporter) -> hop.Telemetry:
     return hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1.0), exporter)
 
 
+async def ended(telemetry: hop.Telemetry, exporter: InMemorySpanExporter, count: int) -> list[ReadableSpan]:
+    """The spans in their order, as soon as there are so many: a server's ends after its caller has the reply."""
+    deadline = time.monotonic() + 5
+    while True:
+        await telemetry.flush()
+        found = exporter.get_finished_spans()
+        if len(found) >= count or time.monotonic() > deadline:
+            return sorted(found, key=lambda span: span.start_time or 0)
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("arity", ["One", "Out", "In", "Both"])
 async def test_a_sampled_caller_gets_a_span_over_grpc(
     telemetry: hop.Telemetry, exporter: InMemorySpanExporter, arity: str
@@ -196,8 +208,7 @@ async def test_a_sampled_caller_gets_a_span_over_grpc(
         with pytest.raises(hop.Fault) as caught:
             await call(arity, "fault", metadata=(("traceparent", SAMPLED),))
         assert caught.value.reason == hop.Reason.REASON_MODEL_UNKNOWN
-        await telemetry.flush()
-        good, bad = exporter.get_finished_spans()
+        good, bad = await ended(telemetry, exporter, 2)
 
     for span in (good, bad):
         assert span.name == f"tests.Echo/{arity}" or span.name.endswith(arity)

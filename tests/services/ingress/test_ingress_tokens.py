@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 
 from headrace.hop.errors import Code, Fault
 from headrace.state.tenants import TenantsFile, TenantSpec, new_key
 from services.ingress.authenticating import Authenticator
 from services.ingress.config import Jwt
 from services.ingress.tenants import Directory
-from services.ingress.tokens import TokenVerifier
+from services.ingress.tokens import TokenVerifier, fetch_jwks
+from tests import token_issuer
+from tests.token_issuer import AUDIENCE, ISSUER, Publisher, jwks
 
 PEPPER = b"0123456789abcdef"
 NOW = time.time()
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SETTINGS = Jwt(jwks="keys.json", issuer="https://issuer", audience="headrace")
-
-
-def jwks(key: rsa.RSAPrivateKey, kid: str = "k1") -> str:
-    public = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
-    return json.dumps({"keys": [{**public, "kid": kid, "alg": "RS256", "use": "sig"}]})
-
-
-def token(key: Any = KEY, algorithm: str = "RS256", kid: str = "k1", **changes: Any) -> bytes:
-    claims = {
-        "iss": "https://issuer", "aud": "headrace", "exp": NOW + 600, "tenant": "demo", "scope": "predict",
-    } | changes  # fmt: skip
-    kept = {k: v for k, v in claims.items() if v is not None}
-    return jwt.encode(kept, key, algorithm, headers={"kid": kid}).encode()
+KEY, OTHER = token_issuer.new_key(), token_issuer.new_key()
+SETTINGS = Jwt(jwks="keys.json", issuer=ISSUER, audience=AUDIENCE)
+token = functools.partial(token_issuer.token, KEY)
 
 
 def directory(**spec: Any) -> Directory:
@@ -61,7 +49,7 @@ async def test_a_good_token_proves_its_tenant() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        token(OTHER),
+        token_issuer.token(OTHER),
         token(kid="k2"),
         token(exp=NOW - 60),
         token(exp=None),
@@ -72,7 +60,9 @@ async def test_a_good_token_proves_its_tenant() -> None:
         token(tenant="nobody"),
         token(tenant=None),
         token(tenant=["demo"]),
-        token("a-secret-of-sufficient-length-000", "HS256"),
+        token_issuer.token("a-secret-of-sufficient-length-000", "HS256"),
+        token_issuer.confused(KEY),
+        token(algorithm="RS512"),
         jwt.encode({"tenant": "demo"}, "", "none").encode(),
         token()[:-4],
         b"a.b.c",
@@ -90,7 +80,27 @@ async def test_new_keys_end_old_tokens() -> None:
     assert tokens.verify(token()) is not None
     await tokens.refresh()
     assert tokens.verify(token()) is None
-    assert tokens.verify(token(OTHER)) is not None
+    assert tokens.verify(token_issuer.token(OTHER)) is not None
+
+
+async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(jwks(KEY))
+    assert fetch_jwks(str(path)) == jwks(KEY)
+    with Publisher.running(jwks(KEY)) as publisher:
+        assert fetch_jwks(publisher.url) == jwks(KEY)
+        publisher.text = None
+        with pytest.raises(OSError, match="503"):
+            fetch_jwks(publisher.url)
+    for insecure in (
+        "http://issuer.example/keys",
+        "http://localhost.example/keys",
+        "http://127.0.0.1@issuer.example/keys",
+        "ftp://127.0.0.1/keys",
+        "file:///etc/passwd",
+    ):
+        with pytest.raises(ValueError, match="https only"):
+            fetch_jwks(insecure)
 
 
 def test_keys() -> None:

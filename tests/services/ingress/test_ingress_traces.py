@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from headrace.pipeline import load
 from services.ingress.catalog import Entry
 from services.ingress.exchange import begin
 from services.ingress.inferring import Answer
+from services.ingress.otlp import OtlpExporter
 from services.ingress.span_store import SpanStore
 from services.ingress.tracing import record
 
@@ -81,3 +84,20 @@ def test_the_store_is_bounded_and_every_line_is_whole(tmp_path: Path) -> None:
     assert ids == [str(i) for i in range(500 - len(ids), 500)]
     SpanStore(tmp_path, 2000, 3).write([{"request_id": "again", "trace_id": "", "spans": []}])
     assert "again" in files[-1].read_text()
+
+
+def test_a_collector_that_is_away_takes_a_moment_at_most() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        for endpoint in (f"http://127.0.0.1:{silent.getsockname()[1]}", "http://127.0.0.1:1"):
+            began = time.monotonic()
+            OtlpExporter(endpoint).write([record(begin("Predict", {}, 0.0, 0.0), 1_000_000, 8000)])
+            assert time.monotonic() - began < 5
+
+
+def test_two_processes_that_write_the_store_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    one, other = SpanStore(tmp_path, 500, 1000), SpanStore(tmp_path, 500, 1000)
+    names = [f"{i:04}" for i in range(100)]
+    for name in names:
+        (one if int(name) % 3 else other).write([{"request_id": name, "trace_id": "", "spans": []}])
+    kept = "".join(path.read_text() for path in sorted(tmp_path.iterdir()))
+    assert [name for name in names if f'"{name}"' not in kept] == []

@@ -8,22 +8,27 @@ import typer
 
 from headrace.cli import control, starting
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.layout import service_of
 
 # Start, readiness and drain each have bounds of their own in the supervisor; this is beyond their sum.
 _TIMEOUT_S = 300.0
 
 
 def restart(
-    service: Annotated[str, typer.Argument(help="Its name, as `headrace status` shows it.")],
+    service: Annotated[str, typer.Argument(help="Its name, or that of one of its processes (executor.2).")],
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Start a new process of a service, wait until it is ready, then let the old one finish and end."""
+    """Start a new process of a service, wait until it is ready, then let the old one finish and end; so for each."""
     layout = place(home)
     try:
         if not starting.running(layout):
             fail("headrace is not running here; start it: headrace up")
-        before = starting.status(layout)["services"].get(service, {}).get("pid")
-        after = control.ask(layout.control, {"do": "restart", "service": service}, _TIMEOUT_S)
+        running = starting.status(layout)["services"]
+        # The first bears the name of the service, which means all of them; SERVICE.1 is that one alone.
+        names = [n for n in running if service_of(n) == service] or [service.removesuffix(".1")]
+        for name in names:
+            before = running.get(name, {}).get("pid")
+            after = control.ask(layout.control, {"do": "restart", "service": name}, _TIMEOUT_S)
+            out.print(f"{name} restarted: pid {before} → {after['pid']}")
     except control.ControlError as error:
         fail(str(error))
-    out.print(f"{service} restarted: pid {before} → {after['pid']}")

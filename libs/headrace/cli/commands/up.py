@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from headrace.cli import doctoring, locking, ports, predicting, preparing, secre
 from headrace.cli.commands.doctor import show
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.control import ControlError
-from headrace.cli.layout import Layout, LayoutError
+from headrace.cli.layout import MAX_INSTANCES, SERVICES, Layout, LayoutError
 from headrace.cli.settings import Installation, Shape
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
@@ -33,12 +33,21 @@ def up(
         bool, typer.Option("--together", help="All services in Envoy's one process.")
     ] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay; Ctrl-C stops everything.")] = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, max=MAX_INSTANCES, help="Processes of the ingress, on one port."),
+    ] = 1,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option("--replicas", metavar="SERVICE=N", help="Processes of another service; repeatable."),
+    ] = None,
 ) -> None:
     """Prepare everything that is due, start the services, make a prediction, and leave them running."""
     layout, shape = place(home), _shape(together)
+    counts = _counts(workers, replicas or [], shape)
     pid = locking.holder(layout.lock)
     if pid is not None:
-        _already(layout, shape, pid)
+        _already(layout, shape, counts, pid)
         return
     _examine(layout)
     began = time.monotonic()
@@ -46,10 +55,11 @@ def up(
         with _progress() as progress:
             _prepare(layout, progress)
             _secrets(layout, progress)
-            supervisor = _start(layout, shape, progress, tie=foreground)
+            supervisor = _start(layout, shape, counts, progress, tie=foreground)
     except (preparing.PrepareError, starting.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
-    _first_prediction(layout, Installation(layout, shape, ports.load(layout.ports)), time.monotonic() - began)
+    installation = Installation(layout, shape, ports.load(layout.ports), counts)
+    _first_prediction(layout, installation, time.monotonic() - began)
     if foreground:
         _stay(layout, supervisor)
 
@@ -58,13 +68,32 @@ def _shape(together: bool) -> Shape:
     return "together" if together else "apart"
 
 
-def _already(layout: Layout, shape: Shape, pid: int) -> None:
+def _counts(workers: int, replicas: Sequence[str], shape: Shape) -> dict[str, int]:
+    """Processes of each service that has more than one."""
+    counts = {"ingress": workers}
+    for text in replicas:
+        service, _, count = text.partition("=")
+        if service not in SERVICES or service == "ingress" or service in counts:
+            fail(f"--replicas {text}: name one of {', '.join(SERVICES[:-1])}, once (ingress: --workers)")
+        if not count.isdecimal() or not 1 <= int(count) <= MAX_INSTANCES:
+            fail(f"--replicas {text}: a number from 1 to {MAX_INSTANCES} must follow {service}=")
+        if shape == "together":
+            fail(f"--replicas {text}: together, services have no processes of their own; use --workers")
+        counts[service] = int(count)
+    return {service: count for service, count in counts.items() if count > 1}
+
+
+def _already(layout: Layout, shape: Shape, counts: Mapping[str, int], pid: int) -> None:
     try:
-        running = starting.status(layout)["shape"]
+        running = starting.status(layout)
     except ControlError as error:
         fail(f"a supervisor (pid {pid}) runs in {layout.home}, but {error}; to begin anew: headrace down")
-    if running != shape:
-        fail(f"headrace runs here already, in the shape {running!r}; for {shape!r} first: headrace down")
+    if running["shape"] != shape:
+        fail(
+            f"headrace runs here already, in the shape {running['shape']!r}; for {shape!r} first: headrace down"
+        )
+    if running["counts"] != counts:
+        fail("headrace runs here already, with other numbers of processes; first: headrace down")
     out.print(f"headrace is already running (supervisor pid {pid}); see: headrace status")
 
 
@@ -116,10 +145,12 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     progress.update(task, completed=1, note=", ".join(made))
 
 
-def _start(layout: Layout, shape: Shape, progress: Progress, *, tie: bool) -> subprocess.Popen[bytes]:
-    names = Installation(layout, shape, {}).services
+def _start(
+    layout: Layout, shape: Shape, counts: Mapping[str, int], progress: Progress, *, tie: bool
+) -> subprocess.Popen[bytes]:
+    names = Installation(layout, shape, {}, counts).instances
     tasks = {name: _task(progress, name) for name in names}
-    supervisor = starting.start_supervisor(layout, shape, tie=tie)
+    supervisor = starting.start_supervisor(layout, shape, counts, tie=tie)
 
     def seen(services: Mapping[str, Any]) -> None:
         for name, service in services.items():
@@ -145,7 +176,7 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         fail(
             f"everything runs, but a prediction fails: {error}\nsee: headrace logs router; headrace logs ingress"
         )
-    processes = len(installation.services)
+    processes = len(installation.instances)
     out.print(f"\n[bold]{processes} process{'es' if processes > 1 else ''} ready in {took_s:.1f} s[/]\n")
     out.print(f"[bold]A prediction through Envoy at {installation.plaintext}[/]")
     out.print(predicting.draw(answer, row))

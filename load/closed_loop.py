@@ -1,0 +1,92 @@
+"""One closed-loop run against any server of the Open Inference Protocol: ours, or a peer's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from load.measuring import turn
+from load.open_loop import PATH, shoot
+from load.shooting import PENDING, Caller, Plan
+
+_WARM_UP_S = 1.0
+# The kernel deals connections out among processes that share a port; of few, one may get most.
+_CONNECTIONS = 16
+_DEADLINE_S = 5.0
+# No system here is faster; shots beyond what is sent cost nothing.
+_FASTEST = 30_000
+_VERIFIED = 0.01
+Check = Callable[[Mapping[int, bytes]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to send where: serialised ModelInferRequests to host:port. `check` gets replies by position in `messages`,
+    raises SystemExit at a wrong one, and says in words what it found."""
+
+    address: str
+    messages: Sequence[bytes]
+    key: str
+    pids: frozenset[int]
+    check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Answers per second, their latencies and CPU per answer in µs, requests that failed, cores that others used."""
+
+    rate: float
+    p50_us: float
+    p99_us: float
+    server_us: float
+    client_us: float
+    failed: int
+    other_cores: float
+    verified: str
+
+
+def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
+    """Sends for `seconds` after a first one, which is not counted. The same seed gives the same requests in order."""
+    plan = _plan(target, at_once, _WARM_UP_S + seconds, seed)
+    with turn():
+        shots = shoot(plan)
+    sent = shots.status != PENDING
+    answered = shots.status == 0
+    counted = answered & (shots.ended >= _WARM_UP_S) & (shots.ended < plan.seconds)
+    took = (shots.ended - shots.sent)[counted] * 1e6
+    total = max(int(answered.sum()), 1)
+    replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if shots.status[i] == 0}
+    return Figures(
+        len(took) / seconds,
+        float(np.percentile(took, 50)) if len(took) else float("nan"),
+        float(np.percentile(took, 99)) if len(took) else float("nan"),
+        shots.servers_cpu_s / total * 1e6,
+        shots.cpu_s / total * 1e6,
+        int((sent & ~answered).sum()),
+        shots.other_cores,
+        target.check(replies),
+    )
+
+
+def _plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
+    random = np.random.default_rng(seed)
+    count, distinct = int(_FASTEST * seconds), len(target.messages)
+    # Every row once before any comes again.
+    order = [random.permutation(distinct) for _ in range(-(-count // distinct))]
+    kept = np.flatnonzero(random.random(count) < _VERIFIED)
+    return Plan(
+        target.address,
+        PATH,
+        [Caller("load", target.key, _DEADLINE_S)],
+        target.messages,
+        np.zeros(count),
+        np.zeros(count, np.uint8),
+        np.concatenate(order)[:count].astype(np.uint32),
+        frozenset(kept.tolist()),
+        min(_CONNECTIONS, at_once),
+        target.pids,
+        at_once=at_once,
+        seconds=seconds,
+    )

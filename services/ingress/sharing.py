@@ -1,0 +1,176 @@
+"""What tenants use, told among the ingresses of one machine: by memory that they share, without a lock or a wait.
+
+Each process writes a file of its own in a common folder, mapped into memory, and reads those of the others. Only its
+owner writes a number, so none can be lost; an owner that has died is known by the lock on its file, which the kernel
+gives back. A request costs a read and a write of eight bytes for each process there is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+# A record: the tenant's name, its tokens taken since the process began, its requests in flight. Records are never given
+# to another tenant; tenants beyond the last (pages that nobody touches take no room) are counted by each process alone.
+_NAME_BYTES = 64
+_RECORD_BYTES = _NAME_BYTES + 16
+_RECORDS = 65_536
+# In front of the records: how many there are. Written last, so that whoever reads it finds them whole.
+_HEAD_BYTES = 80
+_SUFFIX = ".quotas"
+_FILE_BYTES = _HEAD_BYTES + _RECORDS * _RECORD_BYTES
+
+
+@dataclass(slots=True)
+class _Elsewhere:
+    """A tenant's record in the file of another process, and how many of its tokens are accounted for."""
+
+    numbers: memoryview[float]
+    at: int
+    seen: float
+
+
+class Cell:
+    """One tenant's record here, and what the others have for it."""
+
+    __slots__ = ("_at", "_numbers", "others")
+
+    def __init__(self, numbers: memoryview[float], at: int) -> None:
+        self._numbers = numbers
+        self._at = at
+        # By the inode of the other's file.
+        self.others: dict[int, _Elsewhere] = {}
+
+    def take(self) -> None:
+        """A token was taken."""
+        self._numbers[self._at] += 1.0
+
+    def begin(self) -> None:
+        """A request has begun."""
+        self._numbers[self._at + 1] += 1.0
+
+    def end(self) -> None:
+        """A request has ended."""
+        self._numbers[self._at + 1] -= 1.0
+
+    def taken_elsewhere(self) -> float:
+        """Tokens that others took since the last time this was asked."""
+        taken = 0.0
+        for other in self.others.values():
+            used = other.numbers[other.at]
+            taken += used - other.seen
+            other.seen = used
+        return taken
+
+    def in_flight_elsewhere(self) -> int:
+        """Requests that are in flight in other processes."""
+        return int(sum(other.numbers[other.at + 1] for other in self.others.values()))
+
+
+class _File:
+    """The file of another process, as far as it was read."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._map = mmap.mmap(self._descriptor, _FILE_BYTES, access=mmap.ACCESS_READ)
+        self.numbers = memoryview(self._map).cast("d")
+        # Where each tenant's numbers begin.
+        self.places: dict[str, int] = {}
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its owner has ended."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def read(self) -> list[str]:
+        """Takes in the tenants that came since the last call; their names."""
+        found, count = [], int(self.numbers[0])
+        for record in range(len(self.places), count):
+            start = _HEAD_BYTES + record * _RECORD_BYTES
+            name = self._map[start : start + _NAME_BYTES].rstrip(b"\0").decode()
+            self.places[name] = (start + _NAME_BYTES) // 8
+            found.append(name)
+        return found
+
+    def close(self) -> None:
+        # The map goes with the last reader of its numbers.
+        os.close(self._descriptor)
+
+
+class Shared:
+    """This process's file among those of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError if the folder can't be used."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
+        self._cells: dict[str, Cell] = {}
+        self._files: dict[int, _File] = {}
+        # Locked before it bears its name: nobody may take it for a dead one's.
+        partial = self._path.with_suffix(".new")
+        self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        os.ftruncate(self._descriptor, _FILE_BYTES)
+        self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
+        self._numbers = memoryview(self._map).cast("d")
+        partial.replace(self._path)
+        self.refresh()
+
+    def cell(self, tenant: str) -> Cell | None:
+        """The tenant's; None if there is no room for one more."""
+        found = self._cells.get(tenant)
+        if found is None and (count := len(self._cells)) < _RECORDS:
+            start = _HEAD_BYTES + count * _RECORD_BYTES
+            name = tenant.encode()
+            self._map[start : start + len(name)] = name
+            found = self._cells[tenant] = Cell(self._numbers, (start + _NAME_BYTES) // 8)
+            self._numbers[0] = count + 1.0
+            for inode, file in self._files.items():
+                if (at := file.places.get(tenant)) is not None:
+                    # What was taken before this tenant came here is no concern of a bucket that begins now.
+                    found.others[inode] = _Elsewhere(file.numbers, at, file.numbers[at])
+        return found
+
+    def refresh(self) -> None:
+        """Looks who came and went: to be called every now and then, off the path of requests."""
+        present = {e.inode(): e.path for e in os.scandir(self._path.parent) if self._is_anothers(e)}
+        for inode in [i for i, file in self._files.items() if i not in present or file.orphaned]:
+            self._files.pop(inode).close()
+            for cell in self._cells.values():
+                cell.others.pop(inode, None)
+        for inode in present.keys() - self._files.keys():
+            self._meet(inode, present[inode])
+        for inode, file in self._files.items():
+            for tenant in file.read():
+                if tenant in self._cells:
+                    at = file.places[tenant]
+                    self._cells[tenant].others[inode] = _Elsewhere(file.numbers, at, 0.0)
+
+    def _is_anothers(self, entry: os.DirEntry[str]) -> bool:
+        return entry.name.endswith(_SUFFIX) and entry.name != self._path.name
+
+    def _meet(self, inode: int, path: str) -> None:
+        try:
+            file = _File(path)
+        except FileNotFoundError:
+            return  # it went meanwhile
+        if file.orphaned:
+            file.close()
+            Path(path).unlink(missing_ok=True)  # its name was nobody else's
+        else:
+            self._files[inode] = file
+
+    def close(self) -> None:
+        """What is in flight here counts no longer."""
+        self._path.unlink(missing_ok=True)
+        for file in self._files.values():
+            file.close()
+        os.close(self._descriptor)

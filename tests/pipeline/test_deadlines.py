@@ -1,0 +1,66 @@
+"""Requests with too little time: an answer at once, and no model runs for them."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.gauges import busy, samples
+from tests.pipeline.refusals import failure, oip_request
+from tests.system import PREDICT, System, poll, row_request
+
+LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def ran(system: System) -> float:
+    """Rows that models have run for, all together."""
+    owner = "executor" if system.shape == "apart" else "ingress"
+    return sum(value for _, value in samples(system, "headrace_executor_batch_rows_sum", [owner]))
+
+
+def by_header(system: System) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        system.predict(row_request(system.rows[0]), timeout=0.0003)
+    error: Any = caught.value
+    assert error.code() is LATE
+
+
+def by_parameter(system: System) -> None:
+    request = oip_request(system.rows[0])
+    request.parameters["timeout"].int64_param = 500
+    code, reason, message, metadata = failure(system.infer, request)
+    assert (code, reason) == (LATE, "DEADLINE_PASSED")
+    assert f"{metadata['remaining_ms']} ms are left" in message
+
+
+def over_http(system: System) -> None:
+    request = urllib.request.Request(
+        system.endpoints["http"] + PREDICT,
+        json.dumps({"pipeline": "flights", "rows": [system.rows[0]]}).encode(),
+        {"content-type": "application/json", "connect-timeout-ms": "0", "x-api-key": system.key},
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=5)
+    with caught.value as answer:
+        assert answer.status == 504
+        assert json.load(answer)["code"] == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("ask", [by_header, by_parameter, over_http])
+def test_a_deadline_too_short_to_try(system: System, ask: Callable[[System], None]) -> None:
+    system.predict(row_request(system.rows[0]))
+    poll("nobody is served", lambda: not busy(system))
+    before = ran(system)
+    assert before > 0
+    began = time.monotonic()
+    for _ in range(20):
+        ask(system)
+    assert time.monotonic() - began < 5
+    assert ran(system) == before

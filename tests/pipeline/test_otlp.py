@@ -1,0 +1,118 @@
+"""Spans reach an OpenTelemetry collector, and one that is away holds nobody up."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.cli import layout
+from tests.pipeline.collector import Collector, Span
+from tests.system import HOME, PREDICT, System, headrace, override, poll, row_request
+
+# Whose own spans are looked at, beside those that the door makes of a request's timings.
+HOPS = {"apart": ("ingress", "router", "executor"), "together": ("ingress",)}
+SERVICES = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing"}
+
+
+@pytest.fixture(scope="module")
+def told(system: System) -> Iterator[Collector]:
+    """Who is told of the spans of the services in HOPS."""
+    names = HOPS[system.shape]
+    paths = {name: layout.of(HOME).override(name) for name in names}
+    before = {n: yaml.safe_load(p.read_text()) if p.exists() else {} for n, p in paths.items()}
+    with Collector.running() as collector:
+        for name in names:
+            endpoint = {"otlp_endpoint": f"http://127.0.0.1:{collector.port}"}
+            own = {"traces": {"slow_s": 1000}} if name == "ingress" else {}  # slow ones are told of, too
+            override(name, {**before[name], **own, "telemetry": endpoint})
+        try:
+            for name in names:
+                headrace("restart", name)
+            yield collector
+        finally:
+            for name in names:
+                override(name, before[name])
+            for name in names:
+                headrace("restart", name)
+
+
+def sampled(system: System, trace: str, parent: str, request_id: str) -> pb.PredictResponse:
+    """A prediction whose caller traces it."""
+    with system.channel() as channel:
+        call: Any = channel.unary_unary(
+            PREDICT,
+            request_serializer=pb.PredictRequest.SerializeToString,
+            response_deserializer=pb.PredictResponse.FromString,
+        )
+        metadata = (*system.auth(), ("traceparent", f"00-{trace}-{parent}-01"))
+        answer: pb.PredictResponse = call(
+            row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata
+        )
+        return answer
+
+
+def test_a_sampled_request_arrives_as_one_tree(system: System, told: Collector) -> None:
+    trace, parent = secrets.token_hex(16), secrets.token_hex(8)
+    began = time.time_ns()
+    answer = sampled(system, trace, parent, "otlp-1")
+    assert answer.trace_id == trace
+
+    def whole() -> list[Span] | None:
+        spans = told.of(trace)
+        return spans if {s.service for s in spans} >= SERVICES else None
+
+    spans = poll("spans of all services", whole)
+    by_id = {s.span: s for s in spans}
+    [root] = [s for s in spans if s.parent == parent and s.service == "ingress"]
+    assert (root.name, root.attributes["request_id"]) == ("Predict", "otlp-1")
+    assert root.attributes["pipeline"] == "flights"
+    own = [s for s in spans if root in list(ancestors(s, by_id))]
+    assert {s.service for s in own} == SERVICES
+    assert all(began <= s.start_ns <= s.end_ns <= time.time_ns() for s in own)
+    assert any("model.version" in s.attributes for s in own)
+
+
+def ancestors(span: Span, by_id: dict[str, Span]) -> Iterator[Span]:
+    """The span and those above it."""
+    here: Span | None = span
+    while here is not None:
+        yield here
+        here = by_id.get(here.parent)
+
+
+def test_a_request_that_nobody_samples_is_not_told_of(system: System, told: Collector) -> None:
+    trace = secrets.token_hex(16)
+    with system.channel() as channel:
+        call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
+        header = ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-00")
+        call(row_request(system.rows[0]), timeout=5, metadata=(*system.auth(), header))
+    other = secrets.token_hex(16)
+    sampled(system, other, secrets.token_hex(8), "otlp-2")
+    poll("the next one's spans", lambda: {s.service for s in told.of(other)} >= SERVICES)
+    assert told.of(trace) == []
+
+
+def test_a_collector_that_is_away_holds_nobody_up(system: System, told: Collector) -> None:
+    told.stop()
+    for i in range(20):
+        sampled(system, secrets.token_hex(16), secrets.token_hex(8), f"otlp-away-{i}")
+    # Nobody takes the spans; the local store has them as soon as ever.
+    poll("the last one's trace", lambda: stored("otlp-away-19"), within_s=5)
+    sampled(system, secrets.token_hex(16), secrets.token_hex(8), "otlp-away-later")
+    poll("a later one's trace", lambda: stored("otlp-away-later"), within_s=5)
+    pid = system.pid("ingress")
+    headrace("restart", "ingress")
+    assert system.pid("ingress") != pid
+    assert system.predict(row_request(system.rows[0])).predictions
+
+
+def stored(request_id: str) -> bool:
+    """Whether the home's store of traces has it."""
+    folder = layout.of(HOME).traces
+    return any(f'"request_id":"{request_id}"' in path.read_text() for path in folder.glob("*.jsonl"))

@@ -1,0 +1,94 @@
+"""Who issues JSON Web Tokens in tests: a key, the key set that is published of it, and tokens good and bad."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import RSAAlgorithm
+
+ISSUER, AUDIENCE = "https://issuer", "headrace"
+
+
+def new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def jwks(key: rsa.RSAPrivateKey, kid: str = "k1") -> str:
+    """The key set with the public half."""
+    public = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
+    return json.dumps({"keys": [{**public, "kid": kid, "alg": "RS256", "use": "sig"}]})
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """What a good token says, with changes; None: not said."""
+    # A day: tokens are made when tests are collected, and a whole run may take longer than tokens usually live.
+    expires = time.time() + 86400
+    good = {"iss": ISSUER, "aud": AUDIENCE, "exp": expires, "tenant": "demo", "scope": "predict"}
+    return {name: value for name, value in (good | changes).items() if value is not None}
+
+
+def token(key: Any, algorithm: str = "RS256", kid: str = "k1", **changes: Any) -> bytes:
+    """A signed token."""
+    return jwt.encode(claims(**changes), key, algorithm, headers={"kid": kid}).encode()
+
+
+def confused(key: rsa.RSAPrivateKey) -> bytes:
+    """Signed by HMAC with the public key as the secret: what a verifier would take that lets the token choose."""
+    # By hand, as PyJWT refuses to make one.
+    secret = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    head = {"alg": "HS256", "typ": "JWT", "kid": "k1"}
+    signed = b".".join(_base64(json.dumps(part).encode()) for part in (head, claims()))
+    return signed + b"." + _base64(hmac.digest(secret, signed, hashlib.sha256))
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+class Publisher:
+    """An issuer's web server, which publishes `text` at `url`; None: it says 503."""
+
+    def __init__(self, text: str) -> None:
+        self.text: str | None = text
+        self.asked = 0
+        publisher = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                publisher.asked += 1
+                text = publisher.text
+                self.send_response(503 if text is None else 200)
+                self.end_headers()
+                self.wfile.write((text or "").encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks.json"
+
+    @classmethod
+    @contextmanager
+    def running(cls, text: str) -> Iterator[Publisher]:
+        """One that serves in a thread of its own."""
+        publisher = cls(text)
+        thread = threading.Thread(target=publisher._server.serve_forever)
+        thread.start()
+        try:
+            yield publisher
+        finally:
+            publisher._server.shutdown()
+            thread.join()
+            publisher._server.server_close()
