@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def _plan(
         np.uint32
     )
     kept = random.random(len(times)) < _VERIFIED
-    messages = [infer_message(model, row) for row in rows(running.setup.home)]
+    messages = _messages(running.setup.home, model)
     return Plan(
         running.target,
         PATH,
@@ -164,6 +165,11 @@ def _plan(
         servers=running.pids,
         cpus=cpus,
     )
+
+
+@cache
+def _messages(home: Path, model: str) -> list[bytes]:
+    return [infer_message(model, row) for row in rows(home)]
 
 
 def shoot(plan: Plan) -> Shots:

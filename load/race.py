@@ -15,9 +15,14 @@ from pathlib import Path
 from load.closed_loop import Target
 from load.peers import model_target, our_features, peer, redis_server
 from load.profile import HEAD, Result, line, measure, pipeline_target
-from load.systems import Setup, configuration, headrace
+from load.systems import Setup, Shape, configuration, headrace
 
-OURS = ("headrace together", "headrace apart")
+# Shape, and processes of the door.
+OURS: dict[str, tuple[Shape, int]] = {
+    "headrace together, 2 workers": ("together", 2),
+    "headrace together": ("together", 1),
+    "headrace apart": ("apart", 1),
+}
 PIPELINE = ("ref_chain", "ref_mono", "triton", "kserve", "mlserver")
 MODEL = ("triton_batch", "kserve", "mlserver")
 _NAMES = {
@@ -59,8 +64,8 @@ def _system(options: argparse.Namespace, name: str, feast: Path) -> Iterator[Tar
         with peer(options.peers, options.part, name, options.home) as target:
             yield target
         return
-    shape = "together" if name.endswith("together") else "apart"
-    with headrace(Setup(options.home, shape, feast=feast)) as running:  # type: ignore[arg-type]  # it is one of two
+    shape, workers = OURS[name]
+    with headrace(Setup(options.home, shape, workers=workers, feast=feast)) as running:
         if options.part == "pipeline":
             yield pipeline_target(running)
         else:
@@ -69,12 +74,14 @@ def _system(options: argparse.Namespace, name: str, feast: Path) -> Iterator[Tar
 
 
 def _tables(options: argparse.Namespace, results: Results) -> None:
-    """The same figures against each of ours: how many times it is the other."""
-    for ours in [name for name in results if name in OURS] or [next(iter(results))]:
-        print("\n" + HEAD.format(f"of {ours}"))
-        for at_once in options.conc:
-            for name, result in results.items():
-                print(line(_NAMES.get(name, name), at_once, result, results[ours]))
+    """All figures, and how many times each of ours is each of the others."""
+    told: list[str] = []
+    first = next(iter(results))
+    print("\n" + HEAD.format(f"of {first}"))
+    for at_once in options.conc:
+        for name, result in results.items():
+            print(line(_NAMES.get(name, name), at_once, result, results[first]))
+    for ours in (name for name in results if name in OURS):
         for at_once in options.conc:
             mine = results[ours].points[at_once].rate
             ratios = (
@@ -82,10 +89,8 @@ def _tables(options: argparse.Namespace, results: Results) -> None:
                 for name, theirs in results.items()
                 if name not in OURS and theirs.points[at_once].rate
             )
-            print(
-                f"{'' if at_once != options.conc[0] else chr(10)}{ours}, c = {at_once}: {'; '.join(ratios)}"
-            )
-    print("\n~: others used more than 0.2 cores meanwhile")
+            told.append(f"{ours}, c = {at_once}: {'; '.join(ratios)}")
+    print("\n~: others used more than 0.2 cores meanwhile\n", *told, sep="\n")
     for name, result in results.items():
         said = dict.fromkeys(f.verified for p in result.points.values() for f in p.runs)
         print(f"{_NAMES.get(name, name)}: {list(said)[-1]}")

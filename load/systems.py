@@ -38,6 +38,8 @@ class Setup:
     shape: Shape = "apart"
     cpus: frozenset[int] | None = None
     coalescing: bool = True
+    # Processes of the ingress (together: of everything).
+    workers: int = 1
     # Folder of Feast's feature_store.yaml, if not the home's own (SQLite).
     feast: Path | None = None
     tenants: Mapping[str, TenantSpec] = field(
@@ -146,7 +148,8 @@ def _write_tenants(setup: Setup) -> dict[str, str]:
 
 def _up(setup: Setup) -> None:
     pin = ["taskset", "-c", ",".join(map(str, sorted(setup.cpus)))] if setup.cpus else []
-    _command("up", setup.home, *(["--together"] if setup.shape == "together" else []), before=pin)
+    together = ["--together"] if setup.shape == "together" else []
+    _command("up", setup.home, *together, "--workers", str(setup.workers), before=pin)
 
 
 def _command(verb: str, home: Path, *options: str, before: list[str] | None = None) -> str:
@@ -166,8 +169,9 @@ def configuration(setup: Setup) -> str:
     quotas = "; ".join(f"{name}: {_quota(spec.limits)}" for name, spec in setup.tenants.items())
     store = "Redis" if setup.feast else "SQLite"
     coalescing = "" if setup.coalescing else ", COALESCING OFF"
+    workers = "" if setup.workers == 1 else f", {setup.workers} workers"
     return (
-        f"headrace {_revision()}, {setup.shape}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
+        f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
         f"metrics and JSON logs on; 1 % of requests traced and logged; no response cache; features in {store} by Feast; "
         f"Python {sys.version.split()[0]}"
     )
