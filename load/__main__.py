@@ -9,6 +9,7 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
+hop        a call between two processes, on a stream and as an RPC
 memory     what each process of a running headrace holds
 check      a minute, for CI: does natural batching still save CPU as it should?
 
@@ -21,7 +22,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from load import check, faults, memory, overload, picture, profile, race, scenarios
+from load import check, faults, hop_calls, memory, overload, picture, profile, race, scenarios
 from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -72,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    calls = commands.add_parser("hop")
+    calls.set_defaults(run=hop_calls.run)
+    calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
+    calls.add_argument("--runs", type=int, default=5)
     held = commands.add_parser("memory")
     held.set_defaults(run=memory.run)
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")

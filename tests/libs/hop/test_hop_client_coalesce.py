@@ -202,6 +202,19 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     await client.close()
 
 
+async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_back(callee: Callee) -> None:
+    client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
+    do = client.coalesced(DO, WordFolding())
+    for turns in range(6):
+        task = asyncio.create_task(do(Item("given up")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await do(Item("next", within=2)) == "next"
+    await client.close()
+
+
 async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:
     settings = rules.Client(callee.target, limiter=rules.Limiter(initial=1, minimum=1, maximum=1))
     client = Client("work", settings)

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Hashable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from headrace.hop import faults
@@ -120,11 +121,18 @@ class Coalescer(Generic[Item, Result]):
         batch: Sequence[Waiting[Item, asyncio.Future[Result]]],
     ) -> None:
         # An empty context: the call belongs to no single one of its items, so to nobody's span.
-        task = loop.create_task(self._send(key, batch), context=Context())
+        task = loop.create_task(self._send(batch), context=Context())
         self._calls[task] = batch
-        task.add_done_callback(self._calls.pop)
+        task.add_done_callback(partial(self._sent, key))
 
-    async def _send(self, key: Hashable, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
+    def _sent(self, key: Hashable, task: asyncio.Task[None]) -> None:
+        # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
+        del self._calls[task]
+        if self._enabled:
+            self._gathering.finished(key)
+            self._flush(key)
+
+    async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
         out = Gathered(self._callee, self._method, self._folding, self._judge, self._loading, batch)
         out.metadata = self._metadata
         try:
@@ -138,10 +146,6 @@ class Coalescer(Generic[Item, Result]):
         except Exception:  # noqa: BLE001 - whoever waits must get an answer, and only a Fault
             _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
             out.fail(faults.unexpected(self._callee))
-        finally:
-            if self._enabled:
-                self._gathering.finished(key)
-                self._flush(key)
 
     def _abandon(self, entry: Waiting[Item, asyncio.Future[Result]]) -> None:
         """The entry's caller went away: its call is cancelled if nobody else waits for it."""
