@@ -78,7 +78,8 @@ class Traces(config.Settings):
 class Admission(config.Settings):
     """How many inferences may be on their way at once; the rest is refused before its message is read."""
 
-    initial: PositiveInt = 64
+    # What a system may get at once that has not shown yet what it can do in time, or has time to spare again.
+    initial: PositiveInt = 1024
     minimum: PositiveInt = 8
     maximum: PositiveInt = 4096
     # The limit adapts so that requests take this part of the time that their caller or pipeline allows, on average.
