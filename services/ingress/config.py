@@ -78,7 +78,9 @@ class Traces(config.Settings):
 class Admission(config.Settings):
     """How many inferences may be on their way at once; the rest is refused before its message is read."""
 
-    initial: PositiveInt = 64
+    # What a door begins with. Less than the callers of the one that it replaces have on their way, and a restart would
+    # refuse some: with 64, of which 44 are for anybody, it did so to 48 callers. Too much is noticed within moments.
+    initial: PositiveInt = 256
     minimum: PositiveInt = 8
     maximum: PositiveInt = 4096
     # The limit adapts so that requests take this part of the time that their caller or pipeline allows, on average.
