@@ -82,7 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
     drawn = commands.add_parser("picture")
     drawn.set_defaults(run=picture.run)
-    drawn.add_argument("--race", type=Path, default=ROOT / ".headrace" / "race.json", help="what a race kept")
+    drawn.add_argument(
+        "--race",
+        type=Path,
+        nargs="+",
+        default=[ROOT / ".headrace" / "race.json"],
+        help="what races kept; those over different concurrencies are joined",
+    )
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
     options = parser.parse_args(arguments)
     options.run(options)

@@ -31,6 +31,8 @@ class Target:
     key: str
     pids: frozenset[int]
     check: Check
+    # Others who are at work for it, such as a store: their CPU is not the servers', but no disturbance either.
+    helpers: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def _plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
         frozenset(kept.tolist()),
         min(_CONNECTIONS, at_once),
         target.pids,
+        helpers=target.helpers,
         at_once=at_once,
         seconds=seconds,
     )

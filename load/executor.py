@@ -28,13 +28,13 @@ import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 from onnx import TensorProto, helper
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import Batch, Column, Rows, encode
+from headrace.columns import Batch, Column, DType, Rows, encode
 from headrace.hop import config as hop
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.definition import Runtime
 from headrace.hop.local import LocalServers
 from headrace.hop.telemetry import Telemetry
-from headrace.repository import Artifact, Repository, publish
+from headrace.repository import Artifact, Repository, TensorSpec, publish
 from services.executor.config import ExecutorConfig
 from services.executor.servicer import ExecutorServicer
 from services.executor.wiring import build
@@ -62,11 +62,16 @@ async def executor(models: Path, **settings: Any) -> AsyncIterator[ExecutorServi
 class Inputs:
     """Random rows for a model's one input."""
 
-    name: str
-    width: int
+    spec: TensorSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     def array(self, rows: int, seed: int = 0) -> Any:
-        return np.random.default_rng(seed).random((rows, self.width), np.float32)
+        drawn = np.random.default_rng(seed).random((rows, *self.spec.row_shape), np.float32)
+        # From 0 to 1 as numbers are, from 0 to 255 as bytes of pictures.
+        return drawn if self.spec.dtype is DType.FLOAT32 else (drawn * 255).astype(self.spec.dtype.numpy)
 
     def request(self, model: str, rows: int, budget: float = _FOREVER_S) -> bytes:
         """A serialized ExecuteRequest, as a hop brings it."""
@@ -82,7 +87,7 @@ def newest(models: Path, name: str) -> Artifact:
 
 def inputs_of(artifact: Artifact) -> Inputs:
     [spec] = artifact.metadata.inputs
-    return Inputs(spec.name, spec.row_shape[0])
+    return Inputs(spec)
 
 
 def bare(artifact: Artifact) -> Callable[[dict[str, Any]], list[Any]]:

@@ -60,8 +60,8 @@ def _wait_for(port: int, within_s: float = 10.0) -> None:
 
 
 @contextmanager
-def redis_server(folder: Path, home: Path) -> Iterator[str]:
-    """The store of all systems, with the peers' features in it; host:port."""
+def redis_server(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
+    """The store of all systems, with the peers' features in it: host:port, and its process."""
     _, table = harness(folder, home)
     address = f"127.0.0.1:{table.REDIS_PORT}"
     server = subprocess.Popen(
@@ -72,7 +72,7 @@ def redis_server(folder: Path, home: Path) -> Iterator[str]:
         _wait_for(table.REDIS_PORT)
         seed = [f"{table.ROOT}/v-ref/bin/python", "-B", "-c", "import common; common.seed_redis()"]
         subprocess.run(seed, cwd=folder, check=True)
-        yield address
+        yield address, server.pid
     finally:
         server.terminate()
         server.wait()

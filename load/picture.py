@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -24,9 +24,18 @@ _STYLE = """
 
 def run(options: argparse.Namespace) -> None:
     """`picture`."""
-    race = json.loads(options.race.read_text())
-    options.out.write_text(draw(race["systems"], race["what"]))
-    print(f"{options.out} drawn from {options.race}")
+    races = [json.loads(path.read_text()) for path in options.race]
+    options.out.write_text(draw(joined([race["systems"] for race in races]), races[0]["what"]))
+    print(f"{options.out} drawn from {', '.join(map(str, options.race))}")
+
+
+def joined(races: Sequence[Mapping[str, list[dict[str, Any]]]]) -> dict[str, list[dict[str, Any]]]:
+    """The points of each system in races over different concurrencies."""
+    systems: dict[str, list[dict[str, Any]]] = {}
+    for race in races:
+        for name, points in race.items():
+            systems.setdefault(name, []).extend(points)
+    return systems
 
 
 def draw(systems: dict[str, list[dict[str, Any]]], what: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from load.closed_loop import Figures, Target, drive
 from load.measuring import pss_mib
@@ -101,10 +101,10 @@ def run(options: argparse.Namespace) -> None:
     base, seen = None, []
     if options.reference:
         with (
-            redis_server(options.reference, options.home),
+            redis_server(options.reference, options.home) as (_, store),
             peer(options.reference, "pipeline", "ref_chain", options.home) as target,
         ):
-            base = _shown("naive chain", target, options, base)
+            base = _shown("naive chain", replace(target, helpers=frozenset({store})), options, base)
     for name, coalescing in (("coalescing off", False), ("headrace", True)):
         with headrace(Setup(options.home, options.shape, coalescing=coalescing)) as running:
             result = _shown(f"{name}, {options.shape}", pipeline_target(running), options, base)

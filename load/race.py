@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from load.closed_loop import Target
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
     results: Results = {}
     with ExitStack() as stack:
-        redis = stack.enter_context(redis_server(options.peers, options.home))
+        redis, store = stack.enter_context(redis_server(options.peers, options.home))
         feast = our_features(options.home, redis)
         print(configuration(Setup(options.home, "together", feast=feast)))
         print(
@@ -49,7 +50,8 @@ def run(options: argparse.Namespace) -> None:
             flush=True,
         )
         for name in chosen:
-            with _system(options, name, feast) as target:
+            with _system(options, name, feast) as system:
+                target = replace(system, helpers=frozenset({store}))
                 results[name] = measure(target, options.conc, options.runs, options.seconds)
             for at_once in options.conc:
                 print(line(name, at_once, results[name], None), flush=True)

@@ -63,6 +63,8 @@ class Plan:
     connections: int = 8
     # Processes whose CPU time is taken over the run.
     servers: frozenset[int] = frozenset()
+    # Whose work is expected beside them.
+    helpers: frozenset[int] = frozenset()
     cpus: frozenset[int] | None = None
     at_once: int = 0
     seconds: float = 0.0
@@ -116,7 +118,7 @@ class Gun:
     def _run(self) -> Shots:
         shots = self.shots
         cpu, meter = time.process_time(), CpuMeter(self._plan.servers)
-        others = OtherWork(self._plan.servers)
+        others = OtherWork(self._plan.servers | self._plan.helpers)
         start = time.perf_counter()
         while self._left:
             now = time.perf_counter() - start

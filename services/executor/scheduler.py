@@ -17,7 +17,7 @@ from typing import Generic
 
 from services.executor.limits import Limits
 from services.executor.run_times import RunTimes
-from services.executor.waiting import Lot, Piece, T, Waiting
+from services.executor.waiting import Lot, Piece, T, Waiting, grouped
 
 __all__ = ["Drop", "Limits", "Piece", "Run", "Scheduler", "Why"]
 
@@ -101,12 +101,7 @@ class Scheduler(Generic[T]):
 
         `row_bytes`: bytes of inputs per row, on average.
         """
-        groups: dict[tuple[int, str], list[tuple[float, int]]] = {}
-        for row, priority, tenant, deadline in zip(rows, priorities, tenants, deadlines, strict=True):
-            groups.setdefault((priority, tenant), []).append((deadline, row))
-        for (priority, tenant), pairs in groups.items():
-            pairs.sort()
-            due, positions = [d for d, _ in pairs], [r for _, r in pairs]
+        for (priority, tenant), (due, positions) in grouped(rows, priorities, tenants, deadlines):
             self._waiting.add(Lot(call, now, priority, tenant, due, positions, row_bytes, next(self._serial)))
         if self.queued > self.limits.max_queue_rows:
             self._drop_until(now, Why.EXPIRED)

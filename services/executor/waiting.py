@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, TypeVar
@@ -213,3 +213,28 @@ def _before_next(lot: Lot[T], others: list[Lot[T]]) -> int:
     if not others:
         return len(lot.rows)
     return max(bisect_right(lot.deadlines, others[0].deadlines[0]), 1)
+
+
+def grouped(
+    rows: Sequence[int], priorities: Sequence[int], tenants: Sequence[str], deadlines: Sequence[float]
+) -> Iterator[tuple[tuple[int, str], tuple[list[float], list[int]]]]:
+    """Deadlines and rows by priority and tenant, each by deadline."""
+    count = len(rows)
+    if count and priorities.count(priorities[0]) == count and tenants.count(tenants[0]) == count:
+        # The usual call, in a tenth of the time.
+        first = priorities[0], tenants[0]
+        if deadlines.count(deadlines[0]) == count:
+            yield first, (list(deadlines), sorted(rows))
+        else:
+            yield first, _by_deadline(zip(deadlines, rows, strict=True))
+        return
+    groups: dict[tuple[int, str], list[tuple[float, int]]] = {}
+    for row, priority, tenant, deadline in zip(rows, priorities, tenants, deadlines, strict=True):
+        groups.setdefault((priority, tenant), []).append((deadline, row))
+    for key, pairs in groups.items():
+        yield key, _by_deadline(pairs)
+
+
+def _by_deadline(pairs: Iterable[tuple[float, int]]) -> tuple[list[float], list[int]]:
+    ordered = sorted(pairs)
+    return [d for d, _ in ordered], [r for _, r in ordered]

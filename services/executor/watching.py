@@ -18,14 +18,13 @@ class Watchdog:
         # Who runs and since when; assigned as one, so that the thread never sees half of it.
         self._run: tuple[Callable[[float], None], float] | None = None
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        # Now, not at the first run: a caller would wait until a busy machine has begun the thread.
+        self._thread = threading.Thread(target=self._watch, name="executor-watchdog", daemon=True)
+        self._thread.start()
 
     def begin(self, interrupt: Callable[[float], None], now: float) -> None:
         """A run begins; `interrupt(started_before)` would end it."""
         self._run = (interrupt, now)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="executor-watchdog", daemon=True)
-            self._thread.start()
 
     def end(self) -> None:
         """The run is over."""
@@ -34,8 +33,7 @@ class Watchdog:
     def close(self) -> None:
         """Ends the thread."""
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY_S):

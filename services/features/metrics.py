@@ -156,7 +156,7 @@ class FeaturesMetrics:
     def watch(self, memory: Memory) -> None:
         """Shows how full it is."""
         self._entries.set_function(lambda: len(memory))
-        self._bytes.set_function(lambda: memory.size_bytes)
+        self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 
     def read(self, seconds: float, error: str) -> None:
         """See fetching.Observer."""

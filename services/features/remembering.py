@@ -18,6 +18,8 @@ from services.features.ports import Ask, Rows, StoredRow
 # Python's objects for an entry, its key and its values, besides their bytes.
 _ENTRY_BYTES = 400
 _VALUE_BYTES = 33
+# The same for an entity that is not there.
+_ABSENT_BYTES = 250
 # A number as it is stored, at most.
 _NUMBER_BYTES = 11
 _VIEWS = 1000
@@ -82,7 +84,7 @@ class Memory:
 
     It has two generations: what comes or is used goes to the young one, and when that is half of all, the old one is
     dropped and the young one grows old. So about half of it is always the newest. That the store does not have an entity is
-    kept apart, in a tenth of the places: whoever asks for many that are not there pushes out none that are.
+    kept apart, in a tenth of the places and bytes: whoever asks for many that are not there pushes out none that are.
     """
 
     def __init__(self, entries: int, size_bytes: int) -> None:
@@ -91,6 +93,7 @@ class Memory:
         self._young, self._old = _Generation(), _Generation()
         self._absent: OrderedDict[tuple[str, bytes], _Mark] = OrderedDict()
         self._absent_views: set[str] = set()
+        self._absent_bytes = 0
 
     def __len__(self) -> int:
         return self._young.count + self._old.count
@@ -99,6 +102,11 @@ class Memory:
     def size_bytes(self) -> int:
         """An estimate of what it holds."""
         return self._young.size_bytes + self._old.size_bytes
+
+    @property
+    def absent_bytes(self) -> int:
+        """The same of what it knows not to be there."""
+        return self._absent_bytes
 
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float
@@ -149,7 +157,8 @@ class Memory:
     def outdate(self, key: bytes) -> None:
         """The entity's rows are current no longer; they are still the last known."""
         for identity in self._absent_views:
-            self._absent.pop((identity, key), None)
+            if self._absent.pop((identity, key), None) is not None:
+                self._absent_bytes -= len(key) + _ABSENT_BYTES
         for generation in (self._young, self._old):
             for view in generation.views.values():
                 entry = view.get(key)
@@ -182,10 +191,13 @@ class Memory:
             # Lists of references that nobody asks for any more.
             self._absent_views = {view for view, _ in absent} | {identity}
         for key in keys:
+            if (identity, key) not in absent:
+                self._absent_bytes += len(key) + _ABSENT_BYTES
             absent[identity, key] = mark
             absent.move_to_end((identity, key))
-        while len(absent) > self._entries // 10:
-            absent.popitem(last=False)
+        while len(absent) > self._entries // 10 or self._absent_bytes > self._size_bytes // 10:
+            (_, key), _ = absent.popitem(last=False)
+            self._absent_bytes -= len(key) + _ABSENT_BYTES
 
     def _grow_old(self) -> None:
         young = self._young

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from load.picture import draw
+from load.picture import draw, joined
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -28,3 +28,11 @@ def test_each_system_has_its_line_and_each_point_its_place() -> None:
     assert other_y64 < other_y1 < y1
     assert y64 < y1
     assert all(0 <= x <= 860 and 0 <= y <= 520 for x, y in circles)
+
+
+def test_races_over_different_concurrencies_are_one_picture() -> None:
+    one, other = {"a": [point(1, 100, 1)], "b": [point(1, 50, 2)]}, {"a": [point(64, 900, 9)]}
+    systems = joined([one, other])
+    assert [p["c"] for p in systems["a"]] == [1, 64]
+    assert [p["c"] for p in systems["b"]] == [1]
+    assert draw(systems, "x").count("<circle") == 3

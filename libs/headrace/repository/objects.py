@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from headrace.repository import object_lock
+
 _HIDDEN = (".", "_")
+_LOCK = ".lock"
 
 
 class ObjectStore:
-    """Objects under a URL. There are no links; and no lock: let one writer at a time change a model.
+    """Objects under a URL. There are no links.
 
     Credentials come from where the driver looks for them (environment, profile, machine role), never from us.
     """
@@ -62,8 +65,11 @@ class ObjectStore:
         self._files.rm(self._at(folder), recursive=True)
 
     @contextmanager
-    def lock(self, folder: str) -> Iterator[None]:  # noqa: ARG002 - there is none to take
-        yield
+    def lock(self, folder: str) -> Iterator[None]:
+        at = self._at(f"{folder}/{_LOCK}")
+        self._files.makedirs(at.rpartition("/")[0], exist_ok=True)
+        with object_lock.held(self._files, at):
+            yield
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else str(self._root)

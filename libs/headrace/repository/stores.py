@@ -49,7 +49,7 @@ class Store(Protocol):
         ...
 
     def lock(self, folder: str) -> AbstractContextManager[None]:
-        """Keeps other writers of a folder waiting, as far as the store can."""
+        """Keeps other writers of a folder waiting; OSError where one keeps us waiting too long."""
         ...
 
 

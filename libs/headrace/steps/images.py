@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +22,7 @@ _MOST_PIXELS = 89_000_000
 _MAX_SIDE = 16_383
 _DEFAULT_PIXELS = 16_777_216
 _DEFAULT_BYTES = 8 << 20
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,17 @@ class DecodeImage:
     def run(self, frame: Frame) -> None:
         files, valid = frame.texts(self.column)
         pixels = np.zeros((frame.rows, *self.crop, 3), np.uint8)
-        for row, data in enumerate(files):
-            if valid is not None and not valid[row]:
-                continue
+        rows = [row for row in range(frame.rows) if valid is None or valid[row]]
+
+        def fill(row: int) -> ImageError | None:
             try:
-                pixels[row] = self._decoded(data)
+                pixels[row] = self._decoded(files[row])
             except ImageError as error:
+                return error
+            return None
+
+        for row, error in zip(rows, _each(fill, rows), strict=True):
+            if error is not None:
                 one = np.zeros(frame.rows, bool)
                 one[row] = True
                 frame.refuse(one, error.reason, self.column, f"{self.column!r} {error}")
@@ -103,6 +112,18 @@ class DecodeImage:
             raise ImageError(message, Reason.REASON_TOO_LARGE)
         picture = decode(data[: header.end], header, self.size, self.crop, self.recompress)
         return picture[:, :, ::-1] if self.bgr else picture
+
+
+def _each(work: Callable[[int], ImageError | None], rows: Sequence[int]) -> Iterable[ImageError | None]:
+    """`work` on every row; Pillow lets go of the interpreter while it decodes, so several go at once."""
+    return map(work, rows) if len(rows) < 2 else _threads().map(work, rows)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """One for the process: how many pictures are decoded at once bounds the memory that they take."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(min(cores, _MOST_THREADS), thread_name_prefix="decode")
 
 
 def _sides(options: Options, key: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from headrace.repository import (
     Trust,
     keys,
     label,
+    object_lock,
     publish,
     remove,
     unlabel,
@@ -160,18 +161,62 @@ def test_a_further_file_can_not_take_a_name_that_is_taken(tmp_path: Path, name: 
     assert not (tmp_path / "light").exists()
 
 
-def test_several_publishers_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", [False, True], ids=["folder", "object store"])
+def test_several_publishers_lose_nothing(tmp_path: Path, url: bool) -> None:
     """Each adds a version to one list; a lock keeps them from writing over each other."""
     start = threading.Barrier(8)
+    root = f"file://{tmp_path}/models" if url else tmp_path / "models"
 
     def add(i: int) -> None:
         start.wait()
-        put(tmp_path, version=str(i))
+        put(root, version=str(i))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))
-    assert Repository(tmp_path).releases("light").ordered() == [str(i) for i in range(8)]
-    assert Repository(tmp_path).releases("light").serial == 8
+    assert Repository(root).releases("light").ordered() == [str(i) for i in range(8)]
+    assert Repository(root).releases("light").serial == 8
+
+
+def test_a_lock_in_an_object_store_is_given_back_also_after_an_error() -> None:
+    url = f"memory://{uuid.uuid4().hex}/models"
+    files, base = fsspec.core.url_to_fs(url)
+    put(url)
+    with pytest.raises(RepositoryError, match="is published already"):
+        put(url)
+    assert not files.exists(f"{base}/light/.lock")
+    label(url, "light", "1", "champion")
+
+
+def test_a_writer_that_died_is_named_and_its_lock_is_not_taken() -> None:
+    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
+    path = f"{base}/light/.lock"
+    files.makedirs(f"{base}/light")
+    files.pipe_file(path, b'{"by": "somebody", "since": "2026-01-31T12:00:00+00:00"}')
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    with (
+        pytest.raises(
+            OSError, match=r"at work there since 2026-01-31T12:00:00.*remove .*/light/\.lock"
+        ) as caught,
+        object_lock.held(files, path, patience=60, clock=lambda: now, sleep=sleep),
+    ):
+        pass
+    assert caught.value.errno == errno.EBUSY
+    assert 60 <= now < 61
+    assert b"somebody" in files.cat_file(path)
+
+
+def test_a_lock_that_another_took_meanwhile_is_left_to_that_one() -> None:
+    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
+    path = f"{base}/light/.lock"
+    with object_lock.held(files, path):
+        files.rm_file(path)
+        files.pipe_file(path, b"another's")
+    assert files.cat_file(path) == b"another's"
 
 
 def test_models_from_before_there_were_lists_are_put_on_the_first(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 from headrace.columns import Column
 from headrace.hop.errors import Code, Reason
-from headrace.steps import SpecError
+from headrace.steps import SpecError, image_decoding, images
 from headrace.steps.image_containers import FORMATS, ImageError, examine
 from headrace.steps.program import Result
 from tests.libs.steps.image_files import (
@@ -77,6 +79,38 @@ def test_channels_and_formats_as_asked_for() -> None:
     assert (rgb == bgr[:, :, ::-1]).all()
     assert run(GOOD["png"], formats=["png"]).errors == {}
     assert "is a WEBP file; taken are JPEG, PNG" in refusal(GOOD["webp"], formats=["jpeg", "png"])
+
+
+def test_the_pictures_of_a_batch_are_decoded_at_the_same_time_and_each_lands_in_its_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [saved(picture(seed=i), "PNG") for i in range(40)]
+    files[3] = files[17] = b"no picture"
+    together = threading.Barrier(2)
+
+    def decode(*arguments: Any) -> Any:
+        # The first two must be at it at once, or nobody gets past here.
+        if arguments[0] in files[:2]:
+            together.wait(timeout=20)
+        return image_decoding.decode(*arguments)
+
+    monkeypatch.setattr(images, "decode", decode)
+    pool = ThreadPoolExecutor(2)
+    monkeypatch.setattr(images, "_threads", lambda: pool)
+    with pool:
+        result = run(*files)
+    assert list(result.errors) == [3, 17]
+    for row, data in enumerate(files):
+        pixels = result.columns["pixels"].array[row]
+        assert (pixels == (0 if row in (3, 17) else expected(data))).all(), row
+
+
+def test_how_many_pictures_are_decoded_at_once_is_bounded() -> None:
+    files = [GOOD["png"]] * 30
+    run(*files)
+    run(*files)
+    running = [t for t in threading.enumerate() if t.name.startswith("decode")]
+    assert 1 <= len(running) <= 4
 
 
 def test_rows_without_an_image_fail_alone() -> None:

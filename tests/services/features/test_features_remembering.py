@@ -92,6 +92,22 @@ def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -
     assert memory.current(VIEW, asked[1:3], 3, 9.0) == ([None, (5.0, (b"v" * 9,))], [0])
 
 
+@given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=60), st.integers(1, 60))
+def test_what_is_not_there_is_bounded_by_bytes_too(asked: list[tuple[int, bool]], size: int) -> None:
+    memory = Memory(100_000, 10 * 1000)
+    for key, changed in asked:
+        long = key.to_bytes(2, "big") * size
+        memory.learn(Ask(VIEW, [long]), [None], 3, math.inf)
+        assert memory.current(VIEW, [long], 3, 0.0) == ([None], [])
+        if changed:
+            memory.outdate(long)
+        assert memory.absent_bytes <= 1000
+    # Whatever is forgotten is no longer counted.
+    for key in range(301):
+        memory.outdate(key.to_bytes(2, "big") * size)
+    assert memory.absent_bytes == 0
+
+
 def test_what_is_used_stays_longest() -> None:
     memory = Memory(20, PLENTY)
     for key in range(200):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingress.admitting import Admission, Rules
+from services.ingress.config import Admission as AdmissionSettings
 
 RULES = Rules(initial=64, minimum=8, maximum=4096, goal=0.4)
 
@@ -86,6 +87,11 @@ def test_below_the_capacity_nobody_is_refused() -> None:
     system = Served(1000.0)
     system.run({("a", 1): 700.0}, 5.0)
     assert not system.refused
+
+
+def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
+    admission = Admission(Rules(**dict(AdmissionSettings())), lambda: 0.0)
+    assert all(admission.enter("a", 1) for _ in range(150))
 
 
 def test_high_priority_goes_first() -> None:
