@@ -44,14 +44,19 @@ class Ended:
     fell_back: bool = False
 
     @property
+    def refused(self) -> bool:
+        """Whether the door had too much to do, and said so."""
+        return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    @property
     def failed(self) -> bool:
-        """Whether there was no answer."""
-        return self.code is not grpc.StatusCode.OK
+        """Whether there was no answer for any other reason."""
+        return self.code is not grpc.StatusCode.OK and not self.refused
 
     @property
     def hit(self) -> bool:
         """Whether there was none, or one that says what it lacked."""
-        return self.failed or self.fell_back
+        return self.failed or self.refused or self.fell_back
 
 
 class Steadily:

@@ -16,6 +16,7 @@ from load.steadily import PATH, Ended, Steadily
 from tests.system import poll
 
 OK, AWAY, LATE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED
+BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_what_was_hit_and_for_how_long() -> None:
@@ -26,14 +27,15 @@ def test_what_was_hit_and_for_how_long() -> None:
         Ended(3, 101.5, 1.000, LATE),
         Ended(4, 102.5, 0.020, OK, fell_back=True),
         Ended(5, 104.0, 0.020, OK),
+        Ended(6, 101.0, 0.001, BUSY),
     ]
     columns = told(Fault(100.0, 102.0), ended).split(" | ")
-    assert columns == ["6", "3", "1", "UNAVAILABLE 2, DEADLINE_EXCEEDED 1", "1000", "1200", "2.5", "0.5"]
+    assert columns == ["7", "3", "1", "1", "UNAVAILABLE 2, DEADLINE_EXCEEDED 1", "1000", "1200", "2.5", "0.5"]
 
 
 def test_nothing_was_hit() -> None:
     assert told(Fault(100.0, 102.0), [Ended(0, 100.5, 0.01, OK)]).split(" | ")[1:] == [
-        "0", "0", "–", "–", "–", "–", "–",
+        "0", "0", "0", "–", "–", "–", "–", "–",
     ]  # fmt: skip
 
 

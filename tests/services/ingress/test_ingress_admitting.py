@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingress.admitting import Admission, Rules
+from services.ingress.config import Admission as AdmissionSettings
 
 RULES = Rules(initial=64, minimum=8, maximum=4096, goal=0.4)
 
@@ -88,6 +89,11 @@ def test_below_the_capacity_nobody_is_refused() -> None:
     assert not system.refused
 
 
+def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
+    admission = Admission(Rules(**dict(AdmissionSettings())), lambda: 0.0)
+    assert all(admission.enter("a", 1) for _ in range(150))
+
+
 def test_high_priority_goes_first() -> None:
     system = Served(1000.0)
     system.run({("low", 1): 3000.0, ("high", 5): 500.0}, 2.0)
@@ -120,6 +126,22 @@ def test_the_limit_grows_again_when_the_system_does() -> None:
     before = system.in_time.total()
     system.run({("a", 1): 3000.0}, 2.0, seed=2)
     assert system.in_time.total() - before >= 0.9 * 2000 * 2
+
+
+def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
+    system = Served(1000.0, Rules(initial=512, minimum=8, maximum=4096, goal=0.4))
+    system.run({("a", 1): 200.0}, 1.0)
+    assert system.admission.limit == 512
+    for _ in range(200):
+        assert system.admission.enter("a", 1)
+    system.now += 1.0
+    for _ in range(200):
+        system.admission.leave("a", 0.25, 0.25, overloaded=True)
+    system.run({("a", 1): 200.0}, 1.0, allowed=1e-6)
+    assert system.admission.limit < 50
+    system.run({("a", 1): 200.0}, 3.0)
+    assert system.admission.limit == 512
+    assert not system.refused
 
 
 def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:
