@@ -21,7 +21,8 @@ def run(options: argparse.Namespace) -> None:
         str(options.home),
     ]
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    pids = {name: children_of([service["pid"]]) for name, service in found["services"].items()}
+    running = {name: s["pid"] for name, s in found["services"].items() if s["pid"] is not None}
+    pids = {name: children_of([pid]) for name, pid in running.items()}
     pids["supervisor"] = {int((options.home / "run" / "supervisor.pid").read_text().split()[0])}
     print("| process | PSS MiB | of it own | of it files |\n|---|--:|--:|--:|")
     sums = [0.0, 0.0, 0.0]

@@ -137,7 +137,9 @@ class Runner:
             self._calls.discard(call)
 
     def _offer(self, call: Waiting) -> None:
-        able = [row for row in range(len(call.batch)) if row not in call.errors]
+        able = list(range(len(call.batch)))
+        if call.errors:
+            able = [row for row in able if row not in call.errors]
         call.pending = len(able)
         self._offer_rows(call, able)
         if able:

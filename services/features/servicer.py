@@ -34,6 +34,7 @@ class FeaturesServicer:
         form = self._form(plan)
         batch = carrying.received(request, call, time.monotonic())
         judged, answered = await self._reader.read(plan, batch, call.remaining(), _rules(request, plan))
+        call.notes = answered.timings[0].attributes
         reply = pb.GetFeaturesResponse(plan_revision=plan.revision)
         encode_into(reply.batch, answered)
         _fill(reply.batch, form, judged)

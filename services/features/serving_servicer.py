@@ -43,7 +43,8 @@ class ServingServicer:
         columns, count = serving.columns_of(given, plan)
         deadline = call.deadline if math.isfinite(call.deadline) else time.monotonic() + 3600
         batch = Batch(Rows.one_request(count, "", "", deadline), columns)
-        judged, _ = await self._reader.read(plan, batch, call.remaining())
+        judged, answered = await self._reader.read(plan, batch, call.remaining())
+        call.notes = answered.timings[0].attributes
         names, results = list(columns), [serving.echo(given[name]) for name in columns]
         for one, shown in zip(judged, plan.given_counts, strict=True):
             if shown > 0:

@@ -78,9 +78,10 @@ class Traces(config.Settings):
 class Admission(config.Settings):
     """How many inferences may be on their way at once; the rest is refused before its message is read."""
 
-    # What a door begins with. Less than the callers of the one that it replaces have on their way, and a restart would
-    # refuse some: with 64, of which 44 are for anybody, it did so to 48 callers. Too much is noticed within moments.
-    initial: PositiveInt = 256
+    # For a system that has not shown yet what it can do in time, or has time to spare again. Less than the callers of a
+    # door that is replaced have on their way, and a restart would refuse some: with 64, of which 44 are for anybody, it
+    # did so to 48 callers. Too much is noticed within moments.
+    initial: PositiveInt = 1024
     minimum: PositiveInt = 8
     maximum: PositiveInt = 4096
     # The limit adapts so that requests take this part of the time that their caller or pipeline allows, on average.

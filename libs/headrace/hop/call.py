@@ -48,6 +48,8 @@ class Call:
     trailing: list[tuple[str, str]] = field(default_factory=list)
     # Only from a caller in this process.
     cargo: Cargo | None = None
+    # What the servicer has to say of an answer that is none of the usual: attributes of the call's span.
+    notes: Mapping[str, str] | None = None
 
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""

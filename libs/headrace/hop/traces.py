@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -68,6 +69,10 @@ class Traces:
             span.set_attribute("headrace.code", code)
             span.set_attribute("headrace.reason", reason)
             span.set_status(trace.StatusCode.ERROR, message)
+
+    def note(self, attributes: Mapping[str, str]) -> None:
+        """Adds to the current span."""
+        trace.get_current_span().set_attributes(attributes)
 
     def current_ids(self) -> dict[str, str]:
         """`trace_id` and `span_id` of the current span, for log lines; empty outside a sampled span."""

@@ -8,14 +8,28 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import grpc
+import pytest
+from feast.protos.feast.serving import ServingService_pb2 as feast_pb
+from feast.protos.feast.types.Value_pb2 import Value
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from headrace.api.features.v1 import features_pb2 as pb
+from headrace.columns import Batch, Rows, encode
+from headrace.hop.config import Telemetry as Settings
+from headrace.hop.telemetry import Telemetry
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
-from tests.services.features.calling import Features, get
+from tests.services.features.calling import Features, entity_column, get
 from tests.services.features.conftest import RedisServer
 
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
+SAMPLED = (("traceparent", f"00-{1:032x}-{2:016x}-01"),)
 BREAKER = {"window_s": 2.0, "min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 
 
@@ -49,6 +63,64 @@ async def test_a_killed_store_leaves_last_known_values_then_defaults_and_recover
         redis.start()
         await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
         assert (await get(harness, UNSEEN)).values["seats"] == [103]
+
+
+def packed_request(entities: dict[str, Sequence[object]]) -> bytes:
+    columns = [entity_column(name, values) for name, values in entities.items()]
+    rows = Rows.one_request(len(columns[0]), "r", "t", time.monotonic() + 10)
+    request = pb.GetFeaturesRequest(feature_service="small", batch=encode(Batch.of(rows, columns)))
+    return request.SerializeToString()
+
+
+def feast_request(entities: dict[str, Sequence[object]]) -> bytes:
+    request = feast_pb.GetOnlineFeaturesRequest(feature_service="small")
+    for name, values in entities.items():
+        kind = "string_val" if isinstance(values[0], str) else "int64_val"
+        fields: list[dict[str, Any]] = [{kind: value} for value in values]
+        request.entities[name].val.extend([Value(**field) for field in fields])
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("/headrace.api.features.v1.FeaturesService/GetFeatures", packed_request),
+        ("/feast.serving.ServingService/GetOnlineFeatures", feast_request),
+    ],
+)
+async def test_the_span_of_a_call_says_what_was_not_the_stores(
+    redis: RedisServer,
+    redis_repo: Path,
+    now: datetime,
+    method: str,
+    message: Callable[[dict[str, Sequence[object]]], bytes],
+) -> None:
+    exporter = InMemorySpanExporter()
+    telemetry = Telemetry("features", Settings(log_level="error", trace_ratio=1.0), exporter)
+    settings = {"repo": redis_repo, "breaker": BREAKER}
+    async with (
+        served(SERVICE, settings, telemetry=telemetry) as harness,
+        grpc.aio.insecure_channel(harness.target) as channel,
+    ):
+        call: Any = channel.unary_unary(method)
+        await call(message(KNOWN), metadata=SAMPLED, timeout=10)
+        redis.kill()
+        await call(message({**KNOWN, "tail": ["p1", "p3"]}), metadata=SAMPLED, timeout=10)
+        deadline = time.monotonic() + 20
+        while len(spans := server_spans(exporter)) < 2:
+            assert time.monotonic() < deadline
+            await telemetry.flush()
+            await asyncio.sleep(0.02)
+    told = [
+        {key: value for key, value in (span.attributes or {}).items() if key.startswith("features.")}
+        for span in spans
+    ]
+    assert told == [{}, {"features.planes": "stale=1 default=1", "features.airports": "stale=2"}]
+
+
+def server_spans(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    found = [span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER]
+    return sorted(found, key=lambda span: span.start_time or 0)
 
 
 async def test_a_hanging_store_is_given_up_within_its_time_and_recovers(

@@ -128,6 +128,22 @@ def test_the_limit_grows_again_when_the_system_does() -> None:
     assert system.in_time.total() - before >= 0.9 * 2000 * 2
 
 
+def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
+    system = Served(1000.0, Rules(initial=512, minimum=8, maximum=4096, goal=0.4))
+    system.run({("a", 1): 200.0}, 1.0)
+    assert system.admission.limit == 512
+    for _ in range(200):
+        assert system.admission.enter("a", 1)
+    system.now += 1.0
+    for _ in range(200):
+        system.admission.leave("a", 0.25, 0.25, overloaded=True)
+    system.run({("a", 1): 200.0}, 1.0, allowed=1e-6)
+    assert system.admission.limit < 50
+    system.run({("a", 1): 200.0}, 3.0)
+    assert system.admission.limit == 512
+    assert not system.refused
+
+
 def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:
     admission = Admission(RULES, iter(range(100_000)).__next__)
     for _ in range(1000):

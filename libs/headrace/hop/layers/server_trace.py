@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """Notes the reason of a failure on the call's span. A local call's span begins here; a gRPC call's was
-    begun by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
+    """Notes the reason of a failure, and what the servicer notes, on the call's span. A local call's span begins
+    here; a gRPC call's was begun by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._traces = telemetry.traces
@@ -56,6 +56,8 @@ class _Around:
     ) -> None:
         if isinstance(error, Fault):
             self._traces.mark(error.code.name, reason_name(error.reason), error.message)
+        if self._call.notes:
+            self._traces.note(self._call.notes)
         if self._span is not None:
             # A Fault is an answer, marked above; recording it as an exception too would say it twice.
             known = isinstance(error, Fault)
