@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,10 +50,11 @@ class System:
     shape: str
 
     @classmethod
-    def up(cls, shape: str, *options: str) -> System:
+    def up(cls, shape: str, *options: str, ingress: Mapping[str, Any] | None = None) -> System:
+        """`options`: of the command; `ingress`: settings of the door, over the generated ones."""
         HOME.mkdir(parents=True, exist_ok=True)
         headrace("down")
-        _own_documents(shape)
+        _own_documents(shape, ingress or {})
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=UP_TIMEOUT_S)
         return cls(shape)
@@ -124,14 +125,15 @@ class System:
             return answer
 
 
-def _own_documents(shape: str) -> None:
+def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         add_document(document.parent.name, document.read_text())
     own = {"pipelines": str(DOCUMENTS)}
     override("router", own)
-    override("ingress", {**own, "together": {"router": own}} if shape == "together" else own)
+    hosted = {"together": {"router": own}} if shape == "together" else {}
+    override("ingress", {**own, **hosted, **ingress})
 
 
 def add_document(name: str, text: str) -> None:

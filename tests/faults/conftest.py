@@ -1,4 +1,6 @@
-"""Faults are provoked in the apart shape: there a service is a process that can be killed."""
+"""Faults are provoked in the apart shape, where a service is a process that can be killed, unless a test asks for another
+by `@pytest.mark.parametrize("system", [...], indirect=True)`: "together", or "grpc", which is apart with the door behind
+a stock Envoy."""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from tests.system import System
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    running = System.up("apart")
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    kind = getattr(request, "param", "apart")
+    running = System.up("apart", ingress={"mode": "grpc"}) if kind == "grpc" else System.up(kind)
     try:
         yield running
     finally:

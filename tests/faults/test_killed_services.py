@@ -32,6 +32,17 @@ def seconds(outcomes: list[Outcome]) -> float:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_killed_service_is_restarted_and_errors_end(system: System, service: str) -> None:
+    killed(system, service)
+
+
+# The one process of all; the one whose stock Envoy is a child that must not outlive it.
+@pytest.mark.parametrize("system", ["together", "grpc"], indirect=True)
+def test_a_killed_door_is_restarted_and_errors_end(system: System) -> None:
+    killed(system, "ingress")
+
+
+def killed(system: System, service: str) -> None:
+    """kill -9 under load, and what has to become of it."""
     pid = system.pid(service)
     assert pid is not None
     with Traffic(system) as traffic:
@@ -82,6 +93,22 @@ def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, servi
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_restart_fails_no_request(system: System, service: str) -> None:
+    restarted(system, service)
+
+
+@pytest.mark.parametrize("system", ["together"], indirect=True)
+def test_a_restart_of_all_at_once_fails_no_request(system: System) -> None:
+    restarted(system, "ingress")
+
+
+@pytest.mark.parametrize("system", ["grpc"], indirect=True)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_restart_behind_a_stock_envoy_fails_no_request(system: System, service: str) -> None:
+    restarted(system, service)
+
+
+def restarted(system: System, service: str) -> None:
+    """`headrace restart` under load, and what has to become of it."""
     pid = system.pid(service)
     with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))

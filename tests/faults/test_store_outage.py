@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,7 +22,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from load.breakable import Proxy, Redis, redis_server
 from tests.faults.traffic import Traffic, healthy
 from tests.programs import needs_program
-from tests.system import HOME, ROOT, System, headrace, override, poll, row_request
+from tests.system import DOCUMENTS, HOME, ROOT, System, add_document, headrace, override, poll, row_request
 
 OK = grpc.StatusCode.OK
 pytestmark = needs_program("redis-server")
@@ -132,6 +134,49 @@ def test_predictions_go_on_with_what_is_known(system: System, store: Store, faul
     assert {view: known.features[view].source for view in VIEWS} == dict.fromkeys(VIEWS, "stale")
     assert all(known.features[view].age_ms >= calm.features[view].age_ms for view in VIEWS)
     told(unknown)
+
+
+def test_a_pipeline_that_demands_a_feature_refuses_while_nobody_knows_it(
+    system: System, store: Store
+) -> None:
+    text = (
+        (DOCUMENTS / "flights" / "pipeline.yaml")
+        .read_text()
+        .replace("pipeline: flights", "pipeline: demanding")
+    )
+    head, planes = text.split("planes:", 1)
+    add_document(
+        "demanding", f"{head}planes:{planes.replace('on_missing: default', 'on_missing: refuse', 1)}"
+    )
+    row = unasked(system)
+    request = row_request(row, pipeline="demanding")
+    try:
+        poll("the pipeline is served", lambda: refusal(system, request) is None)
+        # Of another plane, as this one's features are remembered now.
+        other = next(r for r in reversed(system.rows) if r.get("tailnum") not in (None, row["tailnum"]))
+        store.redis.signal(signal.SIGKILL)
+        try:
+            error = refusal(system, row_request(other, pipeline="demanding"))
+        finally:
+            store.redis.start()
+        assert error is not None
+        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "planes" in (error.details() or "")
+        poll(
+            "the store serves again",
+            lambda: refusal(system, row_request(other, pipeline="demanding")) is None,
+        )
+    finally:
+        shutil.rmtree(DOCUMENTS / "demanding")
+
+
+def refusal(system: System, request: pb.PredictRequest) -> Any:
+    """Why there is no prediction; None if there is one."""
+    try:
+        system.predict(request)
+    except grpc.RpcError as error:
+        return error
+    return None
 
 
 def unasked(system: System) -> dict[str, object]:
