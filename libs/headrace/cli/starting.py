@@ -17,7 +17,7 @@ from headrace.cli.settings import Shape
 _ANSWER_S = 5.0
 _CONTROL_S = 15.0
 # Feast's import sets it in whatever process prepared a home: services that inherit it keep their metrics in files of a
-# folder that ends with that process, at three times the cost.
+# folder that ends with that process.
 _NOT_OURS = "PROMETHEUS_MULTIPROC_DIR"
 # A stop drains the ingress, then the router, then the leaves.
 _STOP_S = 120.0
