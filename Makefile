@@ -19,7 +19,7 @@ down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
 test: $(STAMP) $(CLIENTS)/.installed ## All tests (those that need apt packages skip by name where these are absent)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations 15
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
