@@ -53,7 +53,7 @@ async def test_a_good_token_proves_its_tenant() -> None:
         token(kid="k2"),
         token(exp=NOW - 60),
         token(exp=None),
-        token(nbf=NOW + 600),
+        token(nbf=NOW + 43_200),
         token(iss="https://elsewhere"),
         token(aud="others"),
         token(aud=None),
