@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
 GPU_TESTS := .venv/.gpu-tests
+# They share one running system, one after another; the other tests run beside them.
+SYSTEM_TESTS := tests/pipeline tests/workers tests/faults tests/fuzz
 PACKAGES := services libs load tests deploy
 UV := $(BIN)/uv
 
@@ -19,7 +21,9 @@ down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
 test: $(STAMP) $(CLIENTS)/.installed ## All tests (those that need apt packages skip by name where these are absent)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations 15
+	@$(BIN)/python -m pytest -q $(addprefix --ignore=,$(SYSTEM_TESTS)) > .venv/test.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -q --durations 10 $(SYSTEM_TESTS); system=$$?; \
+	wait $$beside; others=$$?; cat .venv/test.log; exit $$((system + others))
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
