@@ -21,11 +21,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from load import check, faults, hop_calls, memory, overload, picture, profile, race, scenarios
 from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # generic in the stubs only
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "python -m load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
+    _add_loops(commands)
+    _add_comparisons(commands)
+    _add_parts(commands)
+    options = parser.parse_args(arguments)
+    options.run(options)
+
+
+def _add_loops(commands: _Commands) -> None:
+    """Requests to a whole headrace, and what becomes of them."""
     closed = _command(commands, "closed", profile.run)
     closed.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
     closed.add_argument("--runs", type=int, default=3)
@@ -61,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     broken.add_argument("--faults", type=_names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=_names, default=[])
     _command(commands, "check", check.run)
+
+
+def _add_comparisons(commands: _Commands) -> None:
+    """This build beside others."""
     beside = _command(commands, "race", race.run)
     beside.add_argument(
         "--peers", type=Path, required=True, help="folder of the peers' harness, prepared by its setup.sh"
@@ -73,13 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
-    calls = commands.add_parser("hop")
-    calls.set_defaults(run=hop_calls.run)
-    calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
-    calls.add_argument("--runs", type=int, default=5)
-    held = commands.add_parser("memory")
-    held.set_defaults(run=memory.run)
-    held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
     drawn = commands.add_parser("picture")
     drawn.set_defaults(run=picture.run)
     drawn.add_argument(
@@ -90,13 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="what races kept; those over different concurrencies are joined",
     )
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
-    options = parser.parse_args(arguments)
-    options.run(options)
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: object
-) -> argparse.ArgumentParser:
+def _add_parts(commands: _Commands) -> None:
+    """One part, or one cost."""
+    calls = commands.add_parser("hop")
+    calls.set_defaults(run=hop_calls.run)
+    calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
+    calls.add_argument("--runs", type=int, default=5)
+    held = commands.add_parser("memory")
+    held.set_defaults(run=memory.run)
+    held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")
+
+
+def _command(commands: _Commands, name: str, run: object) -> argparse.ArgumentParser:
     command = commands.add_parser(name)
     command.set_defaults(run=run)
     command.add_argument("--home", type=lambda p: Path(p).resolve(), default=HOME)
@@ -105,7 +120,7 @@ def _command(
 
 
 def _open_loop(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: _Commands,
     name: str,
     run: object,
     model: str = "flights",

@@ -111,9 +111,8 @@ class Admission:
         factor = min(max(rules.goal / mean, _LOWEST), _HIGHEST) ** _PART if mean > 0 else _HIGHEST**_PART
         # A limit that nobody felt has no reason to grow beyond its start. Up to there it has: what an outage or a rush
         # has made of it must not meet the next burst.
-        if factor < 1 or self._felt or self._limit < rules.initial:
-            most = rules.maximum if factor < 1 or self._felt else rules.initial
-            self._limit = min(max(self._limit * factor, rules.minimum), most)
+        most = rules.maximum if self._felt else max(self._limit, rules.initial)
+        self._limit = min(max(self._limit * factor, rules.minimum), most)
         self._since = self._clock()
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = max(self.in_flight, _MIN_ENDED)

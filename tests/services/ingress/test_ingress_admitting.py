@@ -132,12 +132,7 @@ def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
     system = Served(1000.0, Rules(initial=512, minimum=8, maximum=4096, goal=0.4))
     system.run({("a", 1): 200.0}, 1.0)
     assert system.admission.limit == 512
-    for _ in range(200):
-        assert system.admission.enter("a", 1)
-    system.now += 1.0
-    for _ in range(200):
-        system.admission.leave("a", 0.25, 0.25, overloaded=True)
-    system.run({("a", 1): 200.0}, 1.0, allowed=1e-6)
+    system.run({("a", 1): 200.0}, 1.0, allowed=1e-6)  # nothing is in time
     assert system.admission.limit < 50
     system.run({("a", 1): 200.0}, 3.0)
     assert system.admission.limit == 512
