@@ -32,7 +32,7 @@ async def burst(system: System) -> tuple[int, int]:
             while True:
                 call = method(row_request(*rows), metadata=system.auth(), timeout=20)
                 if number % 2:
-                    await asyncio.sleep(chance.random() * 0.1)
+                    await asyncio.sleep(chance.random() * 0.2)
                     call.cancel()
                 try:
                     return len((await call).predictions) == len(rows)
