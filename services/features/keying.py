@@ -28,6 +28,11 @@ class Keys:
     keys: list[bytes]
     place: list[int] | None
 
+    @property
+    def rows(self) -> int:
+        """Of the batch."""
+        return len(self.keys if self.place is None else self.place)
+
 
 def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
     """The values of each join key.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from headrace.columns import DType
 from services.features import entity_keys
-from services.features.packing import DTYPES, Packer, packer
+from services.features.packing import DTYPES, Floats, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,12 @@ class ViewPlan:
         """Whether all features are numbers, whose stored values are of about one size."""
         dtypes = {feature.dtype for feature in self.features}
         return not dtypes & {None, DType.BYTES}
+
+    @cached_property
+    def floats(self) -> Floats | None:
+        """What packs all its features, if they are floating-point numbers of one kind."""
+        first = self.packers[0] if self.packers else None
+        return first if isinstance(first, Floats) and set(self.packers) == {first} else None
 
     @cached_property
     def key_prefix(self) -> bytes:
