@@ -92,5 +92,5 @@ class Form:
 
 def _ages(judged: Judged) -> bytes:
     if isinstance(judged, JudgedColumns):
-        return judged.ages.astype("<i8", copy=False).tobytes()
+        return judged.ages.each.astype("<i8", copy=False).tobytes()
     return struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us)

@@ -1,8 +1,13 @@
-"""Judges rows that came as columns: the same as shaping.judge, for all rows at once."""
+"""Judges rows that came as columns: the same as shaping.judge, for all rows of all such views at once.
+
+NumPy takes about as long for five views as for one: what costs is the call.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +15,7 @@ from numpy.typing import NDArray
 from headrace.columns.column import Array
 from services.features.planning import ViewPlan
 from services.features.shaping import Answer, Source, nothing_of
-from services.features.tabulating import Block, Times
+from services.features.tabulating import Block
 
 _MICRO = 1_000_000
 _PRESENT, _NOT_FOUND, _OUTSIDE, _STALE = (
@@ -18,84 +23,99 @@ _PRESENT, _NOT_FOUND, _OUTSIDE, _STALE = (
 )
 
 
+class Ages(NamedTuple):
+    """Microseconds of each row, −1 where there is none; the least of all, the greatest and their sum."""
+
+    each: NDArray[np.int64]
+    least: int
+    greatest: int
+    total: int
+
+
 class JudgedColumns:
-    """`Judged`, with what replies of columns take: `columns` (rows, features), NaN = null, and `ages`, microseconds.
+    """`Judged`, with what replies of columns take: `columns` (rows, features), NaN = null, and `ages`.
 
     The rest is for Feast's messages and on-demand views, and made when they ask for it.
     """
 
     def __init__(
-        self,
-        view: ViewPlan,
-        block: Block,
-        place: list[int] | None,
-        columns: Array,
-        times: Times,
-        sources: bytes,
-        ages: NDArray[np.int64],
-        ahead_s: float = 0.0,
+        self, answer: Answer, block: Block, columns: Array, sources: bytes, ages: Ages, ahead_s: float
     ) -> None:
-        self.view = view
+        self.view: ViewPlan = answer.view
         self.columns = columns
         self.sources = sources
         self.ages = ages
         self.ahead_s = ahead_s
-        self._block, self._place, self._times = block, place, times
+        self._block, self._place = block, answer.keys.place
 
     @cached_property
     def values(self) -> list[tuple[bytes, ...]]:
         """See Judged."""
         nothing = nothing_of(self.view)
-        rows = [nothing if row is None else row[1] for row in self._block]
-        if self._place is not None:
-            rows.append(nothing)
-            rows = [rows[p] for p in self._place]
-        if _OUTSIDE in self.sources:
-            return [nothing if s == _OUTSIDE else row for s, row in zip(self.sources, rows, strict=True)]
-        return rows
+        rows = self._spread([nothing if row is None else row[1] for row in self._block], nothing)
+        if _OUTSIDE not in self.sources:
+            return rows
+        return [nothing if s == _OUTSIDE else row for s, row in zip(self.sources, rows, strict=True)]
 
     @cached_property
     def ages_us(self) -> list[int]:
         """See Judged."""
-        found: list[int] = self.ages.tolist()
+        found: list[int] = self.ages.each.tolist()
         return found
 
     @cached_property
     def times(self) -> list[float | None]:
         """See Judged."""
-        return [time if time == time else None for time in self._times.tolist()]
+        return self._spread([row and row[0] for row in self._block], None)
+
+    def _spread(self, found: list[Any], nothing: Any) -> list[Any]:
+        """From keys to rows; of a row without a key `nothing`."""
+        if self._place is None:
+            return found
+        found.append(nothing)
+        return [found[p] for p in self._place]
 
 
-def judge_columns(answer: Answer, block: Block, now: float) -> JudgedColumns:
-    """What may be used of an answer whose rows are `block`. The store vouches for them: a block is of current rows."""
-    view, place = answer.view, answer.keys.place
-    columns, times = block.columns, block.times
-    if place is not None:
-        columns, times = _spread(columns, times, place)
-    ages_s = now - times
-    good_s, usable_s = answer.limits()
-    youngest, oldest = ages_s.min(), ages_s.max()
+def judge_columns(answers: Sequence[tuple[Answer, Block]], now: float) -> list[JudgedColumns]:
+    """What may be used of answers that are blocks, all of the same batch, which has rows. The store vouches for them:
+    a block is of current rows."""
+    taken = [block.spread(answer.keys.at) for answer, block in answers]
+    ages_s = now - np.array([times for _, times in taken])
+    limits = [answer.limits() for answer, _ in answers]
     # One entity that is not there makes both NaN.
-    if youngest >= 0 and oldest <= good_s:
-        sources = bytes((_PRESENT,)) * len(times)
-        return JudgedColumns(view, block, place, columns, times, sources, (ages_s * _MICRO).astype(np.int64))
-    absent = np.isnan(times)
-    found = np.full(len(times), _PRESENT, np.uint8)
-    found[ages_s > good_s] = _STALE
-    outside = ages_s > usable_s
+    youngest, oldest = ages_s.min(axis=1).tolist(), ages_s.max(axis=1).tolist()
+    if all([y >= 0 and o <= good for y, o, (good, _) in zip(youngest, oldest, limits, strict=True)]):  # noqa: C419 - quicker as a list
+        sources = bytes((_PRESENT,)) * (len(taken) * ages_s.shape[1])
+        return _made(
+            answers, [c for c, _ in taken], sources, (ages_s * _MICRO).astype(np.int64), [0.0] * len(taken)
+        )
+    good, usable = np.array(limits).T[:, :, None]
+    absent, outside = np.isnan(ages_s), ages_s > usable
+    found = np.full(ages_s.shape, _PRESENT, np.uint8)
+    found[ages_s > good] = _STALE
     found[outside] = _OUTSIDE
     found[absent] = _NOT_FOUND
-    if outside.any():
-        columns = np.where(outside[:, None], columns.dtype.type(np.nan), columns)
+    columns = [
+        np.where(gone[:, None], c.dtype.type(np.nan), c) if any_gone else c
+        for (c, _), gone, any_gone in zip(taken, outside, outside.any(axis=1).tolist(), strict=True)
+    ]
     ages = np.where(absent, -1, np.maximum(ages_s, 0) * _MICRO).astype(np.int64)
-    ahead_s = max(0.0, -float(np.fmin.reduce(ages_s, initial=0.0)))
-    return JudgedColumns(view, block, place, columns, times, found.tobytes(), ages, ahead_s)
+    ahead = [-least for least in np.fmin.reduce(ages_s, axis=1, initial=0.0).tolist()]
+    return _made(answers, columns, found.tobytes(), ages, ahead)
 
 
-def _spread(columns: Array, times: Times, place: list[int]) -> tuple[Array, Times]:
-    """From keys to rows; rows without a key are not in the store."""
-    at = np.array(place, np.intp)
-    if at.max() == len(times):
-        columns = np.concatenate([columns, np.full((1, columns.shape[1]), np.nan, columns.dtype)])
-        times = np.append(times, np.nan)
-    return columns[at], times[at]
+def _made(
+    answers: Sequence[tuple[Answer, Block]],
+    columns: Sequence[Array],
+    sources: bytes,
+    ages: NDArray[np.int64],
+    ahead: Sequence[float],
+) -> list[JudgedColumns]:
+    rows = ages.shape[1]
+    told = zip(
+        ages, ages.min(axis=1).tolist(), ages.max(axis=1).tolist(), ages.sum(axis=1).tolist(), strict=True
+    )
+    return [
+        JudgedColumns(answer, block, c, sources[i * rows : (i + 1) * rows], Ages(*its), ahead[i])
+        for i, ((answer, block), c, its) in enumerate(zip(answers, columns, told, strict=True))
+    ]

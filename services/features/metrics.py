@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.features.judging import JudgedColumns
+from services.features.judging import Ages, JudgedColumns
 from services.features.remembering import Memory
 from services.features.shaping import Judged, Source
 
@@ -72,21 +71,20 @@ class Tally(Collector):
             place = end
         counts[-1] += len(ordered) - place
 
-    def add_all(self, view: str, sources: bytes, ages_us: NDArray[np.int64]) -> None:
-        """The same of an array, one row or more."""
+    def add_all(self, view: str, sources: bytes, ages: Ages) -> None:
+        """The same of an array, of one row or more."""
         counts = self._count(view, sources)
-        youngest, oldest = int(ages_us.min()), int(ages_us.max())
+        each, youngest, total = ages.each, ages.least, ages.total
         if youngest < 0:
-            ages_us = ages_us[ages_us >= 0]
-            if not len(ages_us):
-                return
-            youngest = int(ages_us.min())
-        self._sums[view] += int(ages_us.sum()) / _MICRO
+            each = each[each >= 0]
+            total += len(ages.each) - len(each)
+            youngest = int(each.min()) if len(each) else 0
+        self._sums[view] += total / _MICRO
         first = bisect_left(_AGES_US, youngest)
-        if first == bisect_left(_AGES_US, oldest):
-            counts[first] += len(ages_us)
+        if first == bisect_left(_AGES_US, ages.greatest):
+            counts[first] += len(each)
             return
-        for bucket, count in enumerate(np.bincount(np.searchsorted(_EDGES_US, ages_us)).tolist()):
+        for bucket, count in enumerate(np.bincount(np.searchsorted(_EDGES_US, each)).tolist()):
             counts[bucket] += count
 
     def _count(self, view: str, sources: bytes) -> list[int]:

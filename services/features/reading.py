@@ -122,15 +122,24 @@ class Reader:
         self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched], rules: Mapping[str, Rule]
     ) -> list[Judged]:
         now = self._clocks.wall()
-        judged: list[Judged] = []
-        for view, view_keys, (rows, asked) in zip(plan.views, keys, found, strict=True):
+        judged: dict[int, Judged] = {}
+        columns: list[int] = []
+        blocks: list[tuple[Answer, Block]] = []
+        for i, (view, view_keys, (rows, asked)) in enumerate(zip(plan.views, keys, found, strict=True)):
             answer = Answer(view, view_keys, rows, asked)
             if rules and view.name in rules:
                 answer.rule = rules[view.name]
-            one: Judged = judge_columns(answer, rows, now) if isinstance(rows, Block) else judge(answer, now)
+            if isinstance(rows, Block):
+                columns.append(i)
+                blocks.append((answer, rows))
+            else:
+                judged[i] = judge(answer, now)
+        if blocks:
+            judged.update(zip(columns, judge_columns(blocks, now), strict=True))
+        in_order = [judged[i] for i in range(len(plan.views))]
+        for one in in_order:
             self._observer.served(one)
-            judged.append(one)
-        return judged
+        return in_order
 
 
 def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[Keys]:

@@ -27,20 +27,32 @@ Times = NDArray[np.float64]
 
 
 class Block(Sequence[StoredRow | None]):
-    """Rows of a store, one per key. `columns`: (keys, features), NaN = null; `times`: NaN = the entity is not there.
-
-    As a sequence they are what the store gave, to the byte.
-    """
+    """Rows of a store, one per key, in a table whose rows do not change. As a sequence they are what the store gave,
+    to the byte."""
 
     def __init__(self, columns: Array, times: Times, stored: Sequence[StoredRow | None], at: Places) -> None:
-        """`stored`: all rows of a table, which only grows; `at`: which of them these are."""
-        self.columns = columns
-        self.times = times
+        """Of a table: `columns` (rows, features), NaN = null; `times`, NaN = the entity is not there; the same as
+        `stored`; and which of them these are."""
+        self._columns = columns
+        self._times = times
         self._stored = stored
         self._at = at
 
+    def spread(self, place: Places | None) -> tuple[Array, Times]:
+        """Columns and times by row of a batch, if `place` is each row's key; a row without one (the number of keys)
+        is of an entity that is not there."""
+        at = self._at
+        if place is None:
+            return self._columns[at], self._times[at]
+        if place.max() < len(at):
+            at = at[place]
+            return self._columns[at], self._times[at]
+        columns, times = self._columns[at], self._times[at]
+        columns = np.concatenate([columns, np.full((1, columns.shape[1]), np.nan, columns.dtype)])
+        return columns[place], np.append(times, np.nan)[place]
+
     def __len__(self) -> int:
-        return len(self.times)
+        return len(self._at)
 
     @overload
     def __getitem__(self, index: int) -> StoredRow | None: ...
@@ -80,7 +92,7 @@ class Table:
         at = np.array(places, np.intp)
         if not self._until[at].min() > now:
             return None
-        return Block(self._columns[at], self._times[at], self._stored, at)
+        return Block(self._columns, self._times, self._stored, at)
 
     def put(self, keys: Sequence[bytes], rows: Sequence[StoredRow | None], until: Sequence[float]) -> None:
         """Takes rows in, if all of them are of numbers in the usual form; None: the entity is not there."""
