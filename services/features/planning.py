@@ -87,6 +87,11 @@ class ViewPlan:
         return tuple(key.name for key in self.keys)
 
 
+def nothing_of(view: ViewPlan) -> tuple[bytes, ...]:
+    """The values of an entity that has none."""
+    return (b"",) * len(view.features)
+
+
 @dataclass(frozen=True)
 class Derived:
     """An on-demand feature view: features worked out from others and from what the request brings.

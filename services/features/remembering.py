@@ -98,7 +98,7 @@ class Memory:
         self._absent: OrderedDict[tuple[str, bytes], _Mark] = OrderedDict()
         self._absent_views: set[str] = set()
         self._absent_bytes = 0
-        self._tables = Tables(entries)
+        self._tables = Tables(2 * entries)
         self._ages = 0
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.features.keying import Keys
-from services.features.planning import ViewPlan
+from services.features.planning import ViewPlan, nothing_of
 from services.features.ports import Rows
 
 _MICRO = 1_000_000
@@ -186,10 +186,6 @@ def held(judged: Judged, rule: Rule) -> Judged:
             sources[i] = _STALE if age <= usable_us else _OUTSIDE
             values[i] = values[i] if age <= usable_us else nothing
     return JudgedRows(judged.view, values, bytes(sources), ages, judged.times, judged.ahead_s)
-
-
-def nothing_of(view: ViewPlan) -> tuple[bytes, ...]:
-    return (b"",) * len(view.features)
 
 
 def by_feature_of(judged: Judged) -> Sequence[Sequence[bytes]]:

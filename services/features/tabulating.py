@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.columns.column import Array
 from services.features.packing import Floats
-from services.features.planning import ViewPlan
+from services.features.planning import ViewPlan, nothing_of
 from services.features.ports import StoredRow
 
 # Fewer rows are sooner looked at one by one.
@@ -69,14 +69,26 @@ class Block(Sequence[StoredRow | None]):
         return list(map(self._stored.__getitem__, self._at.tolist()))
 
 
+def block_of(view: ViewPlan, rows: Sequence[StoredRow | None]) -> Block | None:
+    """Rows that were just read, as a block; None if not all are of floats in the usual form."""
+    if view.floats is None or not rows:
+        return None
+    nothing = nothing_of(view)
+    columns = view.floats.columns([nothing if row is None else row[1] for row in rows])
+    if columns is None:
+        return None
+    times = np.array([np.nan if row is None else row[0] for row in rows])
+    return Block(columns, times, rows, np.arange(len(rows)))
+
+
 class Table:
     """Rows that are current until some time. A row is never changed where it is, only left behind."""
 
-    def __init__(self, pack: Floats, width: int) -> None:
-        self._pack = pack
+    def __init__(self, view: ViewPlan, pack: Floats) -> None:
+        self._view = view
         self._places: dict[bytes, int] = {}
         self._stored: list[StoredRow | None] = []
-        self._columns: Array = np.empty((_FIRST, width), pack.dtype)
+        self._columns: Array = np.empty((_FIRST, len(view.features)), pack.dtype)
         self._times: Times = np.empty(_FIRST)
         self._until: Times = np.empty(_FIRST)
 
@@ -99,20 +111,18 @@ class Table:
         new = [i for i, key in enumerate(keys) if key not in self._places]
         if not new:
             return
-        rows = [rows[i] for i in new]
-        width = self._columns.shape[1]
-        nothing = (b"",) * width
-        columns = self._pack.columns([nothing if row is None else row[1] for row in rows])
-        if columns is None:
+        block = block_of(self._view, [rows[i] for i in new])
+        if block is None:
             return
-        begin, end = len(self._stored), len(self._stored) + len(rows)
+        columns, times = block.spread(None)
+        begin, end = len(self._stored), len(self._stored) + len(new)
         while end > len(self._times):
             self._columns, self._times = _twice(self._columns), _twice(self._times)
             self._until = _twice(self._until)
         self._columns[begin:end] = columns
-        self._times[begin:end] = [np.nan if row is None else row[0] for row in rows]
+        self._times[begin:end] = times
         self._until[begin:end] = [until[i] for i in new]
-        self._stored += rows
+        self._stored += [rows[i] for i in new]
         self._places.update(zip([keys[i] for i in new], range(begin, end), strict=True))
 
     def forget(self, keys: Sequence[bytes]) -> None:
@@ -151,7 +161,7 @@ class Tables:
             self.clear()
         table = self._tables.get(view.identity)
         if table is None:
-            table = self._tables[view.identity] = Table(view.floats, len(view.features))
+            table = self._tables[view.identity] = Table(view, view.floats)
         table.put(keys, rows, until)
 
     def forget(self, identity: str, keys: Sequence[bytes]) -> None:
