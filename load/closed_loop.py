@@ -33,6 +33,9 @@ class Target:
     check: Check
     # Others who are at work for it, such as a store: their CPU is not the servers', but no disturbance either.
     helpers: frozenset[int] = frozenset()
+    # Keys of several callers instead of `key`, and the part of the requests that each sends (empty: the same).
+    keys: Sequence[str] = ()
+    shares: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Figures:
     failed: int
     other_cores: float
     verified: str
+    # CPU of the target's helpers per answer.
+    helpers_us: float = 0.0
 
 
 def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
@@ -69,6 +74,7 @@ def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
         int((sent & ~answered).sum()),
         shots.other_cores,
         target.check(replies),
+        shots.helpers_cpu_s / total * 1e6,
     )
 
 
@@ -78,13 +84,14 @@ def _plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
     # Every row once before any comes again.
     order = [random.permutation(distinct) for _ in range(-(-count // distinct))]
     kept = np.flatnonzero(random.random(count) < _VERIFIED)
+    keys = target.keys or [target.key]
     return Plan(
         target.address,
         PATH,
-        [Caller("load", target.key, _DEADLINE_S)],
+        [Caller("load", key, _DEADLINE_S) for key in keys],
         target.messages,
         np.zeros(count),
-        np.zeros(count, np.uint8),
+        random.choice(len(keys), count, p=target.shares or None).astype(np.uint16),
         np.concatenate(order)[:count].astype(np.uint32),
         frozenset(kept.tolist()),
         min(_CONNECTIONS, at_once),

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from load import http2
+from load import hpack, http2
 from load.shooting import PENDING, Caller, ClosedGun, Gun, Plan, Shots
 
 PATH = "/a.Service/Method"
@@ -47,7 +47,7 @@ def serve() -> Iterator[Callable[..., str]]:
 
 def plan(target: str, times: list[float], deadline_s: float = 2.0, **more: object) -> Plan:
     count = len(times)
-    who, what = np.zeros(count, np.uint8), np.arange(count, dtype=np.uint32)
+    who, what = np.zeros(count, np.uint16), np.arange(count, dtype=np.uint32)
     callers = [Caller("a", "secret", deadline_s, b"!")]
     messages = [f"m{i}".encode() for i in range(count)]
     return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]  # `more` is the plan's own fields
@@ -142,9 +142,9 @@ def test_a_lost_connection_is_an_unavailable_server() -> None:
 def test_the_huffman_form_of_a_status_is_read() -> None:
     # As nghttp2 (in Envoy) writes `grpc-status: 0`, and with a value in Huffman code.
     block = bytes.fromhex("00889acac8b21234da8f0130")
-    assert http2.grpc_status(block) == 0
-    assert http2.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
-    assert http2.grpc_status(b"\x88") is None
+    assert hpack.grpc_status(block) == 0
+    assert hpack.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
+    assert hpack.grpc_status(b"\x88") is None
 
 
 def test_in_a_closed_loop_each_caller_waits_for_its_answer(serve: Callable[..., str]) -> None:
