@@ -76,7 +76,7 @@ def vectors() -> NDArray[np.float32]:
 
 
 def vector_message(model: str, vector: NDArray[np.float32], shape: Sequence[int]) -> bytes:
-    """The same for the model alone; `shape`: with or without a batch dimension."""
+    """The same for the model alone; `shape`: with the batch dimension in front."""
     request = oip.ModelInferRequest(model_name=model, raw_input_contents=[vector.tobytes()])
     request.inputs.add(name="input", datatype="FP32", shape=shape)
     return request.SerializeToString()

@@ -85,7 +85,7 @@ class Table:
         shape = running.setup.shape
         rates = [f.rate for f in point.runs]
         if not all(rates):
-            return f"| {label} | {shape} | {at_once} | no answers | | | | | | | | | {point.failed} | |"
+            return f"| {label} | {shape} | {at_once} | no answers ({point.codes()}) | | | | | | | | | {point.failed} | |"
         first = self._first.setdefault((shape, at_once), point.rate * each)
         busy = " ~" if point.median(lambda f: f.other_cores) > 0.2 else ""
         self.disturbed |= bool(busy)

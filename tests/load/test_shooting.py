@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -64,6 +66,24 @@ def test_replies_come_to_the_calls_that_asked(serve: Callable[..., str]) -> None
     shots = fired(plan(target, [i / 2000 for i in range(200)], kept=frozenset(range(200)), connections=3))
     assert (shots.status == 0).all()
     assert shots.replies == {i: f"m{i}!".encode()[::-1] * 3000 for i in range(200)}
+
+
+def test_large_messages_go_through_the_windows_that_the_server_opens(serve: Callable[..., str]) -> None:
+    target = serve(lambda request, _: hashlib.sha256(request).digest())
+    # More than a connection's first window of 64 KiB, several at once on each connection.
+    messages = [bytes([i]) * 300_000 for i in range(12)]
+    it = replace(plan(target, [0.0] * 12, kept=frozenset(range(12)), connections=2), messages=messages)
+    shots = fired(it)
+    assert (shots.status == 0).all()
+    assert shots.replies == {i: hashlib.sha256(m + b"!").digest() for i, m in enumerate(messages)}
+
+
+def test_a_large_message_that_is_refused_before_it_is_read_ends(serve: Callable[..., str]) -> None:
+    # A message beyond the server's limit of 4 MiB: it answers without taking all of it.
+    it = replace(
+        plan(serve(lambda _, __: b""), [0.0, 0.0], connections=1), messages=[bytes(5 << 20), b"small"]
+    )
+    assert fired(it).status.tolist() == [8, 0]
 
 
 def test_each_status_is_read_and_metadata_arrives(serve: Callable[..., str]) -> None:
