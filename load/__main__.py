@@ -11,6 +11,7 @@ faults     at half the peak each service is killed, stopped, restarted: what is 
 overload   three times the capacity: goodput, priorities, a greedy tenant
 hop        a call between two processes, on a stream and as an RPC
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
+capacity   the processes and cores that a load needs, and their price, from what `scaling` found
 memory     what each process of a running headrace holds
 check      a minute, for CI: does natural batching still save CPU as it should?
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from load import (
+    capacity,
     check,
     faults,
     hop_calls,
@@ -134,6 +136,7 @@ def _add_scaling(commands: _Commands) -> None:
         if name != "replicas":
             command.add_argument("--shapes", type=_names, default=["together", "apart"])
     grows.choices["rows"].add_argument("--rows", type=_numbers, default=[1, 2, 4, 8, 16, 32, 64])
+    grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
     grows.choices["payload"].add_argument("--kib", type=_numbers, default=[1, 4, 16, 64, 256, 1024])
     grows.choices["tenants"].add_argument("--tenants", type=_numbers, default=[1, 10, 100, 1000])
     several = grows.choices["replicas"]
@@ -148,6 +151,14 @@ def _add_parts(commands: _Commands) -> None:
     calls.set_defaults(run=hop_calls.run)
     calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
     calls.add_argument("--runs", type=int, default=5)
+    needed = commands.add_parser("capacity")
+    needed.set_defaults(run=capacity.run)
+    needed.add_argument("--rate", type=float, required=True, help="requests a second")
+    needed.add_argument("--rows", type=int, default=1, help="of a request")
+    needed.add_argument("--shape", choices=["apart", "together"], default="apart")
+    needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
+    needed.add_argument("--price", type=float, default=0.04, help="of a core-hour: an assumption")
+    needed.add_argument("--figures", type=Path, default=capacity.FIGURES)
     held = commands.add_parser("memory")
     held.set_defaults(run=memory.run)
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")

@@ -48,6 +48,15 @@ def redis_store(home: Path) -> Iterator[Store]:
         yield Store(folder, frozenset([redis.pid]))
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Of one target at one concurrency; by service: its part of the servers' CPU, and its memory in MiB (PSS)."""
+
+    point: Point
+    shares: Shares
+    memory: Mapping[str, float]
+
+
 @dataclass
 class Table:
     """Lines that are printed as they are measured. `grows`: what the first column says."""
@@ -62,21 +71,18 @@ class Table:
         """Prints the head."""
         print("\n" + _HEAD.format(self.grows), flush=True)
 
-    def add(
-        self, label: str, running: Running, target: Target, each: int = 1
-    ) -> dict[int, tuple[Point, Shares]]:
-        """Measures a target whose requests have `each` rows, and prints a line for each concurrency.
-
-        By concurrency: what was found, and each service's part of the servers' CPU.
-        """
+    def add(self, label: str, running: Running, target: Target, each: int = 1) -> dict[int, Found]:
+        """Measures a target whose requests have `each` rows, and prints a line for each concurrency."""
         found = {}
+        pids = {name: children_of([pid]) for name, pid in running.services.items()}
         for at_once in self.options.conc:
-            meters = {name: CpuMeter(children_of([pid])) for name, pid in running.services.items()}
+            meters = {name: CpuMeter(own) for name, own in pids.items()}
             runs = [
                 drive(target, at_once, self.options.seconds, seed=i + 1) for i in range(self.options.runs)
             ]
             point = Point(runs)
-            found[at_once] = point, shares({name: meter.seconds() for name, meter in meters.items()})
+            parts = shares({name: meter.seconds() for name, meter in meters.items()})
+            found[at_once] = Found(point, parts, {name: pss_mib(own) for name, own in pids.items()})
             self.verified |= dict.fromkeys(f.verified for f in runs)
             print(self._line(label, running, at_once, point, each), flush=True)
         return found

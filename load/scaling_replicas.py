@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 
-from load.profile import Point
 from load.scaling import Shares, Table, flights_target, redis_store
 from load.systems import Setup, configuration, headrace
 
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
                 target = flights_target(running, store, pipeline=options.pipeline)
                 found = table.add(label, running, target)
             if replicas:
-                told += [balance(label, service, at_once, what) for at_once, what in found.items()]
+                told += [balance(label, service, at_once, what.shares) for at_once, what in found.items()]
     table.end()
     print("\n".join(told))
 
@@ -37,9 +36,9 @@ def _counts(services: list[str], counts: list[int]) -> list[tuple[str, int]]:
     return [(services[0], 1), *((s, n) for s in services for n in counts if n > 1)]
 
 
-def balance(label: str, service: str, at_once: int, found: tuple[Point, Shares]) -> str:
+def balance(label: str, service: str, at_once: int, parts: Shares) -> str:
     """Each replica's part of what its service used, in words."""
-    own = [part for name, part in found[1].items() if name.partition(".")[0] == service]
+    own = [part for name, part in parts.items() if name.partition(".")[0] == service]
     total = sum(own)
-    parts = " / ".join(f"{part / total:.0%}" for part in own) if total else "idle"
-    return f"{label}, c = {at_once}: the replicas' parts of the CPU of {service}: {parts}"
+    told = " / ".join(f"{part / total:.0%}" for part in own) if total else "idle"
+    return f"{label}, c = {at_once}: the replicas' parts of the CPU of {service}: {told}"

@@ -11,9 +11,9 @@ from headrace.oip import open_inference_pb2 as oip
 from load.closed_loop import Figures, Target, plan
 from load.profile import Point
 from load.rows import infer_message, rows_message
-from load.scaling import shares
+from load.scaling import Found, shares
 from load.scaling_replicas import balance
-from load.scaling_rows import services_table, verdict
+from load.scaling_rows import Line, services_table, verdict
 from load.scaling_tenants import zipf
 
 
@@ -31,13 +31,14 @@ def test_shares_are_parts_of_the_sum() -> None:
 
 
 def test_each_service_gets_its_part_of_the_cpu_of_a_request() -> None:
-    table = services_table([(1, 8, Point([figures(server_us=400)]), {"router": 0.75, "features": 0.25})])
+    found = Found(Point([figures(server_us=400)]), {"router": 0.75, "features": 0.25}, {})
+    table = services_table([Line("apart", 1, 8, found)])
     assert table.splitlines()[-1] == "| 1 | 8 | 300 | 100 |"
 
 
 def test_a_balance_is_among_the_replicas_of_that_service_alone() -> None:
     found = {"executor": 0.3, "executor.1": 0.1, "router": 0.6}
-    assert balance("2 × executor", "executor", 64, (Point([]), found)).endswith("executor: 75% / 25%")
+    assert balance("2 × executor", "executor", 64, found).endswith("executor: 75% / 25%")
 
 
 @pytest.mark.parametrize(("times", "said"), [(25.0, "holds"), (24.9, "SHORT")])
