@@ -75,6 +75,10 @@ class Channels:
         channel = self._current(now)
         return self._stubs.get(path) or self._made(path, channel.stream_stream)
 
+    def connect(self) -> None:
+        """Begins to connect, unless it has; a channel does not by itself before its first call."""
+        self._channel.get_state(try_to_connect=True)
+
     async def close(self) -> None:
         """Closes all; calls in flight are cut off."""
         for task in list(self._draining):
