@@ -83,6 +83,8 @@ class Exchanges:
             now = time.monotonic()
             if now < self._not_before or await self._link(now).taken():
                 return
+            # The failure was ours: whoever calls now finds the callee as soon as it is there.
+            self._channels.forget_failure()
             pause = min(max(2 * pause, _TRY_AGAIN_S), _LONGEST_PAUSE_S)
 
     def _link(self, now: float) -> _Link:

@@ -67,10 +67,9 @@ class GrpcTransport:
         self._exchanges = exchanges
 
     def open(self) -> None:
+        """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
         if self._exchanges is not None:
             self._exchanges.open()
-        else:
-            self._channels.connect()
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()

@@ -158,13 +158,15 @@ async def test_closing_ends_the_tries(door: Door) -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_without_streams_the_connection_is_made(tmp_path: Path) -> None:
-    connected = asyncio.Event()
-
-    async def accepted(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connected.set()
-        writer.close()
-
-    listening = await asyncio.start_unix_server(accepted, tmp_path / "door")
-    async with listening, client_of(Door(tmp_path / "door"), exchange=False), asyncio.timeout(5):
-        await connected.wait()
+async def test_a_call_as_soon_as_the_replica_is_there_does_not_wait_out_a_failed_try(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_client, "_TRIES", 3)
+    monkeypatch.setattr(exchange_client, "_TRY_AGAIN_S", 0.01)
+    before = asyncio.all_tasks()
+    async with client_of(door) as client:
+        # gRPC's own pause after these is 200 ms at least.
+        while asyncio.all_tasks() != before:
+            await asyncio.sleep(0.005)
+        async with door.opened():
+            assert await say(client, "hello") == "hello"
