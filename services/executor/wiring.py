@@ -55,7 +55,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
             raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
         servicer = ExecutorServicer(models)
-        warm = partial(pass_through, servicer, models, metrics.tallies)
+        warm = partial(pass_through, servicer.rehearse, models, metrics.tallies)
         yield [Service(descriptor, servicer, takes_cargo=True, warm=warm)]
     finally:
         await models.close()
