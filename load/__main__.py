@@ -153,7 +153,7 @@ def _add_parts(commands: _Commands) -> None:
     calls.add_argument("--runs", type=int, default=5)
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
-    needed.add_argument("--rate", type=float, required=True, help="requests a second")
+    needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")
     needed.add_argument("--rows", type=int, default=1, help="of a request")
     needed.add_argument("--shape", choices=["apart", "together"], default="apart")
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
