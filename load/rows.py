@@ -51,13 +51,6 @@ def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None)
     return request.SerializeToString()
 
 
-def priority_suffix(priority: int) -> bytes:
-    """What, written behind a ModelInferRequest, gives it that priority: protobuf messages merge when joined."""
-    request = oip.ModelInferRequest()
-    request.parameters["priority"].uint64_param = priority
-    return request.SerializeToString()
-
-
 def vectors() -> NDArray[np.float32]:
     """float32 (rows, 24): as many different inputs of the model alone."""
     return np.random.default_rng(_SEED).uniform(0, 100, (COUNT, 24)).astype("<f4")
