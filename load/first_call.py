@@ -4,7 +4,8 @@ usage: python -m load.first_call [--models FOLDER] [--starts 5] [--home HOME]
 
 Each start is a process of its own, which loads one model, warms it up and settles its memory as a service does; then come
 calls of one row. With `--home`, of a home that is up: each start is `headrace restart executor`, each call a prediction of
-`flights` at the door, as a user sees it. Prints the medians over the starts, and the worst start.
+`flights` at the door, as a user sees it. Prints the medians over the starts, the worst start, and what a call takes
+after a rest: a processor that has slept is slow for a while, so that the first call is to be held against that, too.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from pathlib import Path
 
 from headrace.client import Headrace
 from headrace.hop import core
-from load.executor import ROOT, executor, inputs_of, newest, one
+from load.executor.serving import ROOT, executor, inputs_of, newest, one
 
 _MODELS = ("flights_light", "flights_heavy", "open_nsfw")
 _LATER = 60
+# A processor that has slept is slow for a while, whatever it runs: what a call takes that comes after a rest.
+_RESTS, _REST_S = 5, 0.5
+
+Times = tuple[float, float, float]
+"""Seconds of the first call, the median of those that follow each other, and of those after a rest."""
 
 
 def main() -> None:
@@ -35,7 +41,10 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--home", type=Path)
     options = parser.parse_args()
-    print("| model | first call µs | p50 of the later ones µs | ratio | worst start |\n|---|--:|--:|--:|--:|")
+    print(
+        "| model | first call µs | p50 of the later ones µs | ratio | worst start "
+        f"| after {_REST_S} s of rest µs | ratio to that |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
     if options.home is not None:
         _print("flights, at the door", [restarted(options.home) for _ in range(options.starts)])
         return
@@ -46,17 +55,18 @@ def main() -> None:
             _print(name, found)
 
 
-def _print(name: str, found: list[tuple[float, float]]) -> None:
-    first, later = (statistics.median(part) * 1e6 for part in zip(*found, strict=True))
-    ratios = [a / b for a, b in found]
+def _print(name: str, found: list[Times]) -> None:
+    first, later, rested = (statistics.median(part) * 1e6 for part in zip(*found, strict=True))
+    ratios = [a / b for a, b, _ in found]
     print(
-        f"| {name} | {first:.0f} | {later:.0f} | {statistics.median(ratios):.2f} | {max(ratios):.2f} |",
+        f"| {name} | {first:.0f} | {later:.0f} | {statistics.median(ratios):.2f} | {max(ratios):.2f} "
+        f"| {rested:.0f} | {statistics.median(a / c for a, _, c in found):.2f} |",
         flush=True,
     )
 
 
-def restarted(home: Path) -> tuple[float, float]:
-    """Seconds of the first prediction after a restart of the executor, and the median of those after it."""
+def restarted(home: Path) -> Times:
+    """Of predictions after a restart of the executor."""
     headrace = [str(Path(sys.executable).with_name("headrace"))]
     status = subprocess.run(
         [*headrace, "status", "--json", "--home", str(home)], check=True, capture_output=True
@@ -69,34 +79,45 @@ def restarted(home: Path) -> tuple[float, float]:
         subprocess.run(
             [*headrace, "restart", "executor", "--home", str(home)], check=True, capture_output=True
         )
-        times = []
-        for _ in range(1 + _LATER):
+
+        def took() -> float:
             began = time.perf_counter()
             client.predict("flights", row)
-            times.append(time.perf_counter() - began)
-    return times[0], statistics.median(times[1:])
+            return time.perf_counter() - began
+
+        times, rested = [took() for _ in range(1 + _LATER)], []
+        for _ in range(_RESTS):
+            time.sleep(_REST_S)
+            rested.append(took())
+    return times[0], statistics.median(times[1:]), statistics.median(rested)
 
 
-def started(models: Path, name: str) -> tuple[float, float]:
-    """Seconds of the first call and the median of those after it."""
+def started(models: Path, name: str) -> Times:
+    """Of calls in this process."""
     core.settle()
     import uvloop
 
     return uvloop.run(_called(models, name))
 
 
-async def _called(models: Path, name: str) -> tuple[float, float]:
+async def _called(models: Path, name: str) -> Times:
     artifact = newest(models, name)
-    async with executor(models, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
-        raw = inputs_of(artifact).request(name, 1)
-        core.freeze()
-        times = []
-        for _ in range(1 + _LATER):
+    raw = inputs_of(artifact).request(name, 1)
+    async with executor(models, core.freeze, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
+
+        async def took() -> float:
             began = time.perf_counter()
             await one(servicer, raw)
-            times.append(time.perf_counter() - began)
+            return time.perf_counter() - began
+
+        times, rested = [], []
+        for _ in range(1 + _LATER):
+            times.append(await took())
             await asyncio.sleep(0)
-    return times[0], statistics.median(times[1:])
+        for _ in range(_RESTS):
+            await asyncio.sleep(_REST_S)
+            rested.append(await took())
+    return times[0], statistics.median(times[1:]), statistics.median(rested)
 
 
 if __name__ == "__main__":

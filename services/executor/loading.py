@@ -194,7 +194,7 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
     for rows in sorted({min(n, most) for n in sizes}):
-        inputs = {spec.name: _blank(spec, rows) for spec in model.metadata.inputs}
+        inputs = {spec.name: blank(spec, rows) for spec in model.metadata.inputs}
         seconds = []
         for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
             began = time.perf_counter()
@@ -243,7 +243,8 @@ def _compare(model: Model) -> None:
             )
 
 
-def _blank(spec: TensorSpec, rows: int) -> Array:
+def blank(spec: TensorSpec, rows: int) -> Array:
+    """Rows of zeros, or of empty texts."""
     if spec.dtype is DType.BYTES:
         return np.full((rows, *spec.row_shape), "", object)
     return np.zeros((rows, *spec.row_shape), spec.dtype.numpy)

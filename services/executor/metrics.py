@@ -45,6 +45,10 @@ class Distribution:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
+    def clear(self) -> None:
+        self.counts = [0] * len(self.counts)
+        self.sum = 0.0
+
     def buckets(self) -> list[tuple[str, float]]:
         """Upper bound and cumulated count, as Prometheus wants them."""
         names = [*map(str, self._bounds), "+Inf"]
@@ -63,6 +67,12 @@ class Tally:
         # Canonical code → rows answered with it.
         self.codes: dict[str, int] = {}
         self.queue_rows = 0
+
+    def clear(self) -> None:
+        """Forgets all."""
+        for distribution in (self.run_seconds, self.queue_seconds, self.batch_rows):
+            distribution.clear()
+        self.codes.clear()
 
     def answered(self, code: str, rows: int) -> None:
         self.codes[code] = self.codes.get(code, 0) + rows
@@ -83,6 +93,11 @@ class Tallies(Collector):
         if len(self._by_version) > self._KEPT:
             del self._by_version[next(iter(self._by_version))]
         return tally
+
+    def clear(self) -> None:
+        """Forgets what was counted so far: it was nobody's call."""
+        for tally in self._by_version.values():
+            tally.clear()
 
     def collect(self) -> Iterable[Metric]:
         items = list(self._by_version.items())

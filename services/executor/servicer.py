@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import carrying
-from headrace.hop.call import Call
+from headrace.columns import Batch, carrying, encode
+from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
 from services.executor.models import Entry, Listed, Models
@@ -33,6 +33,12 @@ class ExecutorServicer:
         )
         carrying.answer(reply, done.batch, call, self._clock())
         return reply
+
+    async def rehearse(self, model: str, version: str, batch: Batch) -> None:
+        """A call from its bytes to its reply's, as hop makes it."""
+        raw = pb.ExecuteRequest(model=model, version=version, batch=encode(batch)).SerializeToString()
+        reply = await self.Execute(pb.ExecuteRequest.FromString(raw), Call("", LOCAL_PEER))
+        reply.SerializeToString()
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: ARG002 - hop's form
         return pb.ListModelsResponse(models=[_model(entry) for entry in self._models.all()])

@@ -23,6 +23,7 @@ from services.executor.metrics import Metrics
 from services.executor.models import Models
 from services.executor.running import Surroundings
 from services.executor.servicer import ExecutorServicer
+from services.executor.warming import pass_through
 from services.executor.watching import Watchdog
 
 # A run that was expected to be short holds up the whole process; after this long it is taken off the event loop.
@@ -53,7 +54,9 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         except RepositoryError as error:
             raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
-        yield [Service(descriptor, ExecutorServicer(models), takes_cargo=True)]
+        servicer = ExecutorServicer(models)
+        warm = partial(pass_through, servicer.rehearse, models, metrics.tallies)
+        yield [Service(descriptor, servicer, takes_cargo=True, warm=warm)]
     finally:
         await models.close()
         await servers.close()

@@ -12,6 +12,7 @@ from headrace.cli import logs, process
 from headrace.cli.process import Process
 from headrace.cli.settings import Installation
 from headrace.cli.supervising import Rules, State, Watch
+from headrace.hop.lifecycle import EXIT_CONFIG
 
 _LOOK_STARTING_S = 0.05
 _LOOK_S = 0.5
@@ -19,6 +20,8 @@ _LINES = 8
 # Between the look for a free port and the bind of a process, another program may take the port. A look now sees it, so
 # the next try has fresh ones; more tries than two only for homes that restart side by side.
 _PORT_TRIES = 4
+# After so many processes that ended before they were ready, another one hardly fares better.
+_IN_VAIN = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
 Moved = Callable[[str, str], None]
 
@@ -43,6 +46,7 @@ class Member:
         self.instance = instance
         self.watch = Watch(rules)
         self.current: Process | None = None
+        self._refused = False  # the last process could not use its settings
         self._installation = installation
         self._rules = rules
         self._log = log.bind(member=instance)
@@ -55,6 +59,17 @@ class Member:
         )  # one restart at a time: its old process has the other slot until it ends
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Why it will not be ready by itself; empty while there is hope."""
+        if self.watch.state is State.READY:
+            return ""
+        if self._refused:
+            return "it can't use its settings"
+        if self.watch.in_vain >= _IN_VAIN:
+            return f"it ended {self.watch.in_vain} times before it was ready"
+        return ""
 
     def begin(self) -> None:
         """Starts the instance and watches it from now on."""
@@ -127,7 +142,9 @@ class Member:
                     self.watch.started(time.monotonic())
             lost = await self._attend()
             delay = self.watch.exited(time.monotonic())
-            self._log.warning("ended", pid=lost.pid, restart_in_s=delay)
+            # One whose ports somebody else took may say so with the same exit code, and has others next time.
+            self._refused = lost.exit_code == EXIT_CONFIG and not lost.crowded_out
+            self._log.warning("ended", pid=lost.pid, exit_code=lost.exit_code, restart_in_s=delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), delay)
             self._hurry.clear()

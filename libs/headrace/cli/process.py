@@ -55,6 +55,11 @@ class Process:
         return self._child.returncode is None
 
     @property
+    def exit_code(self) -> int | None:
+        """None as long as it has not ended; −N: ended by signal N."""
+        return self._child.returncode
+
+    @property
     def crowded_out(self) -> bool:
         """Whether it has ended and somebody listens on a port that was its own: taken between our look and its bind."""
         return not self.alive and not all(map(ports.free, self._own_ports))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.cli import control, locking, logs, tethered
@@ -57,7 +57,8 @@ def wait_ready(
     seen: Callable[[Mapping[str, Any]], None],
     within_s: float,
 ) -> None:
-    """Waits until every service is ready; `seen` is told of each look. Raises StartError with the last log lines."""
+    """Waits until every service is ready; `seen` is told of each look. Raises StartError with the last log lines: when
+    the time is over, and as soon as a service says that it can't use its settings or ends again and again."""
     deadline = time.monotonic() + within_s
     services: Mapping[str, Any] = {}
     while time.monotonic() < deadline:
@@ -68,11 +69,12 @@ def wait_ready(
             seen(services)
             if services and all(service["state"] == "ready" for service in services.values()):
                 return
+            if troubles := {n: s["trouble"] for n, s in services.items() if s["trouble"]}:
+                what = ", ".join(f"{name} will not be ready: {why}" for name, why in troubles.items())
+                raise StartError(_with_logs(layout, what, list(troubles)))
         time.sleep(0.05)
     late = [name for name, service in services.items() if service["state"] != "ready"] or ["supervisor"]
-    texts = "\n".join(f"{name}:\n{_last(layout, name)}" for name in late)
-    hint = f"see: headrace logs {late[0]} --home {layout.home}"
-    raise StartError(f"not ready after {within_s:.0f} s: {', '.join(late)}\n{texts}\n{hint}")
+    raise StartError(_with_logs(layout, f"not ready after {within_s:.0f} s: {', '.join(late)}", late))
 
 
 def abandon(supervisor: subprocess.Popen[bytes]) -> None:
@@ -124,6 +126,11 @@ def _kill(pid: int) -> None:
         raise StartError(
             f"the supervisor (pid {pid}) is another user's; let that user run headrace down"
         ) from error
+
+
+def _with_logs(layout: Layout, what: str, services: Sequence[str]) -> str:
+    texts = "\n".join(f"{name}:\n{_last(layout, name)}" for name in services)
+    return f"{what}\n{texts}\nsee: headrace logs {services[0]} --home {layout.home}"
 
 
 def _last(layout: Layout, service: str, lines: int = 12) -> str:

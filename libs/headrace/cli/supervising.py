@@ -45,6 +45,7 @@ class Watch:
         self._rules = rules
         self.state = State.STOPPED
         self.restarts = 0
+        self.in_vain = 0  # processes in a row that ended before they were ready
         self._failures = 0  # since it was last stable
         self._since = 0.0  # when the state began
         self._ready_since: float | None = None
@@ -60,7 +61,7 @@ class Watch:
         if self.state not in (State.STARTING, State.READY, State.UNREADY):
             return
         if healthy:
-            self._missed = 0
+            self._missed = self.in_vain = 0
             if self.state is not State.READY:
                 self._enter(State.READY, now)
                 self._ready_since = now
@@ -71,7 +72,7 @@ class Watch:
 
     def replaced(self, now: float) -> None:
         """A new process, ready already, took the place of the old one."""
-        self._missed = 0
+        self._missed = self.in_vain = 0
         self._enter(State.READY, now)
         self._ready_since = now
 
@@ -83,6 +84,7 @@ class Watch:
         """The process ended unasked. Returns how many seconds to wait before the next one starts."""
         if self._ready_since is not None and now - self._ready_since >= self._rules.stable:
             self._failures = 0
+        self.in_vain += self._ready_since is None
         self._ready_since = None
         self.restarts += 1
         # The exponent is bounded, so that a service that fails for weeks does not overflow a float.

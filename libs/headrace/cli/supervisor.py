@@ -107,6 +107,7 @@ class Supervisor:
             found[name] = {
                 "pid": current.pid if current else None,
                 "state": str(member.watch.state),
+                "trouble": member.trouble or None,
                 "metrics": f"http://{current.metrics}/metrics" if current else None,
             }
         return found

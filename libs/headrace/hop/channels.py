@@ -75,6 +75,11 @@ class Channels:
         channel = self._current(now)
         return self._stubs.get(path) or self._made(path, channel.stream_stream)
 
+    def forget_failure(self) -> None:
+        """If there is no connection, takes a channel that has failed at none: the next call need not wait out a pause."""
+        if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
+            self._renew()
+
     async def close(self) -> None:
         """Closes all; calls in flight are cut off."""
         for task in list(self._draining):

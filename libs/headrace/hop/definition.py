@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -31,6 +31,16 @@ class Service:
     servicer: object
     # Its methods know `Call.cargo`: callers in the same process need not write everything into the message.
     takes_cargo: bool = False
+    # Passes the way of a call, so that no caller is the first to. Awaited when the process's memory is settled, before
+    # health says SERVING.
+    warm: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+
+async def warmed(services: Iterable[Service]) -> None:
+    """Each service has passed the way of its calls, if it has one to pass."""
+    for service in services:
+        if service.warm is not None:
+            await service.warm()
 
 
 @dataclass(frozen=True, slots=True)

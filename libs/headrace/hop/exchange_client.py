@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,11 @@ from headrace.hop.exchanging import FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KE
 
 # A server without exchanges may be replaced by one that has them.
 _ASK_AGAIN_S = 60.0
+# Between tries to have a stream before a call needs one; doubled at each. Who is not there within a minute is left to
+# the first call.
+_TRY_AGAIN_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+_TRIES = 60
 
 
 class NotCarriedError(Exception):
@@ -37,6 +43,18 @@ class Exchanges:
         self._links: set[_Link] = set()
         self._current: _Link | None = None
         self._not_before = 0.0
+        self._opening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def open(self, pause: float = 0.0) -> None:
+        """Begins a stream after `pause` seconds, so that no call waits for a connection; another one when that ends.
+
+        Tries again for a while if nobody is there. No call fails or waits because of it.
+        """
+        if self._opening is None or self._opening.done():
+            # An empty context: it belongs to no call, so to nobody's span.
+            opening = self._open(pause)
+            self._opening = asyncio.get_running_loop().create_task(opening, context=Context())
 
     async def call(
         self, path: str, data: bytes, deadline: float, metadata: Sequence[tuple[str, str]]
@@ -53,7 +71,21 @@ class Exchanges:
 
     async def close(self) -> None:
         """Ends the streams; calls in flight get UNAVAILABLE."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         await asyncio.gather(*(link.end() for link in self._links))
+
+    async def _open(self, pause: float) -> None:
+        for _ in range(_TRIES):
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            if now < self._not_before or await self._link(now).taken():
+                return
+            # The failure was ours: whoever calls now finds the callee as soon as it is there.
+            self._channels.forget_failure()
+            pause = min(max(2 * pause, _TRY_AGAIN_S), _LONGEST_PAUSE_S)
 
     def _link(self, now: float) -> _Link:
         stub = self._channels.stream(PATH, now)
@@ -72,6 +104,8 @@ class Exchanges:
             self._current = None
         if not offered:
             self._not_before = time.monotonic() + _ASK_AGAIN_S
+        elif self._current is None and not self._closed:
+            self.open(_TRY_AGAIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +136,8 @@ class _Link:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._fresh: dict[int, _Fresh] = {}
         self._gone: list[int] = []
-        self._taken = False
+        # Whether the server took the stream; settled at the latest when it has ended.
+        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stream = stub(metadata=metadata)
         self._reading = asyncio.create_task(self._read())
         self._writing: asyncio.Task[None] | None = None
@@ -125,6 +160,11 @@ class _Link:
                 self._forget(number)
             if self.leaving and not self._waiting:
                 self._wake()
+
+    async def taken(self) -> bool:
+        """Whether the server takes calls on the stream, once it has said so."""
+        self._wake()
+        return await asyncio.shield(self._taken)
 
     def leave(self) -> None:
         """No more calls; the stream ends when those on it are answered."""
@@ -166,6 +206,7 @@ class _Link:
             pass
         finally:
             self.leaving = True
+            self._settle(taken=False)
             self._ended(self, offered=offered)
             self._fail(fault)
 
@@ -194,6 +235,10 @@ class _Link:
         self._fresh.clear()
         self._gone.clear()
 
+    def _settle(self, *, taken: bool) -> None:
+        if not self._taken.done():
+            self._taken.set_result(taken)
+
     def _wake(self) -> None:
         # The task runs when this turn of the loop is over: all that is called in the turn is gathered by then.
         if self._writing is None and not self._reading.done():
@@ -201,10 +246,10 @@ class _Link:
 
     async def _write(self) -> None:
         try:
-            if not self._taken:
-                self._taken = TAKEN_KEY in dict(await self._stream.initial_metadata())
-                if not self._taken:
+            if not self._taken.done():
+                if TAKEN_KEY not in dict(await self._stream.initial_metadata()):
                     return  # refused; whoever reads learns why
+                self._settle(taken=True)
             while self._fresh or self._gone:
                 await self._stream.write(self._frame())
             if self.leaving and not self._waiting:

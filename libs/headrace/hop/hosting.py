@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from headrace.hop import config
-from headrace.hop.definition import Definition, Runtime
+from headrace.hop.definition import Definition, Runtime, warmed
 from headrace.hop.local import LocalServers
 from headrace.hop.telemetry import Telemetry
 
@@ -68,6 +68,7 @@ async def _one(
 ) -> AsyncIterator[None]:
     runtime = Runtime(definition.name, telemetry, servers)
     async with definition.build(settings, runtime) as services:
+        await warmed(services)
         servers.add(definition.name, services, settings.server, telemetry)
         telemetry.ready(True)
         try:

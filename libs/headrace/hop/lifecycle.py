@@ -58,7 +58,9 @@ async def _serve(definition: Definition[Any], settings: config.ServiceSettings, 
     runtime = Runtime(definition.name, telemetry, LocalServers(telemetry))
     stop = stop_signal()
     try:
-        await _until(stop, serving(definition, settings, runtime, replace=replace))
+        # Memory is settled before the first call: it takes a while, and what is given back must be touched anew.
+        server = serving(definition, settings, runtime, replace=replace, settle=core.freeze)
+        await _until(stop, server)
     except config.ConfigError:
         raise
     except Exception as error:  # the end of the process: whatever it was is told the way all else is
@@ -73,7 +75,6 @@ async def _until(stop: asyncio.Event, server: AbstractAsyncContextManager[Any]) 
 
     async def serve() -> None:
         async with server:
-            core.freeze()
             ready.set()
             await stop.wait()
 

@@ -141,6 +141,7 @@ class ReplicaSet:
                 replica = Replica(index, address, self._connect(address), self._settings, self._random)
                 staying.append(replica)
                 self._added(replica)
+                replica.transport.open()
         self.all = tuple(staying)
         self.resolved.set()
         for replica in leaving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import grpc
 from headrace.hop import config
 from headrace.hop.binding import Bound, answering, bind, rpc_handler, streams
 from headrace.hop.call import Peer
-from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.definition import Definition, Runtime, Service, warmed
 from headrace.hop.exchange_server import Exchanges
 from headrace.hop.exchanging import LEAST_MESSAGE_BYTES, PATH
 from headrace.hop.health import Health
@@ -42,13 +42,23 @@ class Running:
     runtime: Runtime
 
 
+def _nothing() -> None:
+    """There is nothing to settle."""
+
+
 @asynccontextmanager
 async def serving(
-    definition: Definition[C], settings: C, runtime: Runtime | None = None, *, replace: bool = False
+    definition: Definition[C],
+    settings: C,
+    runtime: Runtime | None = None,
+    *,
+    replace: bool = False,
+    settle: Callable[[], None] = _nothing,
 ) -> AsyncIterator[Running]:
     """Serves a definition while the context is open; leaving it drains, then closes what the service opened.
 
-    A given `runtime` stays open. `replace`: take a unix socket over from a running server, once ready.
+    A given `runtime` stays open. `replace`: take a unix socket over from a running server, once ready. `settle` is
+    called when the service is built, before it takes calls.
     Raises config.ConfigError if the settings cannot be served, before the service is built.
     """
     own = Telemetry(definition.name, settings.telemetry) if runtime is None else None
@@ -58,6 +68,8 @@ async def serving(
     try:
         server = _Server(definition.name, settings.server, runtime.telemetry, replace=replace)
         async with server.listening(), definition.build(settings, runtime) as services:
+            settle()
+            await warmed(services)
             await server.open(services)
             try:
                 yield Running(server.address, runtime.telemetry.metrics_address, server.health, runtime)

@@ -34,8 +34,11 @@ _SILENT = frozenset(
 class Transport(Protocol):
     """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
 
+    `open` begins to connect, so that the first call need not: it returns at once and never fails.
     `answers`: see `asking.Asked`.
     """
+
+    def open(self) -> None: ...
 
     async def call(self, out: Outgoing) -> Any: ...
 
@@ -62,6 +65,11 @@ class GrpcTransport:
         self._channels = channels
         self._traces = traces
         self._exchanges = exchanges
+
+    def open(self) -> None:
+        """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
+        if self._exchanges is not None:
+            self._exchanges.open()
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
@@ -143,6 +151,9 @@ class LocalTransport:
         self._callee = callee
         self._servers = servers
         self._traces = traces
+
+    def open(self) -> None:
+        """Nothing to connect."""
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()

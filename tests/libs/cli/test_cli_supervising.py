@@ -99,3 +99,20 @@ def test_any_history_keeps_the_invariants(events: list[tuple[str, float]]) -> No
             case _:
                 pass
         assert running == (watch.state in (State.STARTING, State.READY, State.UNREADY))
+
+
+def test_processes_in_a_row_that_ended_before_they_were_ready_are_counted() -> None:
+    watch = Watch(RULES)
+    for now in range(3):
+        watch.started(now)
+        watch.probed(False, now)
+        watch.exited(now)
+    assert watch.in_vain == 3
+    watch.started(3)
+    watch.probed(True, 3)
+    assert watch.in_vain == 0
+    watch.exited(4)
+    assert watch.in_vain == 0
+    watch.started(4)
+    watch.exited(4)
+    assert watch.in_vain == 1

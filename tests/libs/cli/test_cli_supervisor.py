@@ -183,14 +183,18 @@ async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
     tmp_path: Path, squatter: Squatter
 ) -> None:
     squatter.victims = 1
-    member = Member(installation(tmp_path), SERVICE, Rules(), LOG, squatter.start)
-    member.begin()
+    told: list[str] = []
+    trying = Member(
+        installation(tmp_path), SERVICE, Rules(), LOG, squatter.start, lambda *_: told.append(trying.trouble)
+    )
+    trying.begin()
     try:
-        await until("ready", lambda: member.watch.state is State.READY)
+        await until("ready", lambda: trying.watch.state is State.READY)
         assert len(squatter.taken) == 1
-        assert member.watch.restarts == 1
+        assert trying.watch.restarts == 1
+        assert told == ["", ""]  # another port next time: nothing to give up for
     finally:
-        await member.stop()
+        await trying.stop()
 
 
 async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:
@@ -223,8 +227,36 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     failing.begin()
     try:
         await until("three tries", lambda: failing.watch.restarts >= 3)
+        assert failing.trouble == "it can't use its settings"
         override.unlink()
         await until("ready", lambda: failing.watch.state is State.READY)
+        assert failing.trouble == ""
+    finally:
+        await failing.stop()
+
+
+async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
+    short = True
+
+    async def start(home: Installation, service: str, slot: int, generation: int) -> Process:
+        started = await process.start(home, service, slot, generation)
+        if short:
+            started.kill()
+        return started
+
+    rules = Rules(first_delay=0.01, max_delay=0.02)
+    failing = Member(installation(tmp_path), SERVICE, rules, LOG, start)
+    failing.begin()
+    try:
+        await until("three ends", lambda: failing.watch.in_vain == 3)
+        assert failing.trouble == ""
+        await until("trouble", lambda: bool(failing.trouble))
+        short = False
+        await until("ready", lambda: failing.watch.state is State.READY)
+        assert failing.trouble == ""
+        os.kill(pid_of(failing), signal.SIGKILL)
+        await until("restarted", lambda: failing.watch.restarts > failing.watch.in_vain + 4)
+        assert failing.watch.in_vain == 0
     finally:
         await failing.stop()
 
@@ -286,6 +318,37 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert not list(place.sockets.rglob("*.sock*"))
     assert targets(place) == {}
     assert not await asyncio.to_thread(starting.stop, place)
+
+
+async def test_waiting_ends_at_once_for_a_service_that_cannot_use_its_settings(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    place.make()
+    place.override(SERVICE).parent.mkdir()
+    place.override(SERVICE).write_text("no_such_setting: 1\n")
+    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    began = time.monotonic()
+    try:
+        with pytest.raises(starting.StartError) as caught:
+            await asyncio.to_thread(starting.wait_ready, place, supervisor, lambda _: None, 120)
+        assert time.monotonic() - began < 30
+        assert "it can't use its settings" in str(caught.value)
+        told = {name: s["trouble"] for name, s in starting.status(place)["services"].items()}
+        assert told["postprocessing"] is None
+        await poll("told", lambda: in_trouble(place), 30)
+    finally:
+        await asyncio.to_thread(starting.abandon, supervisor)
+
+
+async def in_trouble(place: layout.Layout) -> bool:
+    """Whether waiting says why the service with the wrong setting will not be ready, with its own words."""
+    supervisor = subprocess.Popen(["sleep", "60"])
+    try:
+        with pytest.raises(starting.StartError) as caught:
+            await asyncio.to_thread(starting.wait_ready, place, supervisor, lambda _: None, 5)
+        return f"{SERVICE} will not be ready" in str(caught.value) and "no_such_setting" in str(caught.value)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
 
 
 async def test_what_a_library_left_in_our_environment_reaches_no_service(

@@ -28,6 +28,8 @@ class Line:
         self.address = address
         self.calls: list[asyncio.Future[None]] = []
 
+    def open(self) -> None: ...
+
     async def call(self, out: Outgoing) -> Any:
         out.sent = True
         ends: asyncio.Future[None] = asyncio.get_running_loop().create_future()

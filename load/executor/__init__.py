@@ -1,0 +1,1 @@
+"""The executor within one process; run as `python -m load.executor`."""

@@ -1,0 +1,50 @@
+"""The way of a call, passed for each model before the first caller does: loading has warmed the engines alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from headrace.columns import Batch, Column, DType, Rows
+from headrace.hop.errors import Fault
+from headrace.repository import Metadata
+from services.executor.loading import blank
+from services.executor.metrics import Tallies
+from services.executor.models import Models
+
+# What a call takes falls over the first ones (443, 276, 106 … 62 µs: pages that memory was given back, Python's and
+# protobuf's first passes), and not much after these; a model that takes long gains little from more than one.
+_CALLS = 20
+_ENOUGH_S = 0.05
+_PATIENCE_S = 10.0
+
+Rehearse = Callable[[str, str, Batch], Awaitable[None]]
+"""Calls a version of a model with a batch, the way that callers do."""
+
+
+async def pass_through(rehearse: Rehearse, models: Models, tallies: Tallies) -> None:
+    """Calls each model that is awake. Nothing of it is counted."""
+    for entry in models.all():
+        if entry.runner is not None:
+            about, batch = entry.metadata, _blank_row(entry.metadata)
+            ends = time.monotonic() + _ENOUGH_S
+            for _ in range(_CALLS):
+                # Who can't run it now says so to its callers, too: that is no reason not to begin.
+                with suppress(Fault):
+                    await rehearse(about.name, about.version, batch)
+                if time.monotonic() > ends:
+                    break
+    tallies.clear()
+
+
+def _blank_row(about: Metadata) -> Batch:
+    columns = []
+    for spec in about.inputs:
+        if spec.dtype is DType.BYTES:
+            size = blank(spec, 1).size
+            columns.append(Column.of_bytes(spec.name, [b""] * size, spec.row_shape))
+        else:
+            columns.append(Column.of(spec.name, blank(spec, 1)))
+    rows = Rows.one_request(1, "warm-up", "", time.monotonic() + _PATIENCE_S)
+    return Batch.of(rows, columns)

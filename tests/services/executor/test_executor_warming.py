@@ -1,0 +1,68 @@
+"""A service that says it is ready has served already: no caller is the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.columns import DType
+from headrace.hop.call import Call
+from headrace.hop.testing import served
+from headrace.repository import TensorSpec
+from services.executor.servicer import ExecutorServicer
+from services.executor.wiring import SERVICE
+from tests.services.executor.executor_caller import Caller, batch, ys
+from tests.services.executor.executor_models import lookup, put
+
+TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str, bool]]:
+    """Calls by model, version and whether they brought something back without an error."""
+    seen: Counter[tuple[str, str, bool]] = Counter()
+    execute = ExecutorServicer.Execute
+
+    async def noted(self: ExecutorServicer, request: pb.ExecuteRequest, call: Call) -> pb.ExecuteResponse:
+        reply = await execute(self, request, call)
+        seen[request.model, request.version, bool(reply.batch.columns and not reply.batch.errors)] += 1
+        return reply
+
+    monkeypatch.setattr(ExecutorServicer, "Execute", noted)
+    return seen
+
+
+@TRANSPORTS
+async def test_each_version_has_answered_before_the_first_call(
+    models: Path, answered: Counter[tuple[str, str, bool]], transport: Any
+) -> None:
+    for version in ("1", "2"):
+        put(models, version=version)
+    put(
+        models,
+        name="lookup",
+        content=lookup(),
+        inputs=[TensorSpec("x", DType.INT64)],
+        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
+    )
+    async with served(SERVICE, {"models": models}, transport=transport):
+        found = dict(answered)
+    assert set(found) == {("double", "1", True), ("double", "2", True), ("lookup", "1", True)}
+    assert all(1 < calls <= 20 for calls in found.values())
+
+
+@TRANSPORTS
+async def test_nothing_of_it_is_counted(models: Path, transport: Any) -> None:
+    put(models)
+    async with served(SERVICE, {"models": models}, transport=transport) as harness:
+        caller = Caller(harness)
+        assert caller.metric("rows_total", model="double", code="OK") == 0
+        assert caller.metric("batch_rows_count", model="double") == 0
+        assert ys(await caller(batch(1.0, 2.0))) == [2.0, 4.0]
+        assert caller.metric("rows_total", model="double", code="OK") == 2
+        for name in ("run_seconds_count", "queue_seconds_count", "batch_rows_count"):
+            assert caller.metric(name, model="double") == 1
