@@ -10,6 +10,8 @@ picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
 hop        a call between two processes, on a stream and as an RPC
+scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
+capacity   the processes and cores that a load needs, and their price, from what `scaling` found
 memory     what each process of a running headrace holds
 check      a minute, for CI: does natural batching still save CPU as it should?
 
@@ -23,7 +25,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from load import check, faults, hop_calls, memory, overload, picture, profile, race, scenarios
+from load import (
+    capacity,
+    check,
+    faults,
+    hop_calls,
+    memory,
+    overload,
+    picture,
+    profile,
+    race,
+    scaling_payload,
+    scaling_replicas,
+    scaling_rows,
+    scaling_tenants,
+    scenarios,
+)
 from load.measuring import ROOT
 
 HOME = ROOT / ".headrace" / "load"
@@ -38,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     _add_loops(commands)
     _add_comparisons(commands)
+    _add_scaling(commands)
     _add_parts(commands)
     options = parser.parse_args(arguments)
     options.run(options)
@@ -100,12 +118,47 @@ def _add_comparisons(commands: _Commands) -> None:
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
 
 
+def _add_scaling(commands: _Commands) -> None:
+    """One thing grows, the others stay."""
+    grows = commands.add_parser("scaling").add_subparsers(required=True)
+    for name, run, conc in (
+        ("rows", scaling_rows.run, [1, 8]),
+        ("payload", scaling_payload.run, [1, 8]),
+        ("replicas", scaling_replicas.run, [64]),
+        ("tenants", scaling_tenants.run, [1, 64]),
+    ):
+        command = grows.add_parser(name)
+        command.set_defaults(run=run)
+        command.add_argument("--home", type=lambda p: Path(p).resolve(), default=HOME)
+        command.add_argument("--conc", type=_numbers, default=conc)
+        command.add_argument("--runs", type=int, default=1)
+        command.add_argument("--seconds", type=float, default=2.0)
+        if name != "replicas":
+            command.add_argument("--shapes", type=_names, default=["together", "apart"])
+    grows.choices["rows"].add_argument("--rows", type=_numbers, default=[1, 2, 4, 8, 16, 32, 64])
+    grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
+    grows.choices["payload"].add_argument("--kib", type=_numbers, default=[1, 4, 16, 64, 256, 1024])
+    grows.choices["tenants"].add_argument("--tenants", type=_numbers, default=[1, 10, 100, 1000])
+    several = grows.choices["replicas"]
+    several.add_argument("--replicas", type=_numbers, default=[1, 2, 3])
+    several.add_argument("--services", type=_names, default=["executor", "preprocessing"])
+    several.add_argument("--pipeline", choices=["flights", "flights_heavy"], default="flights")
+
+
 def _add_parts(commands: _Commands) -> None:
     """One part, or one cost."""
     calls = commands.add_parser("hop")
     calls.set_defaults(run=hop_calls.run)
     calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
     calls.add_argument("--runs", type=int, default=5)
+    needed = commands.add_parser("capacity")
+    needed.set_defaults(run=capacity.run)
+    needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")
+    needed.add_argument("--rows", type=int, default=1, help="of a request")
+    needed.add_argument("--shape", choices=["apart", "together"], default="apart")
+    needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
+    needed.add_argument("--price", type=float, default=0.04, help="of a core-hour: an assumption")
+    needed.add_argument("--figures", type=Path, default=capacity.FIGURES)
     held = commands.add_parser("memory")
     held.set_defaults(run=memory.run)
     held.add_argument("--home", type=lambda p: Path(p).resolve(), default=ROOT / ".headrace")

@@ -42,6 +42,11 @@ class Redis:
             return connection.recv(7) == b"+PONG\r\n"
         return False
 
+    @property
+    def pid(self) -> int:
+        """Its process, until it is killed."""
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Sends it a signal; one that ends it is waited for."""
         self._process.send_signal(number)

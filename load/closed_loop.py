@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Target:
     check: Check
     # Others who are at work for it, such as a store: their CPU is not the servers', but no disturbance either.
     helpers: frozenset[int] = frozenset()
+    # Keys of several callers instead of `key`, and the part of the requests that each sends (empty: the same).
+    keys: Sequence[str] = ()
+    shares: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,23 @@ class Figures:
     failed: int
     other_cores: float
     verified: str
+    # CPU of the target's helpers per answer.
+    helpers_us: float = 0.0
+    # How many requests failed with which gRPC status.
+    codes: Mapping[int, int] = field(default_factory=dict)
 
 
 def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
     """Sends for `seconds` after a first one, which is not counted. The same seed gives the same requests in order."""
-    plan = _plan(target, at_once, _WARM_UP_S + seconds, seed)
+    made = plan(target, at_once, _WARM_UP_S + seconds, seed)
     with turn():
-        shots = shoot(plan)
+        shots = shoot(made)
     sent = shots.status != PENDING
     answered = shots.status == 0
-    counted = answered & (shots.ended >= _WARM_UP_S) & (shots.ended < plan.seconds)
+    counted = answered & (shots.ended >= _WARM_UP_S) & (shots.ended < made.seconds)
     took = (shots.ended - shots.sent)[counted] * 1e6
     total = max(int(answered.sum()), 1)
-    replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if shots.status[i] == 0}
+    replies = {int(made.what[i]): reply for i, reply in shots.replies.items() if shots.status[i] == 0}
     return Figures(
         len(took) / seconds,
         float(np.percentile(took, 50)) if len(took) else float("nan"),
@@ -69,22 +77,25 @@ def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
         int((sent & ~answered).sum()),
         shots.other_cores,
         target.check(replies),
+        shots.helpers_cpu_s / total * 1e6,
+        Counter(shots.status[sent & ~answered].tolist()),
     )
 
 
-def _plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
+def plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
+    """What a run sends: more shots than any system here answers in the time, each row once before any comes again."""
     random = np.random.default_rng(seed)
     count, distinct = int(_FASTEST * seconds), len(target.messages)
-    # Every row once before any comes again.
     order = [random.permutation(distinct) for _ in range(-(-count // distinct))]
     kept = np.flatnonzero(random.random(count) < _VERIFIED)
+    keys = target.keys or [target.key]
     return Plan(
         target.address,
         PATH,
-        [Caller("load", target.key, _DEADLINE_S)],
+        [Caller("load", key, _DEADLINE_S) for key in keys],
         target.messages,
         np.zeros(count),
-        np.zeros(count, np.uint8),
+        random.choice(len(keys), count, p=target.shares or None).astype(np.uint16),
         np.concatenate(order)[:count].astype(np.uint32),
         frozenset(kept.tolist()),
         min(_CONNECTIONS, at_once),

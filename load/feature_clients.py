@@ -1,4 +1,4 @@
-"""Clients that cost little, and the same request in the three forms: Feast's JSON, Feast's message, ours."""
+"""Clients, most of which cost little, and the same request in its forms: Feast's JSON, Feast's message, ours, a batch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from deploy.pipelines.flights.feature_repo import SERVICE, VIEWS
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
+from headrace.hop import client_settings as rules
+from headrace.hop.dial import Client
+from services.router.clients import HopFeatures
 
 Keys = dict[str, list[str]]
 _BUDGET_S = 3000.0
@@ -37,10 +40,14 @@ def feast_message(keys: Keys) -> bytes:
 
 def packed_message(keys: Keys) -> bytes:
     """Our RPC."""
+    return pb.GetFeaturesRequest(feature_service=SERVICE, batch=encode(hop_batch(keys))).SerializeToString()
+
+
+def hop_batch(keys: Keys) -> Batch:
+    """What the router has in hand."""
     count = len(next(iter(keys.values())))
     rows = Rows.one_request(count, "0123456789abcdef", "tenant", time.monotonic() + _BUDGET_S)
-    batch = Batch.of(rows, [Column.of_text(name, list(values)) for name, values in keys.items()])
-    return pb.GetFeaturesRequest(feature_service=SERVICE, batch=encode(batch)).SerializeToString()
+    return Batch.of(rows, [Column.of_text(name, list(values)) for name, values in keys.items()])
 
 
 class HttpClient:
@@ -102,3 +109,28 @@ class GrpcClient:
     async def packed(self, message: bytes) -> int:
         """The size of the answer."""
         return len(await self._packed(message, timeout=10))
+
+
+class HopClient:
+    """The router's own client: hop's stream and natural batching; the answer is read."""
+
+    def __init__(self, socket: Path) -> None:
+        # No limit that the load would first have to raise.
+        wide = rules.Limiter(initial=512, minimum=512)
+        self._client = Client("features", rules.Client(f"unix:{socket}", limiter=wide))
+        self._features = HopFeatures(self._client)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def packed(self, batch: Batch) -> int:
+        """How many columns the answer has. Raises RuntimeError if the service failed a row."""
+        answer = await self._features.get(SERVICE, (), batch)
+        if answer.errors:
+            raise RuntimeError(next(iter(answer.errors.values())).message)
+        return len(answer.columns)

@@ -4,6 +4,8 @@ usage: python -m load.features [--home .headrace/load] [--rows 1,100] [--seconds
 
 `--home`: a prepared home, whose tables are loaded into a Redis of this run's own. Keys are uniform over all entities. The
 feature server is tuned: no access log, a worker that is not recycled, references rather than a feature service by name.
+"By hop": as the router calls, by hop's client, where calls that wait at the same time share a message.
+"gRPC, empty handler": what an RPC costs with an answer of the same size before anything is done for it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import uvloop
@@ -30,11 +33,20 @@ import yaml
 from deploy.pipelines.flights.feature_repo import KEYS, VIEWS
 from deploy.pipelines.flights.feature_store import create, materialize
 from load.breakable import redis_server
-from load.feature_clients import GrpcClient, HttpClient, Keys, feast_json, feast_message, packed_message
+from load.feature_clients import (
+    GrpcClient,
+    HopClient,
+    HttpClient,
+    Keys,
+    feast_json,
+    feast_message,
+    hop_batch,
+    packed_message,
+)
 from load.measuring import CpuMeter, children_of, pss_mib
 
 MESSAGES = 400
-Call = Callable[[bytes], Awaitable[int]]
+Call = Callable[[Any], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,14 @@ async def features_service(folder: Path, repo: Path, cache: bool) -> AsyncIterat
         yield socket
 
 
+@asynccontextmanager
+async def floor(folder: Path, reply_bytes: int) -> AsyncIterator[Path]:
+    """grpc.aio alone, with answers of this size: the socket it listens on."""
+    socket = folder / f"floor-{reply_bytes}"
+    async with process([sys.executable, "-O", "-m", "load.feature_floor", str(socket), str(reply_bytes)]):
+        yield socket
+
+
 _RUNNING: list[int] = []
 
 
@@ -106,7 +126,7 @@ async def process(command: list[str]) -> AsyncIterator[None]:
         await child.wait()
 
 
-async def ready(call: Call, message: bytes) -> None:
+async def ready(call: Call, message: Any) -> None:
     """Waits until the server answers."""
     deadline = time.monotonic() + 60
     while True:
@@ -119,7 +139,7 @@ async def ready(call: Call, message: bytes) -> None:
             await asyncio.sleep(0.2)
 
 
-async def drive(call: Call, messages: list[bytes], concurrency: int, seconds: float) -> Point:
+async def drive(call: Call, messages: list[Any], concurrency: int, seconds: float) -> Point:
     """A closed loop. Raises if a call fails or an answer is empty."""
     await ready(call, messages[0])
     for message in messages:
@@ -154,7 +174,7 @@ async def measure(
     batches = [next(keys) for _ in range(MESSAGES)]
     found: dict[str, list[Point]] = {}
 
-    async def runs(name: str, call: Call, messages: list[bytes]) -> None:
+    async def runs(name: str, call: Call, messages: list[Any]) -> None:
         concurrency = arguments.concurrency
         found[name] = [
             await drive(call, messages, concurrency, arguments.seconds) for _ in range(arguments.runs)
@@ -162,27 +182,36 @@ async def measure(
 
     async with feast_serve(repo) as (call, _):
         await runs("feast serve", call, [feast_json(b) for b in batches])
+    packed = [packed_message(b) for b in batches]
     for cache in (False, True):
         async with features_service(folder, repo, cache) as socket:
             label = "cache" if cache else "no cache"
-            async with GrpcClient(socket) as client:
+            async with GrpcClient(socket) as client, HopClient(socket) as hop:
                 await runs(f"Feast's RPC, {label}", client.feast, [feast_message(b) for b in batches])
-                await runs(f"packed RPC, {label}", client.packed, [packed_message(b) for b in batches])
+                await runs(f"packed RPC, {label}", client.packed, packed)
+                await runs(f"packed by hop, {label}", hop.packed, [hop_batch(b) for b in batches])
+                reply_bytes = await client.packed(packed[0])
                 print(
                     f"<!-- features service, {label}, {rows} rows: {pss_mib(children_of(_RUNNING)):.0f} MiB -->",
                     flush=True,
                 )
+    async with floor(folder, reply_bytes) as socket, GrpcClient(socket) as client:
+        await runs("gRPC, empty handler", client.packed, packed)
     return found
 
 
 def table(found: dict[str, list[Point]], rows: int) -> Iterator[str]:
     """The results as Markdown, medians, ratios to the first."""
-    first = statistics.median(p.rate for p in next(iter(found.values())))
+    feast = next(iter(found.values()))
+    first, first_cpu = statistics.median(p.rate for p in feast), statistics.median(p.cpu_us for p in feast)
     for name, points in found.items():
         rate = statistics.median(p.rate for p in points)
         p50, p99 = statistics.median(p.p50_us for p in points), statistics.median(p.p99_us for p in points)
         cpu = statistics.median(p.cpu_us for p in points)
-        yield f"| {rows} | {name} | {rate:.0f} | {rate / first:.1f} | {p50:.0f} | {p99:.0f} | {cpu:.0f} |"
+        yield (
+            f"| {rows} | {name} | {rate:.0f} | {rate / first:.1f} | {p50:.0f} | {p99:.0f} | {cpu:.0f} "
+            f"| {first_cpu / cpu:.1f} |"
+        )
 
 
 def main() -> None:
@@ -202,7 +231,8 @@ def main() -> None:
         store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{redis.port}")
         materialize(store, datetime.now(UTC))
         print(
-            "| rows | system | req/s | × feast serve | p50 µs | p99 µs | server CPU µs/req |\n|--:|---|--:|--:|--:|--:|--:|"
+            "| rows | system | req/s | × feast serve | p50 µs | p99 µs | server CPU µs/req | CPU ÷ |\n"
+            "|--:|---|--:|--:|--:|--:|--:|--:|"
         )
         for rows in map(int, arguments.rows.split(",")):
             for line in table(uvloop.run(measure(arguments, folder, repo, rows)), rows):

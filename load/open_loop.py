@@ -144,7 +144,7 @@ def _plan(
     random = np.random.default_rng(seed)
     parts = [arrivals(mix.stretches, random) for mix in mixes]
     times = np.concatenate(parts)
-    who = np.concatenate([np.full(len(p), i, np.uint8) for i, p in enumerate(parts)])
+    who = np.concatenate([np.full(len(p), i, np.uint16) for i, p in enumerate(parts)])
     order = np.argsort(times, kind="stable")
     # Every row once before any comes again, in another order each time.
     rounds = -(-len(times) // distinct)

@@ -103,16 +103,15 @@ def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[Target]:
                 address, messages, _KEY, pids, lambda _: "answers not verified: features of its own making"
             )
         else:
-            # Servers with a batch dimension of their own take rows, the others batches of one.
-            yield model_target(home, address, _KEY, pids, [24] if name.startswith("triton") else [1, 24])
+            yield model_target(home, address, _KEY, pids)
     finally:
         server.stop()
 
 
-def model_target(home: Path, address: str, key: str, pids: frozenset[int], shape: list[int]) -> Target:
-    """A server of the light model alone."""
+def model_target(home: Path, address: str, key: str, pids: frozenset[int]) -> Target:
+    """A server of the light model alone; each request is a batch of one row."""
     inputs = vectors()
-    messages = [vector_message("flights_light", vector, shape) for vector in inputs]
+    messages = [vector_message("flights_light", vector, [1, 24]) for vector in inputs]
     return Target(
         address, messages, key, pids, lambda replies: verify_model(home, "flights_light", inputs, replies)
     )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from headrace.hop.errors import Code
 from load.closed_loop import Figures, Target, drive
 from load.measuring import pss_mib
 from load.peers import peer, redis_server
@@ -21,6 +23,8 @@ HEAD = (
     "| system | c | req/s [least–most] | × {} | p50 ms | p99 ms | server CPU µs/req | client | failed | PSS MB |\n"
     "|---|" + "--:|" * 9
 )
+
+_CODES = {int(code): code.name for code in Code}
 
 
 @dataclass
@@ -40,6 +44,11 @@ class Point:
     def failed(self) -> int:
         """Requests of all runs that were not answered."""
         return sum(f.failed for f in self.runs)
+
+    def codes(self) -> str:
+        """What they were told, such as `INVALID_ARGUMENT 12`; PENDING: nothing."""
+        total = sum((Counter(f.codes) for f in self.runs), Counter[int]())
+        return ", ".join(f"{_CODES.get(code, 'PENDING')} {n}" for code, n in total.most_common())
 
 
 @dataclass
@@ -64,7 +73,8 @@ def line(name: str, at_once: int, result: Result, base: Result | None) -> str:
     point = result.points[at_once]
     rates = [f.rate for f in point.runs]
     if not all(rates):
-        return f"| {name} | {at_once} | no answers | | | | | | {point.failed} | {result.memory_mib:.0f} |"
+        told = f"no answers ({point.codes()})"
+        return f"| {name} | {at_once} | {told} | | | | | | {point.failed} | {result.memory_mib:.0f} |"
     busy = " ~" if point.median(lambda f: f.other_cores) > 0.2 else ""
     against = base.points[at_once].rate if base else 0.0
     ratio = f"{point.rate / against:.2f}" if against else "–"

@@ -72,7 +72,7 @@ def _system(options: argparse.Namespace, name: str, feast: Path) -> Iterator[Tar
             yield pipeline_target(running)
         else:
             [key] = running.keys.values()
-            yield model_target(options.home, running.target, key, running.pids, [24])
+            yield model_target(options.home, running.target, key, running.pids)
 
 
 def _tables(options: argparse.Namespace, results: Results) -> None:

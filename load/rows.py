@@ -36,19 +36,31 @@ def rows(home: Path, count: int = COUNT) -> list[Row]:
 
 
 def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None) -> bytes:
-    """A serialised ModelInferRequest of one row, as tritonclient and perf_analyzer write it: raw contents.
+    """A serialised ModelInferRequest of one row.
 
     `rename`: names of inputs that a peer calls otherwise.
     """
+    return rows_message(model, [row], rename)
+
+
+def rows_message(model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None) -> bytes:
+    """The same of several rows, as tritonclient and perf_analyzer write it: raw contents."""
     request = oip.ModelInferRequest(model_name=model)
     other = rename or {}
-    for name, value in row.items():
+    for name, value in several[0].items():
         text = isinstance(value, str)
-        request.inputs.add(name=other.get(name, name), datatype="BYTES" if text else "INT32", shape=[1])
-        encoded = value.encode() if text else b""
-        raw = struct.pack("<I", len(encoded)) + encoded if text else struct.pack("<i", value)
-        request.raw_input_contents.append(raw)
+        request.inputs.add(
+            name=other.get(name, name), datatype="BYTES" if text else "INT32", shape=[len(several)]
+        )
+        request.raw_input_contents.append(b"".join(_raw(row[name]) for row in several))
     return request.SerializeToString()
+
+
+def _raw(value: str | int) -> bytes:
+    if isinstance(value, int):
+        return struct.pack("<i", value)
+    encoded = value.encode()
+    return struct.pack("<I", len(encoded)) + encoded
 
 
 def priority_suffix(priority: int) -> bytes:
@@ -64,7 +76,7 @@ def vectors() -> NDArray[np.float32]:
 
 
 def vector_message(model: str, vector: NDArray[np.float32], shape: Sequence[int]) -> bytes:
-    """The same for the model alone; `shape`: with or without a batch dimension."""
+    """The same for the model alone; `shape`: with the batch dimension in front."""
     request = oip.ModelInferRequest(model_name=model, raw_input_contents=[vector.tobytes()])
     request.inputs.add(name="input", datatype="FP32", shape=shape)
     return request.SerializeToString()

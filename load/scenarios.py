@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from load.systems import Running, Setup, configuration, headrace
 _SLICES = 10
 # A soak sends its requests in stretches this long; between them the memory is read.
 _SOAK_STEP_S = 30.0
+# Memory that grows by less over a soak is flat: what the allocator keeps moves by as much.
+_FLAT = 0.02
 _HEAD = (
     "| {} | offered/s | goodput/s | p50 ms | p99 ms | refused | late | failed "
     "| server CPU µs/req | client CPU µs/req | late leaving, p99 ms | PSS MB |\n|--:" + "|--:" * 11 + "|"
@@ -68,12 +71,29 @@ def soaked(options: argparse.Namespace) -> None:
             failures += outcome.offered - outcome.good
             memory.append(pss_mib(running.pids))
     _end(runs)
-    half = len(memory) // 2
-    growth = statistics.median(memory[half:]) - statistics.median(memory[:half] or memory)
-    offered = sum(run.outcome().offered for run in runs)
-    print(
-        f"{failures} of {offered} without an answer in time; memory, second half against first: {growth:+.1f} MB"
+    print(judged(failures, sum(run.outcome().offered for run in runs), memory))
+
+
+def judged(failures: int, offered: int, memory: Sequence[float]) -> str:
+    """What a soak showed, in words. `memory`: MB after each stretch. Raises SystemExit if a request failed or memory grew."""
+    # What is filled once (caches, pools) fills in the beginning.
+    settled = memory[len(memory) // 5 :]
+    grew = _trend(settled) * (len(settled) - 1) if len(settled) > 1 else 0.0
+    told = (
+        f"{failures} of {offered} without an answer in time; memory {memory[0]:.0f} to {memory[-1]:.0f} MB, "
+        f"by its trend without the first fifth {grew:+.1f} MB"
     )
+    if failures:
+        raise SystemExit(f"{told}: FAILED, none may be lost")
+    if grew > _FLAT * statistics.mean(settled):
+        raise SystemExit(f"{told}: FAILED, at most {_FLAT:.0%} is flat")
+    return f"{told}: flat, and no error"
+
+
+def _trend(values: Sequence[float]) -> float:
+    """Growth from one value to the next, by the median of all pairs' (Theil and Sen): an outlier does not bend it."""
+    pairs = itertools.combinations(enumerate(values), 2)
+    return statistics.median((b - a) / (j - i) for (i, a), (j, b) in pairs)
 
 
 def _setup(options: argparse.Namespace) -> Setup:

@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from load.http2 import DEADLINE_EXCEEDED, Answer, Connection, call_headers
+from load.hpack import call_headers
+from load.http2 import DEADLINE_EXCEEDED, Answer, Connection
 from load.measuring import CpuMeter, OtherWork
 
 # Shots that the run ended without: neither answered nor past their deadline. There must be none.
@@ -56,7 +57,7 @@ class Plan:
     callers: Sequence[Caller]
     messages: Sequence[bytes]
     times: NDArray[np.float64]
-    who: NDArray[np.uint8]
+    who: NDArray[np.uint16]
     what: NDArray[np.uint32]
     # Shots whose reply is kept.
     kept: frozenset[int] = frozenset()
@@ -79,8 +80,9 @@ class Shots:
     status: NDArray[np.uint8]
     replies: dict[int, bytes] = field(default_factory=dict)
     cpu_s: float = 0.0
-    # What the servers used, and how many cores all others.
+    # What the servers and their helpers used, and how many cores all others.
     servers_cpu_s: float = 0.0
+    helpers_cpu_s: float = 0.0
     other_cores: float = 0.0
 
 
@@ -100,8 +102,10 @@ class Gun:
         self._headers: dict[tuple[int, int], bytes] = {}
         self._turn = 0
         self._held: deque[int] = deque()  # due, without a stream
-        # Of each caller: what is under way, in the order of its deadlines.
-        self._due: list[deque[tuple[float, int, Connection, int]]] = [deque() for _ in plan.callers]
+        # What is under way, in the order of its deadlines: of callers who allow the same time, since there may be many.
+        self._due: dict[float, deque[tuple[float, int, Connection, int]]] = {
+            c.deadline_s: deque() for c in plan.callers
+        }
         self._times: list[float] = plan.times.tolist()
         self._left = count
         self._following = 0  # the next shot
@@ -118,6 +122,7 @@ class Gun:
     def _run(self) -> Shots:
         shots = self.shots
         cpu, meter = time.process_time(), CpuMeter(self._plan.servers)
+        helpers = CpuMeter(self._plan.helpers)
         others = OtherWork(self._plan.servers | self._plan.helpers)
         start = time.perf_counter()
         while self._left:
@@ -128,7 +133,7 @@ class Gun:
             self._flush()
             self._listen(min(max(due - (time.perf_counter() - start), 0.0), _LONGEST_WAIT_S), start)
         shots.cpu_s, shots.servers_cpu_s = time.process_time() - cpu, meter.seconds()
-        shots.other_cores = others.cores()
+        shots.helpers_cpu_s, shots.other_cores = helpers.seconds(), others.cores()
         return shots
 
     def _release(self, now: float) -> float:
@@ -142,7 +147,7 @@ class Gun:
     def _settle(self) -> None:
         """Exchanges settings first, so that the run does not begin with a connection's first steps."""
         until = time.monotonic() + 1.0
-        while time.monotonic() < until:
+        while time.monotonic() < until and not all(c.settled for c in self._connections):
             self._flush()
             self._listen(0.1, time.perf_counter())
 
@@ -177,14 +182,14 @@ class Gun:
             connection = self._connections[self._turn]
             stream = connection.call(shot, headers, message)
             if stream:
-                self._due[who].append(
+                self._due[caller.deadline_s].append(
                     (self._times[shot] + caller.deadline_s + _GRACE_S, shot, connection, stream)
                 )
                 return connection
         return None
 
     def _expire(self, now: float) -> None:
-        for due in self._due:
+        for due in self._due.values():
             while due and (due[0][0] <= now or self.shots.status[due[0][1]] != PENDING):
                 _, shot, connection, stream = due.popleft()
                 if connection.cancel(stream):

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +40,10 @@ class Setup:
     coalescing: bool = True
     # Processes of the ingress (together: of everything).
     workers: int = 1
+    # Processes of other services, by name (apart only).
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    # Pipeline documents beside the usual ones.
+    documents: Sequence[Mapping[str, Any]] = ()
     # Folder of Feast's feature_store.yaml, if not the home's own (SQLite).
     feast: Path | None = None
     tenants: Mapping[str, TenantSpec] = field(
@@ -49,12 +53,14 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs. `target`: host:port of the door; `keys`: by tenant; `pids`: of all processes."""
+    """What runs. `target`: host:port of the door; `keys`: by tenant; `pids`: of all processes; `services`: the process
+    of each by name, `executor.1` for a further one."""
 
     setup: Setup
     target: str
     keys: Mapping[str, str]
     pids: frozenset[int]
+    services: Mapping[str, int]
 
 
 @contextmanager
@@ -73,15 +79,16 @@ def headrace(setup: Setup) -> Iterator[Running]:
             _command("down", home)
             _up(setup)
         status = json.loads(_command("status", home, "--json"))
-        pids = children_of(s["pid"] for s in status["services"].values())
-        yield Running(setup, status["endpoints"]["grpc"], keys, frozenset(pids))
+        services = {name: s["pid"] for name, s in status["services"].items()}
+        pids = children_of(services.values())
+        yield Running(setup, status["endpoints"]["grpc"], keys, frozenset(pids), services)
     finally:
         _command("down", home)
         shutil.rmtree(home / "settings", ignore_errors=True)
 
 
-def pipelines(home: Path) -> Path:
-    """Folder of the documents that are measured: the demo's, the same with the heavy model, and a model alone."""
+def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Folder of the documents that are measured: the demo's, the same with the heavy model, a model alone, and `more`."""
     folder = home / "load-pipelines"
     flights = yaml.safe_load((PIPELINES / "flights" / "pipeline.yaml").read_text())
     heavy = json.loads(json.dumps(flights)) | {"pipeline": "flights_heavy"}
@@ -104,16 +111,17 @@ def pipelines(home: Path) -> Path:
         ],
         "outputs": ["probabilities"],
     }
-    for document in (flights, heavy, bare):
+    shutil.rmtree(folder, ignore_errors=True)
+    for document in (flights, heavy, bare, *more):
         made = folder / document["pipeline"] / "pipeline.yaml"
         made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(yaml.safe_dump(document, sort_keys=False))
+        made.write_text(yaml.safe_dump(dict(document), sort_keys=False))
     return folder
 
 
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
-    documents = {"pipelines": str(pipelines(setup.home))}
+    documents = {"pipelines": str(pipelines(setup.home, setup.documents))}
     off = {} if setup.coalescing else _OFF
     router = documents | (dict.fromkeys(LEAVES, off) if off else {})
     features = {"repo": str(setup.feast)} if setup.feast else {}
@@ -149,7 +157,8 @@ def _write_tenants(setup: Setup) -> dict[str, str]:
 def _up(setup: Setup) -> None:
     pin = ["taskset", "-c", ",".join(map(str, sorted(setup.cpus)))] if setup.cpus else []
     together = ["--together"] if setup.shape == "together" else []
-    _command("up", setup.home, *together, "--workers", str(setup.workers), before=pin)
+    replicas = [f"--replicas={service}={n}" for service, n in setup.replicas.items()]
+    _command("up", setup.home, *together, "--workers", str(setup.workers), *replicas, before=pin)
 
 
 def _command(verb: str, home: Path, *options: str, before: list[str] | None = None) -> str:
@@ -166,10 +175,12 @@ def configuration(setup: Setup) -> str:
     """What the run measured, in words: to be printed with its figures."""
     cores = os.cpu_count()
     on = f"core {', '.join(map(str, sorted(setup.cpus)))}" if setup.cpus else f"all {cores} cores"
-    quotas = "; ".join(f"{name}: {_quota(spec.limits)}" for name, spec in setup.tenants.items())
+    quotas = "; ".join(f"{name}: {_quota(spec.limits)}" for name, spec in list(setup.tenants.items())[:5])
+    quotas += f"; and of {len(setup.tenants) - 5} more" if len(setup.tenants) > 5 else ""
     store = "Redis" if setup.feast else "SQLite"
     coalescing = "" if setup.coalescing else ", COALESCING OFF"
     workers = "" if setup.workers == 1 else f", {setup.workers} workers"
+    workers += "".join(f", {n} of {service}" for service, n in setup.replicas.items())
     return (
         f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
         f"metrics and JSON logs on; 1 % of requests traced and logged; no response cache; features in {store} by Feast; "

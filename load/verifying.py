@@ -18,11 +18,11 @@ _TOLERANCE = 1e-5
 MODELS = {"flights": "flights_light", "flights_heavy": "flights_heavy"}
 
 
-def probability(reply: bytes) -> float:
-    """Of a serialised ModelInferResponse of one row."""
+def probability(reply: bytes) -> NDArray[np.float32]:
+    """float32 (rows,): of a serialised ModelInferResponse."""
     message = oip.ModelInferResponse.FromString(reply)
     names = [output.name for output in message.outputs]
-    return float(np.frombuffer(message.raw_output_contents[names.index("probability")], "<f4")[0])
+    return np.frombuffer(message.raw_output_contents[names.index("probability")], "<f4")
 
 
 def recomputed(home: Path, feast: Path, pipeline: str, rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -65,18 +65,26 @@ def probabilities(home: Path, model: str, inputs: NDArray[np.float32]) -> NDArra
 
 
 def verify(
-    home: Path, feast: Path | None, pipeline: str, rows: Sequence[Row], replies: Mapping[int, bytes]
+    home: Path,
+    feast: Path | None,
+    pipeline: str,
+    rows: Sequence[Row],
+    replies: Mapping[int, bytes],
+    each: int = 1,
 ) -> str:
-    """Compares replies (by position in `rows`) with what they should be; a line for the report.
+    """Compares replies with what they should be; a line for the report. Reply i is that to rows `i · each` and on.
 
     Raises SystemExit at a wrong answer: figures of wrong answers are worth nothing.
     """
     if not replies:
         return "no answers to verify"
     positions = sorted(replies)
-    wanted = recomputed(home, feast or home / "feast", pipeline, [rows[i] for i in positions])
-    got = np.array([probability(replies[i]) for i in positions], np.float32)
-    return _compared(wanted, got, [rows[i] for i in positions])
+    asked = [row for i in positions for row in rows[i * each : (i + 1) * each]]
+    wanted = recomputed(home, feast or home / "feast", pipeline, asked)
+    got = np.concatenate([probability(replies[i]) for i in positions])
+    if len(got) != len(asked):
+        raise SystemExit(f"wrong answers: {len(got)} rows for {len(asked)}")
+    return _compared(wanted, got, asked)
 
 
 def verify_model(home: Path, model: str, inputs: NDArray[np.float32], replies: Mapping[int, bytes]) -> str:

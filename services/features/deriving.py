@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from headrace.columns import Column, DType
 from services.features.errors import missing_input, wrong_input
 from services.features.planning import Derivation, Feature, ServicePlan
-from services.features.shaping import Judged, Source
+from services.features.shaping import Judged, JudgedRows, Source
 
 # From the best to the worst: what is made of several rows is as good as the worst of them.
 _RANKS = [Source.PRESENT, Source.STALE, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND, Source.DEFAULT]
@@ -64,7 +64,7 @@ class Deriver:
             for i in failed:
                 sources[i] = Source.DEFAULT
         values = [nothing if row is None else row for row in found]
-        return Judged(
+        return JudgedRows(
             view, values, bytes(sources), _oldest([one.ages_us for one in made_of], rows), [None] * rows
         )
 

@@ -14,6 +14,7 @@ from services.features.planning import ViewPlan
 from services.features.ports import Ask, OnlineStore, Rows, StoredRow, StoreError, StoreTimeoutError
 from services.features.refreshing import Log
 from services.features.remembering import Memory
+from services.features.tabulating import MANY, Block
 
 Fetched: TypeAlias = tuple[Rows, bool]
 """Rows, and whether the store vouches for them; else they are the last known."""
@@ -47,7 +48,7 @@ class _Wanted(NamedTuple):
 
     view: ViewPlan
     keys: list[bytes]
-    rows: list[StoredRow | None]
+    rows: list[StoredRow | None] | Block
     holes: list[int]
     seats: list[tuple[int, Seat]]
 
@@ -83,9 +84,7 @@ class Fetcher:
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
         now = self._clock()
-        wanted = [
-            self._look(v, k.keys, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)
-        ]
+        wanted = [self._look(v, k, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)]
         asks = _asks(wanted)
         self._count(wanted)
         read: Sequence[Rows] | None = ()
@@ -93,6 +92,7 @@ class Fetcher:
             read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
         if read is not None:
             for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
+                assert isinstance(w.rows, list), "a block has no holes"
                 if len(w.holes) == len(w.keys):
                     w.rows[:] = rows
                     continue
@@ -106,17 +106,18 @@ class Fetcher:
             for w in wanted
         ]
 
-    def _look(self, view: ViewPlan, keys: list[bytes], epoch: int, now: float | None) -> _Wanted:
+    def _look(self, view: ViewPlan, wanted: Keys, epoch: int, now: float | None) -> _Wanted:
         """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
+        keys = wanted.keys
+        rows: list[StoredRow | None] | Block
         if now is None:
-            rows: list[StoredRow | None] = [None] * len(keys)
-            holes = list(range(len(keys)))
+            rows, holes = [None] * len(keys), list(range(len(keys)))
         else:
-            rows, holes = self._memory.current(view, keys, epoch, now)
+            rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY)
         seats: list[tuple[int, Seat]] = []
         if self._flights and holes:
-            wanted = keys if len(holes) == len(keys) else [keys[i] for i in holes]
-            found = self._flights.seats(view.identity, wanted)
+            missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
+            found = self._flights.seats(view.identity, missing)
             if found.count(None) != len(found):
                 # What was changed since a read began may have been read before the change.
                 changed = self._changed
@@ -139,6 +140,7 @@ class Fetcher:
         for i, (landing, view, place) in wanted.seats:
             found = landing.result()
             assert found is not None, "looked at above"
+            assert isinstance(wanted.rows, list), "a block has no holes"
             wanted.rows[i] = found[view][place]
         return True
 

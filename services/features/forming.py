@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.columns import DType
+from services.features.judging import JudgedColumns
 from services.features.packing import Floats, Packed, Packer
 from services.features.planning import ServicePlan
 from services.features.shaping import Judged, by_feature_of
-
-_MANY = 8
+from services.features.tabulating import MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,14 @@ class Form:
     @staticmethod
     def _by_row(group: Group, judged: Sequence[Judged]) -> Packed | None:
         """Many rows are sooner cut apart together than put into columns one by one."""
-        if not group.whole or len(judged[0].values) < _MANY or not isinstance(group.pack, Floats):
+        if not group.whole or len(judged[0].sources) < MANY or not isinstance(group.pack, Floats):
             return None
-        return group.pack.by_row([judged[i].values for i in group.whole], list(group.whole.values()))
+        pack, views, shown = group.pack, [judged[i] for i in group.whole], list(group.whole.values())
+        if not any([isinstance(view, JudgedColumns) for view in views]):  # noqa: C419 - quicker as a list
+            return pack.by_row([view.values for view in views], shown)
+        arrays = [v.columns if isinstance(v, JudgedColumns) else pack.columns(v.values) for v in views]
+        whole = [array for array in arrays if array is not None]
+        return pack.of_columns(whole, shown) if len(whole) == len(arrays) else None
 
     @staticmethod
     def _by_column(group: Group, judged: Sequence[Judged]) -> Packed:
@@ -78,9 +83,14 @@ class Form:
 
     def ages_of(self, judged: Sequence[Judged]) -> bytes:
         """INT64 microseconds of all views, one after the other."""
-        ages = [age for i in self.views for age in judged[i].ages_us]
-        return struct.pack(f"<{len(ages)}q", *ages)
+        return b"".join([_ages(judged[i]) for i in self.views])
 
     def sources_of(self, judged: Sequence[Judged]) -> bytes:
         """UINT8 of all views, one after the other."""
         return b"".join([judged[i].sources for i in self.views])
+
+
+def _ages(judged: Judged) -> bytes:
+    if isinstance(judged, JudgedColumns):
+        return judged.ages.each.astype("<i8", copy=False).tobytes()
+    return struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us)

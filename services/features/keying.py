@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 
 import numpy as np
@@ -18,7 +19,7 @@ Parts = Mapping[str, Sequence[bytes | None]]
 """By join key: each row's value as stored keys hold it; None where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Keys:
     """The distinct keys of a batch for one view.
 
@@ -27,6 +28,16 @@ class Keys:
 
     keys: list[bytes]
     place: list[int] | None
+
+    @cached_property
+    def at(self) -> NDArray[np.intp] | None:
+        """`place` as an array."""
+        return None if self.place is None else np.array(self.place, np.intp)
+
+    @property
+    def rows(self) -> int:
+        """Of the batch."""
+        return len(self.keys if self.place is None else self.place)
 
 
 def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:

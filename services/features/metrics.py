@@ -6,10 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.features.judging import Ages, JudgedColumns
 from services.features.remembering import Memory
 from services.features.shaping import Judged, Source
 
@@ -33,6 +35,7 @@ _AGES_S = [
 _READS_S = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0]
 _MICRO = 1_000_000
 _AGES_US = [edge * _MICRO for edge in _AGES_S]
+_EDGES_US = np.array(_AGES_US, np.int64)
 _SOURCES = [int(source) for source in Source]
 
 
@@ -48,19 +51,9 @@ class Tally(Collector):
 
     def add(self, view: str, sources: bytes, ages_us: list[int]) -> None:
         """One byte (a Source) and one age in microseconds per row; negative ones are no ages."""
-        by_source = self._sources.get(view)
-        if by_source is None:
-            by_source = self._sources[view] = [0] * (len(Source) + 1)
-            self._counts[view] = [0] * (len(_AGES_S) + 1)
-            self._sums[view] = 0.0
-        counts = self._counts[view]
+        counts = self._count(view, sources)
         if not sources:
             return
-        if len(sources) == 1:
-            by_source[sources[0]] += 1
-        else:
-            for source in _SOURCES:
-                by_source[source] += sources.count(source)
         youngest = min(ages_us)
         first = bisect_left(_AGES_US, youngest)
         if youngest >= 0 and first == bisect_left(_AGES_US, max(ages_us)):
@@ -77,6 +70,36 @@ class Tally(Collector):
             counts[bucket] += end - place
             place = end
         counts[-1] += len(ordered) - place
+
+    def add_all(self, view: str, sources: bytes, ages: Ages) -> None:
+        """The same of an array, of one row or more."""
+        counts = self._count(view, sources)
+        each, youngest, total = ages.each, ages.least, ages.total
+        if youngest < 0:
+            each = each[each >= 0]
+            total += len(ages.each) - len(each)
+            youngest = int(each.min()) if len(each) else 0
+        self._sums[view] += total / _MICRO
+        first = bisect_left(_AGES_US, youngest)
+        if first == bisect_left(_AGES_US, ages.greatest):
+            counts[first] += len(each)
+            return
+        for bucket, count in enumerate(np.bincount(np.searchsorted(_EDGES_US, each)).tolist()):
+            counts[bucket] += count
+
+    def _count(self, view: str, sources: bytes) -> list[int]:
+        """Counts the sources; the view's ages."""
+        by_source = self._sources.get(view)
+        if by_source is None:
+            by_source = self._sources[view] = [0] * (len(Source) + 1)
+            self._counts[view] = [0] * (len(_AGES_S) + 1)
+            self._sums[view] = 0.0
+        if len(sources) == 1:
+            by_source[sources[0]] += 1
+        elif sources:
+            for source in _SOURCES:
+                by_source[source] += sources.count(source)
+        return self._counts[view]
 
     def collect(self) -> Iterable[Metric]:
         """The families, as Prometheus scrapes them."""
@@ -190,6 +213,9 @@ class FeaturesMetrics:
     def served(self, judged: Judged) -> None:
         """See reading.Observer."""
         view = judged.view.name
-        self._tally.add(view, judged.sources, judged.ages_us)
+        if isinstance(judged, JudgedColumns):
+            self._tally.add_all(view, judged.sources, judged.ages)
+        else:
+            self._tally.add(view, judged.sources, judged.ages_us)
         if judged.ahead_s:
             self.ahead.labels(view).set(judged.ahead_s)

@@ -49,6 +49,9 @@ class Floats:
         self._tag, self._code, self._field = tag, code, field
         self._size, self._width = size, 1 + size
         self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
+        # A field of a message: its tag, the size, the value.
+        self._field_record = np.dtype([("head", "u1"), ("size", "u1"), *self._record.descr])
+        self.dtype: np.dtype[Any] = self._record["value"]
 
     def __call__(self, raws: Raws) -> Packed:
         if len(raws) == 1:
@@ -74,6 +77,42 @@ class Floats:
                 masks.append(valid[start:stop].reshape(len(rows), -1).T[:count])
             start = stop
         return _packed(np.concatenate(columns), None if valid is None else np.concatenate(masks))
+
+    def columns(self, rows: Sequence[tuple[bytes, ...]]) -> Array | None:
+        """Rows that hold nothing else as an array of them, NaN = null. None if a value is in a form that has to be parsed,
+        or is itself NaN: the array tells all that is stored."""
+        raws = list(chain.from_iterable(rows))
+        cut = self._cut(raws)
+        if cut is None:
+            return None
+        values, valid = cut
+        if valid is not None:
+            if len(raws) - raws.count(b"") != np.count_nonzero(valid):
+                return None
+            values = np.where(valid, values, self.dtype.type(np.nan))
+        return values.reshape(len(rows), -1)
+
+    def framed(self, column: Array, tag: bytes) -> bytes:
+        """A column as `columns` gives it, each value as it is stored, as a field of a message of its own."""
+        fields = np.empty(len(column), self._field_record)
+        fields["head"], fields["size"] = tag[0], self._width
+        fields["tag"], fields["value"] = self._tag, column
+        nulls = np.isnan(column)
+        if not nulls.any():
+            return fields.tobytes()
+        fields["size"][nulls] = 0
+        there = np.ones((len(column), self._field_record.itemsize), bool)
+        there[nulls, 2:] = False
+        return fields.view(np.uint8).reshape(there.shape)[there].tobytes()
+
+    @staticmethod
+    def of_columns(arrays: Sequence[Array], shown: Sequence[int]) -> Packed:
+        """What `by_row` gives, of arrays as `columns` gives them."""
+        values = np.concatenate([array.T[:count] for array, count in zip(arrays, shown, strict=True)])
+        nan = np.isnan(values)
+        if not nan.any():
+            return values.tobytes(), b"", b""
+        return _packed(np.where(nan, values.dtype.type(0), values), ~nan)
 
     def _cut(self, raws: Raws) -> tuple[Array, Mask | None] | None:
         """The values and which are there (None: all); what is not there is 0. None if one is in another form."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from headrace.columns import DType
 from services.features import entity_keys
-from services.features.packing import DTYPES, Packer, packer
+from services.features.packing import DTYPES, Floats, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,12 @@ class ViewPlan:
         return not dtypes & {None, DType.BYTES}
 
     @cached_property
+    def floats(self) -> Floats | None:
+        """What packs all its features, if they are floating-point numbers of one kind."""
+        first = self.packers[0] if self.packers else None
+        return first if isinstance(first, Floats) and set(self.packers) == {first} else None
+
+    @cached_property
     def key_prefix(self) -> bytes:
         """What the stored keys of its entities begin with."""
         return entity_keys.prefix([key.stored for key in self.keys])
@@ -79,6 +85,11 @@ class ViewPlan:
     def key_names(self) -> tuple[str, ...]:
         """The columns of its join keys, in the order of stored keys."""
         return tuple(key.name for key in self.keys)
+
+
+def nothing_of(view: ViewPlan) -> tuple[bytes, ...]:
+    """The values of an entity that has none."""
+    return (b"",) * len(view.features)
 
 
 @dataclass(frozen=True)

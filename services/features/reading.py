@@ -10,10 +10,12 @@ from typing import Any, Protocol
 from headrace.columns import Batch, Column, Timing
 from services.features.deriving import Deriver, plain_values
 from services.features.fetching import Fetched, Fetcher
+from services.features.judging import judge_columns
 from services.features.keying import Keys, distinct, read_parts
 from services.features.planning import ServicePlan
 from services.features.ports import Rows, StoreError, StoreTimeoutError
 from services.features.shaping import Answer, Judged, Rule, Source, held, judge
+from services.features.tabulating import Block
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
@@ -120,15 +122,24 @@ class Reader:
         self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched], rules: Mapping[str, Rule]
     ) -> list[Judged]:
         now = self._clocks.wall()
-        judged = []
-        for view, view_keys, (rows, asked) in zip(plan.views, keys, found, strict=True):
+        judged: dict[int, Judged] = {}
+        columns: list[int] = []
+        blocks: list[tuple[Answer, Block]] = []
+        for i, (view, view_keys, (rows, asked)) in enumerate(zip(plan.views, keys, found, strict=True)):
             answer = Answer(view, view_keys, rows, asked)
             if rules and view.name in rules:
                 answer.rule = rules[view.name]
-            one = judge(answer, now)
+            if isinstance(rows, Block):
+                columns.append(i)
+                blocks.append((answer, rows))
+            else:
+                judged[i] = judge(answer, now)
+        if blocks:
+            judged.update(zip(columns, judge_columns(blocks, now), strict=True))
+        in_order = [judged[i] for i in range(len(plan.views))]
+        for one in in_order:
             self._observer.served(one)
-            judged.append(one)
-        return judged
+        return in_order
 
 
 def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[Keys]:

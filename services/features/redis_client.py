@@ -15,17 +15,19 @@ from redis.exceptions import RedisError
 from services.features.ports import Ask, Rows, StoreError, StoreTimeoutError
 from services.features.redis_layout import RedisLayout
 
-Make = Callable[[], Any]
+Make = Callable[[], "tuple[Any, Sequence[Any]]"]
+"""A client, and others that it uses and does not close."""
 
 
 class RedisClientStore:
     """An `OnlineStore`. Rows in memory are never current: it is not told of changes."""
 
     def __init__(self, make: Make, layout: RedisLayout) -> None:
-        """`make`: a new client, of the running event loop."""
+        """`make`: new clients, of the running event loop."""
         self._make = make
         self._layout = layout
         self._client: Any = None
+        self._others: Sequence[Any] = ()
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
         """See ports.OnlineStore."""
@@ -37,7 +39,7 @@ class RedisClientStore:
     async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
         """See ports.OnlineStore."""
         if self._client is None:
-            self._client = self._make()
+            self._client, self._others = self._make()
         pipeline = self._client.pipeline(transaction=False)
         for view, keys in asks:
             fields = self._layout.fields(view)
@@ -55,8 +57,9 @@ class RedisClientStore:
     async def close(self) -> None:
         """See ports.OnlineStore."""
         if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+            for client in (self._client, *self._others):
+                await client.aclose()
+            self._client, self._others = None, ()
 
 
 def client_of(
@@ -71,7 +74,11 @@ def client_of(
     }
     places = [(str(node["host"]), int(node["port"])) for node in nodes]
     if kind == "redis_cluster":
-        return lambda: RedisCluster(startup_nodes=[ClusterNode(*place) for place in places], **given)
+        return lambda: (RedisCluster(startup_nodes=[ClusterNode(*place) for place in places], **given), ())
     if kind == "redis_sentinel":
-        return lambda: redis.Sentinel(places, **given).master_for(master)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
-    return lambda: redis.Redis(host=places[0][0], port=places[0][1], **given)
+        return lambda: _watched(redis.Sentinel(places, **given), master)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+    return lambda: (redis.Redis(host=places[0][0], port=places[0][1], **given), ())
+
+
+def _watched(sentinel: Any, master: str) -> tuple[Any, Sequence[Any]]:
+    return sentinel.master_for(master), sentinel.sentinels

@@ -6,9 +6,10 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.features.keying import Keys
-from services.features.planning import ViewPlan
+from services.features.planning import ViewPlan, nothing_of
 from services.features.ports import Rows
 
 _MICRO = 1_000_000
@@ -58,14 +59,40 @@ class Answer:
         return min(rule.max_age_s, ttl), min(rule.max_age_s + rule.stale_s, ttl)
 
 
-@dataclass(slots=True)
-class Judged:
-    """A view's rows, one per row of the batch.
+class Judged(Protocol):
+    """A view's rows, one per row of the batch."""
 
-    `values`: per row those of the features, serialised, empty = null. `sources`: one byte per row. `ages_us`: −1 where
-    no row is known. `times`: event times, seconds since 1970; None where no row is known. `ahead_s`: how far the
-    newest of them lies in the future.
-    """
+    @property
+    def view(self) -> ViewPlan: ...
+    @property
+    def values(self) -> Sequence[tuple[bytes, ...]]:
+        """Per row those of the features, serialised; empty = null."""
+        ...
+
+    @property
+    def sources(self) -> bytes:
+        """One byte per row."""
+        ...
+
+    @property
+    def ages_us(self) -> list[int]:
+        """−1 where no row is known."""
+        ...
+
+    @property
+    def times(self) -> Sequence[float | None]:
+        """Event times, seconds since 1970; None where no row is known."""
+        ...
+
+    @property
+    def ahead_s(self) -> float:
+        """How far the newest of them lies in the future."""
+        ...
+
+
+@dataclass(slots=True)
+class JudgedRows:
+    """`Judged` row by row; judging.py has the same in columns."""
 
     view: ViewPlan
     values: Sequence[tuple[bytes, ...]]
@@ -75,7 +102,7 @@ class Judged:
     ahead_s: float = 0.0
 
 
-def judge(answer: Answer, now: float) -> Judged:
+def judge(answer: Answer, now: float) -> JudgedRows:
     """What may be used of an answer as of `now` (seconds since 1970).
 
     A row that is older than the time to live or the rule allows has no values, but keeps its age. A time in the
@@ -86,11 +113,11 @@ def judge(answer: Answer, now: float) -> Judged:
     if place is None:
         return judged
     # One more than there are keys: the row of those that have no key. It is not in the store, asked or not.
-    values = [*judged.values, _nothing(answer.view)]
+    values = [*judged.values, nothing_of(answer.view)]
     sources = judged.sources + bytes([_NOT_FOUND])
     ages = [*judged.ages_us, _UNKNOWN_AGE]
     times = [*judged.times, None]
-    return Judged(
+    return JudgedRows(
         answer.view,
         [values[p] for p in place],
         bytes([sources[p] for p in place]),
@@ -100,7 +127,7 @@ def judge(answer: Answer, now: float) -> Judged:
     )
 
 
-def _all_good(answer: Answer, now: float) -> Judged | None:
+def _all_good(answer: Answer, now: float) -> JudgedRows | None:
     """The usual case, without a step per row: those that are there are neither too old nor of the future."""
     rows, view = answer.rows, answer.view
     times = [row[0] for row in rows if row is not None]
@@ -110,9 +137,9 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
     if len(times) == len(rows):
         values = [values for _, values in rows]  # type: ignore[misc]  # none of them is None
         ages = [int((now - time) * _MICRO) for time in times]
-        return Judged(view, values, bytes((good,)) * len(rows), ages, times)
-    nothing = _nothing(view)
-    return Judged(
+        return JudgedRows(view, values, bytes((good,)) * len(rows), ages, times)
+    nothing = nothing_of(view)
+    return JudgedRows(
         view,
         [nothing if row is None else row[1] for row in rows],
         bytes([absent if row is None else good for row in rows]),
@@ -121,11 +148,11 @@ def _all_good(answer: Answer, now: float) -> Judged | None:
     )
 
 
-def _one_by_one(answer: Answer, now: float) -> Judged:
+def _one_by_one(answer: Answer, now: float) -> JudgedRows:
     view, asked, rows = answer.view, answer.asked, answer.rows
     good_s, usable_s = answer.limits()
     good, absent = (_PRESENT, _NOT_FOUND) if asked else (_STALE, _DEFAULT)
-    nothing = _nothing(view)
+    nothing = nothing_of(view)
     ages = [math.inf if row is None else now - row[0] for row in rows]
     if not asked:
         # What is remembered but too old is no better than nothing: the store may hold something newer.
@@ -134,7 +161,7 @@ def _one_by_one(answer: Answer, now: float) -> Judged:
         good if age <= good_s else _STALE if age <= usable_s else _OUTSIDE if row else absent
         for row, age in zip(rows, ages, strict=True)
     ]
-    return Judged(
+    return JudgedRows(
         view,
         [row[1] if row and age <= usable_s else nothing for row, age in zip(rows, ages, strict=True)],
         bytes([s if row else absent for s, row in zip(sources, rows, strict=True)]),
@@ -153,16 +180,12 @@ def held(judged: Judged, rule: Rule) -> Judged:
     ages = judged.ages_us
     if not rule.max_age_s or max(ages, default=0) <= good_us:
         return judged
-    values, sources, nothing = list(judged.values), bytearray(judged.sources), _nothing(judged.view)
+    values, sources, nothing = list(judged.values), bytearray(judged.sources), nothing_of(judged.view)
     for i, age in enumerate(ages):
         if age > good_us and sources[i] in (_PRESENT, _STALE):
             sources[i] = _STALE if age <= usable_us else _OUTSIDE
             values[i] = values[i] if age <= usable_us else nothing
-    return Judged(judged.view, values, bytes(sources), ages, judged.times, judged.ahead_s)
-
-
-def _nothing(view: ViewPlan) -> tuple[bytes, ...]:
-    return (b"",) * len(view.features)
+    return JudgedRows(judged.view, values, bytes(sources), ages, judged.times, judged.ahead_s)
 
 
 def by_feature_of(judged: Judged) -> Sequence[Sequence[bytes]]:

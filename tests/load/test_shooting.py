@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 
-from load import http2
+from load import hpack, http2
 from load.shooting import PENDING, Caller, ClosedGun, Gun, Plan, Shots
 
 PATH = "/a.Service/Method"
@@ -47,7 +49,7 @@ def serve() -> Iterator[Callable[..., str]]:
 
 def plan(target: str, times: list[float], deadline_s: float = 2.0, **more: object) -> Plan:
     count = len(times)
-    who, what = np.zeros(count, np.uint8), np.arange(count, dtype=np.uint32)
+    who, what = np.zeros(count, np.uint16), np.arange(count, dtype=np.uint32)
     callers = [Caller("a", "secret", deadline_s, b"!")]
     messages = [f"m{i}".encode() for i in range(count)]
     return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]  # `more` is the plan's own fields
@@ -64,6 +66,24 @@ def test_replies_come_to_the_calls_that_asked(serve: Callable[..., str]) -> None
     shots = fired(plan(target, [i / 2000 for i in range(200)], kept=frozenset(range(200)), connections=3))
     assert (shots.status == 0).all()
     assert shots.replies == {i: f"m{i}!".encode()[::-1] * 3000 for i in range(200)}
+
+
+def test_large_messages_go_through_the_windows_that_the_server_opens(serve: Callable[..., str]) -> None:
+    target = serve(lambda request, _: hashlib.sha256(request).digest())
+    # More than a connection's first window of 64 KiB, several at once on each connection.
+    messages = [bytes([i]) * 300_000 for i in range(12)]
+    it = replace(plan(target, [0.0] * 12, kept=frozenset(range(12)), connections=2), messages=messages)
+    shots = fired(it)
+    assert (shots.status == 0).all()
+    assert shots.replies == {i: hashlib.sha256(m + b"!").digest() for i, m in enumerate(messages)}
+
+
+def test_a_large_message_that_is_refused_before_it_is_read_ends(serve: Callable[..., str]) -> None:
+    # A message beyond the server's limit of 4 MiB: it answers without taking all of it.
+    it = replace(
+        plan(serve(lambda _, __: b""), [0.0, 0.0], connections=1), messages=[bytes(5 << 20), b"small"]
+    )
+    assert fired(it).status.tolist() == [8, 0]
 
 
 def test_each_status_is_read_and_metadata_arrives(serve: Callable[..., str]) -> None:
@@ -142,9 +162,9 @@ def test_a_lost_connection_is_an_unavailable_server() -> None:
 def test_the_huffman_form_of_a_status_is_read() -> None:
     # As nghttp2 (in Envoy) writes `grpc-status: 0`, and with a value in Huffman code.
     block = bytes.fromhex("00889acac8b21234da8f0130")
-    assert http2.grpc_status(block) == 0
-    assert http2.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
-    assert http2.grpc_status(b"\x88") is None
+    assert hpack.grpc_status(block) == 0
+    assert hpack.grpc_status(block[:-2] + bytes.fromhex("8207ff")) is not None
+    assert hpack.grpc_status(b"\x88") is None
 
 
 def test_in_a_closed_loop_each_caller_waits_for_its_answer(serve: Callable[..., str]) -> None:

@@ -56,6 +56,7 @@ class NumberCheck:
         self._high = end if high is None else high
         if field.dtype is DType.BOOL:
             self._low, self._high = 0, 1
+        self._only_finite = field.dtype.is_float and field.range is None and not field.allow_nan
 
     def wrong(self, column: Column) -> Sequence[int]:
         elements = column.array.reshape(-1)
@@ -71,7 +72,11 @@ class NumberCheck:
         return wrong
 
     def _wrong_of_many(self, elements: NDArray[np.generic]) -> Sequence[int]:
-        fits = np.logical_and(np.greater_equal(elements, self._low), np.less_equal(elements, self._high))
+        if self._only_finite:
+            # A third of the time of two comparisons, and float64's largest number is none of float32's.
+            fits = np.isfinite(elements)
+        else:
+            fits = np.logical_and(np.greater_equal(elements, self._low), np.less_equal(elements, self._high))
         if self._field.allow_nan:
             fits |= np.not_equal(elements, elements)
         return () if fits.all() else np.flatnonzero(~fits).tolist()

@@ -100,6 +100,13 @@ def test_what_is_no_finite_number_is_refused(count: int, value: float) -> None:
     assert errors[count - 1].metadata["element"] == "2"
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_largest_number_of_a_small_type_is_finite() -> None:
+    pipeline = with_inputs(["v: float32"])
+    values = np.full(20, np.finfo(np.float32).max)
+    assert not validate_inputs(pipeline, Batch(rows(20), {"v": Column.of("v", values)})).errors
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_nan_passes_where_it_is_allowed_and_the_range_still_holds(count: int) -> None:
     pipeline = with_inputs(["v: {type: float32, allow_nan: true, range: [0, 1]}"])

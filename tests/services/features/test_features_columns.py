@@ -1,0 +1,188 @@
+"""Rows had as columns are the rows, judged, counted and packed as one by one; and never older ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from headrace.columns import DType
+from services.features import serving
+from services.features.forming import Form
+from services.features.judging import judge_columns
+from services.features.keying import Keys
+from services.features.metrics import FeaturesMetrics
+from services.features.planning import EntityKey, Feature, ServicePlan, ViewPlan
+from services.features.ports import Ask, StoredRow
+from services.features.remembering import Memory
+from services.features.shaping import Answer, Judged, Rule, judge
+from services.features.tabulating import Block, block_of
+
+pytest.importorskip("feast")
+from feast.protos.feast.types.Value_pb2 import Value
+
+PLENTY = 1 << 30
+KEYS = (EntityKey("k", DType.INT64, "k"),)
+FIELDS = ["double_val", "float_val"]
+NOW = 1e6
+
+
+def view_of(field: str, ttl_s: float, name: str = "v") -> ViewPlan:
+    return ViewPlan(name, name, KEYS, (Feature(f"{name}a", field), Feature(f"{name}b", field)), ttl_s)
+
+
+def raw(field: str, value: Any) -> bytes:
+    found: bytes = Value(**{field: value}).SerializeToString()
+    return found
+
+
+def stored(field: str) -> st.SearchStrategy[bytes]:
+    usual = st.floats(-1e6, 1e6, width=32).map(lambda v: raw(field, v))
+    # What is there but NaN, or in a form that is not the usual, is left to the other way.
+    odd = st.sampled_from([raw(field, math.nan), raw("int64_val", 3)])
+    return st.one_of(usual, usual, st.just(b""), odd)
+
+
+def a_row(field: str) -> st.SearchStrategy[StoredRow | None]:
+    return st.none() | st.tuples(
+        st.floats(-100, 1000).map(lambda age: NOW - age), st.tuples(stored(field), stored(field))
+    )
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Answer]:
+    """Of one batch, two views of one type."""
+    field, rows = draw(st.sampled_from(FIELDS)), draw(st.integers(1, 12))
+    found = []
+    for name in ("v", "w"):
+        known = draw(st.lists(a_row(field), min_size=1, max_size=rows))
+        others = rows - len(known)
+        place = draw(st.lists(st.integers(0, len(known)), min_size=others, max_size=others))
+        place = draw(st.permutations([*range(len(known)), *place]))
+        keys = Keys([bytes([i]) for i in range(len(known))], None if others == 0 else list(place))
+        limits = st.sampled_from([0.0, 1.0, 50.0, 500.0])
+        rule = Rule(draw(limits), draw(limits))
+        found.append(Answer(view_of(field, draw(limits), name), keys, known, True, rule))
+    return found
+
+
+def told(judged: list[Judged]) -> str:
+    registry = CollectorRegistry()
+    metrics = FeaturesMetrics(registry)
+    for one in judged:
+        metrics.served(one)
+    return "\n".join(
+        line for line in generate_latest(registry).decode().splitlines() if "_created" not in line
+    )
+
+
+def known_of(one: Judged) -> tuple[Any, ...]:
+    return one.view, list(one.values), one.sources, one.ages_us, list(one.times), one.ahead_s
+
+
+@settings(max_examples=300)
+@given(answers())
+def test_rows_as_columns_are_judged_counted_and_packed_as_one_by_one(given_answers: list[Answer]) -> None:
+    slow: list[Judged] = [judge(answer, NOW) for answer in given_answers]
+    blocks = [block_of(answer.view, answer.rows) for answer in given_answers]
+    whole = [(a, b) for a, b in zip(given_answers, blocks, strict=True) if b is not None]
+    columns = iter(judge_columns(whole, NOW) if whole else [])
+    # Where a view has values in another form, the two ways are mixed in one reply.
+    quick: list[Judged] = [s if b is None else next(columns) for s, b in zip(slow, blocks, strict=True)]
+    assert [known_of(one) for one in quick] == [known_of(one) for one in slow]
+    views = tuple(answer.view for answer in given_answers)
+    plan = ServicePlan("s", views, KEYS, (2, 1), (), "r")
+    form = Form(plan)
+    assert [packed for _, packed in form.features(quick)] == [packed for _, packed in form.features(slow)]
+    assert form.ages_of(quick) == form.ages_of(slow)
+    assert form.sources_of(quick) == form.sources_of(slow)
+    assert [serving.vectors(one, 1) for one in quick] == [serving.vectors(one, 1) for one in slow]
+    assert told(quick) == told(slow)
+
+
+KEY = st.integers(0, 5).map(lambda n: bytes([n]))
+SOME = st.lists(KEY, min_size=1, max_size=6, unique=True)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), SOME),
+        st.tuples(st.just("ask"), SOME),
+        st.tuples(st.just("change"), KEY),
+        st.tuples(st.just("learn"), SOME),
+        st.tuples(st.just("wait"), st.sampled_from([1.0, 4.0])),
+        st.tuples(st.just("epoch"), st.just(1)),
+        st.tuples(st.just("other"), SOME),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=400)
+@given(STEPS, st.integers(4, 30), st.data())
+def test_a_memory_gives_as_columns_what_it_gives_as_rows(
+    steps: list[tuple[str, Any]], entries: int, data: st.DataObject
+) -> None:
+    """Two memories live through the same; one of them is never asked for columns."""
+    view, other = view_of("double_val", 0.0), view_of("double_val", 0.0, "w")
+    quick, slow = Memory(entries, PLENTY), Memory(entries, PLENTY)
+    epoch, now, version = 1, 0.0, 0.0
+    for what, argument in steps:
+        if what == "change":
+            for memory in (quick, slow):
+                memory.outdate(argument)
+        elif what == "wait":
+            now += argument
+        elif what == "epoch":
+            epoch += argument
+        elif what == "learn":
+            # A read that began before this one's row was learnt.
+            version += 1
+            later = [(version, (raw("double_val", version), b""))] * len(argument)
+            for memory in (quick, slow):
+                memory.learn(Ask(view, argument), later, epoch, now + 5.0)
+        else:
+            asked = view if what == "ask" else other
+            # The same question twice: what the first has put into a table the second has from there.
+            for _ in range(2):
+                found, holes = quick.current(asked, argument, epoch, now, many=True)
+                rows, missing = slow.current(asked, argument, epoch, now)
+                assert (list(found), holes) == (rows, missing)
+                assert (len(quick), quick.size_bytes) == (len(slow), slow.size_bytes)
+            version += 1
+            value = raw("double_val", version)
+            absent = data.draw(st.booleans())
+            learnt: list[StoredRow | None] = [None if absent else (version, (value, b""))] * len(holes)
+            for memory in (quick, slow):
+                memory.learn(Ask(asked, [argument[i] for i in holes]), learnt, epoch, now + 5.0)
+
+
+def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
+    view, memory = view_of("double_val", 0.0), Memory(100, PLENTY)
+    keys = [bytes([n]) for n in range(10)]
+    value = raw("double_val", 1.5)
+    memory.learn(Ask(view, keys), [(1.0, (value, b""))] * 9 + [None], 1, 5.0)
+    kinds = [isinstance(memory.current(view, keys, 1, 0.0, many=True)[0], Block) for _ in range(3)]
+    assert kinds == [False, True, True]
+    memory.outdate(keys[3])
+    found, holes = memory.current(view, keys, 1, 0.0, many=True)
+    assert (isinstance(found, Block), holes) == (False, [3])
+    others = keys[:3] + keys[4:]
+    assert isinstance(memory.current(view, others, 1, 4.9, many=True)[0], Block)
+    assert memory.current(view, others, 1, 5.0, many=True)[1] == list(range(9))
+    assert memory.current(view, others, 2, 4.9, many=True)[1] == list(range(9))
+
+
+def test_what_is_dropped_is_in_no_table_either() -> None:
+    view, memory = view_of("double_val", 0.0), Memory(20, PLENTY)
+    keys = [bytes([n]) for n in range(20)]
+    row = (1.0, (raw("double_val", 1.5), b""))
+    memory.learn(Ask(view, keys[:8]), [row] * 8, 1, 5.0)
+    for _ in range(2):
+        assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == []
+    for begin in (8, 10):
+        memory.learn(Ask(view, keys[begin : 2 * begin]), [row] * len(keys[begin : 2 * begin]), 1, 5.0)
+    memory.learn(Ask(view, [bytes([n]) for n in range(20, 30)]), [row] * 10, 1, 5.0)
+    assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == list(range(8))
