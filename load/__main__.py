@@ -125,7 +125,7 @@ def _add_scaling(commands: _Commands) -> None:
         ("rows", scaling_rows.run, [1, 8]),
         ("payload", scaling_payload.run, [1, 8]),
         ("replicas", scaling_replicas.run, [64]),
-        ("tenants", scaling_tenants.run, [1, 64]),
+        ("tenants", scaling_tenants.run, [64]),
     ):
         command = grows.add_parser(name)
         command.set_defaults(run=run)
@@ -153,7 +153,7 @@ def _add_parts(commands: _Commands) -> None:
     calls.add_argument("--runs", type=int, default=5)
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
-    needed.add_argument("--rate", type=float, required=True, help="requests a second")
+    needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")
     needed.add_argument("--rows", type=int, default=1, help="of a request")
     needed.add_argument("--shape", choices=["apart", "together"], default="apart")
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")

@@ -1,24 +1,27 @@
 """`capacity`: how many processes and cores a load needs, and what they cost, from what was measured.
 
-    python -m load capacity --rate 10000 --rows 1 --shape apart
+    python -m load capacity --rate 10000 --rows 1 --shape apart      (no --rate: the tables of load/CAPACITY.md)
 
-The figures are load/capacity.json, kept by `python -m load scaling rows --rows 1,64 --conc 64 --keep load/capacity.json`:
+The figures are load/capacity.json, which `python -m load scaling rows --rows 1,64 --conc 8,64 --runs 2 --keep FILE` made:
 CPU per request at full batches. Between 1 and 64 rows it is taken to grow evenly. load/CAPACITY.md says what that means.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 FIGURES = Path(__file__).with_name("capacity.json")
 _HOURS_A_MONTH = 730
 _MICRO = 1e6
+_RATES = (1_000, 10_000, 100_000)
+Figures: TypeAlias = "Sequence[Mapping[str, Any]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,11 @@ class Need:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints a line for each service, the sum, and the price."""
+    """Prints a line for each service, the sum, and the price; without a rate, what usual rates need."""
     kept = json.loads(options.figures.read_text())
+    if options.rate is None:
+        print("\n".join([*_usual(kept, options.headroom, options.price), "", *_by_service(kept)]))
+        return
     needs = plan(kept, options.shape, options.rate, options.rows, options.headroom)
     print(
         f"{options.rate:g} requests/s of {options.rows} rows, {options.shape}, at {options.headroom:.0%} of the peak\n"
@@ -50,6 +56,30 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
+def _usual(kept: Figures, headroom: float, price: float) -> Iterator[str]:
+    yield "| requests/s | rows each | shape | processes | cores | memory GiB | a month | a million requests |"
+    yield "|--:|--:|---|--:|--:|--:|--:|--:|"
+    for rate, rows, shape in itertools.product(_RATES, (1, 64), ("apart", "together")):
+        total = together(list(plan(kept, shape, rate, rows, headroom).values()))
+        yield (
+            f"| {rate:,} | {rows} | {shape} | {total.processes} | {total.cores:.1f} | {total.memory_mib / 1024:.1f} "
+            f"| {monthly(total.cores, price):,.0f} | {per_million(total.cores, rate, price):.4f} |"
+        )
+
+
+def _by_service(kept: Figures) -> Iterator[str]:
+    """Whose CPU it is, apart: who takes most comes first."""
+    few, many = _measured(kept, "apart", 1), _measured(kept, "apart", 64)
+    one, all_ = few["services_us"], many["services_us"]
+    yield "| service | µs of a request of 1 row | part | of 64 rows | part | memory MiB |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for name in sorted(one, key=lambda name: -one[name]):
+        yield (
+            f"| {name} | {one[name]:.0f} | {one[name] / sum(one.values()):.0%} | {all_[name]:.0f} "
+            f"| {all_[name] / sum(all_.values()):.0%} | {many['memory_mib'][name]} |"
+        )
+
+
 def _line(name: str, need: Need) -> str:
     return f"| {name} | {need.us:.0f} | {need.processes} | {need.cores:.1f} | {need.memory_mib:.0f} |"
 
@@ -64,9 +94,7 @@ def together(needs: Sequence[Need]) -> Need:
     )
 
 
-def plan(
-    kept: Sequence[Mapping[str, Any]], shape: str, rate: float, rows: int, headroom: float
-) -> dict[str, Need]:
+def plan(kept: Figures, shape: str, rate: float, rows: int, headroom: float) -> dict[str, Need]:
     """What each service needs. Raises SystemExit if it was not measured."""
     few, many = _measured(kept, shape, 1), _measured(kept, shape, 64)
     needs = {}
@@ -80,12 +108,12 @@ def plan(
     return needs
 
 
-def _measured(kept: Sequence[Mapping[str, Any]], shape: str, rows: int) -> Mapping[str, Any]:
-    """At the highest concurrency that was kept: batches are full there."""
+def _measured(kept: Figures, shape: str, rows: int) -> Mapping[str, Any]:
+    """At the concurrency that cost least: batches are full there, and queues not long."""
     fit = [line for line in kept if line["shape"] == shape and line["rows"] == rows]
     if not fit:
         raise SystemExit(f"no figures of {rows} rows a request, {shape}: see python -m load capacity --help")
-    return max(fit, key=lambda line: int(line["at_once"]))
+    return min(fit, key=lambda line: sum(line["services_us"].values()))
 
 
 def monthly(cores: float, price: float) -> float:

@@ -52,6 +52,18 @@ def test_a_million_requests_cost_what_their_core_hours_do() -> None:
     assert capacity.per_million(1.0, 100, 0.36) == pytest.approx(1.0)
 
 
+def test_without_a_rate_usual_ones_are_told_by_the_figures_that_are_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["capacity"])
+    told = capsys.readouterr().out.splitlines()
+    assert sum(row.startswith("| 100,000 |") for row in told) == 4
+    page = (capacity.FIGURES.parent / "CAPACITY.md").read_text().splitlines()
+    assert [row for row in told if row and row not in page] == [], (
+        "python -m load capacity says otherwise now"
+    )
+
+
 def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
     figures.write_text(json.dumps(KEPT))
