@@ -10,16 +10,21 @@ from typing import Any
 from load.executor.serving import RUNS, bare_seconds, closed_loop, executor, inputs_of, newest, one
 from services.executor.servicer import ExecutorServicer
 
+# Always 512 rows under way: two runs of the most that one takes. A batch of the router carries what 64 callers have.
+CASES = (
+    ("flights_heavy", 256, 2),
+    ("flights_heavy", 64, 8),
+    ("flights_heavy", 16, 32),
+    ("flights_light", 256, 2),
+    ("flights_light", 64, 8),
+)
+
 
 async def overhead(models: Path, seconds: float) -> None:
     """Throughput at saturation against a bare loop at the batch size that the executor chose."""
     print("| model | rows a call | calls at once | rows/s | rows a run | bare loop, rows/s | ratio |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, rows, concurrency in (
-        ("flights_heavy", 64, 8),
-        ("flights_heavy", 16, 32),
-        ("flights_light", 64, 8),
-    ):
+    for name, rows, concurrency in CASES:
         artifact = newest(models, name)
         async with executor(models, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
             raw = inputs_of(artifact).request(name, rows)

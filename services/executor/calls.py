@@ -43,7 +43,8 @@ class Waiting:
         return sum(array.nbytes for array in self.tensors.values()) // max(len(self.batch), 1)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen either; nobody changes one after it is made.
+@dataclass(slots=True, eq=False)
 class Executed:
     """A call's answer. `cold_start`: it waited until the model was made ready."""
 

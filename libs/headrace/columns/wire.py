@@ -58,15 +58,16 @@ def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
 
 
 def _add_timing(message: pb.Batch, timing: Timing) -> None:
-    added = message.timings.add(
-        stage=timing.stage,
-        service=timing.service,
-        start_us=max(timing.start_us, 0),
-        duration_us=max(timing.duration_us, 0),
-        row_count=timing.row_count,
-    )
-    if timing.attributes:
-        added.attributes.update(timing.attributes)
+    # Field by field: with keywords, and `update` for the map, it takes twice as long.
+    added = message.timings.add()
+    added.stage = timing.stage
+    added.service = timing.service
+    added.start_us = max(timing.start_us, 0)
+    added.duration_us = max(timing.duration_us, 0)
+    added.row_count = timing.row_count
+    attributes = added.attributes
+    for name, value in timing.attributes.items():
+        attributes[name] = value
 
 
 def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
@@ -176,7 +177,8 @@ def _decode_timing(timing: pb.Timing) -> Timing:
 
 
 def _decode_rows(rows: pb.Rows, now: float) -> Rows:
-    ids = list(rows.request_ids)
+    # Slices, for `list` goes through Python's iterators: a third of the time of all this.
+    ids = rows.request_ids[:]
     count = len(ids)
     if count > MAX_ROWS:
         raise Fault(
@@ -185,8 +187,8 @@ def _decode_rows(rows: pb.Rows, now: float) -> Rows:
             f"{count} rows in one batch; at most {MAX_ROWS}",
             metadata={"limit": str(MAX_ROWS)},
         )
-    deadlines = [now + b / _MICRO for b in rows.budgets_us]
-    decoded = Rows(ids, list(rows.tenants), list(rows.priorities), deadlines, list(rows.traceparents))
+    deadlines = [now + b / _MICRO for b in rows.budgets_us[:]]
+    decoded = Rows(ids, rows.tenants[:], rows.priorities[:], deadlines, rows.traceparents[:])
     others = (decoded.tenants, decoded.priorities, deadlines, decoded.traceparents)
     if any(len(other) != count for other in others):
         raise malformed("the lists of row contexts differ in length")

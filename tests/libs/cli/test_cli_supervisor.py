@@ -320,37 +320,6 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert not await asyncio.to_thread(starting.stop, place)
 
 
-async def test_waiting_ends_at_once_for_a_service_that_cannot_use_its_settings(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
-    place.make()
-    place.override(SERVICE).parent.mkdir()
-    place.override(SERVICE).write_text("no_such_setting: 1\n")
-    supervisor = starting.start_supervisor(place, "apart", tie=True)
-    began = time.monotonic()
-    try:
-        with pytest.raises(starting.StartError) as caught:
-            await asyncio.to_thread(starting.wait_ready, place, supervisor, lambda _: None, 120)
-        assert time.monotonic() - began < 30
-        assert "it can't use its settings" in str(caught.value)
-        told = {name: s["trouble"] for name, s in starting.status(place)["services"].items()}
-        assert told["postprocessing"] is None
-        await poll("told", lambda: in_trouble(place), 30)
-    finally:
-        await asyncio.to_thread(starting.abandon, supervisor)
-
-
-async def in_trouble(place: layout.Layout) -> bool:
-    """Whether waiting says why the service with the wrong setting will not be ready, with its own words."""
-    supervisor = subprocess.Popen(["sleep", "60"])
-    try:
-        with pytest.raises(starting.StartError) as caught:
-            await asyncio.to_thread(starting.wait_ready, place, supervisor, lambda _: None, 5)
-        return f"{SERVICE} will not be ready" in str(caught.value) and "no_such_setting" in str(caught.value)
-    finally:
-        supervisor.kill()
-        supervisor.wait()
-
-
 async def test_what_a_library_left_in_our_environment_reaches_no_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
