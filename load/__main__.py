@@ -125,7 +125,7 @@ def _add_scaling(commands: _Commands) -> None:
         ("rows", scaling_rows.run, [1, 8]),
         ("payload", scaling_payload.run, [1, 8]),
         ("replicas", scaling_replicas.run, [64]),
-        ("tenants", scaling_tenants.run, [1, 64]),
+        ("tenants", scaling_tenants.run, [64]),
     ):
         command = grows.add_parser(name)
         command.set_defaults(run=run)

@@ -17,7 +17,6 @@ from pathlib import Path
 from headrace.state.tenants import QuotaSpec, TenantSpec
 from load.arrivals import steady
 from load.open_loop import Mix, Run, fire
-from load.rows import priority_suffix
 from load.shooting import Caller
 from load.systems import Running, Setup, Shape, configuration, headrace
 
@@ -51,14 +50,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
-    """Tenants of equal rights, one of whom will be greedy. The quotas are finite, but do not help here."""
+    """Tenants of equal rights, one of whom will be greedy, and one of high priority: the door, which refuses before it has
+    read a message, goes by the tenant's. The quotas are finite, but do not help here."""
     ample = QuotaSpec(rate_per_s=100_000, burst=100_000, concurrency=20_000)
-    names = ["load", *(f"modest-{i}" for i in range(_MODEST_TENANTS)), "greedy"]
+    names = dict.fromkeys(["load", *(f"modest-{i}" for i in range(_MODEST_TENANTS)), "greedy"], _NORMAL)
+    names["high"] = _HIGH
     return Setup(
         home,
         shape,
         servers,
-        tenants={n: TenantSpec(pipelines=("*",), limits=ample, priority=_HIGH) for n in names},
+        tenants={n: TenantSpec(pipelines=("*",), limits=ample, priority=p) for n, p in names.items()},
     )
 
 
@@ -82,9 +83,9 @@ def find_peak(running: Running, rules: Rules) -> float:
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     rate, best = _FIRST_RATE, 0.0
-    fire(running, rules.model, [_mix(running, rules, "load", rate, _NORMAL, seconds=2.0)], cpus=rules.clients)
+    fire(running, rules.model, [_mix(running, rules, "load", rate, seconds=2.0)], cpus=rules.clients)
     while True:
-        run = _fired(running, rules, [_mix(running, rules, "load", rate, _NORMAL)], check=False)
+        run = _fired(running, rules, [_mix(running, rules, "load", rate)], check=False)
         show(f"{rate:.0f}", run)
         goodput = run.outcome().goodput
         best = max(best, goodput)
@@ -102,11 +103,10 @@ def at_three(running: Running, rules: Rules, peak: float) -> None:
     )
     print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     for i in range(rules.runs):
-        high = _mix(running, rules, "load", 0.1 * peak, _HIGH)
-        low = _mix(running, rules, "load", (_FACTOR - 0.1) * peak, _NORMAL)
-        run = _fired(running, rules, [_named_mix(high, "high"), _named_mix(low, "normal")], seed=i + 1)
-        # The first second is the system's to notice.
-        for who, names in (("all", ()), ("high", ("high",)), ("normal", ("normal",))):
+        high = _mix(running, rules, "high", 0.1 * peak)
+        low = _mix(running, rules, "load", (_FACTOR - 0.1) * peak)
+        run = _fired(running, rules, [high, low], seed=i + 1)
+        for who, names in (("all", ()), ("high", ("high",)), ("normal", ("load",))):
             o = run.outcome(*names)
             print(
                 f"| {i + 1} | {who} | {o.offered / o.seconds:.0f} | {o.goodput:.0f} | {o.latency_ms(50):.1f} "
@@ -131,12 +131,12 @@ def greedy(running: Running, rules: Rules, peak: float) -> None:
     alone, beside = [], []
     for i in range(rules.runs):
         modest = [
-            _mix(running, rules, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS, _NORMAL)
+            _mix(running, rules, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS)
             for n in range(_MODEST_TENANTS)
         ]
         names = [m.caller.name for m in modest]
         alone.append(_fired(running, rules, modest, seed=i + 1, check=False).outcome(*names))
-        wild = _mix(running, rules, "greedy", _FACTOR * peak, _NORMAL)
+        wild = _mix(running, rules, "greedy", _FACTOR * peak)
         beside.append(_fired(running, rules, [*modest, wild], seed=i + 1, check=False).outcome(*names))
     print(
         f"{_MODEST_TENANTS} modest tenants ask for {_MODEST:.0%} of the peak together; a greedy one for {_FACTOR:g}×:\n"
@@ -166,16 +166,9 @@ def _fired(running: Running, rules: Rules, mixes: Sequence[Mix], *, seed: int = 
     return fire(running, rules.model, mixes, cpus=rules.clients, seed=seed, check=check)
 
 
-def _mix(
-    running: Running, rules: Rules, tenant: str, rate: float, priority: int, *, seconds: float = math.nan
-) -> Mix:
-    caller = Caller(tenant, running.keys[tenant], rules.deadline_s, priority_suffix(priority))
+def _mix(running: Running, rules: Rules, tenant: str, rate: float, *, seconds: float = math.nan) -> Mix:
+    caller = Caller(tenant, running.keys[tenant], rules.deadline_s)
     return Mix(caller, steady(rate, rules.seconds if math.isnan(seconds) else seconds))
-
-
-def _named_mix(mix: Mix, name: str) -> Mix:
-    caller = mix.caller
-    return Mix(Caller(name, caller.key, caller.deadline_s, caller.suffix), mix.stretches)
 
 
 def _median(values: Iterable[float]) -> float:

@@ -63,13 +63,6 @@ def _raw(value: str | int) -> bytes:
     return struct.pack("<I", len(encoded)) + encoded
 
 
-def priority_suffix(priority: int) -> bytes:
-    """What, written behind a ModelInferRequest, gives it that priority: protobuf messages merge when joined."""
-    request = oip.ModelInferRequest()
-    request.parameters["priority"].uint64_param = priority
-    return request.SerializeToString()
-
-
 def vectors() -> NDArray[np.float32]:
     """float32 (rows, 24): as many different inputs of the model alone."""
     return np.random.default_rng(_SEED).uniform(0, 100, (COUNT, 24)).astype("<f4")

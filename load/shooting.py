@@ -37,12 +37,11 @@ _RECEIVE_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends: `key` is the credential, `deadline_s` each request's time, `suffix` goes behind each message."""
+    """Who sends: `key` is the credential, `deadline_s` each request's time."""
 
     name: str
     key: str
     deadline_s: float
-    suffix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ class Gun:
         if headers is None:
             more = [("grpc-timeout", f"{millis}m"), ("authorization", f"Bearer {caller.key}")]
             headers = self._headers[who, millis] = call_headers(plan.path, plan.target, more)
-        message = plan.messages[plan.what[shot]] + caller.suffix
+        message = plan.messages[plan.what[shot]]
         for _ in self._connections:
             self._turn = (self._turn + 1) % len(self._connections)
             connection = self._connections[self._turn]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -176,8 +176,7 @@ def _texts(tag: int, field: str) -> Packer:
         found = [text_of(raw) for raw in raws]
         validity = b"" if None not in found else _bitmap(np.array([t is not None for t in found]))
         texts = [t or b"" for t in found]
-        offsets = np.zeros(len(texts) + 1, "<u4")
-        np.cumsum([len(t) for t in texts], out=offsets[1:])
+        offsets = np.fromiter(accumulate(map(len, texts), initial=0), "<u4", len(texts) + 1)
         return b"".join(texts), offsets.tobytes(), validity
 
     return pack

@@ -24,6 +24,10 @@ _MIN_ENDED = 8
 # to go; half the way (in logarithms) is gone, lest the limit swing.
 _LOWEST, _HIGHEST = 0.5, 1.5
 _PART = 0.5
+# A caller who allows less than so many times what the quickest request took of late would fail in an idle system, too: that it
+# did is no sign of too much. "Of late": in this time (seconds), or in that before it.
+_HOPELESS = 2.0
+_QUICKEST_S = 10.0
 # What a request that failed for want of time or room took of its time, if not more.
 _FAILED = 1.5
 
@@ -51,6 +55,8 @@ class Admission:
         "_felt",
         "_limit",
         "_of",
+        "_quickest",
+        "_quickest_since",
         "_rules",
         "_since",
         "_taken",
@@ -66,6 +72,8 @@ class Admission:
         # Since the last move: requests ended, parts of their time that they took in sum, whether anybody was refused.
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = _MIN_ENDED
+        # Seconds that the quickest success took: before, and since `_quickest_since`.
+        self._quickest, self._quickest_since = (math.inf, math.inf), clock()
         self.in_flight = 0
 
     @property
@@ -75,17 +83,21 @@ class Admission:
     def enter(self, tenant: str, priority: int) -> bool:
         """Takes a place for a request; False if there is none for it."""
         mine = self._of.get(tenant, 0)
-        places = self._limit * (_ANYBODY + (1 - _ANYBODY) * (priority - 1) / (_PRIORITIES - 1))
-        if self.in_flight >= self._limit * _ANYBODY * (1 - _LEFT):
-            tenants = len(self._of) + (mine == 0)
-            if tenants > 1 and mine * tenants >= places:
-                places *= 1 - _LEFT
-            if self.in_flight >= max(places, 1.0):
-                self._felt = True
-                return False
+        if self.in_flight >= self._limit * _ANYBODY * (1 - _LEFT) and self.room(tenant, priority) < 1:
+            self._felt = True
+            return False
         self.in_flight += 1
         self._of[tenant] = mine + 1
         return True
+
+    def room(self, tenant: str, priority: int) -> int:
+        """How many more of a tenant's requests would find a place now."""
+        mine = self._of.get(tenant, 0)
+        places = self._limit * (_ANYBODY + (1 - _ANYBODY) * (priority - 1) / (_PRIORITIES - 1))
+        tenants = len(self._of) + (mine == 0)
+        if tenants > 1 and mine * tenants >= places:
+            places *= 1 - _LEFT
+        return max(math.ceil(max(places, 1.0)) - self.in_flight, 0)
 
     def leave(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
         """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: for want of time or room."""
@@ -96,14 +108,25 @@ class Admission:
         else:
             del self._of[tenant]
         if overloaded:
+            quickest = min(self._quickest)
+            if quickest < math.inf and allowed < _HOPELESS * quickest:
+                return
             self._taken += max(took / allowed, _FAILED)
         elif math.isinf(allowed):
             return
         else:
+            self._succeeded(took)
             self._taken += took / allowed
         self._ended += 1
         if self._ended >= self._due and self._clock() - self._since >= _WINDOW_S:
             self._move()
+
+    def _succeeded(self, took: float) -> None:
+        before, since = self._quickest
+        if took < since:
+            self._quickest = before, took
+        if self._clock() - self._quickest_since >= _QUICKEST_S:
+            self._quickest, self._quickest_since = (self._quickest[1], math.inf), self._clock()
 
     def _move(self) -> None:
         rules = self._rules

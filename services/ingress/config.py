@@ -80,8 +80,8 @@ class Admission(config.Settings):
 
     # For a system that has not shown yet what it can do in time, or has time to spare again. Less than the callers of a
     # door that is replaced have on their way, and a restart would refuse some: with 64, of which 44 are for anybody, it
-    # did so to 48 callers. Too much is noticed within moments.
-    initial: PositiveInt = 1024
+    # did so to 48 callers. More than can be done in time, and the first second of a rush is lost: with 1024 it was.
+    initial: PositiveInt = 256
     minimum: PositiveInt = 8
     maximum: PositiveInt = 4096
     # The limit adapts so that requests take this part of the time that their caller or pipeline allows, on average.

@@ -68,7 +68,7 @@ class Door:
         self.in_flight = 0
         self._authenticator = authenticator
         self._reporter = reporter
-        self._admission = admission
+        self.admission = admission
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
@@ -76,9 +76,10 @@ class Door:
         """The exchange of a request that comes now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
-    def admit(self, operation: Operation, exchange: Exchange) -> None:
+    def admit(self, operation: Operation, exchange: Exchange, shed: int = 0) -> None:
         """Proves the caller and takes a place for an inference, once. `call` does it, too: a protocol that does it before
-        it reads the message makes those cheap who are refused. `call` or `refuse` must follow.
+        it reads the message makes those cheap who are refused. `call` or `refuse` must follow. `shed`: so many calls of the
+        same credential were refused in Envoy before this one.
 
         Raises Fault UNAUTHENTICATED; RESOURCE_EXHAUSTED if there is no place.
         """
@@ -86,10 +87,12 @@ class Door:
             return
         if exchange.credential is None:
             exchange.credential = self._authenticator.authenticate(exchange.headers)
+        if shed:
+            self._reporter.metrics.shed(exchange.tenant, shed)
         if operation.inference and not exchange.admitted:
             exchange.inference = True
             tenant = exchange.credential.tenant
-            if not self._admission.enter(tenant.name, tenant.priority):
+            if not self.admission.enter(tenant.name, tenant.priority):
                 raise _overloaded()
             exchange.admitted = True
 
@@ -135,7 +138,7 @@ class Door:
         if exchange.admitted:
             exchange.admitted = False
             took = self.clock() - exchange.received
-            self._admission.leave(exchange.tenant, took, exchange.time_allowed, _for_load(exchange.fault))
+            self.admission.leave(exchange.tenant, took, exchange.time_allowed, _for_load(exchange.fault))
         self._reporter.done(exchange)
 
     def unexpected(self, method: str, error: Exception) -> None:

@@ -20,6 +20,16 @@ APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+_LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+_NOT_SHED = {
+    "header_filter": {"header": {"name": "x-headrace-shed", "present_match": True, "invert_match": True}}
+}
+_ONE_IN_A_HUNDRED = {
+    "runtime_filter": {
+        "runtime_key": "headrace.shed_logged",
+        "percent_sampled": {"numerator": 1, "denominator": "HUNDRED"},
+    }
+}
 # Keys of one access log line, and where Envoy finds their values. The credential is never among them.
 _ACCESS_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -54,7 +64,7 @@ def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, An
     if in_front:
         _put_in_front(_filled("front.yaml", settings), manager, resources)
     else:
-        manager["http_filters"] = [_health_filter(), *_application()]
+        manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
@@ -66,7 +76,7 @@ def _filled(template: str, settings: IngressSettings) -> dict[str, Any]:
 
 
 def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dict[str, Any]) -> None:
-    manager["http_filters"] = [_health_filter(), *front["http_filters"]]
+    manager["http_filters"] = [_health_filter(), _shedding_filter(), *front["http_filters"]]
     manager["route_config"]["virtual_hosts"][0]["routes"] = front["routes"]
     resources["clusters"] += front["clusters"]
 
@@ -118,6 +128,11 @@ def _health_filter() -> dict[str, Any]:
     return {"name": "envoy.filters.http.health_check", "typed_config": health}
 
 
+def _shedding_filter() -> dict[str, Any]:
+    source = {"inline_string": (TEMPLATES / "shedding.lua").read_text()}
+    return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
+
+
 def asgi_socket(settings: IngressSettings) -> Path:
     """Where the application's ASGI server listens in grpc mode."""
     return settings.run_dir.resolve() / f"asgi-{os.getpid()}.sock"
@@ -127,7 +142,9 @@ def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
     config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
-    return [{"name": "envoy.access_loggers.file", "typed_config": config}]
+    # Of what Envoy refuses by itself (shedding.lua) a hundredth: thousands a second may be alike.
+    kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
+    return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
 
 
 def libpython() -> str | None:

@@ -77,6 +77,8 @@ class Exchange:
     inference: bool = False
     # It holds one of the door's places.
     admitted: bool = False
+    # Envoy's name for its credential (protocols/gates.py); empty: none.
+    gate: bytes = b""
     # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
     time_allowed: float = math.inf
     # The time that ran out was our own (the pipeline's deadline), not one that the caller set.

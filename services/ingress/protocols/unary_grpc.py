@@ -12,6 +12,7 @@ from services.ingress.exchange import Exchange
 from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body
 from services.ingress.protocols.departures import Departures
+from services.ingress.protocols.gates import Gates
 
 _TYPE = (b"content-type", b"application/grpc")
 _OK = [(b"grpc-status", b"0")]
@@ -23,6 +24,7 @@ class UnaryGrpc:
 
     def __init__(self, door: Door, departures: Departures, max_request_bytes: int) -> None:
         self._door = door
+        self._gates = Gates(door.admission, door.clock)
         self._departures = departures
         self._limit = max_request_bytes
 
@@ -34,7 +36,8 @@ class UnaryGrpc:
             timeout = headers.get(b"grpc-timeout")
             if timeout is not None:
                 exchange.deadline = exchange.received + frames.read_timeout(timeout)
-            self._door.admit(operation, exchange)
+            shed = self._gates.come(exchange)
+            self._door.admit(operation, exchange, shed)
             try:
                 body = await read_body(receive, self._limit + frames.PREFIX.size)
             except TooLarge as error:
@@ -44,7 +47,7 @@ class UnaryGrpc:
             )
         except Fault as fault:
             self._door.refuse(exchange, fault)
-            await _fail(send, fault, exchange)
+            await self._fail(send, fault, exchange)
             return
         except (Disconnected, asyncio.CancelledError) as gone:
             self._door.refuse(
@@ -56,9 +59,33 @@ class UnaryGrpc:
         try:
             with self._departures.watch(receive):
                 reply = await self._door.call(operation, request, exchange)
-                await _reply(send, reply, exchange)
+                await self._reply(send, reply, exchange)
         except Fault as fault:
-            await _fail(send, fault, exchange)
+            await self._fail(send, fault, exchange)
+
+    async def _reply(self, send: Send, reply: Message, exchange: Exchange) -> None:
+        data = reply.SerializeToString()
+        headers = [
+            _TYPE,
+            (b"x-request-id", exchange.request_id.encode()),
+            *self._gates.told(exchange),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+        body = frames.PREFIX.pack(0, len(data)) + data
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
+
+    async def _fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+        """A response of headers alone (gRPC's "trailers-only")."""
+        headers = [
+            _TYPE,
+            _ENCODINGS,
+            (b"x-request-id", exchange.request_id.encode()),
+            *frames.status_headers(fault),
+            *self._gates.told(exchange, fault),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _parse(operation: Operation, message: bytes) -> Message:
@@ -71,24 +98,3 @@ def _parse(operation: Operation, message: bytes) -> Message:
             f"the message is not a {operation.method.request.DESCRIPTOR.full_name}",
         ) from None
     return request
-
-
-async def _reply(send: Send, reply: Message, exchange: Exchange) -> None:
-    data = reply.SerializeToString()
-    headers = [_TYPE, (b"x-request-id", exchange.request_id.encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
-    body = frames.PREFIX.pack(0, len(data)) + data
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-    await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
-
-
-async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
-    """A response of headers alone (gRPC's "trailers-only")."""
-    headers = [
-        _TYPE,
-        _ENCODINGS,
-        (b"x-request-id", exchange.request_id.encode()),
-        *frames.status_headers(fault),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -132,11 +132,34 @@ def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
     system = Served(1000.0, Rules(initial=512, minimum=8, maximum=4096, goal=0.4))
     system.run({("a", 1): 200.0}, 1.0)
     assert system.admission.limit == 512
-    system.run({("a", 1): 200.0}, 1.0, allowed=1e-6)  # nothing is in time
+    system.rate = 20.0  # next to nothing is in time
+    system.run({("a", 1): 200.0}, 90.0)
     assert system.admission.limit < 50
+    system.rate, system.free_at = 1000.0, 0.0
+    system.run({("a", 1): 200.0}, 4.0)
+    system.refused.clear()
     system.run({("a", 1): 200.0}, 3.0)
     assert system.admission.limit == 512
     assert not system.refused
+
+
+def test_callers_who_allow_hopelessly_little_time_press_nobody_else() -> None:
+    system = Served(1000.0)
+    system.run({("a", 1): 200.0}, 1.0)
+    before = system.admission.limit
+    # A request takes a millisecond, whatever else is going on.
+    system.run({("hurried", 1): 100.0}, 2.0, allowed=0.0005)
+    assert system.admission.limit == before
+
+
+def test_there_is_room_for_whoever_may_enter_and_for_nobody_else() -> None:
+    admission = Admission(RULES, lambda: 0.0)
+    while room := admission.room("a", 1):
+        assert admission.enter("a", 1)
+        assert admission.room("a", 1) <= room - 1
+    assert not admission.enter("a", 1)
+    assert admission.room("b", 10) > 0
+    assert admission.enter("b", 10)
 
 
 def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:

@@ -1,0 +1,104 @@
+"""What is told Envoy of the room at the door, and of whom it was seen that they came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.tenants import QuotaSpec
+from services.ingress.admitting import Admission, Rules
+from services.ingress.exchange import Exchange, begin
+from services.ingress.protocols.gates import HEADER, Gates
+from services.ingress.tenants import Credential, Tenant
+
+TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
+OVERLOADED = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "no room")
+QUOTA = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_QUOTA_EXCEEDED, "no quota")
+
+
+@dataclass
+class Door:
+    """A door with 70 places for anybody, at a made-up time."""
+
+    now: float = 0.0
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(Rules(100, 100, 100, 0.4), lambda: self.now)
+        self.gates = Gates(self.admission, lambda: self.now)
+
+    def comes(self, header: bytes | None) -> tuple[Exchange, int]:
+        exchange = begin("ModelInfer", {} if header is None else {HEADER: header}, self.now, 0.0)
+        exchange.credential = Credential(TENANT, "k", frozenset({"predict"}))
+        return exchange, self.gates.come(exchange)
+
+    def fill(self, places: int) -> None:
+        for _ in range(places):
+            assert self.admission.enter("demo", 1)
+
+
+def test_while_there_is_room_nothing_is_told() -> None:
+    door = Door()
+    door.fill(30)
+    exchange, shed = door.comes(b"w.1 5 0")
+    assert shed == 0
+    assert door.gates.told(exchange) == []
+
+
+def test_without_envoys_filter_nothing_is_told() -> None:
+    door = Door()
+    door.fill(70)
+    exchange, shed = door.comes(None)
+    assert shed == 0
+    assert door.gates.told(exchange, OVERLOADED) == []
+
+
+def test_a_crowded_door_tells_its_room_and_the_newest_call_it_has_seen() -> None:
+    door = Door()
+    door.fill(60)
+    first, _ = door.comes(b"w.1 5 0")
+    door.comes(b"w.1 7 0")
+    door.comes(b"w.1 6 0")
+    assert door.gates.told(first) == [(HEADER, b"w.1 7 10")]
+    door.fill(10)
+    assert door.gates.told(first, OVERLOADED) == [(HEADER, b"w.1 7 0")]
+
+
+def test_each_gate_has_calls_of_its_own() -> None:
+    door = Door()
+    door.fill(70)
+    one, _ = door.comes(b"w.1 500 0")
+    other, _ = door.comes(b"w.2 3 0")
+    assert door.gates.told(one) == [(HEADER, b"w.1 500 0")]
+    assert door.gates.told(other) == [(HEADER, b"w.2 3 0")]
+
+
+def test_plenty_is_told_once_and_only_when_nobody_was_refused_for_a_second() -> None:
+    door = Door()
+    door.fill(70)
+    exchange, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(exchange, OVERLOADED) == [(HEADER, b"w.1 1 0")]
+    for _ in range(70):
+        door.admission.leave("demo", 0.1, 1.0, overloaded=False)
+    door.now = 0.9
+    assert door.gates.told(exchange) == [(HEADER, b"w.1 1 70")]
+    exchange, shed = door.comes(b"w.1 2 17")  # refused meanwhile by Envoy
+    assert shed == 17
+    door.now = 1.8
+    assert door.gates.told(exchange) == [(HEADER, b"w.1 2 70")]
+    door.now = 2.0
+    assert door.gates.told(exchange) == [(HEADER, b"w.1 2 -")]
+    assert door.gates.told(exchange) == []
+
+
+def test_who_has_used_up_a_quota_has_no_room_however_empty_the_door() -> None:
+    door = Door()
+    exchange, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(exchange, QUOTA) == [(HEADER, b"w.1 1 0")]
+
+
+def test_other_failures_tell_of_no_lack_of_room() -> None:
+    door = Door()
+    exchange, _ = door.comes(b"w.1 1 0")
+    wrong = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "no x")
+    assert door.gates.told(exchange, wrong) == []

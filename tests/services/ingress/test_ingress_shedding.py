@@ -1,0 +1,157 @@
+"""Refusals that are sure to come are made by Envoy: alike for the caller, counted, and over as soon as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from headrace.hop import testing
+from headrace.oip import open_inference_pb2 as oip
+from tests.services.ingress.ingress_calls import OIP, infer, infer_refused
+from tests.services.ingress.ingress_door import (
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+SLOW, QUICK = infer_request([[1, 2]], [8]), infer_request([[1, 2]], [1])
+HEADER = "x-headrace-gate"
+_SHED = re.compile(r'^headrace_ingress_shed_total\{tenant="(\w+)"\} ([\d.]+)', re.M)
+_REFUSED = re.compile(
+    r'^headrace_ingress_requests_total\{code="RESOURCE_EXHAUSTED",.*,tenant="(\w+)"\} ([\d.]+)', re.M
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
+    """A door with a single place."""
+    async with testing.served(definition(FakeRouter())) as harness:
+        path = tmp_path_factory.mktemp("shedding")
+        path.chmod(0o700)
+        narrow = {"initial": 1, "minimum": 1, "maximum": 1}
+        folder = prepare(path, harness.target, admission=narrow)
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            yield folder
+        finally:
+            process.kill()
+
+
+class Caller:
+    """Calls over one connection, as the demo's tenant or another; what became of each, in order."""
+
+    def __init__(self, door: Folder, key: str) -> None:
+        self._channel = grpc.aio.insecure_channel(door.grpc)
+        self._call: Any = self._channel.unary_unary(
+            OIP + "ModelInfer",
+            request_serializer=oip.ModelInferRequest.SerializeToString,
+            response_deserializer=oip.ModelInferResponse.FromString,
+        )
+        self._key = key
+
+    async def outcome(self, request: oip.ModelInferRequest = QUICK) -> tuple[str, dict[str, Any]]:
+        """The status and all metadata."""
+        call = self._call(request, timeout=5, metadata=(("x-api-key", self._key),))
+        code = await call.code()
+        found = [*(await call.initial_metadata()), *(await call.trailing_metadata())]
+        return cast("str", code.name), dict(found)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def counted(door: Folder, pattern: re.Pattern[str]) -> Counter[str]:
+    address = door.settings["telemetry"]["metrics"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return Counter({tenant: int(float(number)) for tenant, number in pattern.findall(text)})
+
+
+async def test_a_storm_is_refused_by_envoy_alike_and_counted(door: Folder) -> None:
+    before, refused_before = counted(door, _SHED)["demo"], counted(door, _REFUSED)["demo"]
+    caller = Caller(door, door.keys.demo)
+    try:
+        slow = asyncio.create_task(caller.outcome(SLOW))
+        await asyncio.sleep(0.1)
+        outcomes = [
+            outcome
+            for _ in range(10)
+            for outcome in await asyncio.gather(*[caller.outcome() for _ in range(20)])
+        ]
+        assert not slow.done()
+        assert (await slow)[0] == "OK"
+        assert {code for code, _ in outcomes} == {"RESOURCE_EXHAUSTED"}
+        told = {metadata["grpc-status-details-bin"] for _, metadata in outcomes}
+        assert len(told) == 1
+        assert all(metadata["grpc-retry-pushback-ms"] == "100" for _, metadata in outcomes)
+        assert not any(HEADER in metadata for _, metadata in outcomes)
+        # The next call that is let through tells how many were not.
+        assert await until_answered(caller) < 2.0
+        assert counted(door, _SHED)["demo"] - before > 100
+        assert counted(door, _REFUSED)["demo"] - refused_before >= len(outcomes)
+    finally:
+        await caller.close()
+
+
+async def until_answered(caller: Caller) -> float:
+    began = time.monotonic()
+    while (await caller.outcome())[0] != "OK":
+        assert time.monotonic() - began < 10
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+async def test_one_tenants_storm_takes_no_call_of_another(door: Folder) -> None:
+    stormy, modest = Caller(door, door.keys.demo), Caller(door, door.keys.slow)
+    try:
+        assert await until_answered(stormy) < 2.0
+        slow = asyncio.create_task(stormy.outcome(SLOW))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*[stormy.outcome() for _ in range(100)])
+        assert (await slow)[0] == "OK"
+        assert (await modest.outcome())[0] == "OK"
+    finally:
+        await stormy.close()
+        await modest.close()
+
+
+async def test_who_is_over_a_quota_is_told_so_by_envoy_too(door: Folder) -> None:
+    before = counted(door, _SHED)["slow"]
+    caller = Caller(door, door.keys.slow)
+    try:
+        outcomes = [await caller.outcome() for _ in range(60)]
+        refusals = [metadata for code, metadata in outcomes if code == "RESOURCE_EXHAUSTED"]
+        assert len(refusals) >= 58
+        assert all(b"QUOTA_EXCEEDED" in metadata["grpc-status-details-bin"] for metadata in refusals)
+        # The bucket gives a token in two seconds: it comes by, and is taken.
+        began = time.monotonic()
+        while (await caller.outcome())[0] != "OK":
+            assert time.monotonic() - began < 10
+            await asyncio.sleep(0.005)
+        assert counted(door, _SHED)["slow"] - before > 30
+    finally:
+        await caller.close()
+
+
+async def test_what_callers_put_into_the_header_is_nothing_to_us(door: Folder) -> None:
+    await asyncio.sleep(0.05)
+    reply = await infer(door, QUICK, **{HEADER: "w.1 x y"})
+    assert reply.model_name == "double"
+    code, reason, _ = await infer_refused(
+        door, infer_request([[1, 2]], [9, 9]), **{HEADER: "1 99999 99999", "x-headrace-shed": "1"}
+    )
+    assert (code, reason) != ("INTERNAL", "INTERNAL")
