@@ -58,7 +58,7 @@ def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
 
 
 def _add_timing(message: pb.Batch, timing: Timing) -> None:
-    # Field by field: with keywords, and `update` for the map, it takes twice as long.
+    # Field by field: with keywords, and `update` for the map, it takes half as long again.
     added = message.timings.add()
     added.stage = timing.stage
     added.service = timing.service
@@ -177,7 +177,7 @@ def _decode_timing(timing: pb.Timing) -> Timing:
 
 
 def _decode_rows(rows: pb.Rows, now: float) -> Rows:
-    # Slices, for `list` goes through Python's iterators: a third of the time of all this.
+    # Slices, for `list` goes through Python's iterators: a seventh of the time of a decode.
     ids = rows.request_ids[:]
     count = len(ids)
     if count > MAX_ROWS:
