@@ -15,7 +15,7 @@ from headrace.hop import core
 core.settle()  # before grpc is imported
 
 import grpc  # noqa: E402 - as above
-import uvloop  # noqa: E402
+import uvloop  # noqa: E402 - as above
 
 
 async def serve(socket: str, size: int) -> None:

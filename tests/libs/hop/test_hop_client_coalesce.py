@@ -55,6 +55,23 @@ async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial: Dial) ->
     assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 5"] * 5
 
 
+async def test_after_a_lone_call_the_next_leaves_in_its_own_turn_and_a_burst_in_two_calls(dial: Dial) -> None:
+    folding = WordFolding()
+    do = dial(window=4).coalesced(DO, folding)
+    assert await do(Item("first")) == "first"
+    second = asyncio.create_task(do(Item("second")))
+    await asyncio.sleep(0)  # it has been submitted, and its call has begun
+    await asyncio.sleep(0)
+    assert folding.merged == [["first"], ["second"]]
+    assert await second == "second"
+    burst = [f"{n}" for n in range(9)]
+    assert await asyncio.gather(*(do(Item(w)) for w in burst)) == burst
+    assert folding.merged[2:] == [burst[:1], burst[1:]]
+    again = [f"{n}" for n in range(5)]
+    assert await asyncio.gather(*(do(Item(w)) for w in again)) == again
+    assert folding.merged[4:] == [again]
+
+
 async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial: Dial) -> None:
     folding = WordFolding()
     do = dial(max_rows=16).coalesced(DO, folding)

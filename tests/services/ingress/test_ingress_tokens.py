@@ -103,6 +103,25 @@ async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None
             fetch_jwks(insecure)
 
 
+def test_a_key_that_was_let_in_is_refused_once_it_is_revoked_or_over() -> None:
+    text, key = new_key(
+        PEPPER, created=datetime.fromtimestamp(NOW, UTC), expires=datetime.fromtimestamp(NOW + 5, UTC)
+    )
+    now = [float(NOW)]
+    door = Authenticator(directory(keys=(key,)), PEPPER, lambda: now[0], lambda *_: None)
+    headers = {b"x-api-key": text.encode()}
+    for _ in range(2):
+        assert door.authenticate(headers).key_id == key.id
+    now[0] += 5
+    with pytest.raises(Fault, match="no valid credential"):
+        door.authenticate(headers)
+    now[0] -= 5
+    assert door.authenticate(headers).key_id == key.id
+    door.replace(directory(keys=()))
+    with pytest.raises(Fault, match="no valid credential"):
+        door.authenticate(headers)
+
+
 def test_keys() -> None:
     text, key = new_key(PEPPER, created=datetime.fromtimestamp(NOW, UTC))
     late_text, late = new_key(

@@ -57,6 +57,9 @@ class Coalescer(Generic[Item, Result]):
         self._scheduled: set[Hashable] = set()
         self._calls: dict[asyncio.Task[None], Sequence[Waiting[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
+        # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
+        # others would cost a turn of the loop.
+        self._lone: Hashable | None = None
 
     @property
     def waiting_rows(self) -> int:
@@ -98,7 +101,8 @@ class Coalescer(Generic[Item, Result]):
         gathering = self._gathering
         for refused in gathering.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee))
-        if gathering.full(key):
+        lone, self._lone = key == self._lone, None
+        if lone or gathering.full(key):
             self._flush(key)
         elif key not in self._scheduled:
             # At the end of this turn of the loop: what was submitted in the same turn leaves together.
@@ -127,8 +131,9 @@ class Coalescer(Generic[Item, Result]):
 
     def _sent(self, key: Hashable, task: asyncio.Task[None]) -> None:
         # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
-        del self._calls[task]
+        batch = self._calls.pop(task)
         if self._enabled:
+            self._lone = key if len(batch) == 1 and not self._calls else None
             self._gathering.finished(key)
             self._flush(key)
 
