@@ -9,7 +9,7 @@
 -- The header: to the application "GATE CALL SHED" (a name for the credential, the call's number at that gate, calls
 -- refused here since the last that went through); from it "GATE CALL ROOM" (the newest call seen; room, or - for plenty).
 
-local HEADER, SHED = "x-headrace-gate", "x-headrace-shed"
+local HEADER = "x-headrace-gate"
 -- Calls that hold a place or count against a quota.
 local PATHS = {
   ["/inference.GRPCInferenceService/ModelInfer"] = true,
@@ -78,7 +78,9 @@ function envoy_on_request(handle)
   local gate = gate_of(credential)
   if full(gate, handle:timestamp()) then
     gate.shed = gate.shed + 1
-    headers:replace(SHED, "1") -- for the access log
+    -- For the access log (services/ingress/envoy.py).
+    handle:streamInfo():dynamicMetadata():set("envoy.filters.http.lua", "shed", true)
+    gate.told["x-request-id"] = headers:get("x-request-id")
     handle:respond(gate.told, "")
     return
   end

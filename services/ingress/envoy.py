@@ -21,8 +21,16 @@ SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+# The script says so in the stream's metadata, which no caller can write.
 _NOT_SHED = {
-    "header_filter": {"header": {"name": "x-headrace-shed", "present_match": True, "invert_match": True}}
+    "metadata_filter": {
+        "matcher": {
+            "filter": "envoy.filters.http.lua",
+            "path": [{"key": "shed"}],
+            "value": {"bool_match": False},
+        },
+        "match_if_key_not_found": True,
+    }
 }
 _ONE_IN_A_HUNDRED = {
     "runtime_filter": {
