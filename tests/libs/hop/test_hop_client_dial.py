@@ -175,7 +175,8 @@ async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transpo
     telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
     async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
         do = harness.client("work").coalesced(DO, WordFolding())
-        await do(Item("quiet", trace=UNSAMPLED))
+        # Two, lest what follows be taken for a lone caller's.
+        await asyncio.gather(*(do(Item("quiet", trace=UNSAMPLED)) for _ in range(2)))
         await asyncio.gather(*(do(Item("x", trace=t)) for t in (*SAMPLED, UNSAMPLED)))
         await telemetry.flush()
     spans = exporter.get_finished_spans()
