@@ -16,7 +16,7 @@ from load.closed_loop import Figures, Target, drive
 from load.measuring import pss_mib
 from load.peers import peer, redis_server
 from load.rows import infer_message, rows
-from load.systems import Running, Setup, configuration, headrace
+from load.systems import Running, Setup, configuration, headrace, prepare
 from load.verifying import verify
 
 HEAD = (
@@ -110,6 +110,7 @@ def run(options: argparse.Namespace) -> None:
     print(HEAD.format("base"), flush=True)
     base, seen = None, []
     if options.reference:
+        prepare(options.home)
         with (
             redis_server(options.reference, options.home) as (_, store),
             peer(options.reference, "pipeline", "ref_chain", options.home) as target,

@@ -16,7 +16,7 @@ from pathlib import Path
 from load.closed_loop import Target
 from load.peers import model_target, our_features, peer, redis_server
 from load.profile import HEAD, Result, line, measure, pipeline_target
-from load.systems import Setup, Shape, configuration, headrace
+from load.systems import Setup, Shape, configuration, headrace, prepare
 
 # Shape, and processes of the door.
 OURS: dict[str, tuple[Shape, int]] = {
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
     """`race`."""
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
     results: Results = {}
+    prepare(options.home)
     with ExitStack() as stack:
         redis, store = stack.enter_context(redis_server(options.peers, options.home))
         feast = our_features(options.home, redis)
