@@ -87,6 +87,13 @@ def headrace(setup: Setup) -> Iterator[Running]:
         shutil.rmtree(home / "settings", ignore_errors=True)
 
 
+def prepare(home: Path) -> None:
+    """Sees to it that the home has data, features and models: a first start makes them."""
+    if not (home / "pepper").exists():
+        _command("up", home)
+        _command("down", home)
+
+
 def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
     """Folder of the documents that are measured: the demo's, the same with the heavy model, a model alone, and `more`."""
     folder = home / "load-pipelines"
