@@ -8,6 +8,7 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
+refusals   what a refusal costs in Envoy alone
 overload   three times the capacity: goodput, priorities, a greedy tenant
 hop        a call between two processes, on a stream and as an RPC
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
@@ -35,6 +36,7 @@ from load import (
     picture,
     profile,
     race,
+    refusals,
     scaling_payload,
     scaling_replicas,
     scaling_rows,
@@ -151,6 +153,11 @@ def _add_parts(commands: _Commands) -> None:
     calls.set_defaults(run=hop_calls.run)
     calls.add_argument("--conc", type=_numbers, default=[1, 8, 64])
     calls.add_argument("--runs", type=int, default=5)
+    refused = commands.add_parser("refusals")
+    refused.set_defaults(run=refusals.run)
+    refused.add_argument("--rates", type=_numbers, default=[8000, 20000])
+    refused.add_argument("--seconds", type=float, default=3.0)
+    refused.add_argument("--clients", type=_cores, help="cores of the client, such as 1")
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
     needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")

@@ -27,7 +27,7 @@ from headrace.oip import open_inference_pb2 as oip
 from load.breakable import redis_server
 from load.measuring import OtherWork, turn
 from load.rows import infer_message, rows
-from load.systems import Running, Setup, Shape, configuration, headrace, pipelines
+from load.systems import PIPELINES, Running, Setup, Shape, configuration, headrace
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 WITH, WITHOUT = "flights", "flights_bare"
@@ -38,10 +38,9 @@ _MICRO = 1e6
 Infer = Callable[[bytes], bytes]
 
 
-def add_bare(home: Path) -> None:
-    """Writes the pipeline without the stage beside the others."""
-    folder = pipelines(home)
-    document: dict[str, Any] = yaml.safe_load((folder / WITH / "pipeline.yaml").read_text())
+def bare() -> dict[str, Any]:
+    """The document without the stage: what it would bring is an input with a default."""
+    document: dict[str, Any] = yaml.safe_load((PIPELINES / WITH / "pipeline.yaml").read_text())
     [stage] = [stage for stage in document["stages"] if "features" in stage]
     document["pipeline"] = WITHOUT
     document["stages"].remove(stage)
@@ -49,9 +48,7 @@ def add_bare(home: Path) -> None:
     for view in stage["views"].values():
         for name, kind in view["features"].items():
             document["inputs"][name] = {"type": kind, "default": imputed[name]}
-    made = folder / WITHOUT / "pipeline.yaml"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    made.write_text(yaml.safe_dump(document, sort_keys=False))
+    return document
 
 
 @contextmanager
@@ -124,7 +121,6 @@ def main() -> None:
     parser.add_argument("--shapes", default="apart,together")
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
-    add_bare(arguments.home)
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
         repo = Path(name) / "repo"
         materialize(create(repo, arguments.home / "data", f"127.0.0.1:{redis.port}"), datetime.now(UTC))
@@ -135,7 +131,8 @@ def main() -> None:
         )
         print("|---|--:|--:|--:|--:|--:|")
         for shape in shapes:
-            print(measure(Setup(arguments.home, shape, feast=repo), arguments.requests), flush=True)
+            setup = Setup(arguments.home, shape, feast=repo, documents=(bare(),))
+            print(measure(setup, arguments.requests), flush=True)
 
 
 if __name__ == "__main__":
