@@ -114,6 +114,11 @@ class Memory:
         """The same of what it knows not to be there."""
         return self._absent_bytes
 
+    @property
+    def table_rows(self) -> int:
+        """Rows in the tables, those that were left behind there included."""
+        return len(self._tables)
+
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float, many: bool = False
     ) -> tuple[list[StoredRow | None] | Block, list[int]]:

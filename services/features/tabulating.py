@@ -115,6 +115,8 @@ class Table:
         if block is None:
             return
         columns, times = block.spread(None)
+        if len(self._stored) > 2 * len(self._places) + _FIRST:
+            self._close_ranks()
         begin, end = len(self._stored), len(self._stored) + len(new)
         while end > len(self._times):
             self._columns, self._times = _twice(self._columns), _twice(self._times)
@@ -124,6 +126,17 @@ class Table:
         self._until[begin:end] = [until[i] for i in new]
         self._stored += [rows[i] for i in new]
         self._places.update(zip([keys[i] for i in new], range(begin, end), strict=True))
+
+    def _close_ranks(self) -> None:
+        """Drops the rows left behind, of which there are more than of the others: each expiry leaves all behind. Blocks that
+        were given out keep what they are of."""
+        at = np.fromiter(self._places.values(), np.intp, len(self._places))
+        self._stored = list(map(self._stored.__getitem__, at.tolist()))
+        self._places = dict(zip(self._places, range(len(at)), strict=True))
+        room = max(len(at), _FIRST)
+        self._columns, self._times, self._until = (
+            _in_room(array[at], room) for array in (self._columns, self._times, self._until)
+        )
 
     def forget(self, keys: Sequence[bytes]) -> None:
         """Leaves behind the rows of these keys that it has."""
@@ -138,6 +151,9 @@ class Tables:
         self._most = most
         self._epoch = 0
         self._tables: dict[str, Table] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables.values()))
 
     def clear(self) -> None:
         """Forgets all."""
@@ -157,7 +173,7 @@ class Tables:
         """Takes in rows that are current in the epoch last asked for; nothing of a view that has others than floats."""
         if view.floats is None or not keys:
             return
-        if sum(map(len, self._tables.values())) + len(keys) > self._most:
+        if len(self) + len(keys) > self._most:
             self.clear()
         table = self._tables.get(view.identity)
         if table is None:
@@ -173,6 +189,11 @@ class Tables:
         """An entity's rows of all views were changed."""
         for table in self._tables.values():
             table.forget((key,))
+
+
+def _in_room(array: Array, rows: int) -> Array:
+    """The same in a table of so many rows, or more."""
+    return np.concatenate([array, np.empty((rows - len(array), *array.shape[1:]), array.dtype)])
 
 
 def _twice(array: Array) -> Array:

@@ -186,3 +186,23 @@ def test_what_is_dropped_is_in_no_table_either() -> None:
         memory.learn(Ask(view, keys[begin : 2 * begin]), [row] * len(keys[begin : 2 * begin]), 1, 5.0)
     memory.learn(Ask(view, [bytes([n]) for n in range(20, 30)]), [row] * 10, 1, 5.0)
     assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == list(range(8))
+
+
+def test_what_expires_and_is_read_again_takes_no_more_room_than_what_is_there() -> None:
+    memory, view = Memory(PLENTY, PLENTY), view_of("double_val", 0.0)
+    keys = [bytes([i]) for i in range(100)]
+    taken = []
+    for time in range(200):
+        rows: list[StoredRow | None] = [
+            (NOW + time, (raw("double_val", float(time)), raw("double_val", float(i)))) for i in range(100)
+        ]
+        memory.learn(Ask(view, keys), rows, 0, time + 0.5)
+        memory.current(view, keys, 0, float(time), True)
+        found, holes = memory.current(view, keys, 0, float(time), True)
+        assert isinstance(found, Block)
+        assert not holes
+        assert list(found) == rows
+        taken.append((found, rows))
+    assert memory.table_rows <= 2 * len(keys) + 256 + len(keys)
+    # Those that were given out before are what they were.
+    assert all(list(block) == rows for block, rows in taken)
