@@ -1,4 +1,4 @@
--- Refuses in Envoy what the application would refuse: it costs a fifth there, and many refusals at once would leave no time
+-- Refuses in Envoy what the application would refuse: it costs less than half there, and many refusals at once would leave no time
 -- for those who are let in.
 --
 -- The application alone decides who is refused, and why (services/ingress/admitting.py, quotas.py). When it gets crowded it
@@ -107,8 +107,8 @@ function envoy_on_response(handle)
   end
   if headers:get("grpc-status") == "8" then
     local told = { [":status"] = "200", ["content-type"] = "application/grpc" }
-    for _, name in ipairs(TOLD) do
-      told[name] = headers:get(name)
+    for _, field in ipairs(TOLD) do
+      told[field] = headers:get(field)
     end
     gate.told = told
   end
