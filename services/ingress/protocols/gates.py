@@ -16,6 +16,7 @@ from services.ingress.exchange import Exchange
 HEADER = b"x-headrace-gate"
 Headers = list[tuple[bytes, bytes]]
 _PLENTY = b"-"
+_FOR_ROOM = frozenset({Reason.REASON_OVERLOADED, Reason.REASON_QUOTA_EXCEEDED})
 # A gate at which nobody was refused for so long is told that there is plenty of room again.
 _CALM_S = 1.0
 # Gates at most: as many as Envoy has, and some of an earlier life of its.
@@ -59,6 +60,8 @@ class Gates:
         tenant = credential.tenant
         room = self._admission.room(tenant.name, tenant.priority)
         if fault is not None and fault.code is Code.RESOURCE_EXHAUSTED:
+            if fault.reason not in _FOR_ROOM:
+                return []  # too large, say: Envoy would repeat it to others
             self._narrow[gate] = self._clock()
             if fault.reason == Reason.REASON_QUOTA_EXCEEDED:
                 room = 0

@@ -102,3 +102,11 @@ def test_other_failures_tell_of_no_lack_of_room() -> None:
     exchange, _ = door.comes(b"w.1 1 0")
     wrong = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "no x")
     assert door.gates.told(exchange, wrong) == []
+
+
+def test_a_message_that_is_too_large_is_nothing_to_be_repeated_to_others() -> None:
+    door = Door()
+    door.fill(70)
+    exchange, _ = door.comes(b"w.1 1 0")
+    large = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, "too many rows")
+    assert door.gates.told(exchange, large) == []
