@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.columns import DType
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, Pipeline
 from services.ingress.tenants import Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input with what reading a tensor asks of it, worked out once."""
+
+    field: InputField
+    # Name of its type in the Open Inference Protocol.
+    datatype: str
+    # Shapes of a tensor that brings one row: a scalar may have a dimension of its own.
+    one_row: tuple[list[int], ...]
+    # Elements of a row, and their bytes (0: of any length).
+    row_size: int
+    row_bytes: int
+
+    @classmethod
+    def of(cls, field: InputField) -> Input:
+        dtype, size = field.dtype, math.prod(field.row_shape)
+        fixed = 0 if dtype is DType.BYTES else size * dtype.numpy.itemsize
+        shapes = ([1, *field.row_shape],) if field.row_shape else ([1], [1, 1])
+        return cls(field, dtype.oip, shapes, size, fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +38,16 @@ class Entry:
     """One pipeline with what each request needs of it, worked out once."""
 
     pipeline: Pipeline
-    inputs: Mapping[str, InputField]
+    inputs: Mapping[str, Input]
     outputs: Mapping[str, OutputField]
     deadline_s: float
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Entry:
-        inputs, outputs = {f.name: f for f in pipeline.inputs}, {f.name: f for f in pipeline.outputs}
+        inputs, outputs = (
+            {f.name: Input.of(f) for f in pipeline.inputs},
+            {f.name: f for f in pipeline.outputs},
+        )
         return cls(pipeline, inputs, outputs, pipeline.deadline_ms / 1000)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from headrace.columns.column import Array
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import InputField
-from services.ingress.catalog import Entry
+from services.ingress.catalog import Entry, Input
 from services.ingress.inferring import check_rows
 
 _TYPED: Mapping[DType, str] = {
@@ -45,21 +46,23 @@ def read_columns(request: pb.ModelInferRequest, entry: Entry, max_rows: int) -> 
         )
     columns: dict[str, Column] = {}
     count = -1
-    for i, tensor in enumerate(inputs):
+    contents: Iterable[bytes | None] = raw or repeat(None)
+    for tensor, data in zip(inputs, contents, strict=False):
         name = tensor.name
-        field = entry.inputs.get(name)
-        if field is None or name in columns:
+        wanted = entry.inputs.get(name)
+        if wanted is None or name in columns:
             raise _unknown(name, entry, name in columns)
-        if tensor.datatype != field.dtype.oip:
-            raise _wrong_type(name, tensor.datatype, field)
-        rows = _row_count(name, list(tensor.shape), field)
+        if tensor.datatype != wanted.datatype:
+            raise _wrong_type(name, tensor.datatype, wanted.field)
+        # One row is the common case.
+        rows = 1 if tensor.shape in wanted.one_row else _row_count(name, list(tensor.shape), wanted.field)
         if count < 0:
             check_rows(rows, max_rows)
             count = rows
         elif rows != count:
             first = inputs[0].name
             raise _wrong_shape(name, f"input {name} has {rows} rows, input {first} has {count}")
-        columns[name] = _read(tensor, raw[i] if raw else None, field, rows)
+        columns[name] = _read(tensor, data, wanted, rows)
     check_rows(max(count, 0), max_rows)
     return columns, count
 
@@ -74,29 +77,27 @@ def _row_count(name: str, shape: list[int], field: InputField) -> int:
     )
 
 
-def _read(tensor: Tensor, raw: bytes | None, field: InputField, rows: int) -> Column:
-    elements = rows
-    for n in field.row_shape:
-        elements *= n
+def _read(tensor: Tensor, raw: bytes | None, wanted: Input, rows: int) -> Column:
+    field = wanted.field
     if raw is None:
-        return _read_typed(tensor, field, rows, elements)
+        return _read_typed(tensor, field, rows, rows * wanted.row_size)
     if tensor.HasField("contents"):
         raise _malformed(
             f"input {tensor.name} has both raw and typed contents; send one of them", tensor.name
         )
-    dtype = field.dtype
+    dtype, row_shape = field.dtype, field.row_shape
     if dtype is DType.BYTES:
-        return Column(field.name, dtype, _read_strings(field.name, raw, elements), field.row_shape)
-    wanted = elements * dtype.numpy.itemsize
-    if len(raw) != wanted:
+        return Column(field.name, dtype, _read_strings(field.name, raw, rows * wanted.row_size), row_shape)
+    size = rows * wanted.row_bytes
+    if len(raw) != size:
         raise _wrong_shape(
             field.name,
-            f"input {field.name} has {len(raw)} raw bytes; shape {list(tensor.shape)} of {dtype.oip} needs {wanted}",
+            f"input {field.name} has {len(raw)} raw bytes; shape {list(tensor.shape)} of {dtype.oip} needs {size}",
         )
     array: Array = np.frombuffer(raw, dtype.numpy)
     if dtype is DType.BOOL and array.view(np.uint8).max(initial=0) > 1:
         raise _out_of_range(field.name, int(array.view(np.uint8).argmax()), "is neither 0 nor 1")
-    return Column(field.name, dtype, array.reshape(rows, *field.row_shape), field.row_shape)
+    return Column(field.name, dtype, array.reshape(rows, *row_shape) if row_shape else array, row_shape)
 
 
 def _read_strings(name: str, raw: bytes, elements: int) -> Ragged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
@@ -11,6 +11,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.catalog import Entry
 from services.ingress.inferring import Answer
+from services.ingress.ports import Decision
 
 _LENGTH = struct.Struct("<I")
 _SOURCE = "@source/"
@@ -46,28 +47,54 @@ def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
     return names
 
 
-def response(answer: Answer, names: Iterable[str], request_id: str) -> pb.ModelInferResponse:
-    """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
-    batch = answer.batch
-    reply = pb.ModelInferResponse(
-        model_name=answer.entry.pipeline.name, model_version=str(answer.version), id=request_id
-    )
-    outputs, raw = reply.outputs, reply.raw_output_contents
-    count = len(batch)
-    for name in names:
-        column = batch.columns.get(name)
-        if column is None:
-            raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
-        outputs.add(name=name, datatype=column.dtype.oip, shape=(count, *(column.row_shape or (1,))))
-        raw.append(raw_contents(column))
+class Responses:
+    """Writes responses. Requests that shared a message of the router, asked for the same and met the same fallbacks differ in
+    their identity and their values alone: the rest is written for the first of them and kept for the others."""
+
+    def __init__(self) -> None:
+        # Each message of the router has a list of decisions of its own, which is not given away while it is kept here.
+        self._decisions: Sequence[Decision] = ()
+        self._heads: dict[Hashable, bytes] = {}
+
+    def write(self, answer: Answer, names: list[str], request_id: str) -> pb.ModelInferResponse:
+        """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
+        batch = answer.batch
+        outputs = []
+        for name in names:
+            column = batch.columns.get(name)
+            if column is None:
+                raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
+            outputs.append(column)
+        if answer.decisions is not self._decisions or not answer.decisions:
+            self._decisions, self._heads = answer.decisions, {}
+        # A view whose values were not there is a fallback too, so there is nothing to look for without one.
+        absent = tuple(absent_features(batch)) if answer.fallbacks else ()
+        key = answer.entry.pipeline.revision, tuple(names), len(batch), tuple(answer.fallbacks), absent
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = _head(answer, outputs, absent).SerializeToString()
+        reply = pb.ModelInferResponse.FromString(head)
+        reply.id = request_id
+        reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+        return reply
+
+
+def _head(
+    answer: Answer, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
+) -> pb.ModelInferResponse:
+    """A response without its identity and its values."""
+    count = len(answer.batch)
+    reply = pb.ModelInferResponse(model_name=answer.entry.pipeline.name, model_version=str(answer.version))
+    for column in outputs:
+        shape = (count, *(column.row_shape or (1,)))
+        reply.outputs.add(name=column.name, datatype=column.dtype.oip, shape=shape)
     parameters = reply.parameters
     parameters["revision"].string_param = answer.revision
     if answer.decision is not None:
         parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in answer.decision.models)
     if answer.fallbacks:
         parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
-        # A view whose values were not there is a fallback too, so there is nothing to look for without one.
-        for view, source in absent_features(batch):
+        for view, source in absent:
             parameters[f"features.{view}"].string_param = source
     return reply
 

@@ -15,7 +15,7 @@ from services.ingress.inferring import Inferring, read_timeout
 from services.ingress.quotas import Quotas
 from services.ingress.servicers import oip_describing as describing
 from services.ingress.servicers.oip_reading import read_columns
-from services.ingress.servicers.oip_writing import response, wanted_outputs
+from services.ingress.servicers.oip_writing import Responses, wanted_outputs
 from services.ingress.statistics import Statistics
 from services.ingress.tenants import Credential
 
@@ -41,6 +41,7 @@ class OpenInference:
         self._quotas = quotas
         self._statistics = statistics
         self._ready = ready
+        self._responses = Responses()
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: Exchange) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -91,7 +92,7 @@ class OpenInference:
             priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
             rows = self._inferring.rows(exchange, entry, credential, count, priority, timeout_s)
             answer = await self._inferring.infer(exchange, entry, Batch(rows, columns), version, whole=True)
-            return response(answer, names, exchange.request_id)
+            return self._responses.write(answer, names, exchange.request_id)
         finally:
             quota.leave()
 

@@ -87,6 +87,21 @@ def test_any_tensor_gives_a_column_of_its_shape_or_a_fault(
         assert raw_contents(columns[name]) == raw
 
 
+@pytest.mark.parametrize("name", ["int32", "bytes", "m"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_scalar_may_have_a_dimension_of_its_own(name: str, rows: int) -> None:
+    field = ENTRY.inputs[name].field
+    shapes = [[rows, *field.row_shape]] if field.row_shape else [[rows], [rows, 1]]
+    raw = b"\1\0\0\0x" * rows if name == "bytes" else bytes(rows * ENTRY.inputs[name].row_bytes)
+    for shape in shapes:
+        request = pb.ModelInferRequest(raw_input_contents=[raw])
+        request.inputs.add(name=name, datatype=field.dtype.oip, shape=shape)
+        columns, count = read_columns(request, ENTRY, 10)
+        assert count == rows
+        assert columns[name].row_shape == field.row_shape
+        assert raw_contents(columns[name]) == raw
+
+
 def test_typed_contents_are_not_wrapped_around() -> None:
     request = pb.ModelInferRequest()
     request.inputs.add(name="int8", datatype="INT8", shape=[2]).contents.int_contents.extend([1, 300])
