@@ -11,6 +11,7 @@ from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body
+from services.ingress.protocols.convoy import Convoy
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.gates import Gates
 
@@ -26,6 +27,7 @@ class UnaryGrpc:
         self._door = door
         self._gates = Gates(door.admission, door.clock)
         self._departures = departures
+        self._convoy = Convoy()
         self._limit = max_request_bytes
 
     async def serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +72,8 @@ class UnaryGrpc:
             (b"x-request-id", exchange.request_id.encode()),
             *self._gates.told(exchange),
         ]
+        if self._door.in_flight:
+            await self._convoy.join()
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
         body = frames.PREFIX.pack(0, len(data)) + data
         await send({"type": "http.response.body", "body": body, "more_body": False})
