@@ -110,9 +110,12 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
     }
 
 
-def _window(installation: Installation) -> int:
+def _window(installation: Installation, shape: Shape) -> int:
     """How many batches are on their way to the router at once: as many as the cores can work on. On two cores one
-    batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md)."""
+    batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md). In one process there is
+    one thread to work on them: a second batch would leave with the first row that comes, and cost as much as a full one."""
+    if shape == "together":
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(min(max(cores // 2, 1), 4), installation.count("router"))
 
@@ -126,11 +129,12 @@ def _together(installation: Installation) -> dict[str, Any]:
 
 
 def _client(installation: Installation, callee: str, shape: Shape) -> dict[str, Any]:
-    if shape == "together":
-        return {"target": "local"}
-    target = {"target": f"unix-dir:{installation.layout.listed(callee)}"}
+    local = shape == "together"
+    target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
     if callee == "router":
-        return {**target, "coalesce": {"window": _window(installation)}}
+        return {**target, "coalesce": {"window": _window(installation, shape)}}
+    if local:
+        return target
     # A replica without a batch does nothing: there must be as many on their way.
     replicas = installation.count(callee)
     return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target

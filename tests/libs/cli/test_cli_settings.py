@@ -60,6 +60,7 @@ def test_together_every_service_is_in_the_ingress(tmp_path: Path) -> None:
     ingress = of(installation, "ingress")
     assert isinstance(ingress, IngressSettings)
     assert ingress.router.target == "local"
+    assert ingress.router.coalesce.window == 1, "one thread works on them"
     assert set(ingress.together) == {*layout.LEAVES, "router"}
     for name, values in ingress.together.items():
         definition_named(name).config.model_validate(values)
