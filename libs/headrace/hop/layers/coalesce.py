@@ -20,6 +20,7 @@ from headrace.hop.gathered import Gathered, judge_of, loading_of
 from headrace.hop.gathering import Gathering, Waiting
 from headrace.hop.method import Method
 from headrace.hop.outgoing import Next
+from headrace.hop.returning import Returning
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,6 +28,8 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 # A timer of uvloop counts whole milliseconds and may fire up to one early.
 _TICK_S = 0.001
+# Lanes of which it is known how their callers come back; more come only from ever new keys.
+_KNOWN_LANES = 256
 
 
 class Coalescer(Generic[Item, Result]):
@@ -60,6 +63,11 @@ class Coalescer(Generic[Item, Result]):
         # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
         # others would cost a turn of the loop.
         self._lone: Hashable | None = None
+        # Where several calls may be out, the next leaves while others are on their way: there is nothing to wait for.
+        self._waits = settings.coalesce.enabled and settings.coalesce.window == 1
+        self._returning: dict[Hashable, Returning] = {}
+        # Lanes that wait for those who were answered.
+        self._waiting: dict[Hashable, asyncio.TimerHandle] = {}
 
     @property
     def waiting_rows(self) -> int:
@@ -85,7 +93,7 @@ class Coalescer(Generic[Item, Result]):
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
         if self._enabled:
-            self._enqueue(loop, folding.key(item), entry)
+            self._enqueue(loop, folding.key(item), entry, now)
         else:
             self._start(loop, None, [entry])
         try:
@@ -96,12 +104,19 @@ class Coalescer(Generic[Item, Result]):
             raise
 
     def _enqueue(
-        self, loop: asyncio.AbstractEventLoop, key: Hashable, entry: Waiting[Item, asyncio.Future[Result]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        key: Hashable,
+        entry: Waiting[Item, asyncio.Future[Result]],
+        now: float,
     ) -> None:
         gathering = self._gathering
         for refused in gathering.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee))
         lone, self._lone = key == self._lone, None
+        returning = self._returning.get(key)
+        if returning is not None:
+            returning.came(now, entry.rows)
         if lone or gathering.full(key):
             self._flush(key)
         elif key not in self._scheduled:
@@ -111,12 +126,29 @@ class Coalescer(Generic[Item, Result]):
 
     def _flush(self, key: Hashable) -> None:
         self._scheduled.discard(key)
+        if self._waits and not self._closed and self._waits_on(key):
+            return
         while (cut := self._gathering.cut(key, time.monotonic())) is not None:
             batch, late = cut
             for entry in late:
                 _fail(entry.handle, faults.deadline_passed(self._callee))
             if batch:
                 self._start(asyncio.get_running_loop(), key, batch)
+
+    def _waits_on(self, key: Hashable) -> bool:
+        """Whether the lane's next call waits for those who were just answered; it is looked at again when they are due."""
+        timer = self._waiting.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        returning = self._returning.get(key)
+        if returning is None or self._gathering.full(key):
+            return False
+        seconds = returning.awaited(time.monotonic())
+        if seconds < _TICK_S:
+            return False
+        loop = asyncio.get_running_loop()
+        self._waiting[key] = loop.call_later(seconds, self._flush, key, context=Context())
+        return True
 
     def _start(
         self,
@@ -127,15 +159,26 @@ class Coalescer(Generic[Item, Result]):
         # An empty context: the call belongs to no single one of its items, so to nobody's span.
         task = loop.create_task(self._send(batch), context=Context())
         self._calls[task] = batch
-        task.add_done_callback(partial(self._sent, key))
+        task.add_done_callback(partial(self._sent, key, time.monotonic()))
 
-    def _sent(self, key: Hashable, task: asyncio.Task[None]) -> None:
+    def _sent(self, key: Hashable, began: float, task: asyncio.Task[None]) -> None:
         # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
         batch = self._calls.pop(task)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
             self._gathering.finished(key)
+            if self._waits:
+                self._note(key, began, sum([e.rows for e in batch]))
             self._flush(key)
+
+    def _note(self, key: Hashable, began: float, rows: int) -> None:
+        returning = self._returning.get(key)
+        if returning is None:
+            if len(self._returning) >= _KNOWN_LANES:
+                self._returning.clear()
+            returning = self._returning[key] = Returning()
+        now = time.monotonic()
+        returning.ended(now, now - began, rows)
 
     async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
         out = Gathered(self._callee, self._method, self._folding, self._judge, self._loading, batch)
@@ -179,6 +222,9 @@ class Coalescer(Generic[Item, Result]):
     async def close(self) -> None:
         """Takes no more, waits for what is waiting and out (each has a deadline)."""
         self._closed = True
+        for key in list(self._waiting):
+            self._waiting.pop(key).cancel()
+            self._flush(key)
         while self._calls or self._scheduled:
             await (asyncio.wait(self._calls) if self._calls else asyncio.sleep(0))
         if self._timer is not None:
