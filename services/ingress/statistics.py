@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from headrace.columns import Timing
 from services.ingress.inferring import Answer
 
 
@@ -41,6 +42,9 @@ class Statistics:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pipelines: dict[str, PipelineCounts] = {}
+        # The timings that were looked at last: requests of one batch have the same. Their largest batch, and their end (µs).
+        self._timings: Sequence[Timing] = ()
+        self._seen = 0, 0
 
     def of(self, pipeline: str) -> PipelineCounts:
         """The counts of a pipeline (known names only, so the table is bounded)."""
@@ -53,11 +57,7 @@ class Statistics:
         """A request that was answered after `total_s`."""
         counts = self.of(answer.entry.pipeline.name)
         rows = len(answer.batch)
-        shared, inside_us = rows, 0
-        for timing in answer.batch.timings:
-            if timing.row_count > shared:
-                shared = timing.row_count
-            inside_us = max(inside_us, timing.start_us + timing.duration_us)
+        most, inside_us = self._look(answer.batch.timings)
         counts.success.add(total_s)
         # What the router's own stages do not account for was spent waiting for the batch before and on the way.
         counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))
@@ -65,8 +65,15 @@ class Statistics:
         counts.compute_infer.add(min(inside_us / 1e6, answer.router_s))
         counts.compute_output.add(max(total_s - answer.router_start_s - answer.router_s, 0.0))
         counts.rows += rows
-        counts.executions += rows / shared
+        counts.executions += rows / max(most, rows)
         counts.last_ms = int(self._clock() * 1000)
+
+    def _look(self, timings: Sequence[Timing]) -> tuple[int, int]:
+        if timings is not self._timings:
+            most = max((t.row_count for t in timings), default=0)
+            end = max((t.start_us + t.duration_us for t in timings), default=0)
+            self._timings, self._seen = timings, (most, end)
+        return self._seen
 
     def fail(self, pipeline: str, total_s: float) -> None:
         """A request for a known pipeline that failed."""

@@ -107,7 +107,10 @@ class Retry(Settings):
 
 
 class Coalesce(Settings):
-    """Natural batching at a client: idle, a call leaves at once; busy, what waits leaves together."""
+    """Natural batching at a client: idle, a call leaves at once; busy, what waits leaves together.
+
+    With a window of one, a call also waits up to 12 ms for those who were just answered, where they come back at once.
+    """
 
     enabled: bool = True
     # Calls in flight at once per key; while that many are out, rows gather.
