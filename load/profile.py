@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.hop.errors import Code
@@ -66,6 +66,22 @@ def measure(target: Target, concurrencies: list[int], runs: int, seconds: float)
         drive(target, at_once, 1.0, seed=0)
         points[at_once] = Point([drive(target, at_once, seconds, seed=i + 1) for i in range(runs)])
     return Result(points, pss_mib(target.pids))
+
+
+def in_turns(
+    targets: Mapping[str, Target], concurrencies: Sequence[int], runs: int, seconds: float
+) -> dict[str, Result]:
+    """Several systems that run at once, asked one after another in each of the rounds: a machine whose speed changes within
+    minutes does so for all of them."""
+    points = {name: {c: Point() for c in concurrencies} for name in targets}
+    for at_once in concurrencies:
+        for target in targets.values():
+            drive(target, at_once, 1.0, seed=0)
+        for i in range(runs):
+            order = list(targets.items())
+            for name, target in order if i % 2 == 0 else reversed(order):
+                points[name][at_once].runs.append(drive(target, at_once, seconds, seed=i + 1))
+    return {name: Result(points[name], pss_mib(target.pids)) for name, target in targets.items()}
 
 
 def line(name: str, at_once: int, result: Result, base: Result | None) -> str:

@@ -1,4 +1,4 @@
-"""`race`: this build in both shapes and what people would pick instead, on the same flights, one after another in one run.
+"""`race`: this build in both shapes and what people would pick instead, on the same flights; all run at once, asked in turns.
 
 Same client in a closed loop, same requests, same model file, same Redis. The peers' features come in two reads of what
 one process packed for them, ours in five views of Feast's: the work is theirs or more.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from load.closed_loop import Target
 from load.peers import model_target, our_features, peer, redis_server
-from load.profile import HEAD, Result, line, measure, pipeline_target
+from load.profile import HEAD, Point, Result, in_turns, line, pipeline_target
 from load.systems import Setup, Shape, configuration, headrace, prepare
 
 # Shape, and processes of the door.
@@ -40,40 +42,52 @@ Results = dict[str, Result]
 def run(options: argparse.Namespace) -> None:
     """`race`."""
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
-    results: Results = {}
     prepare(options.home)
     with ExitStack() as stack:
         redis, store = stack.enter_context(redis_server(options.peers, options.home))
-        feast = our_features(options.home, redis)
-        print(configuration(Setup(options.home, "together", feast=feast)))
+        print(configuration(Setup(options.home, "together", feast=our_features(options.home, redis))))
+        times = f"{options.runs} times {options.seconds:g} s"
         print(
-            f"{options.part}; client on the same cores; {options.runs} runs of {options.seconds:g} s\n",
-            flush=True,
+            f"{options.part}; client on the same cores; all run at once, asked in turns {times}\n", flush=True
         )
+        targets = {}
         for name in chosen:
-            with _system(options, name, feast) as system:
-                target = replace(system, helpers=frozenset({store}))
-                results[name] = measure(target, options.conc, options.runs, options.seconds)
-            for at_once in options.conc:
-                print(line(name, at_once, results[name], None), flush=True)
-            # What was measured so far is kept: one system may fail to start.
-            _keep(options, results)
+            system = stack.enter_context(_system(options, name, redis))
+            targets[name] = replace(system, helpers=frozenset({store}))
+            print(f"up: {_NAMES.get(name, name)}", flush=True)
+        results = in_turns(targets, options.conc, options.runs, options.seconds)
+    _keep(options, results)
     _tables(options, results)
 
 
 @contextmanager
-def _system(options: argparse.Namespace, name: str, feast: Path) -> Iterator[Target]:
+def _system(options: argparse.Namespace, name: str, redis: str) -> Iterator[Target]:
     if name not in OURS:
         with peer(options.peers, options.part, name, options.home) as target:
             yield target
         return
     shape, workers = OURS[name]
-    with headrace(Setup(options.home, shape, workers=workers, feast=feast)) as running:
-        if options.part == "pipeline":
-            yield pipeline_target(running)
-        else:
-            [key] = running.keys.values()
-            yield model_target(options.home, running.target, key, running.pids)
+    with _copied(options.home, name) as home:
+        feast = our_features(home, redis)
+        with headrace(Setup(home, shape, workers=workers, feast=feast)) as running:
+            if options.part == "pipeline":
+                yield pipeline_target(running)
+            else:
+                [key] = running.keys.values()
+                yield model_target(home, running.target, key, running.pids)
+
+
+@contextmanager
+def _copied(home: Path, name: str) -> Iterator[Path]:
+    """A home of its own for each of ours, beside the one that was prepared."""
+    copy = home.with_name(f"{home.name}-{name.replace(' ', '-').replace(',', '')}")
+    shutil.rmtree(copy, ignore_errors=True)
+    # Not what a running system leaves there: sockets can't be copied.
+    shutil.copytree(home, copy, symlinks=True, ignore=shutil.ignore_patterns("run", "peers-art"))
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _tables(options: argparse.Namespace, results: Results) -> None:
@@ -86,9 +100,8 @@ def _tables(options: argparse.Namespace, results: Results) -> None:
             print(line(_NAMES.get(name, name), at_once, result, results[first]))
     for ours in (name for name in results if name in OURS):
         for at_once in options.conc:
-            mine = results[ours].points[at_once].rate
             ratios = (
-                f"{mine / theirs.points[at_once].rate:.2f} × {_NAMES[name]}"
+                f"{_times(results[ours].points[at_once], theirs.points[at_once]):.2f} × {_NAMES[name]}"
                 for name, theirs in results.items()
                 if name not in OURS and theirs.points[at_once].rate
             )
@@ -97,6 +110,12 @@ def _tables(options: argparse.Namespace, results: Results) -> None:
     for name, result in results.items():
         said = dict.fromkeys(f.verified for p in result.points.values() for f in p.runs)
         print(f"{_NAMES.get(name, name)}: {list(said)[-1]}")
+
+
+def _times(ours: Point, theirs: Point) -> float:
+    """How many times their answers: the median of the rounds' ratios."""
+    pairs = zip(ours.runs, theirs.runs, strict=True)
+    return statistics.median(a.rate / b.rate for a, b in pairs if b.rate)
 
 
 def _keep(options: argparse.Namespace, results: Results) -> None:
