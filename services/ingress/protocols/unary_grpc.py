@@ -60,7 +60,7 @@ class UnaryGrpc:
             return
         try:
             with self._departures.watch(receive):
-                reply = await self._door.call(operation, request, exchange)
+                reply = await self._door.call(operation, request, exchange, self._convoy.join)
                 await self._reply(send, reply, exchange)
         except Fault as fault:
             await self._fail(send, fault, exchange)
@@ -72,8 +72,6 @@ class UnaryGrpc:
             (b"x-request-id", exchange.request_id.encode()),
             *self._gates.told(exchange),
         ]
-        if self._door.in_flight:
-            await self._convoy.join()
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
         body = frames.PREFIX.pack(0, len(data)) + data
         await send({"type": "http.response.body", "body": body, "more_body": False})
