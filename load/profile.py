@@ -60,19 +60,15 @@ class Result:
 
 
 def measure(target: Target, concurrencies: list[int], runs: int, seconds: float) -> Result:
-    """Each point `runs` times, after one that is thrown away."""
-    points: dict[int, Point] = {}
-    for at_once in concurrencies:
-        drive(target, at_once, 1.0, seed=0)
-        points[at_once] = Point([drive(target, at_once, seconds, seed=i + 1) for i in range(runs)])
-    return Result(points, pss_mib(target.pids))
+    """One system by itself; see `in_turns`."""
+    return in_turns({"": target}, concurrencies, runs, seconds)[""]
 
 
 def in_turns(
     targets: Mapping[str, Target], concurrencies: Sequence[int], runs: int, seconds: float
 ) -> dict[str, Result]:
     """Several systems that run at once, asked one after another in each of the rounds: a machine whose speed changes within
-    minutes does so for all of them."""
+    minutes does so for all of them. Each point `runs` times, after one that is thrown away."""
     points = {name: {c: Point() for c in concurrencies} for name in targets}
     for at_once in concurrencies:
         for target in targets.values():

@@ -1,8 +1,7 @@
 """Replies that become ready in the same turn of the event loop leave together, at its end.
 
-The rows of a batch are answered in one turn. Sent one by one, each reply would wake Envoy's thread, which sends it and sleeps
-again until the next is made, some 50 µs later: waking a sleeping thread is what costs most in sending. Sent in a row, they
-find it awake, it writes those of a connection at once, and the callers read them at once (load/RESULTS.md).
+The rows of a batch are answered in one turn. Sent one by one, between the making of one and the next, each reply finds Envoy's
+thread done with the last. Sent in a row they cost it a quarter less, and the caller a fifth (load/RESULTS.md).
 """
 
 from __future__ import annotations

@@ -64,10 +64,10 @@ class Coalescer(Generic[Item, Result]):
         # others would cost a turn of the loop.
         self._lone: Hashable | None = None
         # Where several calls may be out, the next leaves while others are on their way: there is nothing to wait for.
-        self._waits = settings.coalesce.enabled and settings.coalesce.window == 1
+        self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
-        # Lanes that wait for those who were answered.
-        self._waiting: dict[Hashable, asyncio.TimerHandle] = {}
+        # Lanes whose next call is held for those who were answered, until then.
+        self._held: dict[Hashable, asyncio.TimerHandle] = {}
 
     @property
     def waiting_rows(self) -> int:
@@ -126,7 +126,7 @@ class Coalescer(Generic[Item, Result]):
 
     def _flush(self, key: Hashable) -> None:
         self._scheduled.discard(key)
-        if self._waits and not self._closed and self._waits_on(key):
+        if self._holds and not self._closed and self._hold(key):
             return
         while (cut := self._gathering.cut(key, time.monotonic())) is not None:
             batch, late = cut
@@ -135,20 +135,25 @@ class Coalescer(Generic[Item, Result]):
             if batch:
                 self._start(asyncio.get_running_loop(), key, batch)
 
-    def _waits_on(self, key: Hashable) -> bool:
-        """Whether the lane's next call waits for those who were just answered; it is looked at again when they are due."""
-        timer = self._waiting.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+    def _hold(self, key: Hashable) -> bool:
+        """Whether the lane's next call is held for those who were just answered."""
         returning = self._returning.get(key)
-        if returning is None or self._gathering.full(key):
+        if returning is None:
             return False
-        seconds = returning.awaited(time.monotonic())
-        if seconds < _TICK_S:
-            return False
-        loop = asyncio.get_running_loop()
-        self._waiting[key] = loop.call_later(seconds, self._flush, key, context=Context())
-        return True
+        seconds = 0.0 if self._gathering.full(key) else returning.awaited(time.monotonic())
+        if seconds >= _TICK_S:
+            if key not in self._held:
+                loop = asyncio.get_running_loop()
+                self._held[key] = loop.call_later(seconds, self._release, key, context=Context())
+            return True
+        if key in self._held:
+            self._held.pop(key).cancel()
+        return False
+
+    def _release(self, key: Hashable) -> None:
+        """The time is over for which a lane was held."""
+        self._held.pop(key).cancel()
+        self._flush(key)
 
     def _start(
         self,
@@ -167,7 +172,7 @@ class Coalescer(Generic[Item, Result]):
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
             self._gathering.finished(key)
-            if self._waits:
+            if self._holds:
                 self._note(key, began, sum([e.rows for e in batch]))
             self._flush(key)
 
@@ -222,9 +227,8 @@ class Coalescer(Generic[Item, Result]):
     async def close(self) -> None:
         """Takes no more, waits for what is waiting and out (each has a deadline)."""
         self._closed = True
-        for key in list(self._waiting):
-            self._waiting.pop(key).cancel()
-            self._flush(key)
+        for key in list(self._held):
+            self._release(key)
         while self._calls or self._scheduled:
             await (asyncio.wait(self._calls) if self._calls else asyncio.sleep(0))
         if self._timer is not None:
