@@ -66,7 +66,7 @@ async def _open(stack: AsyncExitStack) -> Application:
     _yield_to_envoy()
     runtime.telemetry.ready(True)
     runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls)
-    return routes(ingress, settings.limits.max_request_bytes)
+    return routes(ingress, settings.limits)
 
 
 def _yield_to_envoy() -> None:

@@ -45,7 +45,7 @@ async def build(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Se
     """The services for hop's server, with the other protocols on a socket beside it."""
     async with assembled(settings, runtime) as ingress:
         socket = envoy.asgi_socket(settings)
-        application: Any = routes(ingress, settings.limits.max_request_bytes)
+        application: Any = routes(ingress, settings.limits)
         options = uvicorn.Config(
             application,
             uds=str(socket),

@@ -32,6 +32,12 @@ class Limits(config.Settings):
 
     max_request_bytes: PositiveInt = 16 * 1024 * 1024
     max_rows: PositiveInt = 4096
+    # Most values of one message, where each becomes an object: fields of rows, elements of JSON. Raw tensors are one.
+    max_values: PositiveInt = 1_048_576
+    # A message must be whole within this time, if its caller sets no shorter deadline.
+    max_body_s: PositiveFloat = 30.0
+    # Bytes of messages that are arriving at once; one tenant may have half of it.
+    max_arriving_bytes: PositiveInt = 256 * 1024 * 1024
     max_header_kb: int = Field(default=32, gt=0, le=8192)
     max_headers: PositiveInt = 64
     max_connections: PositiveInt = 4096

@@ -14,7 +14,9 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, methods_of
 from services.ingress.admitting import Admission
 from services.ingress.authenticating import Authenticator
+from services.ingress.catalog import require
 from services.ingress.exchange import Exchange, begin
+from services.ingress.quotas import Quotas
 from services.ingress.reporting import Reporter
 
 Handler = Callable[[Any, Exchange], Awaitable[Message]]
@@ -22,6 +24,8 @@ Handler = Callable[[Any, Exchange], Awaitable[Message]]
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They cost what a model costs; the others are not held up by them.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
+# For operators: what they do takes long.
+_OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
 # Time in which a good deal of what is in flight ends.
 _RETRY_AFTER_S = 0.1
 
@@ -34,6 +38,10 @@ class Operation:
     handler: Handler
     open: bool
     inference: bool
+    # What the credential must allow; "" for open ones.
+    scope: str
+    # It counts against what the tenant may have on its way at once.
+    counted: bool
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
@@ -45,10 +53,23 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
         return found
 
     return {
-        m.path: Operation(m, handler(m.name), m.name in _OPEN, m.name in _INFERENCES)
+        m.path: Operation(
+            m,
+            handler(m.name),
+            m.name in _OPEN,
+            m.name in _INFERENCES,
+            _scope(m.name),
+            m.name in _INFERENCES | _OPERATIONS,
+        )
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
     }
+
+
+def _scope(name: str) -> str:
+    if name in _OPEN:
+        return ""
+    return "predict" if name in _INFERENCES else "operate" if name in _OPERATIONS else "read"
 
 
 class Door:
@@ -59,6 +80,7 @@ class Door:
         operations: Mapping[str, Operation],
         authenticator: Authenticator,
         reporter: Reporter,
+        quotas: Quotas,
         admission: Admission,
         trace_ratio: float,
         clock: Callable[[], float],
@@ -68,6 +90,7 @@ class Door:
         self.in_flight = 0
         self._authenticator = authenticator
         self._reporter = reporter
+        self._quotas = quotas
         self.admission = admission
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
@@ -77,21 +100,29 @@ class Door:
         return begin(method, headers, self.clock(), self._trace_ratio)
 
     def admit(self, operation: Operation, exchange: Exchange, shed: int = 0) -> None:
-        """Proves the caller and takes a place for an inference, once. `call` does it, too: a protocol that does it before
-        it reads the message makes those cheap who are refused. `call` or `refuse` must follow. `shed`: so many calls of the
-        same credential were refused in Envoy before this one.
+        """Proves the right to a call, by its headers alone: credential, scope, how many the tenant may have at once, and
+        whether there is room for an inference. Protocols do it before they read the body; `call` does it for who has not.
+        `call` or `refuse` must follow. `shed`: so many calls of the same credential were refused in Envoy before this one.
 
-        Raises Fault UNAUTHENTICATED; RESOURCE_EXHAUSTED if there is no place.
+        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if there is no room.
         """
+        if exchange.entered:
+            return
+        exchange.entered = True
+        self.in_flight += 1
         if operation.open:
             return
         if exchange.credential is None:
             exchange.credential = self._authenticator.authenticate(exchange.headers)
+        credential = exchange.credential
         if shed:
             self._reporter.metrics.shed(exchange.tenant, shed)
-        if operation.inference and not exchange.admitted:
-            exchange.inference = True
-            tenant = exchange.credential.tenant
+        require(credential, operation.scope)
+        exchange.inference = operation.inference
+        if operation.counted:
+            exchange.quota = self._quotas.enter(credential.tenant)
+        if operation.inference:
+            tenant = credential.tenant
             if not self.admission.enter(tenant.name, tenant.priority):
                 raise _overloaded()
             exchange.admitted = True
@@ -107,7 +138,7 @@ class Door:
 
         `join`: what a reply waits for before it leaves, while there are others on their way; a part of the call's time.
         """
-        self.in_flight += 1
+        exchange.whole = True
         try:
             self.admit(operation, exchange)
             reply = await operation.handler(request, exchange)
@@ -115,11 +146,7 @@ class Door:
                 await join()
             return reply
         except Fault as fault:
-            exchange.fault = fault
-            if fault.code is Code.PERMISSION_DENIED:
-                self._reporter.security(
-                    "denied", {"tenant": exchange.tenant, "request_id": exchange.request_id}
-                )
+            exchange.fault = fault.copy()
             raise
         except asyncio.CancelledError:
             exchange.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
@@ -127,30 +154,48 @@ class Door:
         except Exception as error:
             self._reporter.unexpected(exchange.method, error, exchange.request_id)
             exchange.fault = internal(exchange)
-            raise exchange.fault from error
+            raise exchange.fault.copy() from error
         finally:
-            self.in_flight -= 1
             self._done(exchange)
 
-    def authenticate(self, exchange: Exchange) -> None:
-        """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED."""
+    def authenticate(self, operation: Operation, exchange: Exchange) -> None:
+        """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
         try:
             exchange.credential = self._authenticator.authenticate(exchange.headers)
+            require(exchange.credential, operation.scope)
         except Fault as fault:
             self.refuse(exchange, fault)
             raise
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
-        exchange.fault = fault
+        # A copy: the fault that is raised knows the frames it came through, and these the exchange and the message. In a
+        # circle they would stay until the collector of garbage looks, which it does only when there are more.
+        exchange.fault = fault.copy()
         self._done(exchange)
         return fault
 
+    def broken(self, exchange: Exchange, error: Exception) -> Fault:
+        """Reports a bug in a protocol's part of a call; what the caller is told."""
+        self._reporter.unexpected(exchange.method, error, exchange.request_id)
+        return self.refuse(exchange, internal(exchange))
+
     def _done(self, exchange: Exchange) -> None:
+        if exchange.entered:
+            exchange.entered = False
+            self.in_flight -= 1
+        if exchange.quota is not None:
+            exchange.quota.leave()
+            exchange.quota = None
         if exchange.admitted:
             exchange.admitted = False
             took = self.clock() - exchange.received
-            self.admission.leave(exchange.tenant, took, exchange.time_allowed, _for_load(exchange.fault))
+            # A message that was never whole says nothing of how much there is to do.
+            overloaded = exchange.whole and _for_load(exchange.fault)
+            self.admission.leave(exchange.tenant, took, exchange.time_allowed, overloaded)
+        fault = exchange.fault
+        if fault is not None and fault.code is Code.PERMISSION_DENIED:
+            self._reporter.security("denied", {"tenant": exchange.tenant, "request_id": exchange.request_id})
         self._reporter.done(exchange)
 
     def unexpected(self, method: str, error: Exception) -> None:
@@ -165,7 +210,7 @@ class Door:
         exchange: Exchange,
     ) -> AsyncIterator[Message]:
         """Serves a stream whose every message is a call of `operation`. Raises Fault."""
-        self.authenticate(exchange)
+        self.authenticate(operation, exchange)
 
         def call(request: Any) -> Awaitable[Any]:
             return self.call(operation, request, exchange.of_message(self.clock()))

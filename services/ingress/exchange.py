@@ -14,6 +14,7 @@ from services.ingress.tenants import Credential
 
 if TYPE_CHECKING:
     from services.ingress.inferring import Answer
+    from services.ingress.quotas import Quota
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
@@ -75,6 +76,10 @@ class Exchange:
     answer: Answer | None = None
     # Set for calls that run a model; others do not count in the objectives.
     inference: bool = False
+    # It is counted among those that are served; its message has come whole; what its tenant uses is counted there.
+    entered: bool = False
+    whole: bool = False
+    quota: Quota | None = None
     # It holds one of the door's places.
     admitted: bool = False
     # Envoy's name for its credential (protocols/gates.py); empty: none.

@@ -87,19 +87,18 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, time.monotonic
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
+        oip = OpenInference(catalog, inferring, statistics, readiness.ready)
         repository = ModelRepository(
             HopModelOperations(client),
-            quotas,
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = Inference(catalog, inferring, quotas)
+        own = Inference(catalog, inferring)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
         admission = Admission(Rules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
-            served, authenticator, reporter, admission, telemetry.settings.trace_ratio, time.monotonic
+            served, authenticator, reporter, quotas, admission, telemetry.settings.trace_ratio, time.monotonic
         )
         stack.push_async_callback(reporter.flush)
         periodic = Periodic(telemetry.log, asyncio.sleep)

@@ -11,7 +11,7 @@ from headrace.hop.call import Call
 from headrace.hop.definition import Service
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
-from services.ingress.protocols.frames import too_large
+from services.ingress.protocols.refusals import too_large
 from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import functools
 import struct
-import zlib
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.wire_errors import DETAILS, PUSHBACK, cut, status_of
+from services.ingress.protocols.inflate import GZIP, inflate
+from services.ingress.protocols.refusals import malformed, too_large
 
 PREFIX = struct.Struct(">BI")
 Headers = list[tuple[bytes, bytes]]
@@ -21,32 +22,36 @@ def read_timeout(value: bytes) -> float:
     unit = _UNITS.get(value[-1]) if value else None
     if unit is None or not 2 <= len(value) <= 9 or not value[:-1].isdigit():
         shown = value[:20].decode("latin-1")
-        raise _malformed(f"grpc-timeout {shown!r} is not 1 to 8 digits and a unit of H, M, S, m, u or n")
+        raise malformed(f"grpc-timeout {shown!r} is not 1 to 8 digits and a unit of H, M, S, m, u or n")
     return int(value[:-1]) * unit
 
 
-def read_message(body: bytes, limit: int, encoding: bytes) -> bytes:
+async def read_message(body: bytes, limit: int, encoding: bytes) -> bytes:
     """The message of a unary call's body: exactly one frame, of at most `limit` bytes when decompressed.
 
     `encoding`: the `grpc-encoding` header, b"" if absent. Raises Fault INVALID_ARGUMENT for anything but one whole
     frame, UNIMPLEMENTED for a compression other than gzip, RESOURCE_EXHAUSTED for a message over the limit.
     """
     if len(body) < PREFIX.size:
-        raise _malformed(f"the body has {len(body)} bytes; a gRPC frame begins with 5")
+        raise malformed(f"the body has {len(body)} bytes; a gRPC frame begins with 5")
     compressed, length = PREFIX.unpack_from(body)
     if compressed > 1:
-        raise _malformed(f"the first byte of a gRPC frame is 0 or 1, not {compressed}")
+        raise malformed(f"the first byte of a gRPC frame is 0 or 1, not {compressed}")
     if length > limit:
         raise too_large(length, limit)
     if length != len(body) - PREFIX.size:
-        raise _malformed(
+        raise malformed(
             f"the frame announces {length} bytes, {len(body) - PREFIX.size} came; a unary call sends one whole frame"
         )
     message = body[PREFIX.size :]
-    return _decompress(message, limit, encoding) if compressed else message
+    if not compressed:
+        return message
+    check_encoding(encoding)
+    return await inflate(message, GZIP, limit)
 
 
-def _decompress(data: bytes, limit: int, encoding: bytes) -> bytes:
+def check_encoding(encoding: bytes) -> None:
+    """Raises Fault unless a compressed message of that `grpc-encoding` can be read."""
     if encoding != b"gzip":
         name = encoding.decode("latin-1")[:40] or "identity"
         raise Fault(
@@ -55,26 +60,6 @@ def _decompress(data: bytes, limit: int, encoding: bytes) -> bytes:
             f"compressed frame with grpc-encoding {name!r}; gzip is understood",
             metadata={"grpc-encoding": name},
         )
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        message = stream.decompress(data, limit + 1)
-    except zlib.error:
-        raise _malformed("the compressed message is not gzip") from None
-    if len(message) > limit:
-        raise too_large(len(message), limit)
-    if not stream.eof:
-        raise _malformed("the compressed message is cut off")
-    return message
-
-
-def too_large(size: int, limit: int) -> Fault:
-    """The Fault for a message over the limit."""
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_TOO_LARGE,
-        f"the message has {size} bytes or more; at most {limit} are taken",
-        metadata={"limit": str(limit)},
-    )
 
 
 def status_headers(fault: Fault) -> Headers:
@@ -106,7 +91,3 @@ def percent_encode(message: str) -> bytes:
     """`grpc-message` form: printable ASCII as it is, everything else as %XX of its UTF-8."""
     raw = message.encode(errors="replace")
     return b"".join(b"%c" % b if b in _PLAIN else b"%%%02X" % b for b in raw)
-
-
-def _malformed(message: str) -> Fault:
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,14 +13,17 @@ from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.door import Door, Operation
+from services.ingress.door import Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import rest_repository
-from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, TooLarge, read_body, respond
-from services.ingress.protocols.departures import Departures
-from services.ingress.protocols.frames import too_large
+from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, respond
+from services.ingress.protocols.codecs import THREAD_BYTES, in_thread
+from services.ingress.protocols.http_status import STATUS
+from services.ingress.protocols.inflate import GZIP_OR_ZLIB, inflate
+from services.ingress.protocols.refusals import malformed
 from services.ingress.protocols.rest_json import to_json
-from services.ingress.protocols.rest_tensors import malformed, read_request, write_response
+from services.ingress.protocols.rest_tensors import read_request, write_response
+from services.ingress.protocols.unary import Intake
 
 Headers = list[tuple[bytes, bytes]]
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -28,21 +31,6 @@ _MODEL = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready|config|stats))?\Z"
 )
 _LENGTH_HEADER = b"inference-header-content-length"
-_HTTP: Mapping[Code, int] = {
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNAUTHENTICATED: 401,
-    Code.PERMISSION_DENIED: 403,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.ABORTED: 409,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.CANCELLED: 499,
-    Code.UNIMPLEMENTED: 501,
-    Code.UNAVAILABLE: 503,
-    Code.DEADLINE_EXCEEDED: 504,
-}
 _READS: Mapping[str, tuple[str, type[Message]]] = {
     "": ("ModelMetadata", pb.ModelMetadataRequest),
     "ready": ("ModelReady", pb.ModelReadyRequest),
@@ -57,10 +45,10 @@ PREFIX = "/v2"
 class Rest:
     """Serves /v2… by the operations of the door."""
 
-    def __init__(self, door: Door, departures: Departures, max_request_bytes: int) -> None:
-        self._door = door
-        self._departures = departures
-        self._limit = max_request_bytes
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._door = intake.door
+        self._max_values = intake.limits.max_values
         self._infer = self._operation("ModelInfer")
 
     def _operation(self, name: str) -> Operation:
@@ -68,23 +56,28 @@ class Rest:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        exchange = self._door.begin("rest", headers)
+        exchange = self._intake.begin("rest", scope)
         try:
-            exchange.deadline = exchange.received + _timeout(headers)
-            handle = self._route(scope["method"], scope["path"].rstrip("/"), exchange)
-            body = await _body(receive, headers, self._limit) if scope["method"] == "POST" else b""
+            self._intake.check_headers(scope)
+            exchange.deadline = exchange.received + _timeout(exchange.headers)
+            operation, handle = self._route(scope["method"], scope["path"].rstrip("/"), exchange)
+            exchange.method = operation.method.name
+            self._door.admit(operation, exchange)
+            body = await self._body(operation, scope, receive, exchange)
         except Fault as fault:
             self._door.refuse(exchange, fault)
             await _fail(send, fault, exchange)
             return
-        except Disconnected:
-            self._door.refuse(
-                exchange, Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
-            )
+        except (Disconnected, asyncio.CancelledError) as gone:
+            self._intake.gone(exchange)
+            if isinstance(gone, asyncio.CancelledError):
+                raise
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
+            await _fail(send, self._door.broken(exchange, error), exchange)
             return
         try:
-            with self._departures.watch(receive):
+            with self._intake.departures.watch(receive):
                 status, extra, content = await handle(body)
                 await respond(
                     send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content
@@ -93,17 +86,38 @@ class Rest:
             if exchange.fault is None:  # unreadable: it never became a call
                 self._door.refuse(exchange, fault)
             await _fail(send, fault, exchange)
+        except Exception as error:
+            if exchange.fault is not None or exchange.answer is not None:
+                raise  # the answer could not be sent
+            await _fail(send, self._door.broken(exchange, error), exchange)
+        finally:
+            if exchange.entered:  # the caller went away while the body was parsed
+                self._intake.gone(exchange)
+
+    async def _body(self, operation: Operation, scope: Scope, receive: Receive, exchange: Exchange) -> bytes:
+        if scope["method"] != "POST":
+            return b""
+        limit = self._intake.limit(operation)
+        body = await self._intake.bodies.read(receive, exchange, limit)
+        encoding = exchange.headers.get(b"content-encoding", b"identity")
+        if encoding == b"identity":
+            return body
+        if encoding not in (b"gzip", b"deflate"):
+            raise malformed(
+                f"content-encoding {encoding[:20].decode('latin-1')!r} is not understood; send gzip or deflate"
+            )
+        return await inflate(body, GZIP_OR_ZLIB, limit)
 
     def _route(
         self, method: str, path: str, exchange: Exchange
-    ) -> Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]:
+    ) -> tuple[Operation, Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]]:
         found = _MODEL.match(path)
         name, request = "", None
         if found is not None:
             model, version, action = found["model"], found["version"] or "", found["action"] or ""
             if action == "infer":
                 _expect(method, "POST")
-                return lambda body: self._inference(body, model, version, exchange)
+                return self._infer, lambda body: self._inference(body, model, version, exchange)
             name, kind = _READS[action]
             request = kind(name=model, version=version)
         elif path == "/v2":
@@ -117,17 +131,17 @@ class Rest:
         elif (repository := rest_repository.find(path)) is not None:
             _expect(method, "POST")
             rpc, make = repository
-            return lambda body: self._read(self._operation(rpc), make(body), exchange)
+            change = self._operation(rpc)
+            return change, lambda body: self._read(change, make(body), exchange)
         if request is None:
             raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
         _expect(method, "GET")
-        asked = request
-        return lambda _: self._read(self._operation(name), asked, exchange)
+        asked, read = request, self._operation(name)
+        return read, lambda _: self._read(read, asked, exchange)
 
     async def _read(
         self, operation: Operation, request: Message, exchange: Exchange
     ) -> tuple[int, Headers, bytes]:
-        exchange.method = operation.method.name
         reply = await self._door.call(operation, request, exchange)
         if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
             return _health(reply, getattr(request, "name", ""))
@@ -138,8 +152,7 @@ class Rest:
     async def _inference(
         self, body: bytes, model: str, version: str, exchange: Exchange
     ) -> tuple[int, Headers, bytes]:
-        exchange.method = "ModelInfer"
-        request, all_binary = read_request(body, _header_length(exchange.headers), model, version)
+        request, all_binary = await self._request(body, _header_length(exchange.headers), model, version)
         reply = await self._door.call(self._infer, request, exchange)
         assert isinstance(reply, pb.ModelInferResponse)
         asked = {
@@ -153,33 +166,19 @@ class Rest:
         extra = [(b"content-type", b"application/octet-stream"), (_LENGTH_HEADER, b"%d" % length)]
         return 200, extra, content
 
+    async def _request(
+        self, body: bytes, header_length: int | None, model: str, version: str
+    ) -> tuple[pb.ModelInferRequest, bool]:
+        arguments = body, header_length, model, version, self._max_values
+        if (len(body) if header_length is None else header_length) <= THREAD_BYTES:
+            return read_request(*arguments)
+        return await in_thread(read_request, *arguments)
+
 
 def _shown(reply: Message) -> Any:
     if isinstance(reply, pb.RepositoryIndexResponse):
         return [to_json(model) for model in reply.models]
     return to_json(reply.config if isinstance(reply, pb.ModelConfigResponse) else reply)
-
-
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    try:
-        body = await read_body(receive, limit)
-    except TooLarge as error:
-        raise too_large(error.size, limit) from None
-    encoding = headers.get(b"content-encoding", b"identity")
-    if encoding == b"identity":
-        return body
-    if encoding not in (b"gzip", b"deflate"):
-        raise malformed(
-            f"content-encoding {encoding[:20].decode('latin-1')!r} is not understood; send gzip or deflate"
-        )
-    stream = zlib.decompressobj(wbits=47)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error:
-        raise malformed("the body is not what its content-encoding says") from None
-    if len(plain) > limit:
-        raise too_large(len(plain), limit)
-    return plain
 
 
 def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
@@ -220,9 +219,9 @@ def _health(
 
 
 async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
-    status = _HTTP.get(fault.code, 500)
+    status = STATUS[fault.code]
     if fault.reason == Reason.REASON_TOO_LARGE:
-        status = 413
+        status = 431 if fault.metadata.get("unit") == "headers" else 413
     elif fault.reason == Reason.REASON_METHOD_UNKNOWN and fault.code is Code.UNIMPLEMENTED:
         status = 405
     shown = {

@@ -11,11 +11,14 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.protocols.rest_tensors import malformed, read_object
+from services.ingress.protocols.refusals import malformed
+from services.ingress.protocols.rest_tensors import read_object
 
 _INDEX = "/v2/repository/index"
 _CHANGE = re.compile(r"/v2/repository/models/(?P<model>[^/]+)/(?P<action>load|unload)\Z")
 _FILE = "file:"
+# Of one request: a few parameters.
+_MAX_VALUES = 10_000
 
 
 def find(path: str) -> tuple[str, Callable[[bytes], Message]] | None:
@@ -73,4 +76,4 @@ def _bytes(text: str, name: str) -> bytes:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    return read_object(body) if body.strip() else {}
+    return read_object(body, _MAX_VALUES) if body.strip() else {}

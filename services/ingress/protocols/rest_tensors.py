@@ -16,21 +16,26 @@ from headrace.columns import DType
 from headrace.columns.dtypes import of_oip
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
+from services.ingress.protocols import json_text
+from services.ingress.protocols.refusals import malformed
 
 _LENGTH = struct.Struct("<I")
 _MAX_RANK = 16
+# Numbers that become an array at once.
+_PART = 65_536
 
 
 def read_request(
-    body: bytes, header_length: int | None, model: str, version: str
+    body: bytes, header_length: int | None, model: str, version: str, max_values: int
 ) -> tuple[pb.ModelInferRequest, bool]:
     """The request in a body, and whether its caller prefers binary outputs.
 
-    `header_length`: bytes of JSON at the front, if binary data follows. Raises Fault INVALID_ARGUMENT.
+    `header_length`: bytes of JSON at the front, if binary data follows. Raises Fault INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+    for more than `max_values` values of JSON.
     """
     if header_length is not None and not 0 <= header_length <= len(body):
         raise malformed(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
-    document = read_object(body if header_length is None else body[:header_length])
+    document = read_object(body if header_length is None else body[:header_length], max_values)
     binary = memoryview(body)[header_length if header_length is not None else len(body) :]
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=_text(document, "id"))
     parameters = _mapping(document, "parameters")
@@ -47,12 +52,9 @@ def read_request(
     return request, parameters.get("binary_data_output") is True
 
 
-def read_object(text: bytes) -> dict[str, Any]:
-    """A JSON object. Raises Fault INVALID_ARGUMENT."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise malformed(f"the body is not JSON: {str(error)[:120]}") from None
+def read_object(text: bytes, max_values: int) -> dict[str, Any]:
+    """A JSON object. Raises Fault INVALID_ARGUMENT, RESOURCE_EXHAUSTED."""
+    document = json_text.read(text, max_values)
     if not isinstance(document, dict):
         raise malformed("the body is not a JSON object")
     return document
@@ -69,7 +71,8 @@ def _add_input(request: pb.ModelInferRequest, entry: dict[str, Any], binary: mem
         if "data" in entry:
             raise malformed(f"input {name[:80]} has both `data` and `binary_data_size`", name)
         if type(size) is not int or not 0 <= size <= len(binary):
-            raise malformed(f"input {name[:80]}: binary_data_size {size!r:.40} does not fit the body", name)
+            shown = size if type(size) is int else type(size).__name__
+            raise malformed(f"input {name[:80]}: binary_data_size {shown} does not fit the body", name)
         request.raw_input_contents.append(bytes(binary[:size]))
         return size
     if not isinstance(entry.get("data"), list):
@@ -87,13 +90,15 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
     if dtype is DType.BYTES:
         if not all(isinstance(item, str) for item in flat):
             raise _mistyped(name, datatype)
-        items = [item.encode(errors="surrogatepass") for item in flat]
+        items = [item.encode() for item in flat]
         return b"".join(part for item in items for part in (_LENGTH.pack(len(item)), item))
     fits: tuple[type, ...] = (bool,) if dtype is DType.BOOL else (int, float) if dtype.is_float else (int,)
     if not all(type(item) in fits for item in flat):
         raise _mistyped(name, datatype)
     try:
-        return np.array(flat, dtype.numpy).tobytes()
+        # In parts: each is made without letting other threads run.
+        parts = (flat[start : start + _PART] for start in range(0, len(flat), _PART))
+        return b"".join(np.array(part, dtype.numpy).tobytes() for part in parts)
     except OverflowError:
         raise Fault(
             Code.INVALID_ARGUMENT,
@@ -168,21 +173,13 @@ def _copy_parameters(source: dict[str, Any], target: Any) -> None:
         elif isinstance(value, float):
             target[key].double_param = value
         elif isinstance(value, str):
-            target[key].string_param = _valid_text(value, key)
+            target[key].string_param = value
 
 
 def _text(document: dict[str, Any], key: str) -> str:
     value = document.get(key, "")
     if not isinstance(value, str):
         raise malformed(f"`{key}` is not text", key)
-    return _valid_text(value, key)
-
-
-def _valid_text(value: str, key: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise malformed(f"`{key[:80]}` is text that has no UTF-8 form", "text") from None
     return value
 
 
@@ -207,9 +204,3 @@ def _mistyped(name: str, datatype: str) -> Fault:
         f"input {name[:80]} has data that is not {datatype}",
         metadata={"input": name[:80], "datatype": datatype},
     )
-
-
-def malformed(message: str, field: str = "body") -> Fault:
-    """The Fault for a body that breaks the protocol."""
-    shown = field.encode(errors="replace").decode()[:80]
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"field": shown})

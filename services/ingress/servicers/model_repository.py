@@ -14,7 +14,6 @@ from headrace.oip import open_inference_pb2 as pb
 from services.ingress.catalog import require
 from services.ingress.exchange import Exchange
 from services.ingress.ports import ModelOperations
-from services.ingress.quotas import Quotas
 from services.ingress.servicers.open_inference import proven
 from services.ingress.tenants import Credential
 
@@ -40,26 +39,20 @@ class ModelRepository:
     def __init__(
         self,
         operations: ModelOperations,
-        quotas: Quotas,
         clock: Callable[[], float],
         *,
         reaches_all: bool = True,
     ) -> None:
         self._operations = operations
         self._reaches_all = reaches_all
-        self._quotas = quotas
         self._clock = clock
 
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, exchange: Exchange
     ) -> pb.RepositoryIndexResponse:
-        credential = _operator(exchange)
+        _operator(exchange)
         _check_repository(request.repository_name)
-        quota = self._quotas.enter(credential.tenant)
-        try:
-            models = await self._operations.index(self._deadline(exchange, _INDEX_S))
-        finally:
-            quota.leave()
+        models = await self._operations.index(self._deadline(exchange, _INDEX_S))
         index = pb.RepositoryIndexResponse()
         for model in models:
             state, reason = _STATES.get(model.state, ("UNAVAILABLE", model.state))
@@ -77,12 +70,8 @@ class ModelRepository:
         for name in request.parameters:
             raise _not_brought_along(name)
         self._check_reach()
-        quota = self._quotas.enter(credential.tenant)
-        try:
-            deadline = self._deadline(exchange, _LOAD_S)
-            await self._operations.load(model, version, _who(credential), deadline)
-        finally:
-            quota.leave()
+        deadline = self._deadline(exchange, _LOAD_S)
+        await self._operations.load(model, version, _who(credential), deadline)
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
@@ -93,12 +82,8 @@ class ModelRepository:
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         self._check_reach()
-        quota = self._quotas.enter(credential.tenant)
-        try:
-            deadline = self._deadline(exchange, _LOAD_S)
-            await self._operations.unload(model, version, _who(credential), deadline)
-        finally:
-            quota.leave()
+        deadline = self._deadline(exchange, _LOAD_S)
+        await self._operations.unload(model, version, _who(credential), deadline)
         return pb.RepositoryModelUnloadResponse()
 
     def _check_reach(self) -> None:

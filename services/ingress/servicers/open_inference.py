@@ -12,7 +12,6 @@ from headrace.oip import open_inference_pb2 as pb
 from services.ingress.catalog import Catalog, Entry
 from services.ingress.exchange import Exchange
 from services.ingress.inferring import Inferring, read_timeout
-from services.ingress.quotas import Quotas
 from services.ingress.servicers import oip_describing as describing
 from services.ingress.servicers.oip_reading import read_columns
 from services.ingress.servicers.oip_writing import Responses, wanted_outputs
@@ -32,13 +31,11 @@ class OpenInference:
         self,
         catalog: Catalog,
         inferring: Inferring,
-        quotas: Quotas,
         statistics: Statistics,
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
         self._catalog = catalog
         self._inferring = inferring
-        self._quotas = quotas
         self._statistics = statistics
         self._ready = ready
         self._responses = Responses()
@@ -79,22 +76,17 @@ class OpenInference:
         return pb.ModelStatisticsResponse(model_stats=stats)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, exchange: Exchange) -> pb.ModelInferResponse:
-        exchange.inference = True
         exchange.identify(request.id)
         credential = proven(exchange)
         version = read_version(request.model_version)
         entry = self._catalog.find(request.model_name, version, credential, "predict")
         exchange.pipeline = request.model_name
-        quota = self._quotas.enter(credential.tenant)
-        try:
-            names = wanted_outputs(request, entry)
-            columns, count = read_columns(request, entry, self._inferring.max_rows(credential))
-            priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
-            rows = self._inferring.rows(exchange, entry, credential, count, priority, timeout_s)
-            answer = await self._inferring.infer(exchange, entry, Batch(rows, columns), version, whole=True)
-            return self._responses.write(answer, names, exchange.request_id)
-        finally:
-            quota.leave()
+        names = wanted_outputs(request, entry)
+        columns, count = read_columns(request, entry, self._inferring.max_rows(credential))
+        priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
+        rows = self._inferring.rows(exchange, entry, credential, count, priority, timeout_s)
+        answer = await self._inferring.infer(exchange, entry, Batch(rows, columns), version, whole=True)
+        return self._responses.write(answer, names, exchange.request_id)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer

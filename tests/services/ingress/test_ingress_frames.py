@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import urllib.parse
@@ -30,7 +31,7 @@ def attempt(call: Callable[[], T]) -> T | Fault:
 
 @given(st.binary(max_size=50), st.sampled_from([b"", b"gzip", b"identity", b"snappy"]))
 def test_any_bytes_give_a_message_or_the_callers_fault(body: bytes, encoding: bytes) -> None:
-    outcome = attempt(lambda: frames.read_message(body, LIMIT, encoding))
+    outcome = attempt(lambda: asyncio.run(frames.read_message(body, LIMIT, encoding)))
     if isinstance(outcome, Fault):
         assert outcome.code in {Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED, Code.RESOURCE_EXHAUSTED}
 
@@ -39,14 +40,23 @@ def test_any_bytes_give_a_message_or_the_callers_fault(body: bytes, encoding: by
 def test_a_whole_frame_is_read(message: bytes, compressed: bool) -> None:
     data = gzip.compress(message) if compressed else message
     body = frames.PREFIX.pack(compressed, len(data)) + data
-    assert frames.read_message(body, LIMIT + 100, b"gzip") == message
+    assert asyncio.run(frames.read_message(body, LIMIT + 100, b"gzip")) == message
 
 
-def test_a_zip_bomb_stops_at_the_limit() -> None:
+@pytest.mark.parametrize(("limit", "says"), [(20_000, "20000"), (16_000_000, "100 times")])
+async def test_a_zip_bomb_stops_at_the_limit(limit: int, says: str) -> None:
     data = gzip.compress(bytes(10_000_000))
-    with pytest.raises(Fault) as caught:
-        frames.read_message(frames.PREFIX.pack(1, len(data)) + data, 20_000, b"gzip")
+    with pytest.raises(Fault, match=says) as caught:
+        await frames.read_message(frames.PREFIX.pack(1, len(data)) + data, limit, b"gzip")
     assert caught.value.code is Code.RESOURCE_EXHAUSTED
+
+
+async def test_a_small_message_may_be_much_smaller_when_compressed() -> None:
+    data = gzip.compress(bytes(60_000))
+    assert len(data) < 600
+    assert await frames.read_message(frames.PREFIX.pack(1, len(data)) + data, 100_000, b"gzip") == bytes(
+        60_000
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""Request bodies: read within the caller's time and within limits of size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.config import Limits
+from services.ingress.exchange import Exchange
+from services.ingress.protocols.asgi import Disconnected, Receive
+from services.ingress.protocols.refusals import malformed, too_large
+
+# Of operations that run no model: their messages hold a few names.
+SMALL_BYTES = 64 * 1024
+# One tenant may have this part of the bytes that may be arriving at once.
+_TENANT_PART = 0.5
+_RETRY_AFTER_S = 0.5
+
+
+class Bodies:
+    """Reads the bodies of calls whose callers are proven. `clock`: monotonic seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._max_seconds = limits.max_body_s
+        self._max_arriving = limits.max_arriving_bytes
+        self._clock = clock
+        # Bytes of bodies that are not whole yet, in all and by tenant.
+        self._arriving = 0
+        self._of: Counter[str] = Counter()
+
+    async def read(self, receive: Receive, exchange: Exchange, limit: int, framing: int = 0) -> bytes:
+        """The whole body: a message of at most `limit` bytes, and `framing` bytes around it.
+
+        Raises Fault RESOURCE_EXHAUSTED (too large; too many bytes arriving at once), DEADLINE_EXCEEDED (the caller's deadline
+        passed, or `max_body_s`, before the body was whole), INVALID_ARGUMENT (no sensible content-length); Disconnected.
+        """
+        declared = exchange.headers.get(b"content-length")
+        most = limit + framing
+        if declared is not None and _size(declared) > most:
+            raise too_large(_size(declared), limit)
+        left = exchange.deadline - self._clock()
+        try:
+            async with asyncio.timeout(min(left, self._max_seconds)):
+                event = await receive()
+                body: bytes = _piece(event)
+                if event.get("more_body", False):
+                    body = await self._rest(receive, exchange.tenant, body, most)
+        except TimeoutError:
+            raise _not_whole(left, self._max_seconds) from None
+        if len(body) > most:
+            raise too_large(len(body), limit)
+        return body
+
+    async def _rest(self, receive: Receive, tenant: str, first: bytes, most: int) -> bytes:
+        """All that comes, or as much of it as shows that it is too much."""
+        pieces, size, more = [first], len(first), True
+        self._count(tenant, size)
+        try:
+            while more and size <= most:
+                self._check_arriving(tenant)
+                event = await receive()
+                piece = _piece(event)
+                pieces.append(piece)
+                size += len(piece)
+                self._count(tenant, len(piece))
+                more = event.get("more_body", False)
+            return b"".join(pieces)
+        finally:
+            self._count(tenant, -size)
+
+    def _count(self, tenant: str, added: int) -> None:
+        self._arriving += added
+        self._of[tenant] += added
+        if not self._of[tenant]:
+            del self._of[tenant]
+
+    def _check_arriving(self, tenant: str) -> None:
+        if self._arriving > self._max_arriving or self._of[tenant] > self._max_arriving * _TENANT_PART:
+            raise Fault(
+                Code.RESOURCE_EXHAUSTED,
+                Reason.REASON_OVERLOADED,
+                "too many bytes of requests are on their way at once; try again later",
+                metadata={"limiter": "arriving_bytes"},
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+
+def _piece(event: MutableMapping[str, Any]) -> bytes:
+    if event["type"] != "http.request":
+        raise Disconnected
+    piece: bytes = event.get("body", b"")
+    return piece
+
+
+def _size(declared: bytes) -> int:
+    if not declared.isdigit() or len(declared) > 18:
+        raise malformed("content-length is not a number of bytes")
+    return int(declared)
+
+
+def _not_whole(left: float, limit: float) -> Fault:
+    allowed = "its deadline" if left <= limit else f"{limit:g} s"
+    return Fault(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        f"the message was not whole within {allowed}",
+        metadata={"remaining_ms": "0.0"},
+    )

@@ -1,0 +1,54 @@
+"""Unary gRPC-Web calls: gRPC for pages in browsers, whose trailers come in the body.
+
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Fault
+from services.ingress.exchange import Exchange
+from services.ingress.protocols import frames
+from services.ingress.protocols.asgi import Send, respond
+from services.ingress.protocols.codecs import Codec
+from services.ingress.protocols.unary import UnaryProtocol
+
+_TYPE = b"application/grpc-web"
+# The first byte of the frame that holds the trailers.
+_TRAILERS = 0x80
+_OK = b"grpc-status:0\r\n"
+
+
+class UnaryGrpcWeb(UnaryProtocol):
+    """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
+
+    framing_bytes = frames.PREFIX.size
+
+    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+        timeout = headers.get(b"grpc-timeout")
+        return None if timeout is None else frames.read_timeout(timeout)
+
+    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
+        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
+
+    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+        data = codec.write(reply)
+        headers = [
+            (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
+            (b"x-request-id", exchange.request_id.encode()),
+        ]
+        pack = frames.PREFIX.pack
+        body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
+        await respond(send, 200, headers, body)
+
+    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+        """The status stands in the headers, as there is nothing else."""
+        headers = [
+            (b"content-type", _TYPE),
+            (b"x-request-id", exchange.request_id.encode()),
+            *frames.status_headers(fault),
+        ]
+        await respond(send, 200, headers, b"")

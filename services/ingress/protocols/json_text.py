@@ -1,0 +1,84 @@
+"""JSON as it comes from callers: bounded in values, strict in its text, and parsed in steps when it is large."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import ijson  # type: ignore[import-untyped]  # has no stubs
+
+from services.ingress.protocols.refusals import malformed, too_many_values
+
+# `ijson` by the C parser where this platform has it; in pure Python it would take a hundred times as long.
+_parser = ijson.get_backend("yajl2_c") if "yajl2_c" in ijson.ALL_BACKENDS else ijson.backend
+# Python's own parser takes the lock of the interpreter until it has finished: a millisecond for so many bytes.
+_AT_ONCE_BYTES = 256 * 1024
+_STEP_BYTES = 32 * 1024
+# One that stands alone has no UTF-8 form. Every escape is gone through, so that a backslash before one is seen.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def read(body: bytes, most: int) -> Any:
+    """What a JSON text says, in at most `most` values. Takes long for a large one, but lets other threads run.
+
+    Raises Fault INVALID_ARGUMENT for what is no JSON in UTF-8, RESOURCE_EXHAUSTED for too many values.
+    """
+    if len(body) > 2 * most:  # two bytes are the shortest value with what parts it from the next
+        _check_count(body, most)
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise malformed("the body is not JSON: it is not UTF-8") from None
+    if _SURROGATE.search(body) and any(found[1] for found in _ESCAPES.finditer(body)):
+        raise malformed("the body is not JSON: it has half of a surrogate pair, which no text has")
+    try:
+        if len(body) <= _AT_ONCE_BYTES:
+            return json.loads(text, object_pairs_hook=_unique)
+        return _in_steps(text.encode())
+    except (ValueError, RecursionError, ijson.JSONError) as error:
+        raise malformed(f"the body is not JSON: {_shown(error)}") from None
+
+
+class _Object(dict[str, Any]):
+    """A JSON object in the making: a key that comes twice would mean one thing to us, and another to somebody else."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise ValueError(f"the key {key[:80]!r} comes twice")
+        super().__setitem__(key, value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        found = _Object()
+        for key, value in pairs:
+            found[key] = value
+    return made
+
+
+def _in_steps(body: bytes) -> Any:
+    found = ijson.sendable_list()
+    parse = _parser.items_coro(found, "", map_type=_Object, use_float=True)
+    for start in range(0, len(body), _STEP_BYTES):
+        parse.send(body[start : start + _STEP_BYTES])
+    parse.close()
+    return found[0]
+
+
+def _check_count(body: bytes, most: int) -> None:
+    # Commas and brackets in texts are counted, too: no text needs a million of them.
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise too_many_values(most)
+
+
+def _shown(error: Exception) -> str:
+    # yajl shows the text around the place, in lines of its own.
+    text = error.args[0] if error.args else ""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return text.partition("\n")[0][:120]

@@ -1,0 +1,41 @@
+"""The Faults that several protocols answer with, for bodies that they can't take."""
+
+from __future__ import annotations
+
+from headrace.hop.errors import Code, Fault, Reason
+
+
+def malformed(message: str, field: str = "body") -> Fault:
+    """The Fault for a request that breaks the protocol; `field`: where."""
+    shown = field.encode(errors="replace").decode()[:80]
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"field": shown})
+
+
+def too_large(size: int, limit: int) -> Fault:
+    """The Fault for a message over the limit."""
+    return Fault(
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_TOO_LARGE,
+        f"the message has {size} bytes or more; at most {limit} are taken",
+        metadata={"limit": str(limit)},
+    )
+
+
+def too_many_values(limit: int) -> Fault:
+    """The Fault for a message with more values than an object is made for."""
+    return Fault(
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_TOO_LARGE,
+        f"the message holds more than {limit} values; send fewer rows, or whole tensors as raw bytes",
+        metadata={"limit": str(limit), "unit": "values"},
+    )
+
+
+def headers_too_large(size: int, limit: int) -> Fault:
+    """The Fault for a request whose headers are over the limit."""
+    return Fault(
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_TOO_LARGE,
+        f"the headers have {size} bytes or entries; at most {limit} are taken",
+        metadata={"limit": str(limit), "unit": "headers"},
+    )

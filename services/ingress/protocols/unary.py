@@ -1,0 +1,126 @@
+"""What the protocols of unary calls do alike: prove, read, parse, serve, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.config import Limits
+from services.ingress.door import Door, Operation
+from services.ingress.exchange import Exchange
+from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
+from services.ingress.protocols.body import SMALL_BYTES, Bodies
+from services.ingress.protocols.codecs import Codec
+from services.ingress.protocols.departures import Departures
+from services.ingress.protocols.refusals import headers_too_large
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Intake:
+    """Takes requests in: nothing of a body is read before its caller's right to send it is proven."""
+
+    def __init__(self, door: Door, departures: Departures, limits: Limits) -> None:
+        self.door = door
+        self.departures = departures
+        self.bodies = Bodies(limits, door.clock)
+        self.limits = limits
+        self._max_header_bytes = limits.max_header_kb * 1024
+
+    def begin(self, method: str, scope: Scope) -> Exchange:
+        """The exchange of a request whose headers have come."""
+        return self.door.begin(method, dict(scope["headers"]))
+
+    def check_headers(self, scope: Scope) -> None:
+        """Raises Fault RESOURCE_EXHAUSTED if they are too many or too large."""
+        headers = scope["headers"]
+        if len(headers) > self.limits.max_headers:
+            raise headers_too_large(len(headers), self.limits.max_headers)
+        size = sum(len(name) + len(value) for name, value in headers)
+        if size > self._max_header_bytes:
+            raise headers_too_large(size, self._max_header_bytes)
+
+    def limit(self, operation: Operation) -> int:
+        """Most bytes of a message of that operation."""
+        return self.limits.max_request_bytes if operation.inference else SMALL_BYTES
+
+    def gone(self, exchange: Exchange) -> None:
+        """Reports a call whose caller went away before it was one."""
+        fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
+        self.door.refuse(exchange, fault)
+
+
+class UnaryProtocol(ABC):
+    """Serves a Door's operations, one request and one reply each."""
+
+    # Bytes that the protocol puts in front of a message.
+    framing_bytes = 0
+    # What a reply waits for before it leaves.
+    join: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._door = intake.door
+
+    async def serve(
+        self, operation: Operation, codec: Codec, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """One call: never raises for what the caller did wrong."""
+        exchange = self._intake.begin(operation.method.name, scope)
+        try:
+            request = await self._request(operation, codec, exchange, scope, receive)
+        except Fault as fault:
+            self._door.refuse(exchange, fault)
+            await self.fail(send, fault, exchange)
+            return
+        except (Disconnected, asyncio.CancelledError) as gone:
+            self._intake.gone(exchange)
+            if isinstance(gone, asyncio.CancelledError):
+                raise
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
+            await self.fail(send, self._door.broken(exchange, error), exchange)
+            return
+        try:
+            with self._intake.departures.watch(receive):
+                reply = await self._door.call(operation, request, exchange, self.join)
+                await self.reply(send, reply, codec, exchange)
+        except Fault as fault:
+            await self.fail(send, fault, exchange)
+
+    async def _request(
+        self, operation: Operation, codec: Codec, exchange: Exchange, scope: Scope, receive: Receive
+    ) -> Message:
+        self._intake.check_headers(scope)
+        timeout = self.timeout(exchange.headers)
+        if timeout is not None:
+            exchange.deadline = exchange.received + timeout
+        self._door.admit(operation, exchange, self.shed(exchange))
+        limit = self._intake.limit(operation)
+        body = await self._intake.bodies.read(receive, exchange, limit, self.framing_bytes)
+        message = await self.unpack(body, limit, exchange.headers)
+        return await codec.read(message, operation.method.request)
+
+    def shed(self, exchange: Exchange) -> int:  # noqa: ARG002 - who has such counts overrides it
+        """How many calls of the same credential were refused in Envoy since the last that came."""
+        return 0
+
+    @abstractmethod
+    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+        """Seconds that the caller allows; None: any. Raises Fault INVALID_ARGUMENT."""
+
+    @abstractmethod
+    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
+        """The message in a body, of at most `limit` bytes, uncompressed. Raises Fault."""
+
+    @abstractmethod
+    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+        """Sends the answer."""
+
+    @abstractmethod
+    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+        """Sends a refusal or a failure."""
