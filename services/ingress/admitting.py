@@ -16,6 +16,9 @@ _ANYBODY = 0.7
 _PRIORITIES = 10
 # A tenant with more than its share must leave this part of its places to the others.
 _LEFT = 0.3
+# One with less than half its share finds this part of the limit beyond what all others may fill: they may hold what they have for
+# long, as with messages that do not become whole.
+_FOR_OTHERS = 0.15
 # The limit moves when as many have ended as were on their way at its last move, since only they have felt it; not more
 # often than this.
 _WINDOW_S = 0.05
@@ -95,8 +98,11 @@ class Admission:
         mine = self._of.get(tenant, 0)
         places = self._limit * (_ANYBODY + (1 - _ANYBODY) * (priority - 1) / (_PRIORITIES - 1))
         tenants = len(self._of) + (mine == 0)
-        if tenants > 1 and mine * tenants >= places:
-            places *= 1 - _LEFT
+        if tenants > 1:
+            if mine * tenants >= places:
+                places *= 1 - _LEFT
+            elif 2 * mine * tenants < places:
+                places += self._limit * _FOR_OTHERS
         return max(math.ceil(max(places, 1.0)) - self.in_flight, 0)
 
     def leave(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:

@@ -27,6 +27,7 @@ from services.ingress.process import hosting
 from services.ingress.protocols.aio_grpc import servicers
 from services.ingress.protocols.routing import routes
 from services.ingress.readiness import FRESH_S, Readiness
+from services.ingress.running import begin_certificate
 from services.ingress.stopping import AdminPort, stop
 from services.ingress.wiring import assembled
 
@@ -111,6 +112,7 @@ async def _tell(health: Health, readiness: Readiness) -> None:
 
 
 async def _start(settings: IngressSettings) -> asyncio.subprocess.Process:
+    await asyncio.to_thread(begin_certificate, settings)
     configuration = settings.run_dir / "envoy.yaml"
     rendered = yaml.safe_dump(envoy.render(settings, in_front=True))
     await asyncio.to_thread(configuration.write_text, rendered)

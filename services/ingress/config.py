@@ -19,6 +19,8 @@ class Http(config.Settings):
     tls: str = ""
     certificate: Path | None = None
     key: Path | None = None
+    # Every connection begins with the PROXY protocol, by which a load balancer in front names the client. Off, nobody may.
+    proxy_protocol: bool = False
 
     @model_validator(mode="after")
     def _tls_has_files(self) -> Http:
@@ -45,7 +47,8 @@ class Limits(config.Settings):
     # A connection or stream without traffic for this long is closed.
     idle_s: PositiveFloat = 300.0
     stream_idle_s: PositiveFloat = 60.0
-    # Envoy's heap at which it begins to refuse new requests (90 %) and connections (95 %).
+    # Memory at which Envoy begins to refuse new requests (90 %) and connections (95 %): its own and that of the Python in its
+    # process. In the together shape each service adds 512 MiB.
     max_heap_bytes: PositiveInt = 2 * 1024 * 1024 * 1024
     # A request with less time left than this is not begun.
     min_budget_s: float = Field(default=0.001, ge=0)

@@ -18,6 +18,7 @@ from services.ingress.catalog import require
 from services.ingress.exchange import Exchange, begin
 from services.ingress.quotas import Quotas
 from services.ingress.reporting import Reporter
+from services.ingress.tenants import Credential
 
 Handler = Callable[[Any, Exchange], Awaitable[Message]]
 # Answered without a credential: they say nothing of pipelines.
@@ -112,20 +113,27 @@ class Door:
         self.in_flight += 1
         if operation.open:
             return
-        if exchange.credential is None:
-            exchange.credential = self._authenticator.authenticate(exchange.headers)
-        credential = exchange.credential
-        if shed:
-            self._reporter.metrics.shed(exchange.tenant, shed)
-        require(credential, operation.scope)
+        tenant = self.prove(operation, exchange, shed).tenant
         exchange.inference = operation.inference
         if operation.counted:
-            exchange.quota = self._quotas.enter(credential.tenant)
+            exchange.quota = self._quotas.enter(tenant)
         if operation.inference:
-            tenant = credential.tenant
             if not self.admission.enter(tenant.name, tenant.priority):
                 raise _overloaded()
             exchange.admitted = True
+
+    def prove(self, operation: Operation, exchange: Exchange, shed: int = 0) -> Credential:
+        """The caller's credential, which allows the operation. Takes nothing that must be given back.
+
+        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
+        """
+        credential = exchange.credential
+        if credential is None:
+            credential = exchange.credential = self._authenticator.authenticate(exchange.headers)
+        if shed:
+            self._reporter.metrics.shed(exchange.tenant, shed)
+        require(credential, operation.scope)
+        return credential
 
     async def call(
         self,
@@ -161,8 +169,7 @@ class Door:
     def authenticate(self, operation: Operation, exchange: Exchange) -> None:
         """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
         try:
-            exchange.credential = self._authenticator.authenticate(exchange.headers)
-            require(exchange.credential, operation.scope)
+            self.prove(operation, exchange)
         except Fault as fault:
             self.refuse(exchange, fault)
             raise

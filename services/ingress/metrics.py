@@ -36,6 +36,11 @@ class Metrics:
         self.limit = Gauge(
             "headrace_ingress_limit", "Inferences that may be on their way at once, now.", registry=registry
         )
+        self.certificate_ends = Gauge(
+            "headrace_ingress_certificate_end_seconds",
+            "When the certificate that is served ends, in seconds since the epoch; 0: there is none.",
+            registry=registry,
+        )
         self._security = Counter(
             "headrace_ingress_security_events_total",
             "Refused credentials and forbidden requests.",

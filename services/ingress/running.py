@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import yaml
 
-from services.ingress import envoy
+from services.ingress import certificates, envoy
 from services.ingress.config import IngressSettings
 
 
@@ -40,10 +40,20 @@ def why_not_envoy(settings: IngressSettings) -> str:
 def become_envoy(settings: IngressSettings, path: Path) -> NoReturn:
     """Renders Envoy's configuration into the run folder and replaces this process by Envoy: same pid, same signals."""
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    begin_certificate(settings)
     configuration = settings.run_dir / "envoy.yaml"
     configuration.write_text(yaml.safe_dump(envoy.render(settings)))
     command = envoy.command(settings, configuration)
     os.execve(command[0], command, envoy.environment(path, os.environ))  # noqa: S606, TID251 - the environment of the new process
+
+
+def begin_certificate(settings: IngressSettings) -> None:
+    """Hands the certificate to the Envoy that starts. One that is no good stops nothing but TLS."""
+    if settings.http.tls:
+        try:
+            certificates.begin(settings.http, settings.run_dir)
+        except certificates.CertificateError as error:
+            print(f"ingress: no TLS until this is mended: {error}", file=sys.stderr)
 
 
 def serve_grpc(settings: IngressSettings) -> int:

@@ -17,6 +17,7 @@ from headrace.state.tenants import load, read_pepper
 from services.ingress.admitting import Admission, Rules
 from services.ingress.authenticating import Authenticator
 from services.ingress.catalog import Catalog
+from services.ingress.certificates import CertificateReloads
 from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.door import Door, operations
@@ -106,6 +107,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, tenants.check)
         periodic.every(settings.reload_s, DocumentReloads(documents, catalog, telemetry.log).check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
+        if settings.http.tls:
+            certificate = CertificateReloads(
+                settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set
+            )
+            await periodic.once(certificate.check)
+            periodic.every(settings.reload_s, certificate.check)
         if shared is not None:
             periodic.every(_LOOK_EVERY_S, _looking(quotas))
         if settings.jwt is not None and tokens is not None:

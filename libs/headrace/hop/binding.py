@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ from headrace.hop.stack import Serve
 PeerOf = Callable[[Any], Peer]
 # Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
+# Raises Fault for a call, by its path and metadata, that may not be made.
+Prove = Callable[[str, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,13 @@ class Bound:
     method: Method[Any, Any]
     serve: Callable[[Any, Call], Any]
     takes_cargo: bool = False
+    prove: Prove | None = None
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
     """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
-        method.path: Bound(method, _callable(service.servicer, method), service.takes_cargo)
+        method.path: Bound(method, _callable(service.servicer, method), service.takes_cargo, service.prove)
         for service in services
         for method in methods_of(service.descriptor)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -34,6 +34,9 @@ class Service:
     # Passes the way of a call, so that no caller is the first to. Awaited when the process's memory is settled, before
     # health says SERVING.
     warm: Callable[[], Coroutine[Any, Any, None]] | None = None
+    # Looks at the path and the metadata of a gRPC call before its message is read, and raises Fault for one that may not be
+    # made. Calls that hop's clients carry over a stream do not pass it: it is for callers from outside.
+    prove: Callable[[str, Mapping[str, str]], None] | None = None
 
 
 async def warmed(services: Iterable[Service]) -> None:

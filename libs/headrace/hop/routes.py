@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 
+from headrace.hop.binding import Prove
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.wire_errors import status_code, trailers
+from headrace.hop.wire_errors import cut, status_code, trailers
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 
@@ -24,15 +25,25 @@ class Routes(grpc.GenericRpcHandler):
     def __init__(self, name: str) -> None:
         self._handlers: dict[str, Handler] | None = None
         self._others: list[grpc.GenericRpcHandler] = []
-        self._starting: Handler = grpc.stream_stream_rpc_method_handler(_starting(name))
+        self._starting = _refusal(_starting(name))
+        self._provers: Mapping[str, Prove] = {}
 
-    def open(self, handlers: dict[str, Handler]) -> None:
-        """From now on, the service's own methods by path."""
+    def open(self, handlers: dict[str, Handler], provers: Mapping[str, Prove]) -> None:
+        """From now on, the service's own methods by path, and what must be proven of a call before its message is read."""
         self._handlers = handlers
+        self._provers = provers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         path = handler_call_details.method
         if self._handlers is not None and (found := self._handlers.get(path)) is not None:
+            prove = self._provers.get(path) if self._provers else None
+            if prove is None:
+                return found
+            metadata = handler_call_details.invocation_metadata
+            try:
+                prove(path, {key: value for key, value in metadata if isinstance(value, str)})
+            except Fault as fault:
+                return _refusal(fault.copy())
             return found
         for other in self._others:
             if (handler := other.service(handler_call_details)) is not None:
@@ -47,8 +58,8 @@ class Routes(grpc.GenericRpcHandler):
         """As of grpc.aio.Server; the same handlers came to `add_generic_rpc_handlers`."""
 
 
-def _starting(name: str) -> Callable[..., Any]:
-    fault = Fault(
+def _starting(name: str) -> Fault:
+    return Fault(
         Code.UNAVAILABLE,
         Reason.REASON_UNREACHABLE,
         f"{name} is starting; try again in a moment.",
@@ -56,8 +67,12 @@ def _starting(name: str) -> Callable[..., Any]:
         retry_after_s=0.2,
     )
 
+
+def _refusal(fault: Fault) -> Handler:
+    """Answers a call of whatever kind, without reading its messages."""
+
     async def refuse(_requests: object, context: Any) -> AsyncIterator[bytes]:
-        await context.abort(status_code(fault.code), fault.message, trailers(fault))
+        await context.abort(status_code(fault.code), cut(fault.message), trailers(fault))
         yield b""  # not reached: a generator in form, as every streaming handler here
 
-    return refuse
+    return grpc.stream_stream_rpc_method_handler(refuse)

@@ -125,7 +125,8 @@ class _Server:
         self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
-        self._routes.open(self._handlers(bound, self._stack))
+        provers = {path: b.prove for path, b in bound.items() if b.prove is not None}
+        self._routes.open(self._handlers(bound, self._stack), provers)
         await self.health.know(names)
         await self.health.set(serving=True)
         if self._unix is not None and self._replace:

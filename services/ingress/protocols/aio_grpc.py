@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
 
 from headrace.hop.call import Call
 from headrace.hop.definition import Service
+from headrace.hop.errors import Fault
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.protocols.refusals import too_large
 from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
+
+_INFER = f"/{OIP_SERVICE.full_name}/ModelInfer"
+_STREAM = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
 
 
 def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
@@ -28,13 +32,32 @@ def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
         }
         if descriptor is OIP_SERVICE:
             methods["ModelStreamInfer"] = staticmethod(_stream(ingress))
-        found.append(Service(descriptor, type(descriptor.name, (), methods)()))
+        found.append(Service(descriptor, type(descriptor.name, (), methods)(), prove=_prover(door)))
     return found
 
 
+def _prover(door: Door) -> Callable[[str, Mapping[str, str]], None]:
+    """Proves credential and scope before grpc.aio reads a message; what else `Door.admit` asks comes behind it."""
+
+    def prove(path: str, metadata: Mapping[str, str]) -> None:
+        operation = door.operations.get(_INFER if path == _STREAM else path)
+        if operation is None or operation.open:
+            return
+        exchange = door.begin(operation.method.name, _headers(metadata))
+        try:
+            door.prove(operation, exchange)
+        except Fault as fault:
+            raise door.refuse(exchange, fault) from None
+
+    return prove
+
+
+def _headers(metadata: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {k.encode(): v.encode("latin-1", "replace") for k, v in metadata.items()}
+
+
 def _begin(door: Door, name: str, call: Call) -> Exchange:
-    headers = {k.encode(): v.encode("latin-1", "replace") for k, v in call.metadata.items()}
-    exchange = door.begin(name, headers)
+    exchange = door.begin(name, _headers(call.metadata))
     exchange.deadline = call.deadline
     return exchange
 
@@ -53,7 +76,7 @@ def _unary(door: Door, operation: Operation, limit: int) -> Callable[[Any, Call]
 
 
 def _stream(ingress: Ingress) -> Callable[[Any, Call], Any]:
-    operation = ingress.door.operations[f"/{OIP_SERVICE.full_name}/ModelInfer"]
+    operation = ingress.door.operations[_INFER]
 
     async def serve(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Message]:
         exchange = _begin(ingress.door, "ModelStreamInfer", call)

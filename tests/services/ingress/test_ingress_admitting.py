@@ -112,6 +112,14 @@ def test_a_greedy_tenant_does_not_take_the_places_of_modest_ones() -> None:
     assert sum(n for tenant, n in system.refused.items() if tenant != "greedy") <= 0.01 * 400 * 4
 
 
+@pytest.mark.parametrize("priority", [1, 10])
+def test_a_tenant_that_holds_all_it_may_leaves_room_for_the_next(priority: int) -> None:
+    admission = Admission(RULES, lambda: 0.0)
+    while admission.enter("first", priority):
+        pass  # none of them ends: half-sent messages
+    assert sum(admission.enter("second", priority) for _ in range(100)) >= 0.1 * RULES.initial
+
+
 def test_alone_a_tenant_may_take_it_all() -> None:
     system = Served(1000.0)
     system.run({("only", 1): 3000.0}, 6.0)
