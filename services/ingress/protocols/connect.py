@@ -141,6 +141,8 @@ class Connect:
         try:
             # connectrpc asks until the caller is gone, each time at once: the server's own answer would keep it busy.
             await application(scope, self._departures.patient(receive), send)
+        except OSError:
+            return  # as ASGI has it: the caller went away while it was answered
         except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the server above
             self._door.unexpected(scope["path"], error)
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import ijson  # type: ignore[import-untyped]  # has no stubs
+import numpy as np
 
 from services.ingress.protocols.refusals import malformed, too_many_values
 
@@ -21,6 +22,13 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+# What the parser in steps says of a whole number that 64 bits with a sign do not hold.
+_TOO_LONG = "integer overflow"
+_MAX_DEPTH = 100
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+_TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def read(body: bytes, most: int) -> Any:
@@ -28,7 +36,7 @@ def read(body: bytes, most: int) -> Any:
 
     Raises Fault INVALID_ARGUMENT for what is no JSON in UTF-8, RESOURCE_EXHAUSTED for too many values.
     """
-    if len(body) > 2 * most:  # two bytes are the shortest value with what parts it from the next
+    if len(body) > most:  # a byte may be a value
         _check_count(body, most)
     try:
         text = body.decode("utf-8-sig")
@@ -37,9 +45,7 @@ def read(body: bytes, most: int) -> Any:
     if _SURROGATE.search(body) and any(found[1] for found in _ESCAPES.finditer(body)):
         raise malformed("the body is not JSON: it has half of a surrogate pair, which no text has")
     try:
-        if len(body) <= _AT_ONCE_BYTES:
-            return json.loads(text, object_pairs_hook=_unique)
-        return _in_steps(text.encode())
+        return _at_once(text) if len(body) <= _AT_ONCE_BYTES else _in_steps(body, text)
     except (ValueError, RecursionError, ijson.JSONError) as error:
         raise malformed(f"the body is not JSON: {_shown(error)}") from None
 
@@ -62,12 +68,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _in_steps(body: bytes) -> Any:
+def _at_once(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _in_steps(body: bytes, text: str) -> Any:
+    _check_depth(body)
     found = ijson.sendable_list()
     parse = _parser.items_coro(found, "", map_type=_Object, use_float=True)
-    for start in range(0, len(body), _STEP_BYTES):
-        parse.send(body[start : start + _STEP_BYTES])
-    parse.close()
+    content = text.encode()  # without a byte order mark
+    try:
+        for start in range(0, len(content), _STEP_BYTES):
+            parse.send(content[start : start + _STEP_BYTES])
+        parse.close()
+    except ijson.JSONError as error:
+        if _TOO_LONG in str(error):
+            return _at_once(text)
+        raise
     return found[0]
 
 
@@ -75,6 +92,18 @@ def _check_count(body: bytes, most: int) -> None:
     # Commas and brackets in texts are counted, too: no text needs a million of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > most:
         raise too_many_values(most)
+
+
+def _check_depth(body: bytes) -> None:
+    """The parser in steps takes the square of the depth, and would not end."""
+    # First as if texts held no brackets, which is quick and nearly always enough.
+    if _depth(body.translate(None, _NO_BRACKETS)) > _MAX_DEPTH and _depth(_TEXTS.sub(b"", body)) > _MAX_DEPTH:
+        raise malformed(f"the JSON is nested more than {_MAX_DEPTH} deep")
+
+
+def _depth(body: bytes) -> int:
+    steps = _STEPS[np.frombuffer(body, np.uint8)]
+    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
 def _shown(error: Exception) -> str:
