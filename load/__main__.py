@@ -10,6 +10,7 @@ picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 refusals   what a refusal costs in Envoy alone
 overload   three times the capacity: goodput, priorities, a greedy tenant
+strangers  what people without a credential can do: the latency of who has one, the door's memory
 hop        a call between two processes, on a stream and as an RPC
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
 capacity   the processes and cores that a load needs, and their price, from what `scaling` found
@@ -42,6 +43,7 @@ from load import (
     scaling_rows,
     scaling_tenants,
     scenarios,
+    strangers,
 )
 from load.measuring import ROOT
 
@@ -91,6 +93,12 @@ def _add_loops(commands: _Commands) -> None:
     broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
     broken.add_argument("--faults", type=_names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=_names, default=[])
+    foreign = _command(commands, "strangers", strangers.run)
+    foreign.add_argument("--servers", type=_cores, help="cores of the servers, such as 0")
+    foreign.add_argument("--requests", type=int, default=100_000)
+    foreign.add_argument("--rate", type=float, default=300.0)
+    foreign.add_argument("--warm-s", type=float, default=10.0)
+    foreign.add_argument("--quiet-s", type=float, default=30.0, help="measured before they begin")
     _command(commands, "check", check.run)
 
 
