@@ -29,17 +29,20 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
 def _ensure_demo(layout: Layout, now: datetime) -> bool:
     """A tenant that may use every pipeline, and its key in a file that only this user can read."""
     pepper = tenants.read_pepper(layout.pepper)
-    file = tenants.load(layout.tenants) if layout.tenants.exists() else tenants.TenantsFile()
-    tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,)))
-    known = {key.hash for key in tenant.keys}
     key = demo_key(layout)
-    if key is not None and tenants.hash_key(key, pepper) in known:
-        return False
+    if key is not None and layout.tenants.exists():
+        known = tenants.load(layout.tenants).tenants.get(DEMO, tenants.TenantSpec()).keys
+        if tenants.hash_key(key, pepper) in {k.hash for k in known}:
+            return False
     text, kept = tenants.new_key(pepper, created=now)
-    tenant = tenant.model_copy(update={"keys": (*tenant.keys, kept)})
     # The file that is read by the door comes last: a key it knows is one that we have.
     atomic.write(layout.demo_key, text.encode() + b"\n", mode=0o600)
-    tenants.save(layout.tenants, file.with_tenant(DEMO, tenant))
+
+    def with_demo(file: tenants.TenantsFile) -> tenants.TenantsFile:
+        tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,)))
+        return file.with_tenant(DEMO, tenant).with_key(DEMO, kept)
+
+    tenants.change(layout.tenants, with_demo)
     return True
 
 
