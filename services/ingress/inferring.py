@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import validate_inputs
+from headrace.pipeline import rounded, validate_inputs
 from services.ingress.catalog import Entry
 from services.ingress.exchange import Exchange
 from services.ingress.ports import Decision, Router
@@ -117,6 +117,8 @@ class Inferring:
             now - exchange.received,
             self._clock() - now,
         )
+        if entry.rounds:
+            result = rounded(entry.pipeline, result)
         exchange.answer = answer
         if whole and result.errors:
             raise _first_fault(result)
