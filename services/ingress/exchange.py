@@ -75,6 +75,8 @@ class Exchange:
     answer: Answer | None = None
     # Set for calls that run a model; others do not count in the objectives.
     inference: bool = False
+    # Of its message, inflated; 0: not known.
+    size_bytes: int = 0
     # It holds one of the door's places.
     admitted: bool = False
     # Envoy's name for its credential (protocols/gates.py); empty: none.

@@ -104,7 +104,7 @@ def test_a_burst_of_one_tenant_leaves_the_others_alone(system: System) -> None:
     key = create("eager", "--pipeline", "flights")
     path = layout.of(HOME).tenants
     file = tenants.load(path)
-    limits = tenants.QuotaSpec(rate_per_s=2, burst=4)
+    limits = tenants.QuotaSpec(rows_per_s=2, rows_burst=4)
     spec = file.tenant("eager").model_copy(update={"limits": limits})
     tenants.save(path, file.with_tenant("eager", spec))
     until(system, key, grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -10,6 +10,15 @@ from headrace.cli.layout import Layout
 from headrace.state import atomic, tenants
 
 DEMO = "demo"
+# Finite, and beyond what a machine of this kind can do: the demo is what load is tested with.
+DEMO_LIMITS = tenants.QuotaSpec(
+    rows_per_s=200_000,
+    rows_burst=400_000,
+    bytes_per_s=1024**3,
+    bytes_burst=2 * 1024**3,
+    concurrency=4_096,
+    max_rows=4_096,
+)
 
 
 def ensure(layout: Layout, now: datetime) -> list[str]:
@@ -39,7 +48,7 @@ def _ensure_demo(layout: Layout, now: datetime) -> bool:
     atomic.write(layout.demo_key, text.encode() + b"\n", mode=0o600)
 
     def with_demo(file: tenants.TenantsFile) -> tenants.TenantsFile:
-        tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,)))
+        tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS))
         return file.with_tenant(DEMO, tenant).with_key(DEMO, kept)
 
     tenants.change(layout.tenants, with_demo)

@@ -28,7 +28,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
@@ -47,15 +55,40 @@ _LOCK_POLL_S = 0.02
 
 
 class QuotaSpec(Settings):
-    """What one tenant may use. Absent: no limit of its own."""
+    """What one tenant may use. Absent: no limit of its own.
 
-    rate_per_s: PositiveFloat | None = None
-    # Requests that may come at once after a quiet time; absent: one second's worth.
-    burst: PositiveFloat | None = None
+    `rate_per_s` and `burst` are the older names of `rows_per_s` and `rows_burst`; they are read, and count rows, too.
+    """
+
+    rows_per_s: PositiveFloat | None = Field(
+        default=None, validation_alias=AliasChoices("rows_per_s", "rate_per_s")
+    )
+    # Rows that may come at once after a quiet time; absent: one second's worth. A request of more rows than that passes
+    # when nothing was used for long enough, and what it took beyond is missing afterwards.
+    rows_burst: PositiveFloat | None = Field(
+        default=None, validation_alias=AliasChoices("rows_burst", "burst")
+    )
+    # The same of the bytes of the messages, inflated.
+    bytes_per_s: PositiveFloat | None = None
+    bytes_burst: PositiveFloat | None = None
     # Requests in flight at once.
     concurrency: PositiveInt | None = None
     # Rows of one request.
     max_rows: PositiveInt | None = None
+    # Different rows that may be asked of each pipeline in one day (UTC), against the copying of a model by its answers;
+    # the same row again does not count. Each costs 16 to 32 bytes of memory and disk.
+    distinct_queries_per_day: int | None = Field(default=None, gt=0, le=1_000_000)
+
+
+# What a new tenant gets: enough for an application, too little to take the installation from the others.
+NEW_LIMITS = QuotaSpec(
+    rows_per_s=1_000,
+    rows_burst=5_000,
+    bytes_per_s=16 * 1024 * 1024,
+    bytes_burst=64 * 1024 * 1024,
+    concurrency=64,
+    max_rows=1_024,
+)
 
 
 class KeySpec(Settings):
@@ -112,6 +145,11 @@ class TenantsFile(Settings):
             return TenantsFile(tenants={**self.tenants, name: tenant})
         except ValidationError as error:
             raise ConfigError("; ".join(e["msg"] for e in error.errors())) from error
+
+    def without_tenant(self, name: str) -> TenantsFile:
+        """The file without that tenant. Raises ConfigError if there is no such tenant."""
+        self.tenant(name)
+        return TenantsFile(tenants={n: t for n, t in self.tenants.items() if n != name})
 
     def with_key(self, name: str, key: KeySpec) -> TenantsFile:
         """The file with one more key for a tenant. Raises ConfigError if there is no such tenant."""

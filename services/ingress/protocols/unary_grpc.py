@@ -44,9 +44,9 @@ class UnaryGrpc:
                 body = await read_body(receive, self._limit + frames.PREFIX.size)
             except TooLarge as error:
                 raise frames.too_large(error.size, self._limit) from None
-            request = _parse(
-                operation, frames.read_message(body, self._limit, headers.get(b"grpc-encoding", b""))
-            )
+            message = frames.read_message(body, self._limit, headers.get(b"grpc-encoding", b""))
+            exchange.size_bytes = len(message)
+            request = _parse(operation, message)
         except Fault as fault:
             self._door.refuse(exchange, fault)
             await self._fail(send, fault, exchange)

@@ -57,6 +57,7 @@ class ModelRepository:
         _check_repository(request.repository_name)
         quota = self._quotas.enter(credential.tenant)
         try:
+            quota.charge(1, 0)
             models = await self._operations.index(self._deadline(exchange, _INDEX_S))
         finally:
             quota.leave()
@@ -79,6 +80,7 @@ class ModelRepository:
         self._check_reach()
         quota = self._quotas.enter(credential.tenant)
         try:
+            quota.charge(1, 0)
             deadline = self._deadline(exchange, _LOAD_S)
             await self._operations.load(model, version, _who(credential), deadline)
         finally:
@@ -95,6 +97,7 @@ class ModelRepository:
         self._check_reach()
         quota = self._quotas.enter(credential.tenant)
         try:
+            quota.charge(1, 0)
             deadline = self._deadline(exchange, _LOAD_S)
             await self._operations.unload(model, version, _who(credential), deadline)
         finally:

@@ -108,7 +108,9 @@ def _with_key(
 ) -> tenants.TenantsFile:
     """The file with one more key for a tenant, who is made if need be. Raises ConfigError if the tenant may do less."""
     if name not in file.tenants:
-        made = tenants.TenantSpec(pipelines=pipelines, scopes=scopes or tenants.DEFAULT_SCOPES)
+        made = tenants.TenantSpec(
+            pipelines=pipelines, scopes=scopes or tenants.DEFAULT_SCOPES, limits=tenants.NEW_LIMITS
+        )
         return file.with_tenant(name, made).with_key(name, key)
     if pipelines:
         raise ConfigError(f"tenant {name!r} exists; change its pipelines by: headrace tenants set")
