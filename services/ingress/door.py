@@ -15,6 +15,7 @@ from headrace.hop.method import Method, methods_of
 from services.ingress.admitting import Admission
 from services.ingress.authenticating import Authenticator
 from services.ingress.exchange import Exchange, begin
+from services.ingress.metrics import Shed
 from services.ingress.reporting import Reporter
 
 Handler = Callable[[Any, Exchange], Awaitable[Message]]
@@ -76,18 +77,18 @@ class Door:
         """The exchange of a request that comes now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
-    def admit(self, operation: Operation, exchange: Exchange, shed: int = 0) -> None:
+    def admit(self, operation: Operation, exchange: Exchange, shed: Shed | None = None) -> None:
         """Proves the caller and takes a place for an inference, once. `call` does it, too: a protocol that does it before
-        it reads the message makes those cheap who are refused. `call` or `refuse` must follow. `shed`: so many calls of the
-        same credential were refused in Envoy before this one.
+        it reads the message makes those cheap who are refused. `call` or `refuse` must follow. `shed`: calls of the same
+        credential that were refused in Envoy before this one.
 
         Raises Fault UNAUTHENTICATED; RESOURCE_EXHAUSTED if there is no place.
         """
         if operation.open:
             return
         if exchange.credential is None:
-            exchange.credential = self._authenticator.authenticate(exchange.headers)
-        if shed:
+            exchange.credential = self._authenticator.authenticate(exchange)
+        if shed is not None:
             self._reporter.metrics.shed(exchange.tenant, shed)
         if operation.inference and not exchange.admitted:
             exchange.inference = True

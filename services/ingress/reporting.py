@@ -93,7 +93,7 @@ class Reporter:
         if exchange.credential is None and self._lines.take(self._clock()) > 0:
             return
         fields |= {"reason": reason_name(fault.reason), "message": fault.message}
-        tell = self._log.error if is_ours(code, exchange) else self._log.info
+        tell = self._log.error if is_ours(fault, exchange) else self._log.info
         tell("request", **fields)
 
     def security(self, kind: str, details: Mapping[str, str]) -> None:
