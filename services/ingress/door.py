@@ -118,9 +118,7 @@ class Door:
         except Fault as fault:
             exchange.fault = fault
             if fault.code is Code.PERMISSION_DENIED:
-                self._reporter.security(
-                    "denied", {"tenant": exchange.tenant, "request_id": exchange.request_id}
-                )
+                self._reporter.security("denied", exchange, fault.metadata)
             raise
         except asyncio.CancelledError:
             exchange.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
@@ -136,7 +134,7 @@ class Door:
     def authenticate(self, exchange: Exchange) -> None:
         """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED."""
         try:
-            exchange.credential = self._authenticator.authenticate(exchange.headers)
+            exchange.credential = self._authenticator.authenticate(exchange)
         except Fault as fault:
             self.refuse(exchange, fault)
             raise
