@@ -20,6 +20,7 @@ from services.ingress.catalog import Catalog
 from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.door import Door, operations
+from services.ingress.guarding import ExtractionGuard
 from services.ingress.inferring import Inferring
 from services.ingress.metrics import Metrics
 from services.ingress.otlp import OtlpExporter
@@ -60,11 +61,17 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here, and handed to whoever needs one
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
+    told = _Told(telemetry.log, metrics)
+    security = SecurityLog(
+        settings.security.file, settings.security.max_bytes, settings.security.kept, wall, told.security_log
+    )
+    metrics.security_waiting.set_function(lambda: security.waiting)
     reporter = Reporter(
         telemetry.log,
         metrics,
         statistics,
         _exporters(settings),
+        security,
         log_ratio=settings.log_ratio,
         slow_s=settings.traces.slow_s,
         clock=time.monotonic,
@@ -89,7 +96,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         inferring = Inferring(
-            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, time.monotonic
+            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, inferring, quotas, statistics, readiness.ready)
@@ -107,6 +114,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             served, authenticator, reporter, admission, telemetry.settings.trace_ratio, time.monotonic
         )
         stack.push_async_callback(reporter.flush)
+        stack.push_async_callback(security.close)
         periodic = Periodic(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, tenants.check)
@@ -155,6 +163,8 @@ class _Sharing:
 class _Told:
     """Says that what should be kept on the disk can't be."""
 
+    log: Log
+    metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:
         self.metrics.security_failing.set(error is not None)
@@ -167,8 +177,6 @@ class _Told:
         self.log.error("different queries are counted in memory alone", error=str(error))
 
 
-    log: Log
-    metrics: Metrics
 def _exporters(settings: IngressSettings) -> list[Exporter]:
     exporters: list[Exporter] = []
     traces = settings.traces

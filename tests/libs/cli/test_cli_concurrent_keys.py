@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -79,9 +80,9 @@ def test_fifty_commands_at_once_lose_nothing(tmp_path: Path) -> None:
         for n, command in enumerate(mixed)
         if command[1] == "create"
     }
-    kept = {key.hash for key in tenants.load(place.tenants).tenant("acme").keys}
-    assert kept == printed
-    assert len(kept) == half
+    left = {key.hash for key in tenants.load(place.tenants).tenant("acme").keys}
+    assert left == printed
+    assert len(left) == half
 
 
 def test_a_lock_that_is_never_given_back_ends_in_a_sentence(tmp_path: Path) -> None:
@@ -111,6 +112,13 @@ def test_a_change_that_fails_leaves_the_file_and_the_lock_free(tmp_path: Path) -
     tenants.change(path, lambda file: file)
 
 
+def fill_up(path: Path) -> None:
+    """Writes until the disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk")
 def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -122,9 +130,7 @@ def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path) -> Non
         secrets.ensure(place, datetime.now(UTC))
         before = place.tenants.read_bytes()
         fill = home / "fill"
-        with fill.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(bytes(1024))
+        fill_up(fill)
         command = [str(Path(sys.executable).parent / "headrace"), "keys", "create", "acme"]
         done = subprocess.run(
             [*command, "--home", str(home)], capture_output=True, text=True, timeout=120, check=False

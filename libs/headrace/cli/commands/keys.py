@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from headrace.cli.commands.scopes import read_scopes
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place, prepared
 from headrace.hop.config import ConfigError
 from headrace.state import tenants
@@ -38,7 +39,7 @@ def create(
     A new tenant may do what `--scope` says; without it, predict and read. Only `operate` loads and unloads models.
     """
     layout = prepared(home)
-    wanted = _scopes(scopes or [])
+    wanted = read_scopes(scopes or [])
     now = datetime.now(UTC)
     expires = None if days is None else now + timedelta(days=days)
     try:
@@ -120,14 +121,6 @@ def _with_key(
             "or make another tenant"
         )
     return file.with_key(name, key)
-
-
-def _scopes(words: list[str]) -> tuple[tenants.Scope, ...]:
-    """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
-    known = get_args(tenants.Scope)
-    if strange := [w for w in words if w not in known]:
-        fail(f"no scope {', '.join(strange)!r}; there are: {', '.join(known)}")
-    return tuple(s for s in known if s in words)
 
 
 def _day(value: datetime | None) -> str:
