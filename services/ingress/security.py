@@ -191,6 +191,8 @@ def _append(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         start = os.fstat(descriptor).st_size
+        if start == 0:
+            _sync_names(path.parent)
         try:
             left = memoryview(data)
             while left:
@@ -200,6 +202,15 @@ def _append(path: Path, data: bytes) -> None:
             # A disk that filled up took a part: half a line is worse than none, and the whole comes again.
             os.ftruncate(descriptor, start)
             raise
+    finally:
+        os.close(descriptor)
+
+
+def _sync_names(folder: Path) -> None:
+    """A new file, and those that were renamed for it, are found after a crash, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
