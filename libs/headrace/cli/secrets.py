@@ -27,9 +27,11 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
     made = []
     if certificates.ensure(layout.tls, now):
         made.append("certificates")
-    if not layout.pepper.exists():
-        atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
-        made.append("pepper")
+    # Two that begin at once must not hash with two peppers.
+    with tenants.locked(layout.tenants):
+        if not layout.pepper.exists():
+            atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
+            made.append("pepper")
     if _ensure_demo(layout, now):
         made.append("demo key")
     return made
