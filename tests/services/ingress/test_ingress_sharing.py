@@ -206,4 +206,4 @@ def test_a_disk_without_room_is_told_at_once_and_kills_nobody_later(tmp_path: Pa
             Shared(tmp_path / "quotas")
         assert list((tmp_path / "quotas").iterdir()) == []
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
