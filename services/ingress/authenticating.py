@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -15,6 +16,7 @@ SecurityEvent = Callable[[str, Exchange, Mapping[str, str]], None]
 
 _MAX_CREDENTIAL_BYTES = 8192
 _BEARER = b"bearer "
+_KEY_ID = re.compile(rb"hr_([0-9a-f]{8})_")
 
 
 class Tokens(Protocol):
@@ -72,7 +74,9 @@ class Authenticator:
             if found is None:
                 raise self._refused(exchange, "bad_token")
         if found is None:
-            raise self._refused(exchange, "unknown_key")
+            named = _KEY_ID.match(secret)
+            # The id is no secret, and says whose key it was, or who is tried.
+            raise self._refused(exchange, "unknown_key", **({"key": named[1].decode()} if named else {}))
         if found.expires is not None and found.expires <= self._clock():
             raise self._refused(exchange, "expired_credential", tenant=found.tenant.name, key=found.key_id)
         return found

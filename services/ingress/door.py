@@ -117,8 +117,6 @@ class Door:
             return reply
         except Fault as fault:
             exchange.fault = fault
-            if fault.code is Code.PERMISSION_DENIED:
-                self._reporter.security("denied", exchange, fault.metadata)
             raise
         except asyncio.CancelledError:
             exchange.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
@@ -150,6 +148,8 @@ class Door:
             exchange.admitted = False
             took = self.clock() - exchange.received
             self.admission.leave(exchange.tenant, took, exchange.time_allowed, _for_load(exchange.fault))
+        if exchange.fault is not None and exchange.fault.code is Code.PERMISSION_DENIED:
+            self._reporter.security("denied", exchange, exchange.fault.metadata)
         self._reporter.done(exchange)
 
     def unexpected(self, method: str, error: Exception) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import fcntl
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,6 +32,8 @@ _WAITING = 2_000
 # Addresses that a summary tells apart, and those that it names.
 _ADDRESSES, _NAMED = 1_024, 10
 _MAX_TEXT = 256
+# Another process holds the lock for one batch.
+_LOCK_WAIT_S, _LOCK_POLL_S = 2.0, 0.005
 
 
 @dataclass(slots=True)
@@ -144,6 +147,8 @@ class SecurityLog:
             await self._write()
             self._end_summary(self._wall(), closing=True)
             await self._write()
+            if self.waiting:
+                self._complain(OSError(f"{self.waiting} events end with this process"))
 
     async def _write(self) -> None:
         if self._path is None or not self._lines:
@@ -168,7 +173,7 @@ class SecurityLog:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _take(lock)
             with suppress(FileNotFoundError):
                 if path.stat().st_size >= self._max_bytes:
                     _rotate(path, self._kept)
@@ -185,6 +190,20 @@ def client_address(exchange: Exchange) -> str:
     """
     sent = exchange.headers.get(b"x-forwarded-for", b"")
     return sent.rpartition(b",")[2].strip().decode("latin-1")[:64]
+
+
+def _take(lock: int) -> None:
+    """Waits for the other processes. Raises OSError if one of them does not come to an end."""
+    end = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import stat
@@ -186,6 +187,18 @@ async def test_a_full_disk_loses_no_event_and_memory_stays_bounded(small_disk: P
     await log.log.close()
     assert log.counted().total() == added
     assert log.log.waiting == 0
+
+
+async def test_a_process_that_stands_still_with_the_lock_holds_nobody_for_ever(tmp_path: Path) -> None:
+    log = Log(tmp_path / "security.jsonl")
+    with (tmp_path / ".security.jsonl.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        log.log.add("denied", call(), {})
+        await log.log.close()
+        assert [type(c) for c in log.complaints] == [BlockingIOError, OSError]
+        assert "1 events end with this process" in str(log.complaints[1])
+    await log.log.flush()
+    assert log.counted() == {"denied": 1}
 
 
 async def test_who_stops_waiting_leaves_nothing_in_doubt(tmp_path: Path) -> None:

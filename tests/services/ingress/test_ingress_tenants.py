@@ -103,7 +103,7 @@ async def test_a_refused_credential_is_in_the_file_with_the_address_that_envoy_s
     [event] = await events(door, "unknown_key", request_id=identity)
     # Envoy shows who calls from the machine itself with the machine's own address.
     assert str(ip_address(event["client"])) != FORGED
-    assert (event["tenant"], event["method"]) == ("", "ModelMetadata")
+    assert (event["tenant"], event["key"], event["method"]) == ("", "11111111", "ModelMetadata")
     assert "wrong" not in json.dumps(event)
 
 

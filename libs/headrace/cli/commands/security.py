@@ -29,10 +29,12 @@ def security(
     A `summary` tells of the events of a second that were too many for a line each.
     """
     path = place(home).security_log
-    found = deque(
-        (event for event in _events(path) if _wanted(event, kind, tenant)),
-        maxlen=lines,
-    )
+    found: deque[dict[str, Any]] = deque()
+    for file in _newest_first(path):
+        wanted = (event for event in _events(file) if _wanted(event, kind, tenant))
+        found.extendleft(reversed(deque(wanted, maxlen=lines - len(found))))
+        if len(found) == lines:
+            break
     if not found:
         err.print("no such events yet", style="dim")
         return
@@ -49,26 +51,26 @@ def security(
     out.print(table)
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """All events there are, oldest first; what is no line of the log is left out."""
-    numbered = sorted(
-        (p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()),
-        key=lambda p: int(p.suffix[1:]),
-        reverse=True,
-    )
-    for file in (*numbered, path):
-        try:
-            text = file.open(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            continue
-        with text:
-            for line in text:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(event, dict):
-                    yield event
+def _newest_first(path: Path) -> list[Path]:
+    """The file that is written, and those that it was before."""
+    older = (p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit())
+    return [path, *sorted(older, key=lambda p: int(p.suffix[1:]))]
+
+
+def _events(file: Path) -> Iterator[dict[str, Any]]:
+    """The events of a file, oldest first; what is no line of the log is left out."""
+    try:
+        text = file.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    with text:
+        for line in text:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
 
 
 def _wanted(event: dict[str, Any], kind: str | None, tenant: str | None) -> bool:
