@@ -16,9 +16,18 @@ import pytest
 import pytest_asyncio
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from tests.services.ingress.ingress_calls import OIP, PREDICT, call, http, infer, infer_refused, refused
-from tests.services.ingress.ingress_door import PIPELINE, Folder, infer_request
+from tests.services.ingress.ingress_door import (
+    PIPELINE,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+)
 
 FORGED = "6.6.6.6"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -147,3 +156,25 @@ async def test_numbers_leave_with_the_digits_of_the_document(door: Folder, coars
     assert predicted.predictions[0].outputs["y"][0] == 0.2
     plain = await infer(door, infer_request([[0.123, 5]], [1]))
     assert np.frombuffer(plain.raw_output_contents[0], np.float32)[0] == np.float32(0.123) * 2
+
+
+async def test_a_folder_of_quotas_that_can_not_be_used_stops_nothing(tmp_path: Path) -> None:
+    async with testing.served(definition(FakeRouter())) as harness:
+        tmp_path.chmod(0o700)
+        place = tmp_path / "occupied"
+        place.write_text("no folder")
+        folder = prepare(tmp_path, harness.target, quotas=str(place / "quotas"))
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            await infer(folder, infer_request([[1, 2]], [1]))
+            assert "quotas are counted by each process alone" in process.log()
+            place.unlink()
+            end = time.monotonic() + 30
+            while "quotas are counted together again" not in process.log():
+                assert time.monotonic() < end, process.log()
+                await asyncio.sleep(0.1)
+            assert [p.suffix for p in (place / "quotas").iterdir()] == [".use"]
+            await infer(folder, infer_request([[1, 2]], [1]))
+        finally:
+            process.kill()

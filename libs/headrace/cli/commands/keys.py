@@ -56,6 +56,8 @@ def create(
         err.print(
             f"tenant {tenant} may use no pipeline yet; see: headrace tenants set --help", style="yellow"
         )
+    if len(spec.keys) == 1 and spec.limits == tenants.NEW_LIMITS:
+        err.print(f"its limits are those of new tenants; see: headrace tenants show {tenant}", style="dim")
     err.print(f"key {kept.id} of {tenant}; keep it, it is shown only now:", style="dim")
     print(text)
 
