@@ -60,33 +60,32 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """0.0 if one token could be taken (it is taken), else the seconds until one might."""
-        self.look(now)
-        wait = self.wait(1.0)
+        wait = self.wait(now, 1.0)
         if wait == 0.0:
             self.spend(1.0)
         return wait
 
-    def wait(self, amount: float) -> float:
-        """Seconds until `amount` might be taken, as things stood when it was last looked at; 0.0: now."""
-        missing = min(amount, self._burst) - self._tokens
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` might be taken; 0.0: now."""
+        # A clock that stands still or goes back must not make tokens.
+        passed = now - self._at
+        if passed > 0.0:
+            self._at = now
+            tokens = self._tokens + passed * self._rate
+            self._tokens = tokens if tokens < self._burst else self._burst
+        missing = (amount if amount < self._burst else self._burst) - self._tokens
         return missing / self._rate if missing > 0.0 else 0.0
 
     def spend(self, amount: float) -> None:
         """Takes `amount`, which may leave a debt."""
         self._tokens -= amount
 
-    def look(self, now: float, elsewhere: float = 0.0, largest: float = 0.0) -> None:
-        """Accounts for the time that has passed, and for what others took meanwhile; `largest`: the most that one request
-        of theirs took."""
-        # A clock that stands still or goes back must not make tokens.
-        passed = now - self._at
-        if passed > 0:
-            self._tokens = min(self._burst, self._tokens + passed * self._rate)
-            self._at = now
-        if elsewhere:
-            # Others may have taken the same last tokens, or under another limit: a debt, but no endless one.
-            floor = min(self._tokens, -max(self._burst, largest))
-            self._tokens = max(self._tokens - elsewhere, floor)
+    def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
+        """Accounts for what others took meanwhile; `largest`: the most that one request of theirs took."""
+        self.wait(now, 0.0)
+        # Others may have taken the same last tokens, or under another limit: a debt, but no endless one.
+        floor = min(self._tokens, -max(self._burst, largest))
+        self._tokens = max(self._tokens - amount, floor)
 
 
 class Quota:
@@ -136,20 +135,22 @@ class Quota:
         """
         if self._unlimited:
             return
-        self._look(self._clock())
-        if self._rows is not None and (wait := self._rows.wait(rows)) > 0.0:
+        now, cell = self._clock(), self._cell
+        if cell is not None and cell.others:
+            self._look(now, cell)
+        by_rows, by_bytes = self._rows, self._bytes
+        if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
-            raise QuotaFault(self._tenant, "rows", limit, wait=wait, empty=self._rows.empty)
-        if self._bytes is not None and (wait := self._bytes.wait(size_bytes)) > 0.0:
+            raise QuotaFault(self._tenant, "rows", limit, wait=wait, empty=by_rows.empty)
+        if by_bytes is not None and (wait := by_bytes.wait(now, size_bytes)) > 0.0:
             limit = f"{_number(self.limits.bytes_per_s)} bytes per second"
-            raise QuotaFault(self._tenant, "bytes", limit, wait=wait, empty=self._bytes.empty)
-        cell = self._cell
-        if self._rows is not None:
-            self._rows.spend(rows)
+            raise QuotaFault(self._tenant, "bytes", limit, wait=wait, empty=by_bytes.empty)
+        if by_rows is not None:
+            by_rows.spend(rows)
             if cell is not None:
                 cell.take(ROWS, rows)
-        if self._bytes is not None:
-            self._bytes.spend(size_bytes)
+        if by_bytes is not None:
+            by_bytes.spend(size_bytes)
             if cell is not None:
                 cell.take(BYTES, size_bytes)
 
@@ -161,17 +162,15 @@ class Quota:
 
     def look(self) -> None:
         """Accounts for what was taken elsewhere, though nobody asks here."""
-        self._look(self._clock())
+        if self._cell is not None:
+            self._look(self._clock(), self._cell)
 
-    def _look(self, now: float) -> None:
-        cell = self._cell
+    def _look(self, now: float, cell: Cell) -> None:
         for place, bucket in ((ROWS, self._rows), (BYTES, self._bytes)):
-            if bucket is None:
-                continue
-            if cell is None or not cell.others:
-                bucket.look(now)
-            else:
-                bucket.look(now, *cell.taken_elsewhere(place))
+            if bucket is not None:
+                taken, largest = cell.taken_elsewhere(place)
+                if taken:
+                    bucket.spent_elsewhere(now, taken, largest)
 
 
 class Quotas:
