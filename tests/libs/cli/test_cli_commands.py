@@ -186,8 +186,14 @@ def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
     shown = run("tenants", "show", "acme", home=home).stdout
     assert "rows per second" in shown
     assert "2.5" in shown
+    told = json.loads(run("tenants", "show", "acme", "--json", home=home).stdout)
+    assert (told["limits"]["rows_per_s"], told["distinct_queries_today"]) == (2.5, {})
+    assert json.loads(run("tenants", "list", "--json", home=home).stdout)["acme"]["scopes"] == ["read"]
     for listed in (run("tenants", home=home).stdout, run("tenants", "list", home=home).stdout):
         assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo"}
+
+    misplaced = CliRunner().invoke(app, ["tenants", "--home", str(home), "list"])
+    assert (misplaced.exit_code, "behind `list`" in misplaced.stderr) == (1, True)
 
     assert run("tenants", "remove", "acme", home=home).exit_code == 1  # nobody there to say yes
     assert run("tenants", "remove", "acme", "--yes", home=home).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ _TITLES = {
     "distinct_queries_per_day": "different rows per day and pipeline",
 }
 
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Pipelines = Annotated[
     list[str] | None, typer.Option("--pipeline", help="What it may use; `*` is all. Replaces what it had.")
 ]
@@ -58,16 +60,22 @@ DistinctQueries = Annotated[
 
 
 @tenants.callback(invoke_without_command=True)
-def tenants_or_list(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
+def tenants_or_list(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Without a command: the list."""
     if context.invoked_subcommand is None:
-        list_tenants(home)
+        list_tenants(home, as_json)
+    elif (source := context.get_parameter_source("home")) is not None and source.name == "COMMANDLINE":
+        # The command has its own, which would be another home.
+        fail(f"write --home behind `{context.invoked_subcommand}`")
 
 
 @tenants.command(name="list")
-def list_tenants(home: Home = DEFAULT_HOME) -> None:
+def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List the tenants with their limits; `-` is none."""
     file = _load(prepared(home))
+    if as_json:
+        print(json.dumps({name: _told(spec) for name, spec in sorted(file.tenants.items())}, indent=2))
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"):
         table.add_column(column)
@@ -86,13 +94,18 @@ def list_tenants(home: Home = DEFAULT_HOME) -> None:
 
 
 @tenants.command()
-def show(tenant: Name, home: Home = DEFAULT_HOME) -> None:
+def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Show what one tenant may use, and what it has asked today."""
     layout = prepared(home)
     try:
         spec = _load(layout).tenant(tenant)
     except ConfigError as error:
         fail(str(error))
+    today = queries.used(layout.queries, f"{datetime.now(UTC):%Y%m%d}")
+    asked = {use.pipeline: use.count for use in today if use.tenant == tenant}
+    if as_json:
+        print(json.dumps({**_told(spec), "distinct_queries_today": asked}, indent=2))
+        return
     lines = [
         ("tenant", tenant),
         ("pipelines", ", ".join(spec.pipelines) or "none"),
@@ -104,8 +117,7 @@ def show(tenant: Name, home: Home = DEFAULT_HOME) -> None:
         value = getattr(spec.limits, field)
         lines.append((title, "no limit" if value is None else _number(value)))
     if spec.limits.distinct_queries_per_day is not None:
-        today = queries.used(layout.queries, f"{datetime.now(UTC):%Y%m%d}")
-        lines += [(f"  of {u.pipeline}, today", _number(u.count)) for u in today if u.tenant == tenant]
+        lines += [(f"  of {pipeline}, today", _number(count)) for pipeline, count in asked.items()]
     width = max(len(title) for title, _ in lines)
     for title, value in lines:
         out.print(f"{title:{width}}  {value}", markup=False, soft_wrap=True)
@@ -186,6 +198,17 @@ def remove(
         typer.confirm(f"Remove tenant {tenant} and its keys ({keys})?", abort=True)
     _change(home, lambda file: file.without_tenant(tenant))
     out.print(f"tenant {tenant} is removed")
+
+
+def _told(spec: documents.TenantSpec) -> dict[str, Any]:
+    """A tenant for programs: no hashes of keys."""
+    return {
+        "pipelines": spec.pipelines,
+        "scopes": spec.scopes,
+        "priority": spec.priority,
+        "keys": [key.id for key in spec.keys],
+        "limits": spec.limits.model_dump(),
+    }
 
 
 def _limits(
