@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -123,6 +126,38 @@ async def test_a_forbidden_pipeline_is_in_the_file_with_tenant_and_key(door: Fol
     wanted = ("other", door.keys.other.split("_")[1], "ModelInfer", "double")
     assert tuple(event[k] for k in ("tenant", "key", "method", "pipeline")) == wanted
     assert ip_address(event["client"])
+
+
+async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1])
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method: Any = channel.unary_unary(
+            OIP + "ModelInfer", request_serializer=oip.ModelInferRequest.SerializeToString
+        )
+        calls = [method(request, timeout=20, metadata=(("x-api-key", f"hr_{i:08x}_x"),)) for i in range(300)]
+        codes = [await one.code() for one in calls]
+    assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
+    path, end = Path(door.settings["security"]["file"]), time.monotonic() + 20
+    while (told := in_file(path)) != (counted := await asyncio.to_thread(in_metrics, door)):
+        assert time.monotonic() < end, (told, counted)
+        await asyncio.sleep(0.2)
+    assert told["unknown_key"] >= 300
+
+
+def in_file(path: Path) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for line in path.read_text().splitlines():
+        event = json.loads(line)
+        found.update(event["events"] if event["kind"] == "summary" else [event["kind"]])
+    return found
+
+
+def in_metrics(door: Folder) -> Counter[str]:
+    address = door.settings["telemetry"]["metrics"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    pattern = r'^headrace_ingress_security_events_total\{kind="(\w+)"\} ([\d.]+)'
+    return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, text, re.M)})
 
 
 @pytest_asyncio.fixture(loop_scope="session")
