@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
     """Tenants of equal rights, one of whom will be greedy, and one of high priority: the door, which refuses before it has
     read a message, goes by the tenant's. The quotas are finite, but do not help here."""
-    ample = QuotaSpec(rate_per_s=100_000, burst=100_000, concurrency=20_000)
+    ample = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
     names = dict.fromkeys(["load", *(f"modest-{i}" for i in range(_MODEST_TENANTS)), "greedy"], _NORMAL)
     names["high"] = _HIGH
     return Setup(

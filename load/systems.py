@@ -25,7 +25,7 @@ PIPELINES = ROOT / "deploy" / "pipelines"
 LEAVES = ("features", "preprocessing", "executor", "postprocessing")
 Shape = Literal["apart", "together"]
 # Finite, and out of the way: what is measured is not the quota.
-AMPLE = QuotaSpec(rate_per_s=100_000, burst=100_000, concurrency=20_000)
+AMPLE = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
 _OFF = {"coalesce": {"enabled": False}}
 _UP_TIMEOUT_S = 600
 
@@ -196,7 +196,7 @@ def configuration(setup: Setup) -> str:
 
 
 def _quota(limits: QuotaSpec) -> str:
-    return f"{limits.rate_per_s:g}/s, {limits.concurrency} at once"
+    return f"{limits.rows_per_s:g} rows/s, {limits.concurrency} at once"
 
 
 def _revision() -> str:

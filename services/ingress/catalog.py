@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headrace.columns import DType
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import InputField, OutputField, Pipeline
+from headrace.pipeline import InputField, OutputField, Pipeline, rounds
 from services.ingress.tenants import Credential
 
 
@@ -41,6 +41,8 @@ class Entry:
     inputs: Mapping[str, Input]
     outputs: Mapping[str, OutputField]
     deadline_s: float
+    # Whether any output is rounded before it leaves.
+    rounds: bool
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Entry:
@@ -48,7 +50,7 @@ class Entry:
             {f.name: Input.of(f) for f in pipeline.inputs},
             {f.name: f for f in pipeline.outputs},
         )
-        return cls(pipeline, inputs, outputs, pipeline.deadline_ms / 1000)
+        return cls(pipeline, inputs, outputs, pipeline.deadline_ms / 1000, rounds(pipeline))
 
 
 class Catalog:

@@ -84,6 +84,16 @@ class Traces(config.Settings):
     slow_s: PositiveFloat = 0.5
 
 
+class Security(config.Settings):
+    """The log of security events."""
+
+    # One file of JSON lines for all ingresses of the machine. Absent: none; events are counted in the metrics alone.
+    file: Path | None = None
+    # A file of this size is renamed to FILE.1; so many of those are kept.
+    max_bytes: PositiveInt = 64 * 1024 * 1024
+    kept: PositiveInt = 8
+
+
 class Admission(config.Settings):
     """How many inferences may be on their way at once; the rest is refused before its message is read."""
 
@@ -118,6 +128,10 @@ class IngressSettings(config.ServiceSettings):
     pepper: Path
     # Folder in which the ingresses of one machine count each tenant's use together; absent: each counts alone.
     quotas: Path | None = None
+    # Folder in which they count what tenants with a budget of different queries have asked today, over restarts, too;
+    # absent: each counts alone, from its start on.
+    queries: Path | None = None
+    security: Security = Security()
     jwt: Jwt | None = None
     # Files are looked at this often, so a revoked key dies within it.
     reload_s: PositiveFloat = 1.0

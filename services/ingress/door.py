@@ -16,6 +16,7 @@ from services.ingress.admitting import Admission
 from services.ingress.authenticating import Authenticator
 from services.ingress.catalog import require
 from services.ingress.exchange import Exchange, begin
+from services.ingress.metrics import Shed
 from services.ingress.quotas import Quotas
 from services.ingress.reporting import Reporter
 from services.ingress.tenants import Credential
@@ -100,10 +101,10 @@ class Door:
         """The exchange of a request that comes now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
-    def admit(self, operation: Operation, exchange: Exchange, shed: int = 0) -> None:
+    def admit(self, operation: Operation, exchange: Exchange, shed: Shed | None = None) -> None:
         """Proves the right to a call, by its headers alone: credential, scope, how many the tenant may have at once, and
         whether there is room for an inference. Protocols do it before they read the body; `call` does it for who has not.
-        `call` or `refuse` must follow. `shed`: so many calls of the same credential were refused in Envoy before this one.
+        `call` or `refuse` must follow. `shed`: calls of the same credential that were refused in Envoy before this one.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if there is no room.
         """
@@ -116,21 +117,24 @@ class Door:
         tenant = self.prove(operation, exchange, shed).tenant
         exchange.inference = operation.inference
         if operation.counted:
-            exchange.quota = self._quotas.enter(tenant)
+            quota = exchange.quota = self._quotas.enter(tenant)
+            if not operation.inference:
+                # An inference is charged when its rows are known.
+                quota.charge(1, 0)
         if operation.inference:
             if not self.admission.enter(tenant.name, tenant.priority):
                 raise _overloaded()
             exchange.admitted = True
 
-    def prove(self, operation: Operation, exchange: Exchange, shed: int = 0) -> Credential:
+    def prove(self, operation: Operation, exchange: Exchange, shed: Shed | None = None) -> Credential:
         """The caller's credential, which allows the operation. Takes nothing that must be given back.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
         """
         credential = exchange.credential
         if credential is None:
-            credential = exchange.credential = self._authenticator.authenticate(exchange.headers)
-        if shed:
+            credential = exchange.credential = self._authenticator.authenticate(exchange)
+        if shed is not None:
             self._reporter.metrics.shed(exchange.tenant, shed)
         require(credential, operation.scope)
         return credential
@@ -202,7 +206,7 @@ class Door:
             self.admission.leave(exchange.tenant, took, exchange.time_allowed, overloaded)
         fault = exchange.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
-            self._reporter.security("denied", {"tenant": exchange.tenant, "request_id": exchange.request_id})
+            self._reporter.security("denied", exchange, fault.metadata)
         self._reporter.done(exchange)
 
     def unexpected(self, method: str, error: Exception) -> None:

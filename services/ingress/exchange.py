@@ -80,6 +80,8 @@ class Exchange:
     entered: bool = False
     whole: bool = False
     quota: Quota | None = None
+    # Of its message, inflated; 0: not known.
+    size_bytes: int = 0
     # It holds one of the door's places.
     admitted: bool = False
     # Envoy's name for its credential (protocols/gates.py); empty: none.

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import validate_inputs
+from headrace.pipeline import rounded, validate_inputs
 from services.ingress.catalog import Entry
 from services.ingress.exchange import Exchange
+from services.ingress.guarding import ExtractionGuard
 from services.ingress.ports import Decision, Router
 from services.ingress.tenants import Credential
 
@@ -45,9 +46,15 @@ class Inferring:
     """Runs requests. `clock`: monotonic seconds."""
 
     def __init__(
-        self, router: Router, max_rows: int, min_budget_s: float, clock: Callable[[], float]
+        self,
+        router: Router,
+        max_rows: int,
+        min_budget_s: float,
+        guard: ExtractionGuard,
+        clock: Callable[[], float],
     ) -> None:
         self._router = router
+        self._guard = guard
         self._max_rows = max_rows
         self._min_budget_s = min_budget_s
         self._clock = clock
@@ -102,6 +109,7 @@ class Inferring:
         if len(batch.errors) == len(batch):
             # Nothing to run; each row has its own error, and no model is asked.
             return Answer(entry, batch, (), (), now - exchange.received, 0.0)
+        self._guard.check(exchange, entry.pipeline, batch)
         routed = await self._router.infer(entry.pipeline.name, version, batch)
         # A row that the door refused keeps the door's error, whatever became of it on the way.
         result = (
@@ -109,6 +117,8 @@ class Inferring:
             if not batch.errors
             else replace(routed.batch, errors={**routed.batch.errors, **batch.errors})
         )
+        if entry.rounds:
+            result = rounded(entry.pipeline, result)
         answer = Answer(
             entry,
             result,

@@ -11,6 +11,7 @@ from services.ingress import tracing
 from services.ingress.exchange import Exchange, chance
 from services.ingress.metrics import Metrics, is_ours
 from services.ingress.quotas import TokenBucket
+from services.ingress.security import SecurityLog
 from services.ingress.statistics import Statistics
 
 _KEPT = 2000
@@ -43,6 +44,7 @@ class Reporter:
         metrics: Metrics,
         statistics: Statistics,
         exporters: list[Exporter],
+        security: SecurityLog,
         *,
         log_ratio: float,
         slow_s: float,
@@ -51,6 +53,7 @@ class Reporter:
     ) -> None:
         self.metrics = metrics
         self._log, self._statistics, self._exporters = log, statistics, exporters
+        self._security = security
         self._log_ratio, self._slow_s = log_ratio, slow_s
         self._clock, self._wall = clock, wall
         self._lines = TokenBucket(_SECURITY_LINES_PER_S, _SECURITY_LINES_PER_S, clock())
@@ -93,14 +96,18 @@ class Reporter:
         if exchange.credential is None and self._lines.take(self._clock()) > 0:
             return
         fields |= {"reason": reason_name(fault.reason), "message": fault.message}
-        tell = self._log.error if is_ours(code, exchange) else self._log.info
+        tell = self._log.error if is_ours(fault, exchange) else self._log.info
         tell("request", **fields)
 
-    def security(self, kind: str, details: Mapping[str, str]) -> None:
+    def security(self, kind: str, exchange: Exchange, details: Mapping[str, str]) -> None:
         """A credential was refused, or something forbidden was tried."""
         self.metrics.security(kind)
+        self._security.add(kind, exchange, details)
         if self._lines.take(self._clock()) == 0:
-            self._log.warning("security", kind=kind, **details)
+            told = {**details, "kind": kind, "request_id": exchange.request_id}
+            if exchange.tenant:
+                told["tenant"] = exchange.tenant
+            self._log.warning("security", **told)
 
     def unexpected(self, method: str, error: Exception, request_id: str) -> None:
         """A bug: the trace goes into our log, never to the caller."""

@@ -2,7 +2,7 @@
 
 Each process writes a file of its own in a common folder, mapped into memory, and reads those of the others. Only its
 owner writes a number, so none can be lost; an owner that has died is known by the lock on its file, which the kernel
-gives back. A request costs a read and a write of eight bytes for each process there is.
+gives back. A request costs a few reads and writes of eight bytes for each process there is.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-# A record: the tenant's name, its tokens taken since the process began, its requests in flight. Records are never given
-# to another tenant; tenants beyond the last (pages that nobody touches take no room) are counted by each process alone.
+# A record: the tenant's name, then numbers of eight bytes: rows and bytes taken since the process began, the most that one
+# request took of each, its requests in flight. Records are never given to another tenant; tenants beyond the last are
+# counted by each process alone.
 _NAME_BYTES = 64
-_RECORD_BYTES = _NAME_BYTES + 16
-_RECORDS = 65_536
+_RECORD_BYTES = _NAME_BYTES + 40
+_RECORDS = 32_768
+ROWS, BYTES = 0, 1
+_LARGEST, _IN_FLIGHT = 2, 4
 # In front of the records: how many there are. Written last, so that whoever reads it finds them whole.
 _HEAD_BYTES = 80
-_SUFFIX = ".quotas"
+# Another one than that of older versions, whose records are of another form.
+_SUFFIX = ".use"
 _FILE_BYTES = _HEAD_BYTES + _RECORDS * _RECORD_BYTES
 
 
 @dataclass(slots=True)
 class _Elsewhere:
-    """A tenant's record in the file of another process, and how many of its tokens are accounted for."""
+    """A tenant's record in the file of another process, and how much of its rows and bytes is accounted for."""
 
     numbers: memoryview[float]
     at: int
-    seen: float
+    seen: list[float]
 
 
 class Cell:
@@ -45,30 +49,36 @@ class Cell:
         # By the inode of the other's file.
         self.others: dict[int, _Elsewhere] = {}
 
-    def take(self) -> None:
-        """A token was taken."""
-        self._numbers[self._at] += 1.0
+    def take(self, what: int, amount: float) -> None:
+        """So many ROWS or BYTES were taken by one request."""
+        numbers, at = self._numbers, self._at + what
+        # Before the sum: whoever reads the sum finds it.
+        if amount > numbers[at + _LARGEST]:
+            numbers[at + _LARGEST] = amount
+        numbers[at] += amount
 
     def begin(self) -> None:
         """A request has begun."""
-        self._numbers[self._at + 1] += 1.0
+        self._numbers[self._at + _IN_FLIGHT] += 1.0
 
     def end(self) -> None:
         """A request has ended."""
-        self._numbers[self._at + 1] -= 1.0
+        self._numbers[self._at + _IN_FLIGHT] -= 1.0
 
-    def taken_elsewhere(self) -> float:
-        """Tokens that others took since the last time this was asked."""
-        taken = 0.0
+    def taken_elsewhere(self, what: int) -> tuple[float, float]:
+        """ROWS or BYTES that others took since the last time this was asked; the most that one request of theirs took."""
+        taken = largest = 0.0
         for other in self.others.values():
-            used = other.numbers[other.at]
-            taken += used - other.seen
-            other.seen = used
-        return taken
+            at = other.at + what
+            used = other.numbers[at]
+            taken += used - other.seen[what]
+            other.seen[what] = used
+            largest = max(largest, other.numbers[at + _LARGEST])
+        return taken, largest
 
     def in_flight_elsewhere(self) -> int:
         """Requests that are in flight in other processes."""
-        return int(sum(other.numbers[other.at + 1] for other in self.others.values()))
+        return int(sum(other.numbers[other.at + _IN_FLIGHT] for other in self.others.values()))
 
 
 class _File:
@@ -118,7 +128,13 @@ class Shared:
         partial = self._path.with_suffix(".new")
         self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        os.ftruncate(self._descriptor, _FILE_BYTES)
+        try:
+            # All of it now: where the disk has no room for a page that is written later, the kernel ends the process.
+            os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            raise
         self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
         self._numbers = memoryview(self._map).cast("d")
         partial.replace(self._path)
@@ -136,7 +152,7 @@ class Shared:
             for inode, file in self._files.items():
                 if (at := file.places.get(tenant)) is not None:
                     # What was taken before this tenant came here is no concern of a bucket that begins now.
-                    found.others[inode] = _Elsewhere(file.numbers, at, file.numbers[at])
+                    found.others[inode] = _Elsewhere(file.numbers, at, list(file.numbers[at : at + 2]))
         return found
 
     def refresh(self) -> None:
@@ -152,7 +168,7 @@ class Shared:
             for tenant in file.read():
                 if tenant in self._cells:
                     at = file.places[tenant]
-                    self._cells[tenant].others[inode] = _Elsewhere(file.numbers, at, 0.0)
+                    self._cells[tenant].others[inode] = _Elsewhere(file.numbers, at, [0.0, 0.0])
 
     def _is_anothers(self, entry: os.DirEntry[str]) -> bool:
         return entry.name.endswith(_SUFFIX) and entry.name != self._path.name

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace.api.inference.v1 import inference_pb2
-from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
@@ -21,13 +21,15 @@ from services.ingress.certificates import CertificateReloads
 from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.door import Door, operations
+from services.ingress.guarding import ExtractionGuard
 from services.ingress.inferring import Inferring
 from services.ingress.metrics import Metrics
 from services.ingress.otlp import OtlpExporter
 from services.ingress.quotas import Quotas
 from services.ingress.readiness import Readiness
 from services.ingress.reloading import DocumentReloads, Periodic, TenantReloads
-from services.ingress.reporting import Exporter, Reporter
+from services.ingress.reporting import Exporter, Log, Reporter
+from services.ingress.security import SecurityLog
 from services.ingress.servicers.inference import Inference
 from services.ingress.servicers.model_repository import ModelRepository
 from services.ingress.servicers.open_inference import OpenInference
@@ -60,11 +62,17 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here, and handed to whoever needs one
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
+    told = _Told(telemetry.log, metrics)
+    security = SecurityLog(
+        settings.security.file, settings.security.max_bytes, settings.security.kept, wall, told.security_log
+    )
+    metrics.security_waiting.set_function(lambda: security.waiting)
     reporter = Reporter(
         telemetry.log,
         metrics,
         statistics,
         _exporters(settings),
+        security,
         log_ratio=settings.log_ratio,
         slow_s=settings.traces.slow_s,
         clock=time.monotonic,
@@ -74,18 +82,22 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tokens = TokenVerifier(settings.jwt, lambda: tenants.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
     authenticator = Authenticator(tenants.directory, pepper, wall, reporter.security, tokens)
-    shared = _shared(settings)
-    quotas = Quotas(time.monotonic, shared)
-    tenants.subscribe(authenticator.replace, lambda d: quotas.keep_only(set(d.tenants)))
+    sharing = _Sharing(settings.quotas, Quotas(time.monotonic), telemetry.log)
+    quotas = sharing.quotas
+    guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard)
+    tenants.subscribe(
+        authenticator.replace,
+        lambda d: quotas.keep_only(set(d.tenants)),
+        lambda d: guard.keep_only(set(d.tenants)),
+    )
     documents = Documents(settings.pipelines)
     catalog = Catalog(documents.pipelines)
     async with AsyncExitStack() as stack:
-        if shared is not None:
-            stack.callback(shared.close)
+        stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         inferring = Inferring(
-            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, time.monotonic
+            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, inferring, statistics, readiness.ready)
@@ -102,6 +114,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             served, authenticator, reporter, quotas, admission, telemetry.settings.trace_ratio, time.monotonic
         )
         stack.push_async_callback(reporter.flush)
+        stack.push_async_callback(security.close)
         periodic = Periodic(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, tenants.check)
@@ -113,28 +126,61 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             )
             await periodic.once(certificate.check)
             periodic.every(settings.reload_s, certificate.check)
-        if shared is not None:
-            periodic.every(_LOOK_EVERY_S, _looking(quotas))
+        periodic.every(_FLUSH_EVERY_S, security.flush)
+        if settings.quotas is not None:
+            await sharing.look()
+            periodic.every(_LOOK_EVERY_S, sharing.look)
         if settings.jwt is not None and tokens is not None:
             await periodic.once(tokens.refresh)
             periodic.every(settings.jwt.refresh_s, tokens.refresh)
         yield Ingress(door, oip, own, readiness)
 
 
-def _shared(settings: IngressSettings) -> Shared | None:
-    if settings.quotas is None:
-        return None
-    try:
-        return Shared(settings.quotas)
-    except OSError as error:
-        raise ConfigError(f"quotas: {error}") from error
+class _Sharing:
+    """Quotas that count with the other processes of the machine, as soon as their folder can be used."""
+
+    def __init__(self, folder: Path | None, quotas: Quotas, log: Log) -> None:
+        self.quotas = quotas
+        self._folder = folder
+        self._log = log
+        self._shared: Shared | None = None
+        self._complained = False
+
+    async def look(self) -> None:
+        if self._shared is None and self._folder is not None:
+            try:
+                self._shared = Shared(self._folder)
+            except OSError as error:
+                if not self._complained:
+                    self._complained = True
+                    self._log.error("quotas are counted by each process alone", error=str(error))
+                return
+            self.quotas.share(self._shared)
+            if self._complained:
+                self._log.info("quotas are counted together again")
+        self.quotas.look()
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
 
 
-def _looking(quotas: Quotas) -> Callable[[], Awaitable[None]]:
-    async def look() -> None:
-        quotas.look()
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Says that what should be kept on the disk can't be."""
 
-    return look
+    log: Log
+    metrics: Metrics
+
+    def security_log(self, error: BaseException | None) -> None:
+        self.metrics.security_failing.set(error is not None)
+        if error is None:
+            self.log.info("security events are written again")
+        else:
+            self.log.error("security events wait: their file can't be written", error=str(error))
+
+    def guard(self, error: OSError) -> None:
+        self.log.error("different queries are counted in memory alone", error=str(error))
 
 
 def _exporters(settings: IngressSettings) -> list[Exporter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import layout
 from headrace.state import atomic, tenants
 from tests.pipeline.security import security_events
@@ -102,11 +105,7 @@ def test_an_expired_key_is_refused_within_seconds(system: System) -> None:
 
 def test_a_burst_of_one_tenant_leaves_the_others_alone(system: System) -> None:
     key = create("eager", "--pipeline", "flights")
-    path = layout.of(HOME).tenants
-    file = tenants.load(path)
-    limits = tenants.QuotaSpec(rate_per_s=2, burst=4)
-    spec = file.tenant("eager").model_copy(update={"limits": limits})
-    tenants.save(path, file.with_tenant("eager", spec))
+    headrace("tenants", "set", "eager", "--rows-per-s", "2", "--rows-burst", "4")
     until(system, key, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
     with ThreadPoolExecutor(8) as threads:
@@ -140,3 +139,73 @@ def assert_rest_says_when(system: System, key: str) -> None:
         connection.close()
     assert answer.status == HTTPStatus.TOO_MANY_REQUESTS
     assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_request_of_many_rows_costs_as_many(system: System) -> None:
+    key = create("wide", "--pipeline", "flights")
+    until(system, key, OK)
+    # What was asked so far counts under the old limits only. The bucket gives a row in a quarter of an hour.
+    headrace("tenants", "set", "wide", "--rows-per-s", "0.001", "--rows-burst", "8")
+    request = row_request(*system.rows[:7])
+    poll("the limit is in force", lambda: limited(system, request, key), within_s=SEEN_S)
+    assert code(system, key) in (OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert limited(system, row_request(*system.rows[:2]), key) == "QUOTA_EXCEEDED"
+
+
+def test_a_budget_of_different_rows_holds_over_a_restart_and_is_told(system: System) -> None:
+    today = datetime.now(UTC).date()
+    copier = f"copier-{secrets.token_hex(3)}"  # what was asked in an earlier run counts today, too
+    key = create(copier, "--pipeline", "flights")
+    headrace("tenants", "set", copier, "--distinct-queries-per-day", "3")
+    poll("the budget is in force", lambda: _shown(system, copier, key), within_s=SEEN_S)
+    asked = [row_request(row) for row in different(system.rows)]
+    assert [limited(system, r, key) for r in asked[:3]] == [""] * 3
+    assert limited(system, asked[3], key) == "QUERY_BUDGET_EXCEEDED"
+    if system.shape == "apart":  # together it takes all services with it
+        headrace("restart", "ingress", timeout=120)
+    answers = [limited(system, request, key) for request in (asked[3], asked[0], asked[2])]
+    if datetime.now(UTC).date() == today:  # tomorrow all may be asked again
+        assert answers == ["QUERY_BUDGET_EXCEEDED", "", ""]
+        assert "of flights, today" in headrace("tenants", "show", copier)
+    options = ("--kind", "extraction_guard", "--tenant", copier, "--json")
+    poll("the event is in the file", lambda: headrace("security", *options), within_s=10)
+    event = json.loads(headrace("security", *options).splitlines()[0])
+    assert (event["pipeline"], event["budget"], event["key"]) == ("flights", "3", identity(key))
+    assert event["client"]
+
+
+def _shown(system: System, tenant: str, key: str) -> bool:
+    """Whether the door has counted a row of the tenant's, the first of the three."""
+    limited(system, row_request(different(system.rows)[0]), key)
+    return "of flights, today" in headrace("tenants", "show", tenant)
+
+
+def different(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Four rows that differ."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if row not in found:
+            found.append(row)
+        if len(found) == 4:
+            break
+    return found
+
+
+def limited(system: System, request: pb.PredictRequest, key: str) -> str:
+    """The reason of the refusal of a request; "": it was answered."""
+    try:
+        system.predict(request, key=key)
+    except grpc.RpcError as raised:
+        error: Any = raised
+        if error.code() is REFUSED:
+            return ""  # the key is not known yet
+        return reason(error)
+    return ""
+
+
+def reason(error: Any) -> str:
+    """Of the ErrorInfo of a gRPC error."""
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return str(info.reason)

@@ -120,7 +120,7 @@ def test_a_key_is_revoked_in_both(system: System, callers: Callers) -> None:
 
 def test_a_rate_is_one_for_both(system: System, callers: Callers) -> None:
     rate, burst = 40.0, 40.0
-    key = limited("eager", rate_per_s=rate, burst=burst)
+    key = limited("eager", rows_per_s=rate, rows_burst=burst)
     known(callers, key)
     # Until they have looked, the two know nothing of each other's first burst; then each owes what the other gave away.
     settled = time.monotonic() + 2 * LOOK_S + burst / rate
@@ -137,7 +137,7 @@ def test_a_rate_is_one_for_both(system: System, callers: Callers) -> None:
 
 
 def test_one_connection_gets_the_whole_rate(system: System, callers: Callers) -> None:
-    key = limited("single", rate_per_s=5, burst=20)
+    key = limited("single", rows_per_s=5, rows_burst=20)
     known(callers, key)
     with Callers(system, 1) as one:
         poll("a full bucket again", lambda: _full(one, key), within_s=20)

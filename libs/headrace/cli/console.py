@@ -33,6 +33,14 @@ def place(home: Path) -> layout.Layout:
         fail(str(error))
 
 
+def prepared(home: Path) -> layout.Layout:
+    """The layout of a home that has tenants; ends the command if it has none yet."""
+    found = place(home)
+    if not (found.pepper.exists() and found.tenants.exists()):
+        fail(f"there are no tenants in {home} yet; make them by: {command()} up")
+    return found
+
+
 def command() -> str:
     """How to type this command: its name where the shell finds it, else its path from here."""
     if shutil.which("headrace"):

@@ -133,6 +133,16 @@ class Layout:
         """Where the processes of the ingress tell each other what tenants use."""
         return self.run / "quotas"
 
+    @property
+    def queries(self) -> Path:
+        """What tenants with a budget of different queries have asked today."""
+        return self.home / "queries"
+
+    @property
+    def security_log(self) -> Path:
+        """Refused credentials and forbidden requests, as JSON lines."""
+        return self.home / "audit" / "security.jsonl"
+
     def config(self, instance: str, slot: int) -> Path:
         """Settings of the process in a slot: during a restart there are two of one instance."""
         return self.run / "config" / f"{instance}.{slot}.yaml"

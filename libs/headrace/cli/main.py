@@ -13,7 +13,9 @@ from headrace.cli.commands.models import models
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.restart import restart
+from headrace.cli.commands.security import security
 from headrace.cli.commands.status import status
+from headrace.cli.commands.tenants import tenants
 from headrace.cli.commands.trace import trace
 from headrace.cli.commands.up import up
 
@@ -22,9 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys
 )
-for command in (up, down, restart, status, predict, trace, doctor, logs):
+for command in (up, down, restart, status, predict, trace, doctor, logs, security):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
+app.add_typer(tenants, name="tenants")
 app.add_typer(keys, name="keys")
 app.add_typer(features, name="features")
 app.add_typer(models, name="models")

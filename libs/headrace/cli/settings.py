@@ -103,6 +103,8 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "tenants": str(layout.tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
+        "queries": str(layout.queries),
+        "security": {"file": str(layout.security_log)},
         "workers": installation.count("ingress"),
         "router": _client(installation, "router", installation.shape),
         "traces": {"folder": str(layout.traces)},

@@ -45,6 +45,58 @@ CALLEE_FAULTS = frozenset(
 )
 
 
+class Blame(enum.Enum):
+    """Whose fault a failure is, as the availability of the installation counts it."""
+
+    OURS = "ours"
+    CALLER = "caller"
+    # Whoever set the time that ran out: the caller, or we for the pipeline.
+    WHO_SET_THE_TIME = "who set the time"
+    # Ours if a prediction needed it; the caller's if it named it itself, as operators do.
+    OURS_IN_PREDICTIONS = "ours in predictions"
+
+
+# Of every reason there is; a reason that is missing here fails the tests, so a new one is decided with its making.
+BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
+    {
+        Reason.REASON_UNSPECIFIED: Blame.OURS,
+        Reason.REASON_MALFORMED_REQUEST: Blame.CALLER,
+        Reason.REASON_INPUT_UNKNOWN: Blame.CALLER,
+        Reason.REASON_INPUT_MISSING: Blame.CALLER,
+        Reason.REASON_INPUT_DTYPE: Blame.CALLER,
+        Reason.REASON_INPUT_SHAPE: Blame.CALLER,
+        Reason.REASON_INPUT_RANGE: Blame.CALLER,
+        Reason.REASON_TOO_LARGE: Blame.CALLER,
+        Reason.REASON_PIPELINE_UNKNOWN: Blame.CALLER,
+        Reason.REASON_VERSION_UNKNOWN: Blame.CALLER,
+        # Callers name pipelines; only operators name models.
+        Reason.REASON_MODEL_UNKNOWN: Blame.OURS_IN_PREDICTIONS,
+        Reason.REASON_CREDENTIAL_INVALID: Blame.CALLER,
+        Reason.REASON_NOT_ALLOWED: Blame.CALLER,
+        Reason.REASON_QUOTA_EXCEEDED: Blame.CALLER,
+        Reason.REASON_DEADLINE_PASSED: Blame.WHO_SET_THE_TIME,
+        Reason.REASON_OVERLOADED: Blame.OURS,
+        Reason.REASON_BREAKER_OPEN: Blame.OURS,
+        Reason.REASON_UNREACHABLE: Blame.OURS,
+        Reason.REASON_RETRY_BUDGET_EMPTY: Blame.OURS,
+        Reason.REASON_FEATURE_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_SPEC_UNKNOWN: Blame.OURS,
+        Reason.REASON_STEP_FAILED: Blame.OURS,
+        Reason.REASON_MODEL_FAILED: Blame.OURS,
+        Reason.REASON_DRAINING: Blame.OURS,
+        Reason.REASON_INTERNAL: Blame.OURS,
+        Reason.REASON_PEER_UNTRUSTED: Blame.OURS,
+        Reason.REASON_METHOD_UNKNOWN: Blame.CALLER,
+        Reason.REASON_CANCELLED: Blame.CALLER,
+        Reason.REASON_MODEL_UNTRUSTED: Blame.OURS_IN_PREDICTIONS,
+        Reason.REASON_MODEL_UNUSABLE: Blame.OURS_IN_PREDICTIONS,
+        Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
+    }
+)
+# Codes that say by themselves that we failed, whatever the reason.
+OUR_CODES = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
+
+
 class Fault(Exception):  # noqa: N818 - an error that is an answer: it names whose fault it is
     """An expected failure, fit to be shown to the caller.
 

@@ -1,8 +1,8 @@
 """The pipeline document: one YAML file parsed into an immutable `Pipeline`, its plan, its input checks.
 
 `load` and `load_folder` read documents, `Catalog` keeps them current; `plan` orders the stages; `check`
-compares with models and features offline; `validate_inputs`, `batch_from_rows` and `rows_from_batch` serve
-the door.
+compares with models and features offline; `validate_inputs`, `batch_from_rows`, `rounded` and
+`rows_from_batch` serve the door.
 """
 
 from headrace.pipeline.catalog import Catalog, Reload
@@ -11,6 +11,7 @@ from headrace.pipeline.document import load, load_folder, parse
 from headrace.pipeline.durations import duration_text
 from headrace.pipeline.planning import Plan, PlannedStage, plan
 from headrace.pipeline.problems import DocumentError, Problem
+from headrace.pipeline.rounding import rounded, rounds
 from headrace.pipeline.rows import batch_from_rows, rows_from_batch
 from headrace.pipeline.spec import (
     FeaturesStage,
@@ -56,6 +57,8 @@ __all__ = [
     "null_column",
     "parse",
     "plan",
+    "rounded",
+    "rounds",
     "rows_from_batch",
     "stage_kind",
     "validate_inputs",

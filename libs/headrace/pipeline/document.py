@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from headrace.pipeline.stages import read_stages
 
 FILE_NAME = "pipeline.yaml"
 MAX_DEADLINE_MS = 3_600_000
+# A float64 has not more.
+MAX_DIGITS = 15
 
 
 def load(path: Path) -> Pipeline:
@@ -67,7 +70,7 @@ def parse(text: str, file: str) -> Pipeline:
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
-    outputs = fields["outputs"].names() if "outputs" in fields else ()
+    outputs = _read_outputs(fields["outputs"]) if "outputs" in fields else {}
     if "outputs" in fields and not outputs:
         fields["outputs"].fail("needs at least one column")
     draft = Pipeline(
@@ -93,7 +96,27 @@ def revision_of(document: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _with_outputs(draft: Pipeline, names: tuple[str, ...], entry: Entry, log: Log) -> Pipeline:
+def _read_outputs(entry: Entry) -> dict[str, int | None]:
+    """The columns of the answer, with the digits that their numbers are rounded to."""
+    found: dict[str, int | None] = {}
+    for item in entry.items():
+        digits = None
+        if item.is_mapping:
+            fields = item.fields(["column"], ["round"])
+            if "column" not in fields:
+                continue
+            name = fields["column"].name()
+            if "round" in fields:
+                digits = fields["round"].integer(0, MAX_DIGITS)
+        else:
+            name = item.name()
+        if name in found:
+            item.fail(f"{name!r} is listed twice")
+        found[name] = digits
+    return found
+
+
+def _with_outputs(draft: Pipeline, outputs: Mapping[str, int | None], entry: Entry, log: Log) -> Pipeline:
     """The pipeline with its outputs typed by the stages that write them."""
     try:
         plan(draft)
@@ -101,10 +124,14 @@ def _with_outputs(draft: Pipeline, names: tuple[str, ...], entry: Entry, log: Lo
         log.problems.extend(error.problems)
     types = column_types(draft)
     found = []
-    for i, name in enumerate(names):
+    for i, (name, digits) in enumerate(outputs.items()):
         kind = types.get(name)
         if kind is not None:
-            found.append(OutputField(name, kind))
+            found.append(OutputField(name, kind, digits))
+            if digits is not None and not kind.dtype.is_float:
+                log.add(
+                    f"{entry.key}[{i}].round", f"only floating-point numbers are rounded; {name!r} is {kind}"
+                )
         elif name in types:
             example = f"{{column: {name}, type: float32, shape: […]}}"
             message = f"the model that writes {name!r} must say its type: `{example}`"

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.columns import Batch, Column, DType, Ragged, RowError, Rows
 from headrace.hop.errors import Reason
-from headrace.pipeline.spec import InputField, Pipeline
+from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.types import Scalar, scalar
 from headrace.pipeline.validation import row_error, unknown_input
 
@@ -98,23 +98,27 @@ def rows_from_batch(pipeline: Pipeline, batch: Batch) -> list[dict[str, object]]
         column = batch.columns.get(output.name)
         if column is None:
             continue
-        for row, value in zip(rows, _values(column, output.type.text), strict=True):
+        for row, value in zip(rows, _values(column, output), strict=True):
             row[output.name] = value
     for failed in batch.errors:
         rows[failed] = {}
     return rows
 
 
-def _values(column: Column, text: bool) -> list[object]:
+def _values(column: Column, output: OutputField) -> list[object]:
     if isinstance(column.values, Ragged):
         items = column.values.to_list()
         shown: list[object] = [
-            i.decode(errors="replace") if text else base64.b64encode(i).decode("ascii") for i in items
+            i.decode(errors="replace") if output.type.text else base64.b64encode(i).decode("ascii")
+            for i in items
         ]
     else:
         shown = column.values.reshape(-1).tolist()
         if column.dtype.is_float:
             shown = [v if isinstance(v, float) and math.isfinite(v) else None for v in shown]
+            if (digits := output.digits) is not None:
+                # A float32 of 0.12 is 0.11999999731779099 as JSON's float64.
+                shown = [round(v, digits) if isinstance(v, float) else v for v in shown]
     for length in reversed(column.row_shape):
         shown = [shown[i : i + length] for i in range(0, len(shown), length)]
     if column.valid is None:

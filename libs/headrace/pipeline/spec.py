@@ -123,10 +123,11 @@ Stage: TypeAlias = FeaturesStage | StepsStage | ModelStage
 
 @dataclass(frozen=True, slots=True)
 class OutputField:
-    """One column of the answer."""
+    """One column of the answer. `digits`: after the point, to which its numbers are rounded; None: they are not."""
 
     name: str
     type: ColumnType
+    digits: int | None = None
 
     @property
     def dtype(self) -> DType:

@@ -1,29 +1,42 @@
 """The tenants document: who may call which pipelines, how much, and with which keys.
 
-One YAML file, written by `headrace keys`, read and watched by the ingress. It holds no key, only
-HMAC-SHA-256(pepper, key); the pepper lies in a file of its own, so that a leaked document alone gives
+One YAML file, written by `headrace keys` and `headrace tenants`, read and watched by the ingress. It holds no
+key, only HMAC-SHA-256(pepper, key); the pepper lies in a file of its own, so that a leaked document alone gives
 no way to test guesses.
 
     tenants:
       demo:
         pipelines: ["*"]
-        limits: {rate_per_s: 1000, burst: 2000, concurrency: 256}
+        limits: {rows_per_s: 1000, rows_burst: 5000, concurrency: 64}
         keys:
           - {id: 4f0c81aa, hash: "hmac-sha256:9b1d…", created: 2026-01-01T00:00:00Z}
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
+import os
 import re
 import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
@@ -36,18 +49,46 @@ ANY = "*"
 _SCHEME = "hmac-sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MIN_PEPPER_BYTES = 16
+# A command holds the lock for milliseconds; longer waits mean that it hangs.
+_LOCK_WAIT_S = 30.0
+_LOCK_POLL_S = 0.02
 
 
 class QuotaSpec(Settings):
-    """What one tenant may use. Absent: no limit of its own."""
+    """What one tenant may use. Absent: no limit of its own.
 
-    rate_per_s: PositiveFloat | None = None
-    # Requests that may come at once after a quiet time; absent: one second's worth.
-    burst: PositiveFloat | None = None
+    `rate_per_s` and `burst` are the older names of `rows_per_s` and `rows_burst`; they are read, and count rows, too.
+    """
+
+    rows_per_s: PositiveFloat | None = Field(
+        default=None, validation_alias=AliasChoices("rows_per_s", "rate_per_s")
+    )
+    # Rows that may come at once after a quiet time; absent: one second's worth. A request of more rows than that passes
+    # when nothing was used for long enough, and what it took beyond is missing afterwards.
+    rows_burst: PositiveFloat | None = Field(
+        default=None, validation_alias=AliasChoices("rows_burst", "burst")
+    )
+    # The same of the bytes of the messages, inflated.
+    bytes_per_s: PositiveFloat | None = None
+    bytes_burst: PositiveFloat | None = None
     # Requests in flight at once.
     concurrency: PositiveInt | None = None
     # Rows of one request.
     max_rows: PositiveInt | None = None
+    # Different rows that may be asked of each pipeline in one day (UTC), against the copying of a model by its answers;
+    # the same row again does not count. Each costs 16 to 32 bytes of memory and disk.
+    distinct_queries_per_day: int | None = Field(default=None, gt=0, le=1_000_000)
+
+
+# What a new tenant gets: enough for an application, too little to take the installation from the others.
+NEW_LIMITS = QuotaSpec(
+    rows_per_s=1_000,
+    rows_burst=5_000,
+    bytes_per_s=16 * 1024 * 1024,
+    bytes_burst=64 * 1024 * 1024,
+    concurrency=64,
+    max_rows=1_024,
+)
 
 
 class KeySpec(Settings):
@@ -105,6 +146,11 @@ class TenantsFile(Settings):
         except ValidationError as error:
             raise ConfigError("; ".join(e["msg"] for e in error.errors())) from error
 
+    def without_tenant(self, name: str) -> TenantsFile:
+        """The file without that tenant. Raises ConfigError if there is no such tenant."""
+        self.tenant(name)
+        return TenantsFile(tenants={n: t for n, t in self.tenants.items() if n != name})
+
     def with_key(self, name: str, key: KeySpec) -> TenantsFile:
         """The file with one more key for a tenant. Raises ConfigError if there is no such tenant."""
         tenant = self.tenant(name)
@@ -159,7 +205,53 @@ def load(path: Path) -> TenantsFile:
         raise ConfigError(f"tenants in {path}: {wrong}") from error
 
 
+def change(
+    path: Path, how: Callable[[TenantsFile], TenantsFile], *, wait_s: float = _LOCK_WAIT_S
+) -> TenantsFile:
+    """Puts what `how` makes of the file in its place, and returns it: the only way to change a file that others change.
+
+    No other `change` happens between its reading and its writing. Raises ConfigError, and so may `how`; then the file
+    is as it was.
+    """
+    with locked(path, wait_s=wait_s):
+        changed = how(load(path) if path.exists() else TenantsFile())
+        try:
+            save(path, changed)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}; nothing is changed") from error
+    return changed
+
+
+@contextmanager
+def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
+    """Holds the lock of the tenants file `path`. The kernel gives it back when its holder ends. Raises ConfigError."""
+    beside = path.with_name(f".{path.name}.lock")
+    try:
+        # The lock is not on the document itself: each change puts another file in its place. And the lock file stays,
+        # since a process may be waiting for it when it is removed.
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot lock {path}: {error.strerror}") from error
+    try:
+        _take(descriptor, path, time.monotonic() + wait_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise ConfigError(f"another command is changing {path} and does not end") from None
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
+
+
 def save(path: Path, file: TenantsFile) -> None:
-    """Writes the file in one step, readable by its owner only."""
+    """Writes the file in one step, readable by its owner only. Whoever read it before to change it uses `change`."""
     values = file.model_dump(mode="json", exclude_defaults=True)
     atomic.write(path, yaml.safe_dump(values, sort_keys=False).encode(), mode=0o600)

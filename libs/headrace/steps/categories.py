@@ -49,7 +49,7 @@ def codes(frame: Frame, column: str, index: Index, kind: str, *, refuse: bool) -
         found[~valid] = -1
         unseen &= valid
     if unseen.any():
-        frame.unseen[kind] += int(unseen.sum())
+        frame.unseen[kind, column] += int(unseen.sum())
         if refuse:
             message = f"{column!r} has a value outside its vocabulary of {len(index)}"
             frame.refuse(unseen, Reason.REASON_INPUT_RANGE, column, message)

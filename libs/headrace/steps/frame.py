@@ -21,7 +21,8 @@ class Frame:
     """The state of one run of a program over `rows` rows.
 
     A value that is not there (`Column.valid` False) stays so through a step, unless the step says otherwise.
-    What stands in its place must never be an error. `unseen`: kind of step → values outside its vocabulary.
+    What stands in its place must never be an error. `unseen`: (kind of step, column) → values
+    outside its vocabulary.
     """
 
     __slots__ = ("_texts", "columns", "errors", "rows", "stage", "unseen")
@@ -31,7 +32,7 @@ class Frame:
         self.rows = rows
         self.stage = stage
         self.errors: dict[int, RowError] = {}
-        self.unseen: Counter[str] = Counter()
+        self.unseen: Counter[tuple[str, str]] = Counter()
         self._texts: dict[str, list[bytes]] = {}
 
     def numbers(self, name: str) -> tuple[Floats, Mask | None]:

@@ -1,4 +1,4 @@
-"""The instruments of the two services. Labels are reasons and kinds of steps: bounded, and no hash."""
+"""The instruments of the two services. Labels are reasons, kinds of steps and columns of documents: bounded, and no hash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class Instruments:
             name("row_errors"), "Rows without a result, by reason.", ["reason"], registry=registry
         )
         self._unseen = Counter(
-            name("unseen_values"), "Values outside a step's vocabulary.", ["step"], registry=registry
+            name("unseen_values"),
+            "Values outside a step's vocabulary, by the column that they came in.",
+            ["step", "column"],
+            registry=registry,
         )
         self._programs = Gauge(name("programs"), "Specifications kept compiled.", registry=registry)
         self._compiled = Counter(name("compilations"), "Specifications compiled.", registry=registry)
@@ -40,10 +43,10 @@ class Instruments:
         for error in errors:
             self._errors.labels(reason_name(error.reason)).inc()
 
-    def unseen(self, counts: Mapping[str, int]) -> None:
-        """Kind of step → values outside its vocabulary, of one batch."""
-        for step, count in counts.items():
-            self._unseen.labels(step).inc(count)
+    def unseen(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """(Kind of step, column) → values outside its vocabulary, of one batch."""
+        for (step, column), count in counts.items():
+            self._unseen.labels(step, column).inc(count)
 
     def compiled(self, kept: int) -> None:
         """One more specification was compiled; `kept` are remembered."""

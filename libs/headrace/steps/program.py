@@ -29,14 +29,14 @@ class Failure:
 
 @dataclass(slots=True)
 class Result:
-    """What a run gave. `unseen`: kind of step → values outside its vocabulary.
+    """What a run gave. `unseen`: (kind of step, column) → values outside its vocabulary.
 
     `columns` are the declared outputs for all rows; in the rows of `errors` their values mean nothing.
     """
 
     columns: dict[str, Column]
     errors: dict[int, RowError] = field(default_factory=dict)
-    unseen: Counter[str] = field(default_factory=Counter)
+    unseen: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.admitting import Admission
 from services.ingress.exchange import Exchange
+from services.ingress.metrics import Shed
+from services.ingress.quotas import QuotaFault
 
 HEADER = b"x-headrace-gate"
 Headers = list[tuple[bytes, bytes]]
@@ -31,14 +33,16 @@ class Gates:
         self._clock = clock
         # By gate: the number of its newest call.
         self._seen: dict[bytes, int] = {}
+        # By gate: the reason of the last refusal that was told with it, which is what Envoy repeats.
+        self._reasons: dict[bytes, Reason] = {}
         # When the last call was refused, at the gates that were told how much room there is, and not yet that it is plenty.
         self._narrow: dict[bytes, float] = {}
 
-    def come(self, exchange: Exchange) -> int:
-        """Notes a call; how many of the same credential were refused in Envoy since the last that came."""
+    def come(self, exchange: Exchange) -> Shed | None:
+        """Notes a call; those of the same credential that were refused in Envoy since the last that came."""
         header = exchange.headers.get(HEADER)
         if header is None:
-            return 0
+            return None
         gate, call, shed = header.split()
         exchange.gate, number = gate, int(call)
         # They come nearly in order.
@@ -46,11 +50,12 @@ class Gates:
             if len(self._seen) >= _MOST:
                 self._seen.clear()
                 self._narrow.clear()
+                self._reasons.clear()
             self._seen[gate] = number
         if shed == b"0":
-            return 0
+            return None
         self._narrow[gate] = exchange.received
-        return int(shed)
+        return Shed(int(shed), self._reasons.get(gate, Reason.REASON_OVERLOADED))
 
     def told(self, exchange: Exchange, fault: Fault | None = None) -> Headers:
         """What the reply has to carry: nothing while there is room for as many again as there are."""
@@ -62,9 +67,12 @@ class Gates:
         if fault is not None and fault.code is Code.RESOURCE_EXHAUSTED:
             if fault.reason not in _FOR_ROOM:
                 return []  # too large, say: Envoy would repeat it to others
-            self._narrow[gate] = self._clock()
-            if fault.reason == Reason.REASON_QUOTA_EXCEEDED:
+            if isinstance(fault, QuotaFault):
+                if not fault.empty:
+                    return []  # a smaller call may pass
                 room = 0
+            self._narrow[gate] = self._clock()
+            self._reasons[gate] = fault.reason
         elif room >= self._admission.in_flight:
             since = self._narrow.get(gate)
             if since is None:

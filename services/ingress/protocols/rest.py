@@ -152,6 +152,7 @@ class Rest:
     async def _inference(
         self, body: bytes, model: str, version: str, exchange: Exchange
     ) -> tuple[int, Headers, bytes]:
+        exchange.size_bytes = len(body)
         request, all_binary = await self._request(body, _header_length(exchange.headers), model, version)
         reply = await self._door.call(self._infer, request, exchange)
         assert isinstance(reply, pb.ModelInferResponse)

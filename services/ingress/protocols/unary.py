@@ -12,6 +12,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
+from services.ingress.metrics import Shed
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
 from services.ingress.protocols.body import SMALL_BYTES, Bodies
 from services.ingress.protocols.codecs import Codec
@@ -103,11 +104,12 @@ class UnaryProtocol(ABC):
         limit = self._intake.limit(operation)
         body = await self._intake.bodies.read(receive, exchange, limit, self.framing_bytes)
         message = await self.unpack(body, limit, exchange.headers)
+        exchange.size_bytes = len(message)
         return await codec.read(message, operation.method.request)
 
-    def shed(self, exchange: Exchange) -> int:  # noqa: ARG002 - who has such counts overrides it
-        """How many calls of the same credential were refused in Envoy since the last that came."""
-        return 0
+    def shed(self, exchange: Exchange) -> Shed | None:  # noqa: ARG002 - who has such counts overrides it
+        """The calls of the same credential that were refused in Envoy since the last that came."""
+        return None
 
     @abstractmethod
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:

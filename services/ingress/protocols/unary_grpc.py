@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from headrace.hop.errors import Fault
 from services.ingress.exchange import Exchange
+from services.ingress.metrics import Shed
 from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.codecs import Codec
@@ -30,7 +31,7 @@ class UnaryGrpc(UnaryProtocol):
         self._gates = Gates(intake.door.admission, intake.door.clock)
         self.join = Convoy().join
 
-    def shed(self, exchange: Exchange) -> int:
+    def shed(self, exchange: Exchange) -> Shed | None:
         return self._gates.come(exchange)
 
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:

@@ -11,7 +11,7 @@ from headrace.pipeline import InputField, OutputField, batch_from_rows
 from services.ingress.catalog import Catalog, Entry
 from services.ingress.exchange import Exchange
 from services.ingress.inferring import Inferring, check_rows
-from services.ingress.servicers.open_inference import proven
+from services.ingress.servicers.open_inference import charge, proven
 from services.ingress.servicers.predict_writing import write_columns, write_rows
 from services.ingress.servicers.structs import to_python
 from services.ingress.tenants import Credential
@@ -49,7 +49,11 @@ class Inference:
         return pb.ListPipelinesResponse(pipelines=[_described(e) for e in entries])
 
     def _batch(
-        self, request: pb.PredictRequest, exchange: Exchange, entry: Entry, credential: Credential
+        self,
+        request: pb.PredictRequest,
+        exchange: Exchange,
+        entry: Entry,
+        credential: Credential,
     ) -> Batch:
         if bool(request.rows) == bool(request.columns):
             what = "both" if request.rows else "neither"
@@ -61,6 +65,7 @@ class Inference:
             )
         count = len(request.rows) or request.row_count
         check_rows(count, self._inferring.max_rows(credential))
+        charge(count, request, exchange)
         rows = self._inferring.rows(exchange, entry, credential, count, min(request.priority, 10), math.inf)
         if request.rows:
             return batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from google.protobuf.message import Message
+
 from headrace.columns import Batch
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.telemetry import build_version
@@ -82,7 +84,9 @@ class OpenInference:
         entry = self._catalog.find(request.model_name, version, credential, "predict")
         exchange.pipeline = request.model_name
         names = wanted_outputs(request, entry)
-        columns, count = read_columns(request, entry, self._inferring.max_rows(credential))
+        max_rows = self._inferring.max_rows(credential)
+        charge(_claimed_rows(request, max_rows), request, exchange)
+        columns, count = read_columns(request, entry, max_rows)
         priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
         rows = self._inferring.rows(exchange, entry, credential, count, priority, timeout_s)
         answer = await self._inferring.infer(exchange, entry, Batch(rows, columns), version, whole=True)
@@ -114,6 +118,22 @@ def proven(exchange: Exchange) -> Credential:
     if exchange.credential is None:
         raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
     return exchange.credential
+
+
+def charge(rows: int, request: Message, exchange: Exchange) -> None:
+    """Takes from the tenant's quota what a request costs. Raises QuotaFault."""
+    quota = exchange.quota
+    if quota is None:
+        return
+    # Of a message that its protocol has not measured, only where somebody asks: it is written anew for that.
+    size = exchange.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
+    quota.charge(rows, size)
+
+
+def _claimed_rows(request: pb.ModelInferRequest, max_rows: int) -> int:
+    """The rows that the first input says there are; 1 where the request will be refused for them."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    return shape[0] if shape and 0 < shape[0] <= max_rows else 1
 
 
 def read_version(text: str) -> int:

@@ -164,3 +164,85 @@ def test_numbers_of_processes_that_cannot_be_are_refused_before_anything_starts(
     assert result.exit_code != 0
     assert said in result.stderr
     assert not layout.of(home).ports.exists()
+
+
+def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
+    file = layout.of(home).tenants
+    made = run("tenants", "add", "acme", "--pipeline", "flights", "--max-rows", "7", home=home)
+    assert made.exit_code == 0, made.output
+    acme = tenants.load(file).tenant("acme")
+    assert acme.limits == tenants.NEW_LIMITS.model_copy(update={"max_rows": 7})
+    again = run("tenants", "add", "acme", home=home)
+    assert (again.exit_code, "exists" in again.stderr) == (1, True)
+
+    options = ("--rows-per-s", "2.5", "--concurrency", "none", "--distinct-queries-per-day", "1000")
+    changed = run("tenants", "set", "acme", *options, "--scope", "read", home=home)
+    assert changed.exit_code == 0, changed.output
+    acme = tenants.load(file).tenant("acme")
+    limits = acme.limits
+    assert (limits.rows_per_s, limits.concurrency, limits.max_rows) == (2.5, None, 7)
+    assert (limits.distinct_queries_per_day, acme.scopes, acme.pipelines) == (1000, ("read",), ("flights",))
+
+    shown = run("tenants", "show", "acme", home=home).stdout
+    assert "rows per second" in shown
+    assert "2.5" in shown
+    told = json.loads(run("tenants", "show", "acme", "--json", home=home).stdout)
+    assert (told["limits"]["rows_per_s"], told["distinct_queries_today"]) == (2.5, {})
+    assert json.loads(run("tenants", "list", "--json", home=home).stdout)["acme"]["scopes"] == ["read"]
+    for listed in (run("tenants", home=home).stdout, run("tenants", "list", home=home).stdout):
+        assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo"}
+
+    misplaced = CliRunner().invoke(app, ["tenants", "--home", str(home), "list"])
+    assert (misplaced.exit_code, "behind `list`" in misplaced.stderr) == (1, True)
+
+    assert run("tenants", "remove", "acme", home=home).exit_code == 1  # nobody there to say yes
+    assert run("tenants", "remove", "acme", "--yes", home=home).exit_code == 0
+    assert "acme" not in tenants.load(file).tenants
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--rows-per-s", "0"), "--rows-per-s: Input should be greater than 0"),
+        (("--rows-per-s", "many"), "--rows-per-s: Input should be a valid number"),
+        (("--distinct-queries-per-day", "1000001"), "less than or equal to 1000000"),
+        (("--scope", "all"), "there are: predict, read, operate"),
+        ((), "say what to change"),
+    ],
+)
+def test_a_limit_that_is_none_changes_nothing(home: Path, options: tuple[str, ...], said: str) -> None:
+    before = layout.of(home).tenants.read_bytes()
+    result = run("tenants", "set", "demo", *options, home=home)
+    assert result.exit_code == 1
+    assert said in " ".join(result.stderr.split())
+    assert layout.of(home).tenants.read_bytes() == before
+
+
+def test_new_tenants_and_the_demo_have_limits(home: Path) -> None:
+    assert run("keys", "create", "acme", "--pipeline", "flights", home=home).exit_code == 0
+    file = tenants.load(layout.of(home).tenants)
+    assert file.tenant("acme").limits == tenants.NEW_LIMITS
+    demo = file.tenant("demo").limits
+    # Load tests and perf_analyzer (512 callers) run as the demo tenant.
+    assert (demo.rows_per_s or 0) > 15_000
+    assert (demo.concurrency or 0) > 512
+
+
+def test_security_events_are_shown_from_all_files_and_order_nothing_to_the_terminal(home: Path) -> None:
+    assert "no such events" in run("security", home=home).stderr
+    path = layout.of(home).security_log
+    path.parent.mkdir(exist_ok=True)
+
+    def event(kind: str, **more: object) -> str:
+        return json.dumps({"time": "2026-01-01T00:00:00.000Z", "kind": kind, **more}) + "\n"
+
+    path.with_name(f"{path.name}.10").write_text(event("denied", tenant="first"))
+    path.with_name(f"{path.name}.2").write_text("half a li\n" + event("unknown_key", client="10.0.0.9"))
+    path.write_text(event("summary", events={"denied": 4}) + event("denied", tenant="[red]\x1b[2J"))
+    shown = run("security", home=home).stdout
+    assert "\x1b" not in shown
+    assert "[red]?[2J" in shown
+    order = [shown.index(word) for word in ("first", "10.0.0.9", "denied:4", "[red]")]
+    assert order == sorted(order)
+    told = run("security", "--json", "--kind", "denied", "-n", "2", home=home).stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in told] == ["summary", "denied"]

@@ -91,7 +91,7 @@ def test_one_hot_of_texts_and_integers() -> None:
     step = {"one_hot": {"column": "c", "vocabulary": ["UA", "DL"], "into": "hot"}}
     result = run(step, {"hot": {"type": "float32", "shape": [2]}}, text("c", "DL", "XX", None, "UA"))
     assert result.columns["hot"].array.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]]
-    assert (dict(result.unseen), result.errors) == ({"one_hot": 1}, {})
+    assert (dict(result.unseen), result.errors) == ({("one_hot", "c"): 1}, {})
 
     result = run(
         {"one_hot": {"column": "c", "vocabulary": [3, 1], "into": "hot"}},

@@ -157,6 +157,8 @@ class Keys:
     slow: str
     readonly: str
     operator: str
+    rowwise: str
+    budgeted: str
 
 
 @dataclass
@@ -213,6 +215,8 @@ def prepare(path: Path, router: str, **overrides: Any) -> Folder:
         "pepper": str(path / "pepper"),
         "router": {"target": router},
         "traces": {"folder": str(path / "traces")},
+        "queries": str(path / "queries"),
+        "security": {"file": str(path / "audit" / "security.jsonl")},
         "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
         "limits": {"max_request_bytes": 65536, "max_rows": 100},
         "reload_s": 0.1,
@@ -233,9 +237,11 @@ def write_tenants(path: Path) -> Keys:
         tenants={
             "demo": spec("demo", pipelines=("*",), priority=5),
             "other": spec("other", pipelines=("elsewhere",)),
-            "slow": spec("slow", pipelines=("double",), limits={"rate_per_s": 0.5, "burst": 1}),
+            "slow": spec("slow", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}),
             "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
             "operator": spec("operator", scopes=("operate",)),
+            "rowwise": spec("rowwise", pipelines=("*",), limits={"rows_per_s": 0.01, "rows_burst": 10}),
+            "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
         }
     )
     tenants.save(path, file)

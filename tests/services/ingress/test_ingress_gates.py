@@ -8,12 +8,15 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admitting import Admission, Rules
 from services.ingress.exchange import Exchange, begin
+from services.ingress.metrics import Shed
 from services.ingress.protocols.gates import HEADER, Gates
+from services.ingress.quotas import QuotaFault
 from services.ingress.tenants import Credential, Tenant
 
 TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
 OVERLOADED = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "no room")
-QUOTA = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_QUOTA_EXCEEDED, "no quota")
+QUOTA = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=True)
+QUOTA_FOR_LARGE = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=False)
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Door:
         self.admission = Admission(Rules(100, 100, 100, 0.4), lambda: self.now)
         self.gates = Gates(self.admission, lambda: self.now)
 
-    def comes(self, header: bytes | None) -> tuple[Exchange, int]:
+    def comes(self, header: bytes | None) -> tuple[Exchange, Shed | None]:
         exchange = begin("ModelInfer", {} if header is None else {HEADER: header}, self.now, 0.0)
         exchange.credential = Credential(TENANT, "k", frozenset({"predict"}))
         return exchange, self.gates.come(exchange)
@@ -41,7 +44,7 @@ def test_while_there_is_room_nothing_is_told() -> None:
     door = Door()
     door.fill(30)
     exchange, shed = door.comes(b"w.1 5 0")
-    assert shed == 0
+    assert shed is None
     assert door.gates.told(exchange) == []
 
 
@@ -49,7 +52,7 @@ def test_without_envoys_filter_nothing_is_told() -> None:
     door = Door()
     door.fill(70)
     exchange, shed = door.comes(None)
-    assert shed == 0
+    assert shed is None
     assert door.gates.told(exchange, OVERLOADED) == []
 
 
@@ -83,7 +86,7 @@ def test_plenty_is_told_once_and_only_when_nobody_was_refused_for_a_second() -> 
     door.now = 0.9
     assert door.gates.told(exchange) == [(HEADER, b"w.1 1 70")]
     exchange, shed = door.comes(b"w.1 2 17")  # refused meanwhile by Envoy
-    assert shed == 17
+    assert shed == Shed(17, Reason.REASON_OVERLOADED)
     door.now = 1.8
     assert door.gates.told(exchange) == [(HEADER, b"w.1 2 70")]
     door.now = 2.0
@@ -95,6 +98,24 @@ def test_who_has_used_up_a_quota_has_no_room_however_empty_the_door() -> None:
     door = Door()
     exchange, _ = door.comes(b"w.1 1 0")
     assert door.gates.told(exchange, QUOTA) == [(HEADER, b"w.1 1 0")]
+
+
+def test_a_refusal_that_a_smaller_call_would_not_have_met_is_not_repeated_to_others() -> None:
+    door = Door()
+    door.fill(70)
+    exchange, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(exchange, QUOTA_FOR_LARGE) == []
+
+
+def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -> None:
+    door = Door()
+    door.fill(70)
+    exchange, _ = door.comes(b"w.1 1 0")
+    other, _ = door.comes(b"w.2 1 0")
+    door.gates.told(exchange, QUOTA)
+    door.gates.told(other, OVERLOADED)
+    assert door.comes(b"w.1 2 5")[1] == Shed(5, Reason.REASON_QUOTA_EXCEEDED)
+    assert door.comes(b"w.2 2 6")[1] == Shed(6, Reason.REASON_OVERLOADED)
 
 
 def test_other_failures_tell_of_no_lack_of_room() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +29,14 @@ class Worker:
         self.shared = Shared(folder)
         self.quotas = Quotas(lambda: now[0], self.shared)
 
-    def passes(self, who: Tenant) -> bool:
+    def passes(self, who: Tenant, rows: int = 1) -> bool:
+        quota = self.quotas.enter(who)
         try:
-            self.quotas.enter(who).leave()
+            quota.charge(rows, 1)
         except Fault:
             return False
+        finally:
+            quota.leave()
         return True
 
     def look(self) -> None:
@@ -59,7 +63,7 @@ def look(*all_of_them: Worker) -> None:
 def test_all_pass_at_most_what_one_would(
     tmp_path_factory: pytest.TempPathFactory, rate: float, burst: float, steps: list[tuple[float, int]]
 ) -> None:
-    now, who = [0.0], tenant(rate_per_s=rate, burst=burst)
+    now, who = [0.0], tenant(rows_per_s=rate, rows_burst=burst)
     made = workers(tmp_path_factory.mktemp("quotas"), 3, now)
     try:
         for worker in made:
@@ -80,7 +84,7 @@ def test_all_pass_at_most_what_one_would(
 
 
 def test_a_tenant_gets_its_whole_rate_from_one_of_them(tmp_path: Path) -> None:
-    now, who = [0.0], tenant(rate_per_s=80, burst=10)
+    now, who = [0.0], tenant(rows_per_s=80, rows_burst=10)
     one, other = workers(tmp_path, 2, now)
     assert sum(one.passes(who) for _ in range(50)) == 10
     for _ in range(20):
@@ -130,7 +134,7 @@ def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Path) -> 
 def test_a_limit_that_was_lowered_is_no_endless_debt(tmp_path: Path) -> None:
     now = [0.0]
     one, other = workers(tmp_path, 2, now)
-    before, after = tenant(rate_per_s=1000, burst=1000), tenant(rate_per_s=10, burst=10)
+    before, after = tenant(rows_per_s=1000, rows_burst=1000), tenant(rows_per_s=10, rows_burst=10)
     assert one.passes(before)
     assert other.passes(after)
     look(one, other)
@@ -145,9 +149,61 @@ def test_a_limit_that_was_lowered_is_no_endless_debt(tmp_path: Path) -> None:
 def test_each_tenant_is_counted_by_itself(tmp_path: Path) -> None:
     one, other = workers(tmp_path, 2, [0.0])
     for name in ("a", "b" * 63):
-        assert one.passes(tenant(name, rate_per_s=1, burst=1))
+        assert one.passes(tenant(name, rows_per_s=1, rows_burst=1))
         other.look()
-        assert other.passes(tenant(name, rate_per_s=1, burst=1))
+        assert other.passes(tenant(name, rows_per_s=1, rows_burst=1))
         look(one, other)
-        assert not one.passes(tenant(name, rate_per_s=1, burst=1))
-    assert one.passes(tenant("c", rate_per_s=1, burst=1))
+        assert not one.passes(tenant(name, rows_per_s=1, rows_burst=1))
+    assert one.passes(tenant("c", rows_per_s=1, rows_burst=1))
+
+
+def test_what_one_large_request_took_elsewhere_is_owed_here_too(tmp_path: Path) -> None:
+    now, who = [0.0], tenant(rows_per_s=10, rows_burst=10)
+    one, other = workers(tmp_path, 2, now)
+    assert other.passes(who)
+    look(one, other)
+    now[0] += 1
+    assert one.passes(who, rows=100)  # 90 beyond the burst
+    other.look()
+    now[0] += 8.8
+    assert not other.passes(who)
+    now[0] += 0.4
+    assert other.passes(who)
+
+
+def test_bytes_are_counted_together(tmp_path: Path) -> None:
+    now, who = [0.0], tenant(bytes_per_s=100, bytes_burst=1000)
+    one, other = workers(tmp_path, 2, now)
+    one.quotas.enter(who).charge(1, 1)
+    other.quotas.enter(who).charge(1, 1)
+    look(one, other)
+    one.quotas.enter(who).charge(1, 998)
+    with pytest.raises(Fault, match="100 bytes per second"):
+        other.quotas.enter(who).charge(1, 10)
+
+
+def test_a_folder_that_comes_later_is_counted_in_from_then_on(tmp_path: Path) -> None:
+    now, who = [0.0], tenant(concurrency=1)
+    [one] = workers(tmp_path, 1, now)
+    alone = Quotas(lambda: now[0])
+    alone.enter(who)
+    alone.share(Shared(tmp_path))
+    one.quotas.enter(who)
+    alone.look()
+    with pytest.raises(Fault, match="1 requests at once"):
+        alone.enter(who)
+
+
+def test_a_disk_without_room_is_told_at_once_and_kills_nobody_later(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("mounts a small disk")
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)], check=False
+    ).returncode:
+        pytest.skip("mounts are not allowed here")
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            Shared(tmp_path / "quotas")
+        assert list((tmp_path / "quotas").iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

@@ -29,7 +29,7 @@ from tests.services.ingress.ingress_door import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SLOW, QUICK = infer_request([[1, 2]], [8]), infer_request([[1, 2]], [1])
 HEADER = "x-headrace-gate"
-_SHED = re.compile(r'^headrace_ingress_shed_total\{tenant="(\w+)"\} ([\d.]+)', re.M)
+_SHED = re.compile(r'^headrace_ingress_shed_total\{fault="\w+",tenant="(\w+)"\} ([\d.]+)', re.M)
 _REFUSED = re.compile(
     r'^headrace_ingress_requests_total\{code="RESOURCE_EXHAUSTED",.*,tenant="(\w+)"\} ([\d.]+)', re.M
 )

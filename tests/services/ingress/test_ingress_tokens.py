@@ -15,6 +15,7 @@ from headrace.hop.errors import Code, Fault
 from headrace.state.tenants import TenantsFile, TenantSpec, new_key
 from services.ingress.authenticating import Authenticator
 from services.ingress.config import Jwt
+from services.ingress.exchange import Exchange, begin
 from services.ingress.tenants import Directory
 from services.ingress.tokens import TokenVerifier, fetch_jwks
 from tests import token_issuer
@@ -25,6 +26,10 @@ NOW = time.time()
 KEY, OTHER = token_issuer.new_key(), token_issuer.new_key()
 SETTINGS = Jwt(jwks="keys.json", issuer=ISSUER, audience=AUDIENCE)
 token = functools.partial(token_issuer.token, KEY)
+
+
+def call(headers: dict[bytes, bytes]) -> Exchange:
+    return begin("ModelInfer", headers, 0.0, 0.0)
 
 
 def directory(**spec: Any) -> Directory:
@@ -111,15 +116,15 @@ def test_a_key_that_was_let_in_is_refused_once_it_is_revoked_or_over() -> None:
     door = Authenticator(directory(keys=(key,)), PEPPER, lambda: now[0], lambda *_: None)
     headers = {b"x-api-key": text.encode()}
     for _ in range(2):
-        assert door.authenticate(headers).key_id == key.id
+        assert door.authenticate(call(headers)).key_id == key.id
     now[0] += 6
     with pytest.raises(Fault, match="no valid credential"):
-        door.authenticate(headers)
+        door.authenticate(call(headers))
     now[0] -= 6
-    assert door.authenticate(headers).key_id == key.id
+    assert door.authenticate(call(headers)).key_id == key.id
     door.replace(directory(keys=()))
     with pytest.raises(Fault, match="no valid credential"):
-        door.authenticate(headers)
+        door.authenticate(call(headers))
 
 
 def test_keys() -> None:
@@ -129,10 +134,10 @@ def test_keys() -> None:
     )
     events: list[str] = []
     door = Authenticator(
-        directory(keys=(key, late)), PEPPER, lambda: NOW, lambda kind, _: events.append(kind)
+        directory(keys=(key, late)), PEPPER, lambda: NOW, lambda kind, *_: events.append(kind)
     )
-    assert door.authenticate({b"authorization": b"Bearer " + text.encode()}).tenant.name == "demo"
-    assert door.authenticate({b"x-api-key": text.encode()}).key_id == key.id
+    assert door.authenticate(call({b"authorization": b"Bearer " + text.encode()})).tenant.name == "demo"
+    assert door.authenticate(call({b"x-api-key": text.encode()})).key_id == key.id
     refused = [
         {},
         {b"authorization": b"Basic eA=="},
@@ -143,7 +148,7 @@ def test_keys() -> None:
     messages = set()
     for headers in refused:
         with pytest.raises(Fault) as caught:
-            door.authenticate(headers)
+            door.authenticate(call(headers))
         assert caught.value.code is Code.UNAUTHENTICATED
         messages.add(caught.value.message)
     assert len(messages) == 1
@@ -156,4 +161,4 @@ def test_keys() -> None:
     ]
     door.replace(directory())
     with pytest.raises(Fault):
-        door.authenticate({b"x-api-key": text.encode()})
+        door.authenticate(call({b"x-api-key": text.encode()}))

@@ -136,6 +136,8 @@ async def test_the_reply_tells_its_time_and_the_metrics_what_was_unseen() -> Non
         (timing,) = reply.timings
         assert (timing.stage, timing.service, timing.row_count) == ("preprocessing", "preprocessing", 8)
         registry = harness.runtime.telemetry.registry
-        unseen = registry.get_sample_value("headrace_preprocessing_unseen_values_total", {"step": "one_hot"})
+        unseen = registry.get_sample_value(
+            "headrace_preprocessing_unseen_values_total", {"step": "one_hot", "column": "carrier"}
+        )
         assert unseen == 2
         assert registry.get_sample_value("headrace_preprocessing_batch_rows_count") == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.commands.scopes import read_scopes
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place, prepared
 from headrace.hop.config import ConfigError
 from headrace.state import tenants
 
@@ -37,36 +38,26 @@ def create(
 
     A new tenant may do what `--scope` says; without it, predict and read. Only `operate` loads and unloads models.
     """
-    layout = place(home)
+    layout = prepared(home)
+    wanted = read_scopes(scopes or [])
     now = datetime.now(UTC)
-    wanted = _scopes(scopes or [])
+    expires = None if days is None else now + timedelta(days=days)
     try:
-        pepper = tenants.read_pepper(layout.pepper)
-        file = tenants.load(layout.tenants)
-        if tenant not in file.tenants:
-            allowed = wanted or tenants.DEFAULT_SCOPES
-            file = file.with_tenant(
-                tenant, tenants.TenantSpec(pipelines=tuple(pipelines or ()), scopes=allowed)
-            )
-            if not pipelines and "predict" in allowed:
-                err.print(
-                    f"new tenant {tenant} may use no pipeline yet; add them in {layout.tenants}",
-                    style="yellow",
-                )
-        elif pipelines:
-            fail(f"tenant {tenant!r} exists; change its pipelines in {layout.tenants}")
-        if beyond := [s for s in wanted if s not in file.tenant(tenant).scopes]:
-            fail(
-                f"tenant {tenant!r} itself may not {', '.join(beyond)}; "
-                f"add that to its `scopes` in {layout.tenants}, or make another tenant"
-            )
-        expires = None if days is None else now + timedelta(days=days)
-        text, kept = tenants.new_key(pepper, created=now, expires=expires)
+        text, kept = tenants.new_key(tenants.read_pepper(layout.pepper), created=now, expires=expires)
         if wanted:
             kept = kept.model_copy(update={"scopes": wanted})
-        tenants.save(layout.tenants, file.with_key(tenant, kept))
+        file = tenants.change(
+            layout.tenants, lambda file: _with_key(file, tenant, kept, tuple(pipelines or ()), wanted)
+        )
     except ConfigError as error:
-        fail(f"{error}. The files are made by: headrace up")
+        fail(str(error))
+    spec = file.tenant(tenant)
+    if not spec.pipelines and "predict" in spec.scopes:
+        err.print(
+            f"tenant {tenant} may use no pipeline yet; see: headrace tenants set --help", style="yellow"
+        )
+    if len(spec.keys) == 1 and spec.limits == tenants.NEW_LIMITS:
+        err.print(f"its limits are those of new tenants; see: headrace tenants show {tenant}", style="dim")
     err.print(f"key {kept.id} of {tenant}; keep it, it is shown only now:", style="dim")
     print(text)
 
@@ -105,18 +96,33 @@ def revoke(
     """Take a key away; requests with it are refused from the next second on."""
     layout = place(home)
     try:
-        tenants.save(layout.tenants, tenants.load(layout.tenants).without_key(tenant, key))
+        tenants.change(layout.tenants, lambda file: file.without_key(tenant, key))
     except ConfigError as error:
         fail(str(error))
     out.print(f"key {key} of {tenant} is revoked")
 
 
-def _scopes(words: list[str]) -> tuple[tenants.Scope, ...]:
-    """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
-    known = get_args(tenants.Scope)
-    if strange := [w for w in words if w not in known]:
-        fail(f"no scope {', '.join(strange)!r}; there are: {', '.join(known)}")
-    return tuple(s for s in known if s in words)
+def _with_key(
+    file: tenants.TenantsFile,
+    name: str,
+    key: tenants.KeySpec,
+    pipelines: tuple[str, ...],
+    scopes: tuple[tenants.Scope, ...],
+) -> tenants.TenantsFile:
+    """The file with one more key for a tenant, who is made if need be. Raises ConfigError if the tenant may do less."""
+    if name not in file.tenants:
+        made = tenants.TenantSpec(
+            pipelines=pipelines, scopes=scopes or tenants.DEFAULT_SCOPES, limits=tenants.NEW_LIMITS
+        )
+        return file.with_tenant(name, made).with_key(name, key)
+    if pipelines:
+        raise ConfigError(f"tenant {name!r} exists; change its pipelines by: headrace tenants set")
+    if beyond := [s for s in scopes if s not in file.tenant(name).scopes]:
+        raise ConfigError(
+            f"tenant {name!r} itself may not {', '.join(beyond)}; allow it by: headrace tenants set --scope, "
+            "or make another tenant"
+        )
+    return file.with_key(name, key)
 
 
 def _day(value: datetime | None) -> str:

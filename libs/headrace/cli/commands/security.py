@@ -1,0 +1,90 @@
+"""`headrace security`: refused credentials, forbidden requests and the extraction guard's events."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.console import DEFAULT_HOME, Home, err, out, place
+
+_SHOWN = ("time", "kind", "client", "tenant", "key", "method", "request_id")
+
+
+def security(
+    home: Home = DEFAULT_HOME,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last.")] = 50,
+    kind: Annotated[str | None, typer.Option(help="Only events of this kind.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only those of this tenant.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As they are in the file.")] = False,
+) -> None:
+    """Show the last security events: refused credentials, forbidden requests, tenants that ask too many different things.
+
+    A `summary` tells of the events of a second that were too many for a line each.
+    """
+    path = place(home).security_log
+    found: deque[dict[str, Any]] = deque()
+    for file in _newest_first(path):
+        wanted = (event for event in _events(file) if _wanted(event, kind, tenant))
+        found.extendleft(reversed(deque(wanted, maxlen=lines - len(found))))
+        if len(found) == lines:
+            break
+    if not found:
+        err.print("no such events yet", style="dim")
+        return
+    if as_json:
+        for event in found:
+            print(json.dumps(event, separators=(",", ":")))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in (*_SHOWN, "more"):
+        table.add_column(column, overflow="fold")
+    for event in found:
+        more = ", ".join(f"{k}={_text(v)}" for k, v in event.items() if k not in _SHOWN)
+        table.add_row(*(_plain(event.get(column, "")) for column in _SHOWN), _plain(more))
+    out.print(table)
+
+
+def _newest_first(path: Path) -> list[Path]:
+    """The file that is written, and those that it was before."""
+    older = (p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit())
+    return [path, *sorted(older, key=lambda p: int(p.suffix[1:]))]
+
+
+def _events(file: Path) -> Iterator[dict[str, Any]]:
+    """The events of a file, oldest first; what is no line of the log is left out."""
+    try:
+        text = file.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    with text:
+        for line in text:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def _wanted(event: dict[str, Any], kind: str | None, tenant: str | None) -> bool:
+    if tenant is not None and event.get("tenant") != tenant:
+        return False
+    return kind is None or event.get("kind") == kind or kind in event.get("events", {})
+
+
+def _plain(value: object) -> Text:
+    """As text that is neither markup nor an order to the terminal: a part of it was sent by strangers."""
+    return Text("".join(c if c.isprintable() else "?" for c in str(value)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{k}:{v}" for k, v in value.items())
+    return str(value)

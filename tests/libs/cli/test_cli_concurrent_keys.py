@@ -1,0 +1,149 @@
+"""Many commands change the tenants document at once: none may undo what another has done, nor leave it half written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from headrace.cli import layout, secrets
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
+
+PROCESSES = 50
+# Forks a process for each command, once everything is imported, and lets them all go at the same moment.
+CROWD = """
+import json, os, sys
+from headrace.cli.main import app
+commands, outputs = json.loads(sys.argv[1]), sys.argv[2]
+wait, go = os.pipe()
+pids = []
+for number, command in enumerate(commands):
+    if not (pid := os.fork()):
+        os.close(go)
+        with open(f"{outputs}/{number}", "w") as file:
+            os.dup2(file.fileno(), 1)
+            os.read(wait, 1)
+            try:
+                app(command)
+            finally:
+                sys.stdout.flush()
+        os._exit(0)
+    pids.append(pid)
+os.close(go)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
+"""
+
+
+def crowd(commands: list[list[str]], outputs: Path) -> list[int]:
+    """The exit codes of these commands, run at once by a process each."""
+    outputs.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD, json.dumps(commands), str(outputs)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    codes: list[int] = json.loads(done.stdout)
+    assert set(codes) == {0}, done.stderr
+    return codes
+
+
+def test_fifty_commands_at_once_lose_nothing(tmp_path: Path) -> None:
+    place = layout.of(tmp_path / "home")
+    secrets.ensure(place, datetime.now(UTC))
+    pepper = tenants.read_pepper(place.pepper)
+    half = PROCESSES // 2
+    old = []
+    file = tenants.load(place.tenants).with_tenant("acme", tenants.TenantSpec(pipelines=("flights",)))
+    for _ in range(half):
+        _, kept = tenants.new_key(pepper, created=datetime.now(UTC))
+        old.append(kept.id)
+        file = file.with_key("acme", kept)
+    tenants.save(place.tenants, file)
+
+    home = ["--home", str(place.home)]
+    creating = [["keys", "create", "acme", *home] for _ in range(half)]
+    revoking = [["keys", "revoke", "acme", identity, *home] for identity in old]
+    mixed = [command for pair in zip(creating, revoking, strict=True) for command in pair]
+    crowd(mixed, tmp_path / "outputs")
+
+    printed = {
+        tenants.hash_key((tmp_path / "outputs" / str(n)).read_text().strip(), pepper)
+        for n, command in enumerate(mixed)
+        if command[1] == "create"
+    }
+    left = {key.hash for key in tenants.load(place.tenants).tenant("acme").keys}
+    assert left == printed
+    assert len(left) == half
+
+
+def test_a_lock_that_is_never_given_back_ends_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.yaml"
+    tenants.save(path, tenants.TenantsFile())
+    with tenants.locked(path):
+        child = (
+            "import sys; from pathlib import Path; from headrace.state import tenants\n"
+            "from headrace.hop.config import ConfigError\n"
+            "try:\n    tenants.change(Path(sys.argv[1]), lambda file: file, wait_s=0.1)\n"
+            "except ConfigError as error:\n    print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", child, str(path)], capture_output=True, text=True, check=True
+        )
+    assert "another command is changing" in done.stdout
+    assert tenants.change(path, lambda file: file) == tenants.TenantsFile()
+
+
+def test_a_change_that_fails_leaves_the_file_and_the_lock_free(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.yaml"
+    tenants.save(path, tenants.TenantsFile().with_tenant("acme", tenants.TenantSpec()))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="no tenant 'nobody'"):
+        tenants.change(path, lambda file: file.without_key("nobody", "1"))
+    assert path.read_bytes() == before
+    tenants.change(path, lambda file: file)
+
+
+def fill_up(path: Path) -> None:
+    """Writes until the disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk")
+def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(home)], check=False).returncode:
+        pytest.skip("mounts are not allowed here")
+    try:
+        place = layout.of(home)
+        secrets.ensure(place, datetime.now(UTC))
+        before = place.tenants.read_bytes()
+        fill = home / "fill"
+        fill_up(fill)
+        command = [str(Path(sys.executable).parent / "headrace"), "keys", "create", "acme"]
+        done = subprocess.run(
+            [*command, "--home", str(home)], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 1
+        assert "No space left on device" in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+        assert place.tenants.read_bytes() == before
+        fill.unlink()
+        again = subprocess.run(
+            [*command, "--home", str(home)], capture_output=True, text=True, timeout=120, check=True
+        )
+        assert again.stdout.startswith("hr_")
+    finally:
+        subprocess.run(["umount", "--lazy", str(home)], check=True)

@@ -1,0 +1,159 @@
+"""Whose fault each failure is: what counts against availability, and what latency is measured by."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.hop.errors import BLAME, Code, Fault, Reason, reason_of
+from services.ingress.exchange import Exchange, begin
+from services.ingress.metrics import Metrics, Shed
+
+# By hand, once more: a reason that is added needs a decision here and in BLAME.
+OURS = {
+    "UNSPECIFIED",
+    "OVERLOADED",
+    "BREAKER_OPEN",
+    "UNREACHABLE",
+    "RETRY_BUDGET_EMPTY",
+    "FEATURE_UNAVAILABLE",
+    "SPEC_UNKNOWN",
+    "STEP_FAILED",
+    "MODEL_FAILED",
+    "DRAINING",
+    "INTERNAL",
+    "PEER_UNTRUSTED",
+    # A prediction needed the model.
+    "MODEL_UNKNOWN",
+    "MODEL_UNTRUSTED",
+    "MODEL_UNUSABLE",
+    # Of the pipeline's time.
+    "DEADLINE_PASSED",
+}
+CALLERS = {
+    "MALFORMED_REQUEST",
+    "INPUT_UNKNOWN",
+    "INPUT_MISSING",
+    "INPUT_DTYPE",
+    "INPUT_SHAPE",
+    "INPUT_RANGE",
+    "TOO_LARGE",
+    "PIPELINE_UNKNOWN",
+    "VERSION_UNKNOWN",
+    "CREDENTIAL_INVALID",
+    "NOT_ALLOWED",
+    "QUOTA_EXCEEDED",
+    "QUERY_BUDGET_EXCEEDED",
+    "METHOD_UNKNOWN",
+    "CANCELLED",
+}
+# The code that the door gives with a reason, where it says more than "you may not" or "not now".
+CODES = {
+    "DEADLINE_PASSED": Code.DEADLINE_EXCEEDED,
+    "CANCELLED": Code.CANCELLED,
+    "OVERLOADED": Code.RESOURCE_EXHAUSTED,
+    "QUOTA_EXCEEDED": Code.RESOURCE_EXHAUSTED,
+    "MODEL_UNKNOWN": Code.NOT_FOUND,
+}
+
+
+def finished(
+    reason: str, code: Code | None = None, *, inference: bool = True, our_time: bool = True
+) -> Exchange:
+    exchange = begin("ModelInfer", {}, 0.0, 0.0)
+    exchange.inference, exchange.deadline_is_ours, exchange.pipeline = inference, our_time, "p"
+    code = code or CODES.get(reason, Code.FAILED_PRECONDITION)
+    exchange.fault = Fault(code, reason_of(reason), "said")
+    return exchange
+
+
+def fault_of(exchange: Exchange) -> str:
+    registry = CollectorRegistry()
+    assert exchange.fault is not None
+    Metrics(registry).done(exchange, exchange.fault.code, 0.1)
+    [family] = [f for f in registry.collect() if f.name == "headrace_ingress_requests"]
+    [sample] = [s for s in family.samples if s.name.endswith("_total")]
+    return sample.labels["fault"]
+
+
+def test_every_reason_is_decided() -> None:
+    names = {name.removeprefix("REASON_") for name in list(Reason.keys())}
+    assert names == OURS | CALLERS
+    assert {Reason.Name(r).removeprefix("REASON_") for r in BLAME} == names
+
+
+@pytest.mark.parametrize("reason", sorted(OURS))
+def test_ours(reason: str) -> None:
+    assert fault_of(finished(reason)) == "ours"
+
+
+@pytest.mark.parametrize("reason", sorted(CALLERS))
+def test_callers(reason: str) -> None:
+    assert fault_of(finished(reason)) == "caller"
+
+
+def test_time_that_the_caller_set_is_its_own() -> None:
+    assert fault_of(finished("DEADLINE_PASSED", our_time=False)) == "caller"
+
+
+@pytest.mark.parametrize("reason", ["MODEL_UNKNOWN", "MODEL_UNTRUSTED", "MODEL_UNUSABLE"])
+def test_models_that_operators_name_are_their_mistake(reason: str) -> None:
+    assert fault_of(finished(reason, inference=False)) == "caller"
+
+
+@pytest.mark.parametrize("code", [Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS])
+def test_some_codes_are_ours_whatever_the_reason(code: Code) -> None:
+    assert fault_of(finished("INPUT_RANGE", code)) == "ours"
+
+
+def test_a_reason_that_only_newer_services_know_is_ours() -> None:
+    exchange = finished("INTERNAL")
+    exchange.fault = Fault(Code.FAILED_PRECONDITION, cast("Reason", 4711), "new")
+    assert fault_of(exchange) == "ours"
+
+
+def test_what_envoy_refused_bears_the_fault_of_what_it_repeated() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.shed("acme", Shed(7, Reason.REASON_OVERLOADED))
+    metrics.shed("acme", Shed(3, Reason.REASON_QUOTA_EXCEEDED))
+
+    def value(name: str, fault: str, **more: str) -> float | None:
+        return registry.get_sample_value(name, {"tenant": "acme", "fault": fault, **more})
+
+    for fault, calls in (("ours", 7), ("caller", 3)):
+        assert value("headrace_ingress_shed_total", fault) == calls
+        labels = {"pipeline": "", "code": "RESOURCE_EXHAUSTED"}
+        assert value("headrace_ingress_requests_total", fault, **labels) == calls
+
+
+def test_latency_has_every_inference_by_its_outcome() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    ended = {
+        "ok": (None, Code.OK),
+        "ours": ("OVERLOADED", Code.RESOURCE_EXHAUSTED),
+        "caller": ("INPUT_RANGE", Code.INVALID_ARGUMENT),
+        "gave_up": ("CANCELLED", Code.CANCELLED),
+    }
+    for reason, code in ended.values():
+        exchange = finished(reason or "INTERNAL", code)
+        if reason is None:
+            exchange.fault = None
+        metrics.done(exchange, code, 0.2)
+    metrics.done(finished("DEADLINE_PASSED", our_time=False), Code.DEADLINE_EXCEEDED, 0.7)
+    metrics.done(finished("DEADLINE_PASSED"), Code.DEADLINE_EXCEEDED, 0.7)
+    metrics.done(finished("INPUT_RANGE", inference=False), Code.INVALID_ARGUMENT, 0.7)
+
+    def count(outcome: str) -> float | None:
+        return registry.get_sample_value(
+            "headrace_request_seconds_count", {"pipeline": "p", "outcome": outcome}
+        )
+
+    assert {o: count(o) for o in ended} == {"ok": 1, "ours": 2, "caller": 1, "gave_up": 2}
+    quick = registry.get_sample_value(
+        "headrace_request_seconds_bucket", {"pipeline": "p", "outcome": "gave_up", "le": "0.5"}
+    )
+    assert quick == 1

@@ -1,0 +1,215 @@
+"""What one tenant may have of the door, seen by its callers: rows, different questions, digits; and the security log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop import testing
+from headrace.oip import open_inference_pb2 as oip
+from tests.services.ingress.ingress_calls import OIP, PREDICT, call, http, infer, infer_refused, refused
+from tests.services.ingress.ingress_door import (
+    PIPELINE,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+)
+
+FORGED = "6.6.6.6"
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def events(door: Folder, kind: str, **wanted: str) -> list[dict[str, Any]]:
+    """Those of the security log, as soon as there is one."""
+    path = Path(door.settings["security"]["file"])
+    end = time.monotonic() + 20
+    while True:
+        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        found = [e for e in found if e["kind"] == kind and wanted.items() <= e.items()]
+        if found:
+            return found
+        assert time.monotonic() < end, f"no {kind} with {wanted}"
+        await asyncio.sleep(0.1)
+
+
+async def test_rows_are_what_a_quota_counts(door: Folder) -> None:
+    key = door.keys.rowwise
+    one, six = infer_request([[1, 2]], [1]), infer_request([[1, 2]] * 6, [1] * 6)
+    await infer(door, six, key=key)
+    code, reason, message = await infer_refused(door, six, key=key)
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    assert "0.01 rows per second" in message
+    for _ in range(4):
+        await infer(door, one, key=key)  # what is left
+    assert (await infer_refused(door, one, key=key))[1] == "QUOTA_EXCEEDED"
+    # The same bucket, whatever the protocol.
+    request = pb.PredictRequest(pipeline="double")
+    request.rows.add().update({"x": [1, 2], "n": 1})
+    assert (await refused(door, PREDICT, request, pb.PredictResponse, key=key))[1] == "QUOTA_EXCEEDED"
+    status, headers, _ = await asyncio.to_thread(
+        http,
+        door,
+        PREDICT,
+        json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 1}]}).encode(),
+        "content-type: application/json",
+        key=key,
+    )
+    assert (status, int(headers["retry-after"]) > 1) == (429, True)
+
+
+async def test_different_questions_have_a_budget_and_the_same_ones_are_free(door: Folder) -> None:
+    key = door.keys.budgeted
+    asked = [infer_request([[i, 2]], [1]) for i in range(6)]
+    for request in asked[:5]:
+        await infer(door, request, key=key)
+    code, reason, message = await infer_refused(door, asked[5], key=key)
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "QUERY_BUDGET_EXCEEDED")
+    assert "5 different rows per day (UTC) of pipeline double" in message
+    for _ in range(3):
+        await infer(door, asked[4], key=key)
+    # The same question in another form is the same, and another one is refused in every form.
+    for number, wanted in ((3.0, 200), (77.0, 429)):
+        body = json.dumps({"pipeline": "double", "rows": [{"x": [number, 2], "n": 1}]}).encode()
+        status, _, content = await asyncio.to_thread(
+            http, door, PREDICT, body, "content-type: application/json", key=key
+        )
+        assert status == wanted, content
+    [refusal, *_] = await events(door, "extraction_guard", tenant="budgeted")
+    assert (refusal["pipeline"], refusal["budget"]) == ("double", "5")
+    assert await events(door, "extraction_warning", tenant="budgeted")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_refused_credential_is_in_the_file_with_the_address_that_envoy_saw(
+    door: Folder, tls: bool
+) -> None:
+    identity = f"attack-{tls}"
+    status, _, _ = await asyncio.to_thread(
+        http,
+        door,
+        "/v2/models/double",
+        None,
+        f"x-forwarded-for: {FORGED}",
+        f"x-request-id: {identity}",
+        key="hr_11111111_wrong",
+        tls=tls,
+    )
+    assert status == 401
+    [event] = await events(door, "unknown_key", request_id=identity)
+    # Envoy shows who calls from the machine itself with the machine's own address.
+    assert str(ip_address(event["client"])) != FORGED
+    assert (event["tenant"], event["key"], event["method"]) == ("", "11111111", "ModelMetadata")
+    assert "wrong" not in json.dumps(event)
+
+
+async def test_a_forbidden_pipeline_is_in_the_file_with_tenant_and_key(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1], id="forbidden-1")
+    assert (await infer_refused(door, request, key=door.keys.other))[0] == "PERMISSION_DENIED"
+    [event] = await events(door, "denied", request_id="forbidden-1")
+    wanted = ("other", door.keys.other.split("_")[1], "ModelInfer", "double")
+    assert tuple(event[k] for k in ("tenant", "key", "method", "pipeline")) == wanted
+    assert ip_address(event["client"])
+
+
+async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1])
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method: Any = channel.unary_unary(
+            OIP + "ModelInfer", request_serializer=oip.ModelInferRequest.SerializeToString
+        )
+        calls = [method(request, timeout=20, metadata=(("x-api-key", f"hr_{i:08x}_x"),)) for i in range(300)]
+        codes = [await one.code() for one in calls]
+    assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
+    path, end = Path(door.settings["security"]["file"]), time.monotonic() + 20
+    while (told := in_file(path)) != (counted := await asyncio.to_thread(in_metrics, door)):
+        assert time.monotonic() < end, (told, counted)
+        await asyncio.sleep(0.2)
+    assert told["unknown_key"] >= 300
+
+
+def in_file(path: Path) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for line in path.read_text().splitlines():
+        event = json.loads(line)
+        found.update(event["events"] if event["kind"] == "summary" else [event["kind"]])
+    return found
+
+
+def in_metrics(door: Folder) -> Counter[str]:
+    address = door.settings["telemetry"]["metrics"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    pattern = r'^headrace_ingress_security_events_total\{kind="(\w+)"\} ([\d.]+)'
+    return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, text, re.M)})
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def coarse(door: Folder) -> AsyncIterator[str]:
+    """A pipeline whose numbers leave with one digit."""
+    folder = Path(door.settings["pipelines"]) / "coarse"
+    folder.mkdir()
+    document = PIPELINE.replace("pipeline: double", "pipeline: coarse")
+    document = document.replace("outputs: [y,", "outputs: [{column: y, round: 1},")
+    (folder / "pipeline.yaml").write_text(document)
+    yield "coarse"
+    (folder / "pipeline.yaml").unlink()
+    folder.rmdir()
+
+
+async def test_numbers_leave_with_the_digits_of_the_document(door: Folder, coarse: str) -> None:
+    request = infer_request([[0.123, 5]], [1])
+    request.model_name = coarse
+    end = time.monotonic() + 20
+    while True:
+        try:
+            reply = await call(door, OIP + "ModelInfer", request, oip.ModelInferResponse)
+            break
+        except grpc.aio.AioRpcError:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.1)
+    assert np.frombuffer(reply.raw_output_contents[0], np.float32).tolist() == [np.float32(0.2), 10]
+    rows = pb.PredictRequest(pipeline=coarse)
+    rows.rows.add().update({"x": [0.123, 5], "n": 1})
+    predicted = await call(door, PREDICT, rows, pb.PredictResponse)
+    assert predicted.predictions[0].outputs["y"][0] == 0.2
+    plain = await infer(door, infer_request([[0.123, 5]], [1]))
+    assert np.frombuffer(plain.raw_output_contents[0], np.float32)[0] == np.float32(0.123) * 2
+
+
+async def test_a_folder_of_quotas_that_can_not_be_used_stops_nothing(tmp_path: Path) -> None:
+    async with testing.served(definition(FakeRouter())) as harness:
+        tmp_path.chmod(0o700)
+        place = tmp_path / "occupied"
+        place.write_text("no folder")
+        folder = prepare(tmp_path, harness.target, quotas=str(place / "quotas"))
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            await infer(folder, infer_request([[1, 2]], [1]))
+            assert "quotas are counted by each process alone" in process.log()
+            place.unlink()
+            end = time.monotonic() + 30
+            while "quotas are counted together again" not in process.log():
+                assert time.monotonic() < end, process.log()
+                await asyncio.sleep(0.1)
+            assert [p.suffix for p in (place / "quotas").iterdir()] == [".use"]
+            await infer(folder, infer_request([[1, 2]], [1]))
+        finally:
+            process.kill()
