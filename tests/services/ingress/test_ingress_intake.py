@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+import yaml
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.hop import testing
@@ -254,9 +255,9 @@ async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         limits = {"max_request_bytes": 5_000_000, "max_rows": 100, "max_values": 5000, "max_body_s": 1.0}
         folder = prepare(path, harness.target, limits={**limits, "max_arriving_bytes": 9_000_000})
         tenants = Path(folder.settings["tenants"])
-        tenants.write_text(
-            tenants.read_text().replace("rate_per_s: 0.5", "concurrency: 1").replace("burst: 1.0", "")
-        )
+        document = yaml.safe_load(tenants.read_text())
+        document["tenants"]["slow"]["limits"] = {"concurrency": 1}
+        tenants.write_text(yaml.safe_dump(document))
         process = DoorProcess(folder)
         try:
             await process.ready(folder.grpc)
