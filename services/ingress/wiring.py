@@ -13,6 +13,7 @@ from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
+from headrace.pipeline import Kept
 from headrace.state.tenants import load, read_pepper
 from services.ingress.admitting import Admission, Rules
 from services.ingress.authenticating import Authenticator
@@ -25,7 +26,7 @@ from services.ingress.metrics import Metrics
 from services.ingress.otlp import OtlpExporter
 from services.ingress.quotas import Quotas
 from services.ingress.readiness import Readiness
-from services.ingress.reloading import DocumentReloads, Periodic, TenantReloads
+from services.ingress.reloading import DocumentMetrics, DocumentReloads, Periodic, TenantReloads
 from services.ingress.reporting import Exporter, Reporter
 from services.ingress.servicers.inference import Inference
 from services.ingress.servicers.model_repository import ModelRepository
@@ -55,7 +56,7 @@ class Ingress:
 
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
-    """Opens everything the door needs and closes it on the way out. Raises ConfigError, DocumentError."""
+    """Opens everything the door needs and closes it on the way out. Raises ConfigError."""
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here, and handed to whoever needs one
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
@@ -76,8 +77,10 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     shared = _shared(settings)
     quotas = Quotas(time.monotonic, shared)
     tenants.subscribe(authenticator.replace, lambda d: quotas.keep_only(set(d.tenants)))
-    documents = Documents(settings.pipelines)
-    catalog = Catalog(documents.pipelines)
+    kept = Kept(settings.kept, writes=settings.keeps) if settings.kept else None
+    documents = Documents(settings.pipelines, kept=kept)
+    catalog = Catalog(documents.pipelines, documents.unusable)
+    reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics))
     async with AsyncExitStack() as stack:
         if shared is not None:
             stack.callback(shared.close)
@@ -105,7 +108,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic = Periodic(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, tenants.check)
-        periodic.every(settings.reload_s, DocumentReloads(documents, catalog, telemetry.log).check)
+        periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         if shared is not None:
             periodic.every(_LOOK_EVERY_S, _looking(quotas))
