@@ -50,6 +50,8 @@ class Call:
     cargo: Cargo | None = None
     # What the servicer has to say of an answer that is none of the usual: attributes of the call's span.
     notes: Mapping[str, str] | None = None
+    # When the request was written, in monotonic seconds: budgets in it count from then. None: when it is read.
+    sent: float | None = None
 
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""
