@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from headrace.pipeline.exactness import misfits
 from headrace.pipeline.inputs import read_inputs
 from headrace.pipeline.nodes import MAX_DOCUMENT_BYTES, Entry, Json, Log, compose
 from headrace.pipeline.planning import column_types, plan
@@ -137,6 +138,8 @@ def _with_outputs(draft: Pipeline, names: tuple[str, ...], entry: Entry, log: Lo
         plan(draft)
     except DocumentError as error:
         log.problems.extend(error.problems)
+    else:
+        log.problems.extend(misfits(replace(draft, source=log.source())))
     types = column_types(draft)
     found = []
     for i, name in enumerate(names):
