@@ -46,7 +46,8 @@ def code(system: System, request_id: str, trace: str = "0" * 31 + "1", rows: int
         try:
             call(request, timeout=5, metadata=(*system.auth(), header))
         except grpc.RpcError as error:
-            return error.code()  # type: ignore[attr-defined]  # grpc's stubs do not know it
+            found: Any = error
+            return found.code()
     return grpc.StatusCode.OK
 
 
@@ -61,7 +62,9 @@ def test_a_failed_request_can_be_followed(system: System) -> None:
         "the line of the service behind",
         lambda: [
             one
-            for one in lines(leaf, "call failed", service="preprocessing")
+            for one in lines(
+                leaf, "call failed", method="/headrace.api.preprocessing.v1.PreprocessingService/Transform"
+            )
             if one.get("request_ids") == [request_id]
         ],
     )
