@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.main import app
 from headrace.pipeline import check, load_folder, parse
 from tests.libs.pipeline.pipeline_documents import complaints
 from tests.libs.pipeline.test_pipeline_document import DEPLOYED
@@ -107,3 +111,15 @@ def test_what_steps_cannot_make_is_refused_at_once() -> None:
 
 def test_deployed_pipelines_lose_nothing() -> None:
     assert [p for d in load_folder(DEPLOYED).values() for p in check(d, None, None)] == []
+
+
+def test_the_command_refuses_and_says_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(document("int32", CAST, "float32"))
+    found = CliRunner().invoke(app, ["pipeline", "check", str(file), "--home", str(tmp_path / "home")])
+    assert found.exit_code == 1
+    assert f"{file}:10: stages[0].steps[0].cast: 'n' is int32 (-2147483648 to 2147483647)" in found.output
+    assert "`lossy: true`" in found.output
+    file.write_text(document("int32", CAST.replace("into", "lossy: true, into"), "float32"))
+    found = CliRunner().invoke(app, ["pipeline", "check", str(file), "--home", str(tmp_path / "home")])
+    assert found.exit_code == 0
