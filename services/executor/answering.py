@@ -46,7 +46,9 @@ class Answers:
         for piece in run.pieces:
             call, rows = piece.call, piece.rows
             stop = start + len(rows)
-            call.backend, call.standby = name, ran.standby
+            # Rows of one call may have run before and after a failover.
+            if ran.standby or not call.standby:
+                call.backend, call.standby = name, ran.standby
             self._note_times(call, run, ran)
             if outcome.ran is not None:
                 rows = [row for row, ok in zip(rows, outcome.ran[start:stop].tolist(), strict=True) if ok]

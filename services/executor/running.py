@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, RowError
+from headrace.hop.logs import some
 from services.executor import assembling, errors
 from services.executor.answering import Answers, Ran
-from services.executor.backends.backend import BackendLateError, BackendLostError, Tensors
+from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
 from services.executor.calls import Executed, Waiting
 from services.executor.isolating import Outcome, run_isolating
 from services.executor.lineup import Member
@@ -204,7 +205,7 @@ class Runner:
             self._placement.bar()
             if ran.outcome.error is not None:
                 # It was ended because it held everybody up. On a thread it may take its time.
-                self._log_failure(ran.outcome.error, run.row_count)
+                self._log_failure(ran.outcome.error, run, None)
                 self._scheduler.finish(run, None)
                 self._offer_again(run)
                 return
@@ -280,7 +281,7 @@ class Runner:
             self._limit(handed)
             return
         self._given_up.add(run)
-        self._log_failure(TimeoutError(f"no result after {waited} s"), run.row_count)
+        self._log_failure(TimeoutError(f"no result after {waited} s"), run, None)
         handed.member.backend.interrupt(self._around.clock() - waited / 2)
         replaced = lineup.lose(handed.member, f"no result after {waited} s")
         if replaced:
@@ -302,7 +303,7 @@ class Runner:
     def _deal(self, run: Run[Waiting], ran: Ran) -> None:
         error, row_error = ran.outcome.error, None
         if error is not None:
-            self._log_failure(error, run.row_count)
+            self._log_failure(error, run, ran.outcome.ran)
             row_error = self._failed(error)
             self._recovery.start()
         self._answers.deal(run, ran, row_error)
@@ -322,10 +323,18 @@ class Runner:
             return errors.no_backend(about.name)
         return errors.model_failed(about.name, about.version)
 
-    def _log_failure(self, error: Exception, rows: int) -> None:
+    def _log_failure(self, error: Exception, run: Run[Waiting], ran: Array | None) -> None:
+        """`ran`: the rows that came through; None: none did."""
         about = self.model.metadata
+        ids = [piece.call.batch.rows.request_ids[row] for piece in run.pieces for row in piece.rows]
+        failed = ids if ran is None else [i for i, well in zip(ids, ran.tolist(), strict=True) if not well]
         self._around.log.error(
-            "run failed", model=about.name, version=about.version, rows=rows, exc_info=error
+            "run failed",
+            model=about.name,
+            version=about.version,
+            rows=len(failed),
+            request_ids=some(failed),
+            exc_info=error,
         )
 
     def _switched(self, before: Member, after: Member, why: str) -> None:

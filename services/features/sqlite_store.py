@@ -101,6 +101,8 @@ class SqliteStore:
         if self._local is None or file != self._file:
             if self._local is not None:
                 self._local.close()
+                # Forgotten before another is opened: that may fail, as the file may be gone.
+                self._local = None
             self._local, self._file, self._version = _open(self._path, 0.0), file, -1
         return self._local
 
@@ -136,7 +138,10 @@ class SqliteStore:
         text = self._texts.get(shape)
         if text is None:
             text = self._compose(shape)
-        return _rows(asks, connection.execute(text, parameters).fetchall())
+        try:
+            return _rows(asks, connection.execute(text, parameters).fetchall())
+        except (TypeError, ValueError, OverflowError, OSError) as error:
+            raise StoreError(f"SQLite holds rows that Feast did not write: {type(error).__name__}") from error
 
     def _query_in_parts(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> Sequence[Rows]:
         results: list[Rows] = []
@@ -210,7 +215,8 @@ def _identity(path: Path) -> int:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    # Errors that Python's module raises by itself have no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _failed(error: sqlite3.Error) -> StoreError:

@@ -56,11 +56,14 @@ class Entry:
 class Catalog:
     """The pipelines by name; replaced as a whole when their documents change."""
 
-    def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
+    def __init__(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
         self._entries: dict[str, Entry] = {}
-        self.replace(pipelines)
+        self._unusable: frozenset[str] = frozenset()
+        self.replace(pipelines, unusable)
 
-    def replace(self, pipelines: Mapping[str, Pipeline]) -> None:
+    def replace(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
+        """Serves these from now on; `unusable`: names of those whose documents are broken and were never good."""
+        self._unusable = unusable
         self._entries = {name: Entry.of(pipeline) for name, pipeline in sorted(pipelines.items())}
 
     def names(self) -> list[str]:
@@ -76,10 +79,19 @@ class Catalog:
     def find(self, name: str, version: int, credential: Credential, scope: str) -> Entry:
         """The pipeline `name` (`version` 0 = the current one) for someone who needs `scope`.
 
-        Raises Fault NOT_FOUND (no such pipeline or version; names those this tenant may use), PERMISSION_DENIED.
+        Raises Fault NOT_FOUND (no such pipeline or version; names those this tenant may use), PERMISSION_DENIED,
+        FAILED_PRECONDITION (its document is broken).
         """
         entry = self._entries.get(name)
         tenant = credential.tenant
+        if entry is None and name in self._unusable and tenant.may_use(name):
+            require(credential, scope)
+            raise Fault(
+                Code.FAILED_PRECONDITION,
+                Reason.REASON_PIPELINE_QUARANTINED,
+                f"pipeline {name} can't be used until its document is mended; ask who runs this installation",
+                metadata={"pipeline": name},
+            )
         if entry is None:
             raise Fault(
                 Code.NOT_FOUND,

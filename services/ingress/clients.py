@@ -90,7 +90,10 @@ def _state(state: executor_pb2.ModelState) -> str:
 
 
 def _decision(message: pb.Decision) -> Decision:
-    models = [ModelUse(m.stage, m.model, m.version, m.sha256) for m in message.models]
+    models = [
+        ModelUse(m.stage, m.model, m.version, m.sha256, m.backend, m.standby, m.cold_start)
+        for m in message.models
+    ]
     return Decision(message.version, message.revision, message.route, models)
 
 

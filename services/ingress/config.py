@@ -123,6 +123,11 @@ class IngressSettings(config.ServiceSettings):
     # Envoy's own worker threads; the Python application has one of its own.
     envoy_threads: PositiveInt = 1
     pipelines: Path
+    # Folder in which the router keeps the last good text of each document; the door follows it, so that both serve the
+    # same revision of one that is broken. Absent: a document that is broken at the start has nothing that serves.
+    kept: Path | None = None
+    # The folder is not the router's: the door keeps copies of its own in it.
+    keeps: bool = False
     tenants: Path
     # Secret with which keys are hashed: without it a stolen tenants file is worthless.
     pepper: Path

@@ -11,12 +11,16 @@ from headrace.columns import Batch
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model that took part in a prediction."""
+    """A model that took part in a prediction. `backend`: what ran it; `standby`: that was not its first choice; `cold_start`: the
+    rows waited for it to be woken."""
 
     stage: str
     model: str
     version: str
     sha256: str
+    backend: str = ""
+    standby: bool = False
+    cold_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.config import ConfigError
 from headrace.pipeline import Catalog as Documents
+from headrace.pipeline import Quarantined, Reload
 from headrace.state.tenants import load
 from services.ingress.catalog import Catalog
 from services.ingress.reporting import Log
 from services.ingress.tenants import Directory
+
+# Names of folders, which anybody who may write there chooses.
+_MAX_QUARANTINED = 100
 
 
 class Periodic:
@@ -76,22 +82,51 @@ class TenantReloads:
         self._log.info("tenants reloaded", tenants=len(self.directory.tenants), keys=len(self.directory.keys))
 
 
-class DocumentReloads:
-    """The pipeline documents, read again when they change."""
+class DocumentMetrics:
+    """What the door could not read. Labels hold names of pipelines and, of those never good, of their folders."""
 
-    def __init__(self, documents: Documents, catalog: Catalog, log: Log) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._quarantined = Gauge(
+            "headrace_ingress_quarantined_documents",
+            "1 for a pipeline whose document is broken; `serves` is last_good or nothing.",
+            ["pipeline", "serves"],
+            registry=registry,
+        )
+
+    def quarantined(self, documents: Iterable[Quarantined]) -> None:
+        """All whose documents are broken."""
+        self._quarantined.clear()
+        for entry in list(documents)[:_MAX_QUARANTINED]:
+            self._quarantined.labels(entry.name, "last_good" if entry.serves else "nothing").set(1)
+
+
+class DocumentReloads:
+    """The pipeline documents, read again when they change. A broken one stops no pipeline but its own, and that only if
+    no good revision of it is known."""
+
+    def __init__(self, documents: Documents, catalog: Catalog, log: Log, metrics: DocumentMetrics) -> None:
         self._documents = documents
         self._catalog = catalog
         self._log = log
+        self._metrics = metrics
+        self._tell(documents.first)
 
     async def check(self) -> None:
         """Looks once."""
         found = await asyncio.to_thread(self._documents.reload)
+        if found == Reload():
+            return
+        self._catalog.replace(self._documents.pipelines, self._documents.unusable)
         if found.changed or found.removed:
-            self._catalog.replace(self._documents.pipelines)
             self._log.info("pipelines reloaded", changed=list(found.changed), removed=list(found.removed))
+        for name in found.cleared:
+            self._log.info("pipeline out of quarantine", pipeline=name)
+        self._tell(found)
+
+    def _tell(self, found: Reload) -> None:
         for problem in found.problems:
-            self._log.error("pipeline not reloaded", problem=str(problem))
+            self._log.error("pipeline document quarantined", problem=str(problem))
+        self._metrics.quarantined(self._documents.quarantined.values())
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

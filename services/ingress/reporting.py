@@ -75,13 +75,15 @@ class Reporter:
             return  # the counters have it; a line and a trace would cost more than the refusal
         if fault is not None or chance(self._log_ratio):
             self._line(exchange, code, seconds)
-        wanted = exchange.trace.sampled or fault is not None or seconds >= self._slow_s
+        broken = fault is not None or (exchange.answer is not None and bool(exchange.answer.batch.errors))
+        wanted = exchange.trace.sampled or broken or seconds >= self._slow_s
         if wanted and exchange.inference and exchange.credential is not None and self._exporters:
             self._keep(exchange, seconds)
 
     def _line(self, exchange: Exchange, code: Code, seconds: float) -> None:
         fields: dict[str, Any] = {
             "request_id": exchange.request_id,
+            "trace_id": exchange.trace.trace_id,
             "method": exchange.method,
             "tenant": exchange.tenant,
             "pipeline": exchange.pipeline,

@@ -8,13 +8,15 @@ failed or slow. All other requests cost nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from headrace.columns import Timing
+from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
 from services.ingress.exchange import Exchange
 
+Failure: TypeAlias = tuple[RowError, int]
+"""The first error of some rows, and how many there are."""
 _random = random.Random()  # noqa: S311 - identities, not secrets
 
 
@@ -30,23 +32,25 @@ def record(
     {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}
     """
     trace, answer, fault = exchange.trace, exchange.answer, exchange.fault
+    failed = {} if answer is None else _failed(answer.batch)
     attributes = {"request_id": exchange.request_id, "tenant": exchange.tenant, "pipeline": exchange.pipeline}
     if fault is not None:
         attributes |= {"reason": reason_name(fault.reason), "message": fault.message}
-    status = "OK" if fault is None else fault.code.name
-    spans = [
-        _span(
-            exchange.method,
-            "ingress",
-            trace.span_id,
-            trace.parent,
-            started_unix_us,
-            duration_us,
-            status,
-            attributes,
-        )
-    ]
+    root = _span(
+        exchange.method,
+        "ingress",
+        trace.span_id,
+        trace.parent,
+        started_unix_us,
+        duration_us,
+        "OK" if fault is None else fault.code.name,
+        attributes,
+    )
+    spans = [root]
     if answer is not None:
+        if failed and fault is None:
+            # Answered, with rows that failed. The request as a whole did if all of them have.
+            _mark(root, failed.values(), whole=len(answer.batch.errors) == len(answer.batch))
         start = started_unix_us + int(answer.router_start_s * 1e6)
         rows = str(len(answer.batch))
         # Named as the spans within a stage are: the call, and who did the work. A stage may be named `router` itself.
@@ -61,12 +65,38 @@ def record(
             {"rows": rows},
         )
         spans.append(call)
-        spans += _stages(answer.batch.timings, start, call, make_id)
+        behind = {stage: failure for stage, failure in failed.items() if stage}
+        if behind:
+            _mark(call, behind.values())
+        spans += _stages(answer.batch.timings, start, call, make_id, behind)
     return {"request_id": exchange.request_id, "trace_id": trace.trace_id, "spans": spans}
 
 
+def _failed(batch: Batch) -> dict[str, Failure]:
+    """By stage ("": the door itself), the first error of the request's rows there, and how many it failed."""
+    found: dict[str, Failure] = {}
+    for _, error in sorted(batch.errors.items()):
+        first, rows = found.get(error.stage, (error, 0))
+        found[error.stage] = first, rows + 1
+    return found
+
+
+def _mark(span: dict[str, Any], failures: Iterable[Failure], *, whole: bool = True) -> None:
+    """Says of a span that rows failed in it: the first error, and how many. `whole`: so the span itself did."""
+    failures = list(failures)
+    error = failures[0][0]
+    if whole:
+        span["status"] = error.code.name
+    told = {"reason": reason_name(error.reason), "message": error.message}
+    span["attributes"] = {**span["attributes"], **told, "failed_rows": str(sum(n for _, n in failures))}
+
+
 def _stages(
-    timings: Sequence[Timing], origin: int, call: Mapping[str, Any], make_id: Callable[[], str]
+    timings: Sequence[Timing],
+    origin: int,
+    call: Mapping[str, Any],
+    make_id: Callable[[], str],
+    failed: Mapping[str, Failure],
 ) -> list[dict[str, Any]]:
     """Spans of the stages; the parent of "a/b" is "a"."""
     spans: list[dict[str, Any]] = []
@@ -81,9 +111,10 @@ def _stages(
         attributes = {**timing.attributes, "batch_rows": str(timing.row_count)}
         name = timing.stage.rpartition("/")[2]
         start = origin + timing.start_us
-        spans.append(
-            _span(name, timing.service, identity, parent, start, timing.duration_us, "OK", attributes)
-        )
+        span = _span(name, timing.service, identity, parent, start, timing.duration_us, "OK", attributes)
+        if timing.stage in failed:
+            _mark(span, [failed[timing.stage]])
+        spans.append(span)
     return spans
 
 

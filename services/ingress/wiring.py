@@ -13,6 +13,7 @@ from headrace.api.inference.v1 import inference_pb2
 from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
+from headrace.pipeline import Kept
 from headrace.state.tenants import load, read_pepper
 from services.ingress.admitting import Admission, Rules
 from services.ingress.authenticating import Authenticator
@@ -27,7 +28,7 @@ from services.ingress.metrics import Metrics
 from services.ingress.otlp import OtlpExporter
 from services.ingress.quotas import Quotas
 from services.ingress.readiness import Readiness
-from services.ingress.reloading import DocumentReloads, Periodic, TenantReloads
+from services.ingress.reloading import DocumentMetrics, DocumentReloads, Periodic, TenantReloads
 from services.ingress.reporting import Exporter, Log, Reporter
 from services.ingress.security import SecurityLog
 from services.ingress.servicers.inference import Inference
@@ -58,7 +59,7 @@ class Ingress:
 
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
-    """Opens everything the door needs and closes it on the way out. Raises ConfigError, DocumentError."""
+    """Opens everything the door needs and closes it on the way out. Raises ConfigError."""
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here, and handed to whoever needs one
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
@@ -90,8 +91,10 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    documents = Documents(settings.pipelines)
-    catalog = Catalog(documents.pipelines)
+    kept = Kept(settings.kept, writes=settings.keeps) if settings.kept else None
+    documents = Documents(settings.pipelines, kept=kept)
+    catalog = Catalog(documents.pipelines, documents.unusable)
+    reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics))
     async with AsyncExitStack() as stack:
         stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
@@ -118,7 +121,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic = Periodic(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, tenants.check)
-        periodic.every(settings.reload_s, DocumentReloads(documents, catalog, telemetry.log).check)
+        periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         if settings.http.tls:
             certificate = CertificateReloads(

@@ -117,7 +117,8 @@ class HopExecutor:
 
     async def execute(self, model: str, version: str, batch: Batch) -> Execution:
         reply = await self._call(BatchCall((model, version), batch))
-        return Execution(reply.batch, reply.response.version, reply.response.sha256)
+        told = reply.response
+        return Execution(reply.batch, told.version, told.sha256, told.backend, told.standby, told.cold_start)
 
 
 class HopSteps(Generic[Req, Resp]):

@@ -14,6 +14,9 @@ class RouterConfig(config.ServiceSettings):
 
     # Folder with one subfolder, holding a pipeline.yaml, per pipeline.
     pipelines: Path
+    # Folder for the last good text of each document, which serves while the document is broken, over restarts too.
+    # Replicas may share it. Absent: a document that is broken at the start has nothing that serves.
+    kept: Path | None = None
     # The services that stages call; one that no pipeline needs may stay out.
     features: config.Client | None = None
     preprocessing: config.Client | None = None

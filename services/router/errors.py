@@ -20,6 +20,15 @@ def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
     )
 
 
+def pipeline_quarantined(name: str) -> Fault:
+    """There is a document for it, but it is broken and no good revision is known."""
+    message = (
+        f"pipeline {name} can't be used until its document is mended; `headrace status` says what is wrong"
+    )
+    metadata = {"pipeline": name}
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_PIPELINE_QUARANTINED, message, metadata=metadata)
+
+
 def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
     """The pipeline is here, but not in this version."""
     versions = ", ".join(map(str, sorted(known)))

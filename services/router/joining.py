@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, DType, RowError, concat
 from headrace.columns.column import Mask
 from services.router.feature_runs import AGE
-from services.router.running import FALLBACKS, Outcome, bits
+from services.router.running import FALLBACKS, MAX_FALLBACKS, Outcome, bits
 
 DECISION = "@decision"
 
@@ -36,7 +36,9 @@ def join(outcomes: Sequence[Outcome], rows: Sequence[NDArray[np.intp]]) -> Outco
             mask[at] = (values >> np.uint64(i)) & np.uint64(1)
     batch = batch.with_columns([bits(used, len(batch)), Column(DECISION, DType.UINT32, decisions)])
     timings = [t for o in outcomes for t in o.batch.timings]
-    return Outcome(replace(batch, timings=timings), list(used), [m for o in outcomes for m in o.models])
+    return Outcome(
+        replace(batch, timings=timings), list(used)[:MAX_FALLBACKS], [m for o in outcomes for m in o.models]
+    )
 
 
 def _aligned(batch: Batch, like: dict[str, Column]) -> Batch:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+# Names of folders, which anybody who may write there chooses.
+_MAX_QUARANTINED = 100
 
 
 class Metrics:
@@ -38,7 +43,13 @@ class Metrics:
         )
         self._refused = Counter(
             "headrace_router_refused_documents",
-            "Changed pipeline documents that were refused; the old revision stayed.",
+            "Looks at the pipeline documents that found one to refuse.",
+            registry=registry,
+        )
+        self._quarantined = Gauge(
+            "headrace_router_quarantined_documents",
+            "1 for a pipeline whose document is broken; `serves` is last_good or nothing.",
+            ["pipeline", "serves"],
             registry=registry,
         )
 
@@ -62,3 +73,9 @@ class Metrics:
 
     def refused(self) -> None:
         self._refused.inc()
+
+    def quarantined(self, pipelines: Mapping[str, bool]) -> None:
+        """All whose documents are broken, and whether the last good revision serves."""
+        self._quarantined.clear()
+        for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
+            self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)

@@ -73,9 +73,13 @@ class Pipelines:
         self._compiler = compiler
         self._current: dict[str, Served] = {}
         self._earlier: dict[str, Served] = {}
+        self._unusable: frozenset[str] = frozenset()
 
-    def replace(self, pipelines: Mapping[str, Pipeline]) -> None:
-        """Serves these from now on. Raises DocumentError, and then serves what it did."""
+    def replace(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
+        """Serves these from now on; `unusable`: names of those whose documents are broken and were never good.
+
+        Raises DocumentError, and then serves what it did.
+        """
         current: dict[str, Served] = {}
         for name, pipeline in pipelines.items():
             old = self._current.get(name)
@@ -87,11 +91,14 @@ class Pipelines:
             elif current[name] is not served:
                 self._earlier[name] = served
         self._current = current
+        self._unusable = unusable
 
     def find(self, name: str, version: int) -> Served:
-        """The pipeline in a version, 0 = the current. Raises Fault NOT_FOUND."""
+        """The pipeline in a version, 0 = the current. Raises Fault NOT_FOUND, FAILED_PRECONDITION."""
         served = self._current.get(name)
         if served is None:
+            if name in self._unusable:
+                raise errors.pipeline_quarantined(name)
             raise errors.pipeline_unknown(name, self._current)
         if version in (0, served.pipeline.version):
             return served

@@ -33,11 +33,15 @@ class StepRunner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a model gave, and which it was. `sha256`: of its artifact, hexadecimal."""
+    """What a model gave, and which it was. `sha256`: of its artifact, hexadecimal. `backend`: what ran it; `standby`: that was
+    not its first choice; `cold_start`: the rows waited for it to be woken."""
 
     batch: Batch
     version: str
     sha256: str
+    backend: str = ""
+    standby: bool = False
+    cold_start: bool = False
 
 
 class ModelRunner(Protocol):

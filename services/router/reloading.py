@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from headrace.pipeline import Catalog, Reload
@@ -15,10 +16,11 @@ class Report(Protocol):
     def serves(self, pipeline: str, version: int) -> None: ...
     def no_longer_serves(self, pipeline: str) -> None: ...
     def refused(self) -> None: ...
+    def quarantined(self, pipelines: Mapping[str, bool]) -> None: ...
 
 
 class Reloading:
-    """Looks at the documents every `every_s` seconds. One that is wrong is reported; its old revision stays.
+    """Looks at the documents every `every_s` seconds. One that is wrong is reported; its last good revision serves.
 
     `log`: a structlog logger.
     """
@@ -32,13 +34,16 @@ class Reloading:
         self._log = log
         self._every_s = every_s
         self._lock = asyncio.Lock()
-        self._adopt(Reload(changed=tuple(catalog.pipelines)))
+        self._adopt(catalog.first)
 
     async def run(self) -> None:
         """Watches until cancelled."""
         while True:
             await asyncio.sleep(self._every_s)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception as error:  # noqa: BLE001 - the next look may do better, and must come
+                self._log.error("pipeline documents not read", error=f"{type(error).__name__}: {error}")
 
     async def refresh(self) -> None:
         """Looks at the documents now."""
@@ -47,13 +52,20 @@ class Reloading:
             self._adopt(await asyncio.to_thread(self._catalog.reload))
 
     def _adopt(self, reload: Reload) -> None:
+        if reload == Reload():
+            return
+        quarantined = self._catalog.quarantined.values()
         for problem in reload.problems:
-            self._log.warning("pipeline document refused, the old revision stays", problem=str(problem))
+            self._log.error("pipeline document quarantined", problem=str(problem))
+        for entry in quarantined if reload.problems else ():
+            serves = entry.serves.version if entry.serves else None
+            self._log.warning("pipeline in quarantine", pipeline=entry.name, serves_version=serves)
+        for name in reload.cleared:
+            self._log.info("pipeline out of quarantine", pipeline=name)
         if reload.problems:
             self._report.refused()
-        if not reload.changed and not reload.removed:
-            return
-        self._pipelines.replace(self._catalog.pipelines)
+        self._report.quarantined({q.name: q.serves is not None for q in quarantined})
+        self._pipelines.replace(self._catalog.pipelines, self._catalog.unusable)
         for name in reload.changed:
             pipeline = self._catalog.pipelines[name]
             self._report.serves(name, pipeline.version)

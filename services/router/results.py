@@ -14,12 +14,15 @@ from services.router import errors
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model that took part. `sha256`: of its artifact, hexadecimal."""
+    """A model that took part. `sha256`: of its artifact, hexadecimal. `backend`, `standby`, `cold_start`: see Execution."""
 
     stage: str
     model: str
     version: str
     sha256: str
+    backend: str = ""
+    standby: bool = False
+    cold_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from services.router.results import ModelUse, StageResult, StageRun
 from services.router.scattering import scatter
 
 FALLBACKS = "@fallbacks"
+# One bit each. Sixteen views in four states each, and models on standbys besides, are more than were ever seen at once.
+MAX_FALLBACKS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +183,7 @@ class Run:
         columns[FALLBACKS] = bits(self.fallbacks, count)
         self._count()
         batch = Batch(self.batch.rows, columns, self.errors, self.timings)
-        return Outcome(batch, list(self.fallbacks), list(self.models.values()))
+        return Outcome(batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()))
 
     def _count(self) -> None:
         name = self.route.plan.pipeline.name
@@ -201,6 +203,6 @@ class Run:
 def bits(fallbacks: Mapping[str, Mask], count: int) -> Column:
     """The column `@fallbacks`: uint64 (rows,), bit i for the i-th name."""
     values = np.zeros(count, np.uint64)
-    for i, used in enumerate(fallbacks.values()):
+    for i, used in enumerate(list(fallbacks.values())[:MAX_FALLBACKS]):
         values |= used.astype(np.uint64) << np.uint64(i)
     return Column(FALLBACKS, DType.UINT64, values)

@@ -84,4 +84,12 @@ def _check_operator(call: Call) -> None:
 def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:
     added = reply.decisions.add(version=decision.version, revision=decision.revision, route=decision.route)
     for used in decision.models:
-        added.models.add(stage=used.stage, model=used.model, version=used.version, sha256=used.sha256)
+        added.models.add(
+            stage=used.stage,
+            model=used.model,
+            version=used.version,
+            sha256=used.sha256,
+            backend=used.backend,
+            standby=used.standby,
+            cold_start=used.cold_start,
+        )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from headrace.columns import Batch
+from headrace.columns.column import Mask
 from headrace.pipeline import ModelStage, StepsStage
-from services.router.ports import ModelRunner, StepRunner
+from services.router.ports import Execution, ModelRunner, StepRunner
 from services.router.results import ModelUse, StageResult, columns_of
 
 
@@ -41,6 +44,31 @@ class ModelRun:
             [c.renamed(stage.outputs[c.name].column) for c in columns],
             errors=done.batch.errors,
             timings=done.batch.timings,
-            model=ModelUse(stage.name, stage.model, done.version, done.sha256),
-            attributes={"model.name": stage.model, "model.version": done.version},
+            fallbacks=self._fallbacks(done),
+            model=ModelUse(
+                stage.name,
+                stage.model,
+                done.version,
+                done.sha256,
+                done.backend,
+                done.standby,
+                done.cold_start,
+            ),
+            attributes=self._attributes(done),
         )
+
+    def _fallbacks(self, done: Execution) -> dict[str, Mask]:
+        if not done.standby:
+            return {}
+        answered = np.ones(len(done.batch), bool)
+        answered[list(done.batch.errors)] = False
+        return {f"model/{self._stage.name}:standby": answered} if answered.any() else {}
+
+    def _attributes(self, done: Execution) -> dict[str, str]:
+        """For the span."""
+        found = {"model.name": self._stage.model, "model.version": done.version, "backend": done.backend}
+        if done.standby:
+            found["standby"] = "true"
+        if done.cold_start:
+            found["cold_start"] = "true"
+        return found

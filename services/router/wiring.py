@@ -11,7 +11,7 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop import config
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.dial import Client
-from headrace.pipeline import Catalog, DocumentError
+from headrace.pipeline import Catalog, Kept
 from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopOperators, HopSteps
 from services.router.config import RouterConfig
 from services.router.inferring import Inferring
@@ -26,15 +26,13 @@ from services.router.servicer import RouterServicer
 
 @asynccontextmanager
 async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-    """The service; config.ConfigError if a pipeline document is wrong."""
+    """The service."""
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         callees = _dialled(settings, runtime, stack)
         compiler = Compiler(callees, settings.features_timeout_s, time.monotonic)
-        try:
-            catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept)
-        except DocumentError as error:
-            raise config.ConfigError(f"pipeline documents:\n{error}") from error
+        kept = Kept(settings.kept, writes=True) if settings.kept else None
+        catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept, kept=kept)
         pipelines = Pipelines(compiler)
         reloading = Reloading(catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s)
         watch = asyncio.create_task(reloading.run())

@@ -26,6 +26,9 @@ class Span:
     start_ns: int
     end_ns: int
     attributes: dict[str, Any]
+    # "ERROR" or "", and what goes with it.
+    status: str
+    message: str
 
 
 class Collector(pb_grpc.TraceServiceServicer):
@@ -67,6 +70,8 @@ class Collector(pb_grpc.TraceServiceServicer):
                 span.start_time_unix_nano,
                 span.end_time_unix_nano,
                 _values(span.attributes),
+                "ERROR" if span.status.code == span.status.STATUS_CODE_ERROR else "",
+                span.status.message,
             )
             for group in request.resource_spans
             for scope in group.scope_spans

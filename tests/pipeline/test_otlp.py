@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli import layout
 from tests.pipeline.collector import Collector, Span
-from tests.system import HOME, PREDICT, System, headrace, override, poll, row_request
+from tests.system import DOCUMENTS, HOME, PREDICT, System, add_document, headrace, override, poll, row_request
 
 # Whose own spans are looked at, beside those that the door makes of a request's timings.
 HOPS = {"apart": ("ingress", "router", "executor"), "together": ("ingress",)}
@@ -84,6 +87,62 @@ def ancestors(span: Span, by_id: dict[str, Span]) -> Iterator[Span]:
     while here is not None:
         yield here
         here = by_id.get(here.parent)
+
+
+FAILING = """
+pipeline: failing
+version: 1
+deadline_ms: 1000
+inputs: {x: float64}
+stages:
+  - preprocessing: logarithm
+    steps: [log1p: {column: x, into: y}]
+    outputs: {y: float64}
+  - postprocessing: verdict
+    steps: [threshold: {column: y, at: 1, into: high}]
+    outputs: {high: bool}
+outputs: [high]
+"""
+
+
+@pytest.fixture
+def _failing(system: System) -> Iterator[None]:
+    add_document("failing", FAILING)
+
+    def served() -> bool:
+        with suppress(grpc.RpcError):
+            return bool(system.predict(row_request({"x": 1.0}, pipeline="failing")).predictions)
+        return False
+
+    poll("the pipeline is served", served)
+    yield
+    shutil.rmtree(DOCUMENTS / "failing")
+
+
+@pytest.mark.usefixtures("_failing")
+@pytest.mark.parametrize("values", [[-5.0], [2.0, -5.0, -6.0]])
+def test_a_failed_stage_arrives_as_failed(system: System, told: Collector, values: list[float]) -> None:
+    request = row_request(*[{"x": x} for x in values], pipeline="failing", request_id=f"otlp-{len(values)}")
+    trace = secrets.token_hex(16)
+    metadata = (*system.auth(), ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-01"))
+    with system.channel() as channel, suppress(grpc.RpcError):
+        call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
+        call(request, timeout=5, metadata=metadata)
+
+    def spans_of_door() -> dict[str, Span] | None:
+        found = {s.name: s for s in told.of(trace) if s.name in ("Predict", "Infer", "logarithm", "verdict")}
+        return found if "logarithm" in found and "Predict" in found else None
+
+    spans = poll("the request's spans", spans_of_door)
+    for name in ("Infer", "logarithm"):
+        assert (spans[name].status, spans[name].message) == ("ERROR", "INVALID_ARGUMENT")
+        assert spans[name].attributes["reason"] == "INPUT_RANGE"
+        assert spans[name].attributes["failed_rows"] == str(sum(x < 0 for x in values))
+    # With a row that was answered the request is not lost as a whole, nor is the stage behind.
+    assert spans["Predict"].status == ("ERROR" if len(values) == 1 else "")
+    if len(values) > 1:
+        assert spans["Predict"].attributes["failed_rows"] == "2"
+        assert spans["verdict"].status == ""
 
 
 def test_a_request_that_nobody_samples_is_not_told_of(system: System, told: Collector) -> None:

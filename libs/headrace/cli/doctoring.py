@@ -14,7 +14,7 @@ from pathlib import Path
 
 import find_libpython
 
-from headrace.cli import certificates, locking, ports
+from headrace.cli import certificates, locking, ports, quarantine
 from headrace.cli.layout import Layout
 
 _GIB = 1024**3
@@ -57,6 +57,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _ports(layout),
         lambda: _certificate(certificates.expires(layout.tls / "server.pem"), now),
         lambda: _prepared(layout),
+        lambda: _pipelines(layout),
     )
     for check in checks:
         yield check()
@@ -152,6 +153,15 @@ def _prepared(layout: Layout) -> Finding:
     if missing:
         return Finding("data", Level.GOOD, f"not prepared yet ({', '.join(missing)}); up prepares it")
     return Finding("data", Level.GOOD, f"prepared in {layout.home}")
+
+
+def _pipelines(layout: Layout) -> Finding:
+    catalog = quarantine.look(layout)
+    lines = quarantine.lines(catalog)
+    if not lines:
+        return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
+    # The others are served whatever becomes of these.
+    return Finding("pipelines", Level.WARN, "\n".join(lines), quarantine.FIX)
 
 
 def _existing(path: Path) -> Path:

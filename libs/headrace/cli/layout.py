@@ -129,6 +129,11 @@ class Layout:
         return self.root / "deploy" / "pipelines"
 
     @property
+    def kept_pipelines(self) -> Path:
+        """The last good text of each document; the router writes it."""
+        return self.home / "kept" / "pipelines"
+
+    @property
     def quotas(self) -> Path:
         """Where the processes of the ingress tell each other what tenants use."""
         return self.run / "quotas"

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headrace.client import FeatureAge, Headrace, Prediction, PredictResult
+from headrace.client import FeatureAge, Headrace, ModelUse, Prediction, PredictResult
 
 _TIMEOUT_S = 10.0
 _SHOWN = 60
@@ -112,11 +112,16 @@ def draw(answer: PredictResult, row: Mapping[str, Any]) -> RenderableType:
         if prediction.fallbacks:
             table.add_row("fallbacks", Text(", ".join(prediction.fallbacks), style="yellow"))
     for model in answer.models:
-        table.add_row("model", f"{model.model} version {model.version}  sha256 {model.sha256[:12]}…")
+        table.add_row("model", _model(model))
     table.add_row("pipeline", f"{answer.pipeline} version {answer.version}  revision {answer.revision[:12]}…")
     table.add_row("request id", answer.request_id)
     table.add_row("trace id", answer.trace_id)
     return Group(table)
+
+
+def _model(model: ModelUse) -> str:
+    shown = f"{model.model} version {model.version}  sha256 {model.sha256[:12]}…  {model.backend}"
+    return f"{shown}{' (standby)' if model.standby else ''}{' (cold start)' if model.cold_start else ''}"
 
 
 def _value(value: object) -> str:

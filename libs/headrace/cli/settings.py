@@ -77,7 +77,7 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
     match service:
         case "router":
             callees = {name: _client(installation, name, shape) for name in LEAVES}
-            return {"pipelines": str(layout.pipelines), **callees}
+            return {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines), **callees}
         case "features":
             return {"repo": str(layout.feast)}
         case "executor":
@@ -100,6 +100,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
         "pipelines": str(layout.pipelines),
+        "kept": str(layout.kept_pipelines),
         "tenants": str(layout.tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),

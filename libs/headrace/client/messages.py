@@ -35,7 +35,9 @@ def predict_result(reply: pb.PredictResponse) -> PredictResult:
 
 def model_uses(models: Iterable[pb.ModelUse]) -> tuple[ModelUse, ...]:
     """The models that took part."""
-    return tuple(ModelUse(m.model, m.version, m.sha256, m.stage) for m in models)
+    return tuple(
+        ModelUse(m.model, m.version, m.sha256, m.stage, m.backend, m.standby, m.cold_start) for m in models
+    )
 
 
 def row_failure(error: pb.PredictionError | batch_pb2.RowError) -> RowFailure:

@@ -54,12 +54,18 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model that took part. `sha256`: of its artifact, hexadecimal."""
+    """A model that took part. `sha256`: of its artifact, hexadecimal. `backend`: what ran it, for example `onnxruntime`.
+
+    `standby`: that was not its first choice, which is lost; `cold_start`: the rows waited for it to be woken.
+    """
 
     model: str
     version: str
     sha256: str
     stage: str
+    backend: str = ""
+    standby: bool = False
+    cold_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

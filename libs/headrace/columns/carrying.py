@@ -9,10 +9,14 @@ from headrace.hop.call import Call
 
 
 def received(request: Carrier, call: Call, now: float) -> Batch:
-    """The batch of a request that came at `now` (monotonic seconds). Raises Fault INVALID_ARGUMENT as `decode`."""
+    """The batch of a request that came at `now` (monotonic seconds). Its rows' time runs from when it was sent, if that is
+    known: it may have waited for a process that was stopped, or is busy. Raises Fault INVALID_ARGUMENT as `decode`."""
     if call.cargo is not None and isinstance(call.cargo.brought, Batch):
-        return call.cargo.brought
-    return decode(request.batch, now)
+        batch = call.cargo.brought
+    else:
+        batch = decode(request.batch, now if call.sent is None else min(call.sent, now))
+    call.request_ids = batch.rows.request_ids
+    return batch
 
 
 def answer(reply: Carrier, batch: Batch, call: Call, now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop import wire_errors
+from headrace.hop import clocks, wire_errors
 from headrace.hop.call import Call, Peer, enter
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
@@ -177,12 +177,13 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
 
 def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
     remaining = context.time_remaining()
-    call = Call(
-        path,
-        peer_of(context),
-        math.inf if remaining is None else time.monotonic() + remaining,
-        {key: value for key, value in context.invocation_metadata() if isinstance(value, str)},
-    )
+    now = time.monotonic()
+    metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    call = Call(path, peer_of(context), math.inf if remaining is None else now + remaining, metadata)
+    sent = clocks.read(metadata.get(clocks.CLOCK_KEY), metadata.get(clocks.SENT_KEY), now)
+    if sent is not None:
+        call.sent, deadline = sent
+        call.deadline = min(call.deadline, deadline)
     enter(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to leave
     return call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +50,10 @@ class Call:
     cargo: Cargo | None = None
     # What the servicer has to say of an answer that is none of the usual: attributes of the call's span.
     notes: Mapping[str, str] | None = None
+    # Requests whose rows it carries, for log lines; known once the servicer has read them.
+    request_ids: Sequence[str] = ()
+    # When the request was written, in monotonic seconds: budgets in it count from then. None: when it is read.
+    sent: float | None = None
 
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""

@@ -57,15 +57,20 @@ class ClientTraces:
             attributes={"headrace.callee": self._callee, "headrace.rows": out.rows},
         )
 
-    async def rpc(self, stub: Callable[..., Any], data: bytes, out: Outgoing, timeout: float) -> Any:
+    async def rpc(
+        self,
+        stub: Callable[..., Any],
+        data: bytes,
+        path: str,
+        timeout: float,
+        metadata: Sequence[tuple[str, str]],
+    ) -> Any:
         """The attempt's gRPC call, begun inside OpenTelemetry's interceptor, which adds `traceparent` to it."""
 
         async def proceed(details: grpc.aio.ClientCallDetails, request: bytes) -> Any:
             return stub(request, timeout=details.timeout, metadata=details.metadata)
 
-        details = grpc.aio.ClientCallDetails(
-            out.method.path, timeout, grpc.aio.Metadata(*out.metadata), None, None
-        )
+        details = grpc.aio.ClientCallDetails(path, timeout, grpc.aio.Metadata(*metadata), None, None)
         return await self._interceptor.intercept_unary_unary(proceed, details, data)
 
     def context(self) -> list[tuple[str, str]]:

@@ -163,7 +163,7 @@ class Client:
         exchanges = None
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
             exchanges = Exchanges(self.callee, channels, most)
-        return GrpcTransport(self.callee, channels, self._traces, exchanges)
+        return GrpcTransport(self.callee, channels, self._traces, exchanges, stamped=self._settings.exchange)
 
 
 def _telemetry(

@@ -91,6 +91,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MODEL_UNTRUSTED: Blame.OURS_IN_PREDICTIONS,
         Reason.REASON_MODEL_UNUSABLE: Blame.OURS_IN_PREDICTIONS,
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
+        Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
     }
 )
 # Codes that say by themselves that we failed, whatever the reason.

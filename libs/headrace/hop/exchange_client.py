@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop import faults, wire_errors
 from headrace.hop.channels import Channels
+from headrace.hop.clocks import CLOCK_KEY, clock
 from headrace.hop.errors import Fault
 from headrace.hop.exchanging import FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH, TAKEN_KEY
 
@@ -39,7 +40,7 @@ class Exchanges:
     def __init__(self, callee: str, channels: Channels, max_message_bytes: int) -> None:
         self._callee = callee
         self._channels = channels
-        self._limit = ((LIMIT_KEY, str(max_message_bytes)),)
+        self._metadata = ((LIMIT_KEY, str(max_message_bytes)), (CLOCK_KEY, clock()))
         self._links: set[_Link] = set()
         self._current: _Link | None = None
         self._not_before = 0.0
@@ -57,9 +58,15 @@ class Exchanges:
             self._opening = asyncio.get_running_loop().create_task(opening, context=Context())
 
     async def call(
-        self, path: str, data: bytes, deadline: float, metadata: Sequence[tuple[str, str]]
+        self,
+        path: str,
+        data: bytes,
+        deadline: float,
+        metadata: Sequence[tuple[str, str]],
+        prepared: float,
     ) -> bytes:
-        """The reply of the unary method at `path`; `deadline` in finite monotonic seconds.
+        """The reply of the unary method at `path`; `deadline` in finite monotonic seconds, as `prepared`: when the budgets
+        in `data` were written.
 
         Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks behind
         the request; NotCarriedError; grpc.aio.UsageError if the channel is closed.
@@ -67,7 +74,7 @@ class Exchanges:
         now = time.monotonic()
         if len(data) > LARGEST_REQUEST_BYTES or now < self._not_before:
             raise NotCarriedError
-        return await self._link(now).call(path, data, deadline, metadata)
+        return await self._link(now).call(_Fresh(path, data, deadline, metadata, prepared))
 
     async def close(self) -> None:
         """Ends the streams; calls in flight get UNAVAILABLE."""
@@ -94,7 +101,7 @@ class Exchanges:
             link.leave()
             link = None
         if link is None:
-            link = self._current = _Link(self._callee, stub, self._limit, self._ended)
+            link = self._current = _Link(self._callee, stub, self._metadata, self._ended)
             self._links.add(link)
         return link
 
@@ -116,6 +123,7 @@ class _Fresh:
     data: bytes
     deadline: float
     metadata: Sequence[tuple[str, str]]
+    prepared: float
 
 
 class _Link:
@@ -142,16 +150,14 @@ class _Link:
         self._reading = asyncio.create_task(self._read())
         self._writing: asyncio.Task[None] | None = None
 
-    async def call(
-        self, path: str, data: bytes, deadline: float, metadata: Sequence[tuple[str, str]]
-    ) -> bytes:
+    async def call(self, fresh: _Fresh) -> bytes:
         loop = asyncio.get_running_loop()
         number = next(self._ids)
         answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = answer
-        self._fresh[number] = _Fresh(path, data, deadline, metadata)
+        self._fresh[number] = fresh
         self._wake()
-        timer = loop.call_later(deadline - time.monotonic(), self._late, answer)
+        timer = loop.call_later(fresh.deadline - time.monotonic(), self._late, answer)
         try:
             return await answer
         finally:
@@ -263,6 +269,7 @@ class _Link:
         frame = hop_pb2.ExchangeRequest(cancelled_ids=self._gone)
         self._gone.clear()
         now, room = time.monotonic(), FRAME_BYTES
+        frame.sent_us = round(now * 1e6)
         for number, call in self._fresh.items():
             if frame.requests and len(call.data) > room:
                 break
@@ -273,6 +280,7 @@ class _Link:
                 message=call.data,
                 timeout_us=max(1, round((call.deadline - now) * 1e6)),
                 metadata=dict(call.metadata),
+                waited_us=max(0, round((now - call.prepared) * 1e6)),
             )
         for carried in frame.requests:
             del self._fresh[carried.id]

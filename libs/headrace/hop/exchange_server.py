@@ -16,6 +16,7 @@ from headrace.api.hop.v1 import hop_pb2
 from headrace.hop import wire_errors
 from headrace.hop.binding import Answer, PeerOf
 from headrace.hop.call import Call, Peer, enter
+from headrace.hop.clocks import CLOCK_KEY, is_ours
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.exchanging import ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY, TAKEN_KEY
 
@@ -48,7 +49,13 @@ class Exchanges:
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         largest = min(self._max_message_bytes, _limit(metadata.get(LIMIT_KEY), self._max_message_bytes))
         await context.send_initial_metadata(((TAKEN_KEY, "1"),))
-        link = _Link(self._answers, self._peer_of(context), context, largest - ENVELOPE_BYTES)
+        link = _Link(
+            self._answers,
+            self._peer_of(context),
+            context,
+            largest - ENVELOPE_BYTES,
+            same_clock=is_ours(metadata.get(CLOCK_KEY)),
+        )
         self._links.add(link)
         try:
             async for frame in frames:
@@ -66,11 +73,20 @@ class Exchanges:
 class _Link:
     """The calls of one stream. Those that wait to be written leave together, in one message or a few."""
 
-    def __init__(self, answers: Mapping[str, Answer], peer: Peer, context: Any, largest_reply: int) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, Answer],
+        peer: Peer,
+        context: Any,
+        largest_reply: int,
+        *,
+        same_clock: bool,
+    ) -> None:
         self._answers = answers
         self._peer = peer
         self._context = context
         self._largest_reply = largest_reply
+        self._same_clock = same_clock
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._ready: list[hop_pb2.CarriedResponse] = []
         self._draining = False
@@ -82,13 +98,16 @@ class _Link:
             message = hop_pb2.ExchangeRequest.FromString(frame)
         except DecodeError as error:
             raise _malformed("it is no ExchangeRequest") from error
-        now = time.monotonic()
+        # Time runs from when the message was sent: this process may have been stopped while it lay in the socket.
+        began = time.monotonic()
+        if self._same_clock and message.sent_us:
+            began = min(began, message.sent_us / 1e6)
         for carried in message.requests:
             if carried.id in self._calls:
                 raise _malformed("two calls bear one id")
             if len(self._calls) >= _MAX_OPEN:
                 raise _too_many()
-            task = asyncio.create_task(self._answer(carried, now))
+            task = asyncio.create_task(self._answer(carried, began))
             self._calls[carried.id] = task
         for gone in message.cancelled_ids:
             if (found := self._calls.pop(gone, None)) is not None:
@@ -119,6 +138,7 @@ class _Link:
             self._peer,
             began + left / 1e6 if left else math.inf,
             dict(carried.metadata),
+            sent=began - carried.waited_us / 1e6,
         )
         enter(call)
         response = hop_pb2.CarriedResponse(id=carried.id)

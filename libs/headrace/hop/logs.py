@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from headrace.hop import config, lean
@@ -23,9 +23,21 @@ _SECRET_TEXT = re.compile(
     r"\b(bearer\s+|basic\s+|(?:password|secret|token|api[_\-]?key)\s*[=:]\s*)[^\s&,;\"']{4,}", re.IGNORECASE
 )
 REDACTED = "[redacted]"
+# Of requests in one line: a batch may hold hundreds.
+_MOST_IDS = 8
 
 Event = MutableMapping[str, Any]
 Ids = Callable[[], Mapping[str, str]]
+
+
+def some(request_ids: Iterable[str]) -> list[str]:
+    """The first few distinct ones, for a line about many rows."""
+    found: dict[str, None] = {}
+    for identity in request_ids:
+        found[identity] = None
+        if len(found) == _MOST_IDS:
+            break
+    return list(found)
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:

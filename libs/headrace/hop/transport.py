@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from headrace.hop import faults
+from headrace.hop import clocks, faults
 from headrace.hop.call import Cargo
 from headrace.hop.channels import Channels
 from headrace.hop.errors import Fault, Reason
@@ -51,7 +51,7 @@ class GrpcTransport:
     """Calls over the channel to one address: on a stream if the callee has `exchanges`, else as RPCs.
 
     `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
-    instrumentation sees it.
+    instrumentation sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
     """
 
     def __init__(
@@ -60,11 +60,14 @@ class GrpcTransport:
         channels: Channels,
         traces: ClientTraces | None = None,
         exchanges: Exchanges | None = None,
+        *,
+        stamped: bool = False,
     ) -> None:
         self._callee = callee
         self._channels = channels
         self._traces = traces
         self._exchanges = exchanges
+        self._stamped = stamped
 
     def open(self) -> None:
         """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
@@ -79,7 +82,7 @@ class GrpcTransport:
             raise faults.deadline_passed(self._callee)
         out.sent = True
         try:
-            return out.method.response.FromString(await self._carried(data, out))
+            return out.method.response.FromString(await self._carried(data, out, now))
         except grpc.aio.AioRpcError as error:
             raise self._fault(error) from None
         except DecodeError:
@@ -102,22 +105,25 @@ class GrpcTransport:
             return reply.code() not in _SILENT
         return bool(reply == _SERVING)
 
-    async def _carried(self, data: bytes, out: Outgoing) -> bytes:
+    async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
         if self._exchanges is not None and not out.traced:
             try:
-                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata)
+                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata, prepared)
             except NotCarriedError:
                 pass
-        return await self._rpc(data, out)
+        return await self._rpc(data, out, prepared)
 
-    async def _rpc(self, data: bytes, out: Outgoing) -> bytes:
+    async def _rpc(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
         now = time.monotonic()
+        metadata = out.metadata
+        if self._stamped:
+            metadata = (*metadata, *clocks.stamp(prepared, out.deadline))
         stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
         try:
             if out.traced and self._traces is not None:
-                call = await self._traces.rpc(stub, data, out, timeout)
+                call = await self._traces.rpc(stub, data, out.method.path, timeout, metadata)
             else:
-                call = stub(data, timeout=timeout, metadata=out.metadata)
+                call = stub(data, timeout=timeout, metadata=metadata)
             raw: bytes = await call
         except asyncio.CancelledError:
             task = asyncio.current_task()

@@ -5,10 +5,11 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 `rows_from_batch` serve the door.
 """
 
-from headrace.pipeline.catalog import Catalog, Reload
+from headrace.pipeline.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.checking import ModelSignature, ViewSignature, check
 from headrace.pipeline.document import load, load_folder, parse
 from headrace.pipeline.durations import duration_text
+from headrace.pipeline.keeping import Kept
 from headrace.pipeline.planning import Plan, PlannedStage, plan
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.rounding import rounded, rounds
@@ -36,6 +37,7 @@ __all__ = [
     "FeaturesStage",
     "Freshness",
     "InputField",
+    "Kept",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
@@ -44,6 +46,7 @@ __all__ = [
     "Plan",
     "PlannedStage",
     "Problem",
+    "Quarantined",
     "Reload",
     "Stage",
     "StepsStage",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.columns import DType
 from headrace.pipeline.durations import duration_text
+from headrace.pipeline.exactness import lossy
 from headrace.pipeline.planning import column_types
 from headrace.pipeline.problems import Problem, suggestion
 from headrace.pipeline.spec import FeaturesStage, ModelStage, Pipeline, ViewSpec
@@ -43,7 +44,7 @@ def check(
             if isinstance(stage, ModelStage) and stage.model in models:
                 for name, output in stage.outputs.items():
                     types[output.column] = output.type or models[stage.model].outputs.get(name)
-    problems: list[Problem] = []
+    problems = lossy(pipeline, types)
     for i, stage in enumerate(pipeline.stages):
         if isinstance(stage, ModelStage) and models is not None:
             problems += _check_model(pipeline, i, stage, models, types)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
+from headrace.pipeline.exactness import misfits
 from headrace.pipeline.inputs import read_inputs
-from headrace.pipeline.nodes import Entry, Json, Log, compose
+from headrace.pipeline.nodes import MAX_DOCUMENT_BYTES, Entry, Json, Log, compose
 from headrace.pipeline.planning import column_types, plan
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
 from headrace.pipeline.stages import read_stages
 
 FILE_NAME = "pipeline.yaml"
+# Tells one content of a file from another without reading it.
+Stamp: TypeAlias = tuple[int, int, int]
 MAX_DEADLINE_MS = 3_600_000
 # A float64 has not more.
 MAX_DIGITS = 15
@@ -24,13 +30,46 @@ MAX_DIGITS = 15
 
 def load(path: Path) -> Pipeline:
     """The pipeline of a file. Raises DocumentError."""
+    return parse(read(path), shown(path))
+
+
+def read(path: Path) -> str:
+    """The text of a document's file. Raises DocumentError.
+
+    Nothing that may stand in its place can hold the reader up or fill its memory: only a regular file is read, and no
+    more of it than a document may have.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DocumentError([Problem(str(path), 1, "(file)", f"can't be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise DocumentError([Problem(str(path), 1, "(file)", "is not UTF-8")]) from None
-    return parse(text, str(path))
+        # Looked at first, as opening a device may do something; opened without waiting, as a FIFO has no writer.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _unreadable(path, "is no regular file")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unreadable(path, "is no regular file")
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, in Python before 3.13
+        raise _unreadable(path, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise _unreadable(path, f"is larger than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "is not UTF-8", content.count(b"\n", 0, error.start) + 1) from None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file. Raises OSError."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _unreadable(path: Path, message: str, line: int = 1) -> DocumentError:
+    return DocumentError([Problem(shown(path), line, "(file)", message)])
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be written anywhere, whatever bytes it is of."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def load_folder(path: Path) -> dict[str, Pipeline]:
@@ -122,6 +161,8 @@ def _with_outputs(draft: Pipeline, outputs: Mapping[str, int | None], entry: Ent
         plan(draft)
     except DocumentError as error:
         log.problems.extend(error.problems)
+    else:
+        log.problems.extend(misfits(replace(draft, source=log.source())))
     types = column_types(draft)
     found = []
     for i, (name, digits) in enumerate(outputs.items()):

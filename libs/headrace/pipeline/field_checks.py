@@ -15,6 +15,7 @@ from headrace.columns import Column, DType, Ragged
 from headrace.hop.errors import Reason
 from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import Scalar
+from headrace.steps.flowing import span
 
 # Up to so many elements, Python's own comparisons beat the start of a NumPy call.
 _FEW = 12
@@ -85,7 +86,7 @@ class NumberCheck:
         value = column.array.reshape(-1)[element].item()
         if isinstance(value, float) and math.isnan(value):
             return Reason.REASON_INPUT_RANGE, "is NaN, which is not allowed", {}
-        allowed = f"{self._low} to {self._high}" if self._field.range else "finite numbers"
+        allowed = span(*self._field.range) if self._field.range else "finite numbers"
         if self._field.dtype is DType.BOOL:
             allowed = "the bytes 0 and 1"
         return Reason.REASON_INPUT_RANGE, f"{_is(self._field, value)} outside {allowed}", {"allowed": allowed}

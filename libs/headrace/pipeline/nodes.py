@@ -15,19 +15,29 @@ from headrace.pipeline.problems import DocumentError, Problem, Source, suggestio
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_DOCUMENT_BYTES = 1 << 20
+# Reading one takes about 10 µs of a process that serves.
+MAX_ENTRIES = 50_000
+# More are of no use to a person.
+MAX_PROBLEMS = 100
+_MAX_MESSAGE = 500
 _TAG = "tag:yaml.org,2002:"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core schema: in 1.1 the carrier NO would be false, 1e-3 text and 12:30 a number."""
 
+    _entries = 0
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own attribute
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         # An alias can make a small text grow without bound, or hold itself.
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "aliases are not supported", self._here())
+        self._entries += 1
+        if self._entries > MAX_ENTRIES:
+            message = f"has more than {MAX_ENTRIES} keys and values"
+            raise yaml.composer.ComposerError(None, None, message, self._here())
         return super().compose_node(parent, index)
 
     def _here(self) -> yaml.error.Mark:
@@ -56,7 +66,11 @@ class Log:
         return Source(self.file, self.lines)
 
     def add(self, key: str, message: str) -> None:
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[:_MAX_MESSAGE]}…"
         self.problems.append(self.source().problem(key, message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.raise_if_any()
 
     def raise_if_any(self) -> None:
         if self.problems:
@@ -74,7 +88,9 @@ def compose(text: str, log: Log) -> Entry:
         line = mark.line + 1 if mark else 1
         raise DocumentError([Problem(log.file, line, "(syntax)", error.problem or "not YAML")]) from None
     except yaml.YAMLError as error:
-        raise DocumentError([Problem(log.file, 1, "(syntax)", f"not YAML: {error}")]) from None
+        raise DocumentError(
+            [Problem(log.file, 1, "(syntax)", " ".join(f"not YAML: {error}".split()))]
+        ) from None
     except RecursionError:
         raise DocumentError([Problem(log.file, 1, "(syntax)", "nested too deeply")]) from None
     if node is None:
@@ -161,7 +177,7 @@ class Entry:
 
     def check_name(self, text: str) -> None:
         """Logs a text, this entry's value or key, that can't name anything."""
-        if not _NAME.fullmatch(text):
+        if not NAME.fullmatch(text):
             self.fail(
                 f"{text!r} is no name: letters, digits, '_', '.' and '-', not first a digit, at most 128"
             )

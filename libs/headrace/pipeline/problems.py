@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+# Comparing one with all takes about 10 µs for each.
+_MAX_COMPARED = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -46,6 +49,8 @@ class Source:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean …?` if a known name is close, else the known names; empty if there is none."""
     names: Sequence[str] = sorted(known)
+    if len(names) > _MAX_COMPARED:
+        return f"; {len(names)} names are known"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"

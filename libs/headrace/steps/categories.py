@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import DType
 from headrace.hop.errors import Reason
+from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Frame, Key
 from headrace.steps.options import Options
 
@@ -114,6 +115,10 @@ class Ordinal:
     def writes(self) -> Mapping[str, DType | None]:
         return {self.into: DType.INT64}
 
+    def flow(self, known: Known) -> None:
+        unknown = 0 if self.unknown is None else self.unknown
+        known.put(self.into, Values.within(DType.INT64, min(unknown, 0), max(unknown, len(self.index))))
+
     def run(self, frame: Frame) -> None:
         found = codes(frame, self.column, self.index, "ordinal", refuse=self.unknown is None)
         if self.unknown not in (None, -1):
@@ -144,6 +149,9 @@ class Hash:
     @property
     def writes(self) -> Mapping[str, DType | None]:
         return {self.into: DType.INT64}
+
+    def flow(self, known: Known) -> None:
+        known.put(self.into, Values.within(DType.INT64, 0, self.buckets))
 
     def run(self, frame: Frame) -> None:
         items, valid = frame.texts(self.column)

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import DType, Ragged
+from headrace.columns import Column, DType, Ragged
 from headrace.hop.errors import Reason
+from headrace.steps.converting import refuse_unfit
 from headrace.steps.errors import SpecError
+from headrace.steps.flowing import Known, Values, common
 from headrace.steps.frame import Frame, both, by_row
 from headrace.steps.options import Options, as_number
+
+_TYPES = [d.name.lower() for d in DType if d.numpy.kind in "iuf"]
 
 
 @dataclass(frozen=True, slots=True)
 class Assemble:
-    """`assemble: {columns: […], into, type?: float32 | float64}`: the tensor a model reads.
+    """`assemble: {columns: […], into, type?: a numeric type, lossy?}`: the tensor a model reads.
 
-    One row is the numbers of the columns in the given order, those with several per row laid flat. A row that
-    lacks a value, or has one that is not finite, fails and names the column.
+    Without `type`, integer columns make the smallest integer type that holds them all; any others make float32. One row is
+    the numbers of the columns in the given order, those with several per row laid flat. A row that lacks a value, or has
+    one that is not finite or does not fit the type, fails and names the column. `lossy: true` lets `headrace pipeline check`
+    pass whole numbers that the type does not have exactly.
     """
 
     columns: tuple[str, ...]
     into: str
-    dtype: DType
+    # None: as the columns are.
+    dtype: DType | None
+    lossy: bool = False
 
     @classmethod
     def read(cls, options: Options) -> Assemble:
-        kind = options.choice("type", ["float32", "float64"], "float32")
-        dtype = DType.FLOAT32 if kind == "float32" else DType.FLOAT64
-        return cls(options.names("columns"), options.name("into"), dtype)
+        dtype = DType[options.choice("type", _TYPES).upper()] if "type" in options else None
+        return cls(options.names("columns"), options.name("into"), dtype, options.flag("lossy", False))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -41,35 +49,76 @@ class Assemble:
     def writes(self) -> Mapping[str, DType | None]:
         return {self.into: self.dtype}
 
+    def typed(self, known: Mapping[str, DType | None]) -> Mapping[str, DType | None]:
+        """What it writes, given the types of columns that are known."""
+        found = self.dtype or common([known.get(name) for name in self.columns])
+        # One that is no integer settles it, whatever the others are.
+        if found is None and any(
+            d is not None and d.numpy.kind not in "iu" for d in map(known.get, self.columns)
+        ):
+            found = DType.FLOAT32
+        return {self.into: found}
+
+    def flow(self, known: Known) -> None:
+        given = [known.get(name) for name in self.columns]
+        dtype = self.typed({n: v.dtype for n, v in zip(self.columns, given, strict=True)})[self.into]
+        for i, name in enumerate(self.columns if dtype and not self.lossy else ()):
+            assert dtype is not None
+            remedy = f"declare a `range` of the input, write {_wider(known.get(name), dtype)} here, or `lossy: true`"
+            known.into(name, dtype, f".columns[{i}]", remedy)
+        whole = [v for v in given if v.whole and not self.lossy]
+        low, high = (
+            (min(v.low for v in whole), max(v.high for v in whole)) if whole else (-math.inf, math.inf)
+        )
+        unsaid = self.dtype is None and any(v.dtype is DType.FLOAT64 for v in given)
+        known.put(self.into, Values(dtype, bool(whole), low, high, unsaid))
+
     def run(self, frame: Frame) -> None:
         columns = [frame.columns[name] for name in self.columns]
         for column in columns:
             if column.valid is not None:
                 frame.require(column.name, column.valid)
+        dtype = self.dtype or common([c.dtype for c in columns]) or DType.FLOAT32
+        if not dtype.is_float:
+            frame.put(self.into, self._whole(frame, columns, dtype))
+            return
         if not any(c.row_shape or isinstance(c.values, Ragged) for c in columns):
             # One call for all: a call per column costs ten times as much for a few rows.
             matrix = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows).T
-            matrix = np.ascontiguousarray(matrix, self.dtype.numpy)
+            matrix = np.ascontiguousarray(matrix, dtype.numpy)
         else:
-            matrix = self._side_by_side(frame)
+            matrix = np.concatenate(self._parts(frame), axis=1).astype(dtype.numpy)
         if not np.isfinite(matrix).all():
-            self._refuse_infinite(frame)
+            self._refuse_infinite(frame, dtype)
         frame.put(self.into, matrix)
+
+    def _whole(self, frame: Frame, columns: Sequence[Column], dtype: DType) -> NDArray[np.generic]:
+        """Integers, which never pass through a float."""
+        parts = []
+        for column in columns:
+            frame.numbers(column.name)  # refuses text
+            refuse_unfit(frame, column, dtype, exact=True)
+            parts.append(column.array.reshape(frame.rows, -1).astype(dtype.numpy))
+        return np.concatenate(parts, axis=1)
 
     def _parts(self, frame: Frame) -> list[NDArray[np.float64]]:
         """float64 (rows, numbers per row) of each column."""
         return [frame.numbers(name)[0].reshape(frame.rows, -1) for name in self.columns]
 
-    def _side_by_side(self, frame: Frame) -> NDArray[np.floating]:
-        return np.concatenate(self._parts(frame), axis=1).astype(self.dtype.numpy)
-
-    def _refuse_infinite(self, frame: Frame) -> None:
+    def _refuse_infinite(self, frame: Frame, dtype: DType) -> None:
         for name, part in zip(self.columns, self._parts(frame), strict=True):
-            bad = by_row(~np.isfinite(part.astype(self.dtype.numpy)))
-            message = (
-                f"{name!r} is not a finite {self.dtype.name.lower()}; impute or clip it, or send another"
-            )
+            bad = by_row(~np.isfinite(part.astype(dtype.numpy)))
+            message = f"{name!r} is not a finite {dtype.name.lower()}; impute or clip it, or send another"
             frame.refuse(bad, Reason.REASON_INPUT_RANGE, name, message)
+
+
+def _wider(values: Values, dtype: DType) -> str:
+    """What could be written instead of `dtype`, if anything has these values exactly."""
+    if values.exact_in(DType.FLOAT64):
+        return "`type: float64`"
+    return (
+        f"`type: {values.dtype.name.lower()}`" if values.dtype else f"another type than {dtype.name.lower()}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +147,22 @@ class Arithmetic:
     @property
     def writes(self) -> Mapping[str, DType | None]:
         return {self.into: DType.FLOAT64}
+
+    def flow(self, known: Known) -> None:
+        for name, key in ((self.left, ".left"), (self.right, ".right")):
+            known.into(name, DType.FLOAT64, key, "give it a `range`, or cast it before with `lossy: true`")
+        left, right = known.get(self.left), known.get(self.right)
+        whole = left.whole and right.whole and self.operation != "ratio"
+        known.put(self.into, replace(self._span(left, right) if whole else Values(), dtype=DType.FLOAT64))
+
+    def _span(self, left: Values, right: Values) -> Values:
+        if self.operation == "add":
+            ends = [left.low + right.low, left.high + right.high]
+        elif self.operation == "subtract":
+            ends = [left.low - right.high, left.high - right.low]
+        else:
+            ends = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
+        return Values(None, True, min(ends), max(ends))
 
     def run(self, frame: Frame) -> None:
         left, valid = frame.numbers(self.left)

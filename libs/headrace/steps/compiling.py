@@ -93,6 +93,11 @@ def _resolved(
     step: Step, made: Mapping[str, DType | None], inputs: Mapping[str, Output] | None
 ) -> Mapping[str, DType | None]:
     """Types of what a step writes; one that keeps the type of its only column takes it from there."""
+    typed = getattr(step, "typed", None)
+    if typed is not None:
+        given = {n: o.dtype for n, o in (inputs or {}).items()}
+        found: Mapping[str, DType | None] = typed({**given, **made})
+        return found
     if len(step.reads) != 1 or None not in step.writes.values():
         return step.writes
     source = step.reads[0]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import DType, Ragged
 from headrace.hop.errors import Reason
+from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Floats, Frame, Mask
 from headrace.steps.options import Options
 
@@ -19,6 +20,7 @@ Seconds = NDArray[np.int64]
 _DAY = 86400
 # Years 1 to 9999, as an ISO date has them.
 _FIRST, _LAST = -62135596800, 253402300799
+_LAST_YEAR = 9999
 
 
 def _months(seconds: Seconds) -> NDArray[np.int64]:
@@ -72,6 +74,10 @@ class DateParts:
     @property
     def writes(self) -> Mapping[str, DType | None]:
         return {self.prefix + part: DType.INT64 for part in self.parts}
+
+    def flow(self, known: Known) -> None:
+        for part in self.parts:
+            known.put(self.prefix + part, Values.within(DType.INT64, 0, _LAST_YEAR))
 
     def run(self, frame: Frame) -> None:
         if isinstance(frame.columns[self.column].values, Ragged):

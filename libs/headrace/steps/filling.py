@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headrace.columns import DType, Ragged
+from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options, as_number
 
@@ -35,6 +36,21 @@ class Impute:
     @property
     def writes(self) -> Mapping[str, DType | None]:
         return {n: DType.BYTES if isinstance(c, bytes) else None for n, c in self.constants.items()}
+
+    def flow(self, known: Known) -> None:
+        for name, constant in self.constants.items():
+            given = known.get(name)
+            if isinstance(constant, bytes):
+                known.put(name, Values(DType.BYTES))
+            elif given.dtype is None or given.dtype.is_float:
+                known.put(name, replace(given, low=min(given.low, constant), high=max(given.high, constant)))
+            else:
+                keeps = isinstance(constant, int) and _fits(constant, given.dtype)
+                if not keeps:
+                    remedy = "fill it with a whole number that fits it, or give it a `range`"
+                    known.into(name, DType.FLOAT64, f".columns.{name}", remedy)
+                low, high = min(given.low, constant), max(given.high, constant)
+                known.put(name, Values(given.dtype if keeps else DType.FLOAT64, True, low, high))
 
     def run(self, frame: Frame) -> None:
         together: dict[str, float] = {}
@@ -154,6 +170,12 @@ class Const:
         if isinstance(self.value, bool):
             return {self.into: DType.BOOL}
         return {self.into: DType.INT64 if isinstance(self.value, int) else DType.FLOAT64}
+
+    def flow(self, known: Known) -> None:
+        if isinstance(self.value, int) and not isinstance(self.value, bool):
+            known.put(self.into, Values.within(DType.INT64, self.value, self.value))
+        else:
+            known.put(self.into, Values.of(self.writes[self.into]))
 
     def run(self, frame: Frame) -> None:
         if isinstance(self.value, bytes):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Timing
+from headrace.hop.errors import Reason
+from headrace.hop.logs import some
 from headrace.steps.batches import run_batch
 from headrace.steps.instruments import Instruments
 from headrace.steps.program import Program, Result
@@ -67,8 +69,10 @@ class Runner:
         if result is None:
             return
         self.instruments.unseen(result.unseen)
+        ids = outputs.rows.request_ids
+        broken = [ids[row] for row, e in outputs.errors.items() if e.reason == Reason.REASON_STEP_FAILED]
         for failure in result.failures[:_LOGGED_FAILURES]:
-            self.log.error("step failed", step=failure.step, exc_info=failure.error)
+            self.log.error("step failed", step=failure.step, request_ids=some(broken), exc_info=failure.error)
 
 
 def _micros(seconds: float) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from headrace.columns import DType
 from headrace.hop.errors import Reason
 from headrace.steps.errors import SpecError
+from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Floats, Frame, by_row
 from headrace.steps.options import Options, as_number
 
@@ -22,6 +23,8 @@ class Elementwise:
 
     targets: Targets
     function: Callable[[Floats], Floats]
+    # Ends that whole numbers are put within, if they stay whole.
+    ends: tuple[float, float] | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -30,6 +33,19 @@ class Elementwise:
     @property
     def writes(self) -> Mapping[str, DType | None]:
         return {written: DType.FLOAT64 for _, written in self.targets}
+
+    def flow(self, known: Known) -> None:
+        for read, written in self.targets:
+            given, ends = known.get(read), self.ends
+            if ends is None or not given.whole:
+                known.put(written, Values(DType.FLOAT64))
+                continue
+            low, high = max(given.low, ends[0]), min(given.high, ends[1])
+            made = Values(DType.FLOAT64, True, low, high)
+            if not made.exact_in(DType.FLOAT64):
+                remedy = "give it a `range`, or cast it before with `lossy: true`"
+                known.into(read, DType.FLOAT64, "", remedy)
+            known.put(written, made)
 
     def run(self, frame: Frame) -> None:
         for read, written in self.targets:
@@ -47,7 +63,7 @@ def clip(options: Options) -> Elementwise:
     ceiling = np.inf if high is None else options.number("high")
     if floor > ceiling:
         raise options.error("low", "is above 'high'")
-    return Elementwise(targets, lambda x: np.minimum(np.maximum(x, floor), ceiling))
+    return Elementwise(targets, lambda x: np.minimum(np.maximum(x, floor), ceiling), (floor, ceiling))
 
 
 def rescale(options: Options) -> Elementwise:
@@ -60,7 +76,7 @@ def rescale(options: Options) -> Elementwise:
 def round_(options: Options) -> Elementwise:
     """`round: {column(s), decimals, into?}`: to the nearest, ties to even."""
     targets, decimals = options.targets(), options.integer("decimals", low=0, high=15)
-    return Elementwise(targets, lambda x: np.round(x, decimals))
+    return Elementwise(targets, lambda x: np.round(x, decimals), (-np.inf, np.inf))
 
 
 @dataclass(frozen=True, slots=True)

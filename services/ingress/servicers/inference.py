@@ -12,7 +12,7 @@ from services.ingress.catalog import Catalog, Entry
 from services.ingress.exchange import Exchange
 from services.ingress.inferring import Inferring, check_rows
 from services.ingress.servicers.open_inference import charge, proven
-from services.ingress.servicers.predict_writing import write_columns, write_rows
+from services.ingress.servicers.predict_writing import write_columns, write_models, write_rows
 from services.ingress.servicers.structs import to_python
 from services.ingress.tenants import Credential
 
@@ -38,9 +38,7 @@ class Inference:
             revision=answer.revision,
             trace_id=exchange.trace.trace_id,
         )
-        if answer.decision is not None:
-            for m in answer.decision.models:
-                reply.models.add(model=m.model, version=m.version, sha256=m.sha256, stage=m.stage)
+        write_models(answer, reply)
         (write_rows if request.rows else write_columns)(answer, reply)
         return reply
 

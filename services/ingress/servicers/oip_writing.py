@@ -91,7 +91,11 @@ def _head(
     parameters = reply.parameters
     parameters["revision"].string_param = answer.revision
     if answer.decision is not None:
-        parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in answer.decision.models)
+        models = answer.decision.models
+        parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
+        parameters["backends"].string_param = ",".join(m.backend for m in models)
+        if any(m.cold_start for m in models):
+            parameters["cold_start"].bool_param = True
     if answer.fallbacks:
         parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
         for view, source in absent:

@@ -13,6 +13,20 @@ from services.ingress.servicers.structs import fill
 _SOURCE, _AGE = "@source/", "@age_us/"
 
 
+def write_models(answer: Answer, reply: pb.PredictResponse) -> None:
+    """Adds the models that took part."""
+    for m in answer.decision.models if answer.decision else ():
+        reply.models.add(
+            model=m.model,
+            version=m.version,
+            sha256=m.sha256,
+            stage=m.stage,
+            backend=m.backend,
+            standby=m.standby,
+            cold_start=m.cold_start,
+        )
+
+
 def write_rows(answer: Answer, reply: pb.PredictResponse) -> None:
     """Adds a Prediction for each row: outputs, fallbacks and the ages of its features, or its error."""
     batch = answer.batch

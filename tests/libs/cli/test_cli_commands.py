@@ -43,7 +43,15 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
     result = run("status", "--json", home=home)
     assert result.exit_code == 1
     told = json.loads(result.stdout)
-    assert list(told) == ["shape", "endpoints", "ca_file", "demo_key", "prometheus_targets", "services"]
+    assert list(told) == [
+        "shape",
+        "endpoints",
+        "ca_file",
+        "demo_key",
+        "prometheus_targets",
+        "services",
+        "quarantined_pipelines",
+    ]
     assert told["services"] == {}
 
 

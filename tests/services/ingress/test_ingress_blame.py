@@ -29,6 +29,7 @@ OURS = {
     "MODEL_UNKNOWN",
     "MODEL_UNTRUSTED",
     "MODEL_UNUSABLE",
+    "PIPELINE_QUARANTINED",
     # Of the pipeline's time.
     "DEADLINE_PASSED",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +60,18 @@ def test_a_kept_head_is_the_one_that_would_be_written(
         kept = keeping.write(given_answer, names, f"id-{i}")
         assert kept == Responses().write(given_answer, names, f"id-{i}")
         assert [len(o.shape) for o in kept.outputs] == [2] * len(names)
+
+
+def test_backends_and_cold_starts_are_told() -> None:
+    models = [
+        ModelUse("m", "a", "1", "ff", "remote:edge"),
+        ModelUse("n", "b", "2", "ee", "onnxruntime", True, True),
+    ]
+    given_answer = replace(answer(0, 1, [], 1, 1), decisions=[Decision(3, "abc", "default", models)])
+    parameters = Responses().write(given_answer, ["y"], "a").parameters
+    assert parameters["backends"].string_param == "remote:edge,onnxruntime"
+    assert parameters["cold_start"].bool_param
+    assert "cold_start" not in Responses().write(answer(0, 1, [], 1, 1), ["y"], "a").parameters
 
 
 def test_an_output_that_is_missing_is_noticed_behind_one_that_was_whole() -> None:

@@ -68,7 +68,7 @@ async def test_timings_show_each_stage_and_its_callee(running: Suite) -> None:
     assert outer.start_us <= inner.start_us
     assert inner.start_us + inner.duration_us <= outer.start_us + outer.duration_us
     assert (outer.service, inner.service, inner.duration_us) == ("executor", "leaf", 7)
-    assert outer.attributes == {"model.name": "adder", "model.version": "7"}
+    assert outer.attributes == {"model.name": "adder", "model.version": "7", "backend": "test"}
     assert by_name["prepare"].start_us >= outer.duration_us * 0 + by_name["store"].duration_us
 
 

@@ -12,9 +12,10 @@ import typer
 from rich.table import Table
 
 from headrace.cli import model_options as options
+from headrace.cli import quarantine
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.model_options import Place
-from headrace.pipeline import DocumentError, ModelStage, load_folder
+from headrace.pipeline import ModelStage
 from headrace.repository import Metadata, Repository, RepositoryError, label, publish, remove, resign, unlabel
 from headrace.repository.access import entries
 
@@ -314,14 +315,10 @@ def _log_broken(at: Place) -> int:
 
 
 def _pinning(at: Place, name: str, version: str) -> list[str]:
-    """Pipelines of the checkout whose documents name this very version."""
-    try:
-        documents = load_folder(at.layout.pipelines)
-    except DocumentError:
-        return []  # `headrace pipeline check` tells what is wrong with them
+    """Pipelines whose documents name this very version; of a broken document, its last good revision counts."""
     return [
         document.name
-        for document in documents.values()
+        for document in quarantine.look(at.layout).pipelines.values()
         for stage in document.stages
         if isinstance(stage, ModelStage) and (stage.model, stage.version) == (name, version)
     ]

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from headrace.cli import ports, secrets, starting
+from headrace.cli import ports, quarantine, secrets, starting
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout
@@ -27,10 +28,14 @@ def status(
         found = read(layout) if starting.running(layout) else None
     except ControlError as error:
         fail(str(error))
+    documents = quarantine.look(layout)
     if as_json:
-        print(json.dumps(found or _nothing(layout), indent=2))
+        told = {**(found or _nothing(layout)), "quarantined_pipelines": quarantine.told(documents)}
+        print(json.dumps(told, indent=2))
     elif found is not None:
         _print(found)
+        for line in quarantine.lines(documents):
+            out.print(Text(line, style="red"), soft_wrap=True)
     else:
         err.print("headrace is not running here; start it: headrace up")
     if found is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.layers.report import named
 
 
 class Errors:
@@ -39,7 +40,11 @@ class _Around:
         # Not a counter: two processes must not give the same id.
         identity = secrets.token_hex(6)
         self._log.error(
-            "call failed unexpectedly", method=self._call.method, error_id=identity, exc_info=error
+            "call failed unexpectedly",
+            method=self._call.method,
+            error_id=identity,
+            exc_info=error,
+            **named(self._call),
         )
         raise Fault(
             Code.INTERNAL,

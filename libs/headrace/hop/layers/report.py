@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.logs import some
 
 # Seconds. Hops take from some hundred µs (a warm leaf) to the default timeout of 10 s.
 BUCKETS = (
@@ -104,6 +105,7 @@ class Report:
             message=str(error),
             took_us=round(took_s * 1e6),
             left_out=left_out,
+            **named(call),
         )
 
     def _calls_of(self, method: str, code: Code) -> Counter:
@@ -136,6 +138,11 @@ class _Around:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._report.record(self._call, time.monotonic() - self._began, error)
+
+
+def named(call: Call) -> dict[str, list[str]]:
+    """The requests that a line about a call is about, as far as that is known."""
+    return {"request_ids": some(call.request_ids)} if call.request_ids else {}
 
 
 def _code(error: BaseException | None) -> Code:

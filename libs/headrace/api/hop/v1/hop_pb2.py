@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/api/hop/v1/hop.proto\x12\x13headrace.api.hop.v1\"_\n\x0f\x45xchangeRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headrace.api.hop.v1.CarriedRequest\x12\x15\n\rcancelled_ids\x18\x02 \x03(\x04\"\xc7\x01\n\x0e\x43\x61rriedRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x04 \x01(\x04\x12\x43\n\x08metadata\x18\x05 \x03(\x0b\x32\x31.headrace.api.hop.v1.CarriedRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x10\x45xchangeResponse\x12\x37\n\tresponses\x18\x01 \x03(\x0b\x32$.headrace.api.hop.v1.CarriedResponse\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\xb5\x01\n\x0f\x43\x61rriedResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x44\n\x08trailing\x18\x04 \x03(\x0b\x32\x32.headrace.api.hop.v1.CarriedResponse.TrailingEntry\x1a/\n\rTrailingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32i\n\nHopService\x12[\n\x08\x45xchange\x12$.headrace.api.hop.v1.ExchangeRequest\x1a%.headrace.api.hop.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/api/hop/v1/hop.proto\x12\x13headrace.api.hop.v1\"p\n\x0f\x45xchangeRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headrace.api.hop.v1.CarriedRequest\x12\x15\n\rcancelled_ids\x18\x02 \x03(\x04\x12\x0f\n\x07sent_us\x18\x03 \x01(\x04\"\xda\x01\n\x0e\x43\x61rriedRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x04 \x01(\x04\x12\x43\n\x08metadata\x18\x05 \x03(\x0b\x32\x31.headrace.api.hop.v1.CarriedRequest.MetadataEntry\x12\x11\n\twaited_us\x18\x06 \x01(\x04\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x10\x45xchangeResponse\x12\x37\n\tresponses\x18\x01 \x03(\x0b\x32$.headrace.api.hop.v1.CarriedResponse\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\xb5\x01\n\x0f\x43\x61rriedResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x44\n\x08trailing\x18\x04 \x03(\x0b\x32\x32.headrace.api.hop.v1.CarriedResponse.TrailingEntry\x1a/\n\rTrailingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32i\n\nHopService\x12[\n\x08\x45xchange\x12$.headrace.api.hop.v1.ExchangeRequest\x1a%.headrace.api.hop.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._loaded_options = None
   _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._serialized_options = b'8\001'
   _globals['_EXCHANGEREQUEST']._serialized_start=54
-  _globals['_EXCHANGEREQUEST']._serialized_end=149
-  _globals['_CARRIEDREQUEST']._serialized_start=152
-  _globals['_CARRIEDREQUEST']._serialized_end=351
-  _globals['_CARRIEDREQUEST_METADATAENTRY']._serialized_start=304
-  _globals['_CARRIEDREQUEST_METADATAENTRY']._serialized_end=351
-  _globals['_EXCHANGERESPONSE']._serialized_start=353
-  _globals['_EXCHANGERESPONSE']._serialized_end=446
-  _globals['_CARRIEDRESPONSE']._serialized_start=449
-  _globals['_CARRIEDRESPONSE']._serialized_end=630
-  _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._serialized_start=583
-  _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._serialized_end=630
-  _globals['_HOPSERVICE']._serialized_start=632
-  _globals['_HOPSERVICE']._serialized_end=737
+  _globals['_EXCHANGEREQUEST']._serialized_end=166
+  _globals['_CARRIEDREQUEST']._serialized_start=169
+  _globals['_CARRIEDREQUEST']._serialized_end=387
+  _globals['_CARRIEDREQUEST_METADATAENTRY']._serialized_start=340
+  _globals['_CARRIEDREQUEST_METADATAENTRY']._serialized_end=387
+  _globals['_EXCHANGERESPONSE']._serialized_start=389
+  _globals['_EXCHANGERESPONSE']._serialized_end=482
+  _globals['_CARRIEDRESPONSE']._serialized_start=485
+  _globals['_CARRIEDRESPONSE']._serialized_end=666
+  _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._serialized_start=619
+  _globals['_CARRIEDRESPONSE_TRAILINGENTRY']._serialized_end=666
+  _globals['_HOPSERVICE']._serialized_start=668
+  _globals['_HOPSERVICE']._serialized_end=773
 # @@protoc_insertion_point(module_scope)

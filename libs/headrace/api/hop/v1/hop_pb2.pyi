@@ -7,15 +7,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExchangeRequest(_message.Message):
-    __slots__ = ("requests", "cancelled_ids")
+    __slots__ = ("requests", "cancelled_ids", "sent_us")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_IDS_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[CarriedRequest]
     cancelled_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, requests: _Optional[_Iterable[_Union[CarriedRequest, _Mapping]]] = ..., cancelled_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    sent_us: int
+    def __init__(self, requests: _Optional[_Iterable[_Union[CarriedRequest, _Mapping]]] = ..., cancelled_ids: _Optional[_Iterable[int]] = ..., sent_us: _Optional[int] = ...) -> None: ...
 
 class CarriedRequest(_message.Message):
-    __slots__ = ("id", "method", "message", "timeout_us", "metadata")
+    __slots__ = ("id", "method", "message", "timeout_us", "metadata", "waited_us")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,12 +30,14 @@ class CarriedRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    WAITED_US_FIELD_NUMBER: _ClassVar[int]
     id: int
     method: str
     message: bytes
     timeout_us: int
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., message: _Optional[bytes] = ..., timeout_us: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    waited_us: int
+    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., message: _Optional[bytes] = ..., timeout_us: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., waited_us: _Optional[int] = ...) -> None: ...
 
 class ExchangeResponse(_message.Message):
     __slots__ = ("responses", "draining")

@@ -96,16 +96,22 @@ class PredictionError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., reason: _Optional[_Union[_errors_pb2.Reason, str]] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ModelUse(_message.Message):
-    __slots__ = ("model", "version", "sha256", "stage")
+    __slots__ = ("model", "version", "sha256", "stage", "backend", "standby", "cold_start")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    STANDBY_FIELD_NUMBER: _ClassVar[int]
+    COLD_START_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     sha256: str
     stage: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., stage: _Optional[str] = ...) -> None: ...
+    backend: str
+    standby: bool
+    cold_start: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., stage: _Optional[str] = ..., backend: _Optional[str] = ..., standby: _Optional[bool] = ..., cold_start: _Optional[bool] = ...) -> None: ...
 
 class ListPipelinesRequest(_message.Message):
     __slots__ = ()

@@ -41,16 +41,22 @@ class Decision(_message.Message):
     def __init__(self, version: _Optional[int] = ..., revision: _Optional[str] = ..., route: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ...) -> None: ...
 
 class ModelUse(_message.Message):
-    __slots__ = ("stage", "model", "version", "sha256")
+    __slots__ = ("stage", "model", "version", "sha256", "backend", "standby", "cold_start")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    STANDBY_FIELD_NUMBER: _ClassVar[int]
+    COLD_START_FIELD_NUMBER: _ClassVar[int]
     stage: str
     model: str
     version: str
     sha256: str
-    def __init__(self, stage: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+    backend: str
+    standby: bool
+    cold_start: bool
+    def __init__(self, stage: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., backend: _Optional[str] = ..., standby: _Optional[bool] = ..., cold_start: _Optional[bool] = ...) -> None: ...
 
 class ListPipelinesRequest(_message.Message):
     __slots__ = ()

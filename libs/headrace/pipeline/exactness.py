@@ -1,0 +1,76 @@
+"""Where a pipeline's steps would change numbers without a word, and outputs that can't be of their declared type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from headrace.columns import DType
+from headrace.pipeline.planning import reads, writes
+from headrace.pipeline.problems import Problem
+from headrace.pipeline.spec import InputField, Pipeline, Stage, StepsStage
+from headrace.pipeline.types import ColumnType
+from headrace.steps import compile_steps
+from headrace.steps.flowing import Known, Loss, Values, flow
+
+
+def lossy(pipeline: Pipeline, types: Mapping[str, ColumnType | None]) -> list[Problem]:
+    """Each place where whole numbers would not come out as they went in. `types`: of the models' outputs, as far as known."""
+    return _found(pipeline, types, lambda known: known.losses)
+
+
+def misfits(pipeline: Pipeline) -> list[Problem]:
+    """Outputs of steps that are declared as another kind of type than the steps make of the document's inputs."""
+    return _found(pipeline, {}, lambda known: known.misfits)
+
+
+def _found(
+    pipeline: Pipeline, types: Mapping[str, ColumnType | None], pick: Callable[[Known], list[Loss]]
+) -> list[Problem]:
+    problems = []
+    values = {f.name: _of_input(f) for f in pipeline.inputs}
+    for i, stage in _in_order(pipeline, set(values)):
+        if isinstance(stage, StepsStage):
+            # The stage was compiled when the document was read, so it can be.
+            known = flow(
+                compile_steps(stage.kind, stage.spec), {n: values.get(n, Values()) for n in stage.reads}
+            )
+            problems += [pipeline.source.problem(f"stages[{i}].{o.path}", o.message) for o in pick(known)]
+            values |= {name: known.get(name) for name in stage.outputs}
+        else:
+            values |= {n: _of_type(t or types.get(n)) for n, t in writes(stage).items()}
+    return problems
+
+
+def _in_order(pipeline: Pipeline, there: set[str]) -> list[tuple[int, Stage]]:
+    """The stages, each behind those that it needs, whatever their order in the document."""
+    waiting, found = list(enumerate(pipeline.stages)), list[tuple[int, Stage]]()
+    while ready := [(i, s) for i, s in waiting if there.issuperset(reads(s))]:
+        found += ready
+        there |= {name for _, stage in ready for name in writes(stage)}
+        waiting = [w for w in waiting if w not in ready]
+    return found
+
+
+def _of_type(kind: ColumnType | None) -> Values:
+    return Values.of(kind.dtype if kind else None)
+
+
+def _of_input(field: InputField) -> Values:
+    values = Values.of(field.dtype)
+    if not values.whole or field.dtype is DType.BOOL:
+        return values
+    low, high = field.range or (None, None)
+    least, most = (
+        values.low if low is None else math.ceil(low),
+        values.high if high is None else math.floor(high),
+    )
+    if field.choices:
+        numbers = [
+            float(c) if isinstance(c, float) else int(c) for c in field.choices if not isinstance(c, bytes)
+        ]
+        least, most = min(numbers), max(numbers)
+    # A default need not be in the range.
+    if isinstance(field.default, int):
+        least, most = min(least, field.default), max(most, field.default)
+    return Values.within(field.dtype, max(least, values.low), min(most, values.high))

@@ -1,0 +1,99 @@
+"""A broken pipeline document and kill -9 of who reads it: the other pipelines go on, its own serves what was good last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+import grpc
+import pytest
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.cli import layout
+from tests.gauges import samples
+from tests.pipeline.refusals import failure
+from tests.system import DOCUMENTS, HOME, System, add_document, poll, row_request
+
+NAME, NEVER_GOOD = "mended", "never_good"
+RECOVERY_S = 60
+BROKEN = "pipeline: mended\nversion: [\n"
+
+
+def document(version: int, at: float) -> str:
+    return f"""
+pipeline: {NAME}
+version: {version}
+deadline_ms: 1000
+inputs:
+  level: float32
+stages:
+  - postprocessing: judge
+    steps: [threshold: {{column: level, at: {at}, into: high}}]
+    outputs: {{high: bool}}
+outputs: [high]
+"""
+
+
+@pytest.fixture
+def _documents(system: System) -> Iterator[None]:
+    add_document(NAME, document(1, at=5))
+    poll("the pipeline is served", lambda: version(system) == 1)
+    yield
+    for name in (NAME, NEVER_GOOD):
+        shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
+    poll("nothing is in quarantine", lambda: not system.status()["quarantined_pipelines"])
+
+
+@pytest.mark.usefixtures("_documents")
+def test_a_broken_document_stops_no_pipeline_over_a_kill(system: System) -> None:
+    add_document(NAME, document(2, at=7))
+    poll("the new version serves", lambda: version(system) == 2)
+    add_document(NAME, BROKEN)
+    add_document(NEVER_GOOD, "pipeline: never_good\nversion: x\n")
+    for service in ("router", "ingress"):
+        kill(system, service)
+        poll(f"{service} serves flights again", lambda: flights(system), within_s=RECOVERY_S)
+        poll("the last good revision serves", lambda: version(system) == 2, within_s=RECOVERY_S)
+        code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NEVER_GOOD))
+        assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
+    told = {q["pipeline"]: q for q in system.status()["quarantined_pipelines"]}
+    assert {name: q["serves_version"] for name, q in told.items()} == {NAME: 2, NEVER_GOOD: None}
+    assert "pipeline.yaml:3: (syntax):" in told[NAME]["problems"][0]
+    assert any("pipeline.yaml:2: version:" in p for p in told[NEVER_GOOD]["problems"])
+    for service in ("router", "ingress"):
+        found = samples(system, f"headrace_{service}_quarantined_documents", [service])
+        assert {(s["pipeline"], s["serves"]) for s, value in found if value} == {
+            (NAME, "last_good"),
+            (NEVER_GOOD, "nothing"),
+        }
+        log = layout.of(HOME).log(service).read_text()
+        assert "pipeline document quarantined" in log
+        assert "pipeline.yaml:2: version:" in log
+    add_document(NAME, document(3, at=9))
+    poll("what was mended serves", lambda: version(system) == 3)
+    kill(system, "router")
+    poll("it still does", lambda: version(system) == 3, within_s=RECOVERY_S)
+
+
+def kill(system: System, service: str) -> None:
+    """kill -9, until another process is there."""
+    pid = system.pid(service)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    poll("a new process", lambda: system.pid(service) not in (pid, None), within_s=RECOVERY_S)
+
+
+def version(system: System) -> int | None:
+    """The version that answers; None: none does."""
+    with suppress(grpc.RpcError):
+        return int(system.predict(row_request({"level": 8.0}, pipeline=NAME)).version)
+    return None
+
+
+def flights(system: System) -> pb.PredictResponse | None:
+    with suppress(grpc.RpcError):
+        return system.predict(row_request(system.rows[0]))
+    return None

@@ -1,0 +1,87 @@
+"""SIGSTOP of the executor with calls on their way to it: rows whose time ended meanwhile do not run when it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import grpc
+import pytest
+
+from headrace.cli import layout
+from tests.gauges import samples
+from tests.system import HOME, System, headrace, override, poll, row_request
+
+CALLS = 24
+DEADLINE_S = 0.6
+
+
+@pytest.mark.parametrize("carried", ["exchange", "rpc"])
+def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried: str) -> None:
+    if carried == "rpc":
+        router = layout.of(HOME).override("router")
+        own = router.read_text()
+        override("router", {"pipelines": str(HOME / "pipelines"), "telemetry": TRACED})
+        headrace("restart", "router", timeout=120)
+        try:
+            stopped(system)
+        finally:
+            router.write_text(own)
+            headrace("restart", "router", timeout=120)
+    else:
+        stopped(system)
+
+
+# A call with a span is an RPC of its own; nobody needs to take the spans.
+TRACED = {"trace_ratio": 1.0, "otlp_endpoint": "http://127.0.0.1:9"}
+
+
+def stopped(system: System) -> None:
+    poll("it serves", lambda: answered(system), within_s=60)
+    pid = system.pid("executor")
+    assert pid is not None
+    before = rows_run(system)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(CALLS) as pool:
+            codes = list(pool.map(lambda _: code(system), range(CALLS)))
+        # Their callers were told; some more time passes, as the router's own deadlines do.
+        time.sleep(DEADLINE_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert grpc.StatusCode.OK not in codes
+    assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+    answers = 0
+
+    def again() -> bool:
+        nonlocal answers
+        answers += (found := answered(system))
+        return found
+
+    # A breaker may have opened; what it refuses does not reach the executor.
+    poll("it serves again", again, within_s=60)
+    assert rows_run(system) - before == answers
+
+
+def rows_run(system: System) -> float:
+    """Rows that the executor's models have run."""
+    found = samples(system, "headrace_executor_batch_rows_sum", ["executor"])
+    return sum(value for _, value in found)
+
+
+def answered(system: System) -> bool:
+    with suppress(grpc.RpcError):
+        return bool(system.predict(row_request(system.rows[0])).predictions)
+    return False
+
+
+def code(system: System) -> grpc.StatusCode:
+    try:
+        system.predict(row_request(system.rows[0]), timeout=DEADLINE_S)
+    except grpc.RpcError as error:
+        found: grpc.StatusCode = error.code()
+        return found
+    return grpc.StatusCode.OK
