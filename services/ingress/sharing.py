@@ -23,6 +23,9 @@ _RECORDS = 65_536
 _HEAD_BYTES = 80
 _SUFFIX = ".quotas"
 _FILE_BYTES = _HEAD_BYTES + _RECORDS * _RECORD_BYTES
+# The file has holes. To write to one through memory when the disk is full ends a process (SIGBUS), so room is asked for
+# first, for so many bytes at a time.
+_ROOM_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -119,6 +122,8 @@ class Shared:
         self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         os.ftruncate(self._descriptor, _FILE_BYTES)
+        self._room = 0  # bytes from the start of the file that the disk has for certain
+        self._need(_HEAD_BYTES)
         self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
         self._numbers = memoryview(self._map).cast("d")
         partial.replace(self._path)
@@ -129,6 +134,10 @@ class Shared:
         found = self._cells.get(tenant)
         if found is None and (count := len(self._cells)) < _RECORDS:
             start = _HEAD_BYTES + count * _RECORD_BYTES
+            try:
+                self._need(start + _RECORD_BYTES)
+            except OSError:
+                return None  # the disk is full
             name = tenant.encode()
             self._map[start : start + len(name)] = name
             found = self._cells[tenant] = Cell(self._numbers, (start + _NAME_BYTES) // 8)
@@ -138,6 +147,13 @@ class Shared:
                     # What was taken before this tenant came here is no concern of a bucket that begins now.
                     found.others[inode] = _Elsewhere(file.numbers, at, file.numbers[at])
         return found
+
+    def _need(self, size: int) -> None:
+        """The disk has room for the first `size` bytes of the file. Raises OSError if it has not."""
+        if size > self._room:
+            room = min(self._room + _ROOM_BYTES, _FILE_BYTES)
+            os.posix_fallocate(self._descriptor, self._room, room - self._room)
+            self._room = room
 
     def refresh(self) -> None:
         """Looks who came and went: to be called every now and then, off the path of requests."""

@@ -15,6 +15,7 @@ from headrace.state.tenants import QuotaSpec
 from services.ingress.quotas import Quotas
 from services.ingress.sharing import Shared
 from services.ingress.tenants import Tenant
+from tests.disks import tiny_disk
 
 
 def tenant(name: str = "a", **limits: float) -> Tenant:
@@ -151,3 +152,26 @@ def test_each_tenant_is_counted_by_itself(tmp_path: Path) -> None:
         look(one, other)
         assert not one.passes(tenant(name, rate_per_s=1, burst=1))
     assert one.passes(tenant("c", rate_per_s=1, burst=1))
+
+
+def test_a_new_tenant_on_a_full_disk_is_counted_here_alone(tmp_path: Path) -> None:
+    # In a process of its own: what failed here ended it.
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from services.ingress.sharing import Shared\n"
+        "from tests.disks import fill\n"
+        "folder = Path(sys.argv[1])\n"
+        "shared = Shared(folder / 'quotas')\n"
+        "shared.cell('first').take()\n"
+        "filler = fill(folder, 'filler')\n"
+        "cells = [shared.cell(f't{n}') for n in range(2000)]\n"
+        "[cell.take() for cell in cells if cell is not None]\n"
+        "print(None in cells)\n"
+        "filler.unlink()\n"
+        "shared.cell('t1999').take()\n"
+        "print('well')\n"
+    )
+    with tiny_disk(tmp_path):
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["True", "well"]), done.stderr
