@@ -70,8 +70,12 @@ class System:
 
         For tests that ask often: a command takes half a second of a processor that the services need.
         """
-        found = starting.status(layout.of(HOME))["services"][service]["pid"]
+        found = self.services()[service]["pid"]
         return None if found is None else int(found)
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """What the supervisor knows of each process; without a command, as `pid`."""
+        return dict(starting.status(layout.of(HOME))["services"])
 
     @cached_property
     def endpoints(self) -> dict[str, str]:
@@ -125,6 +129,13 @@ class System:
             return answer
 
 
+def prepared() -> None:
+    """The home is prepared, and nothing runs in it."""
+    if not (HOME / "data" / "requests.jsonl").exists():
+        System.up("apart")
+    headrace("down")
+
+
 def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
@@ -150,10 +161,24 @@ def override(service: str, settings: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(settings))
 
 
+def refused(*arguments: str, timeout: float = 60) -> str:
+    """What the command says when it fails, as it must, with a sentence and no traceback."""
+    done = _run(*arguments, timeout=timeout)
+    assert done.returncode == 1, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.stderr.startswith("error: "), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = [str(HEADRACE), *arguments, "--home", str(HOME)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+
+
 def headrace(*arguments: str, timeout: float = 60) -> str:
     """Output of the command; AssertionError with what it printed if it fails."""
-    command = [str(HEADRACE), *arguments, "--home", str(HOME)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    done = _run(*arguments, timeout=timeout)
+    command = done.args
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -25,7 +25,7 @@ def tell(step: str, done: int, total: int) -> None:
 @contextmanager
 def alone(home: Path, report: Report) -> Iterator[None]:
     """Keeps other preparations of this home waiting; the kernel gives the lock back even after a kill -9."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.of(home).make_home()
     descriptor = os.open(home / "prepare.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import traceback
 from contextlib import AsyncExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.hop import config, core
+from headrace.hop.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
 from services.ingress.envoy import SETTINGS_VARIABLE
 from services.ingress.process import hosting
@@ -39,6 +41,10 @@ class IngressApplication:
         async with AsyncExitStack() as stack:
             try:
                 self._serve = await _open(stack)
+            except config.ConfigError as error:
+                # As any service says it: in one line, and with the exit code for it. Envoy has no such code.
+                print(f"ingress: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+                os._exit(EXIT_CONFIG)
             except Exception as error:  # noqa: BLE001 - whatever it is, Envoy must hear that we did not start
                 traceback.print_exception(error)
                 await send({"type": "lifespan.startup.failed", "message": f"ingress: {error}"})

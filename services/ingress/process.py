@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pydantic import ValidationError
+
 from headrace.hop import config
 from headrace.hop.definition import Runtime
+from headrace.hop.heartbeat import beating
 from headrace.hop.hosting import Part, definition_named, hosted
 from headrace.hop.local import LocalServers
 from headrace.hop.telemetry import Telemetry
@@ -25,7 +28,8 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
     local = LocalServers(telemetry)
     try:
         async with hosted(parts, telemetry, local):
-            yield Runtime("ingress", telemetry, local)
+            with beating(telemetry):
+                yield Runtime("ingress", telemetry, local)
     finally:
         await telemetry.close()
 
@@ -34,6 +38,7 @@ def _part(name: str, values: dict[str, object]) -> Part:
     definition = definition_named(name)
     try:
         settings: config.ServiceSettings = definition.config.model_validate(values)
-    except ValueError as error:
-        raise config.ConfigError(f"together.{name}: {error}") from error
+    except ValidationError as error:
+        wrong = [f"{'.'.join(('together', name, *map(str, e['loc'])))}: {e['msg']}" for e in error.errors()]
+        raise config.ConfigError("; ".join(wrong)) from error
     return definition, settings

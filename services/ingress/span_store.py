@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ class SpanStore:
         self._segment_bytes = segment_bytes
         self._segments = segments
         found = self._numbers()
+        self._torn = False
         self._number = found[-1] if found else 0
 
     def write(self, traces: Sequence[Mapping[str, Any]]) -> None:
@@ -38,7 +41,12 @@ class SpanStore:
         with path.open("ab", buffering=0) as segment:
             if segment.tell() and segment.tell() + len(text) > self._segment_bytes:
                 return False
-            segment.write(text)
+            # What was written in part when the disk was full must not spoil the first line after it.
+            whole = b"\n" + text if self._torn else text
+            self._torn = True
+            if segment.write(whole) < len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            self._torn = False
             return True
 
     def _drop_old(self) -> None:

@@ -26,7 +26,7 @@ async def serving(path: Path, answer: Answer) -> AsyncIterator[None]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await reader.readline()
-            reply = await answer(json.loads(line))
+            reply = await _answered(answer, json.loads(line))
             writer.write(json.dumps(reply).encode() + b"\n")
             await writer.drain()
         except (ValueError, ConnectionError):
@@ -40,6 +40,13 @@ async def serving(path: Path, answer: Answer) -> AsyncIterator[None]:
     finally:
         server.close()
         _remove(path)
+
+
+async def _answered(answer: Answer, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return await answer(request)
+    except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+        return {"error": f"the supervisor could not do it: {type(error).__name__}: {error}"}
 
 
 def _remove(path: Path) -> None:

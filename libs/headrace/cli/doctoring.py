@@ -15,7 +15,8 @@ from pathlib import Path
 import find_libpython
 
 from headrace.cli import certificates, locking, ports, quarantine
-from headrace.cli.layout import Layout
+from headrace.cli.layout import SERVICES, Layout
+from headrace.hop import config
 
 _GIB = 1024**3
 MIN_DISK_BYTES = 2 * _GIB
@@ -58,6 +59,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _certificate(certificates.expires(layout.tls / "server.pem"), now),
         lambda: _prepared(layout),
         lambda: _pipelines(layout),
+        lambda: _settings(layout),
     )
     for check in checks:
         yield check()
@@ -162,6 +164,24 @@ def _pipelines(layout: Layout) -> Finding:
         return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
     # The others are served whatever becomes of these.
     return Finding("pipelines", Level.WARN, "\n".join(lines), quarantine.FIX)
+
+
+def _settings(layout: Layout) -> Finding:
+    files = sorted(layout.override("supervisor").parent.glob("*.yaml"))
+    try:
+        for file in files:
+            config.read(file)
+    except config.ConfigError as error:
+        return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
+    strange = [file.name for file in files if file.stem not in (*SERVICES, "supervisor")]
+    if strange:
+        known = ", ".join((*SERVICES, "supervisor"))
+        return Finding(
+            "settings", Level.WARN, f"of no service: {', '.join(strange)}", f"name it as one of {known}"
+        )
+    return Finding(
+        "settings", Level.GOOD, f"of {len(files)} services your own" if files else "none of your own"
+    )
 
 
 def _existing(path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,8 +172,33 @@ class Layout:
         """Where a process binds; its socket moves to `listed` of its service when it is ready."""
         return self.sockets / "starting" / f"{instance}.{generation}.sock"
 
+    def make_home(self) -> None:
+        """Makes the home, or closes one that is there to everybody else: data, traces and settings lie in it.
+
+        Raises LayoutError if it can't be closed.
+        """
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = self.home.stat().st_mode
+        if mode & stat.S_ISVTX or self.home.resolve() == Path("/"):
+            raise LayoutError(f"{self.home} is a folder for everybody; give headrace one of its own (--home)")
+        try:
+            if mode & 0o077:
+                self.home.chmod(0o700)
+            for secret in self._secrets():
+                if secret.is_file() and secret.stat().st_mode & 0o077:
+                    secret.chmod(0o600)
+        except PermissionError as error:
+            raise LayoutError(
+                f"{error.filename} can't be closed to others (chmod); it must belong to the user who runs headrace"
+            ) from error
+
+    def _secrets(self) -> tuple[Path, ...]:
+        keys = (self.pepper, self.demo_key, self.model_key, self.tenants)
+        return (*keys, *self.tls.glob("*.key"))
+
     def make(self) -> None:
         """Makes the folders, private where they must be. Raises LayoutError if a socket folder is another's."""
+        self.make_home()
         for folder in (self.run, self.logs, self.traces, self.run / "config"):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.sockets, self.sockets / "starting", *(self.listed(name) for name in SERVICES)):
@@ -197,7 +223,9 @@ def checkout() -> Path:
     """Root of the checkout: the folder that holds services/. Raises LayoutError if there is none."""
     found = importlib.util.find_spec("services")
     if found is None or not found.submodule_search_locations:
-        raise LayoutError("services/ is not installed; run `make install` in a checkout of headrace")
+        raise LayoutError(
+            "services/ is not installed; run `make up` in a checkout of headrace, which installs it"
+        )
     return Path(next(iter(found.submodule_search_locations))).parent
 
 

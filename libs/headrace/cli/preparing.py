@@ -22,6 +22,7 @@ class PrepareError(Exception):
 
 def prepare(layout: Layout, report: Report) -> None:
     """Runs each `deploy/pipelines/NAME/prepare.py`, which does only what is due. `report`: (step, done, total)."""
+    layout.make_home()
     layout.logs.mkdir(parents=True, exist_ok=True)
     with layout.log("prepare").open("wb") as log:
         for script in sorted(layout.pipelines.glob("*/prepare.py")):

@@ -23,7 +23,7 @@ DEMO_LIMITS = tenants.QuotaSpec(
 
 def ensure(layout: Layout, now: datetime) -> list[str]:
     """Makes what is not there yet; returns what was made, for a person. Raises ConfigError for unusable files."""
-    layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.make_home()
     made = []
     if certificates.ensure(layout.tls, now):
         made.append("certificates")

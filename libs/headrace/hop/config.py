@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Settings(BaseModel):
@@ -148,31 +153,124 @@ class ConfigError(Exception):
 
 S = TypeVar("S", bound=Settings)
 _PREFIX = "HEADRACE__"
+_KEY_LINE = re.compile(r"\s*(?:- )?[\"']?([\w.-]+)[\"']?\s*:(?:\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A settings file as it was read: its values, and the line of each key ("server.listen", "routes.0.name")."""
+
+    path: Path
+    values: dict[str, Any]
+    lines: Mapping[str, int]
+
+    def place(self, key: str) -> str:
+        """ "FILE, line N" of a key, or of the nearest key above it that the file has; "" if it has none of them."""
+        while key not in self.lines:
+            if not key:
+                return ""
+            key = key.rpartition(".")[0]
+        return f"{self.path}, line {self.lines[key]}"
+
+    def sets(self, key: str) -> bool:
+        """Whether the file has this key itself, or a single value for a key above it."""
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+            if any(line.startswith(f"{key}.") for line in self.lines):
+                return False  # it says something else of that part
+        return bool(key)
+
+
+def read(path: Path) -> Document:
+    """A settings file. Raises ConfigError that names file, line and key."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} can't be read: it is not UTF-8 ({error.reason})") from error
+    lines: dict[str, int] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return Document(path, {}, {})
+        _note_lines(node, "", lines)
+        values = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_syntax(path, text, error)) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}, line {line}: {error.reason}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}, line {node.start_mark.line + 1}: settings must be keys with values")
+    return Document(path, values, lines)
+
+
+def _note_lines(node: yaml.Node, key: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            inner = f"{key}.{name.value}" if key else str(name.value)
+            if lines.setdefault(inner, name.start_mark.line + 1) != name.start_mark.line + 1:
+                problem = f"the key {inner!r} is there twice, first in line {lines[inner]}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=name.start_mark)
+            _note_lines(value, inner, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[f"{key}.{index}"] = value.start_mark.line + 1
+            _note_lines(value, f"{key}.{index}", lines)
+
+
+def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
+    """One line for what YAML tells in several, with the last key at or above the place."""
+    mark = error.problem_mark or error.context_mark
+    line = 0 if mark is None else mark.line
+    keys = [found[1] for found in map(_KEY_LINE.match, text.splitlines()[: line + 1]) if found]
+    near = f", near the key {keys[-1]!r}" if keys else ""
+    told = " ".join(part for part in (error.context, error.problem) if part)
+    return f"{path}, line {line + 1}{near}: {told}"
 
 
 def load(kind: type[S], path: Path | None, environ: Mapping[str, str] | None = None) -> S:
     """Settings of class `kind` from a YAML file, overlaid by `HEADRACE__SECTION__KEY=value` variables.
 
-    Raises ConfigError naming each wrong key.
+    Raises ConfigError naming file, line and key (or the variable) of each wrong value.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read settings: {error}") from error
+    document = Document(Path(), {}, {}) if path is None else read(path)
+    values = document.values
+    variables: dict[str, str] = {}
     env = os.environ if environ is None else environ  # noqa: TID251 - the one place that reads it
     for name, text in env.items():
         if name.startswith(_PREFIX):
-            _overlay(values, name.removeprefix(_PREFIX).lower().split("__"), text)
+            keys = name.removeprefix(_PREFIX).lower().split("__")
+            _overlay(values, keys, text, name)
+            variables[".".join(keys)] = name
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or '(top)'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"settings for {kind.__module__}.{kind.__name__}: " + "; ".join(lines)) from error
+        raise ConfigError("; ".join(_told(e, document, variables) for e in error.errors())) from error
 
 
-def _overlay(values: dict[str, Any], keys: list[str], text: str) -> None:
+def _told(error: ErrorDetails, document: Document, variables: Mapping[str, str]) -> str:
+    key = ".".join(map(str, error["loc"]))
+    named = [variable for name, variable in variables.items() if key == name or key.startswith(f"{name}.")]
+    place = f"variable {named[0]}" if named else document.place(key)
+    if not place and document.path != Path():
+        place = str(document.path)
+    return f"{place}, {key or '(top)'}: {error['msg']}".removeprefix(", ")
+
+
+def _overlay(values: dict[str, Any], keys: list[str], text: str, variable: str) -> None:
     for key in keys[:-1]:
-        values = values.setdefault(key, {})
-    values[keys[-1]] = yaml.safe_load(text)
+        below = values.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ConfigError(
+                f"variable {variable}: {key!r} has a value already, so it can hold no other keys"
+            )
+        values = below
+    try:
+        values[keys[-1]] = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"variable {variable}: {' '.join(str(error).split())}") from error

@@ -49,6 +49,7 @@ def _found(definition: Definition[Any] | str) -> Definition[Any]:
 
 async def _serve(definition: Definition[Any], settings: config.ServiceSettings, *, replace: bool) -> None:
     # Imported here: a wrong setting is told before the heavy parts are loaded.
+    from headrace.hop.heartbeat import beating
     from headrace.hop.local import LocalServers
     from headrace.hop.serve import serving
     from headrace.hop.telemetry import Telemetry
@@ -60,7 +61,8 @@ async def _serve(definition: Definition[Any], settings: config.ServiceSettings, 
     try:
         # Memory is settled before the first call: it takes a while, and what is given back must be touched anew.
         server = serving(definition, settings, runtime, replace=replace, settle=core.freeze)
-        await _until(stop, server)
+        with beating(telemetry):
+            await _until(stop, server)
     except config.ConfigError:
         raise
     except Exception as error:  # the end of the process: whatever it was is told the way all else is

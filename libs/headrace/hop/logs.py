@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
+from weakref import WeakKeyDictionary
 
 from headrace.hop import config, lean
 
@@ -64,10 +68,75 @@ def _clean(value: Any) -> Any:
     return value
 
 
+class Outlet:
+    """Writes lines to a stream and never raises for a full disk: a log line must not fail the work that it tells of.
+
+    Takes whole lines, as structlog's WriteLogger (not its PrintLogger) gives them. Lines that could not be written are
+    counted, and the first one that can be is preceded by their number.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        # Unbuffered where it can be: a buffer would keep half of what failed, and raise again when the process ends.
+        # (With PYTHONUNBUFFERED, `buffer` is the raw stream itself.)
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)
+        self._raw = raw if isinstance(raw, io.RawIOBase) else None
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._torn = False  # the last line was written in part
+
+    def write(self, text: str) -> int:
+        """Writes a line, whole, or counts it as lost."""
+        with self._lock:
+            self._write(text)
+        return len(text)
+
+    def _write(self, text: str) -> None:
+        if self._lost:
+            told = json.dumps({"event": "log lines lost", "count": self._lost, "level": "warning"})
+            text = f"{told}\n{text}"
+        if self._torn:
+            text = f"\n{text}"
+        try:
+            self._put(text)
+        except OSError:
+            self._lost += 1
+        else:
+            self._lost, self._torn = 0, False
+
+    def flush(self) -> None:
+        """There is no buffer of ours."""
+
+    def _put(self, text: str) -> None:
+        if self._raw is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        rest = memoryview(text.encode(errors="backslashreplace"))
+        while rest:
+            # The kernel writes a part where the disk has room for a part only.
+            written = self._raw.write(rest)
+            if not written:
+                raise BlockingIOError
+            self._torn = True
+            rest = rest[written:]
+
+
+# One of each stream, whoever logs to it: they count together.
+_outlets: WeakKeyDictionary[TextIO, Outlet] = WeakKeyDictionary()
+
+
+def _outlet(stream: TextIO) -> TextIO:
+    if stream not in _outlets:
+        _outlets[stream] = Outlet(stream)
+    return cast("TextIO", _outlets[stream])  # as far as loggers go: write and flush
+
+
 def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> Any:
     """A structlog logger of one service. `ids` gives the trace and span of the moment."""
     return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.WriteLogger(_outlet(sys.stderr)),
         processors=[*_processors(ids), _renderer(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
         context_class=dict,
@@ -77,10 +146,11 @@ def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> 
 def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) -> None:
     """Sends all that this process logs, through stdlib or structlog, the same way. For a main, once."""
     shared = _processors(ids)
+    outlet = _outlet(sys.stderr)
     structlog.configure(
         processors=[*shared, _renderer(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(outlet),
         cache_logger_on_first_use=True,
     )
 
@@ -88,7 +158,7 @@ def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) 
         event.setdefault("service", service)
         return event
 
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(outlet)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[name_service, structlog.stdlib.add_logger_name, *shared],

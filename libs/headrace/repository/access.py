@@ -6,6 +6,7 @@ the end do not, so whoever must prove more keeps the last hash elsewhere.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -54,8 +55,14 @@ class AccessLog:
             }
             # A line half written by a machine that lost power stays apart from the next.
             start = b"\n" if tail and not tail.endswith(b"\n") else b""
-            os.write(descriptor, start + json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-            os.fsync(descriptor)
+            line = start + json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+            try:
+                if os.write(descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)  # a part of a line would break the chain
+                raise
         finally:
             os.close(descriptor)
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from headrace.cli import layout, secrets
 from headrace.cli.main import app
 from headrace.state import tenants
+from tests.disks import fill, tiny_disk
 
 PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
 
@@ -53,6 +54,23 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "quarantined_pipelines",
     ]
     assert told["services"] == {}
+
+
+def test_on_a_full_disk_no_key_is_made_and_none_is_lost(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path):
+        place = layout.of(tmp_path)
+        secrets.ensure(place, datetime.now(UTC))
+        before = place.tenants.read_bytes()
+        filler = fill(tmp_path, "filler")
+        refused = run("keys", "create", "demo", home=tmp_path)
+        assert refused.exit_code == 1
+        assert refused.stdout == ""
+        assert refused.stderr == f"error: {place.tenants}: no space left on device\n"
+        assert place.tenants.read_bytes() == before
+        assert not list(tmp_path.glob(".tenants*"))
+        filler.unlink()
+        assert run("keys", "create", "demo", home=tmp_path).exit_code == 0
+        assert len(tenants.load(place.tenants).tenant("demo").keys) == 2
 
 
 def test_a_key_is_shown_once_listed_by_id_and_revoked(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,40 @@ def test_a_link_in_place_of_a_socket_folder_is_refused(tmp_path: Path) -> None:
     place.sockets.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(layout.LayoutError, match="belongs to someone else"):
         place.make()
+
+
+@pytest.mark.parametrize("make", [lambda place: place.make_home(), lambda place: place.make()])
+def test_a_home_is_closed_to_others_whoever_made_it(
+    tmp_path: Path, make: Callable[[layout.Layout], None]
+) -> None:
+    before = os.umask(0)
+    try:
+        fresh, there = layout.of(tmp_path / "deep" / "fresh"), layout.of(tmp_path / "there")
+        there.tls.mkdir(parents=True)
+        for secret in (
+            there.pepper,
+            there.demo_key,
+            there.model_key,
+            there.tenants,
+            there.tls / "server.key",
+        ):
+            secret.write_text("secret")
+            assert mode(secret) == 0o666
+        (there.tls / "server.pem").write_text("for everybody")
+        for place in (fresh, there):
+            make(place)
+            assert mode(place.home) == 0o700
+        assert {mode(p) for p in there.home.rglob("*") if p.is_file() and p.suffix != ".pem"} == {0o600}
+    finally:
+        os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_folder_that_belongs_to_everybody_is_no_home_and_stays_open(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(layout.LayoutError, match="for everybody"):
+        layout.of(tmp_path).make()
+    assert mode(tmp_path) == 0o1777

@@ -227,7 +227,10 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     failing.begin()
     try:
         await until("three tries", lambda: failing.watch.restarts >= 3)
-        assert failing.trouble == "it can't use its settings"
+        assert failing.trouble.startswith("it can't use its settings: ")
+        assert (
+            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
+        )
         override.unlink()
         await until("ready", lambda: failing.watch.state is State.READY)
         assert failing.trouble == ""

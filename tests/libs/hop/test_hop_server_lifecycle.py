@@ -185,7 +185,7 @@ async def test_a_second_signal_ends_the_process_at_once(directory: Path) -> None
     [
         ("server: {listen: 'unix:{d}/s', drain: 3}", "server.drain: Extra inputs"),
         ("server: {}", "server.listen: Field required"),
-        ("server: [", "cannot read settings"),
+        ("server: [", "echo.yaml, line 1, near the key 'server': while parsing a flow node"),
         ("server: {listen: '127.0.0.1:0'}", "needs server.tls"),
         ("server: {listen: 'unix:/tmp/headrace.sock'}", "must belong to this user and be private"),
         ("server: {listen: 'unix:{d}/s'}\ntelemetry: {metrics: nowhere}", "is not host:port"),

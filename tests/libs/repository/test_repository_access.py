@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.repository import AccessLog
-from headrace.repository.access import entries
+from headrace.repository import AccessLog, RepositoryError
+from headrace.repository.access import entries, record
+from tests.disks import fill, tiny_disk
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -62,3 +63,17 @@ def test_what_strangers_wrote_stays_one_short_line(tmp_path: Path) -> None:
     first, second = entries(path)
     assert (len(first["model"]), len(first["reason"])) == (128, 2000)
     assert "reason" not in second
+
+
+def test_a_full_disk_breaks_no_chain(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path):
+        path = tmp_path / "log"
+        write(path, "me", 3)
+        filler = fill(tmp_path, "filler")
+        with pytest.raises(OSError, match="No space left"):
+            AccessLog(path, "me").record("refused", "light", "1", reason="x" * 2000, problem="y" * 2000)
+        with pytest.raises(RepositoryError, match="can't be written"):
+            record(AccessLog(path, "me"), "refused", "light", "1", reason="x" * 2000, problem="y" * 2000)
+        filler.unlink()
+        write(path, "me", 3)
+        assert len(list(entries(path))) == 6

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from headrace.cli.tracing import find
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
 from services.ingress.catalog import Entry
@@ -17,6 +20,7 @@ from services.ingress.inferring import Answer
 from services.ingress.otlp import OtlpExporter
 from services.ingress.span_store import SpanStore
 from services.ingress.tracing import record
+from tests.disks import fill, tiny_disk
 
 FLIGHTS = Path(__file__).parents[3] / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
 
@@ -101,3 +105,18 @@ def test_two_processes_that_write_the_store_lose_nothing_of_each_other(tmp_path:
         (one if int(name) % 3 else other).write([{"request_id": name, "trace_id": "", "spans": []}])
     kept = "".join(path.read_text() for path in sorted(tmp_path.iterdir()))
     assert [name for name in names if f'"{name}"' not in kept] == []
+
+
+def test_a_full_disk_costs_the_store_no_more_than_what_came_meanwhile(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path):
+        store = SpanStore(tmp_path, 8 << 20, 4)
+        store.write([{"request_id": "before", "spans": []}])
+        filler = fill(tmp_path, "filler")
+        # Into the rest of the page that is there, and then no further.
+        with pytest.raises(OSError, match="No space left"):
+            store.write([{"request_id": "meanwhile", "spans": ["x" * 9000]}])
+        filler.unlink()
+        store.write([{"request_id": "after", "spans": []}])
+        assert find(tmp_path, "before") is not None
+        assert find(tmp_path, "meanwhile") is None
+        assert find(tmp_path, "after") is not None

@@ -88,3 +88,6 @@ def _print(found: dict[str, Any]) -> None:
         f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)\n", soft_wrap=True
     )
     out.print(table)
+    for name, service in found["services"].items():
+        if why := service["trouble"] or service["reason"]:
+            out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)

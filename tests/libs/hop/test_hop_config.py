@@ -1,0 +1,91 @@
+"""Settings that can't be used are told with file, line and key, or with the variable that they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from headrace.hop import config
+
+
+class Own(config.Settings):
+    """Of a service."""
+
+    server: config.Server
+    names: tuple[str, ...] = ()
+    weights: Mapping[str, int] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("server:\n  listen: unix:/s\n  drain_s: soon\n", "line 3, server.drain_s: Input should be a valid number"),
+        ("names: []\nserver: {listen: unix:/s, drain: 1}\n", "line 2, server.drain: Extra inputs"),
+        ("names: []\nserver:\n  drain_s: 1\n", "line 2, server.listen: Field required"),
+        ("names: []\n", "{file}, server: Field required"),
+        ("server: {listen: unix:/s}\nnames:\n  - a\n  - [b]\n", "line 4, names.1: Input should be a valid string"),
+        ("server: {listen: unix:/s}\nweights:\n  a: 1\n  b: x\n", "line 4, weights.b: Input should be a valid integer"),
+        ("server:\n  listen: [\n", "line 3, near the key 'listen': while parsing a flow node"),
+        ("server:\n  listen: unix:/s\n drain_s: 1\n", "line 3, near the key 'drain_s': "),
+        ("server: {listen: unix:/s}\nserver: {}\n", "line 2, near the key 'server': the key 'server' is there twice"),
+        ("server: {listen: unix:/s}\nnames: 2026-99-99\n", "{file} can't be read: "),
+        ("- server\n", "line 1: settings must be keys with values"),
+        ("text\n", "line 1: settings must be keys with values"),
+        ("names: []\nserver: \x07\n", "line 2: special characters are not allowed"),
+        ("server: {listen: !!python/object:os.system x}\n", "line 1, near the key 'server': could not determine"),
+    ],
+)  # fmt: skip
+def test_the_error_names_file_line_and_key(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(text)
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(Own, file, {})
+    told = str(caught.value)
+    assert complaint.format(file=file) in told
+    assert told.startswith(str(file))
+    assert "\n" not in told
+
+
+def test_each_wrong_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text("server:\n  listen: unix:/s\n  drain_s: 0\n  exchange: maybe\n")
+    with pytest.raises(
+        config.ConfigError, match=r"line 3, server\.drain_s: .*; .*line 4, server\.exchange: "
+    ):
+        config.load(Own, file, {})
+
+
+def test_a_file_that_is_no_text_or_no_file(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"server: \xff\n")
+    for name in ("binary", "absent", "."):
+        with pytest.raises(config.ConfigError, match="can't be read: "):
+            config.load(Own, tmp_path / name, {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"HEADRACE__SERVER__DRAIN_S": "soon"}, "variable HEADRACE__SERVER__DRAIN_S, server.drain_s: Input"),
+        ({"HEADRACE__SERVER__DRAIN_S": "["}, "variable HEADRACE__SERVER__DRAIN_S: while parsing"),
+        ({"HEADRACE__NAMES__X": "1"}, "variable HEADRACE__NAMES__X: 'names' has a value already"),
+    ],
+)
+def test_a_variable_is_named(tmp_path: Path, variables: dict[str, str], complaint: str) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text("server: {listen: unix:/s}\nnames: [a]\n")
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(Own, file, variables)
+    assert str(caught.value).startswith(complaint)
+
+
+def test_what_is_well_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text("server: &s {listen: unix:/s}\nweights: {a: 1}\n")
+    found = config.load(Own, file, {"HEADRACE__WEIGHTS__B": "2"})
+    assert (found.server.listen, found.weights) == ("unix:/s", {"a": 1, "b": 2})
+    file.write_text("# nothing\n")
+    with pytest.raises(config.ConfigError, match=r"server: Field required"):
+        config.load(Own, file, {})
