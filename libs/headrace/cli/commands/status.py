@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from headrace.cli import ports, secrets, starting
+from headrace.cli import ports, quarantined, secrets, starting
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout
@@ -52,6 +52,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
         "services": told["services"],
+        "models_in_quarantine": quarantined.models(layout),
     }
 
 
@@ -63,6 +64,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
         "services": {},
+        "models_in_quarantine": [],
     }
 
 
@@ -83,3 +85,6 @@ def _print(found: dict[str, Any]) -> None:
         f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)\n", soft_wrap=True
     )
     out.print(table)
+    for model in found["models_in_quarantine"]:
+        text = f"\n{quarantined.sentence(model)}\n→ {model['remedy']}"
+        out.print(text, style="yellow", markup=False, soft_wrap=True)
