@@ -86,6 +86,15 @@ class TrustSettings(Settings):
     memory: Path | None = None
 
 
+class CheckSettings(Settings):
+    """Bounds for the process that loads a model's files for the first time, before the executor itself does."""
+
+    # Seconds for loading, warm-up and samples together.
+    seconds: PositiveFloat = 120.0
+    # Memory that it may take; None: three quarters of what is free, at most 8 GiB.
+    memory_mib: PositiveInt | None = None
+
+
 class ExecutorConfig(ServiceSettings):
     """Settings of the executor service."""
 
@@ -93,10 +102,18 @@ class ExecutorConfig(ServiceSettings):
     models: Path | str
     # None: signatures are not looked at.
     trust: TrustSettings | None = None
-    # File that records which versions were loaded and which refused; what can't be recorded is not loaded. None: nowhere.
+    # File that records which versions were loaded and which refused; what an operator asks for and can't be recorded is not
+    # done, what is loaded at the start is recorded when that is possible again. None: nowhere.
     access_log: Path | None = None
-    # "all", or entries "name" (every version of it), "name:version" and "name:label".
+    # Folder for what the executors of one installation share: which versions serve, which files are known to load, which are
+    # in quarantine. None: that is forgotten with the process, and files are not checked in a process of their own first.
+    state: Path | None = None
+    check: CheckSettings = CheckSettings()
+    # "all": of each model the versions that served last, of a new one the newest. Or entries "name" (every version of it),
+    # "name:version" and "name:label", besides what served last.
     load: Literal["all"] | tuple[str, ...] = "all"
+    # The start waits so long for models; those that need longer follow while the others serve.
+    start_s: PositiveFloat = 30.0
     # How models run, unless `overrides` has the model's name.
     defaults: ModelSettings = ModelSettings()
     overrides: dict[str, ModelSettings] = Field(default_factory=dict)

@@ -41,6 +41,27 @@ def version_unknown(model: str, version: str, loaded: Iterable[str]) -> Fault:
     )
 
 
+def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
+    """The version should serve and can't. Why is for operators: in the log, and in `headrace status`."""
+    reason = Reason.REASON_MODEL_UNUSABLE if trusted else Reason.REASON_MODEL_UNTRUSTED
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        reason,
+        f"model {model!r} version {version!r} is in quarantine: it can't be used until its operator mends it",
+        metadata={"model": model, "version": version},
+    )
+
+
+def preparing(model: str, version: str) -> Fault:
+    """The version is being made ready for the first time."""
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_MODEL_UNUSABLE,
+        f"model {model!r} version {version!r} is being checked and loaded; try again in some seconds",
+        metadata={"model": model, "version": version},
+    )
+
+
 def input_missing(name: str) -> Fault:
     """The batch lacks the column of an input."""
     return _input_fault(Reason.REASON_INPUT_MISSING, name, "is missing; send a column of that name")
@@ -162,7 +183,7 @@ def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
         (found for kind, found in _REFUSALS.items() if isinstance(error, kind)),
         (Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNUSABLE),
     )
-    problem, remedy = (_FOLDERS.sub("…/", text) for text in (error.problem, error.remedy))
+    problem, remedy = (without_folders(text) for text in (error.problem, error.remedy))
     named = {"model": model[:128], "version": version[:128]}
     where = " ".join(f"{kind} {name!r}" for kind, name in named.items() if name)
     return Fault(
@@ -171,6 +192,11 @@ def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
         f"{where or 'the repository'}: {problem}; {remedy}",
         metadata={**named, "problem": problem, "remedy": remedy},
     )
+
+
+def without_folders(text: str) -> str:
+    """A text for operators at the door: they may know why, but not where files lie."""
+    return _FOLDERS.sub("…/", text)
 
 
 def operators_only() -> Fault:

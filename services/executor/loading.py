@@ -42,12 +42,17 @@ class Loading:
 
     progress: str = "reading"
     members: list[Member] = field(default_factory=list)
+    # Ends the process that checks the files, while there is one.
+    end_check: Callable[[], None] = lambda: None
+    cancelled: bool = False
 
     def tell(self, what: str) -> None:
         self.progress = what
 
     def cancel(self) -> None:
         """Asks it to end with an error; from any thread."""
+        self.cancelled = True
+        self.end_check()
         for member in self.members:
             member.backend.interrupt(time.monotonic())
 
@@ -69,25 +74,25 @@ class Loader:
         self._metrics = metrics
         self._log = log
 
-    def wanted(self) -> list[tuple[str, str]]:
-        """Model and version of what the settings name, oldest version first. Raises RepositoryError."""
-        config = self._config
-        entries = self.repository.models() if config.load == "all" else config.load
-        wanted: dict[tuple[str, str], None] = {}
-        for entry in entries:
-            name, _, version = entry.partition(":")
-            versions = [self.repository.resolve(name, version)] if version else self.repository.versions(name)
-            if not versions:
-                there = ", ".join(self.repository.models()) or "none"
-                raise RepositoryError(
-                    name, "", f"there is no such model (there are: {there})", "correct `load`"
-                )
-            wanted.update(((name, v), None) for v in versions)
-        return list(wanted)
+    def named(self) -> dict[str, list[str]]:
+        """Model → the versions that the settings' `load` names, oldest first; an entry that means nothing has none.
 
-    def load(self, name: str, version: str, why: str, loading: Loading, operator: str = "") -> Model:
-        """A version, read from the repository, verified and ready. Raises RepositoryError; nothing stays active."""
-        return self.ready(self.repository.read(name, version, operator=operator), why, loading)
+        Raises RepositoryError: the repository can't be read.
+        """
+        if self._config.load == "all":
+            return {}
+        named: dict[str, list[str]] = {}
+        for entry in self._config.load:
+            name, _, version = entry.partition(":")
+            versions = named.setdefault(name, [])
+            try:
+                found = (
+                    [self.repository.resolve(name, version)] if version else self.repository.versions(name)
+                )
+            except RepositoryError:
+                found = [version] if version else []  # whoever loads it finds out why
+            versions += [v for v in found if v not in versions]
+        return named
 
     def ready(self, artifact: Artifact, why: str, loading: Loading) -> Model:
         """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""

@@ -150,7 +150,20 @@ class Metrics:
             "headrace_executor_loaded_models", "Versions that are loaded.", registry=registry
         )
         self.memory_bytes = Gauge(
-            "headrace_executor_memory_bytes", "Memory of the versions that are active.", registry=registry
+            "headrace_executor_memory_bytes",
+            "Memory of the versions that are active: by how much a process grew with each.",
+            registry=registry,
+        )
+        self.quarantined = Gauge(
+            "headrace_executor_quarantined",
+            "1 for a version that should serve and can't be used; the log and `headrace status` say why.",
+            _LABELS,
+            registry=registry,
+        )
+        self.unsaved = Gauge(
+            "headrace_executor_unsaved",
+            "1 while what is served, or who loaded it, can't be written to the disk.",
+            registry=registry,
         )
         self.evictions = Counter(
             "headrace_executor_evictions_total",

@@ -16,11 +16,15 @@ _AHEAD_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`artifact`: the bytes that were verified; whatever is activated later is made from these, too."""
+    """`artifact`: the bytes that were verified; whatever is activated later is made from these, too.
+
+    `measured`: by how much a process grew when it was loaded and warmed up; 0 if nobody measured.
+    """
 
     artifact: Artifact
     settings: ModelSettings
     lineup: Lineup
+    measured: int = 0
 
     @property
     def metadata(self) -> Metadata:
@@ -28,8 +32,10 @@ class Model:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that its backends take, as far as they know."""
-        return sum(m.backend.capabilities.memory_bytes for m in self.lineup.members if m.active)
+        """Memory that it takes: as measured, and no less than its backends know of."""
+        return max(
+            self.measured, sum(m.backend.capabilities.memory_bytes for m in self.lineup.members if m.active)
+        )
 
     def limits(self) -> Limits:
         """Bounds of queue and runs, given the backend that runs it now."""

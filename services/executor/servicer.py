@@ -10,7 +10,8 @@ from headrace.columns import Batch, carrying, encode
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
-from services.executor.models import Entry, Listed, Models
+from services.executor.loaded import Entry
+from services.executor.models import Listed, Models
 
 
 class ExecutorServicer:
@@ -93,6 +94,8 @@ def _indexed(listed: Listed) -> pb.IndexedModel:
         state = _state(listed.entry)
     elif listed.loading is not None:
         state, progress = pb.MODEL_STATE_LOADING, listed.loading.progress
+    elif listed.problem:
+        progress = f"in quarantine: {listed.problem}"
     return pb.IndexedModel(name=listed.model, version=listed.version, state=state, progress=progress)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import find_libpython
 
-from headrace.cli import certificates, locking, ports, quarantine
+from headrace.cli import certificates, locking, ports, quarantine, quarantined
 from headrace.cli.layout import SERVICES, Layout
 from headrace.hop import config
 
@@ -63,6 +63,8 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
     )
     for check in checks:
         yield check()
+    for model in quarantined.models(layout):
+        yield Finding("model", Level.WARN, quarantined.sentence(model), model["remedy"])
 
 
 def _python() -> Finding:

@@ -10,6 +10,7 @@ from headrace.cli.layout import Layout
 from headrace.columns import DType
 from headrace.pipeline import ColumnType, ModelSignature, ViewSignature
 from headrace.repository import Repository, TensorSpec
+from headrace.repository.records import Records
 
 # Feast's type names and ours, for what a feature view may hold here.
 _FEAST_TYPES: Mapping[str, DType] = {
@@ -25,13 +26,18 @@ _FEAST_TYPES: Mapping[str, DType] = {
 
 
 def models(layout: Layout) -> dict[str, ModelSignature] | None:
-    """The newest version's signature of each model; None if no models are prepared. Raises RepositoryError."""
+    """The signature of each model, of the version that serves, else of the newest; None if no models are prepared.
+
+    Raises RepositoryError.
+    """
     if not layout.models.is_dir():
         return None
-    repository = Repository(layout.models)
+    repository, serving = Repository(layout.models), Records(layout.executor_state).serving()
     found = {}
     for name in repository.models():
-        about = repository.metadata(name, repository.versions(name)[-1])
+        versions = repository.versions(name)
+        live = [v for v in serving.get(name, ()) if v in versions]
+        about = repository.metadata(name, (live or versions)[-1])
         found[name] = ModelSignature(_types(about.inputs), _types(about.outputs))
     return found
 

@@ -121,6 +121,16 @@ class Layout:
         return self.home / "audit" / "models.jsonl"
 
     @property
+    def executor_state(self) -> Path:
+        """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
+        return self.home / "executor"
+
+    @property
+    def operator_key(self) -> Path:
+        """A key with which `headrace models load` may load and unload, and nothing else."""
+        return self.home / "operator.key"
+
+    @property
     def requests(self) -> Path:
         """Real rows of the demo pipeline, one JSON object per line."""
         return self.home / "data" / "requests.jsonl"

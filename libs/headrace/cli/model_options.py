@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,10 @@ from headrace.cli.console import fail
 from headrace.cli.layout import Layout
 from headrace.columns import DType
 from headrace.repository import AccessLog, Repository, TensorSpec, Trust
+from headrace.repository.versions import may_name
 
+_MIB = 1 << 20
+_DOCUMENT_MIB = 16
 _DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 
@@ -67,26 +72,47 @@ def document(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(content(path, _DOCUMENT_MIB))
+    except (ValueError, RecursionError) as error:
         fail(f"{path} holds no JSON ({error})")
     if not isinstance(found, dict):
         fail(f"{path} holds no JSON object")
     return found
 
 
-def contents(paths: Sequence[Path]) -> dict[str, bytes]:
-    """Files by name."""
+def content(path: Path, max_mib: int) -> bytes:
+    """The bytes of a plain file; ends the command for anything else, and for one that is too large."""
     try:
-        return {path.name: path.read_bytes() for path in paths}
+        # A pipe does not block, a link is not followed: what was looked at is what is read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        fail(f"can't read {error.filename} ({error.strerror})")
+        if error.errno == errno.ELOOP:
+            fail(f"{path} is a symbolic link; name the file itself: {os.path.realpath(path)}")
+        fail(f"{path} can't be read ({error.strerror})")
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        fail(f"{path} is {_kind(status.st_mode)}, not a plain file; name the file itself")
+    with os.fdopen(descriptor, "rb") as file:
+        limit = max_mib * _MIB
+        # One byte more than allowed is enough to know: some files are longer than they say.
+        found = file.read(limit + 1) if status.st_size <= limit else b""
+        if status.st_size > limit or len(found) > limit:
+            fail(f"{path} has more than {max_mib} MiB; if that is meant: --max-mib")
+        return found
 
 
 def named(text: str) -> tuple[str, str]:
     """`NAME` or `NAME:VERSION`, also `NAME:LABEL`; the second is empty if absent."""
     name, _, version = text.partition(":")
     return name, version
+
+
+def check_named(text: str) -> None:
+    """Ends the command unless it is NAME or NAME:VERSION, as models may be called."""
+    name, version = named(text)
+    if not may_name(name) or not may_name(version or "1") or text.endswith(":"):
+        fail(f"{text!r} names no model; as NAME, NAME:VERSION or NAME:LABEL")
 
 
 def _tensor(text: str) -> TensorSpec:
@@ -103,3 +129,14 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in this container
         return str(os.getuid())
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((word for test, word in kinds if test(mode)), "something else")

@@ -1,9 +1,10 @@
-"""The secrets of an installation: certificates, the pepper that keys are hashed with, and the demo tenant's key."""
+"""The secrets of an installation: certificates, the pepper that keys are hashed with, the demo's and the operator's key."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from pathlib import Path
 
 from headrace.cli import certificates
 from headrace.cli.layout import Layout
@@ -19,6 +20,7 @@ DEMO_LIMITS = tenants.QuotaSpec(
     concurrency=4_096,
     max_rows=4_096,
 )
+OPERATOR = "operator"
 
 
 def ensure(layout: Layout, now: datetime) -> list[str]:
@@ -32,34 +34,46 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
         if not layout.pepper.exists():
             atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
             made.append("pepper")
-    if _ensure_demo(layout, now):
+    if _ensure_key(
+        layout, layout.demo_key, DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS), now
+    ):
         made.append("demo key")
+    if ensure_operator(layout, now):
+        made.append("operator key")
     return made
 
 
-def _ensure_demo(layout: Layout, now: datetime) -> bool:
-    """A tenant that may use every pipeline, and its key in a file that only this user can read."""
+def ensure_operator(layout: Layout, now: datetime) -> bool:
+    """A tenant that may load and unload models, and nothing else, with its key. Raises OSError, ConfigError."""
+    return _ensure_key(layout, layout.operator_key, OPERATOR, tenants.TenantSpec(scopes=("operate",)), now)
+
+
+def _ensure_key(layout: Layout, path: Path, name: str, spec: tenants.TenantSpec, now: datetime) -> bool:
+    """A tenant, `spec` if it is new, and its key in a file that only this user can read. Returns whether it was made."""
     pepper = tenants.read_pepper(layout.pepper)
-    key = demo_key(layout)
+    key = _key(path)
     if key is not None and layout.tenants.exists():
-        known = tenants.load(layout.tenants).tenants.get(DEMO, tenants.TenantSpec()).keys
+        known = tenants.load(layout.tenants).tenants.get(name, spec).keys
         if tenants.hash_key(key, pepper) in {k.hash for k in known}:
             return False
     text, kept = tenants.new_key(pepper, created=now)
     # The file that is read by the door comes last: a key it knows is one that we have.
-    atomic.write(layout.demo_key, text.encode() + b"\n", mode=0o600)
+    atomic.write(path, text.encode() + b"\n", mode=0o600)
 
-    def with_demo(file: tenants.TenantsFile) -> tenants.TenantsFile:
-        tenant = file.tenants.get(DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS))
-        return file.with_tenant(DEMO, tenant).with_key(DEMO, kept)
+    def with_tenant(file: tenants.TenantsFile) -> tenants.TenantsFile:
+        return file.with_tenant(name, file.tenants.get(name, spec)).with_key(name, kept)
 
-    tenants.change(layout.tenants, with_demo)
+    tenants.change(layout.tenants, with_tenant)
     return True
 
 
 def demo_key(layout: Layout) -> str | None:
     """The demo tenant's key, if it was made."""
+    return _key(layout.demo_key)
+
+
+def _key(path: Path) -> str | None:
     try:
-        return layout.demo_key.read_text().strip()
+        return path.read_text().strip()
     except FileNotFoundError:
         return None

@@ -82,7 +82,12 @@ def _own(installation: Installation, service: str, shape: Shape) -> dict[str, An
             return {"repo": str(layout.feast)}
         case "executor":
             trust = {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)}
-            return {"models": str(layout.models), "trust": trust, "access_log": str(layout.model_log)}
+            return {
+                "models": str(layout.models),
+                "trust": trust,
+                "access_log": str(layout.model_log),
+                "state": str(layout.executor_state),
+            }
         case _:
             return {}
 

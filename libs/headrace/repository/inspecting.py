@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import tempfile
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from headrace.columns import DType
+from headrace.repository import bounded
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import TensorSpec
 
@@ -19,42 +24,85 @@ _SILENT = 4
 
 
 def inspect(
-    name: str, content: bytes, stated: Iterable[TensorSpec] = ()
+    name: str, content: bytes, stated: Iterable[TensorSpec] = (), *, seconds: float = 60.0
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs of an ONNX model. `stated`: tensors by name that the artifact leaves open.
 
-    Raises RepositoryError: it can't be loaded; a tensor without a leading dimension for the rows, or with another
-    open one that nobody stated.
+    The file is opened in a process of its own, with a bound on time and memory: it may be anybody's. Raises
+    RepositoryError: it can't be loaded; a tensor without a leading dimension for the rows, or with another open one that
+    nobody stated.
     """
+    with tempfile.TemporaryDirectory(prefix="headrace-inspect-") as folder:
+        file = Path(folder) / "model.onnx"
+        try:
+            file.write_bytes(content)
+            ended = bounded.run(["-m", "headrace.repository.inspecting", str(file)], seconds=seconds)
+        except OSError as error:
+            problem = f"can't look into it ({error.strerror or error})"
+            raise RepositoryError(name, "", problem, "check disk and memory") from error
+    found = _found(name, ended, seconds)
+    known = {spec.name: spec for spec in stated}
+    inputs, outputs = (
+        tuple(_spec(name, _Tensor(*tensor), known) for tensor in found[kind])
+        for kind in ("inputs", "outputs")
+    )
+    return inputs, outputs
+
+
+class _Tensor(NamedTuple):
+    """As ONNX Runtime tells of it."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+def _found(name: str, ended: bounded.Ended, seconds: float) -> dict[str, Any]:
+    """What the process found. Raises RepositoryError."""
+    if ended.code is None:
+        problem, remedy = f"opening it took longer than {seconds:g} s", "export a smaller model"
+    elif ended.code < 0:
+        problem = f"opening it ends the process that does it ({bounded.killed_by(ended.code)})"
+        remedy = "export it anew, or give the machine more memory"
+    elif ended.code == 0:
+        found: dict[str, Any] = json.loads(ended.output)
+        if "problem" not in found:
+            return found
+        problem, remedy = found["problem"], found["remedy"]
+    else:
+        last = (ended.error.strip().splitlines() or ["no reason"])[-1]
+        problem, remedy = f"it can't be opened ({last})", "export it anew, as one file"
+    raise RepositoryError(name, "", problem, remedy)
+
+
+def _look(file: Path) -> dict[str, Any]:
+    """In the process of its own: what the file takes and gives, or the problem and the remedy."""
     try:
         # A session, not a parser: what is added is known to load. Only who adds models needs the engine.
         import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
     except ImportError:
-        raise RepositoryError(
-            name,
-            "",
-            "reading a model's inputs needs onnxruntime",
-            "install it, or state --input and --output",
-        ) from None
+        return {
+            "problem": "reading a model's inputs needs onnxruntime",
+            "remedy": "install it, or state --input and --output",
+        }
+    bounded.limit(bounded.allowance())
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
     # Looking needs neither threads nor hours of optimisation.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exception classes share no base but Exception
+        session = ort.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its exception classes share no base but Exception
         problem = f"ONNX Runtime can't load it ({str(error).partition(chr(10))[0]})"
-        raise RepositoryError(name, "", problem, "export it anew, as one file") from error
-    known = {spec.name: spec for spec in stated}
-    tensors = tuple(
-        tuple(_spec(name, tensor, known) for tensor in found)
-        for found in (session.get_inputs(), session.get_outputs())
-    )
-    return tensors[0], tensors[1]
+        return {"problem": problem, "remedy": "export it anew, as one file"}
+    return {
+        kind: [(t.name, t.type, t.shape) for t in tensors]
+        for kind, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
+    }
 
 
-def _spec(model: str, tensor: Any, known: Mapping[str, TensorSpec]) -> TensorSpec:
+def _spec(model: str, tensor: _Tensor, known: Mapping[str, TensorSpec]) -> TensorSpec:
     if tensor.name in known:
         return known[tensor.name]
     dtype = _DTYPES.get(tensor.type)
@@ -66,10 +114,14 @@ def _spec(model: str, tensor: Any, known: Mapping[str, TensorSpec]) -> TensorSpe
         raise RepositoryError(
             model, "", f"{tensor.name} has no dimension for the rows", "export it with a leading one"
         )
-    row_shape = tuple(tensor.shape[1:])
-    if not all(isinstance(n, int) and n > 0 for n in row_shape):
-        shape = ",".join(str(n) for n in row_shape)
+    row_shape = tuple(n for n in tensor.shape[1:] if isinstance(n, int) and n > 0)
+    if len(row_shape) < len(tensor.shape) - 1:
+        shape = ",".join(str(n) for n in tensor.shape[1:])
         problem = f"{tensor.name} leaves its row shape open ({shape})"
         example = f"{tensor.name}:{dtype.name.lower()}:224,224,3"
         raise RepositoryError(model, "", problem, f"state it: --input or --output {example}")
     return TensorSpec(tensor.name, dtype, row_shape)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_look(Path(sys.argv[1]))))

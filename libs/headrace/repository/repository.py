@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.signing import MAX_SIGNATURE_BYTES
 from headrace.repository.stores import Store, open_store
 from headrace.repository.trust import Trust, listed
-from headrace.repository.versions import check_name, version_key
+from headrace.repository.versions import check_name, may_name, version_key
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"
@@ -80,8 +80,12 @@ class Repository:
         self._log = log
 
     def models(self) -> list[str]:
-        """Names of the models that have a version, sorted. Raises RepositoryError: the root can't be read."""
-        return [name for name in self._folders("", "") if self._present(name)]
+        """Names of the models that have a version, sorted. Raises RepositoryError: a folder can't be read."""
+        return [name for name in self.names() if self._present(name)]
+
+    def names(self) -> list[str]:
+        """Names of the folders that may hold a model, sorted. Raises RepositoryError: the root can't be read."""
+        return [name for name in self._folders("", "") if may_name(name)]
 
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
@@ -129,19 +133,46 @@ class Repository:
 
         Raises RepositoryError.
         """
+        artifact = self.examine(model, version, operator=operator)
+        self.loaded(artifact, operator)
+        return artifact
+
+    def examine(self, model: str, version: str, *, operator: str = "") -> Artifact:
+        """As `read`, for whoever records with `loaded` that it is used. Raises RepositoryError."""
         with self._refusals(model, version, operator):
-            artifact = self._checked(model, version)
+            return self._checked(model, version)
+
+    def loaded(self, artifact: Artifact, operator: str = "") -> None:
+        """Records that a service uses a version. Raises RepositoryError if it can't."""
         about = artifact.metadata
         record(
             self._log,
             "loaded",
-            model,
-            version,
+            about.name,
+            about.version,
             sha256=about.sha256,
             signer=artifact.signer,
             operator=operator,
         )
-        return artifact
+
+    def quiet(self) -> Repository:
+        """The same repository, for looks that are recorded nowhere."""
+        return Repository(self.root, self._checks, trust=self._trust)
+
+    def stamp(self, model: str, version: str) -> str:
+        """Changes when the small files of a version or of its model change; its artifact is not read."""
+        found = hashlib.sha256()
+        for path in (
+            f"{model}/{RELEASES}",
+            f"{model}/{version}/{METADATA}",
+            f"{model}/{version}/{SIGNATURE}",
+        ):
+            try:
+                content = self._store.read(path, _MAX_METADATA_BYTES)
+            except (OSError, RepositoryError) as error:
+                content = type(error).__name__.encode()
+            found.update(hashlib.sha256(content).digest())
+        return found.hexdigest()
 
     def asked(self, model: str, name: str, operator: str) -> str:
         """As `resolve`, for an operator: "" means the newest version, and a refusal is recorded. Raises RepositoryError."""
@@ -272,5 +303,7 @@ class Repository:
             yield
         except RepositoryError as error:
             if not isinstance(error, unless):
-                record(self._log, "refused", model, version, reason=error.problem, operator=operator)
+                # It is refused even where that can't be recorded: the reason is what must not get lost.
+                with suppress(RepositoryError):
+                    record(self._log, "refused", model, version, reason=error.problem, operator=operator)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +53,10 @@ class Trust:
                 f"restore the newest; if it was put back on purpose, remove the model from {self.memory}",
             )
         if releases.serial > known:
-            try:
+            # On a full disk the older number stays in force: a signed model is not refused for that.
+            with suppress(OSError):
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
                 atomic.write(self.memory, json.dumps({**seen, releases.model: releases.serial}).encode())
-            except OSError as error:
-                problem = f"the memory of releases {self.memory} can't be written ({error.strerror})"
-                remedy = "mend disk or rights: what can't be remembered is not believed"
-                raise RepositoryError(releases.model, "", problem, remedy) from error
 
     def _verified(
         self, model: str, version: str, files: Mapping[str, bytes], signature: bytes | None, what: str

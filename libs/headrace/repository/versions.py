@@ -23,12 +23,17 @@ def version_key(version: str) -> VersionKey:
     return (*numbers_and_words, (-1, 0, version))
 
 
+def may_name(name: str) -> bool:
+    """Whether a model, version or file may be called so."""
+    return _NAME.fullmatch(name) is not None and ".." not in name
+
+
 def check_name(kind: str, name: str) -> str:
     """`name` if it may name a folder here; it may come from a caller, so no path must hide in it.
 
     Raises BadNameError.
     """
-    if _NAME.fullmatch(name) is None or ".." in name:
+    if not may_name(name):
         shown = name if len(name) <= 64 else name[:64] + "…"
         raise BadNameError(
             "",

@@ -92,7 +92,7 @@ class ModelRepository:
                 Code.FAILED_PRECONDITION,
                 Reason.REASON_NOT_ALLOWED,
                 "several processes share this door, each with an executor of its own, and the call would change one of "
-                "them; change what is loaded by `headrace restart ingress`, or run the services apart",
+                "them; load it while there is one process, which later ones go by, or run the services apart",
             )
 
     def _deadline(self, exchange: Exchange, most_s: float) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 from pathlib import Path
 
 import onnx
@@ -14,6 +16,7 @@ from headrace.cli import layout
 from headrace.cli.main import app
 from headrace.repository import Repository, Trust
 from headrace.repository.access import entries
+from tests.services.executor.executor_models import doubling, endless, expanding
 
 
 def run(*arguments: str | Path, home: Path) -> Result:
@@ -159,6 +162,91 @@ def test_another_repository_is_named_by_root(home: Path, tmp_path: Path) -> None
     ok("add", "mine", model(tmp_path / "m.onnx"), "--root", other, home=home)
     assert "ok mine version 1" in ok("verify", "--root", other, home=home)
     assert not (home / "models").exists()
+
+
+def test_only_a_plain_file_up_to_a_limit_is_read(home: Path, tmp_path: Path) -> None:
+    file = model(tmp_path / "m.onnx")
+    (tmp_path / "link.onnx").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for odd, what in (
+        ("/dev/zero", "is a device, not a plain file"),
+        (tmp_path, "is a folder, not a plain file"),
+        (tmp_path / "pipe.onnx", "is a pipe, not a plain file"),
+        (tmp_path / "link.onnx", f"is a symbolic link; name the file itself: {file}"),
+        (tmp_path / "none.onnx", "can't be read (No such file or directory)"),
+    ):
+        assert what in refused("add", "mine", odd, home=home)
+        assert what in refused("add", "mine", file, "--file", odd, home=home)
+        assert what in refused("add", "mine", file, "--metrics", odd, home=home)
+    with (tmp_path / "large.onnx").open("wb") as large:
+        large.truncate(3 << 30)
+    assert "has more than 2048 MiB; if that is meant: --max-mib" in refused(
+        "add", "mine", tmp_path / "large.onnx", home=home
+    )
+    assert not (home / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (endless(), ("--seconds", "2"), "the executor can't use it: loading it took longer than 2 s"),
+        (
+            expanding(),
+            ("--memory-mib", "1024"),
+            "loading it needs more than 1024 MiB of memory; correct the model",
+        ),
+        (
+            doubling(rows=2),
+            ("--input", "x:float32:5"),
+            "input x: float32[5] is declared, the artifact has x: float32[3]",
+        ),
+        (doubling(), ("--backend", "abacus"), "backend 'abacus' is not built in"),
+    ],
+    ids=["endless", "expanding", "contradicting", "unknown backend"],
+)
+def test_what_the_executor_cannot_use_is_not_signed(
+    home: Path, tmp_path: Path, content: bytes, options: tuple[str, ...], says: str
+) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(content)
+    assert says in refused("add", "bad", file, *options, home=home)
+    assert not (home / "models").exists()
+    assert "not checked (--unchecked)" in ok("add", "bad", file, *options, "--unchecked", home=home)
+
+
+def test_a_model_is_checked_with_the_settings_of_the_home(home: Path, tmp_path: Path) -> None:
+    own = layout.of(home).override("executor")
+    own.parent.mkdir()
+    own.write_text("check: {seconds: 2}\ndefaults: {backends: [onnxruntime]}\n")
+    file = tmp_path / "m.onnx"
+    file.write_bytes(endless())
+    assert "took longer than 2 s" in refused("add", "endless", file, home=home)
+    own.write_text("defaults: {backends: ['remote:edge']}\n")
+    said = ok("add", "far", model(file), home=home)
+    assert "not checked (what runs it can't be tried from here)" in said
+    own.write_text("defaults: {backends: [")
+    assert f"{own} can't be read" in refused("add", "mine", file, home=home)
+
+
+def test_without_the_executor_it_says_that_it_did_not_check(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "services.executor" else there(name)
+    )
+    assert "not checked (the executor is not installed here)" in ok(
+        "add", "mine", model(tmp_path / "m.onnx"), home=home
+    )
+
+
+def test_loading_needs_a_running_system_and_a_name(home: Path) -> None:
+    for action in ("load", "unload"):
+        assert f"start it: headrace up, then again: headrace models {action} mine:2" in refused(
+            action, "mine:2", home=home
+        )
+        for text in ("../mine", "mine:", "mine:../2", "a b"):
+            assert "names no model" in refused(action, text, home=home)
 
 
 def test_a_version_that_a_pipeline_names_stays(

@@ -17,13 +17,14 @@ NOW = datetime.now(UTC)
 
 def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
-    assert secrets.ensure(place, NOW) == ["certificates", "pepper", "demo key"]
+    assert secrets.ensure(place, NOW) == ["certificates", "pepper", "demo key", "operator key"]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     assert secrets.ensure(place, NOW) == []
 
     assert {path: path.read_bytes() for path in before} == before
-    for path in (place.demo_key, place.pepper, place.tenants, place.tls / "server.key", place.tls / "ca.key"):
+    keys = (place.demo_key, place.operator_key, place.pepper, place.tls / "server.key", place.tls / "ca.key")
+    for path in (*keys, place.tenants):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -38,6 +39,16 @@ def test_the_demo_key_opens_every_pipeline_and_is_not_in_the_file(tmp_path: Path
     assert key not in place.tenants.read_text()
 
 
+def test_the_operators_key_may_operate_and_nothing_else(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    secrets.ensure(place, NOW)
+    tenant = tenants.load(place.tenants).tenant("operator")
+    assert (tenant.scopes, tenant.pipelines) == (("operate",), ())
+    place.operator_key.unlink()
+    assert secrets.ensure_operator(place, NOW)
+    assert not secrets.ensure_operator(place, NOW)
+
+
 def test_a_lost_demo_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     secrets.ensure(place, NOW)
@@ -45,7 +56,7 @@ def test_a_lost_demo_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> No
     tenants.save(place.tenants, file)
     place.demo_key.unlink()
     assert secrets.ensure(place, NOW) == ["demo key"]
-    assert set(tenants.load(place.tenants).tenants) == {"demo", "acme"}
+    assert set(tenants.load(place.tenants).tenants) == {"demo", "acme", "operator"}
 
 
 def test_a_server_certificate_is_renewed_in_time_and_the_authority_stays(tmp_path: Path) -> None:

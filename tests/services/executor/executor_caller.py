@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
+import pytest
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Rows, decode, encode
 from headrace.hop.dial import Client
-from headrace.hop.errors import Code, Reason
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import unary
 from headrace.hop.testing import Harness
 
@@ -102,6 +103,23 @@ class Caller:
             self.harness.runtime.telemetry.registry.get_sample_value(f"headrace_executor_{name}", labels)
             or 0.0
         )
+
+
+async def quarantined(caller: Caller) -> dict[str, str]:
+    """NAME:VERSION → why it is in quarantine, as the index says."""
+    index = (await caller.index(pb.IndexModelsRequest())).models
+    mark = "in quarantine: "
+    return {
+        f"{m.name}:{m.version}": m.progress.removeprefix(mark) for m in index if m.progress.startswith(mark)
+    }
+
+
+async def refusal(caller: Caller, model: str = "double", version: str = "") -> Fault:
+    """What a call to a model gets that is in quarantine."""
+    with pytest.raises(Fault, match="is in quarantine") as caught:
+        await caller(batch(1.0), model, version)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    return caught.value
 
 
 def ys(result: Batch) -> list[float]:

@@ -119,3 +119,44 @@ def put(
     """Publishes a model, `doubling` unless told otherwise."""
     inputs, outputs = spec.pop("inputs", [X]), spec.pop("outputs", [Y])
     return publish(root, name, version, content or doubling(), inputs=inputs, outputs=outputs, **spec)  # type: ignore[arg-type]  # tests hand on what they mean
+
+
+def endless() -> bytes:
+    """y = x, after a loop that never ends."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
+    body = helper.make_graph(
+        [
+            helper.make_node("Mul", ["state", "state"], ["state_out"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", TensorProto.FLOAT, []),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["start"], keepdims=0),
+        helper.make_node("Loop", ["", "true", "start"], ["end"], body=body),
+        helper.make_node("Add", ["x", "end"], ["y"]),
+    ]
+    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
+    return onnx_bytes(helper.make_graph(nodes, "endless", [x], [y], [true]))
+
+
+def expanding(exponent: int = 38) -> bytes:
+    """y = x plus a sum of 2 ** exponent numbers, of four bytes each."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["one"], keepdims=0),
+        helper.make_node("Expand", ["one", "shape"], ["many"]),
+        helper.make_node("ReduceSum", ["many"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [1 << exponent])
+    return onnx_bytes(helper.make_graph(nodes, "expanding", [x], [y], [shape]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ import numpy as np
 import pytest
 
 from headrace.columns import Batch, Column, DType, RowError, decode
-from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.repository import TensorSpec
 from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, xs, ys
+from tests.services.executor.executor_caller import (
+    Caller,
+    batch,
+    codes,
+    quarantined,
+    refusal,
+    rows,
+    until,
+    xs,
+    ys,
+)
 from tests.services.executor.executor_models import X, Y, doubling, lookup, put, slow
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
@@ -297,28 +307,34 @@ async def test_a_run_that_hangs_is_given_up_and_the_model_recovers(models: Path)
         ),
     ],
 )
-async def test_a_model_that_is_not_what_it_says_is_refused_at_load(
+async def test_a_model_that_is_not_what_it_says_is_in_quarantine(
     models: Path, spec: dict[str, Any], says: str
 ) -> None:
     put(models, **spec)
-    with pytest.raises(ConfigError, match=r"model 'double' version '1': .*" + says):
-        async with served(SERVICE, {"models": models}):
-            pass
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        assert re.search(says, (await quarantined(caller))["double:1"])
+        assert (await refusal(caller)).reason == Reason.REASON_MODEL_UNUSABLE
 
 
-async def test_an_altered_file_is_refused_at_load(models: Path) -> None:
+async def test_an_altered_file_is_in_quarantine(models: Path) -> None:
     put(models)
     (models / "double/1/model.onnx").write_bytes(doubling(width=4))
-    with pytest.raises(ConfigError, match=r"'double' version '1': model.onnx has SHA-256"):
-        async with served(SERVICE, {"models": models}):
-            pass
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        assert "model.onnx has SHA-256" in (await quarantined(caller))["double:1"]
+        assert (await refusal(caller)).reason == Reason.REASON_MODEL_UNTRUSTED
 
 
 async def test_a_model_to_load_that_is_not_there_is_named(models: Path) -> None:
     put(models)
-    with pytest.raises(ConfigError, match=r"model 'treble': there is no such model \(there are: double\)"):
-        async with served(SERVICE, {"models": models, "load": ["treble"]}):
-            pass
+    async with served(SERVICE, {"models": models, "load": ["treble", "double"]}) as harness:
+        caller = Caller(harness)
+        assert await quarantined(caller) == {
+            "treble:": "there is no such model (there are: double); correct `load`"
+        }
+        await refusal(caller, "treble")
+        assert ys(await caller(batch(1.0))) == [2.0]
 
 
 async def test_a_model_built_for_a_fixed_number_of_rows(models: Path) -> None:

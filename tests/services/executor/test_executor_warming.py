@@ -49,7 +49,7 @@ async def test_each_version_has_answered_before_the_first_call(
         inputs=[TensorSpec("x", DType.INT64)],
         outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
     )
-    async with served(SERVICE, {"models": models}, transport=transport):
+    async with served(SERVICE, {"models": models, "load": ["double", "lookup"]}, transport=transport):
         found = dict(answered)
     assert set(found) == {("double", "1", True), ("double", "2", True), ("lookup", "1", True)}
     assert all(1 < calls <= 20 for calls in found.values())

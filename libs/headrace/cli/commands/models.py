@@ -1,4 +1,4 @@
-"""`headrace models`: the model repository. What is live is decided by routes, not here."""
+"""`headrace models`: the model repository, and which of its versions the executors serve."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from headrace.cli import checking, quarantine
 from headrace.cli import model_options as options
-from headrace.cli import quarantine
+from headrace.cli.checking import Bounds
+from headrace.cli.commands import serving_models
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.model_options import Place
 from headrace.pipeline import ModelStage
 from headrace.repository import Metadata, Repository, RepositoryError, label, publish, remove, resign, unlabel
 from headrace.repository.access import entries
+from headrace.repository.records import Records
 
-models = typer.Typer(help="The model repository: versions, signatures, labels.", no_args_is_help=True)
+models = typer.Typer(
+    help="The model repository: versions, signatures, labels; which versions serve.", no_args_is_help=True
+)
+
+models.command()(serving_models.load)
+models.command()(serving_models.unload)
 
 Root = Annotated[
     str, typer.Option("--root", help="Another repository: a folder, or a URL that fsspec knows.")
@@ -31,7 +39,26 @@ Unsigned = Annotated[bool, typer.Option("--unsigned", help="Do not sign; readers
 Model = Annotated[str, typer.Argument(help="NAME:VERSION or NAME:LABEL; NAME is its newest version.")]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Version = Annotated[str, typer.Argument(help="The version.")]
-File = typer.Option(exists=True, dir_okay=False)
+Seconds = Annotated[
+    float | None,
+    typer.Option("--seconds", min=0.1, help="Time for the check; 120, or the executor's setting."),
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-mib", min=1, help="Memory for the check; three quarters of what is free, at most 8 GiB."
+    ),
+]
+MaxMib = Annotated[int, typer.Option("--max-mib", min=1, help="Larger files are refused.")]
+Unchecked = Annotated[
+    bool,
+    typer.Option(
+        "--unchecked", help="Do not load it first, as the executor will, to see that it can be used."
+    ),
+]
+# No ONNX file can be larger: it is one protobuf message.
+_MAX_MIB = 2048
+_INSPECT_S = 120.0
 
 
 @models.command()
@@ -52,7 +79,7 @@ def keys(home: Home = DEFAULT_HOME) -> None:
 @models.command()
 def add(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="The ONNX file.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The ONNX file.")],
     home: Home = DEFAULT_HOME,
     root: Root = "",
     version: Annotated[str, typer.Option(help="The next number if absent.")] = "",
@@ -68,33 +95,36 @@ def add(
     parents: Annotated[
         list[str] | None, typer.Option("--parent", help="NAME:VERSION it was made from.")
     ] = None,
-    files: Annotated[
-        list[Path] | None, typer.Option("--file", help="A further file of the version.", exists=True)
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Option("--file", help="A further file of the version.")] = None,
     key: Key = None,
     unsigned: Unsigned = False,
+    seconds: Seconds = None,
+    memory_mib: Memory = None,
+    max_mib: MaxMib = _MAX_MIB,
+    unchecked: Unchecked = False,
 ) -> None:
-    """Add a version. Inputs and outputs are read from the file."""
+    """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
     at = Place(place(home), root)
     stated = options.tensors([*(inputs or ()), *(outputs or ())])
+    signing = at.signing_key(key, unsigned)
     with _told():
-        content = file.read_bytes()
-        about = _publish(
+        about, why_not = _publish(
             at,
             name,
             version,
-            content,
+            options.content(file, max_mib),
             stated,
+            None if unchecked else Bounds(seconds, memory_mib),
             backend=backend,
             metrics=options.document(metrics),
             baseline=options.document(baseline),
             trained_on=trained_on or None,
             max_rows=max_rows,
             lineage={"parents": parents} if parents else {},
-            files=options.contents(files or ()),
-            key=at.signing_key(key, unsigned),
+            files={path.name: options.content(path, max_mib) for path in files or ()},
+            key=signing,
         )
-    _added(about, signed=not unsigned)
+    _added(at, about, why_not, signed=not unsigned)
 
 
 @models.command(name="import")
@@ -109,25 +139,30 @@ def import_(
     outputs: Annotated[list[str] | None, typer.Option("--output", help="As of `add`.")] = None,
     key: Key = None,
     unsigned: Unsigned = False,
+    seconds: Seconds = None,
+    memory_mib: Memory = None,
+    unchecked: Unchecked = False,
 ) -> None:
     """Add an ONNX model from an MLflow registry, under the registry's version number."""
     from headrace.repository.mlflow import Registry
 
     at = Place(place(home), root)
     stated = options.tensors([*(inputs or ()), *(outputs or ())])
+    signing = at.signing_key(key, unsigned)
     with _told():
         found = Registry(registry, token).fetch(reference)
-        about = _publish(
+        about, why_not = _publish(
             at,
             name or found.name,
             found.version,
             found.content,
             stated,
+            None if unchecked else Bounds(seconds, memory_mib),
             metrics=found.metrics,
             lineage=found.lineage,
-            key=at.signing_key(key, unsigned),
+            key=signing,
         )
-    _added(about, signed=not unsigned)
+    _added(at, about, why_not, signed=not unsigned)
 
 
 @models.command(name="list")
@@ -135,8 +170,10 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """List models, versions and labels."""
     at = Place(place(home), root)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("model", "version", "labels", "backend", "metrics"):
+    for column in ("model", "version", "labels", "serves", "backend", "metrics"):
         table.add_column(column)
+    records = Records(None if root else at.layout.executor_state)
+    serving, quarantined = records.serving(), records.quarantined()
     with _told():
         repository = at.shown()
         for name in repository.models():
@@ -144,7 +181,8 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
             for version in repository.versions(name):
                 about = repository.metadata(name, version)
                 pointing = ", ".join(sorted(k for k, v in labels.items() if v == version))
-                table.add_row(name, version, pointing, about.backend, _numbers(about.metrics))
+                serves = serving_models.serves(name, version, serving, quarantined)
+                table.add_row(name, version, pointing, serves, about.backend, _numbers(about.metrics))
     out.print(table)
 
 
@@ -250,20 +288,47 @@ def _told() -> Iterator[None]:
         fail(str(error))
 
 
-def _publish(at: Place, name: str, version: str, content: bytes, stated: list[Any], **about: Any) -> Metadata:
+def _publish(
+    at: Place,
+    name: str,
+    version: str,
+    content: bytes,
+    stated: list[Any],
+    bounds: Bounds | None,
+    *,
+    key: Path | None,
+    **about: Any,
+) -> tuple[Metadata, str]:
+    """The version as published, and why it was not checked, if it was not; `bounds` None: nobody wants it checked."""
     from headrace.repository.inspecting import inspect
 
-    inputs, outputs = inspect(name, content, stated)
+    seconds = None if bounds is None else bounds.seconds
+    inputs, outputs = inspect(name, content, stated, seconds=seconds or _INSPECT_S)
     taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
     chosen = version or str(max(taken, default=0) + 1)
-    return publish(at.root, name, chosen, content, inputs=inputs, outputs=outputs, log=at.log, **about)
+    given = {
+        "name": name,
+        "version": chosen,
+        "content": content,
+        "inputs": inputs,
+        "outputs": outputs,
+        **about,
+    }
+    why_not = "--unchecked" if bounds is None else checking.check(at.layout, given, bounds)
+    return publish(at.root, key=key, log=at.log, **given), why_not
 
 
-def _added(about: Metadata, *, signed: bool) -> None:
+def _added(at: Place, about: Metadata, why_not: str, *, signed: bool) -> None:
     how = "signed" if signed else "not signed"
-    out.print(f"added {about.name} version {about.version}, {how}, SHA-256 {about.sha256[:12]}…")
+    checked = f"not checked ({why_not})" if why_not else "checked by the executor"
+    out.print(
+        f"added {about.name} version {about.version}, {how}, SHA-256 {about.sha256[:12]}…, {checked}",
+        markup=False,
+    )
     for title, tensors in (("inputs", about.inputs), ("outputs", about.outputs)):
         out.print(f"  {title}: {', '.join(map(str, tensors))}", markup=False)
+    if not at.elsewhere:
+        out.print(f"  to serve it: headrace models load {about.name}:{about.version}", markup=False)
 
 
 def _resolved(repository: Repository, model: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli import ports, quarantine, secrets, starting
+from headrace.cli import ports, quarantine, quarantined, secrets, starting
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout
@@ -57,6 +57,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
         "services": told["services"],
+        "models_in_quarantine": quarantined.models(layout),
     }
 
 
@@ -68,6 +69,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
         "services": {},
+        "models_in_quarantine": [],
     }
 
 
@@ -91,3 +93,6 @@ def _print(found: dict[str, Any]) -> None:
     for name, service in found["services"].items():
         if why := service["trouble"] or service["reason"]:
             out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
+    for model in found["models_in_quarantine"]:
+        text = f"\n{quarantined.sentence(model)}\n→ {model['remedy']}"
+        out.print(text, style="yellow", markup=False, soft_wrap=True)

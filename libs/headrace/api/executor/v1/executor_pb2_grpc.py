@@ -88,8 +88,8 @@ class ExecutorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """LoadModel makes a version ready beside those that serve, then takes it in; loading what is loaded changes nothing.
-        For operators; answers when the version serves, so it may take minutes.
+        """LoadModel makes a version ready beside those that serve, then takes it in; calls that name no version get it from
+        then on. For operators; answers when the version serves, so it may take minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

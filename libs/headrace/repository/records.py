@@ -1,0 +1,222 @@
+"""What the executors of one home keep in files: which versions serve, which models are known to load, which are in quarantine.
+
+Each is one JSON file, replaced as a whole; every process of the executor changes it under a lock. A file that can't be read or
+written never stops anything: what this process knows goes on being true for it, and the log says what is wrong.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.state import atomic
+
+SERVING, CHECKED, QUARANTINE = "serving.json", "checked.json", "quarantine.json"
+# Files that were checked; the oldest are forgotten, and would be checked again.
+_KEPT = 1024
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of a model's files. `good`: they were loaded in a process of their own.
+
+    `memory_bytes`: what they took there. `deaths`: how many processes of the executor ended while they loaded them.
+    """
+
+    good: bool = False
+    memory_bytes: int = 0
+    deaths: int = 0
+
+
+class Records:
+    """The files in `folder`; None: everything is forgotten with the process. Safe among threads and processes.
+
+    `tell`: hears what is wrong with a file, as `log.error` does.
+    """
+
+    def __init__(self, folder: Path | None, tell: Callable[..., object] = lambda *_, **__: None) -> None:
+        self.folder = folder
+        self._tell = tell
+        self._held: dict[str, Document] = {}
+        # Changes that the disk did not take, by file, in order.
+        self._unsaved: dict[str, list[Callable[[Document], None]]] = {}
+        self._seen: tuple[int, int] | None = None
+
+    @property
+    def saved(self) -> bool:
+        """Whether the files hold all that this process has changed."""
+        return not self._unsaved
+
+    def serving(self) -> dict[str, list[str]]:
+        """Model → the versions that serve; the last one answers calls that name none. Known models may have none."""
+        return {
+            name: [v for v in versions if isinstance(v, str)]
+            for name, versions in self._read(SERVING).items()
+            if isinstance(versions, list)
+        }
+
+    def news(self) -> dict[str, list[str]]:
+        """As `serving`, but only when the file has changed since the last time; else empty."""
+        if self.folder is None or self._unsaved:
+            return {}
+        try:
+            stamp = (self.folder / SERVING).stat()
+        except OSError:
+            return {}
+        seen, self._seen = self._seen, (stamp.st_mtime_ns, stamp.st_ino)
+        return self.serving() if seen != self._seen else {}
+
+    def serve(self, model: str, version: str) -> None:
+        """The version serves from now on, and answers calls that name none."""
+
+        def change(found: Document) -> None:
+            found[model] = [*(v for v in found.get(model, ()) if v != version), version]
+
+        self._change(SERVING, change)
+
+    def stop(self, model: str, version: str) -> None:
+        """The version serves no more; the model stays known."""
+
+        def change(found: Document) -> None:
+            found[model] = [v for v in found.get(model, ()) if v != version]
+
+        self._change(SERVING, change)
+
+    def forget(self, model: str) -> None:
+        """The repository does not have the model any more."""
+        self._change(SERVING, lambda found: found.pop(model, None))
+
+    def checked(self, fingerprint: str) -> Checked:
+        """What is known of the files with that fingerprint."""
+        found: Any = self._read(CHECKED).get(fingerprint)
+        try:
+            return Checked(bool(found["good"]), int(found["memory_bytes"]), int(found["deaths"]))
+        except (TypeError, KeyError, ValueError):
+            return Checked()
+
+    def note(self, fingerprint: str, checked: Checked) -> None:
+        """Keeps what is known of files."""
+
+        def change(found: Document) -> None:
+            found.pop(fingerprint, None)
+            known = {"good": checked.good, "memory_bytes": checked.memory_bytes, "deaths": checked.deaths}
+            found[fingerprint] = known
+            while len(found) > _KEPT:
+                del found[next(iter(found))]
+
+        self._change(CHECKED, change)
+
+    def quarantined(self) -> dict[str, Mapping[str, Any]]:
+        """NAME:VERSION → what is known of a version in quarantine."""
+        return {k: v for k, v in self._read(QUARANTINE).items() if isinstance(v, dict)}
+
+    def quarantine(self, key: str, about: Mapping[str, Any]) -> None:
+        """The version is in quarantine."""
+        self._change(QUARANTINE, lambda found: found.update({key: dict(about)}))
+
+    def release(self, key: str) -> None:
+        """It is not, or not any more."""
+        if key in self._read(QUARANTINE):
+            self._change(QUARANTINE, lambda found: found.pop(key, None))
+
+    @contextmanager
+    def loading(self, fingerprint: str) -> Iterator[None]:
+        """A mark on the disk for as long as files are loaded: found with nobody behind it, the load has ended a process."""
+        if self.folder is None:
+            yield
+            return
+        mark = self.folder / "loading" / f"{fingerprint}.{os.getpid()}"
+        try:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError:
+            yield  # a full disk: nothing is known of a crash then
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def count_deaths(self) -> None:
+        """Looks for marks with nobody behind them: the files they name are not known to load any more."""
+        if self.folder is None:
+            return
+        for mark in sorted((self.folder / "loading").glob("*")):
+            fingerprint = mark.name.partition(".")[0]
+            try:
+                descriptor = os.open(mark, os.O_RDONLY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mark.unlink()
+            except OSError:
+                continue  # somebody loads it just now, or another one has counted it
+            finally:
+                os.close(descriptor)
+            known = self.checked(fingerprint)
+            self.note(fingerprint, Checked(False, known.memory_bytes, known.deaths + 1))
+
+    def save(self) -> None:
+        """Writes what could not be written before."""
+        for name in list(self._unsaved):
+            self._change(name, None)
+
+    def _read(self, name: str) -> Document:
+        """The file's object; what this process last knew where it can't be read."""
+        if self.folder is None or name in self._unsaved:
+            return dict(self._held.get(name, {}))
+        try:
+            found = json.loads((self.folder / name).read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("it holds no JSON object")  # noqa: TRY004 - the file's fault
+        except FileNotFoundError:
+            found = {}
+        except (OSError, ValueError) as error:
+            self._tell("a record can't be read; what was known before counts", file=name, why=str(error))
+            return dict(self._held.get(name, {}))
+        self._held[name] = found
+        return dict(found)
+
+    def _change(self, name: str, change: Callable[[Document], None] | None) -> None:
+        """Changes the file under a lock; on a disk that can't take it, what is held here changes, and the file later."""
+        waiting = [*self._unsaved.pop(name, ()), *([change] if change else [])]
+        try:
+            with self._locked():
+                found = self._read(name)
+                for each in waiting:
+                    each(found)
+                self._held[name] = found
+                if self.folder is not None:
+                    content = json.dumps(found, indent=1).encode() + b"\n"
+                    atomic.write(self.folder / name, content, mode=0o600)
+        except OSError as error:
+            if change is not None:
+                found = dict(self._held.get(name, {}))
+                change(found)
+                self._held[name] = found
+                self._tell("a record can't be written; tried again", file=name, why=str(error))
+            self._unsaved[name] = waiting
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self.folder is None:
+            yield
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,195 @@
+"""A first load of models in processes of their own: `python -m services.executor.check --config FILE NAME:VERSION …`.
+
+`headrace models add` runs it before it signs, the executor before it loads files that it does not know. It writes a JSON object a
+line: what the executor itself would say of each version. Signatures are the caller's concern.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from headrace.hop import config as hop
+from headrace.hop import lean
+from headrace.repository import Artifact, Repository, RepositoryError, bounded
+from headrace.repository.records import Checked, Records
+from services.executor.config import ExecutorConfig, ModelSettings
+
+_MIB = 1 << 20
+# What engines say when memory is short, whatever they say of it besides.
+_MEMORY = ("allocate memory", "bad_alloc", "memoryerror", "out of memory", "bad allocation")
+_TICK_S = 0.2
+_ELSEWHERE = ("remote", "tensorrt", "onnxruntime:cuda", "onnxruntime:auto")
+_TIME = "correct the model, or allow it more time (check.seconds)"
+_ROOM = "correct the model, or allow it more memory (check.memory_mib)"
+_TEXT = 2000
+# A pipe takes this much without a reader.
+_PIPE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one version. `done` False: its backend is none that can be tried here; `problem` empty: it is good."""
+
+    model: str
+    version: str
+    fingerprint: str = ""
+    done: bool = True
+    problem: str = ""
+    remedy: str = ""
+    memory_bytes: int = 0
+
+
+def fingerprint(artifact: Artifact, settings: ModelSettings) -> str:
+    """Of all that decides how a load ends: the files, the model's settings and the engine."""
+    try:
+        engine = version("onnxruntime")
+    except PackageNotFoundError:
+        engine = ""
+    # metadata.json has the digest of every other file.
+    parts = (artifact.metadata_bytes, settings.model_dump_json().encode(), engine.encode())
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def checkable(artifact: Artifact, settings: ModelSettings) -> bool:
+    """Whether a process of its own can load it: a GPU or a server elsewhere is not tried twice."""
+    backends = settings.backends or (artifact.metadata.backend,)
+    elsewhere = any(name.partition(":")[0] in _ELSEWHERE or name in _ELSEWHERE for name in backends)
+    return settings.device == "cpu" and not elsewhere
+
+
+def main() -> None:
+    """Checks the versions one after the other, and keeps what is found in the executor's records."""
+    parser = argparse.ArgumentParser(prog="services.executor.check")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("versions", nargs="+", metavar="NAME:VERSION")
+    given = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        config = hop.load(ExecutorConfig, given.config)
+    except hop.ConfigError as error:
+        sys.exit(str(error))
+    records = Records(config.state, structlog.get_logger().error)
+    for text in given.versions:
+        name, _, wanted = text.partition(":")
+        verdict = _judged(config, name, wanted)
+        if verdict.fingerprint and verdict.done:
+            deaths = records.checked(verdict.fingerprint).deaths
+            known = Checked(not verdict.problem, verdict.memory_bytes, deaths)
+            records.note(verdict.fingerprint, known)
+        print(json.dumps(asdict(verdict)), flush=True)
+
+
+def _judged(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
+    """The verdict on one version: of a child process, or what its end says."""
+    try:
+        artifact = Repository(config.models).read(name, wanted)
+    except RepositoryError as error:
+        return Verdict(name, wanted, problem=error.problem, remedy=error.remedy)
+    settings = config.settings_of(name)
+    mark = fingerprint(artifact, settings)
+    if not checkable(artifact, settings):
+        return Verdict(name, wanted, mark, done=False)
+    bound = config.check
+    memory = bounded.allowance() if bound.memory_mib is None else bound.memory_mib * _MIB
+    told, code = _told(config, artifact, memory)
+    if told:
+        problem, remedy, taken = json.loads(told)
+    elif code is None:
+        problem, remedy, taken = f"loading it took longer than {bound.seconds:g} s", _TIME, 0
+    elif code == -signal.SIGKILL:
+        problem, remedy, taken = (
+            f"loading it takes more memory than there is ({memory // _MIB} MiB)",
+            _ROOM,
+            0,
+        )
+    else:
+        how = bounded.killed_by(code) if code < 0 else f"exit code {code}"
+        problem, remedy, taken = f"loading it ends the process that does it ({how})", "export it anew", 0
+    if any(sign in problem.lower() for sign in _MEMORY):
+        problem, remedy = f"loading it needs more than {memory // _MIB} MiB of memory", _ROOM
+    return Verdict(name, wanted, mark, problem=problem, remedy=remedy, memory_bytes=taken)
+
+
+def _told(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple[bytes, int | None]:
+    """What a child process tells of the version, and its exit code; None: its time was over."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _in_child(config, artifact, memory, writer)
+    os.close(writer)
+    told = _read(reader, child, config.check.seconds)
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
+    return told or b"", None if told is None else os.waitstatus_to_exitcode(status)
+
+
+def _read(reader: int, child: int, seconds: float) -> bytes | None:
+    """What the child wrote until its end; None: its time is over and it was ended. Ends with our parent, too."""
+    parent, ends, told = os.getppid(), time.monotonic() + seconds, b""
+    while True:
+        ready, _, _ = select.select([reader], [], [], _TICK_S)
+        if ready:
+            part = os.read(reader, 1 << 16)
+            if not part:
+                return told
+            told += part
+        elif time.monotonic() > ends or os.getppid() != parent:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            if os.getppid() != parent:
+                sys.exit("nobody waits for the verdict any more")
+            return None
+
+
+def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: int) -> None:
+    """Tells what is wrong, if anything, and ends the process; nothing that happens here reaches the parent."""
+    try:
+        bounded.limit(memory)
+        told = json.dumps(_judge(config, artifact)).encode()
+        os.write(writer, told[:_PIPE])
+    finally:
+        os._exit(0)
+
+
+def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
+    """Problem and remedy, empty if it is good, and the bytes that it took."""
+    from services.executor.loading import Loading
+    from services.executor.memory import held_bytes
+    from services.executor.metrics import Metrics
+    from services.executor.wiring import loader
+
+    try:
+        ready = loader(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).ready
+        before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
+        model = ready(artifact, "start", Loading())
+        taken = held_bytes() - before
+        model.lineup.deactivate()
+    except RepositoryError as error:
+        return error.problem[:_TEXT], error.remedy[:_TEXT], 0
+    except MemoryError:
+        return "MemoryError", "", 0
+    return "", "", max(taken, 0)
+
+
+if __name__ == "__main__":
+    # The kernel must not write a core of what is expected to crash.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Memory is managed as in the executor itself: it is measured.
+    lean.settle()
+    main()

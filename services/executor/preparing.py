@@ -1,0 +1,291 @@
+"""From the name of a version to a model that is ready: read, verified, checked in a process of its own if need be, and loaded."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.repository import Artifact, RepositoryError, bounded
+from headrace.repository.records import Checked, Records
+from services.executor.check import checkable, fingerprint
+from services.executor.config import ExecutorConfig
+from services.executor.loading import Loader, Loading
+from services.executor.memory import held_bytes
+from services.executor.model import Model
+from services.executor.quarantine import Kind, UnusableError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+# So many processes of the executor have to end while they load the same files before that is held against the files: a
+# process may be killed for other reasons just then.
+_DEATHS = 3
+# The check's own process starts within this.
+_STARTING_S = 60.0
+
+
+class UncheckedError(Exception):
+    """The files of a version are not known to load; they have to be checked first."""
+
+    def __init__(self, model: str, version: str, fingerprint: str) -> None:
+        super().__init__(f"{model} version {version} is not checked yet")
+        self.fingerprint = fingerprint
+
+
+class Preparing:
+    """Makes versions ready. Blocks: for threads. Methods raise RepositoryError."""
+
+    def __init__(
+        self, loader: Loader, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
+    ) -> None:
+        self.loader = loader
+        self._records = records
+        self._config = config
+        self._log = log
+        # Versions that serve though the access log could not be written.
+        self._unrecorded: list[Artifact] = []
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the access log has all that was loaded."""
+        return not self._unrecorded
+
+    def wanted(self) -> tuple[dict[str, list[str]], list[RepositoryError]]:
+        """Model → the versions to load at the start, and what is wrong with models of which none can be named.
+
+        Versions that served go on serving; of a model that never did, the newest. The last of a model's versions answers
+        calls that name none. Raises RepositoryError: the repository can't be read.
+        """
+        self._records.news()  # what changes from now on is news
+        repository, serving, named = self.loader.repository, self._records.serving(), self.loader.named()
+        wanted: dict[str, list[str]] = {}
+        troubles = []
+        names = repository.names() if self._config.load == "all" else [*named, *serving]
+        for name in dict.fromkeys(names):
+            try:
+                there = repository.versions(name)
+            except RepositoryError as error:
+                there = [*named.get(name, ()), *serving.get(name, ())]
+                if not there:
+                    troubles.append(error)
+            else:
+                self._forget_removed(name, serving.get(name, []), there)
+            kept = [v for v in serving.get(name, ()) if v in there]
+            first = [v for v in named.get(name, ()) if v not in kept]
+            # Those that served may all be removed; one that an operator has unloaded altogether stays so.
+            new = name not in named and not kept and serving.get(name) != []
+            wanted[name] = [*first, *kept] or (there[-1:] if new else [])
+            if name in named and not named[name]:
+                have = ", ".join(repository.models()) or "none"
+                problem = f"there is no such model (there are: {have})"
+                troubles.append(RepositoryError(name, "", problem, "correct `load`"))
+        return wanted, troubles
+
+    def _forget_removed(self, name: str, served: list[str], there: list[str]) -> None:
+        """Versions that were removed from the repository do not count as serving any more."""
+        removed = [v for v in served if v not in there]
+        if removed and len(removed) == len(served):
+            self._records.forget(name)
+        else:
+            for version in removed:
+                self._records.stop(name, version)
+
+    def load(
+        self,
+        name: str,
+        version: str,
+        why: str,
+        loading: Loading,
+        *,
+        operator: str = "",
+        asked: bool = False,
+        may_check: bool = True,
+    ) -> Model:
+        """The version, ready. `asked`: by an operator, whatever was found before.
+
+        Raises UnusableError saying what kind of trouble it is; nothing stays active then. UncheckedError: its files are not
+        known, and may not be checked now.
+        """
+        try:
+            return self._load(name, version, why, loading, operator, asked, may_check)
+        except (RepositoryError, UncheckedError):
+            raise
+        except Exception as error:
+            # A bug, here or in an engine: it stops this model alone.
+            self._log.exception("a model can't be loaded", model=name, version=version)
+            problem = f"loading it failed in a way that nobody expected ({type(error).__name__}; see the log)"
+            found = RepositoryError(name, version, problem, "publish it anew")
+            raise UnusableError(found, Kind.ACTIVATION) from error
+
+    def _load(
+        self,
+        name: str,
+        version: str,
+        why: str,
+        loading: Loading,
+        operator: str,
+        asked: bool,
+        may_check: bool,
+    ) -> Model:
+        _check_cancelled(name, version, loading)
+        loading.tell("reading")
+        try:
+            artifact = self.loader.repository.examine(name, version, operator=operator)
+        except RepositoryError as error:
+            raise _of_kind(error, Kind.FILES) from error
+        mark = fingerprint(artifact, self._config.settings_of(name))
+        known = self._known(artifact, mark, asked, may_check, loading)
+        self._record(artifact, operator, must=asked)
+        before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
+        try:
+            with self._records.loading(mark):
+                model = self.loader.ready(artifact, why, loading)
+        except RepositoryError as error:
+            raise UnusableError(error, Kind.ACTIVATION, mark) from error
+        grown = max(held_bytes() - before, 0)
+        if known.deaths:
+            self._records.note(mark, replace(known, deaths=0))
+        # What a process of its own measured tells this model from all else that happens here meanwhile.
+        return replace(model, measured=known.memory_bytes or grown)
+
+    def wake(self, artifact: Artifact) -> Model:
+        """A version that sleeps, ready again."""
+        model = self.loader.ready(artifact, "call", Loading())
+        mark = fingerprint(artifact, self._config.settings_of(artifact.metadata.name))
+        return replace(model, measured=self._records.checked(mark).memory_bytes)
+
+    def named(self, name: str) -> list[str]:
+        """The model's versions that the settings name, whatever operators say."""
+        return self.loader.named().get(name, [])
+
+    def chosen(self, name: str, version: str) -> bool:
+        """Whether it is this service that decided for the version: the newest of a new model."""
+        return version not in self.named(name) and name not in self._records.serving()
+
+    def still_wanted(self, name: str, version: str) -> str:
+        """The version to try in the place of one in quarantine: mostly itself. Empty: it was taken away."""
+        served = self._records.serving().get(name)
+        if version in self.named(name):
+            return version
+        try:
+            there = self.loader.repository.quiet().versions(name)
+        except RepositoryError:
+            return version
+        if served is None or not version:
+            # It has never served: a newer one that was added since may take its place.
+            return there[-1] if there else ""
+        return version if version in there else ""
+
+    def readable(self, name: str, version: str) -> bool:
+        """Whether the files can be read and believed now; recorded nowhere."""
+        try:
+            self.loader.repository.quiet().read(name, version)
+        except RepositoryError:
+            return False
+        return True
+
+    def save(self) -> None:
+        """Writes what a full disk did not take."""
+        self._records.save()
+        while self._unrecorded:
+            self.loader.repository.loaded(self._unrecorded[0])
+            self._unrecorded.pop(0)
+
+    def _known(
+        self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: Loading
+    ) -> Checked:
+        """What is known of the files, checked now if they were not. Raises UnusableError."""
+        about, known = artifact.metadata, self._records.checked(mark)
+        if known.deaths >= _DEATHS and not asked:
+            problem = f"{known.deaths} processes of the executor ended while they loaded it"
+            remedy = "publish a mended version; to try this one again: headrace models load"
+            error = RepositoryError(about.name, about.version, problem, remedy)
+            raise UnusableError(error, Kind.CRASH, mark)
+        able = checkable(artifact, self._config.settings_of(about.name))
+        if known.good or not able or self._config.state is None:
+            return known
+        if not may_check:
+            raise UncheckedError(about.name, about.version, mark)
+        loading.tell("checking it in a process of its own")
+        verdict = self._checked(about.name, about.version, loading)
+        if verdict is None:
+            return known
+        if verdict["problem"]:
+            error = RepositoryError(about.name, about.version, verdict["problem"], verdict["remedy"])
+            raise UnusableError(error, Kind.CHECK, mark)
+        if verdict["fingerprint"] != mark:
+            problem, remedy = "its files changed while it was checked", "it is tried again"
+            raise UnusableError(RepositoryError(about.name, about.version, problem, remedy), Kind.FILES)
+        return self._records.checked(mark)
+
+    def _checked(self, name: str, version: str, loading: Loading) -> dict[str, Any] | None:
+        """The verdict of the process that loads it first; None if there could be no such process."""
+        config, began = self._config, time.monotonic()
+
+        def started(end: Callable[[], None]) -> None:
+            loading.end_check = end
+            if loading.cancelled:
+                end()
+
+        try:
+            with tempfile.TemporaryDirectory(prefix="headrace-check-") as folder:
+                file = Path(folder) / "executor.yaml"
+                # JSON is YAML.
+                file.write_text(config.model_dump_json(exclude_unset=True))
+                file.chmod(0o600)
+                command = ["-m", "services.executor.check", "--config", str(file), f"{name}:{version}"]
+                ended = bounded.run(command, seconds=config.check.seconds + _STARTING_S, started=started)
+            verdict: dict[str, Any] = json.loads(ended.output or b"{}") or _ended(ended)
+        except (OSError, ValueError) as error:
+            self._log.error(
+                "a model can't be checked before it is loaded", model=name, version=version, why=str(error)
+            )
+            return None
+        finally:
+            _check_cancelled(name, version, loading)
+        seconds = round(time.monotonic() - began, 3)
+        self._log.info(
+            "model checked", model=name, version=version, seconds=seconds, problem=verdict["problem"] or None
+        )
+        return verdict
+
+    def _record(self, artifact: Artifact, operator: str, *, must: bool) -> None:
+        try:
+            self.loader.repository.loaded(artifact, operator)
+        except RepositoryError as error:
+            if must:
+                raise UnusableError(error, Kind.FILES) from error
+            about = artifact.metadata
+            self._log.error(
+                "a load was not recorded; tried again",
+                model=about.name,
+                version=about.version,
+                why=error.problem,
+            )
+            self._unrecorded.append(artifact)
+
+
+def _ended(ended: bounded.Ended) -> dict[str, Any]:
+    """The verdict where the check's own process did not come to an end. Raises ValueError: it could not begin."""
+    if ended.code is not None and ended.code >= 0:
+        raise ValueError((ended.error.strip().splitlines() or ["it said nothing"])[-1])
+    how = "took too long" if ended.code is None else f"was ended ({bounded.killed_by(ended.code)})"
+    return {"problem": f"the process that checks it {how}", "remedy": "give the machine more memory or time"}
+
+
+def _check_cancelled(name: str, version: str, loading: Loading) -> None:
+    """Raises UnusableError if nobody wants the version any more."""
+    if loading.cancelled:
+        error = RepositoryError(
+            name, version, "its load was cancelled", "load it again if that was a mistake"
+        )
+        raise UnusableError(error, Kind.ACTIVATION)
+
+
+def _of_kind(error: RepositoryError, kind: Kind) -> UnusableError:
+    return error if isinstance(error, UnusableError) else UnusableError(error, kind)

@@ -1,0 +1,79 @@
+"""The README's "Bring your own model" on a running system: what serves changes when an operator says so, and stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headrace.cli import layout
+from tests.services.executor.executor_models import scaling
+from tests.system import HOME, System, add_document, headrace, poll
+
+WITHIN_S = 120
+DOCUMENT = """\
+pipeline: mine
+version: 1
+deadline_ms: 2000
+inputs: {age: float32, income: float32, visits: {type: float32, default: 0}}
+stages:
+  - preprocessing: assemble
+    steps: [assemble: {columns: [age, income, visits], into: x}]
+    outputs: {x: {type: float32, shape: [3]}}
+  - {model: m, name: mine, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [3]}}}
+outputs: [y]
+"""
+
+
+@pytest.fixture
+def mine(system: System) -> Iterator[None]:
+    """Files of two versions, and the pipeline's document."""
+    for version, factor in (("1", 2.0), ("2", 3.0)):
+        (HOME / f"mine{version}.onnx").write_bytes(scaling(factor))
+    add_document("mine", DOCUMENT)
+    try:
+        yield
+    finally:
+        headrace("models", "unload", "mine")
+        for version in "12":
+            headrace("models", "remove", "mine", version)
+        (HOME / "pipelines" / "mine" / "pipeline.yaml").unlink()
+
+
+def predicted() -> tuple[str, list[float]] | None:
+    """Version and outputs; None for a system that is on its way there."""
+    try:
+        printed = headrace("predict", "mine", "--input", "age=1", "--input", "income=2", "--json")
+    except AssertionError:
+        return None
+    answer: dict[str, Any] = json.loads(printed)
+    return answer["models"][0]["version"], answer["predictions"][0]["outputs"]["y"]
+
+
+def test_a_model_of_ones_own_serves_when_an_operator_says_so(system: System, mine: None) -> None:
+    layout.of(HOME).operator_key.unlink(missing_ok=True)  # made anew when it is needed
+    headrace("models", "add", "mine", str(HOME / "mine1.onnx"))
+    assert "mine version 1 serves" in headrace("models", "load", "mine")
+    assert layout.of(HOME).operator_key.stat().st_mode & 0o777 == 0o600
+    assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])
+
+    headrace("models", "add", "mine", str(HOME / "mine2.onnx"))
+    service = "executor" if system.shape == "apart" else "ingress"
+    headrace("restart", service, timeout=WITHIN_S)
+    assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])
+
+    assert "mine version 2 serves" in headrace("models", "load", "mine:2")
+    assert predicted() == ("2", [3.0, 6.0, 0.0])
+    pid = system.pid(service)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    poll("a new process", lambda: system.pid(service) not in (pid, None), WITHIN_S)
+    assert poll("it answers", predicted, WITHIN_S) == ("2", [3.0, 6.0, 0.0])
+
+    assert "mine version 1 serves" in headrace("models", "load", "mine:1")
+    assert predicted() == ("1", [2.0, 4.0, 0.0])
+    assert "version 2 serves" in headrace("models", "unload", "mine:1")
