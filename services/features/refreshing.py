@@ -80,10 +80,11 @@ class Catalog:
             await asyncio.sleep(every_s)
             try:
                 await self.load()
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - a registry may hold anything, and the next reading must come
                 self._count("failed")
                 self._log.warning(
-                    "the registry can't be read; the last plans stay in force", error=str(error)
+                    "the registry can't be read; the last plans stay in force",
+                    error=str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
                 )
             else:
                 self._count("ok")

@@ -129,6 +129,8 @@ class IngressSettings(config.ServiceSettings):
     # The folder is not the router's: the door keeps copies of its own in it.
     keeps: bool = False
     tenants: Path
+    # Where a copy of the last good tenants document is kept: what is in force while the document is broken, at a start too.
+    tenants_kept: Path | None = None
     # Secret with which keys are hashed: without it a stolen tenants file is worthless.
     pepper: Path
     # Folder in which the ingresses of one machine count each tenant's use together; absent: each counts alone.

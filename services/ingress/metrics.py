@@ -47,6 +47,11 @@ class Metrics:
         self.limit = Gauge(
             "headrace_ingress_limit", "Inferences that may be on their way at once, now.", registry=registry
         )
+        self.tenants_broken = Gauge(
+            "headrace_ingress_tenants_broken",
+            "1 while the tenants document can't be used and the last good one is in force.",
+            registry=registry,
+        )
         self.certificate_ends = Gauge(
             "headrace_ingress_certificate_end_seconds",
             "When the certificate that is served ends, in seconds since the epoch; 0: there is none.",

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from headrace.hop.config import ConfigError
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Quarantined, Reload
-from headrace.state.tenants import load
+from headrace.state.tenants import load, save
 from services.ingress.catalog import Catalog
 from services.ingress.reporting import Log
 from services.ingress.tenants import Directory
@@ -53,14 +53,26 @@ class Periodic:
 
 
 class TenantReloads:
-    """The tenants document, read again when the file changes. A broken file is told of; the last good one stays."""
+    """The tenants document, read again when the file changes. A broken file is told of; the last good one stays.
 
-    def __init__(self, path: Path, directory: Directory, log: Log) -> None:
-        self.directory = directory
+    `kept`: where a copy of the last good one outlives the process; `broken`: told 1 while the file is broken, 0 otherwise.
+    """
+
+    def __init__(self, path: Path, kept: Path | None, log: Log, broken: Callable[[float], None]) -> None:
+        """Raises ConfigError if there is neither a good document nor a copy of one."""
         self._path = path
+        self._kept = kept
         self._log = log
+        self._broken = broken
         self._stamp = _stamp(path)
         self._subscribers: tuple[Callable[[Directory], None], ...] = ()
+        try:
+            self.directory = self._load()
+        except ConfigError as error:
+            if kept is None or not kept.exists():
+                raise
+            self.directory = Directory.of(load(kept))
+            self._refused(error)
 
     def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
         """Each is told of every new directory."""
@@ -73,13 +85,30 @@ class TenantReloads:
             return
         self._stamp = stamp
         try:
-            self.directory = Directory.of(await asyncio.to_thread(load, self._path))
+            self.directory = await asyncio.to_thread(self._load)
         except ConfigError as error:
-            self._log.error("tenants not reloaded", error=str(error))
+            self._refused(error)
             return
         for subscriber in self._subscribers:
             subscriber(self.directory)
         self._log.info("tenants reloaded", tenants=len(self.directory.tenants), keys=len(self.directory.keys))
+
+    def _load(self) -> Directory:
+        """What the file says, once it is good; a copy of it is kept then."""
+        file = load(self._path)
+        directory = Directory.of(file)
+        self._broken(0.0)
+        if self._kept is not None:
+            try:
+                self._kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                save(self._kept, file)
+            except OSError as error:
+                self._log.warning("the last good tenants are not kept", error=type(error).__name__)
+        return directory
+
+    def _refused(self, error: ConfigError) -> None:
+        self._broken(1.0)
+        self._log.error("tenants not loaded; the last good ones are in force", error=str(error))
 
 
 class DocumentMetrics:

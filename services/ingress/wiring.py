@@ -14,7 +14,7 @@ from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
-from headrace.state.tenants import load, read_pepper
+from headrace.state.tenants import read_pepper
 from services.ingress.admitting import Admission, Rules
 from services.ingress.authenticating import Authenticator
 from services.ingress.catalog import Catalog
@@ -38,7 +38,6 @@ from services.ingress.sharing import Shared
 from services.ingress.span_store import SpanStore
 from services.ingress.statistics import Statistics
 from services.ingress.stopping import AdminPort
-from services.ingress.tenants import Directory
 from services.ingress.tokens import TokenVerifier
 
 _FLUSH_EVERY_S = 0.5
@@ -79,7 +78,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         clock=time.monotonic,
         wall=wall,
     )
-    tenants = TenantReloads(settings.tenants, Directory.of(load(settings.tenants)), telemetry.log)
+    tenants = TenantReloads(
+        settings.tenants, settings.tenants_kept, telemetry.log, metrics.tenants_broken.set
+    )
     tokens = TokenVerifier(settings.jwt, lambda: tenants.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
     authenticator = Authenticator(tenants.directory, pepper, wall, reporter.security, tokens)

@@ -17,6 +17,7 @@ import find_libpython
 from headrace.cli import certificates, locking, ports, quarantine, quarantined
 from headrace.cli.layout import SERVICES, Layout
 from headrace.hop import config
+from headrace.state import tenants
 
 _GIB = 1024**3
 MIN_DISK_BYTES = 2 * _GIB
@@ -60,6 +61,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _prepared(layout),
         lambda: _pipelines(layout),
         lambda: _settings(layout),
+        lambda: _tenants(layout),
     )
     for check in checks:
         yield check()
@@ -166,6 +168,18 @@ def _pipelines(layout: Layout) -> Finding:
         return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
     # The others are served whatever becomes of these.
     return Finding("pipelines", Level.WARN, "\n".join(lines), quarantine.FIX)
+
+
+def _tenants(layout: Layout) -> Finding:
+    if not layout.tenants.exists():
+        return Finding("tenants", Level.GOOD, "none yet; headrace up makes the first")
+    try:
+        found = tenants.load(layout.tenants).tenants
+    except config.ConfigError as error:
+        return Finding(
+            "tenants", Level.BAD, str(error), "mend the file; the last good one is in force until then"
+        )
+    return Finding("tenants", Level.GOOD, f"{len(found)} in {layout.tenants.name}")
 
 
 def _settings(layout: Layout) -> Finding:

@@ -140,6 +140,10 @@ class Layout:
         return self.root / "deploy" / "pipelines"
 
     @property
+    def kept_tenants(self) -> Path:
+        return self.home / "kept" / "tenants.yaml"
+
+    @property
     def kept_pipelines(self) -> Path:
         """The last good text of each document; the router writes it."""
         return self.home / "kept" / "pipelines"

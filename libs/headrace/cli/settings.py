@@ -107,6 +107,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "pipelines": str(layout.pipelines),
         "kept": str(layout.kept_pipelines),
         "tenants": str(layout.tenants),
+        "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),

@@ -137,7 +137,7 @@ class Resolver:
             try:
                 self._found(await self._look(self._target))
                 pause = self._every_s
-            except OSError:
+            except Exception:  # noqa: BLE001 - whatever it is, the next look must come
                 # A name server's bad moment must not take away the replicas that are known: we ask again.
                 pause = min(pause * 2, self._every_s)
             await asyncio.sleep(pause)

@@ -197,7 +197,8 @@ def read_pepper(path: Path) -> bytes:
 def load(path: Path) -> TenantsFile:
     """The tenants of a YAML or JSON file. Raises ConfigError saying what is wrong with it."""
     try:
-        return TenantsFile.model_validate(yaml.safe_load(path.read_text()) or {})
+        with path.open() as text:  # an error names the file, not its text
+            return TenantsFile.model_validate(yaml.safe_load(text) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read tenants: {error}") from error
     except ValidationError as error:

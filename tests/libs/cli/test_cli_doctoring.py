@@ -23,6 +23,7 @@ def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
         "data",
         "pipelines",
         "settings",
+        "tenants",
     ]
     assert all(f.fix for f in findings if f.level is not Level.GOOD)
     assert not (tmp_path / "none").exists()

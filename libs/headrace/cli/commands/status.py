@@ -14,6 +14,8 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.control import ControlError
 from headrace.cli.layout import Layout
 from headrace.cli.settings import Installation
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
 
 _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
 
@@ -58,6 +60,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": told["services"],
         "models_in_quarantine": quarantined.models(layout),
+        "tenants_problem": _tenants_problem(layout),
     }
 
 
@@ -70,7 +73,16 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": {},
         "models_in_quarantine": [],
+        "tenants_problem": _tenants_problem(layout),
     }
+
+
+def _tenants_problem(layout: Layout) -> str | None:
+    try:
+        tenants.load(layout.tenants)
+    except ConfigError as error:
+        return str(error) if layout.tenants.exists() else None
+    return None
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -93,6 +105,9 @@ def _print(found: dict[str, Any]) -> None:
     for name, service in found["services"].items():
         if why := service["trouble"] or service["reason"]:
             out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
+    if problem := found["tenants_problem"]:
+        text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
+        out.print(text, style="red", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
