@@ -18,9 +18,8 @@ from headrace.hop.wire_errors import PUSHBACK, status_of
 from services.ingress.exchange import Exchange
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.codecs import Codec
-from services.ingress.protocols.http_status import STATUS
 from services.ingress.protocols.inflate import GZIP, inflate
-from services.ingress.protocols.refusals import malformed
+from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.unary import UnaryProtocol
 
 _ERROR_INFO = "google.rpc.ErrorInfo"
@@ -67,7 +66,7 @@ class UnaryConnect(UnaryProtocol):
             headers.append((b"retry-after", b"%d" % math.ceil(milliseconds / 1000)))
         if fault.code is Code.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
-        await respond(send, STATUS[fault.code], headers, error_body(fault))
+        await respond(send, http_status(fault), headers, error_body(fault))
 
 
 def error_body(fault: Fault) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.protocols.http_status import STATUS
 
 
 def malformed(message: str, field: str = "body") -> Fault:
@@ -29,6 +30,13 @@ def too_many_values(limit: int) -> Fault:
         f"the message holds more than {limit} values; send fewer rows, or whole tensors as raw bytes",
         metadata={"limit": str(limit), "unit": "values"},
     )
+
+
+def http_status(fault: Fault) -> int:
+    """HTTP's status for a fault, where the protocol leaves it to HTTP to say what was too large."""
+    if fault.reason == Reason.REASON_TOO_LARGE and fault.metadata.get("unit") == "headers":
+        return 431
+    return STATUS[fault.code]
 
 
 def headers_too_large(size: int, limit: int) -> Fault:

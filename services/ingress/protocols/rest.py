@@ -18,9 +18,8 @@ from services.ingress.exchange import Exchange
 from services.ingress.protocols import rest_repository
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, respond
 from services.ingress.protocols.codecs import THREAD_BYTES, in_thread
-from services.ingress.protocols.http_status import STATUS
 from services.ingress.protocols.inflate import GZIP_OR_ZLIB, inflate
-from services.ingress.protocols.refusals import malformed
+from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.rest_json import to_json
 from services.ingress.protocols.rest_tensors import read_request, write_response
 from services.ingress.protocols.unary import Intake
@@ -220,9 +219,9 @@ def _health(
 
 
 async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
-    status = STATUS[fault.code]
-    if fault.reason == Reason.REASON_TOO_LARGE:
-        status = 431 if fault.metadata.get("unit") == "headers" else 413
+    status = http_status(fault)
+    if fault.reason == Reason.REASON_TOO_LARGE and status != 431:
+        status = 413
     elif fault.reason == Reason.REASON_METHOD_UNKNOWN and fault.code is Code.UNIMPLEMENTED:
         status = 405
     shown = {
