@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from headrace.cli import logs, probing, process
+from headrace.cli import logs, probing, process, quarantined
 from headrace.cli.layout import LayoutError
 from headrace.cli.process import Process
 from headrace.cli.settings import Installation
@@ -141,6 +141,7 @@ class Member:
             new = await self._successor(1 - old.slot, deadline)
         if not new.alive:
             raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
+        await self._refuse_worse(old, new)
         try:
             await new.publish()
         except OSError:
@@ -150,6 +151,20 @@ class Member:
         self.current = new
         self._moved(self.instance, new.metrics)
         self.watch.replaced(time.monotonic())
+
+    async def _refuse_worse(self, old: Process, new: Process) -> None:
+        """A restart must not take away a model that is served: its file may have changed on the disk meanwhile."""
+        pages = await asyncio.gather(probing.metrics_page(old.metrics), probing.metrics_page(new.metrics))
+        lost = quarantined.newly_held(*pages)
+        if not lost:
+            return
+        new.kill()
+        await new.forget()
+        told = await asyncio.to_thread(quarantined.forget, self._installation.layout, lost)
+        why = "\n".join(told) or f"it has {', '.join(lost)} in quarantine"
+        raise ReplaceError(
+            f"{self.instance}: the new process can't use a model that the old one serves, so the old one goes on\n{why}"
+        )
 
     async def _successor(self, slot: int, deadline: float) -> Process:
         """A new process that is ready, or one that has ended and is tidied away."""

@@ -37,6 +37,7 @@ _HEARTBEAT = re.compile(rf"^{AGE} (\S+)$".encode(), re.MULTILINE)
 # A thread of the process tells the heartbeat; on a loaded machine it waits for its turn, too.
 HEARTBEAT_TIMEOUT_S = 2.0
 _FRESH_S = 5.0
+_PAGE_TIMEOUT_S = 10.0
 _READY_PATH = "/v2/health/ready"
 # PROXY protocol, version 2, command LOCAL: what follows is on this connection's own account, as of any health check.
 _OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
@@ -131,6 +132,15 @@ async def heartbeat_age(metrics: str) -> float | None:
             return float(found[1]) if found else None
     except (OSError, TimeoutError, ValueError):
         return None
+
+
+async def metrics_page(metrics: str) -> bytes:
+    """What a process tells Prometheus, at host:port; empty if it does not answer."""
+    try:
+        async with asyncio.timeout(_PAGE_TIMEOUT_S):
+            return await _get(metrics, "/metrics")
+    except (OSError, TimeoutError, ValueError):
+        return b""
 
 
 async def _get(address: str, path: str) -> bytes:

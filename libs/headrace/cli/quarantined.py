@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from headrace.cli.layout import Layout
 from headrace.repository.records import Records
+
+_HELD = re.compile(rb'^headrace_executor_quarantined\{model="([^"]*)",version="([^"]*)"\} 1', re.MULTILINE)
 
 
 def models(layout: Layout) -> list[dict[str, str]]:
@@ -20,3 +25,20 @@ def sentence(model: dict[str, str]) -> str:
     """What is wrong with one of them."""
     version = f" version {model['version']}" if model["version"] else ""
     return f"model {model['model']}{version} is in quarantine: {model['problem']}"
+
+
+def newly_held(old: bytes, new: bytes) -> list[str]:
+    """NAME:VERSION of what one process has in quarantine and another, that it is to replace, has not; by their metrics."""
+    if not old:
+        return []  # it did not answer: nothing is known of what it serves
+    return sorted(b":".join(key).decode() for key in {*_HELD.findall(new)} - {*_HELD.findall(old)})
+
+
+def forget(layout: Layout, keys: Iterable[str]) -> list[str]:
+    """Takes back what a process that was given up has recorded; a sentence for each."""
+    given_up = set(keys)
+    told = [sentence(m) for m in models(layout) if f"{m['model']}:{m['version']}" in given_up]
+    records = Records(layout.executor_state)
+    for key in given_up:
+        records.release(key)
+    return told
