@@ -51,6 +51,8 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "demo_key",
         "prometheus_targets",
         "services",
+        "models_in_quarantine",
+        "tenants_problem",
         "quarantined_pipelines",
     ]
     assert told["services"] == {}
@@ -65,9 +67,11 @@ def test_on_a_full_disk_no_key_is_made_and_none_is_lost(tmp_path: Path) -> None:
         refused = run("keys", "create", "demo", home=tmp_path)
         assert refused.exit_code == 1
         assert refused.stdout == ""
-        assert refused.stderr == f"error: {place.tenants}: no space left on device\n"
+        said = f"error: cannot write {place.tenants}: No space left on device; nothing is changed\n"
+        assert refused.stderr == said
         assert place.tenants.read_bytes() == before
-        assert not list(tmp_path.glob(".tenants*"))
+        # Nothing half written beside it, only the file that is locked.
+        assert [f.name for f in tmp_path.glob(".tenants*")] == [".tenants.yaml.lock"]
         filler.unlink()
         assert run("keys", "create", "demo", home=tmp_path).exit_code == 0
         assert len(tenants.load(place.tenants).tenant("demo").keys) == 2
@@ -216,7 +220,7 @@ def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
     assert (told["limits"]["rows_per_s"], told["distinct_queries_today"]) == (2.5, {})
     assert json.loads(run("tenants", "list", "--json", home=home).stdout)["acme"]["scopes"] == ["read"]
     for listed in (run("tenants", home=home).stdout, run("tenants", "list", home=home).stdout):
-        assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo"}
+        assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo", "operator"}
 
     misplaced = CliRunner().invoke(app, ["tenants", "--home", str(home), "list"])
     assert (misplaced.exit_code, "behind `list`" in misplaced.stderr) == (1, True)

@@ -123,7 +123,8 @@ def fill_up(path: Path) -> None:
 def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(home)], check=False).returncode:
+    options = "size=1m,mode=700"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(home)], check=False).returncode:
         pytest.skip("mounts are not allowed here")
     try:
         place = layout.of(home)

@@ -68,10 +68,11 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
         await asyncio.to_thread(certificate, folder.path)
         await until_served(folder, on_disk(folder))
         good = on_disk(folder)
-        key = (folder.path / "key.pem").read_bytes()
-        # A key that is not the certificate's.
-        await asyncio.to_thread(certificate, folder.path)
-        (folder.path / "key.pem").write_bytes(key)
+        # A certificate to which the key does not belong.
+        other = folder.path / "other"
+        other.mkdir()
+        await asyncio.to_thread(certificate, other)
+        (other / "cert.pem").replace(folder.path / "cert.pem")
         async with asyncio.timeout(10):
             while "certificate not taken over" not in process.log():
                 await asyncio.sleep(0.1)
