@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.hop import core
 from headrace.hop.definition import Runtime
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
@@ -41,6 +42,8 @@ from services.ingress.stopping import AdminPort
 from services.ingress.tokens import TokenVerifier
 
 _FLUSH_EVERY_S = 0.5
+# Some milliseconds each.
+_COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
@@ -124,6 +127,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, tenants.check)
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
+        periodic.every(_COLLECT_EVERY_S, core.collect)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set

@@ -39,3 +39,11 @@ def freeze() -> None:
     lean.give_back()
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 20)
+
+
+async def collect() -> None:
+    """Frees what only circles of references keep, such as exceptions with the messages that they met.
+
+    By itself the collector looks when enough has been made since; after a rush that may be long after.
+    """
+    gc.collect()
