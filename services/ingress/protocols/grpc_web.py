@@ -5,8 +5,6 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Fault
@@ -14,7 +12,7 @@ from services.ingress.exchange import Exchange
 from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.codecs import Codec
-from services.ingress.protocols.unary import UnaryProtocol
+from services.ingress.protocols.unary import FramedProtocol
 
 _TYPE = b"application/grpc-web"
 # The first byte of the frame that holds the trailers.
@@ -22,17 +20,8 @@ _TRAILERS = 0x80
 _OK = b"grpc-status:0\r\n"
 
 
-class UnaryGrpcWeb(UnaryProtocol):
+class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
-
-    framing_bytes = frames.PREFIX.size
-
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
-        timeout = headers.get(b"grpc-timeout")
-        return None if timeout is None else frames.read_timeout(timeout)
-
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
-        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
 
     async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
         data = codec.write(reply)

@@ -13,6 +13,7 @@ from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
 from services.ingress.exchange import Exchange
 from services.ingress.metrics import Shed
+from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
 from services.ingress.protocols.body import SMALL_BYTES, Bodies
 from services.ingress.protocols.codecs import Codec
@@ -126,3 +127,16 @@ class UnaryProtocol(ABC):
     @abstractmethod
     async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
         """Sends a refusal or a failure."""
+
+
+class FramedProtocol(UnaryProtocol):
+    """What gRPC and gRPC-Web have alike: a frame around the message, and the deadline's header."""
+
+    framing_bytes = frames.PREFIX.size
+
+    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+        timeout = headers.get(b"grpc-timeout")
+        return None if timeout is None else frames.read_timeout(timeout)
+
+    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
+        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Fault
@@ -14,17 +12,15 @@ from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.codecs import Codec
 from services.ingress.protocols.convoy import Convoy
 from services.ingress.protocols.gates import Gates
-from services.ingress.protocols.unary import Intake, UnaryProtocol
+from services.ingress.protocols.unary import FramedProtocol, Intake
 
 _TYPE = b"application/grpc"
 _OK = [(b"grpc-status", b"0")]
 _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 
 
-class UnaryGrpc(UnaryProtocol):
+class UnaryGrpc(FramedProtocol):
     """Serves `content-type: application/grpc`, `+proto` and `+json`."""
-
-    framing_bytes = frames.PREFIX.size
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
@@ -33,13 +29,6 @@ class UnaryGrpc(UnaryProtocol):
 
     def shed(self, exchange: Exchange) -> Shed | None:
         return self._gates.come(exchange)
-
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
-        timeout = headers.get(b"grpc-timeout")
-        return None if timeout is None else frames.read_timeout(timeout)
-
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
-        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
 
     async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
         data = codec.write(reply)
