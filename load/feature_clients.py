@@ -16,8 +16,8 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from deploy.pipelines.flights.feature_repo import SERVICE, VIEWS
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
-from headrace.hop import client_settings as rules
-from headrace.hop.dial import Client
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
 from services.router.clients import HopFeatures
 
 Keys = dict[str, list[str]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from headrace.hop import core
+from headrace.hop.process import grpc_core as core
 
 core.settle()  # before grpc is imported
 

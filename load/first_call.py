@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from headrace.client import Headrace
-from headrace.hop import core
+from headrace.hop.process import grpc_core as core
 from load.executor.serving import ROOT, executor, inputs_of, newest, one
 
 _MODELS = ("flights_light", "flights_heavy", "open_nsfw")

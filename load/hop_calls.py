@@ -18,9 +18,9 @@ from pathlib import Path
 
 from headrace import hop
 from headrace.api.postprocessing.v1 import postprocessing_pb2 as api
-from headrace.hop import client_settings as rules
 from headrace.hop import config
-from headrace.hop.dial import Client, UnaryCall
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client, UnaryCall
 from load.measuring import cpu_seconds, turn
 
 _FORMAT = hop.unary(

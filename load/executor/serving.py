@@ -19,8 +19,8 @@ from headrace.columns import Batch, Column, DType, Rows, encode
 from headrace.hop import config as hop
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.definition import Runtime, warmed
-from headrace.hop.local import LocalServers
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.transport.in_process import LocalServers
 from headrace.repository import Artifact, Repository, TensorSpec
 from services.executor.config import ExecutorConfig
 from services.executor.servicer import ExecutorServicer

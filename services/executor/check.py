@@ -24,7 +24,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headrace.hop import config as hop
-from headrace.hop import lean
+from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Repository, RepositoryError, bounded
 from headrace.repository.records import Checked, Records
 from services.executor.config import ExecutorConfig, ModelSettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.columns import Batch
-from headrace.hop import lean
+from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Metadata, RepositoryError
 from services.executor import errors
 from services.executor.calls import Executed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace.hop import lean
+from headrace.hop.process import memory as lean
 
 _STATUS = Path("/proc/self/status")
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, RowError
-from headrace.hop.logs import some
+from headrace.hop.process.logs import some
 from services.executor import assembling, errors
 from services.executor.answering import Answers, Ran
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-from headrace.hop.breaker import Breaker
+from headrace.hop.resilience.breaker import Breaker
 from services.features.flights import Flights, Seat
 from services.features.keying import Keys
 from services.features.planning import ViewPlan

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from headrace.api.features.v1 import features_pb2
-from headrace.hop.breaker import Breaker
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.resilience.breaker import Breaker
 from services.features.config import FeaturesConfig, Stream
 from services.features.consuming import Consumer
 from services.features.deriving import Deriver

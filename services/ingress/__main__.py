@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from headrace.hop import core
 from headrace.hop.config import ConfigError, load
+from headrace.hop.process import grpc_core as core
 from services.ingress.config import IngressSettings
 from services.ingress.running import run
 

@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from headrace.hop import config, core
-from headrace.hop.lifecycle import EXIT_CONFIG
+from headrace.hop import config
+from headrace.hop.process import grpc_core as core
+from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
 from services.ingress.envoy import SETTINGS_VARIABLE
 from services.ingress.process import hosting

@@ -16,11 +16,11 @@ from typing import Any
 import uvicorn
 import yaml
 
-from headrace.hop import core
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.health import Health
-from headrace.hop.lifecycle import stop_signal
-from headrace.hop.serve import serving
+from headrace.hop.process import grpc_core as core
+from headrace.hop.process.lifecycle import stop_signal
+from headrace.hop.server.health import Health
+from headrace.hop.server.serve import serving
 from services.ingress import envoy
 from services.ingress.config import IngressSettings
 from services.ingress.process import hosting

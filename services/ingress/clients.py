@@ -6,7 +6,7 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.folding import BatchCall, BatchFolding
-from headrace.hop.dial import Client
+from headrace.hop.client.dial import Client
 from headrace.hop.method import unary
 from services.ingress.ports import Decision, IndexedModel, ModelUse, Routed
 

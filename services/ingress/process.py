@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from headrace.hop import config
 from headrace.hop.definition import Runtime
-from headrace.hop.heartbeat import beating
-from headrace.hop.hosting import Part, definition_named, hosted
-from headrace.hop.local import LocalServers
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.heartbeat import beating
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server.hosting import Part, definition_named, hosted
+from headrace.hop.transport.in_process import LocalServers
 from services.ingress.config import IngressSettings
 
 

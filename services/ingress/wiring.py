@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.api.inference.v1 import inference_pb2
-from headrace.hop import core
 from headrace.hop.definition import Runtime
+from headrace.hop.process import grpc_core as core
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept

@@ -1,6 +1,6 @@
 """The router's process."""
 
-from headrace.hop.lifecycle import run
+from headrace.hop.process.lifecycle import run
 
 if __name__ == "__main__":
     run("services.router.wiring:SERVICE")

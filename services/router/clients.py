@@ -12,7 +12,7 @@ from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import Batch, decode, encode_into
 from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
-from headrace.hop.dial import Client, UnaryCall
+from headrace.hop.client.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
 from headrace.pipeline import StepsStage

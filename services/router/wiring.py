@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop import config
+from headrace.hop.client.dial import Client
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.dial import Client
 from headrace.pipeline import Catalog, Kept
 from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopOperators, HopSteps
 from services.router.config import RouterConfig

@@ -15,7 +15,7 @@ from headrace.cli.process import Process
 from headrace.cli.settings import Installation
 from headrace.cli.supervising import Rules, Seen, State, Watch
 from headrace.hop.config import ConfigError
-from headrace.hop.lifecycle import EXIT_CONFIG
+from headrace.hop.process.lifecycle import EXIT_CONFIG
 
 _LOOK_STARTING_S = 0.05
 # Of one that is unready, to see it recover.

@@ -15,12 +15,12 @@ from typing import Protocol
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
 
 from headrace.cli.supervising import Seen
-from headrace.hop.client_settings import Client as ClientSettings
-from headrace.hop.client_settings import Coalesce, Retry
-from headrace.hop.dial import Client
+from headrace.hop.client.dial import Client
+from headrace.hop.client.settings import Client as ClientSettings
+from headrace.hop.client.settings import Coalesce, Retry
 from headrace.hop.errors import Code, Fault
-from headrace.hop.heartbeat import AGE
 from headrace.hop.method import unary
+from headrace.hop.process.heartbeat import AGE
 
 _CHECK = unary(
     health_pb2.DESCRIPTOR,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from headrace.cli import ports as port_names
 from headrace.cli.layout import LEAVES, Layout, instance, service_of
-from headrace.hop.client_settings import Coalesce
+from headrace.hop.client.settings import Coalesce
 
 Shape = Literal["apart", "together"]
 

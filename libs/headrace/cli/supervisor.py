@@ -23,8 +23,8 @@ from headrace.cli.member import Member, ReplaceError, sentence
 from headrace.cli.settings import Installation, Shape
 from headrace.cli.supervising import Rules
 from headrace.hop import config
-from headrace.hop.lifecycle import stop_signal
-from headrace.hop.logs import logger
+from headrace.hop.process.lifecycle import stop_signal
+from headrace.hop.process.logs import logger
 
 _KEEP_HOUSE_EVERY_S = 5.0
 

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypedDict
 import grpc
 
 from headrace.client.stats import Hook
-from headrace.hop import client_settings
+from headrace.hop.client import settings as client_settings
 
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """An API key or token, or a function that gives the current one; it is asked at each call, so it should cache."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
-    from headrace.hop.observer import HasWaitingRows
-    from headrace.hop.replicas import Replica
+    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.resilience.replicas import Replica
 
 # Bounds of the histogram grow by 5 %, from 10 µs on: quantiles are right to 5 %.
 _STEP = math.log(1.05)

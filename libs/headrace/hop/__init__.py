@@ -14,14 +14,14 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
 
 if TYPE_CHECKING:
+    from headrace.hop.batching.codec import Folding
+    from headrace.hop.client.dial import Client
     from headrace.hop.definition import Definition, Runtime, Service
-    from headrace.hop.dial import Client
-    from headrace.hop.folding import Folding
-    from headrace.hop.hosting import hosted
-    from headrace.hop.lifecycle import run
-    from headrace.hop.local import LocalServers
-    from headrace.hop.serve import Running, serving
-    from headrace.hop.telemetry import Telemetry
+    from headrace.hop.process.lifecycle import run
+    from headrace.hop.process.telemetry import Telemetry
+    from headrace.hop.server.hosting import hosted
+    from headrace.hop.server.serve import Running, serving
+    from headrace.hop.transport.in_process import LocalServers
 
 __all__ = [
     "Call",
@@ -46,17 +46,17 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Client": "dial",
+    "Client": "client.dial",
     "Definition": "definition",
-    "Folding": "folding",
-    "LocalServers": "local",
-    "Running": "serve",
+    "Folding": "batching.codec",
+    "LocalServers": "transport.in_process",
+    "Running": "server.serve",
     "Runtime": "definition",
     "Service": "definition",
-    "Telemetry": "telemetry",
-    "hosted": "hosting",
-    "run": "lifecycle",
-    "serving": "serve",
+    "Telemetry": "process.telemetry",
+    "hosted": "server.hosting",
+    "run": "process.lifecycle",
+    "serving": "server.serve",
 }
 
 

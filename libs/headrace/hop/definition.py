@@ -12,9 +12,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 from headrace.hop import config
 
 if TYPE_CHECKING:
-    from headrace.hop.dial import Client
-    from headrace.hop.local import LocalServers
-    from headrace.hop.telemetry import Telemetry
+    from headrace.hop.client.dial import Client
+    from headrace.hop.process.telemetry import Telemetry
+    from headrace.hop.transport.in_process import LocalServers
 
 C = TypeVar("C", bound=config.ServiceSettings)
 
@@ -57,7 +57,7 @@ class Runtime:
 
     def dial(self, callee: str, settings: config.Client) -> Client:
         """A client of another service. The caller closes it."""
-        from headrace.hop.dial import Client
+        from headrace.hop.client.dial import Client
 
         return Client(callee, settings, self)
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from headrace.hop import config, hosting
+from headrace.hop import config
 from headrace.hop.definition import Definition, Runtime
-from headrace.hop.local import LocalServers
-from headrace.hop.serve import Running, serving
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server import hosting
+from headrace.hop.server.serve import Running, serving
+from headrace.hop.transport.in_process import LocalServers
 
 if TYPE_CHECKING:
-    from headrace.hop.dial import Client
+    from headrace.hop.client.dial import Client
 
 Given = Mapping[str, Any] | config.ServiceSettings
 _QUIET = config.Telemetry(log_level="warning", trace_ratio=0)

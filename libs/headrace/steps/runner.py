@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Timing
 from headrace.hop.errors import Reason
-from headrace.hop.logs import some
+from headrace.hop.process.logs import some
 from headrace.steps.batches import run_batch
 from headrace.steps.instruments import Instruments
 from headrace.steps.program import Program, Result

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
-from headrace.hop.dial import Client
 from headrace.hop.errors import Code, Fault
 from headrace.hop.method import Method
 from services.executor.backends.backend import BackendError, BackendLateError, BackendLostError

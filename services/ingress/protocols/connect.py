@@ -23,7 +23,7 @@ from protobuf.wkt import Any as WireAny
 
 from headrace.hop.errors import Code, Fault
 from headrace.hop.method import Method, methods_of
-from headrace.hop.wire_errors import PUSHBACK, status_of
+from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.door import Door
 from services.ingress.exchange import Exchange
 from services.ingress.protocols import reflecting

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headrace.hop.errors import DOMAIN, Code, Fault, Reason, reason_name
-from headrace.hop.wire_errors import PUSHBACK, status_of
+from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.exchange import Exchange
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.codecs import Codec

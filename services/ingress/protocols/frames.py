@@ -7,7 +7,7 @@ import functools
 import struct
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.wire_errors import DETAILS, PUSHBACK, cut, status_of
+from headrace.hop.transport.wire_errors import DETAILS, PUSHBACK, cut, status_of
 from services.ingress.protocols.inflate import GZIP, inflate
 from services.ingress.protocols.refusals import malformed, too_large
 

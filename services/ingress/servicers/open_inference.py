@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from headrace.columns import Batch
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.telemetry import build_version
+from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.catalog import Catalog, Entry
 from services.ingress.exchange import Exchange

@@ -9,8 +9,8 @@ import pytest
 from headrace.cli import layout, ports
 from headrace.cli.settings import Installation, Shape, overlaid, settings
 from headrace.hop import config
-from headrace.hop.hosting import definition_named
-from headrace.hop.resolve import parse
+from headrace.hop.resilience.resolve import parse
+from headrace.hop.server.hosting import definition_named
 from services.ingress.config import IngressSettings
 
 

@@ -25,7 +25,7 @@ from headrace.cli.process import Process
 from headrace.cli.settings import Installation
 from headrace.cli.supervising import Rules, State
 from headrace.hop import config
-from headrace.hop.logs import logger
+from headrace.hop.process.logs import logger
 
 SERVICE = "preprocessing"
 LOG = logger("supervisor", config.Telemetry(log_level="error"))

@@ -22,10 +22,10 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.exchange_server import Exchanges
-from headrace.hop.exchanging import SERVICE
 from headrace.hop.method import unary
-from headrace.hop.wire_errors import status_code, trailers
+from headrace.hop.transport.stream import SERVICE
+from headrace.hop.transport.stream_server import Exchanges
+from headrace.hop.transport.wire_errors import status_code, trailers
 
 _KIND = ".google.protobuf.ListValue"
 

@@ -13,7 +13,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
-from headrace.hop import config, wire_errors
+from headrace.hop import config
+from headrace.hop.transport import wire_errors
 
 ARITIES = ("One", "Out", "In", "Both")
 

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.breaker import Breaker, State
-from headrace.hop.client_settings import Breaker as Rules
+from headrace.hop.client.settings import Breaker as Rules
+from headrace.hop.resilience.breaker import Breaker, State
 
 RULES = Rules(
     window_s=5, min_calls=10, failure_ratio=0.5, slow_s=2, slow_ratio=0.9, open_s=1, max_open_s=10, probes=2

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import pytest
 from google.protobuf.struct_pb2 import ListValue
 
-from headrace.hop import client_settings as rules
-from headrace.hop.dial import Client
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding, soon, until, words
 

@@ -20,11 +20,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import generate_latest
 
 from headrace import hop
-from headrace.hop import client_settings, config, resolve
-from headrace.hop.client_metrics import ClientInstruments, MetricsObserver
-from headrace.hop.dial import Client
+from headrace.hop import config
+from headrace.hop.client import settings as client_settings
+from headrace.hop.client.dial import Client
+from headrace.hop.client.metrics import ClientInstruments, MetricsObserver
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.resilience import resolve
 from headrace.hop.testing import served
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
 
@@ -206,8 +208,8 @@ class Absent:
             raise ImportError(name)
 sys.meta_path.insert(0, Absent())
 import asyncio
-from headrace.hop.dial import Client
-from headrace.hop.client_settings import Client as Settings
+from headrace.hop.client.dial import Client
+from headrace.hop.client.settings import Client as Settings
 async def main():
     client = Client("x", Settings("unix:/nowhere"))
     await client.close()

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from headrace.hop import client_settings as rules
-from headrace.hop.breaker import State
-from headrace.hop.dial import Client
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.client.observer import NullObserver
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.observer import NullObserver
+from headrace.hop.resilience.breaker import State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordFolding, soon, until, words
 
 QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.client_settings import Coalesce
-from headrace.hop.due import Due
-from headrace.hop.gathering import Gathering, Waiting
+from headrace.hop.batching.deadlines import Due
+from headrace.hop.batching.queue import Gathering, Waiting
+from headrace.hop.client.settings import Coalesce
 
 Entry: TypeAlias = Waiting[Any, Any]
 Queue: TypeAlias = Gathering[Any, Any]

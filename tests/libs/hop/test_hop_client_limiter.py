@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.client_settings import Limiter as Rules
-from headrace.hop.limiter import Limiter
+from headrace.hop.client.settings import Limiter as Rules
+from headrace.hop.resilience.limiter import Limiter
 
 
 def drive(limiter: Limiter, workers: int, service_s: float, rounds: int, kind: str = "k") -> None:

@@ -15,10 +15,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
-from headrace.hop import client_settings as rules
-from headrace.hop import exchange_client
-from headrace.hop.dial import Client
-from headrace.hop.exchanging import SERVICE, TAKEN_KEY
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.transport import stream_client as exchange_client
+from headrace.hop.transport.stream import SERVICE, TAKEN_KEY
 from tests.libs.hop.hop_echo import ONE
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.hop.picker import by_key, least_of_two, pick
-from headrace.hop.retry_budget import REFILL_S, RetryBudget
+from headrace.hop.resilience.picker import by_key, least_of_two, pick
+from headrace.hop.resilience.retry_budget import REFILL_S, RetryBudget
 
 
 @dataclass(frozen=True)

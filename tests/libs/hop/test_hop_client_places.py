@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import ListValue
 
-from headrace.hop import client_settings as rules
-from headrace.hop.client_stack import compose
+from headrace.hop.client import settings as rules
+from headrace.hop.client.observer import NullObserver
+from headrace.hop.client.outgoing import Outgoing
+from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.observer import NullObserver
-from headrace.hop.outgoing import Outgoing
-from headrace.hop.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from tests.libs.hop.hop_callee import DO, soon
 
 FULL = rules.Limiter(initial=1, minimum=1, maximum=1)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.hop import client_settings as rules
-from headrace.hop.dial import Client
-from headrace.hop.returning import Returning
+from headrace.hop.batching.returning import Returning
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
 from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding
 
 TOOK = 0.01

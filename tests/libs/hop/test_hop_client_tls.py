@@ -11,10 +11,11 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
-from headrace.hop import channels, config
-from headrace.hop.dial import Client
-from headrace.hop.serve import serving
-from headrace.hop.tls import TlsError
+from headrace.hop import config
+from headrace.hop.client.dial import Client
+from headrace.hop.server.serve import serving
+from headrace.hop.transport import channels
+from headrace.hop.transport.tls import TlsError
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 

@@ -6,8 +6,8 @@ import pytest
 
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Rows, carrying, encode
-from headrace.hop import clocks
 from headrace.hop.call import LOCAL_PEER, Call
+from headrace.hop.transport import clocks
 
 NOW = 1000.0
 

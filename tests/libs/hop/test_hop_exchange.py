@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
-from headrace.hop import client_settings as rules
 from headrace.hop import config, testing
-from headrace.hop.dial import Client
-from headrace.hop.exchanging import LARGEST_REQUEST_BYTES, PATH, SERVICE, TAKEN_KEY
-from headrace.hop.serve import serving
-from headrace.hop.wire_errors import fault_of_rpc, fault_of_status
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.server.serve import serving
+from headrace.hop.transport.stream import LARGEST_REQUEST_BYTES, PATH, SERVICE, TAKEN_KEY
+from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 
 RPC = "tests.Echo/One"

@@ -9,8 +9,8 @@ import time
 import urllib.request
 
 from headrace.hop import config
-from headrace.hop.heartbeat import AGE, beating
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.heartbeat import AGE, beating
+from headrace.hop.process.telemetry import Telemetry
 
 
 def age(address: str) -> float:

@@ -26,7 +26,7 @@ def said_by(program: str) -> list[str]:
 def test_a_large_block_that_is_freed_on_a_thread_does_not_stay() -> None:
     program = """
 import ctypes, threading
-from headrace.hop import core
+from headrace.hop.process import grpc_core as core
 core.settle()
 
 def work():
@@ -57,7 +57,7 @@ print(own_mib() - before)
 
 def test_freezing_gives_small_freed_blocks_back() -> None:
     program = """
-from headrace.hop import core
+from headrace.hop.process import grpc_core as core
 import array
 kept, freed = [], []
 for _ in range(2000):
@@ -78,28 +78,31 @@ def test_a_service_does_without_rich_and_a_program_that_has_it_keeps_it() -> Non
     told = said_by(
         """
 import sys
-from headrace.hop import logs
+from headrace.hop.process import logs
 print("rich" in sys.modules, "structlog" in sys.modules)
 import rich
 print(rich.__name__)
 """
     )
     assert told == ["False", "True", "rich"]
-    assert said_by("import sys, rich\nfrom headrace.hop import logs\nprint(sys.modules['rich'] is rich)") == [
+    assert said_by("import sys, rich\nfrom headrace.hop.process import logs\nprint(sys.modules['rich'] is rich)") == [
         "True"
     ]
 
 
 def test_the_services_that_carry_columns_do_without_it_too() -> None:
     for name in ("executor", "preprocessing", "router"):
-        program = f"import sys, services.{name}.wiring, headrace.hop.serve\nprint('rich' in sys.modules)"
+        program = (
+            f"import sys, services.{name}.wiring, headrace.hop.server.serve\nprint('rich' in sys.modules)"
+        )
         assert said_by(program) == ["False"], name
 
 
 def test_logs_for_people_still_show_where_an_error_came_from() -> None:
     program = """
 import sys
-from headrace.hop import config, logs
+from headrace.hop import config
+from headrace.hop.process import logs
 sys.stderr = sys.stdout
 try:
     1 / 0

@@ -16,7 +16,8 @@ from tests.disks import fill, tiny_disk
 SCRIPT = """
 import logging, sys
 from pathlib import Path
-from headrace.hop import config, logs
+from headrace.hop import config
+from headrace.hop.process import logs
 settings = config.Telemetry()
 log = logs.logger("router", settings)
 logs.take_over("router", settings)

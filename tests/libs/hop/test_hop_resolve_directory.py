@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.hop import resolve
 from headrace.hop.errors import Fault, Reason
+from headrace.hop.resilience import resolve
 from headrace.hop.testing import served
 from tests.libs.hop.hop_callee import DO, soon, words
 from tests.libs.hop.test_hop_client_dial import DEFINITION

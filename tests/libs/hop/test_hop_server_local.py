@@ -11,10 +11,11 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
-from headrace.hop import config, hosting, testing
+from headrace.hop import config, testing
 from headrace.hop.call import LOCAL_PEER
-from headrace.hop.local import LocalServers
 from headrace.hop.method import methods_of
+from headrace.hop.server import hosting
+from headrace.hop.transport.in_process import LocalServers
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
 
 
@@ -137,7 +138,7 @@ def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once() -> None:
 
 
 def hosting_bind(servicer: object) -> object:
-    from headrace.hop.binding import bind
+    from headrace.hop.server.binding import bind
 
     return bind([hop.Service(ECHO, servicer)])
 

@@ -24,9 +24,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import hop
-from headrace.hop import config, logs, testing
-from headrace.hop.layers.report import LineBudget
-from headrace.hop.serve import serving
+from headrace.hop import config, testing
+from headrace.hop.process import logs
+from headrace.hop.server.layers.report import LineBudget
+from headrace.hop.server.serve import serving
 from tests.libs.hop.hop_echo import ONE, caller, definition
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -239,7 +240,7 @@ async def test_a_local_call_has_the_same_span(
 
 
 @pytest.mark.parametrize(
-    "code", ["import headrace.hop", "import headrace.hop.dial", "import headrace.hop.tls"]
+    "code", ["import headrace.hop", "import headrace.hop.client.dial", "import headrace.hop.transport.tls"]
 )
 def test_the_dialling_core_is_light(code: str) -> None:
     heavy = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "yaml"}
@@ -251,9 +252,7 @@ def test_the_dialling_core_is_light(code: str) -> None:
 
 
 def test_a_server_without_tracing_loads_no_opentelemetry() -> None:
-    check = (
-        "import headrace.hop.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
-    )
+    check = "import headrace.hop.server.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -12,8 +12,8 @@ import pytest
 
 from headrace import hop
 from headrace.hop import config
-from headrace.hop.serve import serving
-from headrace.hop.tls import TlsError, WatchedTls, client_credentials
+from headrace.hop.server.serve import serving
+from headrace.hop.transport.tls import TlsError, WatchedTls, client_credentials
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.hop.hop_echo import Caller, EchoServicer, definition
 

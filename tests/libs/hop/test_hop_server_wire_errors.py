@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import hop
-from headrace.hop import wire_errors
+from headrace.hop.transport import wire_errors
 
 REASONS = st.sampled_from([hop.Reason.Value(name) for name in hop.Reason.keys()])  # noqa: SIM118 - an enum wrapper
 CODES = st.sampled_from([code for code in hop.Code if code is not hop.Code.OK])

@@ -12,13 +12,14 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
-from headrace.hop import client_settings as rules
-from headrace.hop import config, hosting
+from headrace.hop import config
 from headrace.hop.call import Call
-from headrace.hop.dial import Client
-from headrace.hop.local import LocalServers
-from headrace.hop.serve import serving
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server import hosting
+from headrace.hop.server.serve import serving
+from headrace.hop.transport.in_process import LocalServers
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from headrace.hop.config import Client, Telemetry
 from headrace.hop.definition import Runtime
-from headrace.hop.local import LocalServers
-from headrace.hop.telemetry import Telemetry as Telling
+from headrace.hop.process.telemetry import Telemetry as Telling
+from headrace.hop.transport.in_process import LocalServers
 from headrace.repository import Repository
 from services.executor.backends.backend import Backend, BackendError
 from services.executor.backends.onnxruntime import OnnxRuntime

@@ -209,7 +209,7 @@ async def test_only_this_installation_changes_what_is_loaded(models: Path) -> No
     put(models)
     server = {"listen": "127.0.0.1:0", "allow_plaintext": True}
     from headrace.hop.config import Client
-    from headrace.hop.serve import serving
+    from headrace.hop.server.serve import serving
     from services.executor.config import ExecutorConfig
 
     config = ExecutorConfig.model_validate({"server": server, "models": models})

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Rows, encode
 from headrace.hop.config import Telemetry as Settings
-from headrace.hop.telemetry import Telemetry
+from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import Features, entity_column, get

@@ -1,0 +1,1 @@
+"""Calls that wait at the same time leave as one."""

@@ -1,0 +1,241 @@
+"""Coalesce: items that wait while calls are out leave together; each is answered by itself, in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Hashable, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from headrace.hop.batching.batch_call import Gathered, judge_of, loading_of
+from headrace.hop.batching.codec import Folding
+from headrace.hop.batching.deadlines import Due
+from headrace.hop.batching.queue import Gathering, Waiting
+from headrace.hop.batching.returning import Returning
+from headrace.hop.client import faults
+from headrace.hop.client.outgoing import Next
+from headrace.hop.client.settings import ClientRules
+from headrace.hop.errors import Fault
+from headrace.hop.method import Method
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+# A timer of uvloop counts whole milliseconds and may fire up to one early.
+_TICK_S = 0.001
+# Lanes of which it is known how their callers come back; more come only from ever new keys.
+_KNOWN_LANES = 256
+
+
+class Coalescer(Generic[Item, Result]):
+    """The coalescing form of one method: `await coalescer.submit(item)`."""
+
+    def __init__(
+        self,
+        callee: str,
+        method: Method[Any, Any],
+        folding: Folding[Item, Result, Any, Any],
+        settings: ClientRules,
+        metadata: Sequence[tuple[str, str]],
+        call_next: Next,
+    ) -> None:
+        self._callee = callee
+        self._method = method
+        self._folding = folding
+        self._judge = judge_of(folding)
+        self._loading = loading_of(folding)
+        self._enabled = settings.coalesce.enabled
+        self._default_timeout_s = settings.default_timeout_s
+        self._metadata = metadata
+        self._call_next = call_next
+        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(settings.coalesce)
+        self._due: Due[asyncio.Future[Result]] = Due()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._scheduled: set[Hashable] = set()
+        self._calls: dict[asyncio.Task[None], Sequence[Waiting[Item, asyncio.Future[Result]]]] = {}
+        self._closed = False
+        # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
+        # others would cost a turn of the loop.
+        self._lone: Hashable | None = None
+        # Where several calls may be out, the next leaves while others are on their way: there is nothing to wait for.
+        self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
+        self._returning: dict[Hashable, Returning] = {}
+        # Lanes whose next call is held for those who were answered, until then.
+        self._held: dict[Hashable, asyncio.TimerHandle] = {}
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._gathering.waiting_rows
+
+    async def submit(self, item: Item) -> Result:
+        """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
+        if self._closed:
+            raise faults.closed(self._callee)
+        folding = self._folding
+        now = time.monotonic()
+        deadline = folding.deadline(item)
+        if deadline == math.inf:
+            deadline = now + self._default_timeout_s
+        if deadline <= now:
+            raise faults.deadline_passed(self._callee)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        # An item without rows still needs its call.
+        rows = folding.rows(item) or 1
+        entry = Waiting(item, rows, folding.size(item), deadline, folding.priority(item), answer)
+        self._due.add(deadline, answer)
+        if deadline < self._timer_at:
+            self._arm(loop, deadline, now)
+        if self._enabled:
+            self._enqueue(loop, folding.key(item), entry, now)
+        else:
+            self._start(loop, None, [entry])
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if not self._gathering.withdraw(entry):
+                self._abandon(entry)
+            raise
+
+    def _enqueue(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        key: Hashable,
+        entry: Waiting[Item, asyncio.Future[Result]],
+        now: float,
+    ) -> None:
+        gathering = self._gathering
+        for refused in gathering.offer(key, entry):
+            _fail(refused.handle, faults.overloaded(self._callee))
+        lone, self._lone = key == self._lone, None
+        returning = self._returning.get(key)
+        if returning is not None:
+            returning.came(now, entry.rows)
+        if lone or gathering.full(key):
+            self._flush(key)
+        elif key not in self._scheduled:
+            # At the end of this turn of the loop: what was submitted in the same turn leaves together.
+            self._scheduled.add(key)
+            loop.call_soon(self._flush, key)
+
+    def _flush(self, key: Hashable) -> None:
+        self._scheduled.discard(key)
+        if self._holds and not self._closed and self._hold(key):
+            return
+        while (cut := self._gathering.cut(key, time.monotonic())) is not None:
+            batch, late = cut
+            for entry in late:
+                _fail(entry.handle, faults.deadline_passed(self._callee))
+            if batch:
+                self._start(asyncio.get_running_loop(), key, batch)
+
+    def _hold(self, key: Hashable) -> bool:
+        """Whether the lane's next call is held for those who were just answered."""
+        returning = self._returning.get(key)
+        if returning is None:
+            return False
+        seconds = 0.0 if self._gathering.full(key) else returning.awaited(time.monotonic())
+        if seconds >= _TICK_S:
+            if key not in self._held:
+                loop = asyncio.get_running_loop()
+                self._held[key] = loop.call_later(seconds, self._release, key, context=Context())
+            return True
+        if key in self._held:
+            self._held.pop(key).cancel()
+        return False
+
+    def _release(self, key: Hashable) -> None:
+        """The time is over for which a lane was held."""
+        self._held.pop(key).cancel()
+        self._flush(key)
+
+    def _start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        key: Hashable,
+        batch: Sequence[Waiting[Item, asyncio.Future[Result]]],
+    ) -> None:
+        # An empty context: the call belongs to no single one of its items, so to nobody's span.
+        task = loop.create_task(self._send(batch), context=Context())
+        self._calls[task] = batch
+        task.add_done_callback(partial(self._sent, key, time.monotonic()))
+
+    def _sent(self, key: Hashable, began: float, task: asyncio.Task[None]) -> None:
+        # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
+        batch = self._calls.pop(task)
+        if self._enabled:
+            self._lone = key if len(batch) == 1 and not self._calls else None
+            self._gathering.finished(key)
+            if self._holds:
+                self._note(key, began, sum([e.rows for e in batch]))
+            self._flush(key)
+
+    def _note(self, key: Hashable, began: float, rows: int) -> None:
+        returning = self._returning.get(key)
+        if returning is None:
+            if len(self._returning) >= _KNOWN_LANES:
+                self._returning.clear()
+            returning = self._returning[key] = Returning()
+        now = time.monotonic()
+        returning.ended(now, now - began, rows)
+
+    async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
+        out = Gathered(self._callee, self._method, self._folding, self._judge, self._loading, batch)
+        out.metadata = self._metadata
+        try:
+            await self._call_next(out)
+            out.answer()
+        except Fault as fault:
+            out.fail(fault)
+        except asyncio.CancelledError:
+            out.fail(faults.closed(self._callee))
+            raise
+        except Exception:  # noqa: BLE001 - whoever waits must get an answer, and only a Fault
+            _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
+            out.fail(faults.unexpected(self._callee))
+
+    def _abandon(self, entry: Waiting[Item, asyncio.Future[Result]]) -> None:
+        """The entry's caller went away: its call is cancelled if nobody else waits for it."""
+        for task, batch in self._calls.items():
+            if any(e is entry for e in batch):
+                if all(e.handle.done() for e in batch):
+                    task.cancel()
+                return
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_later(max(_TICK_S, at - now), self._expire, context=Context())
+
+    def _expire(self) -> None:
+        """Answers those whose time is over, whether they wait or are on their way; their batch goes on."""
+        now = time.monotonic()
+        for answer in self._due.take(now):
+            _fail(answer, faults.deadline_passed(self._callee))
+        self._timer, self._timer_at = None, math.inf
+        following = self._due.earliest()
+        if following is not None:
+            self._arm(asyncio.get_running_loop(), following, now)
+
+    async def close(self) -> None:
+        """Takes no more, waits for what is waiting and out (each has a deadline)."""
+        self._closed = True
+        for key in list(self._held):
+            self._release(key)
+        while self._calls or self._scheduled:
+            await (asyncio.wait(self._calls) if self._calls else asyncio.sleep(0))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:
+    if not answer.done():
+        answer.set_exception(fault)

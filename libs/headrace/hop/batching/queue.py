@@ -1,0 +1,195 @@
+"""Natural batching as a pure state machine: what waits, what leaves together, what is turned away.
+
+A lane per key: while fewer than `window` calls of a lane are out, what waits leaves at once; else it gathers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from headrace.hop.client.settings import CoalesceRules
+
+Item = TypeVar("Item")
+Handle = TypeVar("Handle")
+
+# Withdrawn entries stay in their queue until it is cut; swept when they are this many and the majority.
+_SWEEP = 64
+
+
+class Waiting(Generic[Item, Handle]):
+    """One item and how to answer whoever waits for it. `deadline` in monotonic seconds, `size` in bytes."""
+
+    __slots__ = ("deadline", "handle", "item", "lane", "priority", "rows", "size")
+
+    def __init__(
+        self, item: Item, rows: int, size: int, deadline: float, priority: int, handle: Handle
+    ) -> None:
+        self.item = item
+        self.rows = rows
+        self.size = size
+        self.deadline = deadline
+        self.priority = priority
+        self.handle = handle
+        self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it left or was withdrawn
+
+
+class Lane(Generic[Item, Handle]):
+    """Items of one key: a queue per priority, and the calls out."""
+
+    __slots__ = ("in_flight", "key", "queues", "rows", "withdrawn")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.in_flight = 0
+        self.rows = 0
+        self.withdrawn = 0
+        self.queues: dict[int, deque[Waiting[Item, Handle]]] = {}
+
+
+class Gathering(Generic[Item, Handle]):
+    """The waiting items of one method: at most `max_waiting_rows` rows, unless one item alone has more."""
+
+    __slots__ = ("_lanes", "_rows_at", "_rules", "waiting_rows")
+
+    def __init__(self, rules: CoalesceRules) -> None:
+        self._rules = rules
+        self._lanes: dict[Hashable, Lane[Item, Handle]] = {}
+        self._rows_at: dict[int, int] = {}  # waiting rows per priority
+        self.waiting_rows = 0
+
+    def offer(self, key: Hashable, entry: Waiting[Item, Handle]) -> list[Waiting[Item, Handle]]:
+        """Queues the entry. Returns what is turned away for it: less important ones, or the entry itself."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        refused: list[Waiting[Item, Handle]] = []
+        excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
+        # With nothing before it and the window open it does not wait, whatever its size.
+        if excess > 0 and (lane.rows or lane.in_flight >= self._rules.window):
+            if self._less_important(entry.priority) < excess:
+                self._tidy(lane)
+                return [entry]
+            refused = self._shed(excess)
+        queue = lane.queues.get(entry.priority)
+        if queue is None:
+            queue = lane.queues[entry.priority] = deque()
+        queue.append(entry)
+        entry.lane = lane
+        self._count(lane, entry, entry.rows)
+        self._lanes[key] = lane  # shedding may have emptied and forgotten it
+        return refused
+
+    def full(self, key: Hashable) -> bool:
+        """Whether the lane's next call is full and may leave: no use in waiting for more."""
+        lane = self._lanes.get(key)
+        return lane is not None and lane.rows >= self._rules.max_rows and lane.in_flight < self._rules.window
+
+    def cut(
+        self, key: Hashable, now: float
+    ) -> tuple[list[Waiting[Item, Handle]], list[Waiting[Item, Handle]]] | None:
+        """The next call of a lane: (items that leave, items whose time is over). None: nothing may leave now.
+
+        Higher priorities first, in order of arrival within one. If items leave, `finished` must follow.
+        """
+        lane = self._lanes.get(key)
+        if lane is None or not lane.rows or lane.in_flight >= self._rules.window:
+            return None
+        batch: list[Waiting[Item, Handle]] = []
+        late: list[Waiting[Item, Handle]] = []
+        for priority in sorted(lane.queues, reverse=True) if len(lane.queues) > 1 else list(lane.queues):
+            if not self._drain(lane, lane.queues[priority], now, batch, late):
+                break
+            del lane.queues[priority]
+        lane.in_flight += bool(batch)
+        self._tidy(lane)
+        return batch, late
+
+    def finished(self, key: Hashable) -> None:
+        """A call of the lane has ended."""
+        lane = self._lanes[key]
+        lane.in_flight -= 1
+        self._tidy(lane)
+
+    def withdraw(self, entry: Waiting[Item, Handle]) -> bool:
+        """Nobody waits for the entry any more. False if it left before, or was withdrawn."""
+        lane = entry.lane
+        if lane is None:
+            return False
+        entry.lane = None
+        self._count(lane, entry, -entry.rows)
+        lane.withdrawn += 1
+        if lane.withdrawn > _SWEEP and lane.withdrawn * 2 > sum(map(len, lane.queues.values())):
+            self._sweep(lane)
+        self._tidy(lane)
+        return True
+
+    def _drain(
+        self,
+        lane: Lane[Item, Handle],
+        queue: deque[Waiting[Item, Handle]],
+        now: float,
+        batch: list[Waiting[Item, Handle]],
+        late: list[Waiting[Item, Handle]],
+    ) -> bool:
+        """Moves what fits from the queue into the batch; False if something was left behind."""
+        rows, size = sum(e.rows for e in batch), sum(e.size for e in batch)
+        while queue:
+            entry = queue[0]
+            if entry.lane is None:
+                queue.popleft()
+                lane.withdrawn -= 1
+                continue
+            expired = entry.deadline <= now
+            if not expired:
+                rows, size = rows + entry.rows, size + entry.size
+                if batch and (rows > self._rules.max_rows or size > self._rules.max_bytes):
+                    return False
+            queue.popleft()
+            entry.lane = None
+            self._count(lane, entry, -entry.rows)
+            (late if expired else batch).append(entry)
+        return True
+
+    def _less_important(self, priority: int) -> int:
+        return sum(rows for p, rows in self._rows_at.items() if p < priority)
+
+    def _shed(self, rows: int) -> list[Waiting[Item, Handle]]:
+        """Takes out at least so many rows: lowest priority first, the last to arrive in a lane first."""
+        shed: list[Waiting[Item, Handle]] = []
+        for priority in sorted(self._rows_at):
+            for lane in list(self._lanes.values()):
+                queue = lane.queues.get(priority)
+                while queue and rows > 0:
+                    entry = queue.pop()
+                    if entry.lane is None:
+                        lane.withdrawn -= 1
+                        continue
+                    entry.lane = None
+                    self._count(lane, entry, -entry.rows)
+                    rows -= entry.rows
+                    shed.append(entry)
+                self._tidy(lane)
+            if rows <= 0:
+                break
+        return shed
+
+    def _count(self, lane: Lane[Item, Handle], entry: Waiting[Item, Handle], rows: int) -> None:
+        lane.rows += rows
+        self.waiting_rows += rows
+        left = self._rows_at.get(entry.priority, 0) + rows
+        if left:
+            self._rows_at[entry.priority] = left
+        else:
+            self._rows_at.pop(entry.priority, None)
+
+    def _sweep(self, lane: Lane[Item, Handle]) -> None:
+        lane.queues = {p: deque(e for e in q if e.lane is not None) for p, q in lane.queues.items()}
+        lane.withdrawn = 0
+
+    def _tidy(self, lane: Lane[Item, Handle]) -> None:
+        """Forgets a lane without items and calls, so that keys of the past cost nothing."""
+        if not lane.rows and not lane.in_flight:
+            self._lanes.pop(lane.key, None)

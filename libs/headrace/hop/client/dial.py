@@ -1,0 +1,183 @@
+"""The client of another service. Needs grpcio and protobuf only; what a Runtime brings is used if it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from headrace.hop.batching.coalesce import Coalescer
+from headrace.hop.batching.codec import Folding
+from headrace.hop.client import faults
+from headrace.hop.client.observer import NullObserver, Observer
+from headrace.hop.client.outgoing import Outgoing
+from headrace.hop.client.settings import ClientRules
+from headrace.hop.client.stack import compose
+from headrace.hop.errors import Fault
+from headrace.hop.method import Method
+from headrace.hop.resilience import resolve
+from headrace.hop.resilience.pick import first
+from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.resolve import Resolver
+from headrace.hop.transport.channels import Channels, Security
+from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
+from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES
+from headrace.hop.transport.stream_client import Exchanges
+
+if TYPE_CHECKING:
+    import grpc
+
+    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.definition import Runtime
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+RespOut = TypeVar("RespOut", covariant=True)
+ReqIn = TypeVar("ReqIn", contravariant=True)
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class UnaryCall(Protocol[ReqIn, RespOut]):
+    """A method ready to be called."""
+
+    def __call__(
+        self, request: ReqIn, /, *, deadline: float, key: str = "", metadata: Metadata = ()
+    ) -> Coroutine[Any, Any, RespOut]:
+        """`deadline` in monotonic seconds (inf: the default timeout); calls of one `key` prefer one replica.
+
+        Raises Fault, and nothing else.
+        """
+        ...
+
+
+class EachCall(Protocol[ReqIn, Resp]):
+    """A method ready to be called on all replicas."""
+
+    def __call__(self, request: ReqIn, /, *, deadline: float) -> Coroutine[Any, Any, list[Resp | Fault]]:
+        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there is none."""
+        ...
+
+
+class Client:
+    """A callee's replicas and the layers around each call to them. Made and used on one event loop.
+
+    `runtime` brings metrics, traces and the services of this process; without it `observer` may watch.
+    `credentials` secure the channels instead of `settings.tls`; `metadata` goes with every call.
+    Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
+    """
+
+    def __init__(
+        self,
+        callee: str,
+        settings: ClientRules,
+        runtime: Runtime | None = None,
+        *,
+        observer: Observer | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
+    ) -> None:
+        self.callee = callee
+        self._settings = settings
+        self._runtime = runtime
+        self._metadata = tuple(metadata)
+        self._coalescers: list[Coalescer[Any, Any]] = []
+        self._closed = False
+        self._observer, self._traces = _telemetry(callee, runtime, observer)
+        target = resolve.parse(settings.target)
+        self._security = Security(settings.tls, credentials, settings.server_name or target.host)
+        draw = random.random
+        self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
+        self._stack = compose(callee, settings, self.replicas, draw, self._observer, self._traces)
+        self._resolver = Resolver(target, settings.resolve_every_s, self.replicas.update)
+        self.replicas.look = self._resolver.look
+
+    def unary(self, method: Method[Req, Resp]) -> UnaryCall[Req, Resp]:
+        """The method as a coroutine function of one request."""
+        stack, common = self._stack, self._metadata
+
+        async def call(request: Req, /, *, deadline: float, key: str = "", metadata: Metadata = ()) -> Resp:
+            if self._closed:
+                raise faults.closed(self.callee)
+            out = Outgoing(method, request, deadline, key, 1)
+            out.metadata = (*common, *metadata) if metadata else common
+            reply: Resp = await stack(out)
+            return reply
+
+        return call
+
+    def each(self, method: Method[Req, Resp]) -> EachCall[Req, Resp]:
+        """The method as a coroutine function of one request, which goes to every replica that there is."""
+        stack, common = self._stack, self._metadata
+
+        async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
+            out = Outgoing(method, request, deadline, "", 1)
+            out.metadata, out.only = common, replica
+            try:
+                reply: Resp = await stack(out)
+            except Fault as fault:
+                return fault
+            return reply
+
+        async def call(request: Req, /, *, deadline: float) -> list[Resp | Fault]:
+            if self._closed:
+                raise faults.closed(self.callee)
+            if not self.replicas.all:
+                await first(self.callee, self.replicas, deadline)
+            return await asyncio.gather(*(one(request, deadline, r) for r in self.replicas.all))
+
+        return call
+
+    def coalesced(
+        self, method: Method[Req, Resp], folding: Folding[Item, Result, Req, Resp]
+    ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
+        """The method as a coroutine function of one item; items that wait at the same time share calls.
+
+        Raises Fault, and nothing else.
+        """
+        coalescer: Coalescer[Item, Result] = Coalescer(
+            self.callee, method, folding, self._settings, self._metadata, self._stack
+        )
+        self._coalescers.append(coalescer)
+        self._observer.waiting(method.name, coalescer)
+        return coalescer.submit
+
+    async def close(self) -> None:
+        """Answers what waits, then closes the channels. Later calls raise Fault UNAVAILABLE."""
+        self._closed = True
+        await asyncio.gather(*(c.close() for c in self._coalescers))
+        await self._resolver.close()
+        await self.replicas.close()
+
+    def _connect(self, address: str) -> Transport:
+        if address == "local":
+            if self._runtime is None:
+                raise ValueError(f"target of {self.callee} is local, but this process hosts no services")
+            return LocalTransport(self.callee, self._runtime.local, self._traces)
+        most = self._settings.max_message_bytes
+        channels = Channels(address, self._security, most)
+        exchanges = None
+        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
+            exchanges = Exchanges(self.callee, channels, most)
+        return GrpcTransport(self.callee, channels, self._traces, exchanges, stamped=self._settings.exchange)
+
+
+def _telemetry(
+    callee: str, runtime: Runtime | None, observer: Observer | None
+) -> tuple[Observer, ClientTraces | None]:
+    """Metrics and traces of the process, if it has any; their libraries are imported only then."""
+    if runtime is None:
+        return observer or NullObserver(), None
+    from headrace.hop.client.metrics import ClientInstruments, MetricsObserver
+
+    traces = None
+    if runtime.telemetry.traces is not None:
+        from headrace.hop.client.spans import ClientTraces
+
+        traces = ClientTraces(callee, runtime.telemetry.traces.provider)
+    return observer or MetricsObserver(callee, runtime.telemetry.once(ClientInstruments)), traces

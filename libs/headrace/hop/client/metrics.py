@@ -1,0 +1,95 @@
+"""Metrics of clients, for processes that have telemetry."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from headrace.hop.errors import Code
+
+if TYPE_CHECKING:
+    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.resilience.replicas import Replica
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# Replicas past this many share one label value, so that a large deployment does not multiply series.
+_MAX_REPLICA_LABELS = 64
+
+
+class ClientInstruments:
+    """The instruments that all clients of a process share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        call = ["callee", "method"]
+        replica = ["callee", "replica"]
+        self.calls = Counter(
+            "headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "headrace_hop_client_seconds",
+            "Time of calls, retries included.",
+            call,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.rows = Histogram(
+            "headrace_hop_client_batch_rows", "Rows per call.", call, buckets=_ROWS, registry=registry
+        )
+        self.retries = Counter("headrace_hop_retries_total", "Calls tried again.", call, registry=registry)
+        self.waiting = Gauge(
+            "headrace_hop_waiting_rows", "Rows that wait to be sent.", call, registry=registry
+        )
+        self.breaker = Gauge(
+            "headrace_hop_breaker_state", "0 closed, 1 half open, 2 open.", replica, registry=registry
+        )
+        self.limit = Gauge(
+            "headrace_hop_limit", "Calls at once that a replica may get.", replica, registry=registry
+        )
+
+
+class MetricsObserver:
+    """Counts what one client does, into instruments that the process's clients share."""
+
+    def __init__(self, callee: str, instruments: ClientInstruments) -> None:
+        self._callee = callee
+        self._instruments = instruments
+        # Looking labels up costs more than counting; the methods of a callee are few.
+        self._calls: dict[tuple[str, int], Counter] = {}
+        self._timed: dict[str, tuple[Histogram, Histogram]] = {}
+
+    def replica_added(self, replica: Replica) -> None:
+        label = str(replica.index) if replica.index < _MAX_REPLICA_LABELS else "more"
+        seen = weakref.ref(replica)
+        breaker = self._instruments.breaker.labels(self._callee, label)
+        breaker.set_function(lambda: r.breaker.state(time.monotonic()).value if (r := seen()) else math.nan)
+        self._instruments.limit.labels(self._callee, label).set_function(
+            lambda: r.limiter.limit if (r := seen()) else math.nan
+        )
+
+    def waiting(self, method: str, rows: HasWaitingRows) -> None:
+        seen = weakref.ref(rows)
+        self._instruments.waiting.labels(self._callee, method).set_function(
+            lambda: r.waiting_rows if (r := seen()) else 0
+        )
+
+    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
+        calls = self._calls.get((method, code))
+        if calls is None:
+            calls = self._instruments.calls.labels(self._callee, method, code.name)
+            self._calls[method, code] = calls
+        timed = self._timed.get(method)
+        if timed is None:
+            labels = self._callee, method
+            timed = self._instruments.seconds.labels(*labels), self._instruments.rows.labels(*labels)
+            self._timed[method] = timed
+        calls.inc()
+        timed[0].observe(seconds)
+        timed[1].observe(rows)
+
+    def retried(self, method: str) -> None:
+        self._instruments.retries.labels(self._callee, method).inc()

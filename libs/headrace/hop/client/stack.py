@@ -1,0 +1,59 @@
+"""The order of the client's layers, outermost first, with the reason for each place.
+
+coalesce  before all else (layers/coalesce.py): what follows costs once per batch, not once per item.
+trace     the span covers retries and the wait for a place; what the layers found out is written on it.
+report    outside the retry: callers see one call, so one is counted.
+deadline  before the retry: all attempts share one budget.
+retry     outside the choice of replica: each attempt chooses anew.
+pick      outside limit and breaker: these belong to the replica. Who must wait for a place waits here, for the first
+          that any replica has, and chooses then.
+limit     outside the breaker: it counts what was let in, and the breaker is asked when a place was found, not before.
+breaker   next to the transport: it sees exactly what the callee did, and no refusal of ours.
+transport gRPC channel or the service in this process; stamps the budgets at the last moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headrace.hop.client.deadline import deadline
+from headrace.hop.client.observer import Observer
+from headrace.hop.client.outgoing import Next
+from headrace.hop.client.report import report
+from headrace.hop.client.settings import ClientRules
+from headrace.hop.client.trace import trace
+from headrace.hop.resilience.breaker_layer import breaker, transport
+from headrace.hop.resilience.limit import limit
+from headrace.hop.resilience.pick import pick
+from headrace.hop.resilience.replicas import ReplicaSet
+from headrace.hop.resilience.retry import retry
+from headrace.hop.resilience.retry_budget import RetryBudget
+
+if TYPE_CHECKING:
+    from headrace.hop.client.spans import ClientTraces
+
+
+def compose(
+    callee: str,
+    settings: ClientRules,
+    replicas: ReplicaSet,
+    random: Callable[[], float],
+    observer: Observer,
+    traces: ClientTraces | None,
+) -> Next:
+    """The stack below the coalescer; all methods of a client share it, and so its retry budget."""
+    budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
+    layers = (
+        trace(traces),
+        report(observer),
+        deadline(callee, settings.default_timeout_s, settings.deadline_margin_s),
+        retry(settings.retry, budget, random, observer.retried),
+        pick(callee, replicas, random),
+        limit(callee, replicas),
+        breaker(callee),
+    )
+    stack: Next = transport
+    for layer in reversed(layers):
+        stack = layer(stack)
+    return stack

@@ -1,0 +1,1 @@
+"""What a service's process has besides its service: signals, logs, metrics, traces, memory."""

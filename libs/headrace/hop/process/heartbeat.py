@@ -1,0 +1,60 @@
+"""Whether the event loop of a process still takes its turns, told by a thread that does not depend on it.
+
+The metrics endpoint has a thread of its own, so it answers even when the loop is stuck. What it tells of itself would
+then look well; the age of the loop's last heartbeat does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from headrace.hop.process.telemetry import Telemetry
+
+AGE = "headrace_loop_heartbeat_age_seconds"
+EVERY_S = 0.5
+
+
+class Heartbeat:
+    """When the loop last took a turn. `clock`: monotonic seconds."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        gauge = Gauge(
+            AGE,
+            "Seconds since the event loop last took a turn; up to 0.5 while it is well.",
+            registry=registry,
+        )
+        gauge.set_function(self.age)
+
+    def beat(self) -> None:
+        """The loop takes a turn."""
+        self._last = self._clock()
+
+    def age(self) -> float:
+        """Seconds since the last turn."""
+        return self._clock() - self._last
+
+
+@contextmanager
+def beating(telemetry: Telemetry) -> Iterator[None]:
+    """The running loop's heartbeat is in the metrics of the process while the context is open."""
+    heartbeat, loop = telemetry.once(Heartbeat), asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def beat() -> None:
+        nonlocal timer
+        heartbeat.beat()
+        timer = loop.call_later(EVERY_S, beat)
+
+    beat()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()

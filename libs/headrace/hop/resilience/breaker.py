@@ -1,0 +1,233 @@
+"""Circuit breaker of one replica: a pure state machine, the clock passed in (monotonic seconds).
+
+closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe, and at each round
+of questions without an answer (`asking.py`). half_open lets a few probes through: all succeed → closed, one fails →
+open again.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.hop.client.settings import BreakerRules
+
+
+class State(enum.Enum):
+    """State of a breaker; the value is what the gauge shows."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+# A hanging callee fails slowly: to outweigh the answers in the window takes long when calls are few and large.
+# So many failures in a row, with no answer for `slow_s`, say the same.
+_SILENCE_FAILURES = 3
+# Timeouts come a margin before round times: two of one second must reach a `slow_s` of two.
+_SILENCE_SHARE = 0.9
+_BUCKETS = 10
+# After a failure a replica is doubted for so long, doubling up to a second: another one is preferred if there is
+# one. Without this a dead replica, which fails at once and so is never busy, would draw calls and spend retries.
+_DOUBT_S = 0.05
+_MAX_DOUBT_S = 1.0
+# Weight of a new duration in the running mean of answered calls.
+_USUAL_WEIGHT = 0.1
+
+
+class Window:
+    """Counts of calls, failures and slow calls over the last `seconds`, in time buckets."""
+
+    __slots__ = ("_calls", "_failures", "_slow", "_stamps", "_width", "calls", "failures", "slow")
+
+    def __init__(self, seconds: float) -> None:
+        self._width = seconds / _BUCKETS
+        self.clear()
+
+    def clear(self) -> None:
+        self._stamps = [-1] * _BUCKETS
+        self._calls = [0] * _BUCKETS
+        self._failures = [0.0] * _BUCKETS
+        self._slow = [0] * _BUCKETS
+        self.calls, self.failures, self.slow = 0, 0.0, 0
+
+    def add(self, now: float, failed: float, slow: bool) -> None:
+        stamp = int(now / self._width)
+        slot = stamp % _BUCKETS
+        if self._stamps[slot] != stamp:
+            self._stamps[slot] = stamp
+            self._calls[slot], self._failures[slot], self._slow[slot] = 0, 0.0, 0
+            self._sum(stamp)
+        self._calls[slot] += 1
+        self._failures[slot] += failed
+        self._slow[slot] += slow
+        self.calls += 1
+        self.failures += failed
+        self.slow += slow
+
+    def _sum(self, stamp: int) -> None:
+        """Totals of the buckets in the window, anew with each bucket: float errors cannot add up."""
+        live = [i for i in range(_BUCKETS) if stamp - _BUCKETS < self._stamps[i] <= stamp]
+        self.calls = sum(self._calls[i] for i in live)
+        self.failures = sum(self._failures[i] for i in live)
+        self.slow = sum(self._slow[i] for i in live)
+
+
+class Breaker:
+    """Says whether a call may go to the replica, and learns from how calls end.
+
+    Every `admit` that returned a permit is followed by exactly one `record` or `release` with it.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_doubt_until",
+        "_epoch",
+        "_failed_probes",
+        "_good_probes",
+        "_open_until",
+        "_probes_out",
+        "_rules",
+        "_state",
+        "_streak",
+        "_usual",
+        "_window",
+    )
+
+    def __init__(self, rules: BreakerRules, now: float) -> None:
+        self._rules = rules
+        self._window = Window(rules.window_s)
+        self._state = State.CLOSED
+        self._epoch = 1
+        self._open_until = now
+        self._failed_probes = 0
+        self._good_probes = 0
+        self._probes_out = 0
+        self._answered = now
+        self._streak = 0  # failures in a row
+        self._doubt_until = now
+        self._usual = 0.0  # mean duration of answered calls, seconds
+
+    def state(self, now: float) -> State:
+        """The state; an open breaker whose time is over shows half_open."""
+        if self._state is State.OPEN and now >= self._open_until:
+            self._half_open()
+        return self._state
+
+    @property
+    def tripped(self) -> bool:
+        """Whether it is open, or has been until a moment ago and nobody has asked since."""
+        return self._state is State.OPEN
+
+    def ready(self, now: float) -> bool:
+        """Whether `admit` would let a call through now."""
+        if self._state is State.CLOSED:
+            return True
+        return (
+            self.state(now) is State.HALF_OPEN and self._probes_out + self._good_probes < self._rules.probes
+        )
+
+    def doubted(self, now: float) -> bool:
+        """Whether the last call failed a moment ago, so that another replica is the better choice."""
+        return self._streak > 0 and now < self._doubt_until
+
+    def retry_in(self, now: float) -> float:
+        """Seconds until the next probe may go; 0 unless open."""
+        return max(0.0, self._open_until - now) if self.state(now) is State.OPEN else 0.0
+
+    def admit(self, now: float) -> int:
+        """A permit (positive) for one call, or 0: refused."""
+        if self._state is not State.CLOSED:
+            if not self.ready(now):
+                return 0
+            self._probes_out += 1
+        if self._streak:
+            self._doubt(now)  # one call finds out; the next ones wait for its news
+        return self._epoch
+
+    def release(self, permit: int) -> None:
+        """The call ended without saying anything of the callee: it was cancelled or never left."""
+        if permit == self._epoch and self._state is State.HALF_OPEN:
+            self._probes_out -= 1
+
+    def record(self, permit: int, now: float, seconds: float, failed: float, timed_out: bool = False) -> None:
+        """The call took `seconds`; `failed` is the share of it that the callee failed (0 to 1).
+
+        A call that `timed_out` before the callee usually answers had too little time: the caller's doing.
+        """
+        if timed_out and seconds < self._usual:
+            self.release(permit)
+            return
+        if failed < 1:
+            self._answered = now
+            self._streak = 0
+            self._usual += _USUAL_WEIGHT * (seconds - self._usual) if self._usual else seconds
+        if permit != self._epoch:
+            return  # begun in another state: its news is old
+        slow = seconds >= self._rules.slow_s
+        if self._state is State.HALF_OPEN:
+            self._probed(now, failed >= self._rules.failure_ratio or slow)
+        else:
+            if failed >= 1:
+                self._streak += 1
+                self._doubt(now)
+            self._window.add(now, failed, slow)
+            if self._broken(now):
+                self._open(now)
+
+    def unanswered(self, now: float) -> None:
+        """The replica did not even say that it is there: no call need find out, and it is given a longer rest."""
+        state = self.state(now)
+        untried = state is State.HALF_OPEN and not self._probes_out and not self._good_probes
+        if state is State.OPEN or untried:
+            self._failed_probes += 1
+            self._open(now)
+
+    def _doubt(self, now: float) -> None:
+        self._doubt_until = now + min(_MAX_DOUBT_S, _DOUBT_S * 2.0 ** min(self._streak, 16))
+
+    def _broken(self, now: float) -> bool:
+        rules, window = self._rules, self._window
+        if self._streak >= _SILENCE_FAILURES and now - self._answered >= _SILENCE_SHARE * rules.slow_s:
+            return window.failures >= _SILENCE_FAILURES
+        if window.calls < rules.min_calls:
+            return False
+        return (
+            window.failures >= rules.failure_ratio * window.calls
+            or window.slow >= rules.slow_ratio * window.calls
+        )
+
+    def _probed(self, now: float, bad: bool) -> None:
+        self._probes_out -= 1
+        if bad:
+            self._failed_probes += 1
+            self._open(now)
+            return
+        self._good_probes += 1
+        if self._good_probes >= self._rules.probes:
+            self._enter(State.CLOSED)
+            self._failed_probes = 0
+            self._streak = 0
+            self._window.clear()
+
+    def _open(self, now: float) -> None:
+        self._enter(State.OPEN)
+        # The exponent is capped so that years of failed probes stay within a float.
+        self._open_until = now + min(
+            self._rules.max_open_s, self._rules.open_s * 2.0 ** min(self._failed_probes, 64)
+        )
+
+    def _half_open(self) -> None:
+        self._enter(State.HALF_OPEN)
+        self._probes_out = 0
+        self._good_probes = 0
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._epoch += 1

@@ -1,0 +1,107 @@
+"""Adaptive concurrency limit towards one replica, after Vegas in Netflix's concurrency-limits. Pure.
+
+Round-trip times above the best one seen mean that calls queue at the callee. Few queued: the limit grows; many:
+it shrinks; refused or timed out: it shrinks at once. Batches differ in size, so the best time is kept per `kind`
+of call (method and magnitude of rows): a large batch is not a queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.hop.client.settings import LimiterRules
+
+# As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured anew.
+_PROBE_MULTIPLIER = 30
+# A clock may show no time at all for a call inside the process.
+_TICK_S = 1e-6
+# A kind is a method and a magnitude; more than this many means that somebody makes them up.
+_MAX_KINDS = 256
+
+
+class _Noload:
+    """Best round trip of one kind, and samples since it was measured."""
+
+    __slots__ = ("jitter", "samples", "seconds")
+
+    def __init__(self, seconds: float, jitter: float) -> None:
+        self.seconds = seconds
+        self.samples = 0
+        self.jitter = jitter
+
+
+class Limiter:
+    """Counts calls in flight and adapts how many there may be.
+
+    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample` or `dropped`
+    if the call said something about the callee's load. `random` gives floats in [0, 1).
+    """
+
+    __slots__ = ("_limit", "_noload", "_random", "_rules", "in_flight")
+
+    def __init__(self, rules: LimiterRules, random: Callable[[], float]) -> None:
+        self._rules = rules
+        self._random = random
+        self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
+        self._noload: dict[Hashable, _Noload] = {}
+        self.in_flight = 0
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    def has_room(self) -> bool:
+        return self.in_flight < int(self._limit)
+
+    def acquire(self) -> bool:
+        """Takes a place for one call; False if all are taken."""
+        if self.in_flight >= int(self._limit):
+            return False
+        self.in_flight += 1
+        return True
+
+    def release(self) -> None:
+        self.in_flight -= 1
+
+    def sample(self, kind: Hashable, seconds: float) -> None:
+        """A call of this kind was answered after `seconds`."""
+        seconds = max(seconds, _TICK_S)
+        best = self._noload.get(kind)
+        if best is None:
+            if len(self._noload) >= _MAX_KINDS:
+                self._noload.clear()
+            self._noload[kind] = _Noload(seconds, self._jitter())
+            return
+        best.samples += 1
+        if seconds < best.seconds:
+            best.seconds = seconds
+        elif best.samples >= best.jitter * _PROBE_MULTIPLIER * self._limit:
+            best.seconds, best.samples, best.jitter = seconds, 0, self._jitter()
+        elif self.in_flight * 2 >= self._limit:  # else the limit was not what held us back
+            self._move(self._limit * (1 - best.seconds / seconds))
+
+    def dropped(self, kind: Hashable, seconds: float) -> None:
+        """The callee refused the call for load, or let it time out after `seconds` (0: refused)."""
+        best = self._noload.get(kind)
+        if seconds and best is not None and seconds < best.seconds:
+            return  # it was given less time than an idle callee needs
+        self._set(self._limit - max(1.0, math.log10(self._limit)))
+
+    def _move(self, queued: float) -> None:
+        step = max(1.0, math.log10(self._limit))
+        queued = math.ceil(queued)
+        if queued <= step:
+            self._set(self._limit + 6 * step)
+        elif queued < 3 * step:
+            self._set(self._limit + step)
+        elif queued > 6 * step:
+            self._set(self._limit - step)
+
+    def _set(self, limit: float) -> None:
+        self._limit = min(max(limit, self._rules.minimum), self._rules.maximum)
+
+    def _jitter(self) -> float:
+        return 0.5 + self._random() / 2

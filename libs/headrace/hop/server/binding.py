@@ -1,0 +1,196 @@
+"""Servicers → callables and gRPC handlers, found by descriptor: no generated registration code."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from headrace.hop.call import Call, Peer, enter
+from headrace.hop.definition import Service
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.method import Method, methods_of
+from headrace.hop.server.stack import Serve
+from headrace.hop.transport import clocks, wire_errors
+
+PeerOf = Callable[[Any], Peer]
+# Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
+Answer = Callable[[bytes, Call], Awaitable[bytes]]
+# Raises Fault for a call, by its path and metadata, that may not be made.
+Prove = Callable[[str, Mapping[str, str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A method and the servicer's callable that serves it."""
+
+    method: Method[Any, Any]
+    serve: Callable[[Any, Call], Any]
+    takes_cargo: bool = False
+    prove: Prove | None = None
+
+
+def bind(services: Iterable[Service]) -> dict[str, Bound]:
+    """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
+    return {
+        method.path: Bound(method, _callable(service.servicer, method), service.takes_cargo, service.prove)
+        for service in services
+        for method in methods_of(service.descriptor)
+    }
+
+
+def streams(bound: dict[str, Bound]) -> frozenset[str]:
+    """Paths of the methods that stream in either direction."""
+    return frozenset(p for p, b in bound.items() if b.method.client_streaming or b.method.server_streaming)
+
+
+def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHandler[Any, Any]:
+    """What grpc.aio calls for one method. Bytes in, bytes out: parsing happens inside the layers, so that
+    garbage gets a clean answer and a loaded server refuses without parsing."""
+    method = bound.method
+    if method.server_streaming:
+        behaviour = _streaming(bound, serve, peer_of)
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(behaviour)
+        return grpc.unary_stream_rpc_method_handler(behaviour)
+    behaviour = _single(bound, serve, peer_of)
+    if method.client_streaming:
+        return grpc.stream_unary_rpc_method_handler(behaviour)
+    return grpc.unary_unary_rpc_method_handler(behaviour)
+
+
+def answering(bound: Bound, serve: Serve) -> Answer:
+    """How a unary method is served, whatever carried the call here."""
+    method, handler, read = bound.method, bound.serve, _reader(bound.method)
+    response = method.response
+
+    async def answer(raw: bytes, call: Call) -> bytes:
+        async def handle(call: Call) -> bytes:
+            reply = await handler(read(raw), call)
+            if type(reply) is bytes:
+                return reply
+            if not isinstance(reply, response):
+                raise wrong_reply(method, reply)
+            data: bytes = reply.SerializeToString()
+            return data
+
+        found: bytes = await serve(call, handle)
+        return found
+
+    return answer
+
+
+def wrong_reply(method: Method[Any, Any], reply: object) -> TypeError:
+    """The servicer's defect, for the log."""
+    wanted = method.response.DESCRIPTOR.full_name
+    return TypeError(f"{method.path} must give {wanted}, got {type(reply).__qualname__}")
+
+
+def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call], Any]:
+    """The servicer's coroutine. What it gives is a message, or its bytes: some replies are made faster as such."""
+    name = f"{type(servicer).__qualname__}.{method.name}"
+    found = getattr(servicer, method.name, None)
+    if found is None:
+        raise TypeError(f"{name} is missing; {method.service} declares it")
+    if method.server_streaming and not inspect.isasyncgenfunction(found):
+        raise TypeError(
+            f"{name} must be an async generator (async def with yield): {method.path} streams its replies"
+        )
+    if not method.server_streaming and not inspect.iscoroutinefunction(found):
+        raise TypeError(f"{name} must be async def and return its reply")
+    serve: Callable[[Any, Call], Any] = found
+    return serve
+
+
+def _single(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
+    path, answer = bound.method.path, answering(bound, serve)
+
+    async def behaviour(raw: Any, context: Any) -> bytes:
+        call = _call(path, context, peer_of)
+        try:
+            found = await answer(raw, call)
+        except Fault as fault:
+            await _abort(context, call, fault)
+            raise  # not reached: abort raises
+        if call.trailing:
+            context.set_trailing_metadata(tuple(call.trailing))
+        return found
+
+    return behaviour
+
+
+def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
+    method, handler, read = bound.method, bound.serve, _reader(bound.method)
+    response = method.response
+
+    async def behaviour(raw: Any, context: Any) -> AsyncIterator[bytes]:
+        async def handle(call: Call) -> None:
+            async with aclosing(handler(read(raw), call)) as replies:
+                async for reply in replies:
+                    if not isinstance(reply, response):
+                        raise wrong_reply(method, reply)
+                    await context.write(reply.SerializeToString())
+
+        call = _call(method.path, context, peer_of)
+        try:
+            await serve(call, handle)
+        except Fault as fault:
+            await _abort(context, call, fault)
+        if call.trailing:
+            context.set_trailing_metadata(tuple(call.trailing))
+        # A generator in form only (OpenTelemetry's interceptor takes nothing else). Replies are written, not
+        # yielded: while a yield waits for the peer, a cancellation would hit grpc's frame, past our layers.
+        return
+        yield b""
+
+    return behaviour
+
+
+def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
+    parse = method.request.FromString
+
+    def one(raw: bytes) -> Message:
+        try:
+            message: Message = parse(raw)
+            return message
+        except DecodeError as error:
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                Reason.REASON_MALFORMED_REQUEST,
+                f"The request is no {method.request.DESCRIPTOR.full_name}; do both sides use one contract?",
+                metadata={"message": method.request.DESCRIPTOR.full_name},
+            ) from error
+
+    async def many(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for raw in raws:
+            yield one(raw)
+
+    return many if method.client_streaming else one
+
+
+def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
+    remaining = context.time_remaining()
+    now = time.monotonic()
+    metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    call = Call(path, peer_of(context), math.inf if remaining is None else now + remaining, metadata)
+    sent = clocks.read(metadata.get(clocks.CLOCK_KEY), metadata.get(clocks.SENT_KEY), now)
+    if sent is not None:
+        call.sent, deadline = sent
+        call.deadline = min(call.deadline, deadline)
+    enter(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to leave
+    return call
+
+
+async def _abort(context: Any, call: Call, fault: Fault) -> None:
+    await context.abort(
+        wire_errors.status_code(fault.code),
+        wire_errors.cut(fault.message),
+        (*wire_errors.trailers(fault), *call.trailing),
+    )

@@ -1,0 +1,151 @@
+"""Counts, times and logs every call, once, with the status that the caller sees."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from headrace.hop.call import Call
+from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.process.logs import some
+
+# Seconds. Hops take from some hundred µs (a warm leaf) to the default timeout of 10 s.
+BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.004,
+    0.008,
+    0.016,
+    0.032,
+    0.064,
+    0.128,
+    0.256,
+    0.512,
+    1.024,
+    2.5,
+    5.0,
+    10.0,
+)
+_LINES_PER_S = 10
+
+
+class ServerInstruments:
+    """What every hop server of a process counts in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "headrace_hop_server_calls", "Calls answered.", ["service", "method", "code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "headrace_hop_server_seconds",
+            "Time from a call's arrival to its answer.",
+            ["service", "method"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+
+
+class LineBudget:
+    """At most `_LINES_PER_S` lines of one kind a second; a server that sheds must not drown in telling it."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, Code], tuple[float, int]] = {}
+
+    def take(self, kind: tuple[str, Code], now: float) -> int | None:
+        """None: no line. Otherwise how many were left out since the last one."""
+        began, seen = self._windows.get(kind, (-math.inf, 0))
+        if now - began >= 1.0:
+            self._windows[kind] = now, 1
+            return max(0, seen - _LINES_PER_S)
+        self._windows[kind] = began, seen + 1
+        return 0 if seen < _LINES_PER_S else None
+
+
+class Report:
+    """One counter, one histogram and one log line a call: debug when it went well, info when not.
+
+    Lines of failures are limited per method and code; `left_out` tells how many went untold."""
+
+    def __init__(self, service: str, instruments: ServerInstruments, log: Any) -> None:
+        self._service = service
+        self._instruments = instruments
+        self._log = log
+        self._lines = LineBudget()
+        # `labels()` takes a lock and builds a tuple of strings; there are few children, so they are kept.
+        self._seconds: dict[str, Histogram] = {}
+        self._calls: dict[tuple[str, Code], Counter] = {}
+
+    def around(self, call: Call) -> _Around:
+        return _Around(self, call)
+
+    def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
+        """Notes one finished call; `error` is a Fault, a cancellation or None."""
+        code = _code(error)
+        self._calls_of(call.method, code).inc()
+        self._seconds_of(call.method).observe(took_s)
+        if error is None:
+            self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=round(took_s * 1e6))
+            return
+        left_out = self._lines.take((call.method, code), time.monotonic())
+        if left_out is None:
+            return
+        reason = reason_name(error.reason) if isinstance(error, Fault) else "CANCELLED"
+        self._log.info(
+            "call failed",
+            method=call.method,
+            peer=call.peer.transport,
+            peer_identity=call.peer.identity,
+            code=code.name,
+            reason=reason,
+            message=str(error),
+            took_us=round(took_s * 1e6),
+            left_out=left_out,
+            **named(call),
+        )
+
+    def _calls_of(self, method: str, code: Code) -> Counter:
+        child = self._calls.get((method, code))
+        if child is None:
+            child = self._instruments.calls.labels(self._service, method.removeprefix("/"), code.name)
+            self._calls[method, code] = child
+        return child
+
+    def _seconds_of(self, method: str) -> Histogram:
+        child = self._seconds.get(method)
+        if child is None:
+            child = self._instruments.seconds.labels(self._service, method.removeprefix("/"))
+            self._seconds[method] = child
+        return child
+
+
+class _Around:
+    __slots__ = ("_began", "_call", "_report")
+
+    def __init__(self, report: Report, call: Call) -> None:
+        self._report = report
+        self._call = call
+        self._began = 0.0
+
+    async def __aenter__(self) -> None:
+        self._began = time.monotonic()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._report.record(self._call, time.monotonic() - self._began, error)
+
+
+def named(call: Call) -> dict[str, list[str]]:
+    """The requests that a line about a call is about, as far as that is known."""
+    return {"request_ids": some(call.request_ids)} if call.request_ids else {}
+
+
+def _code(error: BaseException | None) -> Code:
+    if error is None:
+        return Code.OK
+    return error.code if isinstance(error, Fault) else Code.CANCELLED

@@ -1,0 +1,78 @@
+"""Which handler serves which path of one gRPC server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import grpc
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.server.binding import Prove
+from headrace.hop.transport.wire_errors import cut, status_code, trailers
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
+
+
+class Routes(grpc.GenericRpcHandler):
+    """The service's methods once it is built; before, an answer that says to come again.
+
+    It also stands in for the server where generated code registers health, reflection and channelz.
+    Registered with the server itself, each method of theirs would be one more future that grpc.aio awaits at
+    every call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._handlers: dict[str, Handler] | None = None
+        self._others: list[grpc.GenericRpcHandler] = []
+        self._starting = _refusal(_starting(name))
+        self._provers: Mapping[str, Prove] = {}
+
+    def open(self, handlers: dict[str, Handler], provers: Mapping[str, Prove]) -> None:
+        """From now on, the service's own methods by path, and what must be proven of a call before its message is read."""
+        self._handlers = handlers
+        self._provers = provers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        path = handler_call_details.method
+        if self._handlers is not None and (found := self._handlers.get(path)) is not None:
+            prove = self._provers.get(path) if self._provers else None
+            if prove is None:
+                return found
+            metadata = handler_call_details.invocation_metadata
+            try:
+                prove(path, {key: value for key, value in metadata if isinstance(value, str)})
+            except Fault as fault:
+                return _refusal(fault.copy())
+            return found
+        for other in self._others:
+            if (handler := other.service(handler_call_details)) is not None:
+                return handler
+        return self._starting if self._handlers is None else None
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """As of grpc.aio.Server, for generated registration code."""
+        self._others += handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
+        """As of grpc.aio.Server; the same handlers came to `add_generic_rpc_handlers`."""
+
+
+def _starting(name: str) -> Fault:
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_UNREACHABLE,
+        f"{name} is starting; try again in a moment.",
+        metadata={"service": name},
+        retry_after_s=0.2,
+    )
+
+
+def _refusal(fault: Fault) -> Handler:
+    """Answers a call of whatever kind, without reading its messages."""
+
+    async def refuse(_requests: object, context: Any) -> AsyncIterator[bytes]:
+        await context.abort(status_code(fault.code), cut(fault.message), trailers(fault))
+        yield b""  # not reached: a generator in form, as every streaming handler here
+
+    return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,0 +1,209 @@
+"""One hop server: from a definition and its settings to a running gRPC server, and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from headrace.hop import config
+from headrace.hop.call import Peer
+from headrace.hop.definition import Definition, Runtime, Service, warmed
+from headrace.hop.process.lifecycle import run
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server.binding import Bound, answering, bind, rpc_handler, streams
+from headrace.hop.server.health import Health
+from headrace.hop.server.layers.auth import UNIX_PEER
+from headrace.hop.server.listen import UnixListener, bind_tcp
+from headrace.hop.server.routes import Handler, Routes
+from headrace.hop.server.stack import ServerStack, server_stack
+from headrace.hop.transport.in_process import LocalServers
+from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES, PATH
+from headrace.hop.transport.stream_server import Exchanges
+from headrace.hop.transport.tls import names_of
+
+__all__ = ["Running", "run", "serving"]
+
+C = TypeVar("C", bound=config.ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that takes calls. `address`: a target for a client ("unix:/path", "host:port")."""
+
+    address: str
+    metrics_address: str
+    health: Health
+    runtime: Runtime
+
+
+def _nothing() -> None:
+    """There is nothing to settle."""
+
+
+@asynccontextmanager
+async def serving(
+    definition: Definition[C],
+    settings: C,
+    runtime: Runtime | None = None,
+    *,
+    replace: bool = False,
+    settle: Callable[[], None] = _nothing,
+) -> AsyncIterator[Running]:
+    """Serves a definition while the context is open; leaving it drains, then closes what the service opened.
+
+    A given `runtime` stays open. `replace`: take a unix socket over from a running server, once ready. `settle` is
+    called when the service is built, before it takes calls.
+    Raises config.ConfigError if the settings cannot be served, before the service is built.
+    """
+    own = Telemetry(definition.name, settings.telemetry) if runtime is None else None
+    if runtime is None:
+        telemetry = own or Telemetry(definition.name)
+        runtime = Runtime(definition.name, telemetry, LocalServers(telemetry))
+    try:
+        server = _Server(definition.name, settings.server, runtime.telemetry, replace=replace)
+        async with server.listening(), definition.build(settings, runtime) as services:
+            settle()
+            await warmed(services)
+            await server.open(services)
+            try:
+                yield Running(server.address, runtime.telemetry.metrics_address, server.health, runtime)
+            finally:
+                await server.drain()
+    finally:
+        if own is not None:
+            await own.close()
+
+
+class _Server:
+    def __init__(self, name: str, settings: config.Server, telemetry: Telemetry, *, replace: bool) -> None:
+        self._name = name
+        self._settings = settings
+        self._telemetry = telemetry
+        self._replace = replace
+        self._routes = Routes(name)
+        self._stack: ServerStack | None = None
+        self._exchanges: Exchanges | None = None
+        self._unix: UnixListener | None = None
+        self.address = settings.listen
+        self.health = Health(telemetry)
+        self._grpc = grpc.aio.server(  # noqa: TID251 - this is where servers are made
+            handlers=[self._routes],
+            interceptors=telemetry.traces.server_interceptors() if telemetry.traces else None,
+            options=_options(settings),
+        )
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """The port, bound; health answers NOT_SERVING and everything else UNAVAILABLE until `open`."""
+        await self.health.attach(self._routes)
+        if self._settings.listen.startswith("unix:"):
+            self._unix = UnixListener(Path(self._settings.listen.removeprefix("unix:")))
+            if not self._replace:
+                self._unix.check_free()
+            self._unix.bind(self._grpc)
+        else:
+            self.address = bind_tcp(self._grpc, self._settings, self._telemetry.log)
+        try:
+            await self._grpc.start()
+            if self._unix is not None and not self._replace:
+                self._unix.publish()
+            yield
+        finally:
+            await self._grpc.stop(None)
+            if self._unix is not None:
+                self._unix.close()
+
+    async def open(self, services: Sequence[Service]) -> None:
+        """Takes calls for the services from now on."""
+        bound = bind(services)
+        self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
+        names = [service.descriptor.full_name for service in services]
+        self._introspect(names)
+        provers = {path: b.prove for path, b in bound.items() if b.prove is not None}
+        self._routes.open(self._handlers(bound, self._stack), provers)
+        await self.health.know(names)
+        await self.health.set(serving=True)
+        if self._unix is not None and self._replace:
+            self._unix.publish()
+        self._telemetry.log.info("serving", address=self.address, metrics=self._telemetry.metrics_address)
+
+    async def drain(self) -> None:
+        """Says NOT_SERVING, waits for that to be noticed, and lets the calls in flight finish."""
+        await self.health.set(serving=False)
+        await asyncio.sleep(self._settings.drain_notice_s)
+        self.health.end()
+        # No refusal before the stop: what still reaches us in between is served, so that no call is lost.
+        stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_s))
+        await asyncio.sleep(0)
+        if self._exchanges is not None:
+            # Behind the stop's GOAWAY: the streams that our clients take instead are another server's.
+            self._exchanges.drain()
+        await stopping
+        if self._stack is not None:
+            if self._stack.shed.in_flight:
+                self._telemetry.log.warning(
+                    "calls cut off by the end of the drain", calls=self._stack.shed.in_flight
+                )
+            self._stack.shed.close()
+        self._telemetry.log.info("drained")
+
+    def _handlers(self, bound: dict[str, Bound], stack: ServerStack) -> dict[str, Handler]:
+        peer_of = self._peer_of()
+        handlers = {path: rpc_handler(b, stack.serve, peer_of) for path, b in bound.items()}
+        most = self._settings.max_message_bytes
+        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
+            streaming = streams(bound)
+            answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
+            self._exchanges = Exchanges(answers, peer_of, most)
+            handlers[PATH] = self._exchanges.handler()
+        return handlers
+
+    def _peer_of(self) -> Any:
+        if self._unix is not None:
+            return lambda _context: UNIX_PEER
+        if self._settings.tls is None:
+            plain = Peer("tcp")
+            return lambda _context: plain
+        return lambda context: Peer("tls", names=names_of(context.auth_context))
+
+    def _introspect(self, names: list[str]) -> None:
+        if self._settings.reflection:
+            from grpc_reflection.v1alpha import (  # type: ignore[import-untyped] # has no stubs
+                reflection,
+                reflection_pb2_grpc,
+            )
+
+            known = [*names, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            servicer = reflection.aio.ReflectionServicer(known)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._routes)
+        if self._settings.channelz:
+            from grpc_channelz.v1 import (  # type: ignore[import-untyped] # has no stubs
+                channelz,
+                channelz_pb2_grpc,
+            )
+
+            channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self._routes)
+
+
+def _options(settings: config.Server) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Two servers on one port would share its calls by chance; that is a mistake here, never a wish.
+        ("grpc.so_reuseport", 0),
+        ("grpc.enable_channelz", int(settings.channelz)),
+        # A dead peer is noticed within 30 s; clients may ping as often as hop's client does.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        # Trailers bear an ErrorInfo; 8 KiB would do, but proxies add theirs.
+        ("grpc.max_metadata_size", 16 * 1024),
+    ]

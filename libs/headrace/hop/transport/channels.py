@@ -1,0 +1,142 @@
+"""The gRPC channel to one address: its options, its credentials, and another one when the certificates change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+if TYPE_CHECKING:
+    from headrace.hop.client.settings import TlsFiles
+    from headrace.hop.transport.tls import WatchedTls
+
+_log = logging.getLogger(__name__)
+
+# Retries, balancing and service configs are hop's (layers/retry.py, layers/pick.py): one place decides.
+_FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.lb_policy_name", "pick_first"),
+    # Hops stay inside an installation: no proxy from the environment.
+    ("grpc.enable_http_proxy", 0),
+    # A restarted callee is found again within half a second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 400),
+    # A peer that vanished without a word (power, network) is noticed while calls wait for it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Two clients of one callee do not share a connection: what happens to one leaves the other alone.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+# How often changed certificates are looked for, and how long calls on the old channel may take to end.
+_WATCH_S = 5.0
+_GRACE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How channels of one client are secured. Neither given: plaintext, for sockets in a private directory.
+
+    `tls`: mTLS from files, followed as they change. `credentials`: fixed ones instead. `server_name`: the name in
+    the callee's certificate if the address does not say it.
+    """
+
+    tls: TlsFiles | None = None
+    credentials: grpc.ChannelCredentials | None = None
+    server_name: str = ""
+
+
+class Channels:
+    """The current channel to an address, and those before it that are being drained. Raises TlsError at once."""
+
+    def __init__(self, address: str, security: Security, max_message_bytes: int) -> None:
+        self._address = address
+        self._security = security
+        self._max_message_bytes = max_message_bytes
+        self._stubs: dict[str, Callable[..., Any]] = {}
+        self._draining: set[asyncio.Task[None]] = set()
+        self._files: WatchedTls | None = None
+        self._look_at = 0.0
+        self._channel = self._open()
+
+    def stub(self, path: str, now: float) -> Callable[..., Any]:
+        """The unary method at a path, from bytes to bytes; `now` in monotonic seconds."""
+        channel = self._current(now)
+        return self._stubs.get(path) or self._made(path, channel.unary_unary)
+
+    def stream(self, path: str, now: float) -> Callable[..., Any]:
+        """As `stub`, of a method that streams both ways. Another one than before belongs to another channel."""
+        channel = self._current(now)
+        return self._stubs.get(path) or self._made(path, channel.stream_stream)
+
+    def forget_failure(self) -> None:
+        """If there is no connection, takes a channel that has failed at none: the next call need not wait out a pause."""
+        if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
+            self._renew()
+
+    async def close(self) -> None:
+        """Closes all; calls in flight are cut off."""
+        for task in list(self._draining):
+            task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
+        await self._channel.close()
+
+    def _current(self, now: float) -> grpc.aio.Channel:
+        if self._files is not None and now >= self._look_at:
+            self._look_at = now + _WATCH_S
+            if self._files.changed():
+                self._renew()
+        return self._channel
+
+    def _made(self, path: str, make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+        found = self._stubs[path] = make(path)
+        return found
+
+    def _renew(self) -> None:
+        from headrace.hop.transport.tls import TlsError
+
+        old = self._channel
+        try:
+            self._channel = self._open()
+        except TlsError as error:
+            _log.warning("new TLS files are unusable; the old ones stay in use: %s", error)
+            return
+        self._stubs.clear()
+        task = asyncio.get_running_loop().create_task(_drain(old))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    def _open(self) -> grpc.aio.Channel:
+        security = self._security
+        options = [
+            *_FIXED_OPTIONS,
+            ("grpc.max_send_message_length", self._max_message_bytes),
+            ("grpc.max_receive_message_length", self._max_message_bytes),
+        ]
+        if security.server_name:
+            options.append(("grpc.ssl_target_name_override", security.server_name))
+        credentials = security.credentials
+        if security.tls is not None:
+            # Imported here: `ssl` and files are no business of a client without them.
+            from headrace.hop.transport.tls import WatchedTls
+
+            files = WatchedTls(security.tls)
+            certificate, key, ca = files.read()
+            credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+            self._files = files
+        if credentials is None:
+            return grpc.aio.insecure_channel(self._address, options)  # noqa: TID251 - made here, nowhere else
+        return grpc.aio.secure_channel(self._address, credentials, options)  # noqa: TID251 - as above
+
+
+async def _drain(channel: grpc.aio.Channel) -> None:
+    try:
+        await channel.close(_GRACE_S)
+    finally:
+        await channel.close()

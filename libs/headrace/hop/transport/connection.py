@@ -1,0 +1,184 @@
+"""How a call reaches one replica: over a gRPC channel, or straight to a service hosted in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from headrace.hop.call import Cargo
+from headrace.hop.client import faults
+from headrace.hop.client.outgoing import Outgoing
+from headrace.hop.errors import Fault, Reason
+from headrace.hop.transport import clocks
+from headrace.hop.transport.channels import Channels
+from headrace.hop.transport.stream_client import Exchanges, NotCarriedError
+from headrace.hop.transport.wire_errors import fault_of_rpc
+
+if TYPE_CHECKING:
+    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.transport.in_process import LocalServers
+
+
+# grpc.health.v1 by hand (an empty request; a reply whose field 1 is SERVING), which the SDK would need a package for.
+_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"
+_SILENT = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+
+
+class Transport(Protocol):
+    """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
+
+    `open` begins to connect, so that the first call need not: it returns at once and never fails.
+    `answers`: see `asking.Asked`.
+    """
+
+    def open(self) -> None: ...
+
+    async def call(self, out: Outgoing) -> Any: ...
+
+    async def answers(self, within_s: float) -> bool: ...
+
+    async def close(self) -> None: ...
+
+
+class GrpcTransport:
+    """Calls over the channel to one address: on a stream if the callee has `exchanges`, else as RPCs.
+
+    `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
+    instrumentation sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
+    """
+
+    def __init__(
+        self,
+        callee: str,
+        channels: Channels,
+        traces: ClientTraces | None = None,
+        exchanges: Exchanges | None = None,
+        *,
+        stamped: bool = False,
+    ) -> None:
+        self._callee = callee
+        self._channels = channels
+        self._traces = traces
+        self._exchanges = exchanges
+        self._stamped = stamped
+
+    def open(self) -> None:
+        """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
+        if self._exchanges is not None:
+            self._exchanges.open()
+
+    async def call(self, out: Outgoing) -> Any:
+        now = time.monotonic()
+        # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, and the breaker's business.
+        data = out.prepare(now).SerializeToString()
+        if out.deadline <= now:
+            raise faults.deadline_passed(self._callee)
+        out.sent = True
+        try:
+            return out.method.response.FromString(await self._carried(data, out, now))
+        except grpc.aio.AioRpcError as error:
+            raise self._fault(error) from None
+        except DecodeError:
+            raise faults.malformed(self._callee) from None
+        except grpc.aio.UsageError:
+            # The channel was closed after the replica had been picked: it left the set.
+            out.sent = False
+            raise faults.unreachable(self._callee) from None
+
+    async def answers(self, within_s: float) -> bool:
+        """Asks for the health of the server as a whole. One that knows no such question is there, too."""
+        stub = self._channels.stub(_CHECK, time.monotonic())
+        try:
+            # As a coroutine of its own, a call that a closed channel cancels does not cancel us.
+            replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
+        except grpc.aio.UsageError:
+            return False  # the channel is closed
+        reply = replies[0]
+        if isinstance(reply, grpc.aio.AioRpcError):
+            return reply.code() not in _SILENT
+        return bool(reply == _SERVING)
+
+    async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
+        if self._exchanges is not None and not out.traced:
+            try:
+                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata, prepared)
+            except NotCarriedError:
+                pass
+        return await self._rpc(data, out, prepared)
+
+    async def _rpc(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
+        now = time.monotonic()
+        metadata = out.metadata
+        if self._stamped:
+            metadata = (*metadata, *clocks.stamp(prepared, out.deadline))
+        stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
+        try:
+            if out.traced and self._traces is not None:
+                call = await self._traces.rpc(stub, data, out.method.path, timeout, metadata)
+            else:
+                call = stub(data, timeout=timeout, metadata=metadata)
+            raw: bytes = await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: the channel was closed under the call.
+            raise faults.unreachable(self._callee) from None
+        return raw
+
+    def _fault(self, error: grpc.aio.AioRpcError) -> Fault:
+        fault = fault_of_rpc(error)
+        if fault.metadata:
+            return fault
+        # gRPC's own words about connections name paths and addresses, which are not for callers.
+        if fault.reason == Reason.REASON_UNREACHABLE:
+            return faults.unreachable(self._callee)
+        if fault.reason == Reason.REASON_DEADLINE_PASSED:
+            return faults.deadline_passed(self._callee)
+        return fault
+
+    async def close(self) -> None:
+        if self._exchanges is not None:
+            await self._exchanges.close()
+        await self._channels.close()
+
+
+class LocalTransport:
+    """The callee's handlers in this process: same layers on both sides, no socket and no serialisation."""
+
+    def __init__(self, callee: str, servers: LocalServers, traces: ClientTraces | None = None) -> None:
+        self._callee = callee
+        self._servers = servers
+        self._traces = traces
+
+    def open(self) -> None:
+        """Nothing to connect."""
+
+    async def call(self, out: Outgoing) -> Any:
+        now = time.monotonic()
+        cargo: Cargo | None = None
+        if self._servers.takes_cargo(self._callee, out.method.path):
+            request, cargo = out.load(now)
+        else:
+            request = out.prepare(now)
+        if out.deadline <= now:
+            raise faults.deadline_passed(self._callee)
+        out.sent = True
+        metadata = out.metadata
+        if out.traced and self._traces is not None:
+            metadata = (*metadata, *self._traces.context())
+        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, cargo)
+
+    async def answers(self, within_s: float) -> bool:  # noqa: ARG002 - at once
+        """It is this process."""
+        return True
+
+    async def close(self) -> None: ...

@@ -1,0 +1,288 @@
+"""The client's end of an exchange: unary calls to one address, carried over one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from headrace.api.hop.v1 import hop_pb2
+from headrace.hop.client import faults
+from headrace.hop.errors import Fault
+from headrace.hop.transport import wire_errors
+from headrace.hop.transport.channels import Channels
+from headrace.hop.transport.clocks import CLOCK_KEY, clock
+from headrace.hop.transport.stream import FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH, TAKEN_KEY
+
+# A server without exchanges may be replaced by one that has them.
+_ASK_AGAIN_S = 60.0
+# Between tries to have a stream before a call needs one; doubled at each. Who is not there within a minute is left to
+# the first call.
+_TRY_AGAIN_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+_TRIES = 60
+
+
+class NotCarriedError(Exception):
+    """The call did not leave; it should go as an RPC."""
+
+
+class Exchanges:
+    """The current stream to an address, and those before it that still owe answers."""
+
+    def __init__(self, callee: str, channels: Channels, max_message_bytes: int) -> None:
+        self._callee = callee
+        self._channels = channels
+        self._metadata = ((LIMIT_KEY, str(max_message_bytes)), (CLOCK_KEY, clock()))
+        self._links: set[_Link] = set()
+        self._current: _Link | None = None
+        self._not_before = 0.0
+        self._opening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def open(self, pause: float = 0.0) -> None:
+        """Begins a stream after `pause` seconds, so that no call waits for a connection; another one when that ends.
+
+        Tries again for a while if nobody is there. No call fails or waits because of it.
+        """
+        if self._opening is None or self._opening.done():
+            # An empty context: it belongs to no call, so to nobody's span.
+            opening = self._open(pause)
+            self._opening = asyncio.get_running_loop().create_task(opening, context=Context())
+
+    async def call(
+        self,
+        path: str,
+        data: bytes,
+        deadline: float,
+        metadata: Sequence[tuple[str, str]],
+        prepared: float,
+    ) -> bytes:
+        """The reply of the unary method at `path`; `deadline` in finite monotonic seconds, as `prepared`: when the budgets
+        in `data` were written.
+
+        Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks behind
+        the request; NotCarriedError; grpc.aio.UsageError if the channel is closed.
+        """
+        now = time.monotonic()
+        if len(data) > LARGEST_REQUEST_BYTES or now < self._not_before:
+            raise NotCarriedError
+        return await self._link(now).call(_Fresh(path, data, deadline, metadata, prepared))
+
+    async def close(self) -> None:
+        """Ends the streams; calls in flight get UNAVAILABLE."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await asyncio.gather(*(link.end() for link in self._links))
+
+    async def _open(self, pause: float) -> None:
+        for _ in range(_TRIES):
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            if now < self._not_before or await self._link(now).taken():
+                return
+            # The failure was ours: whoever calls now finds the callee as soon as it is there.
+            self._channels.forget_failure()
+            pause = min(max(2 * pause, _TRY_AGAIN_S), _LONGEST_PAUSE_S)
+
+    def _link(self, now: float) -> _Link:
+        stub = self._channels.stream(PATH, now)
+        link = self._current
+        if link is not None and (link.stub is not stub or link.leaving):
+            link.leave()
+            link = None
+        if link is None:
+            link = self._current = _Link(self._callee, stub, self._metadata, self._ended)
+            self._links.add(link)
+        return link
+
+    def _ended(self, link: _Link, *, offered: bool) -> None:
+        self._links.discard(link)
+        if link is self._current:
+            self._current = None
+        if not offered:
+            self._not_before = time.monotonic() + _ASK_AGAIN_S
+        elif self._current is None and not self._closed:
+            self.open(_TRY_AGAIN_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A call that was not written yet."""
+
+    path: str
+    data: bytes
+    deadline: float
+    metadata: Sequence[tuple[str, str]]
+    prepared: float
+
+
+class _Link:
+    """One stream and the calls on it."""
+
+    def __init__(
+        self,
+        callee: str,
+        stub: Callable[..., Any],
+        metadata: Sequence[tuple[str, str]],
+        ended: Callable[..., None],
+    ) -> None:
+        self.stub = stub
+        self.leaving = False  # takes no more calls
+        self._callee = callee
+        self._ended = ended
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._fresh: dict[int, _Fresh] = {}
+        self._gone: list[int] = []
+        # Whether the server took the stream; settled at the latest when it has ended.
+        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._stream = stub(metadata=metadata)
+        self._reading = asyncio.create_task(self._read())
+        self._writing: asyncio.Task[None] | None = None
+
+    async def call(self, fresh: _Fresh) -> bytes:
+        loop = asyncio.get_running_loop()
+        number = next(self._ids)
+        answer: asyncio.Future[bytes] = loop.create_future()
+        self._waiting[number] = answer
+        self._fresh[number] = fresh
+        self._wake()
+        timer = loop.call_later(fresh.deadline - time.monotonic(), self._late, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            if self._waiting.pop(number, None) is not None:
+                self._forget(number)
+            if self.leaving and not self._waiting:
+                self._wake()
+
+    async def taken(self) -> bool:
+        """Whether the server takes calls on the stream, once it has said so."""
+        self._wake()
+        return await asyncio.shield(self._taken)
+
+    def leave(self) -> None:
+        """No more calls; the stream ends when those on it are answered."""
+        self.leaving = True
+        if not self._waiting:
+            self._wake()
+
+    async def end(self) -> None:
+        """Cuts the stream off."""
+        self._stream.cancel()
+        await asyncio.gather(
+            self._reading, *([self._writing] if self._writing else []), return_exceptions=True
+        )
+
+    def _late(self, answer: asyncio.Future[bytes]) -> None:
+        if not answer.done():
+            answer.set_exception(faults.deadline_passed(self._callee))
+
+    def _forget(self, number: int) -> None:
+        if self._fresh.pop(number, None) is None:
+            self._gone.append(number)
+            self._wake()
+
+    async def _read(self) -> None:
+        fault, offered = faults.unreachable(self._callee), True
+        try:
+            while (frame := await self._stream.read()) is not grpc.aio.EOF:
+                self._receive(frame)
+        except grpc.aio.AioRpcError as error:
+            offered = error.code() is not grpc.StatusCode.UNIMPLEMENTED
+            found = wire_errors.fault_of_rpc(error)
+            # Without metadata it is gRPC's own word, which names paths and addresses.
+            fault = found if found.metadata else fault
+        except DecodeError:
+            fault = faults.malformed(self._callee)
+            self._stream.cancel()
+        except asyncio.CancelledError:
+            # Of the stream (its channel was closed, or we ended it), or of this task, which has nothing more to do.
+            pass
+        finally:
+            self.leaving = True
+            self._settle(taken=False)
+            self._ended(self, offered=offered)
+            self._fail(fault)
+
+    def _receive(self, frame: bytes) -> None:
+        message = hop_pb2.ExchangeResponse.FromString(frame)
+        for response in message.responses:
+            fault = None
+            if response.status:
+                fault = wire_errors.fault_of_status(response.status, response.trailing)
+            answer = self._waiting.pop(response.id, None)
+            if answer is None or answer.done():
+                continue  # it crossed with our word that nobody waits
+            if fault is None:
+                answer.set_result(response.message)
+            else:
+                answer.set_exception(fault)
+        if message.draining:
+            self.leave()
+
+    def _fail(self, fault: Fault) -> None:
+        """What was written may have been served, so its fate is the stream's. The rest can still go elsewhere."""
+        for number, answer in self._waiting.items():
+            if not answer.done():
+                answer.set_exception(NotCarriedError() if number in self._fresh else fault.copy())
+        self._waiting.clear()
+        self._fresh.clear()
+        self._gone.clear()
+
+    def _settle(self, *, taken: bool) -> None:
+        if not self._taken.done():
+            self._taken.set_result(taken)
+
+    def _wake(self) -> None:
+        # The task runs when this turn of the loop is over: all that is called in the turn is gathered by then.
+        if self._writing is None and not self._reading.done():
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            if not self._taken.done():
+                if TAKEN_KEY not in dict(await self._stream.initial_metadata()):
+                    return  # refused; whoever reads learns why
+                self._settle(taken=True)
+            while self._fresh or self._gone:
+                await self._stream.write(self._frame())
+            if self.leaving and not self._waiting:
+                await self._stream.done_writing()
+        except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError):
+            pass  # the stream is gone; whoever reads learns why
+        finally:
+            self._writing = None
+
+    def _frame(self) -> bytes:
+        frame = hop_pb2.ExchangeRequest(cancelled_ids=self._gone)
+        self._gone.clear()
+        now, room = time.monotonic(), FRAME_BYTES
+        frame.sent_us = round(now * 1e6)
+        for number, call in self._fresh.items():
+            if frame.requests and len(call.data) > room:
+                break
+            room -= len(call.data)
+            frame.requests.add(
+                id=number,
+                method=call.path,
+                message=call.data,
+                timeout_us=max(1, round((call.deadline - now) * 1e6)),
+                metadata=dict(call.metadata),
+                waited_us=max(0, round((now - call.prepared) * 1e6)),
+            )
+        for carried in frame.requests:
+            del self._fresh[carried.id]
+        return frame.SerializeToString()
