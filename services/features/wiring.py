@@ -63,7 +63,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
         yield [
-            Service(descriptor, FeaturesServicer(catalog, reader), takes_cargo=True),
+            Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True),
             _feast_service(catalog, reader),
         ]
     finally:

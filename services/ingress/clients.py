@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
-from headrace.columns.folding import BatchCall, BatchFolding
+from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.client.dial import Client
 from headrace.hop.method import unary
 from services.ingress.ports import Decision, IndexedModel, ModelUse, Routed
@@ -49,9 +49,9 @@ class HopRouter:
 
     def __init__(self, client: Client) -> None:
         # A row that a service behind the router failed bears the stage's name and says nothing of the router.
-        folding: BatchFolding[Header, pb.InferRequest, pb.InferResponse]
-        folding = BatchFolding(_request, callee=client.callee)
-        self._infer = client.coalesced(INFER, folding)
+        codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
+        codec = ColumnCodec(_request, callee=client.callee)
+        self._infer = client.coalesced(INFER, codec)
         # Callers whose rows shared a message get the same response: its other fields are read once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[Decision]] = [], []

@@ -32,7 +32,7 @@ async def build(config: PostprocessingConfig, runtime: Runtime) -> AsyncIterator
             "postprocessing",
         )
         descriptor = postprocessing_pb2.DESCRIPTOR.services_by_name["PostprocessingService"]
-        yield [Service(descriptor, PostprocessingServicer(runner), takes_cargo=True)]
+        yield [Service(descriptor, PostprocessingServicer(runner), takes_payload=True)]
     finally:
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 

@@ -32,7 +32,7 @@ async def build(config: PreprocessingConfig, runtime: Runtime) -> AsyncIterator[
             "preprocessing",
         )
         descriptor = preprocessing_pb2.DESCRIPTOR.services_by_name["PreprocessingService"]
-        yield [Service(descriptor, PreprocessingServicer(runner), takes_cargo=True)]
+        yield [Service(descriptor, PreprocessingServicer(runner), takes_payload=True)]
     finally:
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 

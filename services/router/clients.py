@@ -11,7 +11,7 @@ from headrace.api.features.v1 import features_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import Batch, decode, encode_into
-from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.client.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
@@ -96,11 +96,9 @@ class HopFeatures:
     """The features service."""
 
     def __init__(self, client: Client) -> None:
-        folding: BatchFolding[
-            _FeaturesHeader, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse
-        ]
-        folding = BatchFolding(_features_request, callee=client.callee)
-        self._call = client.coalesced(GET_FEATURES, folding)
+        codec: ColumnCodec[_FeaturesHeader, features_pb2.GetFeaturesRequest, features_pb2.GetFeaturesResponse]
+        codec = ColumnCodec(_features_request, callee=client.callee)
+        self._call = client.coalesced(GET_FEATURES, codec)
 
     async def get(self, feature_service: str, rules: Rules, batch: Batch) -> Batch:
         reply = await self._call(BatchCall((feature_service, rules), batch))
@@ -111,9 +109,9 @@ class HopExecutor:
     """The executor."""
 
     def __init__(self, client: Client) -> None:
-        folding: BatchFolding[_ModelHeader, executor_pb2.ExecuteRequest, executor_pb2.ExecuteResponse]
-        folding = BatchFolding(_execute_request, callee=client.callee)
-        self._call = client.coalesced(EXECUTE, folding)
+        codec: ColumnCodec[_ModelHeader, executor_pb2.ExecuteRequest, executor_pb2.ExecuteResponse]
+        codec = ColumnCodec(_execute_request, callee=client.callee)
+        self._call = client.coalesced(EXECUTE, codec)
 
     async def execute(self, model: str, version: str, batch: Batch) -> Execution:
         reply = await self._call(BatchCall((model, version), batch))
@@ -129,12 +127,12 @@ class HopSteps(Generic[Req, Resp]):
 
     def __init__(self, client: Client, method: Method[Req, Resp]) -> None:
         request: type[Req] = method.request
-        folding: BatchFolding[str, Req, Resp] = BatchFolding(
+        codec: ColumnCodec[str, Req, Resp] = ColumnCodec(
             lambda digest: request(spec_sha256=digest), callee=client.callee
         )
         self._request: type[Req] = request
         self._by_hash: Callable[[BatchCall[str]], Coroutine[Any, Any, BatchReply[Resp]]]
-        self._by_hash = client.coalesced(method, folding)
+        self._by_hash = client.coalesced(method, codec)
         self._in_full: UnaryCall[Req, Resp] = client.unary(method)
 
     async def run(self, stage: StepsStage, batch: Batch) -> Batch:

@@ -40,7 +40,7 @@ async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Seque
             inferring = Inferring(pipelines, reloading.refresh, FirstRoute(), metrics, time.monotonic)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
             servicer = RouterServicer(inferring, pipelines, Operating(callees.operators))
-            yield [Service(descriptor, servicer, takes_cargo=True)]
+            yield [Service(descriptor, servicer, takes_payload=True)]
         finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):

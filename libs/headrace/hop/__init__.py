@@ -14,7 +14,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
 
 if TYPE_CHECKING:
-    from headrace.hop.batching.codec import Folding
+    from headrace.hop.batching.codec import BatchCodec
     from headrace.hop.client.dial import Client
     from headrace.hop.definition import Definition, Runtime, Service
     from headrace.hop.process.lifecycle import run
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from headrace.hop.transport.in_process import LocalServers
 
 __all__ = [
+    "BatchCodec",
     "Call",
     "Client",
     "Code",
     "Definition",
     "Fault",
-    "Folding",
     "LocalServers",
     "Method",
     "Peer",
@@ -48,7 +48,7 @@ __all__ = [
 _LAZY = {
     "Client": "client.dial",
     "Definition": "definition",
-    "Folding": "batching.codec",
+    "BatchCodec": "batching.codec",
     "LocalServers": "transport.in_process",
     "Running": "server.serve",
     "Runtime": "definition",

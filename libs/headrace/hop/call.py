@@ -26,7 +26,7 @@ LOCAL_PEER = Peer("local", "same-process", True)
 
 
 @dataclass(slots=True)
-class Cargo:
+class InProcessPayload:
     """What rides along with a message inside one process instead of being written into it.
 
     `brought`: with the request; `returned`: with the reply, if the servicer left something there.
@@ -47,7 +47,7 @@ class Call:
     # Sent to the caller with the status, for example pushback.
     trailing: list[tuple[str, str]] = field(default_factory=list)
     # Only from a caller in this process.
-    cargo: Cargo | None = None
+    payload: InProcessPayload | None = None
     # What the servicer has to say of an answer that is none of the usual: attributes of the call's span.
     notes: Mapping[str, str] | None = None
     # Requests whose rows it carries, for log lines; known once the servicer has read them.

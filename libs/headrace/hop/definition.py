@@ -29,8 +29,8 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: object
-    # Its methods know `Call.cargo`: callers in the same process need not write everything into the message.
-    takes_cargo: bool = False
+    # Its methods know `Call.payload`: callers in the same process need not write everything into the message.
+    takes_payload: bool = False
     # Passes the way of a call, so that no caller is the first to. Awaited when the process's memory is settled, before
     # health says SERVING.
     warm: Callable[[], Coroutine[Any, Any, None]] | None = None

@@ -97,7 +97,7 @@ class Item:
         self.trace = trace
 
 
-class WordFolding:
+class WordCodec:
     """Items are words; `merged` notes what left together."""
 
     def __init__(self) -> None:

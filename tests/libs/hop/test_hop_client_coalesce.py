@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import ListValue
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding, soon, until, words
+from tests.libs.hop.hop_callee import DO, Callee, Item, WordCodec, soon, until, words
 
 Dial: TypeAlias = Callable[..., Client]
 
@@ -39,63 +39,63 @@ async def dial(callee: Callee) -> AsyncIterator[Dial]:
 
 
 async def test_idle_items_leave_at_once_and_busy_ones_gather(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(window=1).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(window=1).coalesced(DO, codec)
     first = asyncio.create_task(do(Item("sleep 0.2")))
-    await until(lambda: asyncio.sleep(0, bool(folding.merged)))
+    await until(lambda: asyncio.sleep(0, bool(codec.merged)))
     rest = [asyncio.create_task(do(Item(f"{n}"))) for n in range(10)]
     assert await first == "sleep 0.2"
     assert await asyncio.gather(*rest) == [f"{n}" for n in range(10)]
-    assert folding.merged == [["sleep 0.2"], [f"{n}" for n in range(10)]]
+    assert codec.merged == [["sleep 0.2"], [f"{n}" for n in range(10)]]
 
 
 async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial().coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial().coalesced(DO, codec)
     assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 5"] * 5
 
 
 async def test_after_a_lone_call_the_next_leaves_in_its_own_turn_and_a_burst_in_two_calls(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(window=4).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(window=4).coalesced(DO, codec)
     assert await do(Item("first")) == "first"
     second = asyncio.create_task(do(Item("second")))
     await asyncio.sleep(0)  # it has been submitted, and its call has begun
     await asyncio.sleep(0)
-    assert folding.merged == [["first"], ["second"]]
+    assert codec.merged == [["first"], ["second"]]
     assert await second == "second"
     burst = [f"{n}" for n in range(9)]
     assert await asyncio.gather(*(do(Item(w)) for w in burst)) == burst
-    assert folding.merged[2:] == [burst[:1], burst[1:]]
+    assert codec.merged[2:] == [burst[:1], burst[1:]]
     again = [f"{n}" for n in range(5)]
     assert await asyncio.gather(*(do(Item(w)) for w in again)) == again
-    assert folding.merged[4:] == [again]
+    assert codec.merged[4:] == [again]
 
 
 async def test_calls_are_cut_by_rows_and_all_get_their_own_answer(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(max_rows=16).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(max_rows=16).coalesced(DO, codec)
     sent = [f"{n}" for n in range(500)]
     assert await asyncio.gather(*(do(Item(w)) for w in sent)) == sent
-    assert max(map(len, folding.merged)) == 16
+    assert max(map(len, codec.merged)) == 16
 
 
 async def test_keys_do_not_mix(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial().coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial().coalesced(DO, codec)
     await asyncio.gather(*(do(Item(key, key=key)) for key in "abab"))
-    assert sorted(folding.merged) == [["a", "a"], ["b", "b"]]
+    assert sorted(codec.merged) == [["a", "a"], ["b", "b"]]
 
 
 async def test_switched_off_each_item_is_a_call(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(enabled=False).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(enabled=False).coalesced(DO, codec)
     assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 1"] * 5
 
 
 async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> None:
     client = dial(window=1, max_waiting_rows=4)
-    do = client.coalesced(DO, WordFolding())
+    do = client.coalesced(DO, WordCodec())
     held = asyncio.create_task(do(Item("sleep 0.3")))
     await asyncio.sleep(0.05)
     low = [asyncio.create_task(do(Item("low", priority=0))) for _ in range(4)]
@@ -107,8 +107,8 @@ async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> No
 
 
 async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(window=1).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(window=1).coalesced(DO, codec)
     held = asyncio.create_task(do(Item("sleep 0.4")))
     await asyncio.sleep(0.05)
     with pytest.raises(Fault) as caught:
@@ -117,25 +117,25 @@ async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: D
     assert not held.done()
     await held
     assert await do(Item("next")) == "next"
-    assert ["late"] not in folding.merged
+    assert ["late"] not in codec.merged
 
 
 async def test_without_time_nothing_is_sent(dial: Dial) -> None:
-    client, folding = dial(), WordFolding()
+    client, codec = dial(), WordCodec()
     with pytest.raises(Fault) as caught:
-        await client.coalesced(DO, folding)(Item("x", within=-1))
+        await client.coalesced(DO, codec)(Item("x", within=-1))
     assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
     with pytest.raises(Fault) as caught:
         await client.unary(DO)(words("x"), deadline=soon(0.001))  # less than the margin
     assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
-    assert folding.merged == []
+    assert codec.merged == []
 
 
 async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
     client = Client("work", rules.Client(callee.target, default_timeout_s=0.1))
     for call in (
         client.unary(DO)(words("sleep 5"), deadline=math.inf),
-        client.coalesced(DO, WordFolding())(Item("sleep 5", within=math.inf)),
+        client.coalesced(DO, WordCodec())(Item("sleep 5", within=math.inf)),
     ):
         with pytest.raises(Fault) as caught:
             await call
@@ -144,8 +144,8 @@ async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
 
 
 async def test_a_caller_that_goes_away_leaves_the_others_alone(dial: Dial) -> None:
-    folding = WordFolding()
-    do = dial(window=1).coalesced(DO, folding)
+    codec = WordCodec()
+    do = dial(window=1).coalesced(DO, codec)
     held = asyncio.create_task(do(Item("sleep 0.2")))
     await asyncio.sleep(0.05)
     leaving, staying = (asyncio.create_task(do(Item(w))) for w in ("leaving", "staying"))
@@ -153,21 +153,21 @@ async def test_a_caller_that_goes_away_leaves_the_others_alone(dial: Dial) -> No
     leaving.cancel()
     assert await staying == "staying"
     assert await held
-    assert ["staying"] in folding.merged
+    assert ["staying"] in codec.merged
 
 
 async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial: Dial) -> None:
-    do = dial(window=1).coalesced(DO, WordFolding())
+    do = dial(window=1).coalesced(DO, WordCodec())
     lonely = asyncio.create_task(do(Item("sleep 4")))
     await asyncio.sleep(0.1)
     lonely.cancel()
     assert await asyncio.wait_for(do(Item("next")), 2) == "next"
 
 
-async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(
+async def test_a_bug_in_the_codec_is_a_fault_for_those_in_the_call_and_logged(
     dial: Dial, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(WordFolding):
+    class Broken(WordCodec):
         def merge(self, items: Sequence[Item]) -> ListValue:
             raise ZeroDivisionError("secret")
 
@@ -182,7 +182,7 @@ async def test_a_bug_in_the_folding_is_a_fault_for_those_in_the_call_and_logged(
 
 async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: Callee) -> None:
     client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
-    do, one = client.coalesced(DO, WordFolding()), client.unary(DO)
+    do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
     tasks = [asyncio.create_task(do(Item(w))) for w in ("sleep 0.1", "b")]
     await asyncio.sleep(0.05)
     tasks.append(asyncio.create_task(do(Item("c"))))
@@ -196,7 +196,7 @@ async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: C
 
 
 async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
-    folding = WordFolding()
+    codec = WordCodec()
     settings = rules.Client(
         f"unix:{tmp_path}/s",
         retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100),
@@ -204,7 +204,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
         breaker=rules.Breaker(min_calls=1000, slow_s=60),
     )
     client = Client("work", settings)
-    do = client.coalesced(DO, folding)
+    do = client.coalesced(DO, codec)
     tasks = [
         asyncio.create_task(do(Item("hasty", within=0.3))),
         asyncio.create_task(do(Item("patient", within=20))),
@@ -214,14 +214,14 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     assert caught.value.code is Code.DEADLINE_EXCEEDED
     async with Callee(tmp_path / "s"):
         assert await tasks[1] == "patient"
-    assert folding.merged[0] == ["hasty", "patient"]
-    assert folding.merged[-1] == ["patient"]
+    assert codec.merged[0] == ["hasty", "patient"]
+    assert codec.merged[-1] == ["patient"]
     await client.close()
 
 
 async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_back(callee: Callee) -> None:
     client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
-    do = client.coalesced(DO, WordFolding())
+    do = client.coalesced(DO, WordCodec())
     for turns in range(6):
         task = asyncio.create_task(do(Item("given up")))
         for _ in range(turns):
@@ -235,7 +235,7 @@ async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_
 async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:
     settings = rules.Client(callee.target, limiter=rules.Limiter(initial=1, minimum=1, maximum=1))
     client = Client("work", settings)
-    do, one = client.coalesced(DO, WordFolding()), client.unary(DO)
+    do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
     gathered = [asyncio.create_task(do(Item("sleep 0.1", key=key))) for key in "abc"]
     await asyncio.sleep(0.05)
     with pytest.raises(Fault) as caught:

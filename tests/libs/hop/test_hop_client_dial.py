@@ -28,7 +28,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.resilience import resolve
 from headrace.hop.testing import served
-from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordFolding, soon, until, words
+from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordCodec, soon, until, words
 
 Transport: TypeAlias = Literal["unix", "local"]
 SAMPLED = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2)]
@@ -134,7 +134,7 @@ async def test_a_key_stays_with_its_replica(tmp_path: Path) -> None:
 async def test_both_shapes_answer_and_fail_alike_and_count(transport: Transport) -> None:
     async with served(DEFINITION, {}, transport=transport) as harness:
         client = harness.client("work", retry={"attempts": 1})
-        do, folded = client.unary(DO), client.coalesced(DO, WordFolding())
+        do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
         assert list(await do(words("a"), deadline=soon())) == ["a"]
         assert await asyncio.gather(*(folded(Item("b")) for _ in range(3))) == ["b"] * 3
         with pytest.raises(Fault) as caught:
@@ -176,7 +176,7 @@ async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transpo
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
     async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
-        do = harness.client("work").coalesced(DO, WordFolding())
+        do = harness.client("work").coalesced(DO, WordCodec())
         # Two, lest what follows be taken for a lone caller's.
         await asyncio.gather(*(do(Item("quiet", trace=UNSAMPLED)) for _ in range(2)))
         await asyncio.gather(*(do(Item("x", trace=t)) for t in (*SAMPLED, UNSAMPLED)))

@@ -16,7 +16,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.breaker import State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordFolding, soon, until, words
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
 
 QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
 
@@ -65,7 +65,7 @@ async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> No
 async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee)
-        do = client.coalesced(DO, WordFolding())
+        do = client.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         busy = asyncio.gather(*(do(Item("sleep 5")) for _ in range(3)), return_exceptions=True)
         await asyncio.sleep(0.1)
@@ -90,7 +90,7 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
     async with Callee(tmp_path / "a") as hanging, Callee(tmp_path / "b") as healthy:
         one = client_of(hanging, breaker=QUICK)
         other = client_of(healthy, breaker=QUICK)
-        do, elsewhere = one.coalesced(DO, WordFolding()), other.coalesced(DO, WordFolding())
+        do, elsewhere = one.coalesced(DO, WordCodec()), other.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         hanging.signal(signal.SIGSTOP)
         fault = await fault_of(do(Item("x", within=0.2)))
@@ -119,7 +119,7 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
 async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee, breaker=QUICK)
-        do = client.coalesced(DO, WordFolding())
+        do = client.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         callee.signal(signal.SIGSTOP)
 
@@ -165,7 +165,7 @@ async def test_a_client_that_is_closed_asks_nobody_any_more(tmp_path: Path) -> N
 async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee)
-        do = client.coalesced(DO, WordFolding())
+        do = client.coalesced(DO, WordCodec())
         patient = asyncio.create_task(do(Item("sleep 2")))
         hasty = await fault_of(do(Item("hasty", within=0.1)))
         assert hasty.code is Code.DEADLINE_EXCEEDED
@@ -190,7 +190,7 @@ async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_
 ) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee, breaker=QUICK)
-        do = client.coalesced(DO, WordFolding())
+        do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert (await fault_of(do(Item("short")))).code is Code.INTERNAL
         assert state_of(client) is State.OPEN
@@ -200,7 +200,7 @@ async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_
 async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_succeed(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         client = client_of(callee, breaker=QUICK)
-        do = client.coalesced(DO, WordFolding())
+        do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert await do(Item("broken")) == "broken"
         assert state_of(client) is State.OPEN
@@ -220,7 +220,7 @@ async def test_the_callers_own_mistakes_never_open_the_breaker(tmp_path: Path) -
 async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as dying, Callee(tmp_path / "b") as living:
         client = client_of(dying, living)
-        do, folded = client.unary(DO), client.coalesced(DO, WordFolding())
+        do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
         seen = {next(iter(await do(words("pid"), deadline=soon()))) for _ in range(40)}
         assert seen == {f"pid {dying.pid}", f"pid {living.pid}"}
         await dying.kill()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headrace.hop.batching.returning import Returning
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from tests.libs.hop.hop_callee import DO, Callee, Item, WordFolding
+from tests.libs.hop.hop_callee import DO, Callee, Item, WordCodec
 
 TOOK = 0.01
 
@@ -86,8 +86,8 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def test_callers_that_ask_again_at_once_come_to_share_one_call(client: Client) -> None:
-    folding = WordFolding()
-    do, over = client.coalesced(DO, folding), asyncio.Event()
+    codec = WordCodec()
+    do, over = client.coalesced(DO, codec), asyncio.Event()
 
     async def caller() -> None:
         while not over.is_set():
@@ -98,23 +98,23 @@ async def test_callers_that_ask_again_at_once_come_to_share_one_call(client: Cli
     await asyncio.sleep(0.01)  # the first is alone: from here on there are two groups, 1 and 11
     callers += [asyncio.create_task(caller()) for _ in range(11)]
     async with asyncio.timeout(10):
-        while not any(len(m) == 12 for m in folding.merged):
+        while not any(len(m) == 12 for m in codec.merged):
             await asyncio.sleep(0.01)
     over.set()
     await asyncio.gather(*callers)
-    assert [len(m) for m in folding.merged[:2]] == [1, 11]
+    assert [len(m) for m in codec.merged[:2]] == [1, 11]
 
 
 async def test_closing_sends_what_waits_for_others(client: Client) -> None:
-    folding = WordFolding()
-    do = client.coalesced(DO, folding)
+    codec = WordCodec()
+    do = client.coalesced(DO, codec)
     for _ in range(25):
         await asyncio.gather(*(do(Item("sleep 0.02")) for _ in range(3)))
-    sent = len(folding.merged)
+    sent = len(codec.merged)
     single = asyncio.create_task(do(Item("sleep 0.02")))  # two that usually come do not
     await asyncio.sleep(0.001)
-    assert len(folding.merged) == sent, "it waits for them"
+    assert len(codec.merged) == sent, "it waits for them"
     closing = asyncio.create_task(client.close())
     assert await single == "sleep 0.02"
     await closing
-    assert folding.merged[sent:] == [["sleep 0.02"]]
+    assert codec.merged[sent:] == [["sleep 0.02"]]

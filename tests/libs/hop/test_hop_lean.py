@@ -85,9 +85,9 @@ print(rich.__name__)
 """
     )
     assert told == ["False", "True", "rich"]
-    assert said_by("import sys, rich\nfrom headrace.hop.process import logs\nprint(sys.modules['rich'] is rich)") == [
-        "True"
-    ]
+    assert said_by(
+        "import sys, rich\nfrom headrace.hop.process import logs\nprint(sys.modules['rich'] is rich)"
+    ) == ["True"]
 
 
 def test_the_services_that_carry_columns_do_without_it_too() -> None:

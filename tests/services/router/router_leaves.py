@@ -19,7 +19,7 @@ from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
-from headrace.columns.folding import BatchCall, BatchFolding, BatchReply
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Runtime, Service
@@ -251,12 +251,10 @@ class Suite:
 
     def infer(self, **client: Any) -> Callable[[BatchCall[tuple[str, int]]], Any]:
         """A coalescing client, as the ingress has one."""
-        folding: BatchFolding[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = (
-            BatchFolding(
-                lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
-            )
+        codec: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
+            lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
         )
-        return self.router.client(**client).coalesced(INFER, folding)
+        return self.router.client(**client).coalesced(INFER, codec)
 
     async def ask(
         self, pipeline: str, batch: Batch, version: int = 0

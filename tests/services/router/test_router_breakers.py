@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.columns import Batch, RowError
-from headrace.columns.folding import BatchCall
+from headrace.columns.batch_codec import BatchCall
 from headrace.hop.errors import Code, Reason
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
 

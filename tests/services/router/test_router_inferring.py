@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, RowError, encode
-from headrace.columns.folding import BatchCall
+from headrace.columns.batch_codec import BatchCall
 from headrace.hop.errors import Code, Fault, Reason
 from tests.services.router.router_leaves import (
     DEMANDING,

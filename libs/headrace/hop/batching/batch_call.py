@@ -8,9 +8,9 @@ from typing import Any, Protocol, cast
 
 from google.protobuf.message import Message
 
-from headrace.hop.batching.codec import Folding
+from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.batching.queue import Waiting
-from headrace.hop.call import Cargo
+from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Fault
@@ -20,7 +20,7 @@ Judge = Callable[[Sequence[Any]], float]
 
 
 class Judging(Protocol):
-    """What a Folding may offer besides: how much of a reply the callee failed, for the breaker."""
+    """What a BatchCodec may offer besides: how much of a reply the callee failed, for the breaker."""
 
     def failed(self, results: Sequence[Any]) -> float:
         """Share (0 to 1) of the rows of all results that failed by the callee's own fault."""
@@ -28,7 +28,7 @@ class Judging(Protocol):
 
 
 class Loading(Protocol):
-    """What a Folding may offer besides: calls within a process whose better part is not written into the message."""
+    """What a BatchCodec may offer besides: calls within a process whose better part is not written into the message."""
 
     def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
         """The request without it, and it."""
@@ -40,22 +40,22 @@ class Loading(Protocol):
 
 
 class Traced(Protocol):
-    """What a Folding may offer besides: the sampled requests in some items, for the links of a span."""
+    """What a BatchCodec may offer besides: the sampled requests in some items, for the links of a span."""
 
     def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
         """W3C traceparents of the items' sampled rows."""
         ...
 
 
-def judge_of(folding: object) -> Judge:
-    """The folding's `failed` if it has one; else a reply as a whole is a good one."""
-    judge: Judge = getattr(folding, "failed", _all_good)
+def judge_of(codec: object) -> Judge:
+    """The codec's `failed` if it has one; else a reply as a whole is a good one."""
+    judge: Judge = getattr(codec, "failed", _all_good)
     return judge
 
 
-def loading_of(folding: object) -> Loading | None:
-    """The folding, if it can load."""
-    return cast("Loading", folding) if hasattr(folding, "load") else None
+def loading_of(codec: object) -> Loading | None:
+    """The codec, if it can load."""
+    return cast("Loading", codec) if hasattr(codec, "load") else None
 
 
 def _all_good(_: Sequence[Any]) -> float:
@@ -65,13 +65,13 @@ def _all_good(_: Sequence[Any]) -> float:
 class Gathered(Outgoing):
     """The items that leave together, each with the future that answers it."""
 
-    __slots__ = ("_callee", "_cargo", "_entries", "_folding", "_judge", "_loading", "_results")
+    __slots__ = ("_callee", "_codec", "_entries", "_judge", "_loading", "_payload", "_results")
 
     def __init__(
         self,
         callee: str,
         method: Method[Any, Any],
-        folding: Folding[Any, Any, Any, Any],
+        codec: BatchCodec[Any, Any, Any, Any],
         judge: Judge,
         loading: Loading | None,
         entries: Sequence[Waiting[Any, asyncio.Future[Any]]],
@@ -79,24 +79,24 @@ class Gathered(Outgoing):
         super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
         self.patient = True
         self._callee = callee
-        self._folding = folding
+        self._codec = codec
         self._judge = judge
         self._loading = loading
-        self._cargo: Cargo | None = None
+        self._payload: InProcessPayload | None = None
         self._entries = entries
         self._results: Sequence[Any] = ()
 
     def prepare(self, now: float) -> Message:
-        self._cargo = None  # of an attempt before this one
-        request: Message = self._folding.merge(self._items(now))
+        self._payload = None  # of an attempt before this one
+        request: Message = self._codec.merge(self._items(now))
         return request
 
-    def load(self, now: float) -> tuple[Message, Cargo | None]:
+    def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
         if self._loading is None:
             return self.prepare(now), None
         request, brought = self._loading.load(self._items(now))
-        self._cargo = Cargo(brought)
-        return request, self._cargo
+        self._payload = InProcessPayload(brought)
+        return request, self._payload
 
     def _items(self, now: float) -> list[Any]:
         # Whoever was answered meanwhile (deadline, cancellation) is dropped: nobody waits for the work.
@@ -107,10 +107,10 @@ class Gathered(Outgoing):
 
     def accept(self, reply: Any) -> float:
         items = [e.item for e in self._entries]
-        if self._loading is None or self._cargo is None or self._cargo.returned is None:
-            results = self._folding.split(items, reply)
+        if self._loading is None or self._payload is None or self._payload.returned is None:
+            results = self._codec.split(items, reply)
         else:
-            results = self._loading.unload(items, reply, self._cargo.returned)
+            results = self._loading.unload(items, reply, self._payload.returned)
         if len(results) != len(items):
             raise faults.malformed(self._callee)
         self._results = results
@@ -129,7 +129,5 @@ class Gathered(Outgoing):
                 entry.handle.set_exception(fault.copy())
 
     def traceparents(self) -> Sequence[str] | None:
-        offered: Callable[[Sequence[Any]], Sequence[str]] | None = getattr(
-            self._folding, "traceparents", None
-        )
+        offered: Callable[[Sequence[Any]], Sequence[str]] | None = getattr(self._codec, "traceparents", None)
         return offered([e.item for e in self._entries]) if offered else ()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from headrace.hop.batching.batch_call import Gathered, judge_of, loading_of
-from headrace.hop.batching.codec import Folding
+from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.batching.deadlines import Due
 from headrace.hop.batching.queue import Gathering, Waiting
 from headrace.hop.batching.returning import Returning
@@ -39,16 +39,16 @@ class Coalescer(Generic[Item, Result]):
         self,
         callee: str,
         method: Method[Any, Any],
-        folding: Folding[Item, Result, Any, Any],
+        codec: BatchCodec[Item, Result, Any, Any],
         settings: ClientRules,
         metadata: Sequence[tuple[str, str]],
         call_next: Next,
     ) -> None:
         self._callee = callee
         self._method = method
-        self._folding = folding
-        self._judge = judge_of(folding)
-        self._loading = loading_of(folding)
+        self._codec = codec
+        self._judge = judge_of(codec)
+        self._loading = loading_of(codec)
         self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
         self._metadata = metadata
@@ -77,9 +77,9 @@ class Coalescer(Generic[Item, Result]):
         """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
         if self._closed:
             raise faults.closed(self._callee)
-        folding = self._folding
+        codec = self._codec
         now = time.monotonic()
-        deadline = folding.deadline(item)
+        deadline = codec.deadline(item)
         if deadline == math.inf:
             deadline = now + self._default_timeout_s
         if deadline <= now:
@@ -87,13 +87,13 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs its call.
-        rows = folding.rows(item) or 1
-        entry = Waiting(item, rows, folding.size(item), deadline, folding.priority(item), answer)
+        rows = codec.rows(item) or 1
+        entry = Waiting(item, rows, codec.size(item), deadline, codec.priority(item), answer)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
         if self._enabled:
-            self._enqueue(loop, folding.key(item), entry, now)
+            self._enqueue(loop, codec.key(item), entry, now)
         else:
             self._start(loop, None, [entry])
         try:
@@ -186,7 +186,7 @@ class Coalescer(Generic[Item, Result]):
         returning.ended(now, now - began, rows)
 
     async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
-        out = Gathered(self._callee, self._method, self._folding, self._judge, self._loading, batch)
+        out = Gathered(self._callee, self._method, self._codec, self._judge, self._loading, batch)
         out.metadata = self._metadata
         try:
             await self._call_next(out)

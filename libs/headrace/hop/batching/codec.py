@@ -11,8 +11,8 @@ Req = TypeVar("Req", covariant=True)
 Resp = TypeVar("Resp", contravariant=True)
 
 
-class Folding(Protocol[Item, Result, Req, Resp]):
-    """What the coalescer must know of the items of one method. Given from outside (`headrace.columns.folding`)."""
+class BatchCodec(Protocol[Item, Result, Req, Resp]):
+    """What the coalescer must know of the items of one method. Given from outside (`headrace.columns.batch_codec`)."""
 
     def key(self, item: Item) -> Hashable:
         """Items of one key may share a call."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from headrace.hop.batching.coalesce import Coalescer
-from headrace.hop.batching.codec import Folding
+from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.client import faults
 from headrace.hop.client.observer import NullObserver, Observer
 from headrace.hop.client.outgoing import Outgoing
@@ -134,14 +134,14 @@ class Client:
         return call
 
     def coalesced(
-        self, method: Method[Req, Resp], folding: Folding[Item, Result, Req, Resp]
+        self, method: Method[Req, Resp], codec: BatchCodec[Item, Result, Req, Resp]
     ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
         """The method as a coroutine function of one item; items that wait at the same time share calls.
 
         Raises Fault, and nothing else.
         """
         coalescer: Coalescer[Item, Result] = Coalescer(
-            self.callee, method, folding, self._settings, self._metadata, self._stack
+            self.callee, method, codec, self._settings, self._metadata, self._stack
         )
         self._coalescers.append(coalescer)
         self._observer.waiting(method.name, coalescer)

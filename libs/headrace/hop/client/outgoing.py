@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
-from headrace.hop.call import Cargo
+from headrace.hop.call import InProcessPayload
 from headrace.hop.method import Method
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Outgoing:
         assert self.request is not None
         return self.request
 
-    def load(self, now: float) -> tuple[Message, Cargo | None]:
+    def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
         """As `prepare`, for a callee in this process, to which the better part may go unwritten."""
         return self.prepare(now), None
 

@@ -33,14 +33,14 @@ class Bound:
 
     method: Method[Any, Any]
     serve: Callable[[Any, Call], Any]
-    takes_cargo: bool = False
+    takes_payload: bool = False
     prove: Prove | None = None
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
     """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
-        method.path: Bound(method, _callable(service.servicer, method), service.takes_cargo, service.prove)
+        method.path: Bound(method, _callable(service.servicer, method), service.takes_payload, service.prove)
         for service in services
         for method in methods_of(service.descriptor)
     }

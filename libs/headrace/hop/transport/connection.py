@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from headrace.hop.call import Cargo
+from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Fault, Reason
@@ -164,9 +164,9 @@ class LocalTransport:
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
-        cargo: Cargo | None = None
-        if self._servers.takes_cargo(self._callee, out.method.path):
-            request, cargo = out.load(now)
+        payload: InProcessPayload | None = None
+        if self._servers.takes_payload(self._callee, out.method.path):
+            request, payload = out.load(now)
         else:
             request = out.prepare(now)
         if out.deadline <= now:
@@ -175,7 +175,7 @@ class LocalTransport:
         metadata = out.metadata
         if out.traced and self._traces is not None:
             metadata = (*metadata, *self._traces.context())
-        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, cargo)
+        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, payload)
 
     async def answers(self, within_s: float) -> bool:  # noqa: ARG002 - at once
         """It is this process."""

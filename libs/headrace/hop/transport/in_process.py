@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from headrace.hop import config
-from headrace.hop.call import LOCAL_PEER, Call, Cargo, enter, leave
+from headrace.hop.call import LOCAL_PEER, Call, InProcessPayload, enter, leave
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method
@@ -61,11 +61,11 @@ class LocalServers:
         """Calls that a hosted service is serving."""
         return self._servers[name][1].shed.in_flight
 
-    def takes_cargo(self, callee: str, path: str) -> bool:
-        """Whether the method at `path` of a hosted service knows `Call.cargo`."""
+    def takes_payload(self, callee: str, path: str) -> bool:
+        """Whether the method at `path` of a hosted service knows `Call.payload`."""
         found = self._servers.get(callee)
         bound = found[0].get(path) if found else None
-        return bound is not None and bound.takes_cargo
+        return bound is not None and bound.takes_payload
 
     async def call(
         self,
@@ -74,7 +74,7 @@ class LocalServers:
         request: Message,
         deadline: float,
         metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-        cargo: Cargo | None = None,
+        payload: InProcessPayload | None = None,
     ) -> Resp:
         """Serves one unary call in the caller's own task; `deadline` in monotonic seconds.
 
@@ -96,7 +96,7 @@ class LocalServers:
                 raise wrong_reply(method, reply)
             return reply
 
-        call = Call(method.path, LOCAL_PEER, deadline, dict(metadata), cargo=cargo)
+        call = Call(method.path, LOCAL_PEER, deadline, dict(metadata), payload=payload)
         token = enter(call)
         try:
             reply: Resp = await stack.serve(call, handle)

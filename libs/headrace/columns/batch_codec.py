@@ -54,8 +54,8 @@ class BatchReply(Generic[Resp]):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchFolding(Generic[Header, Req, Resp]):
-    """hop's `Folding` of BatchCall items.
+class ColumnCodec(Generic[Header, Req, Resp]):
+    """hop's `BatchCodec` of BatchCall items.
 
     Items share a call if header, column names, their order, types and row shapes are the same. The reply's rows
     must be the request's, in the same order. `make_request` gives the request without its batch. `callee`: what the
