@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -67,11 +67,13 @@ class Walk:
         return found
 
     def _event(self, frame: FrameType, event: str, _: object) -> None:
-        if self.on and event == "call":
-            name = frame.f_code.co_filename
-            if name.startswith(f"{ROOT}/") and "/.venv/" not in name and not name.endswith(GENERATED):
-                if name != __file__:
-                    self.calls[frame.f_code] += 1
+        if self.on and event == "call" and _counts(frame.f_code.co_filename):
+            self.calls[frame.f_code] += 1
+
+
+def _counts(file: str) -> bool:
+    ours = file.startswith(f"{ROOT}/") and "/.venv/" not in file
+    return ours and not file.endswith(GENERATED) and file != __file__
 
 
 class Home:
@@ -88,7 +90,9 @@ class Home:
         values["server"] = {"listen": f"unix:{self._sockets / service}"}
         for callee in (*self.services, "router"):
             if isinstance(values.get(callee), dict) and "target" in values[callee]:
-                values[callee]["target"] = "local" if self._shape == "together" else f"unix:{self._sockets / callee}"
+                values[callee]["target"] = (
+                    "local" if self._shape == "together" else f"unix:{self._sockets / callee}"
+                )
         return values
 
     def door(self) -> Path:
@@ -100,7 +104,9 @@ class Home:
         values["security"] = {"file": str(self._sockets / "security.jsonl")}
         values["together"] = {}
         if self._shape == "together":
-            values["together"] = {name: {**self.settings(name), "server": {"listen": "local"}} for name in self.services}
+            values["together"] = {
+                name: {**self.settings(name), "server": {"listen": "local"}} for name in self.services
+            }
         file = self._sockets / "ingress.yaml"
         file.write_text(yaml.safe_dump(values))
         return file
@@ -123,12 +129,14 @@ class Door:
     """The ingress's ASGI application, called as Envoy calls it."""
 
     def __init__(self, key: str) -> None:
-        from services.ingress.asgi import IngressApplication  # imported last: by then the settings are written
+        from services.ingress.asgi import (
+            IngressApplication,  # imported last: by then the settings are written
+        )
 
         self._app = IngressApplication()
         self._key = key.encode()
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._said: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
 
     async def open(self) -> asyncio.Task[None]:
         """Starts its lifespan; SystemExit with what it says if it does not start."""
@@ -148,9 +156,9 @@ class Door:
         """One gRPC call; SystemExit if it fails, with its status."""
         received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         await received.put({"type": "http.request", "body": body, "more_body": False})
-        sent: list[dict[str, Any]] = []
+        sent: list[MutableMapping[str, Any]] = []
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             sent.append(message)
 
         await self._app(self._scope(), received.get, send)
@@ -160,7 +168,12 @@ class Door:
         return b"".join(message.get("body", b"") for message in sent)
 
     def _scope(self) -> dict[str, Any]:
-        headers = [(b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"x-api-key", self._key), (b"grpc-timeout", b"5S")]
+        headers = [
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+            (b"x-api-key", self._key),
+            (b"grpc-timeout", b"5S"),
+        ]
         return {
             "type": "http",
             "method": "POST",
@@ -218,7 +231,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="the files, with the calls in each")
     given = parser.parse_args()
     if not (given.home / "run" / "config" / "ingress.0.yaml").exists():
-        raise SystemExit(f"{given.home} is not prepared: run `make up` once, or name another home with --home")
+        raise SystemExit(
+            f"{given.home} is not prepared: run `make up` once, or name another home with --home"
+        )
     walk = asyncio.run(walked(given.home, given.shape))
     files = walk.files()
     if given.list:
