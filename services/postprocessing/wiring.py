@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.steps.programs import Programs
-from headrace.steps.runner import Runner
+from headrace.steps.service.program_cache import Programs
+from headrace.steps.service.runner import Runner
 from services.postprocessing.config import PostprocessingConfig
 from services.postprocessing.metrics import Metrics
 from services.postprocessing.servicer import PostprocessingServicer

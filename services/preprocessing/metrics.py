@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from headrace.steps.instruments import Instruments
+from headrace.steps.service.metrics import Instruments
 
 
 class Metrics(Instruments):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import carrying
 from headrace.hop.call import Call
-from headrace.steps.runner import Runner
+from headrace.steps.service.runner import Runner
 
 
 class PreprocessingServicer:

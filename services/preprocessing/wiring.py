@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.steps.programs import Programs
-from headrace.steps.runner import Runner
+from headrace.steps.service.program_cache import Programs
+from headrace.steps.service.runner import Runner
 from services.preprocessing.config import PreprocessingConfig
 from services.preprocessing.metrics import Metrics
 from services.preprocessing.servicer import PreprocessingServicer

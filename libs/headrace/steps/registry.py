@@ -8,18 +8,18 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from headrace.steps import (
-    answering,
+from headrace.steps.builtin import (
+    assembly,
     calibration,
     categories,
-    combining,
-    converting,
+    classification,
+    conversion,
     dates,
-    filling,
-    images,
+    missing_values,
     scaling,
 )
-from headrace.steps.redaction import Redact
+from headrace.steps.builtin.images import decode_image
+from headrace.steps.builtin.text import Redact
 from headrace.steps.step import ReadStep
 
 Kind: TypeAlias = Literal["preprocessing", "postprocessing"]
@@ -27,16 +27,16 @@ GROUP = "headrace.steps"
 """Entry points `name = "package.module:read"`; `read(options: Options) -> Step` is a `ReadStep`."""
 
 _BOTH: Mapping[str, ReadStep] = {
-    "impute": filling.Impute.read,
-    "is_missing": filling.IsMissing.read,
-    "const": filling.Const.read,
+    "impute": missing_values.Impute.read,
+    "is_missing": missing_values.IsMissing.read,
+    "const": missing_values.Const.read,
     "clip": scaling.clip,
     "rescale": scaling.rescale,
     "round": scaling.round_,
-    "cast": converting.Cast.read,
-    "rename": converting.Rename.read,
+    "cast": conversion.Cast.read,
+    "rename": conversion.Rename.read,
     "hash": categories.Hash.read,
-    **{n: partial(combining.Arithmetic.reader, n) for n in ("add", "subtract", "multiply", "ratio")},
+    **{n: partial(assembly.Arithmetic.reader, n) for n in ("add", "subtract", "multiply", "ratio")},
 }
 _PREPROCESSING: Mapping[str, ReadStep] = {
     **_BOTH,
@@ -46,22 +46,22 @@ _PREPROCESSING: Mapping[str, ReadStep] = {
     "ordinal": categories.Ordinal.read,
     "date_parts": dates.DateParts.read,
     "cyclic": dates.Cyclic.read,
-    "bucketize": converting.Bucketize.read,
-    "length": converting.Length.read,
-    "join_text": combining.JoinText.read,
-    "assemble": combining.Assemble.read,
-    "decode_image": images.DecodeImage.read,
+    "bucketize": conversion.Bucketize.read,
+    "length": conversion.Length.read,
+    "join_text": assembly.JoinText.read,
+    "assemble": assembly.Assemble.read,
+    "decode_image": decode_image.DecodeImage.read,
 }
 _POSTPROCESSING: Mapping[str, ReadStep] = {
     **_BOTH,
-    "pick": answering.Pick.read,
-    "threshold": answering.Threshold.read,
-    "labels": answering.Labels.read,
-    "top_k": answering.TopK.read,
+    "pick": classification.Pick.read,
+    "threshold": classification.Threshold.read,
+    "labels": classification.Labels.read,
+    "top_k": classification.TopK.read,
     "sigmoid": calibration.sigmoid,
     "softmax": calibration.softmax,
     "calibrate": calibration.calibrate,
-    "vote": combining.Vote.read,
+    "vote": assembly.Vote.read,
     "redact": Redact.read,
 }
 BUILT_IN: Mapping[Kind, Mapping[str, ReadStep]] = MappingProxyType(

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps import compile_steps, spec_json, spec_sha256
-from headrace.steps.batches import run_batch
-from headrace.steps.programs import MAX_SPEC_BYTES, Programs
+from headrace.steps.program.batch_run import run_batch
+from headrace.steps.service.program_cache import MAX_SPEC_BYTES, Programs
 
 SPEC = {
     "steps": [{"log1p": {"column": "x", "into": "y"}}, {"join_text": {"columns": ["t"], "into": "u"}}],

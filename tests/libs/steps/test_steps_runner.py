@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Code
 from headrace.steps import Frame, compile_steps
-from headrace.steps.instruments import Instruments
-from headrace.steps.programs import Programs
-from headrace.steps.runner import Runner
+from headrace.steps.service.metrics import Instruments
+from headrace.steps.service.program_cache import Programs
+from headrace.steps.service.runner import Runner
 
 
 @dataclass(frozen=True)

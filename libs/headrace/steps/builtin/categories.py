@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from headrace.columns import DType
 from headrace.hop.errors import Reason
-from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Frame, Key
 from headrace.steps.options import Options
+from headrace.steps.value_ranges import Known, Values
 
 Index = Mapping[Key, int]
 

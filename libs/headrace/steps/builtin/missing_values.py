@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headrace.columns import DType, Ragged
-from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options, as_number
+from headrace.steps.value_ranges import Known, Values
 
 Constant = float | int | bytes
 

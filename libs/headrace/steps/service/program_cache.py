@@ -7,9 +7,9 @@ import json
 from collections import OrderedDict
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.steps.compiling import compile_steps
 from headrace.steps.errors import SpecError
-from headrace.steps.program import Program
+from headrace.steps.program.compilation import compile_steps
+from headrace.steps.program.program import Program
 from headrace.steps.registry import Kind
 
 MAX_SPEC_BYTES = 1 << 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from headrace.steps.builtin.scaling import Elementwise
 from headrace.steps.frame import Floats
 from headrace.steps.options import Options
-from headrace.steps.scaling import Elementwise
 
 # Probabilities are kept this far from 0 and 1 before their logarithm is taken.
 _EDGE = 1e-12

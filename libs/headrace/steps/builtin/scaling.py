@@ -10,9 +10,9 @@ import numpy as np
 from headrace.columns import DType
 from headrace.hop.errors import Reason
 from headrace.steps.errors import SpecError
-from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Floats, Frame, by_row
 from headrace.steps.options import Options, as_number
+from headrace.steps.value_ranges import Known, Values
 
 Targets = tuple[tuple[str, str], ...]
 

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from headrace.columns import DType
-from headrace.steps.program import Program
+from headrace.steps.program.program import Program
 
 # Whole numbers up to here, and down to its negative, are exact.
 _EXACT = {DType.FLOAT16: 1 << 11, DType.FLOAT32: 1 << 24, DType.FLOAT64: 1 << 53}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column
 from headrace.columns.column import join
-from headrace.steps.program import Program, Result
+from headrace.steps.program.program import Program, Result
 
 
 def run_batch(program: Program, batch: Batch, now: float) -> tuple[Batch, Result | None]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.columns import Column, DType, Ragged
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.steps.converting import read_edges
+from headrace.steps.builtin.conversion import read_edges
 from headrace.steps.frame import Floats, Frame
 from headrace.steps.options import Options
 

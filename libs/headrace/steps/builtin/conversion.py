@@ -9,9 +9,9 @@ import numpy as np
 
 from headrace.columns import Column, DType
 from headrace.hop.errors import Reason
-from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Floats, Frame, by_row
 from headrace.steps.options import Options
+from headrace.steps.value_ranges import Known, Values
 
 # The door takes no longer request, unless it is told to (`limits.max_request_bytes`).
 _LONGEST_TEXT = 16 << 20

@@ -12,9 +12,9 @@ import numpy as np
 
 from headrace.columns import DType
 from headrace.hop.errors import Reason
+from headrace.steps.builtin.images.containers import FORMATS, Format, ImageError, examine
+from headrace.steps.builtin.images.decoder import Pixels, decode
 from headrace.steps.frame import Frame
-from headrace.steps.image_containers import FORMATS, Format, ImageError, examine
-from headrace.steps.image_decoding import Pixels, decode
 from headrace.steps.options import Options
 
 # Beyond, Pillow warns of bombs by itself; a pixel takes up to 12 bytes while it is decoded.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.steps.image_containers import Header, ImageError
+from headrace.steps.builtin.images.containers import Header, ImageError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from headrace.columns import DType, Ragged
 from headrace.hop.errors import Reason
-from headrace.steps.flowing import Known, Values
 from headrace.steps.frame import Floats, Frame, Mask
 from headrace.steps.options import Options
+from headrace.steps.value_ranges import Known, Values
 
 Seconds = NDArray[np.int64]
 _DAY = 86400

@@ -12,7 +12,7 @@ from headrace.columns import Column, DType, RowError
 from headrace.columns.column import join
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps.frame import Frame, Mask
-from headrace.steps.outputs import BrokenPromise, Output
+from headrace.steps.program.outputs import BrokenPromise, Output
 from headrace.steps.step import Step
 
 # When a step fails, a batch is halved until the rows to blame are found, but run no more often than this.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from headrace.columns import Column, DType, Ragged
 from headrace.hop.errors import Reason
-from headrace.steps.converting import refuse_unfit
+from headrace.steps.builtin.conversion import refuse_unfit
 from headrace.steps.errors import SpecError
-from headrace.steps.flowing import Known, Values, common
 from headrace.steps.frame import Frame, both, by_row
 from headrace.steps.options import Options, as_number
+from headrace.steps.value_ranges import Known, Values, common
 
 _TYPES = [d.name.lower() for d in DType if d.numpy.kind in "iuf"]
 

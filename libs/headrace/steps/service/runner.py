@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from headrace.columns import Batch, Timing
 from headrace.hop.errors import Reason
 from headrace.hop.process.logs import some
-from headrace.steps.batches import run_batch
-from headrace.steps.instruments import Instruments
-from headrace.steps.program import Program, Result
-from headrace.steps.programs import Programs
+from headrace.steps.program.batch_run import run_batch
+from headrace.steps.program.program import Program, Result
+from headrace.steps.service.metrics import Instruments
+from headrace.steps.service.program_cache import Programs
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
