@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.cli import layout
-from headrace.repository import AccessLog, Repository, Trust, keys
+from headrace.repository import AccessLog, Repository, Trust
+from headrace.repository.signing import key_pair
 
 Report = Callable[[str, int, int], None]
 
@@ -43,7 +44,7 @@ class Models:
 
     def __init__(self, home: Path, who: str) -> None:
         place = layout.of(home)
-        keys.ensure(place.model_key, place.model_public_key)
+        key_pair.ensure(place.model_key, place.model_public_key)
         self.root = place.models
         self.key = place.model_key
         self.log = AccessLog(place.model_log, who)

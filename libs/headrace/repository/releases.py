@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.repository.errors import RepositoryError
-from headrace.repository.versions import check_name, version_key
+from headrace.repository.names import check_name, version_key
 
 RELEASES = "releases.json"
 MAX_BYTES = 16 << 20

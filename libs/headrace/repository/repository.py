@@ -11,14 +11,14 @@ from pathlib import Path
 
 from headrace.repository import metadata as documents
 from headrace.repository import releases as lists
-from headrace.repository.access import AccessLog, record
+from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
+from headrace.repository.names import check_name, may_name, version_key
 from headrace.repository.releases import RELEASES, Releases
-from headrace.repository.signing import MAX_SIGNATURE_BYTES
-from headrace.repository.stores import Store, open_store
-from headrace.repository.trust import Trust, listed
-from headrace.repository.versions import check_name, may_name, version_key
+from headrace.repository.signing.signatures import MAX_SIGNATURE_BYTES
+from headrace.repository.signing.trust import Trust, listed
+from headrace.repository.storage.store import Store, open_store
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.repository import AccessLog, RepositoryError
-from headrace.repository.access import entries, record
+from headrace.repository.access_log import entries, record
 from tests.disks import fill, tiny_disk
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -13,19 +13,11 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from headrace.repository import (
-    Repository,
-    RepositoryError,
-    Trust,
-    keys,
-    label,
-    object_lock,
-    publish,
-    remove,
-    unlabel,
-)
-from headrace.repository.objects import ObjectStore
-from headrace.repository.stores import open_store
+from headrace.repository import Repository, RepositoryError, Trust, label, publish, remove, unlabel
+from headrace.repository.signing import key_pair
+from headrace.repository.storage import object_lock
+from headrace.repository.storage.object_store import ObjectStore
+from headrace.repository.storage.store import open_store
 from tests.libs.repository.signed_models import CONTENT, X, Y
 
 
@@ -41,7 +33,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
 
 def test_a_model_lives_in_any_store(root: Path | str, tmp_path: Path) -> None:
     private, public = tmp_path / "k", tmp_path / "k.pub"
-    keys.generate(private, public)
+    key_pair.generate(private, public)
     for version in ("9", "10"):
         put(root, version=version, key=private)
     repository = Repository(root, trust=Trust((public,)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headrace.columns import DType
-from headrace.repository import bounded
+from headrace.repository import bounded_process
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import TensorSpec
 
@@ -36,7 +36,9 @@ def inspect(
         file = Path(folder) / "model.onnx"
         try:
             file.write_bytes(content)
-            ended = bounded.run(["-m", "headrace.repository.inspecting", str(file)], seconds=seconds)
+            ended = bounded_process.run(
+                ["-m", "headrace.repository.model_import.onnx_inspection", str(file)], seconds=seconds
+            )
         except OSError as error:
             problem = f"can't look into it ({error.strerror or error})"
             raise RepositoryError(name, "", problem, "check disk and memory") from error
@@ -57,12 +59,12 @@ class _Tensor(NamedTuple):
     shape: list[int | str | None]
 
 
-def _found(name: str, ended: bounded.Ended, seconds: float) -> dict[str, Any]:
+def _found(name: str, ended: bounded_process.Ended, seconds: float) -> dict[str, Any]:
     """What the process found. Raises RepositoryError."""
     if ended.code is None:
         problem, remedy = f"opening it took longer than {seconds:g} s", "export a smaller model"
     elif ended.code < 0:
-        problem = f"opening it ends the process that does it ({bounded.killed_by(ended.code)})"
+        problem = f"opening it ends the process that does it ({bounded_process.killed_by(ended.code)})"
         remedy = "export it anew, or give the machine more memory"
     elif ended.code == 0:
         found: dict[str, Any] = json.loads(ended.output)
@@ -85,7 +87,7 @@ def _look(file: Path) -> dict[str, Any]:
             "problem": "reading a model's inputs needs onnxruntime",
             "remedy": "install it, or state --input and --output",
         }
-    bounded.limit(bounded.allowance())
+    bounded_process.limit(bounded_process.allowance())
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
     # Looking needs neither threads nor hours of optimisation.

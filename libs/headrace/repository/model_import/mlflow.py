@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from headrace.repository.errors import RepositoryError
-from headrace.repository.stores import open_store
-from headrace.repository.versions import check_name
+from headrace.repository.names import check_name
+from headrace.repository.storage.store import open_store
 
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _TIMEOUT_S = 60.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.repository.stores import EscapeError
+from headrace.repository.storage.store import EscapeError
 from headrace.state import atomic
 
 _HIDDEN = (".", "_")

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.repository import signing
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.releases import RELEASES, Releases
+from headrace.repository.signing import signatures
 from headrace.state import atomic
 
 _REMEDY = "restore what was published, or publish the model anew with `headrace models add`"
@@ -66,8 +66,8 @@ class Trust:
                 return ""
             raise UntrustedError(model, version, f"{what} is not signed", _REMEDY)
         try:
-            return signing.verify(files, signature, [signing.public_key(path) for path in self.keys])
-        except signing.SignatureError as error:
+            return signatures.verify(files, signature, [signatures.public_key(path) for path in self.keys])
+        except signatures.SignatureError as error:
             problem = f"the signature of {what} does not hold: {error}"
             raise UntrustedError(model, version, problem, _REMEDY) from error
 

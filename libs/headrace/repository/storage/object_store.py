@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from headrace.repository import object_lock
+from headrace.repository.storage import object_lock
 
 _HIDDEN = (".", "_")
 _LOCK = ".lock"

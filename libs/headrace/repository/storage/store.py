@@ -57,9 +57,9 @@ def open_store(root: Path | str) -> Store:
     """A folder, or any URL that fsspec knows (`s3://bucket/models`). Raises OSError if fsspec or its driver is missing."""
     # Imported here: a service on a plain folder needs no fsspec.
     if isinstance(root, str) and "://" in root:
-        from headrace.repository.objects import ObjectStore
+        from headrace.repository.storage.object_store import ObjectStore
 
         return ObjectStore(root)
-    from headrace.repository.folder import Folder
+    from headrace.repository.storage.local_folder import Folder
 
     return Folder(Path(root))

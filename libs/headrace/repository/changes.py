@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.repository.access import AccessLog, record
+from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
-from headrace.repository.publishing import editable, save, signer_id
+from headrace.repository.names import check_name
+from headrace.repository.publication import editable, save, signer_id
 from headrace.repository.releases import Releases
-from headrace.repository.stores import Store, open_store
-from headrace.repository.versions import check_name
+from headrace.repository.storage.store import Store, open_store
 
 
 def label(

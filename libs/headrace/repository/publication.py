@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from headrace.repository import releases as lists
-from headrace.repository import signing
-from headrace.repository.access import AccessLog, record
+from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
+from headrace.repository.names import check_name
 from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.repository import METADATA, SIGNATURE
-from headrace.repository.stores import Store, open_store
-from headrace.repository.trust import Trust
-from headrace.repository.versions import check_name
+from headrace.repository.signing import signatures
+from headrace.repository.signing.trust import Trust
+from headrace.repository.storage.store import Store, open_store
 
 
 def publish(
@@ -147,14 +147,14 @@ def save(store: Store, releases: Releases, key: Path | None) -> None:
 def signed(model: str, files: Mapping[str, bytes], key: Path) -> bytes:
     """The signature of `files`. Raises RepositoryError."""
     try:
-        return signing.sign(model, files, key)
-    except signing.SignatureError as error:
+        return signatures.sign(model, files, key)
+    except signatures.SignatureError as error:
         raise RepositoryError(model, "", str(error), "make a key with: headrace models keys") from error
 
 
 def signer_id(key: Path | None) -> str:
     """Id of the key that signs, empty if none does. Raises RepositoryError."""
     try:
-        return "" if key is None else signing.key_id(signing.public_key(key))
-    except signing.SignatureError as error:
+        return "" if key is None else signatures.key_id(signatures.public_key(key))
+    except signatures.SignatureError as error:
         raise RepositoryError("", "", str(error), "make a key with: headrace models keys") from error
