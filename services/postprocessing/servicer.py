@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headrace.api.postprocessing.v1 import postprocessing_pb2 as pb
-from headrace.columns import carrying
+from headrace.columns import wire
 from headrace.hop.call import Call
 from headrace.steps.service.runner import Runner
 
@@ -20,8 +20,8 @@ class PostprocessingServicer:
 
     async def Format(self, request: pb.FormatRequest, call: Call) -> pb.FormatResponse:
         received = self._clock()
-        batch = carrying.received(request, call, received)
+        batch = wire.read_request(request, call, received)
         outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
         reply = pb.FormatResponse()
-        carrying.answer(reply, outputs, call, self._clock())
+        wire.write_reply(reply, outputs, call, self._clock())
         return reply

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.columns import carrying
+from headrace.columns import wire
 from headrace.hop.call import Call
 from headrace.steps.service.runner import Runner
 
@@ -20,8 +20,8 @@ class PreprocessingServicer:
 
     async def Transform(self, request: pb.TransformRequest, call: Call) -> pb.TransformResponse:
         received = self._clock()
-        batch = carrying.received(request, call, received)
+        batch = wire.read_request(request, call, received)
         outputs = await self._runner.run(request.spec_sha256, request.spec, batch, received)
         reply = pb.TransformResponse()
-        carrying.answer(reply, outputs, call, self._clock())
+        wire.write_reply(reply, outputs, call, self._clock())
         return reply

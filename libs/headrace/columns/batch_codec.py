@@ -5,21 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, concat
 from headrace.columns.column import Column, Ragged
-from headrace.columns.wire import decode, encode_into
+from headrace.columns.wire import Carrier, decode, encode_into
 from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
-
-
-class Carrier(Protocol):
-    """A message that holds a batch in its field `batch`, as those of every data hop do."""
-
-    @property
-    def batch(self) -> pb.Batch: ...
-
 
 Header = TypeVar("Header", bound=Hashable)
 Req = TypeVar("Req", bound=Carrier)

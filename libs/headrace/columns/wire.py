@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
 from headrace.columns.column import Column, Mask, Ragged, join
 from headrace.columns.dtypes import DType, of_number
+from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 
 MAX_ROWS = 65536
@@ -20,6 +22,36 @@ MAX_DIMENSIONS = 16
 _MICRO = 1_000_000
 _HOUR_S = 3600
 _NO_ATTRIBUTES: Mapping[str, str] = {}
+
+
+class Carrier(Protocol):
+    """A message that holds a batch in its field `batch`, as those of every data hop do."""
+
+    @property
+    def batch(self) -> pb.Batch: ...
+
+
+def read_request(request: Carrier, call: Call, now: float) -> Batch:
+    """The batch of a request that arrived at `now` (monotonic seconds): decoded from the message, or the very object that a
+    caller in the same process handed over.
+
+    The rows' time budgets count from when the request was sent, if that is known: it may have waited for a process that was
+    stopped or busy. Raises Fault INVALID_ARGUMENT as `decode`.
+    """
+    if call.payload is not None and isinstance(call.payload.brought, Batch):
+        batch = call.payload.brought
+    else:
+        batch = decode(request.batch, now if call.sent is None else min(call.sent, now))
+    call.request_ids = batch.rows.request_ids
+    return batch
+
+
+def write_reply(reply: Carrier, batch: Batch, call: Call, now: float) -> None:
+    """Writes the batch into the empty reply, or hands the object itself to a caller that handed over its own."""
+    if call.payload is not None and isinstance(call.payload.brought, Batch):
+        call.payload.returned = batch
+    else:
+        encode_into(reply.batch, batch, now)
 
 
 def encode(batch: Batch, now: float | None = None) -> pb.Batch:
