@@ -1,36 +1,36 @@
-"""What values can be in each column of a program, worked out without running it: where would a number change unseen?
+"""What values a column can hold, worked out without running a program: where would a number change unnoticed?
 
 Whole numbers (identifiers, counts, codes) must come out as they went in: a float32 holds them exactly up to 2^24, a float64
-up to 2^53, and beyond that one becomes another without a word. Real numbers are rounded to the type that the author wrote
-down, as everywhere.
+up to 2^53. Beyond that, one number silently becomes another. Real numbers are rounded to the type that the author chose.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from headrace.columns import DType
-from headrace.steps.program.program import Program
 
-# Whole numbers up to here, and down to its negative, are exact.
+# Whole numbers are exact from the negative of this to this.
 _EXACT = {DType.FLOAT16: 1 << 11, DType.FLOAT32: 1 << 24, DType.FLOAT64: 1 << 53}
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a column can hold. `dtype` None: unknown. `whole`: whole numbers, which must stay what they are, from `low` to
-    `high`. `unsaid`: it was made float32 though nobody wrote so."""
+    """What a column can hold.
+
+    `dtype`: None if unknown. `whole`: whole numbers from `low` to `high`, which must not change. `chosen_by`: the name of a
+    step that made it float32 although no author wrote that type; empty if the author did.
+    """
 
     dtype: DType | None = None
     whole: bool = False
     low: float = -math.inf
     high: float = math.inf
-    unsaid: bool = False
+    chosen_by: str = ""
 
     @classmethod
     def of(cls, dtype: DType | None) -> Values:
@@ -42,11 +42,12 @@ class Values:
 
     @classmethod
     def within(cls, dtype: DType, low: float, high: float) -> Values:
-        """Whole numbers of a type in a range."""
+        """Whole numbers of a type, from `low` to `high`."""
         return cls(dtype, True, low, high)
 
     def exact_in(self, dtype: DType) -> bool:
-        """Whether each of them is one of `dtype`, too; integer types refuse at run time what does not fit."""
+        """Whether `dtype` has each of these values, too. Integer types count as exact: at run time they refuse what does
+        not fit."""
         if not self.whole or not dtype.is_float:
             return True
         return -_EXACT[dtype] <= self.low and self.high <= _EXACT[dtype]
@@ -66,13 +67,21 @@ class Loss:
 
 @dataclass(slots=True)
 class Known:
-    """What is known of the columns while a program is gone through, and what would be lost."""
+    """What is known of each column while the steps of a program are followed in order, and what would be lost.
+
+    `path`: where the step stands in the specification, as `steps[2].assemble`.
+    """
 
     values: dict[str, Values]
     path: str = ""
     losses: list[Loss] = field(default_factory=list)
     # Outputs that are declared as another kind of type than the steps make.
     misfits: list[Loss] = field(default_factory=list)
+
+    @property
+    def step(self) -> str:
+        """The name of the step at `path`."""
+        return self.path.rpartition(".")[2]
 
     def get(self, name: str) -> Values:
         return self.values.get(name, Values())
@@ -84,7 +93,7 @@ class Known:
         self.losses.append(Loss(f"{self.path}{key}", message))
 
     def into(self, name: str, dtype: DType, key: str, remedy: str) -> None:
-        """Notes that column `name` becomes `dtype` here."""
+        """Notes that column `name` becomes `dtype` here: a loss, if `dtype` does not have all its values."""
         values = self.get(name)
         if not values.exact_in(dtype):
             end = _EXACT[dtype]
@@ -95,46 +104,8 @@ class Known:
             )
 
 
-@runtime_checkable
-class Flowing(Protocol):
-    """What a step may offer besides: what it makes of the values that it reads."""
-
-    def flow(self, known: Known) -> None:
-        """Puts the values of what it writes; notes what would be lost."""
-        ...
-
-
-def flow(program: Program, given: Mapping[str, Values]) -> Known:
-    """What the program makes of columns that hold `given`; its outputs as they are declared."""
-    known = Known(dict(given))
-    for path, step in program.steps:
-        known.path = path
-        if isinstance(step, Flowing):
-            step.flow(known)
-            continue
-        for name, dtype in step.writes.items():
-            source = step.reads[0] if dtype is None and len(step.reads) == 1 else None
-            known.put(name, known.get(source) if source else Values.of(dtype))
-    for output in program.outputs:
-        made = known.get(output.name)
-        known.path = f"outputs.{output.name}"
-        if made.dtype is not None and not output.accepts(made.dtype):
-            wanted = output.dtype.name.lower()
-            message = f"the steps make it {made.dtype.name.lower()}, not {wanted}; add a `cast` step"
-            known.misfits.append(Loss(known.path, message))
-        elif made.dtype not in (None, output.dtype):
-            remedy = "declare the output as it is made, or write a `cast` step with `lossy: true`"
-            known.into(output.name, output.dtype, "", remedy)
-        if made.unsaid and output.dtype is DType.FLOAT64:
-            known.lose(
-                "", f"{output.name!r} was made float32 on the way: write `type: float64` in its `assemble`"
-            )
-        known.put(output.name, replace(made, dtype=output.dtype, unsaid=False))
-    return known
-
-
-def common(dtypes: list[DType | None]) -> DType | None:
-    """The integer type that holds all values of these integer types; None if there is none, or one is no integer."""
+def common_integer(dtypes: Sequence[DType | None]) -> DType | None:
+    """The smallest integer type that holds all values of these integer types; None if there is none, or one is no integer."""
     if not dtypes or any(d is None or d.numpy.kind not in "iu" for d in dtypes):
         return None
     found = np.result_type(*[d.numpy for d in dtypes if d is not None])

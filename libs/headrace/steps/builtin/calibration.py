@@ -1,4 +1,4 @@
-"""Steps from a model's scores to probabilities that mean what they say. All work in float64."""
+"""Steps from a model's scores to calibrated probabilities. All compute in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.steps.builtin.scaling import Elementwise
 from headrace.steps.frame import Floats
 from headrace.steps.options import Options
 
-# Probabilities are kept this far from 0 and 1 before their logarithm is taken.
+# Probabilities are kept at least this far from 0 and 1, so that their logarithm is finite.
 _EDGE = 1e-12
 
 
@@ -26,7 +26,7 @@ def calibrate(options: Options) -> Elementwise:
     """`calibrate: {column(s), method, …, into?}`.
 
     `platt` with `a`, `b`: sigmoid(a × score + b). `isotonic` with `x`, `y`: straight lines between the knots,
-    flat outside. `temperature` with `t`: what softmax(logits / t) would have given, computed from probabilities.
+    constant outside. `temperature` with `t`: what softmax(logits / t) would have given, computed from probabilities.
     """
     targets = options.targets()
     method = options.choice("method", ["platt", "isotonic", "temperature"])
@@ -39,7 +39,7 @@ def calibrate(options: Options) -> Elementwise:
     t = options.number("t")
     if t <= 0:
         raise options.error("t", "should be above 0")
-    return Elementwise(targets, lambda x: _cooled(x, t))
+    return Elementwise(targets, lambda x: _with_temperature(x, t))
 
 
 def _knots(options: Options) -> tuple[Floats, Floats]:
@@ -54,7 +54,7 @@ def _knots(options: Options) -> tuple[Floats, Floats]:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    # e^−|x| does not overflow on either side.
+    # e^−|x| does not overflow, whatever the sign of x.
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
 
@@ -62,12 +62,12 @@ def _sigmoid(x: Floats) -> Floats:
 def _softmax(x: Floats) -> Floats:
     if x.ndim < 2:
         return np.ones_like(x)
-    grown = np.exp(x - x.max(axis=-1, keepdims=True))
-    softened: Floats = grown / grown.sum(axis=-1, keepdims=True)
-    return softened
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return shares
 
 
-def _cooled(probabilities: Floats, t: float) -> Floats:
+def _with_temperature(probabilities: Floats, t: float) -> Floats:
     p = np.minimum(np.maximum(probabilities, _EDGE), 1 - _EDGE)
     if p.ndim < 2:
         return _sigmoid((np.log(p) - np.log1p(-p)) / t)

@@ -1,4 +1,4 @@
-"""Steps that change what kind of value a column holds, or its name."""
+"""Steps that change a column's type, or its name."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headrace.columns import Column, DType
-from headrace.hop.errors import Reason
-from headrace.steps.frame import Floats, Frame, by_row
+from headrace.steps.frame import Frame
 from headrace.steps.options import Options
+from headrace.steps.step import EachColumn
 from headrace.steps.value_ranges import Known, Values
-
-# The door takes no longer request, unless it is told to (`limits.max_request_bytes`).
-_LONGEST_TEXT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(EachColumn):
     """`cast: {column(s), type, into?, lossy?}`: another numeric type.
 
-    A fraction made an integer is cut towards 0; a value that does not fit, as NaN, fails its row. `lossy: true` lets
+    To an integer type, a fraction is cut towards 0; a value that does not fit, or NaN, fails its row. `lossy: true` lets
     `headrace pipeline check` pass whole numbers that a float type does not have exactly.
     """
 
-    targets: tuple[tuple[str, str], ...]
     dtype: DType
     lossy: bool = False
 
@@ -35,10 +31,6 @@ class Cast:
         if dtype is DType.BYTES:
             raise options.error("type", "should be a numeric type or bool")
         return cls(targets, dtype, options.flag("lossy", False))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(read for read, _ in self.targets)
 
     def flow(self, known: Known) -> None:
         made = {}
@@ -52,7 +44,7 @@ class Cast:
             else:
                 low, high = self.dtype.bounds
                 values = Values(None, True, max(values.low, low), min(values.high, high))
-            made[written] = replace(values, dtype=self.dtype, unsaid=False)
+            made[written] = replace(values, dtype=self.dtype, chosen_by="")
         for name, values in made.items():
             known.put(name, values)
 
@@ -71,7 +63,7 @@ class Cast:
 
 
 def refuse_unfit(frame: Frame, column: Column, dtype: DType, *, exact: bool) -> None:
-    """Fails the rows with values that the integer type does not have; `exact`: fractions, too, which else are cut."""
+    """Fails the rows whose values do not fit the integer type. `exact`: also the rows with fractions, which a cast cuts."""
     low, high = dtype.bounds
     values = column.array
     if column.dtype.is_float:
@@ -85,76 +77,8 @@ def refuse_unfit(frame: Frame, column: Column, dtype: DType, *, exact: bool) -> 
             return
         fits = (values >= low) & (values <= high)
     if not fits.all():
-        rows = by_row(~fits) if column.valid is None else by_row(~fits) & column.valid
         message = f"{column.name!r} does not fit {dtype.name.lower()} ({low} to {high})"
-        frame.refuse(rows, Reason.REASON_INPUT_RANGE, column.name, message)
-
-
-@dataclass(frozen=True, slots=True)
-class Bucketize:
-    """`bucketize: {column, edges: […], into?}`: int64 number of edges at or below the value; edges ascend."""
-
-    column: str
-    into: str
-    edges: Floats
-
-    @classmethod
-    def read(cls, options: Options) -> Bucketize:
-        column = options.name("column")
-        return cls(column, options.name("into", column), read_edges(options))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.INT64}
-
-    def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, len(self.edges)))
-
-    def run(self, frame: Frame) -> None:
-        values, valid = frame.numbers(self.column)
-        frame.put(self.into, np.searchsorted(self.edges, values, side="right"), valid)
-
-
-def read_edges(options: Options) -> Floats:
-    """`edges`: ascending numbers."""
-    edges = np.array(options.numbers("edges"))
-    if (edges[1:] <= edges[:-1]).any():
-        raise options.error("edges", "should ascend")
-    return edges
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """`length: {column, into, unit?: characters | bytes}`: int64 length of text."""
-
-    column: str
-    into: str
-    characters: bool
-
-    @classmethod
-    def read(cls, options: Options) -> Length:
-        unit = options.choice("unit", ["characters", "bytes"], "characters")
-        return cls(options.name("column"), options.name("into"), unit == "characters")
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.INT64}
-
-    def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, _LONGEST_TEXT))
-
-    def run(self, frame: Frame) -> None:
-        items, valid = frame.texts(self.column)
-        lengths = [len(i.decode(errors="replace")) if self.characters else len(i) for i in items]
-        frame.put(self.into, np.array(lengths, np.int64), valid)
+        frame.refuse_values(~fits, column.valid, column.name, message)
 
 
 @dataclass(frozen=True, slots=True)

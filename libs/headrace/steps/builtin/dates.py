@@ -1,4 +1,4 @@
-"""Steps that take time apart."""
+"""Steps on dates and times."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import DType, Ragged
-from headrace.hop.errors import Reason
 from headrace.steps.frame import Floats, Frame, Mask
 from headrace.steps.options import Options
 from headrace.steps.value_ranges import Known, Values
 
 Seconds = NDArray[np.int64]
 _DAY = 86400
-# Years 1 to 9999, as an ISO date has them.
+# The years 1 to 9999, which an ISO 8601 date can express, in seconds since 1970.
 _FIRST, _LAST = -62135596800, 253402300799
 _LAST_YEAR = 9999
 
@@ -28,7 +27,7 @@ def _months(seconds: Seconds) -> NDArray[np.int64]:
 
 
 def _day_of(unit: str, seconds: Seconds) -> NDArray[np.int64]:
-    """From 1, within the month (M) or year (Y)."""
+    """The day of the month (`unit` M) or year (Y), from 1."""
     days = seconds.astype("datetime64[s]").astype("datetime64[D]")
     first = days.astype(f"datetime64[{unit}]").astype("datetime64[D]")
     return days.astype(np.int64) - first.astype(np.int64) + 1
@@ -51,8 +50,8 @@ class DateParts:
     """`date_parts: {column, parts: […], prefix?}`: int64 columns named `prefix` + part, in UTC.
 
     The column holds seconds since 1970 or ISO 8601 text (without an offset: UTC). Parts: year, month (1–12),
-    day, hour, minute, day_of_week (0 = Monday), day_of_year (from 1), weekend (0 or 1). `prefix` is the
-    column's name and `_` if not given.
+    day, hour, minute, day_of_week (0 = Monday), day_of_year (from 1), weekend (0 or 1). Without `prefix`: the
+    column's name and `_`.
     """
 
     column: str
@@ -86,9 +85,8 @@ class DateParts:
             moments, valid = frame.numbers(self.column)
         bad = ~((moments >= _FIRST) & (moments <= _LAST))
         if bad.any():
-            asked = bad if valid is None else bad & valid
             message = f"{self.column!r} must be ISO 8601 text or seconds since 1970, in the years 1 to 9999"
-            frame.refuse(asked, Reason.REASON_INPUT_RANGE, self.column, message)
+            frame.refuse_values(bad, valid, self.column, message)
             moments = np.where(bad, 0, moments)
         seconds = np.floor(moments).astype(np.int64)
         for part in self.parts:
@@ -111,9 +109,9 @@ def _moment(item: bytes) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cyclic:
-    """`cyclic: {column, period, into?: [sin, cos]}`: where in its period the value stands, as two float64.
+    """`cyclic: {column, period, into?: [sin, cos]}`: the position of the value in its period, as two float64 columns.
 
-    Named after the column with `_sin` and `_cos` if `into` is not given.
+    Without `into`, they have the column's name with `_sin` and `_cos`.
     """
 
     column: str

@@ -1,4 +1,4 @@
-"""Steps for values that are not there, and for constants."""
+"""Steps for missing values, and for constants."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from headrace.columns import DType, Ragged
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options, as_number
+from headrace.steps.step import OneColumn
 from headrace.steps.value_ranges import Known, Values
 
 Constant = float | int | bytes
@@ -76,7 +77,7 @@ def _fill_texts(frame: Frame, name: str, constant: bytes) -> None:
 def _fill_number(frame: Frame, name: str, constant: float) -> None:
     column = frame.columns[name]
     floats, valid = frame.numbers(name)
-    # The type may not depend on whether this batch lacks a value.
+    # The type must not depend on whether a value is missing in this batch.
     keeps = column.dtype.is_float or (isinstance(constant, int) and _fits(constant, column.dtype))
     values = column.array if keeps else floats
     missing = np.isnan(floats) if column.dtype.is_float else None
@@ -90,17 +91,17 @@ def _fill_number(frame: Frame, name: str, constant: float) -> None:
 
 
 def _fill_floats(frame: Frame, constants: Mapping[str, float]) -> None:
-    """`_fill_number` for columns of one float64 per row: features are many of these, and a call per column is what
-    they would cost."""
+    """`_fill_number` for all columns of one float64 per row at once: features have many of them, and the NumPy calls per
+    column are what costs."""
     columns = [frame.columns[name] for name in constants]
     values = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows)
     missing = np.isnan(values)
     for i, column in enumerate(columns):
         if column.valid is not None:
             missing[i] |= ~column.valid
-    lacking = missing.any(axis=1).tolist()
+    incomplete = missing.any(axis=1).tolist()
     for i, (name, constant) in enumerate(constants.items()):
-        if lacking[i]:
+        if incomplete[i]:
             frame.put(name, np.where(missing[i], constant, values[i]))
         elif columns[i].valid is not None:
             frame.put(name, values[i])
@@ -121,23 +122,14 @@ def _fits(constant: int, dtype: DType) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class IsMissing:
+class IsMissing(OneColumn):
     """`is_missing: {column, into}`: True where there is no value, or NaN."""
 
-    column: str
-    into: str
+    made = DType.BOOL
 
     @classmethod
     def read(cls, options: Options) -> IsMissing:
-        return cls(options.name("column"), options.name("into"))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.BOOL}
+        return cls(*options.new_target())
 
     def run(self, frame: Frame) -> None:
         column = frame.columns[self.column]
@@ -149,7 +141,7 @@ class IsMissing:
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """`const: {into, value}`: the same text, number or truth in every row."""
+    """`const: {into, value}`: the same text, number or boolean in every row."""
 
     into: str
     value: Constant | bool

@@ -1,4 +1,4 @@
-"""Steps that change numbers one by one. All give float64."""
+"""Steps that change numbers one by one. All write float64."""
 
 from __future__ import annotations
 
@@ -8,31 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.columns import DType
-from headrace.hop.errors import Reason
 from headrace.steps.errors import SpecError
-from headrace.steps.frame import Floats, Frame, by_row
+from headrace.steps.frame import Floats, Frame
 from headrace.steps.options import Options, as_number
+from headrace.steps.step import EachColumn
 from headrace.steps.value_ranges import Known, Values
-
-Targets = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Elementwise:
-    """`function` applied to each column of `targets` (read, written)."""
+class Elementwise(EachColumn):
+    """`function`, from float64 (rows, …) to the same shape, applied to each column of `targets`."""
 
-    targets: Targets
     function: Callable[[Floats], Floats]
-    # Ends that whole numbers are put within, if they stay whole.
+    # If whole numbers stay whole: the range that they are limited to.
     ends: tuple[float, float] | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(read for read, _ in self.targets)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {written: DType.FLOAT64 for _, written in self.targets}
 
     def flow(self, known: Known) -> None:
         for read, written in self.targets:
@@ -80,31 +69,20 @@ def round_(options: Options) -> Elementwise:
 
 
 @dataclass(frozen=True, slots=True)
-class Log1p:
+class Log1p(EachColumn):
     """`log1p: {column(s), into?}`: ln(1 + value); a value of −1 or less fails its row."""
-
-    targets: Targets
 
     @classmethod
     def read(cls, options: Options) -> Log1p:
         return cls(options.targets())
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(read for read, _ in self.targets)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {written: DType.FLOAT64 for _, written in self.targets}
 
     def run(self, frame: Frame) -> None:
         for read, written in self.targets:
             values, valid = frame.numbers(read)
             bad = values <= -1
             if bad.any():
-                rows = by_row(bad) if valid is None else by_row(bad) & valid
                 message = f"{read!r} must be above −1 for its logarithm"
-                frame.refuse(rows, Reason.REASON_INPUT_RANGE, read, message)
+                frame.refuse_values(bad, valid, read, message)
             frame.put(written, np.log1p(values), valid)
 
 
@@ -116,7 +94,7 @@ class Scale:
     scaling one assembled column costs as much as scaling one scalar.
     """
 
-    terms: Mapping[str, tuple[Floats, Floats]]  # offset taken off, then divisor
+    terms: Mapping[str, tuple[Floats, Floats]]  # (subtracted, then divided by)
 
     @classmethod
     def read(cls, options: Options) -> Scale:

@@ -1,4 +1,4 @@
-"""Steps that keep personal data from leaving."""
+"""Steps on text."""
 
 from __future__ import annotations
 
@@ -9,23 +9,79 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.columns import DType
-from headrace.steps.frame import Frame
+from headrace.steps.frame import Frame, both
 from headrace.steps.options import Options
+from headrace.steps.step import EachColumn, OneColumn
+from headrace.steps.value_ranges import Known, Values
+
+# The ingress takes no longer request, unless `limits.max_request_bytes` allows it.
+_LONGEST_TEXT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Redact:
+class Length(OneColumn):
+    """`length: {column, into, unit?: characters | bytes}`: int64 length of text."""
+
+    characters: bool
+    made = DType.INT64
+
+    @classmethod
+    def read(cls, options: Options) -> Length:
+        unit = options.choice("unit", ["characters", "bytes"], "characters")
+        return cls(*options.new_target(), unit == "characters")
+
+    def flow(self, known: Known) -> None:
+        known.put(self.into, Values.within(DType.INT64, 0, _LONGEST_TEXT))
+
+    def run(self, frame: Frame) -> None:
+        items, valid = frame.texts(self.column)
+        lengths = [len(i.decode(errors="replace")) if self.characters else len(i) for i in items]
+        frame.put(self.into, np.array(lengths, np.int64), valid)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinText:
+    """`join_text: {columns: […], into, separator?}`: one key of several texts; no value if one of them has none."""
+
+    columns: tuple[str, ...]
+    into: str
+    separator: bytes
+
+    @classmethod
+    def read(cls, options: Options) -> JoinText:
+        separator = options.text("separator", "").encode()
+        return cls(options.names("columns"), options.name("into"), separator)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.columns
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {self.into: DType.BYTES}
+
+    def run(self, frame: Frame) -> None:
+        lists, valid = [], None
+        for name in self.columns:
+            items, there = frame.texts(name)
+            lists.append(items)
+            valid = both(valid, there)
+        frame.put_texts(self.into, [self.separator.join(parts) for parts in zip(*lists, strict=True)], valid)
+
+
+@dataclass(frozen=True, slots=True)
+class Redact(EachColumn):
     """`redact: {column(s), method: mask | hash | drop, keep_last?, salt?, into?}` of text.
 
-    `mask`: a star per character, but for the last `keep_last` (0 if not given; a text no longer than that is
-    masked whole). `hash`: 16 hexadecimal digits of BLAKE2b keyed with `salt`: equal texts stay equal, and who
-    knows the salt can test a guess. `drop`: no value.
+    Keeps personal data from leaving. `mask`: a star for each character but the last `keep_last` (0 if not given; a text
+    that is not longer is masked whole). `hash`: 16 hexadecimal digits of BLAKE2b keyed with `salt`: equal texts stay equal,
+    and anyone who knows the salt can test a guess. `drop`: no value.
     """
 
-    targets: tuple[tuple[str, str], ...]
     method: str
     keep_last: int
     salt: bytes
+    made = DType.BYTES
 
     @classmethod
     def read(cls, options: Options) -> Redact:
@@ -35,14 +91,6 @@ class Redact:
         if len(salt) > hashlib.blake2b.MAX_KEY_SIZE:
             raise options.error("salt", f"should have at most {hashlib.blake2b.MAX_KEY_SIZE} bytes")
         return cls(options.targets(), method, keep, salt)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(read for read, _ in self.targets)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {written: DType.BYTES for _, written in self.targets}
 
     def run(self, frame: Frame) -> None:
         for read, written in self.targets:

@@ -1,4 +1,4 @@
-"""A program over a batch: rows that failed before or whose time is over take no part."""
+"""Runs a program over a batch, without the rows that failed before or whose deadline has passed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from headrace.steps.program.program import Program, Result
 
 
 def run_batch(program: Program, batch: Batch, now: float) -> tuple[Batch, Result | None]:
-    """The outputs for all rows of `batch`, in its order, and the run over those that took part (None: none did).
+    """The outputs for all rows of `batch`, in its order, and the result of the run (None: no row took part).
 
-    `now`: monotonic seconds. The batch has only the program's outputs; rows that had failed keep their error.
+    `now`: monotonic seconds. The returned batch has only the program's outputs; rows that failed before keep their error.
     Raises Fault as `Program.run`.
     """
     errors = {**batch.expired(now, program.kind), **batch.errors}
@@ -41,9 +41,9 @@ def run_batch(program: Program, batch: Batch, now: float) -> tuple[Batch, Result
 
 
 def _spread(column: Column, index: NDArray[np.intp], rows: int, blank: Column) -> Column:
-    """The rows of `column` at positions `index` of `rows` rows, and in between the rows of `blank`.
+    """A column of `rows` rows: those of `column` at the positions `index`, and the row of `blank` at all others.
 
-    No row's value may stand in for another's: they may belong to different tenants.
+    A row that took no part must not get another row's value: they may belong to different tenants.
     """
     source = np.full(rows, len(column), np.intp)
     source[index] = np.arange(len(index))

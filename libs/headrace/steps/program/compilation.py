@@ -1,4 +1,4 @@
-"""From a specification to a program."""
+"""Compiles a specification to a program."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from headrace.steps.options import Options
 from headrace.steps.program.outputs import Output, read_output, read_outputs
 from headrace.steps.program.program import Program
 from headrace.steps.registry import Kind
-from headrace.steps.step import Step
+from headrace.steps.step import Step, Typed
 
 
 def spec_json(spec: Mapping[str, object]) -> bytes:
-    """The one JSON text of a specification: keys sorted, no spaces, UTF-8.
+    """The canonical JSON text of a specification: keys sorted, no spaces, UTF-8.
 
     Raises ValueError for NaN or infinity.
     """
@@ -36,7 +36,7 @@ def compile_steps(kind: Kind, spec: Mapping[str, object]) -> Program:
     """The program of a specification `{"steps": […], "outputs": {…}, "inputs": {…}?}`.
 
     A step is a mapping with one key, its name, to its options. `inputs`, if given, declares the columns that
-    come from outside, like `outputs`. Raises SpecError naming the place of what is wrong.
+    come from outside, in the form of `outputs`. Raises SpecError with the path of what is wrong.
     """
     options = Options("", spec)
     for key in spec:
@@ -76,14 +76,16 @@ def _read_inputs(options: Options) -> dict[str, Output]:
 def _columns(
     steps: Sequence[tuple[str, Step]], inputs: Mapping[str, Output] | None
 ) -> tuple[dict[str, None], dict[str, DType | None]]:
-    """Columns needed from outside, in the order in which they are read, and those made, with their types."""
+    """Columns needed from outside, in the order in which they are read, and columns made by the steps, with their types."""
     reads: dict[str, None] = {}
     made: dict[str, DType | None] = {}
     for path, step in steps:
         for name in step.reads:
             if name not in made:
                 if inputs is not None and name not in inputs:
-                    raise SpecError(path, f"reads {name!r}, which is no input and no step before makes")
+                    raise SpecError(
+                        path, f"reads {name!r}, which is no input, and no step before it makes it"
+                    )
                 reads[name] = None
         made.update(_resolved(step, made, inputs))
     return reads, made
@@ -92,12 +94,10 @@ def _columns(
 def _resolved(
     step: Step, made: Mapping[str, DType | None], inputs: Mapping[str, Output] | None
 ) -> Mapping[str, DType | None]:
-    """Types of what a step writes; one that keeps the type of its only column takes it from there."""
-    typed = getattr(step, "typed", None)
-    if typed is not None:
+    """Types of what a step writes. A step that keeps the type of its only column has that column's type, if it is known."""
+    if isinstance(step, Typed):
         given = {n: o.dtype for n, o in (inputs or {}).items()}
-        found: Mapping[str, DType | None] = typed({**given, **made})
-        return found
+        return step.typed({**given, **made})
     if len(step.reads) != 1 or None not in step.writes.values():
         return step.writes
     source = step.reads[0]

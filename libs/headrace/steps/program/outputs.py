@@ -1,4 +1,4 @@
-"""The columns that a program promises, and the check that it made them."""
+"""The columns that a specification declares as outputs, and the check that the program made them so."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from headrace.steps.frame import Mask
 from headrace.steps.options import Options
 
 
-class BrokenPromise(Exception):  # noqa: N818 - what it is
-    """A program made another column than it declares. `rows`: bool (rows,) that are wrong; None: all."""
+class OutputError(Exception):
+    """A program made another column than it declares. `rows`: bool (rows,), True where it is wrong; None: all."""
 
     def __init__(self, message: str, rows: Mask | None = None) -> None:
         super().__init__(message)
@@ -45,20 +45,20 @@ class Output:
         )
 
     def conformed(self, column: Column, rows: int) -> Column:
-        """`column` in the declared type. Raises BrokenPromise if it is no such column."""
+        """`column` in the declared type. Raises OutputError if its shape, type or values do not fit."""
         if column.row_shape != self.row_shape or len(column) != rows:
-            made, promised = [len(column), *column.row_shape], [rows, *self.row_shape]
-            raise BrokenPromise(f"{self.name!r} has shape {made}; {promised} is declared")
+            made, wanted = [len(column), *column.row_shape], [rows, *self.row_shape]
+            raise OutputError(f"{self.name!r} has shape {made}; {wanted} is declared")
         if column.dtype is self.dtype:
             return column
         if not self.accepts(column.dtype):
             made_type, declared = column.dtype.name.lower(), self.dtype.name.lower()
-            raise BrokenPromise(f"{self.name!r} is {made_type}; {declared} is declared: add a `cast` step")
+            raise OutputError(f"{self.name!r} is {made_type}; {declared} is declared: add a `cast` step")
         values = column.array.astype(self.dtype.numpy)
         if not self.dtype.is_float and self.dtype.numpy.itemsize <= column.dtype.numpy.itemsize:
             wrong = (values.astype(column.dtype.numpy) != column.array).reshape(rows, -1).any(axis=1)
             if wrong.any():
-                raise BrokenPromise(
+                raise OutputError(
                     f"{self.name!r} has values that do not fit {self.dtype.name.lower()}", wrong
                 )
         return Column(self.name, self.dtype, values, self.row_shape, column.valid)

@@ -1,4 +1,4 @@
-"""A compiled specification: its steps in order, the columns it needs and those it promises."""
+"""A compiled specification: its steps in order, the columns that it reads and those that it declares as outputs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from headrace.columns import Column, DType, RowError
 from headrace.columns.column import join
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps.frame import Frame, Mask
-from headrace.steps.program.outputs import BrokenPromise, Output
-from headrace.steps.step import Step
+from headrace.steps.program.outputs import Output, OutputError
+from headrace.steps.step import Step, Weighted
 
-# When a step fails, a batch is halved until the rows to blame are found, but run no more often than this.
+# When a step raises, the batch is halved until the rows at fault are found; this limits the number of runs.
 MAX_ATTEMPTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception that a step did not mean to raise, for the log; `step`: as `steps[2].impute`."""
+    """An unexpected exception of a step, for the log. `step`: its path, as `steps[2].impute`."""
 
     step: str
     error: Exception
@@ -29,9 +29,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Result:
-    """What a run gave. `unseen`: (kind of step, column) → values outside its vocabulary.
+    """What a run gave.
 
-    `columns` are the declared outputs for all rows; in the rows of `errors` their values mean nothing.
+    `columns`: the declared outputs, for all rows; in the rows of `errors` (by position) their values mean nothing.
+    `unseen`: (name of the step, column) → count of values outside its vocabulary.
     """
 
     columns: dict[str, Column]
@@ -49,9 +50,8 @@ class _Attempts:
 class Program:
     """Steps that were read from a specification; safe to run from several threads.
 
-    `reads`: columns needed from outside; `writes`: columns that the steps make, `types` with their types
-    where these don't depend on what is read. `weight`: the work for one row, in ordinary steps; a step that is as much
-    work as many says so by a `weight` of its own.
+    `reads`: columns needed from outside. `writes`: columns that the steps make. `types`: the types of these; None where they
+    depend on what is read. `weight`: the work for one row, in ordinary steps (see `Weighted`).
     """
 
     kind: str
@@ -63,13 +63,14 @@ class Program:
     weight: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", sum(getattr(step, "weight", 1) for _, step in self.steps))
+        weights = [step.weight if isinstance(step, Weighted) else 1 for _, step in self.steps]
+        object.__setattr__(self, "weight", sum(weights))
 
     def run(self, columns: Mapping[str, Column], rows: int) -> Result:
-        """Runs the steps over `rows` rows; columns that no step reads are left alone.
+        """Runs the steps over `rows` rows; columns that no step reads are ignored.
 
         Raises Fault INVALID_ARGUMENT if a column that the steps read is missing, or has a type or shape that a
-        step can't use. Everything that is wrong with single rows is in `Result.errors`.
+        step can't use. What is wrong with single rows is in `Result.errors`.
         """
         missing = [n for n in self.reads if n not in columns]
         if missing:
@@ -78,7 +79,7 @@ class Program:
             raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
         if rows == 0:
             return Result({o.name: o.blank(0) for o in self.outputs})
-        # What stands where there is no value must not warn.
+        # The numbers in the place of missing values must not cause warnings.
         with np.errstate(all="ignore"):
             return self._run({n: columns[n] for n in self.reads}, rows, _Attempts())
 
@@ -90,20 +91,20 @@ class Program:
                 step.run(frame)
             except Fault:
                 raise
-            except Exception as error:  # noqa: BLE001 - users' code may raise anything; its row says so
-                return self._narrowed(columns, rows, Failure(path, error), attempts)
+            except Exception as error:  # noqa: BLE001 - users' code may raise anything; the row gets the error
+                return self._run_in_halves(columns, rows, Failure(path, error), attempts)
         result = Result({}, frame.errors, frame.unseen)
         for output in self.outputs:
             self._keep(result, frame, output)
         return result
 
-    def _narrowed(
+    def _run_in_halves(
         self, columns: Mapping[str, Column], rows: int, failure: Failure, attempts: _Attempts
     ) -> Result:
-        """The rows in halves, so that only those to blame fail."""
+        """Runs the rows in halves, so that only the rows at fault fail."""
         if rows == 1 or attempts.left < 2:
             message = f"{failure.step} raised {type(failure.error).__name__}; the service's log has more"
-            errors = dict.fromkeys(range(rows), self._broken(message, failure.step))
+            errors = dict.fromkeys(range(rows), self._step_failed(message, failure.step))
             return Result({o.name: o.blank(rows) for o in self.outputs}, errors, failures=[failure])
         middle = rows // 2
         left = self._run({n: c.slice(0, middle) for n, c in columns.items()}, middle, attempts)
@@ -118,12 +119,12 @@ class Program:
     def _keep(self, result: Result, frame: Frame, output: Output) -> None:
         try:
             result.columns[output.name] = output.conformed(frame.columns[output.name], frame.rows)
-        except BrokenPromise as broken:
+        except OutputError as error:
             result.columns[output.name] = output.blank(frame.rows)
-            rows: Mask = np.ones(frame.rows, bool) if broken.rows is None else broken.rows
-            error = self._broken(str(broken), f"outputs.{output.name}")
+            rows: Mask = np.ones(frame.rows, bool) if error.rows is None else error.rows
+            row_error = self._step_failed(str(error), f"outputs.{output.name}")
             for row in np.flatnonzero(rows).tolist():
-                result.errors.setdefault(row, error)
+                result.errors.setdefault(row, row_error)
 
-    def _broken(self, message: str, step: str) -> RowError:
+    def _step_failed(self, message: str, step: str) -> RowError:
         return RowError(Code.INTERNAL, Reason.REASON_STEP_FAILED, message, self.kind, {"step": step})

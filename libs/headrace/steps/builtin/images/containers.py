@@ -1,8 +1,8 @@
-"""What a JPEG, PNG or WebP file says of itself, read without decoding, and whether it is that file and nothing besides.
+"""Reads the header of a JPEG, PNG or WebP file without decoding it, and checks that the file is complete and nothing else.
 
-Every length is followed to the end of the file: one that ends early or, unless that is allowed, goes on afterwards (a
-truncated upload; a file that is an image to one reader and a program to another) is refused before a decoder sees it.
-So are animations, which show others what the model was not shown.
+Every length is followed to the end of the file. A file that ends early (a truncated upload) or, unless that is allowed,
+goes on after its end (an image for one reader, a program for another) is refused before a decoder sees it. So are
+animations: people would see frames that the model did not see.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from headrace.hop.errors import Reason
 Format = Literal["JPEG", "PNG", "WEBP"]
 FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP")
 
-# Real files have a few hundred; each costs a turn of the loop.
+# Real files have a few hundred; each costs one turn of the loop.
 _MAX_PARTS = 16_384
-# Progressive files have about ten; each makes the decoder go over the whole picture again.
+# Progressive files have about ten; for each, the decoder goes over the whole image again.
 _MAX_SCANS = 64
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-# In a JPEG's coded data: a marker that is neither a stuffed byte, a restart nor padding.
+# In a JPEG's coded data: a marker that is no stuffed byte, no restart and no padding.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive: what everybody writes
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive: what usual software writes
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
 _WEBP_ANIMATED = 0x02
 
 
 class ImageError(ValueError):
-    """An image is refused; the text goes to whoever sent it."""
+    """An image is refused; the caller gets the text."""
 
     def __init__(self, message: str, reason: Reason = Reason.REASON_MALFORMED_REQUEST) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ Found = tuple[int, int, int]  # width, height, end
 
 
 def examine(data: bytes, *, alone: bool = True) -> Header:
-    """The header of a file that is whole and, if `alone`, nothing but an image. Raises ImageError."""
+    """The header of a complete file. `alone`: nothing may follow the image. Raises ImageError."""
     form = _format(data)
     try:
         width, height, end = _READERS[form](data)
@@ -93,7 +93,7 @@ def _png(data: bytes) -> Found:
         if kind == b"acTL":
             raise ImageError("the PNG file is animated; send its frames one by one")
         seen_data |= kind == b"IDAT"
-        # An upper-case first letter: not to be passed over by who does not know it.
+        # An upper-case first letter marks a chunk that a reader must know.
         if not kind[0] & 0x20 and kind not in (b"IHDR", b"PLTE", b"IDAT"):
             raise ImageError("the PNG file has parts that no decoder here knows")
     raise ImageError("the PNG file has too many parts")

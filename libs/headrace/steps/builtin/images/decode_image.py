@@ -1,4 +1,4 @@
-"""The step that turns image files of strangers into pixels, in bounded memory."""
+"""The step that turns image files from untrusted callers into pixels, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from headrace.steps.builtin.images.containers import FORMATS, Format, ImageError
 from headrace.steps.builtin.images.decoder import Pixels, decode
 from headrace.steps.frame import Frame
 from headrace.steps.options import Options
+from headrace.steps.step import OneColumn
 
-# Beyond, Pillow warns of bombs by itself; a pixel takes up to 12 bytes while it is decoded.
+# Beyond this, Pillow itself warns of decompression bombs; a pixel takes up to 12 bytes while it is decoded.
 _MOST_PIXELS = 89_000_000
 _MAX_SIDE = 16_383
 _DEFAULT_PIXELS = 16_777_216
@@ -26,20 +27,18 @@ _MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeImage:
+class DecodeImage(OneColumn):
     """`decode_image: {column, size: [height, width], crop?, channels?, recompress?, formats?, …, into?}`.
 
-    uint8 (rows, height, width, 3): the picture resized to `size` (bilinear, its proportions not kept), then cut to the
-    middle `crop`: [height, width]. `channels`: rgb or bgr. `formats`: of jpeg, png, webp; all if not given. `recompress`:
-    the cut-out once saved as JPEG of this quality (1 to 95) and read again, for models that learned from such.
+    Writes uint8 (rows, height, width, 3): the image resized to `size` (bilinear, proportions not kept), then cropped to the
+    middle `crop`: [height, width]. `channels`: rgb or bgr. `formats`: some of jpeg, png, webp; all if not given.
+    `recompress`: the crop is saved as a JPEG of this quality (1 to 95) and read again, for models trained on such images.
 
-    A file that is longer than `max_bytes` (8 MiB), claims more than `max_pixels` (16.8 million), is of another format,
-    truncated, animated or goes on after its end fails its row before it is decoded; `after_end: ignore` cuts off what
-    follows, for phones that hang a film or a second picture on. Transparency is left out, as if the picture had none.
+    A file fails its row before it is decoded if it is longer than `max_bytes` (8 MiB), claims more than `max_pixels`
+    (16.8 million), has another format, is truncated or animated, or has bytes after its end. `after_end: ignore` cuts these
+    bytes off: some phones append a video or a second image. Transparency is dropped.
     """
 
-    column: str
-    into: str
     size: tuple[int, int]
     crop: tuple[int, int]
     bgr: bool
@@ -48,19 +47,19 @@ class DecodeImage:
     max_pixels: int
     alone: bool
     recompress: int
+    made = DType.UINT8
 
-    # A picture takes milliseconds: never on the event loop.
+    # An image takes milliseconds: never on the event loop.
     weight = 1 << 20
 
     @classmethod
     def read(cls, options: Options) -> DecodeImage:
-        column, size = options.name("column"), _sides(options, "size")
+        size = _sides(options, "size")
         crop = _sides(options, "crop") if "crop" in options else size
         if crop[0] > size[0] or crop[1] > size[1]:
             raise options.error("crop", "should not exceed 'size'")
         return cls(
-            column,
-            options.name("into", column),
+            *options.target(),
             size,
             crop,
             options.choice("channels", ["rgb", "bgr"], "rgb") == "bgr",
@@ -70,14 +69,6 @@ class DecodeImage:
             options.choice("after_end", ["refuse", "ignore"], "refuse") == "refuse",
             options.integer("recompress", 0, low=0, high=95),
         )
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.UINT8}
 
     def run(self, frame: Frame) -> None:
         files, valid = frame.texts(self.column)
@@ -115,13 +106,13 @@ class DecodeImage:
 
 
 def _each(work: Callable[[int], ImageError | None], rows: Sequence[int]) -> Iterable[ImageError | None]:
-    """`work` on every row; Pillow lets go of the interpreter while it decodes, so several go at once."""
+    """`work` on every row. Pillow releases the interpreter lock while it decodes, so threads decode several at once."""
     return map(work, rows) if len(rows) < 2 else _threads().map(work, rows)
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """One for the process: how many pictures are decoded at once bounds the memory that they take."""
+    """One pool for the process: the number of images decoded at once bounds their memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ThreadPoolExecutor(min(cores, _MOST_THREADS), thread_name_prefix="decode")
 

@@ -1,4 +1,4 @@
-"""From an examined image file to pixels, by Pillow."""
+"""Decodes an examined image file with Pillow."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _METADATA = (b"Exif\0\0", b"MPF\0")
 def decode(
     data: bytes, header: Header, size: tuple[int, int], crop: tuple[int, int], recompress: int = 0
 ) -> Pixels:
-    """uint8 (*crop, 3) in RGB: the picture resized to `size`, the middle `crop` of it; both (height, width).
+    """uint8 (*crop, 3) in RGB: the image resized to `size`, then its middle `crop`; both (height, width).
 
-    `recompress`: the quality of a JPEG file that it becomes in between; 0: none. Raises ImageError.
+    `recompress`: save the crop as a JPEG of this quality and read it again; 0: do not. Raises ImageError.
     """
     if header.format == "JPEG":
-        # Pillow reads these when it opens a file; nobody here asks, and a parser need not see what strangers wrote.
+        # Pillow parses these blocks when it opens a file. Nothing here needs them, and their parser is attack surface.
         for metadata in _METADATA:
             data = data.replace(metadata, bytes(len(metadata)))
     try:
@@ -35,27 +35,27 @@ def decode(
         return np.asarray(_recompressed(picture, recompress) if recompress else picture)
     except ImageError:
         raise
-    # Decoders of damaged files raise anything, MemoryError included; the row is at fault whatever it is.
+    # For a damaged file the decoder may raise anything, also MemoryError; in every case the row is at fault.
     except Exception as error:
         raise ImageError(f"can't be decoded: the {header.format} file is damaged") from error
 
 
 def _resized(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
-    # Compiling a document needs no decoder; running it does.
+    # Imported here: compiling a document does not need Pillow, running it does.
     from PIL import Image
 
     height, width = size
     with Image.open(BytesIO(data), formats=[header.format]) as image:
         if image.size != (header.width, header.height):
             raise ImageError("says two different sizes")
-        # A JPEG is decoded at the eighth to the whole of its size that is still twice what is wanted.
+        # A JPEG can be decoded at 1/8 to 8/8 of its size: the smallest that is at least twice what is wanted.
         image.draft("RGB", (2 * width, 2 * height))
         image.load()
         return _rgb(image).resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would cut, not scale
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip, not scale
         from PIL import Image
 
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
