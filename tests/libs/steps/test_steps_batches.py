@@ -9,7 +9,7 @@ from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps import compile_steps, spec_json, spec_sha256
 from headrace.steps.program.batch_run import run_batch
-from headrace.steps.service.program_cache import MAX_SPEC_BYTES, Programs
+from headrace.steps.service.program_cache import MAX_SPEC_BYTES, ProgramCache
 
 SPEC = {
     "steps": [{"log1p": {"column": "x", "into": "y"}}, {"join_text": {"columns": ["t"], "into": "u"}}],
@@ -64,14 +64,14 @@ def test_each_row_gets_its_own_answer_or_its_own_error(
 
 
 def test_programs_are_found_by_the_hash_of_a_body_that_was_checked() -> None:
-    programs, digest = Programs("preprocessing", 2), spec_sha256(SPEC)
+    programs, digest = ProgramCache("preprocessing", 2), spec_sha256(SPEC)
     assert programs.find(digest) is None
     programs.keep(digest, programs.compile(digest, spec_json(SPEC)))
     assert programs.find(digest) is not None
 
 
 def test_the_programs_unused_for_longest_are_forgotten() -> None:
-    programs = Programs("preprocessing", 2)
+    programs = ProgramCache("preprocessing", 2)
     for name in ("a", "b"):
         programs.keep(name, PROGRAM)
     programs.find("a")
@@ -90,7 +90,7 @@ def test_the_programs_unused_for_longest_are_forgotten() -> None:
 )
 def test_a_body_that_is_not_of_the_hash_is_refused(spec: bytes, code: Code, reason: int) -> None:
     with pytest.raises(Fault) as caught:
-        Programs("preprocessing", 2).compile("0" * 64, spec)
+        ProgramCache("preprocessing", 2).compile("0" * 64, spec)
     assert (caught.value.code, caught.value.reason) == (code, reason)
 
 
@@ -102,5 +102,5 @@ def test_no_body_crashes_the_compiler(spec: bytes) -> None:
     import hashlib
 
     with pytest.raises(Fault) as caught:
-        Programs("preprocessing", 2).compile(hashlib.sha256(spec).hexdigest(), spec)
+        ProgramCache("preprocessing", 2).compile(hashlib.sha256(spec).hexdigest(), spec)
     assert caught.value.code is Code.INVALID_ARGUMENT

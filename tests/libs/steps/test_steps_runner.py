@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Code
 from headrace.steps import Frame, compile_steps
-from headrace.steps.service.metrics import Instruments
-from headrace.steps.service.program_cache import Programs
-from headrace.steps.service.runner import Runner
+from headrace.steps.service.metrics import StepMetrics
+from headrace.steps.service.program_cache import ProgramCache
+from headrace.steps.service.runner import StepRunner
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def runner(registry: CollectorRegistry) -> Iterator[Runner]:
+def runner(registry: CollectorRegistry) -> Iterator[StepRunner]:
     times = iter(range(100))
-    programs = Programs("preprocessing", 4)
+    programs = ProgramCache("preprocessing", 4)
     programs.keep("good", PROGRAM)
     programs.keep("broken", replace(PROGRAM, steps=[("steps[0].mine", Broken())]))
     with ThreadPoolExecutor(1) as pool:
-        yield Runner(
+        yield StepRunner(
             programs,
             pool,
             1,
-            Instruments(registry, "test"),
+            StepMetrics(registry, "test"),
             structlog.get_logger(),
             lambda: float(next(times)),
             "preprocessing",
@@ -65,7 +65,9 @@ def batch_of(rows: int) -> Batch:
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-async def test_small_and_large_batches_get_the_same_answer_and_their_time(runner: Runner, rows: int) -> None:
+async def test_small_and_large_batches_get_the_same_answer_and_their_time(
+    runner: StepRunner, rows: int
+) -> None:
     outputs = await runner.run("good", b"", batch_of(rows), received=-2.0)
     assert outputs.columns["x"].array.tolist() == [0.0] * rows
     (timing,) = outputs.timings
@@ -73,7 +75,7 @@ async def test_small_and_large_batches_get_the_same_answer_and_their_time(runner
 
 
 async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
-    runner: Runner, registry: CollectorRegistry
+    runner: StepRunner, registry: CollectorRegistry
 ) -> None:
     with capture_logs() as logs:
         outputs = await runner.run("broken", b"", batch_of(8), received=0.0)

@@ -1,4 +1,4 @@
-"""The instruments of the two services. Labels are reasons, kinds of steps and columns of documents: bounded, and no hash."""
+"""The metrics of a service that runs steps. Labels are reasons, steps and columns of pipeline documents: few, never a hash."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SECONDS = (25e-6, 50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3e-3, 6e-3, 12
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-class Instruments:
-    """Counts rows, their errors, the time of runs, and values that no vocabulary has (a drifting schema)."""
+class StepMetrics:
+    """`headrace_SERVICE_*`: rows, their errors, the time of runs, and values outside a vocabulary (a sign of data drift)."""
 
     def __init__(self, registry: CollectorRegistry, service: str) -> None:
         def name(what: str) -> str:
@@ -37,18 +37,18 @@ class Instruments:
         self._compiled = Counter(name("compilations"), "Specifications compiled.", registry=registry)
 
     def ran(self, rows: int, seconds: float, errors: Iterable[RowError]) -> None:
-        """One batch was answered."""
+        """Counts one batch that was answered; it took `seconds`."""
         self._rows.observe(rows)
         self._seconds.observe(seconds)
         for error in errors:
             self._errors.labels(reason_name(error.reason)).inc()
 
     def unseen(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """(Kind of step, column) → values outside its vocabulary, of one batch."""
+        """Counts the values outside a vocabulary of one batch: (name of the step, column) → count."""
         for (step, column), count in counts.items():
             self._unseen.labels(step, column).inc(count)
 
     def compiled(self, kept: int) -> None:
-        """One more specification was compiled; `kept` are remembered."""
+        """Counts one compilation; `kept`: programs in the cache."""
         self._compiled.inc()
         self._programs.set(kept)

@@ -1,4 +1,4 @@
-"""Compiled programs by the hash of their specification, the most recently used ones."""
+"""A cache of compiled programs, by the hash of their specification."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from headrace.steps.registry import Kind
 MAX_SPEC_BYTES = 1 << 20
 
 
-class Programs:
-    """At most `limit` programs of one kind. `find` and `keep` are for one thread; `compile` is for any."""
+class ProgramCache:
+    """The `limit` most recently used programs of one kind. `find` and `keep` belong to one thread; any may call `compile`."""
 
     def __init__(self, kind: Kind, limit: int) -> None:
         self._kind: Kind = kind
@@ -27,14 +27,14 @@ class Programs:
         return len(self._kept)
 
     def find(self, sha256: str) -> Program | None:
-        """The program of a specification seen lately."""
+        """The program of that specification; None if it is not in the cache."""
         program = self._kept.get(sha256)
         if program is not None:
             self._kept.move_to_end(sha256)
         return program
 
     def keep(self, sha256: str, program: Program) -> None:
-        """Remembers it, and forgets the one that was unused for longest if there are too many."""
+        """Adds a program, and drops the least recently used one if there are too many."""
         self._kept[sha256] = program
         self._kept.move_to_end(sha256)
         while len(self._kept) > self._limit:
@@ -43,8 +43,7 @@ class Programs:
     def compile(self, sha256: str, spec: bytes) -> Program:
         """The program of `spec`, which must have this SHA-256.
 
-        Raises Fault FAILED_PRECONDITION with SPEC_UNKNOWN if `spec` is empty, else INVALID_ARGUMENT naming what
-        is wrong in it.
+        Raises Fault FAILED_PRECONDITION with SPEC_UNKNOWN if `spec` is empty, else INVALID_ARGUMENT with what is wrong in it.
         """
         if not spec:
             message = "the steps of this hash are not known here; send the same call again with `spec`"
@@ -55,7 +54,7 @@ class Programs:
             raise _refused("`spec` does not have the SHA-256 that `spec_sha256` says")
         try:
             values = json.loads(spec)
-        # Deep nesting is the caller's doing as much as a missing brace is.
+        # Nesting too deep for the parser is as much the caller's fault as a missing brace.
         except (ValueError, RecursionError):
             raise _refused("`spec` is not JSON") from None
         if not isinstance(values, dict):
