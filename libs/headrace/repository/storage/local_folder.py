@@ -61,7 +61,7 @@ class Folder:
             draft.chmod(0o755)
             # Fails if the folder is there: one with files in it is never replaced.
             draft.rename(target)
-            _sync(target.parent)
+            atomic.sync_folder(target.parent)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             if target.exists():
@@ -97,12 +97,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename in `folder` survive a crash of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
