@@ -21,13 +21,13 @@ from pathlib import Path
 _WORD = 8
 _HEADER = 8
 _SUFFIX = ".seen"
-_MIN_PLACES = 1024
+_MIN_SLOTS = 1024
 _BLOCK = 65_536
 
 
-def places_for(budget: int) -> int:
+def slots_for(budget: int) -> int:
     """The number of slots of a table for `budget` hashes: at most half of them are used."""
-    return max(1 << (2 * budget - 1).bit_length(), _MIN_PLACES)
+    return max(1 << (2 * budget - 1).bit_length(), _MIN_SLOTS)
 
 
 class QueryTable:
@@ -35,19 +35,19 @@ class QueryTable:
 
     __slots__ = ("_map", "_mask", "_words")
 
-    def __init__(self, mapped: mmap.mmap, places: int) -> None:
+    def __init__(self, mapped: mmap.mmap, slots: int) -> None:
         self._map = mapped
         self._words = memoryview(mapped).cast("Q")
-        self._mask = places - 1
+        self._mask = slots - 1
 
     @classmethod
-    def in_memory(cls, places: int) -> QueryTable:
-        return cls(mmap.mmap(-1, (_HEADER + places) * _WORD), places)
+    def in_memory(cls, slots: int) -> QueryTable:
+        return cls(mmap.mmap(-1, (_HEADER + slots) * _WORD), slots)
 
     @classmethod
-    def open(cls, path: Path, places: int) -> QueryTable:
+    def open(cls, path: Path, slots: int) -> QueryTable:
         """The table in the file `path`, created if it is not there. Raises OSError."""
-        size = (_HEADER + places) * _WORD
+        size = (_HEADER + slots) * _WORD
         while True:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -56,7 +56,7 @@ class QueryTable:
                 continue
             try:
                 if os.fstat(descriptor).st_size == size:
-                    table = cls(mmap.mmap(descriptor, size), places)
+                    table = cls(mmap.mmap(descriptor, size), slots)
                     table._words[0] = table._counted()
                     return table
             finally:
@@ -70,11 +70,16 @@ class QueryTable:
 
     def new(self, hashes: Iterable[int]) -> dict[int, int]:
         """The hashes that are not in the set, each once, with the free slot where it would go."""
-        words, found = self._words, {}
+        words, mask = self._words, self._mask
+        found: dict[int, int] = {}
         for value in hashes:
-            at = self._slot(value)
-            if not words[at]:
-                found[value] = at - _HEADER
+            at = value & mask
+            while word := words[_HEADER + at]:
+                if word == value:
+                    break
+                at = (at + 1) & mask
+            else:
+                found[value] = at
         return found
 
     def add(self, hashes: Iterable[int]) -> None:
@@ -84,18 +89,10 @@ class QueryTable:
         for value in hashes:
             if words[0] > most:
                 return
-            at = self._slot(value)
-            if not words[at]:
-                words[at] = value
+            # One by one: each changes the slot where the next would go.
+            for slot in self.new((value,)).values():
+                words[_HEADER + slot] = value
                 words[0] += 1
-
-    def _slot(self, value: int) -> int:
-        """Index in `_words` of the hash, or of the free slot where it would go."""
-        words, mask = self._words, self._mask
-        at = value & mask
-        while (word := words[_HEADER + at]) and word != value:
-            at = (at + 1) & mask
-        return _HEADER + at
 
     def hashes(self) -> Iterator[int]:
         """All hashes of the set."""
@@ -135,9 +132,9 @@ class Use:
     count: int
 
 
-def file_of(folder: Path, day: str, tenant: str, pipeline: str, places: int) -> Path:
+def file_of(folder: Path, day: str, tenant: str, pipeline: str, slots: int) -> Path:
     """The path of the table of one day (YYYYMMDD), a tenant and a pipeline."""
-    return folder / f"{day}@{tenant}@{pipeline}@{places}{_SUFFIX}"
+    return folder / f"{day}@{tenant}@{pipeline}@{slots}{_SUFFIX}"
 
 
 def files_of(folder: Path, day: str, tenant: str, pipeline: str) -> list[tuple[Path, int]]:
