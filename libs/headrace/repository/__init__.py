@@ -1,4 +1,4 @@
-"""A model repository: models, versions, artifacts, what is known about them, and who signed them.
+"""A model repository: models, their versions and artifacts, metadata and signatures.
 
 ```python
 repository = Repository("/var/lib/headrace/models", trust=Trust(keys=(Path("models.pub"),)))

@@ -1,7 +1,7 @@
-"""The access log: what was added, loaded, refused, relabelled and removed, a JSON object a line, chained by hashes.
+"""The access log: which models were added, loaded, refused, relabelled and removed; one JSON object per line, a hash chain.
 
-Each line carries the SHA-256 of the line before. A line that is changed or taken out breaks the chain; lines cut off at
-the end do not, so whoever must prove more keeps the last hash elsewhere.
+Each line has the SHA-256 of the line before. A line that is changed or removed breaks the chain. Lines cut off at the end do
+not: to detect that, keep the last hash in another place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST = "0" * 64
 
 
 class AccessLog:
-    """Appends to `path`. `who`: the user or service that acts. Safe among threads and processes of one machine."""
+    """Appends to the file `path`. `who`: the user or service that acts. Threads and processes of one machine may share it."""
 
     def __init__(
         self, path: Path, who: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -36,7 +36,7 @@ class AccessLog:
         self._clock = clock
 
     def record(self, event: Event, model: str, version: str, **about: str) -> None:
-        """Appends a line; it is on the disk when this returns. Raises OSError."""
+        """Appends a line; it is on the disk once this returns. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -49,11 +49,11 @@ class AccessLog:
                 "model": model[:_NAME],
                 "version": version[:_NAME],
                 "who": self._who,
-                # A reason may quote what a stranger wrote.
+                # Shortened: a reason may quote text of an untrusted file.
                 **{k: v[:_TEXT] for k, v in about.items() if v},
                 "previous": _last_hash(tail),
             }
-            # A line half written by a machine that lost power stays apart from the next.
+            # If a power loss left an incomplete line, the new one starts on a line of its own.
             start = b"\n" if tail and not tail.endswith(b"\n") else b""
             line = start + json.dumps(entry, ensure_ascii=False).encode() + b"\n"
             try:
@@ -61,7 +61,7 @@ class AccessLog:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
             except OSError:
-                os.ftruncate(descriptor, size)  # a part of a line would break the chain
+                os.ftruncate(descriptor, size)  # an incomplete line would break the chain
                 raise
         finally:
             os.close(descriptor)

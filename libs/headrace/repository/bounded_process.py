@@ -1,4 +1,4 @@
-"""Processes with a bound on time and memory, for a first look at files that nobody has reason to trust yet."""
+"""Runs a process with limits on time and memory: untrusted model files are opened in one first."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MIB = 1 << 20
 _MOST = 8 << 30
 _LEAST = 512 * _MIB
 _TAIL = 4096
-# Variables that a child must not inherit: those by which Envoy finds our libpython, and those that start threads early.
+# Variables that a child must not inherit: those by which Envoy finds our libpython, and those of the parent's metrics.
 _NOT_INHERITED = ("PYTHONHOME", "LD_PRELOAD", "PROMETHEUS_MULTIPROC_DIR")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended. `code`: as of `Popen.returncode`; None: its time was over. `error`: the end of its stderr."""
+    """How a process ended. `code`: as `Popen.returncode`; None: it ran too long. `error`: the end of its stderr."""
 
     code: int | None
     output: bytes
@@ -33,15 +33,16 @@ class Ended:
 def run(
     command: Sequence[str], *, seconds: float, started: Callable[[Callable[[], None]], None] = lambda _: None
 ) -> Ended:
-    """Runs `python COMMAND` to its end, or ends it and its children when the time is over. Raises OSError.
+    """Runs `python COMMAND` until it ends, or kills it and its children after `seconds`. Raises OSError.
 
-    The memory is bounded by the child itself, which calls `limit`. `started` is given what ends it sooner, from any thread.
+    The child limits its own memory: it calls `limit`. `started`: called with a function that kills the process earlier, from
+    any thread.
     """
-    inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}  # noqa: TID251 - what it inherits
+    inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}  # noqa: TID251 - a child gets its parent's variables
     environment = {
         **inherited,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        # It forks: NumPy's threads would not survive that, and their memory would count as the model's.
+        # The child forks: NumPy's threads would not survive that, and their memory would be counted as the model's.
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
@@ -56,7 +57,7 @@ def run(
         )
 
         def end() -> None:
-            # The whole group: what the child has started must not outlive it.
+            # The whole process group: processes that the child started must not outlive it.
             if child.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
@@ -76,8 +77,8 @@ def run(
 
 
 def limit(memory_bytes: int) -> None:
-    """From now on this process may take that much more memory, and is the first that the kernel ends when memory is short."""
-    with suppress(OSError, ValueError):  # a system without these bounds: the time's remains
+    """Limits this process to that much memory more than now. The kernel kills it first when the machine is short of memory."""
+    with suppress(OSError, ValueError):  # a system without these limits: the limit on time remains
         Path("/proc/self/oom_score_adj").write_text("1000")
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -88,12 +89,12 @@ def limit(memory_bytes: int) -> None:
 
 
 def allowance() -> int:
-    """Bytes for a process where nobody says how much: three quarters of what is free now, at most 8 GiB."""
+    """The default memory limit of a process in bytes: three quarters of the free memory, 512 MiB to 8 GiB."""
     free = [_MOST]
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
-    with suppress(OSError, ValueError):  # "max" without a bound
+    with suppress(OSError, ValueError):  # the file says "max" if there is no limit
         group = Path("/sys/fs/cgroup")
         bound = int((group / "memory.max").read_text())
         free.append(bound - int((group / "memory.current").read_text()))
@@ -107,7 +108,7 @@ def _python() -> str:
 
 
 def killed_by(code: int) -> str:
-    """What a negative return code means, for people."""
+    """The name of the signal behind a negative return code, for messages."""
     try:
         return signal.Signals(-code).name
     except ValueError:

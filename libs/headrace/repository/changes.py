@@ -1,4 +1,4 @@
-"""What may change about a published model: its labels, and whether a version is there at all."""
+"""Changes to a published model: its labels, the removal of a version, another signing key."""
 
 from __future__ import annotations
 
@@ -23,18 +23,15 @@ def label(
     key: Path | None = None,
     log: AccessLog | None = None,
 ) -> None:
-    """Points the label `name` at a version; a label is a name that a route may follow, nothing goes live by it.
+    """Points the label `name` at a version. A route may follow a label; setting one does not load anything.
 
     Raises RepositoryError: no such version, a version of that name, a signed list and no `key`.
     """
     check_name("label", name)
 
-    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - one form for all changes
+    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - all changes have one signature
         if version not in releases.versions:
-            there = ", ".join(releases.ordered()) or "none"
-            raise RepositoryError(
-                model, version, f"there is no such version (there are: {there})", "name one of them"
-            )
+            raise _no_such_version(releases, version)
         if name in releases.versions:
             raise RepositoryError(model, version, f"{name!r} is a version already", "choose another label")
         return releases.with_label(name, version)
@@ -46,10 +43,10 @@ def label(
 def unlabel(
     root: Path | str, model: str, name: str, *, key: Path | None = None, log: AccessLog | None = None
 ) -> str:
-    """Takes a label away; returns the version it pointed at. Raises RepositoryError."""
+    """Removes a label; returns the version that it pointed at. Raises RepositoryError."""
     pointed: list[str] = []
 
-    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - one form for all changes
+    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - all changes have one signature
         if name not in releases.labels:
             there = ", ".join(sorted(releases.labels)) or "none"
             raise RepositoryError(
@@ -66,7 +63,7 @@ def unlabel(
 def remove(
     root: Path | str, model: str, version: str, *, key: Path | None = None, log: AccessLog | None = None
 ) -> None:
-    """Takes a version away for good. Its number stays used up only in the log: prefer a new one.
+    """Removes a version for good. Only the log remembers that its number was used: prefer a new number for a new version.
 
     Raises RepositoryError: no such version, a label that points at it, a signed list and no `key`.
     """
@@ -78,13 +75,10 @@ def remove(
             problem = f"the label {pointing[0]!r} points at it"
             raise RepositoryError(model, version, problem, "point it elsewhere first: headrace models label")
         if version not in releases.versions and version not in store.folders(model):
-            there = ", ".join(releases.ordered()) or "none"
-            raise RepositoryError(
-                model, version, f"there is no such version (there are: {there})", "name one of them"
-            )
+            raise _no_such_version(releases, version)
         return releases.without_version(version)
 
-    # Off the list first: a folder that is not listed harms nobody, a listed one that is gone stops whoever loads it.
+    # First remove it from the list: a folder that is not listed does no harm, but a listed version without files fails to load.
     store = _change(root, model, change, key)
     try:
         store.remove(f"{model}/{version}")
@@ -103,9 +97,15 @@ def resign(
 
     Versions keep their signatures: readers trust both keys until the old versions are gone. Raises RepositoryError.
     """
-    # A change all the same: a reader that remembers sees that this list is the newer one.
+    # The serial grows, so that a reader that remembers serials sees that this list is the newer one.
     _change(root, model, lambda releases, _: replace(releases, serial=releases.serial + 1), key, trusted)
     record(log, "resigned", model, "", signer=signer_id(key))
+
+
+def _no_such_version(releases: Releases, version: str) -> RepositoryError:
+    there = ", ".join(releases.ordered()) or "none"
+    problem = f"there is no such version (there are: {there})"
+    return RepositoryError(releases.model, version, problem, "name one of them")
 
 
 def _change(

@@ -1,4 +1,4 @@
-"""Names and versions: which are allowed, and which version is newer."""
+"""Allowed names of models, versions and files, and the order of versions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ VersionKey = tuple[tuple[int, int, str], ...]
 
 
 def version_key(version: str) -> VersionKey:
-    """Sort key of a version: numbers by value, so 1.9 < 1.10; a word before any number, so 1.0rc1 < 1.0.1.
+    """Sort key of a version: numbers by value (1.9 < 1.10), a word before any number (1.0rc1 < 1.0.1).
 
-    A shorter version comes before a longer one that begins with it.
+    A version comes before a longer one that begins with it.
     """
     parts = _PART.findall(version)
     numbers_and_words = tuple((1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts)
-    # Spellings of one value (1.0, 01.0) still get a fixed order.
+    # Two spellings of one value (1.0, 01.0) need a fixed order, too.
     return (*numbers_and_words, (-1, 0, version))
 
 
 def may_name(name: str) -> bool:
-    """Whether a model, version or file may be called so."""
+    """Whether `name` is an allowed name of a model, version or file."""
     return _NAME.fullmatch(name) is not None and ".." not in name
 
 
 def check_name(kind: str, name: str) -> str:
-    """`name` if it may name a folder here; it may come from a caller, so no path must hide in it.
+    """Returns `name` if it is allowed. It may come from a caller, so it must not contain a path.
 
     Raises BadNameError.
     """

@@ -1,4 +1,4 @@
-"""Writing a model version into a repository, so that no reader ever sees half of it."""
+"""Adds a model version to a repository, so that no reader ever sees a part of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def publish(
     key: Path | None = None,
     log: AccessLog | None = None,
 ) -> Metadata:
-    """Writes `<root>/<name>/<version>/` with the artifact and its metadata; the folder appears as a whole.
+    """Writes `<root>/<name>/<version>/` with the artifact and its metadata; the folder appears in one step.
 
     `files`: further files that belong to the version. `key`: private key (PEM) to sign with; without it the version is
     unsigned. Raises RepositoryError if the version is there already (a published version never changes), if the
@@ -73,14 +73,14 @@ def publish(
 
 def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Path | None) -> None:
     described = about.to_json()
-    _distinct(store, about)
+    _check_distinct(store, about)
     with store.lock(about.name):
         releases = editable(store, about.name, key)
         signature = {}
         if key is not None:
             signature = {SIGNATURE: signed(about.name, {**written, METADATA: described}, key)}
         try:
-            # The metadata last: an object store shows files one by one, and readers look for this one.
+            # The metadata last: in an object store files appear one by one, and readers look for this file.
             store.create(f"{about.name}/{about.version}", {**written, **signature, METADATA: described})
         except FileExistsError:
             raise RepositoryError(
@@ -89,8 +89,8 @@ def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Pat
         save(store, releases.with_version(about.version, hashlib.sha256(described).hexdigest()), key)
 
 
-def _distinct(store: Store, about: Metadata) -> None:
-    """On a disk that does not tell upper from lower case, two such names would be one folder."""
+def _check_distinct(store: Store, about: Metadata) -> None:
+    """Refuses a name that differs from an existing one in case alone: on some disks both would be one folder."""
     for kind, name, folder in (("model", about.name, ""), ("version", about.version, about.name)):
         try:
             there = store.folders(folder)
@@ -105,8 +105,8 @@ def _distinct(store: Store, about: Metadata) -> None:
 def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> Releases:
     """The list of releases, to be changed and saved with `key`.
 
-    Nothing is signed that was not signed before: a list that is to be signed again must bear a signature of the same
-    key, or of one of `trusted`, and one that was not signed begins anew. Raises RepositoryError, OSError.
+    A list is signed again only if its present signature is valid, by the same key or one of `trusted`; an unsigned list is
+    replaced by an empty one. So nothing that was unsigned becomes signed. Raises RepositoryError, OSError.
     """
     try:
         content = store.read(f"{model}/{RELEASES}", lists.MAX_BYTES)
@@ -125,7 +125,7 @@ def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path]
 
 
 def _found(store: Store, model: str) -> Releases:
-    """A list of what is there, for models from before there were lists."""
+    """A list of the versions in the folder, for models from before lists existed."""
     releases = Releases(model)
     try:
         folders = store.folders(model)
@@ -153,7 +153,7 @@ def signed(model: str, files: Mapping[str, bytes], key: Path) -> bytes:
 
 
 def signer_id(key: Path | None) -> str:
-    """Id of the key that signs, empty if none does. Raises RepositoryError."""
+    """Id of the signing key; empty if there is none. Raises RepositoryError."""
     try:
         return "" if key is None else signatures.key_id(signatures.public_key(key))
     except signatures.SignatureError as error:

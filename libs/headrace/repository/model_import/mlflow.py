@@ -1,7 +1,7 @@
 """Models from an MLflow registry, over its REST interface.
 
-Four GET requests and a download: the `mlflow` package would bring seventy others (Flask, SQLAlchemy, pandas, Docker's
-client …) and its own limits on protobuf and cryptography into the process that signs models.
+Four GET requests and a download. The `mlflow` package would bring about ninety others (Flask, SQLAlchemy, pandas, Docker's
+client …), and version limits on protobuf and cryptography, into the process that signs models.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alia
 _TIMEOUT_S = 60.0
 _MAX_JSON_BYTES = 16 << 20
 _PROXIED = "mlflow-artifacts:/"
-# Where a server may send us for files: never to this machine's own.
+# The kinds of URL that a server may name for files: never files of this machine.
 _STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hdfs")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """An ONNX model of a registry: its bytes, and what the registry knows about it."""
+    """An ONNX model from a registry: its bytes, metrics and origin."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class Imported:
 
 
 class Registry:
-    """An MLflow server. `token`: sent as a bearer token; a user and password may stand in the URL instead."""
+    """An MLflow server. `token`: sent as a bearer token; the URL may contain a user and password instead."""
 
     def __init__(self, url: str, token: str = "") -> None:
         parts = urlsplit(url)
@@ -92,7 +92,7 @@ class Registry:
         return data
 
     def _model(self, place: str) -> bytes:
-        """The bytes of the one ONNX file that the model's MLmodel names."""
+        """The bytes of the ONNX file that the model's MLmodel file names."""
         import yaml
 
         try:
@@ -139,7 +139,7 @@ class Registry:
         try:
             connection.request("GET", self._parts.path.rstrip("/") + path, headers=self._headers)
             answer = connection.getresponse()
-            # Redirects are not followed: they would carry the credentials elsewhere.
+            # Redirects are not followed: they would send the credentials to another server.
             content = answer.read() if limit is None else answer.read(limit)
         except (OSError, http.client.HTTPException) as error:
             problem = f"the MLflow server at {host} can't be reached ({error})"

@@ -1,4 +1,4 @@
-"""What an ONNX artifact takes and gives, by its own account, so that nobody has to write it down."""
+"""Reads the inputs and outputs of an ONNX model from its file, so that nobody has to write them down."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _SILENT = 4
 def inspect(
     name: str, content: bytes, stated: Iterable[TensorSpec] = (), *, seconds: float = 60.0
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of an ONNX model. `stated`: tensors by name that the artifact leaves open.
+    """(inputs, outputs) of an ONNX model. `stated`: specifications of tensors whose shape the file leaves open.
 
-    The file is opened in a process of its own, with a bound on time and memory: it may be anybody's. Raises
-    RepositoryError: it can't be loaded; a tensor without a leading dimension for the rows, or with another open one that
-    nobody stated.
+    The file is not trusted: it is opened in a process of its own, with limits on time and memory. Raises RepositoryError: it
+    can't be loaded; a tensor has no leading dimension for the rows, or another open dimension that `stated` does not give.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-inspect-") as folder:
         file = Path(folder) / "model.onnx"
@@ -52,7 +51,7 @@ def inspect(
 
 
 class _Tensor(NamedTuple):
-    """As ONNX Runtime tells of it."""
+    """A tensor as ONNX Runtime describes it."""
 
     name: str
     type: str
@@ -60,7 +59,7 @@ class _Tensor(NamedTuple):
 
 
 def _found(name: str, ended: bounded_process.Ended, seconds: float) -> dict[str, Any]:
-    """What the process found. Raises RepositoryError."""
+    """The result of the process. Raises RepositoryError."""
     if ended.code is None:
         problem, remedy = f"opening it took longer than {seconds:g} s", "export a smaller model"
     elif ended.code < 0:
@@ -78,9 +77,9 @@ def _found(name: str, ended: bounded_process.Ended, seconds: float) -> dict[str,
 
 
 def _look(file: Path) -> dict[str, Any]:
-    """In the process of its own: what the file takes and gives, or the problem and the remedy."""
+    """In the separate process: the file's inputs and outputs, or `problem` and `remedy`."""
     try:
-        # A session, not a parser: what is added is known to load. Only who adds models needs the engine.
+        # A session, not only a parser: so an added model is known to load. Imported here: only adding models needs it.
         import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
     except ImportError:
         return {
@@ -90,7 +89,7 @@ def _look(file: Path) -> dict[str, Any]:
     bounded_process.limit(bounded_process.allowance())
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
-    # Looking needs neither threads nor hours of optimisation.
+    # Reading the inputs needs no threads and no optimisation, which can take hours.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -11,7 +11,7 @@ from headrace.state import atomic
 
 
 def generate(private_key: Path, public_key: Path) -> None:
-    """Makes a pair (NIST P-256, PEM): the private one for its owner's eyes only. Raises OSError; replaces nothing."""
+    """Creates a pair (NIST P-256, PEM); only the owner can read the private key. Raises OSError, also if a key is there."""
     if private_key.exists():
         raise FileExistsError(17, "a key is there already", str(private_key))
     made = ec.generate_private_key(ec.SECP256R1())
@@ -20,13 +20,13 @@ def generate(private_key: Path, public_key: Path) -> None:
     )
     for path in (private_key, public_key):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # The public half first: a private key without it could sign what nobody can verify.
+    # The public key first: with only the private key, models could be signed that nobody can verify.
     atomic.write(public_key, _public(made))
     atomic.write(private_key, private, mode=0o600)
 
 
 def ensure(private_key: Path, public_key: Path) -> bool:
-    """Makes the pair unless it is there; says whether it did. Raises OSError, ValueError for what is no key."""
+    """Creates the pair if it is not there; returns whether it did. Raises OSError; ValueError if a file holds no key."""
     if not private_key.exists():
         generate(private_key, public_key)
         return True

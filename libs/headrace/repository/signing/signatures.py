@@ -1,8 +1,8 @@
-"""Signatures after OpenSSF Model Signing, over bytes in memory: what is verified is what is used.
+"""Signatures in the format of OpenSSF Model Signing, over bytes in memory: the verified bytes are the ones that are used.
 
-The library hashes files by path. Between its look and ours a file could change, so it is given a hashing configuration
-that knows the bytes that were read; the signature it makes or verifies is the ordinary one, and its own command
-(`model_signing verify key FOLDER …`) agrees.
+The library hashes files by path, and a file could change after that. So it gets a hashing configuration that returns the
+hashes of bytes that were read before. The signature is the ordinary one: the library's own command
+(`model_signing verify key FOLDER …`) accepts it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model_signing.hashing import Config
 
-# Sigstore's bundle: certificates aside, a few hundred bytes per file.
+# A Sigstore bundle without certificates has a few hundred bytes per file.
 MAX_SIGNATURE_BYTES = 1 << 20
 
 
 class SignatureError(Exception):
-    """A signature can't be made, or does not hold; the text says why."""
+    """A signature can't be made, or is not valid; the text says why."""
 
 
 def sign(name: str, files: Mapping[str, bytes], private_key: Path) -> bytes:
@@ -63,14 +63,14 @@ def verify(files: Mapping[str, bytes], signature: bytes, public_keys: Sequence[b
             config = verifying.Config()  # type: ignore[no-untyped-call]  # its __init__ lacks annotations
             config = config.use_elliptic_key_verifier(public_key=key)
             config.set_hashing_config(_known(files)).verify(folder, kept)
-        # A hostile bundle makes the parsers raise anything; whatever it is, the signature does not hold.
+        # A malicious bundle can make the parsers raise anything; in every case the signature is not valid.
         except Exception as error:
             raise SignatureError(_why(error)) from error
     return signer
 
 
 def public_key(path: Path) -> bytes:
-    """The public key (PEM) of a file that holds it, or the private one without a password. Raises SignatureError."""
+    """The public key (PEM) from a file with the public key, or with the private key without a password. Raises SignatureError."""
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -108,7 +108,7 @@ def _why(error: Exception) -> str:
 
 
 def _signer(signature: bytes) -> str:
-    """The key that a bundle says it is signed with: a hint of where to look, nothing to believe."""
+    """Id of the key that a bundle names as its signer. Unverified: it only says which key to verify with."""
     try:
         hint = json.loads(signature)["verificationMaterial"]["publicKey"]["hint"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -121,13 +121,13 @@ def _signer(signature: bytes) -> str:
 def _known(files: Mapping[str, bytes]) -> Config:
     from model_signing import hashing, manifest
 
-    # Its one private name here; that both still agree with the library's own files is tested.
+    # The only private name used here. A test checks that signatures agree with the library's own.
     from model_signing._hashing.hashing import Digest
 
     class Known(hashing.Config):
-        """Hashes of bytes that were read before, whatever path is asked for."""
+        """Returns the hashes of bytes that were read before, for any path."""
 
-        def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002 - the library's form
+        def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002 - the library's signature
             form = manifest.SerializationType.from_args(
                 {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
             )

@@ -1,4 +1,4 @@
-"""Whose models are believed, and what was seen of them before."""
+"""Which signers a reader trusts, and which list of releases it saw last."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _REMEDY = "restore what was published, or publish the model anew with `headrace 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a reader of a repository demands of models.
+    """What a reader of a repository requires of models.
 
-    `keys`: public keys (PEM files), any of which may have signed. `accept_unsigned`: take models without a signature
-    as well; whoever can write to the repository can then strip one off. A signature that is there must hold either
-    way. `memory`: a file of the reader's own, outside the repository, with the last list of releases seen of each
-    model; an older list is refused then (a rollback of the whole folder).
+    `keys`: public keys (PEM files); a signature by any of them is accepted. `accept_unsigned`: also accept models without a
+    signature; then anyone who can write to the repository can remove signatures. A signature that is there must be valid in
+    both cases. `memory`: a file of the reader, outside the repository, with the serial of the last list of releases seen of
+    each model; an older list (a rollback of the whole folder) is refused.
     """
 
     keys: tuple[Path, ...] = ()
@@ -32,14 +32,14 @@ class Trust:
     memory: Path | None = None
 
     def files(self, model: str, version: str, files: Mapping[str, bytes], signature: bytes | None) -> str:
-        """Id of the key that signed a version's `files`; empty if nobody did and that is accepted.
+        """Id of the key that signed a version's `files`; empty if they are unsigned and that is accepted.
 
         Raises RepositoryError.
         """
         return self._verified(model, version, files, signature, "it")
 
     def releases(self, releases: Releases, signature: bytes | None) -> None:
-        """Raises RepositoryError if the list of releases is not to be believed, or older than one seen before."""
+        """Raises RepositoryError if the list of releases is not trusted, or older than one seen before."""
         self._verified(releases.model, "", {RELEASES: releases.content()}, signature, RELEASES)
         if self.memory is None:
             return
@@ -53,7 +53,7 @@ class Trust:
                 f"restore the newest; if it was put back on purpose, remove the model from {self.memory}",
             )
         if releases.serial > known:
-            # On a full disk the older number stays in force: a signed model is not refused for that.
+            # On a full disk the older serial stays: that is no reason to refuse a signed model.
             with suppress(OSError):
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
                 atomic.write(self.memory, json.dumps({**seen, releases.model: releases.serial}).encode())
@@ -73,7 +73,7 @@ class Trust:
 
 
 def listed(releases: Releases, version: str, metadata: bytes) -> None:
-    """Raises RepositoryError unless this very version is among the releases."""
+    """Raises RepositoryError unless the list has this version with exactly these bytes of metadata."""
     wanted = releases.versions.get(version)
     if wanted is None:
         there = ", ".join(releases.ordered()) or "none"

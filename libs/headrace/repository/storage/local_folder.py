@@ -19,7 +19,7 @@ _HIDDEN = (".", "_")
 
 
 class Folder:
-    """Files under `root`. Links may point about inside it (mounted volumes do that), never out of it."""
+    """Files under `root`. Symbolic links may point to other places inside it (mounted volumes do that), never outside."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -29,7 +29,7 @@ class Folder:
         return str(self.root)
 
     def folders(self, path: str) -> list[str]:
-        # Hidden names are what a half-done publication or a mounted volume leaves beside the real ones.
+        # Hidden folders are left by an interrupted publication, or by a mounted volume.
         return sorted(
             p.name for p in (self.root / path).iterdir() if p.is_dir() and not p.name.startswith(_HIDDEN)
         )
@@ -41,7 +41,7 @@ class Folder:
         real = (self.root / path).resolve()
         if not real.is_relative_to(self.root.resolve()):
             raise EscapeError(errno.EPERM, "links out of the repository", path)
-        # The path is real now: a link that is put there in between is not followed, and a pipe does not block.
+        # The path has no links now: one that is created in between is not followed, and a pipe does not block.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -59,7 +59,7 @@ class Folder:
             for name, content in files.items():
                 _write(draft / name, content)
             draft.chmod(0o755)
-            # Fails if the folder is there: one with files in it is never replaced.
+            # Fails if the folder exists: a folder with files is never replaced.
             draft.rename(target)
             atomic.sync_folder(target.parent)
         except OSError as error:
@@ -75,10 +75,10 @@ class Folder:
 
     def remove(self, folder: str) -> None:
         target = self.root / folder
-        # Out of sight first, so that no reader sees half of it.
-        grave = Path(tempfile.mkdtemp(prefix=".removed-", dir=target.parent))
-        target.rename(grave / target.name)
-        shutil.rmtree(grave)
+        # Renamed first, so that no reader sees a part of it.
+        trash = Path(tempfile.mkdtemp(prefix=".removed-", dir=target.parent))
+        target.rename(trash / target.name)
+        shutil.rmtree(trash)
 
     @contextmanager
     def lock(self, folder: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""One writer at a time in an object store: who makes the lock's object has the lock."""
+"""A lock for writers in an object store: the writer that creates the lock object holds the lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-# A change writes a few objects: whoever holds a lock for longer than this is dead, or has very large models.
+# A change writes a few objects: a writer that holds the lock for longer than this is dead, or has very large models.
 _PATIENCE_S = 60.0
 _LOOK_S = 0.1
 
@@ -26,8 +26,8 @@ def held(
 ) -> Iterator[None]:
     """Holds the lock at `path` of a file system of fsspec.
 
-    The store itself decides who was first (S3: If-None-Match; likewise GCS, Azure, a disk). A lock is never taken from
-    anybody: two who take it from the same dead writer would both believe that it is theirs. Raises OSError.
+    The store itself decides which writer was first (S3: If-None-Match; likewise GCS, Azure, a disk). The lock of a dead writer
+    is never taken over: two writers that did so at once would both believe that they hold it. Raises OSError.
     """
     mine = json.dumps(
         {"by": uuid.uuid4().hex, "since": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -40,7 +40,7 @@ def held(
     try:
         yield
     finally:
-        # Another's, if somebody removed ours meanwhile: that one is not ours to give back.
+        # If somebody removed our lock meanwhile, the object may be another writer's: that one stays.
         if _content(files, path) == mine:
             files.rm_file(path)
 
@@ -48,14 +48,14 @@ def held(
 def _made(files: Any, path: str, content: bytes) -> bool:
     try:
         if "file" in files.protocol:
-            # fsspec's own way looks first and writes then, which two can do at once.
+            # fsspec checks first and writes afterwards, so two writers could both succeed.
             with files.open(path, "xb") as file:
                 file.write(content)
         else:
             files.pipe_file(path, content, mode="create")
     except FileExistsError:
         return False
-    # A driver that does not know the mode has overwritten: of several, the last has it.
+    # A driver that ignores the mode has overwritten the object: then the last writer holds the lock.
     return _content(files, path) == content
 
 

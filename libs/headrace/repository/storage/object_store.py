@@ -1,4 +1,4 @@
-"""A repository in an object store, or whatever else fsspec reaches."""
+"""A repository in an object store, or in another place that fsspec can reach."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LOCK = ".lock"
 
 
 class ObjectStore:
-    """Objects under a URL. There are no links.
+    """Objects under a URL. There are no symbolic links.
 
-    Credentials come from where the driver looks for them (environment, profile, machine role), never from us.
+    The driver finds the credentials itself (environment, profile, machine role); this code never handles them.
     """
 
     def __init__(self, url: str) -> None:
         try:
-            # Not a dependency of every service; who names a URL has it.
+            # Not a dependency of every service: only users of URLs install it.
             import fsspec  # type: ignore[import-untyped]  # it ships no types
         except ImportError:
             raise OSError(errno.ENOPKG, "needs the package fsspec and a driver for the URL", url) from None
@@ -31,7 +31,7 @@ class ObjectStore:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise OSError(errno.ENOPKG, f"can't be reached: {error}", url) from error
-        # A listing that is remembered would hide what another process has published.
+        # A cached listing would hide what another process has published.
         self._files.use_listings_cache = False
 
     def folders(self, path: str) -> list[str]:
@@ -54,7 +54,7 @@ class ObjectStore:
     def create(self, folder: str, files: Mapping[str, bytes]) -> None:
         if self._files.exists(self._at(folder)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), folder)
-        # In order: readers look for the last one.
+        # In this order: readers look for the last file.
         for name, content in files.items():
             self._put(f"{folder}/{name}", content)
 

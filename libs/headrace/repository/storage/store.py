@@ -1,4 +1,4 @@
-"""Where a repository's files lie: the seam between models and a disk, or an object store."""
+"""Where a repository's files are stored: the interface that a folder and an object store implement."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Protocol
 
 
 class EscapeError(OSError):
-    """A path leads out of the repository, or to something that is no plain file."""
+    """A path leads out of the repository, or to something that is no regular file."""
 
 
 class Store(Protocol):
-    """Files in folders. A path is names joined by `/`; whoever calls has checked each name.
+    """Files in folders. A path is names joined by `/`; the caller has checked each name.
 
-    Every method raises OSError with a `strerror` for people; FileNotFoundError, FileExistsError and EscapeError mean
-    what they say.
+    Every method raises OSError with a readable `strerror`, and FileNotFoundError, FileExistsError and EscapeError where these
+    apply.
     """
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """The folder or URL, for messages."""
         ...
 
     def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder, sorted; those that begin with `.` or `_` are nobody's business."""
+        """Names of the folders in a folder, sorted, without those that begin with `.` or `_`."""
         ...
 
     def files(self, path: str) -> list[str]:
-        """Names of everything in a folder that is not a folder, hidden names too, sorted."""
+        """Names of all files in a folder, also hidden ones, sorted."""
         ...
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        """A file's bytes; `limit`: refuses a longer one."""
+        """A file's bytes. `limit`: a longer file is refused."""
         ...
 
     def create(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Writes a folder that is not there yet; the last of `files` is what makes it visible to readers."""
+        """Writes a new folder. Readers look for the last of `files`, so this one is written last."""
         ...
 
     def replace(self, path: str, content: bytes) -> None:
-        """Replaces a file in one step; makes its folder if need be."""
+        """Replaces a file in one step; creates its folder if it is not there."""
         ...
 
     def remove(self, folder: str) -> None:
@@ -49,7 +49,7 @@ class Store(Protocol):
         ...
 
     def lock(self, folder: str) -> AbstractContextManager[None]:
-        """Keeps other writers of a folder waiting; OSError where one keeps us waiting too long."""
+        """Holds the folder's lock for writers. Raises OSError if another writer holds it for too long."""
         ...
 
 
