@@ -72,11 +72,16 @@ def _prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
 
 
 def _models_hash() -> str:
-    """What the models depend on; of the document, only what makes their inputs."""
+    """A digest of what the models depend on; of the document, only the stages that make their inputs."""
     stages = yaml.safe_load((HERE / "pipeline.yaml").read_text())["stages"]
     inputs = [s for s in stages if "features" in s or "preprocessing" in s]
-    steps = sorted((ROOT / "libs" / "headrace" / "steps").glob("*.py"))
-    return _hash([*_modules(*_FEATURES, *_MODELS), *steps], json.dumps(inputs))
+    return _hash([*_modules(*_FEATURES, *_MODELS), *_steps()], json.dumps(inputs))
+
+
+def _steps() -> list[Path]:
+    """The code of the steps, without the services that run them."""
+    folder = ROOT / "libs" / "headrace" / "steps"
+    return sorted(p for p in folder.rglob("*.py") if p.parent != folder / "service")
 
 
 def _modules(*names: str) -> list[Path]:
