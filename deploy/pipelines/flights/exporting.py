@@ -14,7 +14,7 @@ _IR_VERSION = 8
 
 
 def to_onnx(name: str, trained: Trained) -> bytes:
-    """An ONNX model from `input`, float32 (N, features), to `probabilities`, float32 (N, 2): on time, late. It includes the scaling."""
+    """An ONNX model: `input` float32 (N, features) → `probabilities` float32 (N, 2): on time, late. It includes the scaling."""
     constants = {"mean": trained.mean, "scale": trained.scale}
     nodes = [
         helper.make_node("Sub", ["input", "mean"], ["centred"]),
