@@ -15,22 +15,14 @@ import headrace.steps
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import Batch, Column, DType, Rows, decode, encode
 from headrace.hop.errors import Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import served
 from headrace.pipeline import check, parse
 from headrace.steps import Frame, Options, SpecError, compile_steps, registry, spec_json, spec_sha256
 from headrace.steps.step import OneColumn
 from headrace.steps.value_ranges import Known, Values
 from services.preprocessing.wiring import SERVICE
+from tests.libs.steps.step_calls import TRANSFORM
 
-TRANSFORM = unary(
-    pb.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    pb.TransformRequest,
-    pb.TransformResponse,
-    idempotent=True,
-)
 SPEC = {"steps": [{"dummy": {"column": "n", "by": 2, "into": "t"}}], "outputs": {"t": "float64"}}
 
 
