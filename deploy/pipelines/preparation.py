@@ -1,4 +1,4 @@
-"""What preparations of pipelines have in common: one at a time in a home, a key to sign with, what code says."""
+"""Shared by the preparations of pipelines: a lock, so that one runs at a time in a home; a signing key; a digest of code."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.cli import layout
-from headrace.repository import AccessLog, Repository, Trust, keys
+from headrace.repository import AccessLog, Repository, Trust
+from headrace.repository.signing import key_pair
 
 Report = Callable[[str, int, int], None]
 
 
 def tell(step: str, done: int, total: int) -> None:
-    """A line of progress as `headrace up` reads it."""
+    """Prints a line of progress in the form that `headrace up` reads."""
     print(json.dumps({"step": step, "done": done, "total": total}), flush=True)
 
 
 @contextmanager
 def alone(home: Path, report: Report) -> Iterator[None]:
-    """Keeps other preparations of this home waiting; the kernel gives the lock back even after a kill -9."""
+    """Holds the lock of this home, for which other preparations wait. The kernel releases it even after a kill -9."""
     layout.of(home).make_home()
     descriptor = os.open(home / "prepare.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -39,11 +40,11 @@ def alone(home: Path, report: Report) -> Iterator[None]:
 
 
 class Models:
-    """The home's repository, to publish into: signed with the home's key, which is made if need be."""
+    """The home's model repository, to publish to. Models are signed with the home's key, which is created if it is missing."""
 
     def __init__(self, home: Path, who: str) -> None:
         place = layout.of(home)
-        keys.ensure(place.model_key, place.model_public_key)
+        key_pair.ensure(place.model_key, place.model_public_key)
         self.root = place.models
         self.key = place.model_key
         self.log = AccessLog(place.model_log, who)
@@ -51,20 +52,20 @@ class Models:
         self._all = Repository(self.root)
 
     def made_from(self, name: str) -> str:
-        """What the newest signed version says it was made from; empty if there is none. Raises RepositoryError."""
+        """The digest of what the newest signed version was made from; empty if there is no version. Raises RepositoryError."""
         if not self._all.releases(name).versions:
             return ""
         versions = [v for v in self._trusted.versions(name) if v in self._all.versions(name)]
         return str(self._all.metadata(name, versions[-1]).lineage.get("made_from", "")) if versions else ""
 
     def next_version(self, name: str) -> str:
-        """A published version never changes, so a model that is made anew gets a new number."""
+        """The number of the next version: a published version never changes, so a new model needs a new number."""
         taken = [int(v) for v in self._all.versions(name) if v.isdecimal()]
         return str(max(taken, default=0) + 1)
 
 
 def code_sha256(files: Iterable[Path]) -> str:
-    """Hexadecimal digest of what Python files do: comments, docstrings and layout leave it as it is."""
+    """SHA-256 (hexadecimal) of the code of Python files; comments, docstrings and formatting do not change it."""
     digest = hashlib.sha256()
     for file in files:
         tree = ast.parse(file.read_bytes())

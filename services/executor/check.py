@@ -25,7 +25,8 @@ from prometheus_client import CollectorRegistry
 
 from headrace.hop import config as hop
 from headrace.hop.process import memory as lean
-from headrace.repository import Artifact, Repository, RepositoryError, bounded
+from headrace.repository import Artifact, Repository, RepositoryError
+from headrace.repository import bounded_process as bounded
 from headrace.repository.records import Checked, Records
 from services.executor.config import ExecutorConfig, ModelSettings
 

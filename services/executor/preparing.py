@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.repository import Artifact, RepositoryError, bounded
+from headrace.repository import Artifact, RepositoryError
+from headrace.repository import bounded_process as bounded
 from headrace.repository.records import Checked, Records
 from services.executor.check import checkable, fingerprint
 from services.executor.config import ExecutorConfig

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import Batch, carrying, encode
+from headrace.columns import Batch, encode, wire
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
@@ -23,7 +23,7 @@ class ExecutorServicer:
 
     async def Execute(self, request: pb.ExecuteRequest, call: Call) -> pb.ExecuteResponse:
         received = self._clock()
-        batch = carrying.received(request, call, received)
+        batch = wire.read_request(request, call, received)
         done = await self._models.execute(request.model, request.version, batch, received)
         reply = pb.ExecuteResponse(
             version=done.version,
@@ -32,7 +32,7 @@ class ExecutorServicer:
             standby=done.standby,
             cold_start=done.cold_start,
         )
-        carrying.answer(reply, done.batch, call, self._clock())
+        wire.write_reply(reply, done.batch, call, self._clock())
         return reply
 
     async def rehearse(self, model: str, version: str, batch: Batch) -> None:

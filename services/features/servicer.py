@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.columns import DType, carrying, encode_into
+from headrace.columns import DType, encode_into, wire
 from headrace.hop.call import Call
 from services.features.errors import ambiguous, no_column, wrong_rule
 from services.features.forming import Form
@@ -32,7 +32,7 @@ class FeaturesServicer:
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
         plan = self._catalog.plan(request.feature_service)
         form = self._form(plan)
-        batch = carrying.received(request, call, time.monotonic())
+        batch = wire.read_request(request, call, time.monotonic())
         judged, answered = await self._reader.read(plan, batch, call.remaining(), _rules(request, plan))
         call.notes = answered.timings[0].attributes
         reply = pb.GetFeaturesResponse(plan_revision=plan.revision)

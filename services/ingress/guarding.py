@@ -18,7 +18,7 @@ from typing import Protocol
 from headrace.columns import Batch, Column, Ragged
 from headrace.hop.errors import Reason
 from headrace.pipeline import Pipeline
-from headrace.state.queries import QueryTable, file_of, files_of, places_for, remove_others
+from headrace.state.queries import QueryTable, file_of, files_of, remove_others, slots_for
 from services.ingress.exchange import Exchange
 from services.ingress.quotas import QuotaFault
 
@@ -105,7 +105,7 @@ class ExtractionGuard:
             del self._todays[key]
 
     def _today(self, tenant: str, pipeline: str, budget: int, now: float) -> _Today:
-        key, day, places = (tenant, pipeline), int(now // _DAY_S), places_for(budget)
+        key, day, places = (tenant, pipeline), int(now // _DAY_S), slots_for(budget)
         found = self._todays.get(key)
         if found is not None and found.day != day:
             found = None

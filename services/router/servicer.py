@@ -6,7 +6,7 @@ import time
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.columns import carrying
+from headrace.columns import wire
 from headrace.hop.call import Call
 from services.router import errors
 from services.router.inferring import Decision, Inferring
@@ -31,10 +31,10 @@ class RouterServicer:
         self._operating = operating
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
-        batch = carrying.received(request, call, time.monotonic())
+        batch = wire.read_request(request, call, time.monotonic())
         answer = await self._inferring.infer(request.pipeline, request.version, batch)
         reply = pb.InferResponse(fallbacks=answer.fallbacks)
-        carrying.answer(reply, answer.batch, call, time.monotonic())
+        wire.write_reply(reply, answer.batch, call, time.monotonic())
         for decision in answer.decisions:
             _add_decision(reply, decision)
         return reply

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.repository.access import entries
+from headrace.repository.access_log import entries
 from tests.system import HEADRACE, HOME, System
 
 MODEL = HOME / "models" / "flights_light"

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph of plain operators, which every backend can run."""
+"""Exports a trained network to ONNX, with standard operators that every backend can run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 from deploy.pipelines.flights.training import Floats, Trained
 
 _OPSET = 17
-# The oldest that carries this opset; runtimes refuse files newer than themselves.
+# The oldest version with this opset: a runtime refuses files of a newer version than its own.
 _IR_VERSION = 8
 
 
 def to_onnx(name: str, trained: Trained) -> bytes:
-    """`input` float32 (N, features) → `probabilities` float32 (N, 2): on time, late. Scaling is in the graph."""
+    """An ONNX model: `input` float32 (N, features) → `probabilities` float32 (N, 2): on time, late. It includes the scaling."""
     constants = {"mean": trained.mean, "scale": trained.scale}
     nodes = [
         helper.make_node("Sub", ["input", "mean"], ["centred"]),

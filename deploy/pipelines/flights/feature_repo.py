@@ -1,4 +1,4 @@
-"""Feast's definitions for flights: what is known of a plane, an airport and a route, and for how long it may be used."""
+"""Feast's definitions for flights: the features of planes, airports and routes, and their times to live."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PROJECT = "flights"
 SERVICE = "flights"
 TIME = "event_timestamp"
 
-# View → (join keys, time to live, features). The data stands still after preparation, where a live feed would go on;
-# an observation may be two days old so that a prepared demo lasts as long, and preparing again dates it anew.
+# View → (join keys, time to live, features). The demo's data does not grow after preparation, as a live feed would. So an
+# observation may be two days old: a prepared demo works for two days, and preparing it again moves the event times.
 FOREVER = timedelta(0)
 VIEWS: dict[str, tuple[list[str], timedelta, list[str]]] = {
     "planes": (["tailnum"], FOREVER, ["plane_year", "plane_seats", "plane_engines"]),
@@ -40,7 +40,7 @@ KEYS = ["tailnum", "origin", "carrier", "dest"]
 
 
 def definitions(data: Path) -> list[Any]:
-    """Everything to `apply`, on the tables `data/<view>.parquet`."""
+    """All definitions for Feast's `apply`, on the tables `data/<view>.parquet`."""
     entities = {k: Entity(name=k, join_keys=[k], value_type=ValueType.STRING) for k in KEYS}
     views = [
         FeatureView(

@@ -21,9 +21,9 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def tables(sources: Sources) -> dict[str, pd.DataFrame]:
-    """The feature tables by view, in the data's original times."""
+    """The feature tables by view, with the original event times."""
     planes = sources.planes.astype(dict.fromkeys(VIEWS["planes"][2], float))
-    # A plane is known from before the first flight.
+    # The features of a plane are known before its first flight.
     planes[TIME] = sources.flights["asked_at"].min() - pd.Timedelta(days=1)
     return {
         "planes": planes,
@@ -35,12 +35,12 @@ def tables(sources: Sources) -> dict[str, pd.DataFrame]:
 
 
 def shifted(frames: Tables, by: pd.Timedelta) -> dict[str, pd.DataFrame]:
-    """The same tables with every event time moved."""
+    """The same tables with every event time moved by `by`."""
     return {name: frame.assign(**{TIME: frame[TIME] + by}) for name, frame in frames.items()}
 
 
 def write_tables(frames: Tables, data: Path) -> None:
-    """Writes `data/<view>.parquet`, each replaced at once so that no reader sees half a table."""
+    """Writes `data/<view>.parquet`, each replaced in one step, so that no reader sees a part of a table."""
     data.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
         keys, _, features = VIEWS[name]
@@ -72,7 +72,7 @@ def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
     store = open_store(folder)
     store.apply(definitions(data))
     if not redis:
-        # Readers go on while a new materialisation is written.
+        # Readers can continue while a new materialisation is written.
         connection = sqlite3.connect(folder / "online_store.db")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
@@ -87,11 +87,11 @@ def open_store(folder: Path) -> FeatureStore:
 def materialize(
     store: FeatureStore, until: datetime, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> None:
-    """Brings the online store to what was known at `until` (UTC), view by view."""
+    """Fills the online store with the features known at `until` (UTC), view by view."""
     start = datetime.fromtimestamp(0, until.tzinfo)
     for i, view in enumerate(VIEWS):
         progress(i, len(VIEWS))
-        # Feast prints as it goes; our stdout is for progress that programs read.
+        # Feast prints to stdout, which here is for progress that programs read.
         with redirect_stdout(sys.stderr):
             store.materialize(start_date=start, end_date=until, feature_views=[view])
     progress(len(VIEWS), len(VIEWS))

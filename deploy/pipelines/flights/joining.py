@@ -1,10 +1,9 @@
-"""Feast's point-in-time join, in pieces that its file store can hold.
+"""Feast's point-in-time join, in parts that fit into the memory of its file store.
 
-That store pairs every row asked for with every row of its entity before it looks at the time (50,000 flights × 8,700
-hours of weather), tells the rows asked for apart by keys and time alone, and loses those whose entity has rows, but
-none in time (all seen in Feast 0.67). So each view is joined by itself, a stretch of time at once against the
-source rows within its reach, and the answers are put back by key and time. What is in reach is what the time to
-live lets through anyway: the result is the same.
+That store pairs every requested row with every row of its entity before it compares the times (50,000 flights × 8,700 hours
+of weather). It identifies requested rows by keys and time alone, and loses rows whose entity has rows, but none in time (all
+seen in Feast 0.67). So each view is joined by itself, and each stretch of time only with the source rows that its time to live
+allows; the results are matched by keys and time. The result is the same.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ def historical(
     stretch: pd.Timedelta = STRETCH,
     progress: Progress = lambda _d, _t: None,
 ) -> pd.DataFrame:
-    """`asked` (join keys and event_timestamp, UTC) with the features of all views as known at each row's time.
+    """The rows of `asked` (join keys and event_timestamp, UTC) with the features of all views as known at each row's time.
 
-    Rows keep their order and index; NaN where nothing was known in time.
+    Rows keep their order and index. NaN: no value was known in time.
     """
     folder = Path(tempfile.mkdtemp(prefix="headrace-join-"))
     try:

@@ -2,8 +2,8 @@
 
     .venv/bin/python deploy/pipelines/flights/prepare.py --home .headrace [--redis HOST:PORT]
 
-Progress goes to stdout, a JSON object a line: {"step": TEXT, "done": N, "total": M}. Running it again does only what
-is due: nothing for half a day, then the features anew; the models when what they learn from or how has changed.
+Progress goes to stdout, one JSON object per line: {"step": TEXT, "done": N, "total": M}. Running it again does only what is
+due: the features after half a day, the models when their training data or code has changed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 import yaml
 
-# The packages that do the work take seconds to import; a run with nothing to do must not wait for them.
+# The packages for the work take seconds to import, so they are imported only if there is work.
 from deploy.pipelines.flights import sources
 from deploy.pipelines.preparation import Report, alone, code_sha256, tell
 from headrace.state import atomic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-# Observations may be two days old (feature_repo.py): dated anew every half day, they are always in time.
+# Observations may be two days old (feature_repo.py): with new event times every half day they are never too old.
 REFRESH = timedelta(hours=12)
-# The modules that decide what comes out. Whether models are trained anew is decided by what they would learn.
+# The modules that the features depend on, and those that the models depend on as well.
 _FEATURES = ("sources", "history", "feature_repo", "feature_store", "sampling")
 _MODELS = ("joining", "transforming", "training", "exporting", "preparing")
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
-    """Brings `home` up to date as of `now` (UTC), after any other preparation of it."""
+    """Brings `home` up to date as of `now` (UTC); waits until any other preparation of it has ended."""
     with alone(home, report):
         _prepare(home, redis, now, report)
 
@@ -72,11 +72,16 @@ def _prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
 
 
 def _models_hash() -> str:
-    """What the models depend on; of the document, only what makes their inputs."""
+    """A digest of what the models depend on; of the document, only the stages that make their inputs."""
     stages = yaml.safe_load((HERE / "pipeline.yaml").read_text())["stages"]
     inputs = [s for s in stages if "features" in s or "preprocessing" in s]
-    steps = sorted((ROOT / "libs" / "headrace" / "steps").glob("*.py"))
-    return _hash([*_modules(*_FEATURES, *_MODELS), *steps], json.dumps(inputs))
+    return _hash([*_modules(*_FEATURES, *_MODELS), *_steps()], json.dumps(inputs))
+
+
+def _steps() -> list[Path]:
+    """The code of the steps, without the services that run them."""
+    folder = ROOT / "libs" / "headrace" / "steps"
+    return sorted(p for p in folder.rglob("*.py") if p.parent != folder / "service")
 
 
 def _modules(*names: str) -> list[Path]:

@@ -22,10 +22,10 @@ from headrace.repository import TensorSpec, publish
 
 
 def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, report: Report) -> Tables:
-    """Writes the feature tables, registers them and fills the online store; returns them in their original times.
+    """Writes the feature tables, registers them and fills the online store; returns them with the original event times.
 
     Event times are moved so that the data ends at `now`, because times to live are enforced. Month, weekday and hour
-    are inputs of the request, not made from event times, so they keep their meaning under any move.
+    are inputs of the request, not derived from event times, so the move does not change them.
     """
     report("working out histories", 0, 1)
     frames = tables(loaded)
@@ -38,7 +38,7 @@ def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, rep
 
 
 def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, report: Report) -> None:
-    """Trains the models and publishes each, signed, as the next version; one that would come out the same stays."""
+    """Trains the models and publishes each, signed, as the next version; skips a model that would be the same again."""
     data = examples(
         loaded, frames, lambda done, total: report("joining flights with what was known", done, total)
     )
@@ -67,7 +67,7 @@ def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, r
 
 
 def _made_from(recipe: Recipe, data: Examples) -> str:
-    """Digest of all that a network depends on: what it learns from and how, down to the library's version."""
+    """SHA-256 of all that a network depends on: training data, code, recipe and the library's version."""
     code = code_sha256([Path(str(module.__file__)) for module in (training, exporting)])
     digest = hashlib.sha256(f"{recipe} {sklearn.__version__} {code}".encode())
     for array in (data.learn, data.learn_late, data.judge, data.judge_late):

@@ -1,4 +1,4 @@
-"""Requests to try the pipeline with: real flights that the models have not learned from."""
+"""Sample requests for the pipeline: real flights that are not in the training data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deploy.pipelines.flights.feature_store import Tables
 from deploy.pipelines.flights.sources import Sources
 
 FIELDS = ["carrier", "origin", "dest", "tailnum", "month", "day_of_week", "hour", "minute"]
-# Recent enough that plane and route were seen within their features' time to live.
+# Recent enough that the features of plane and route are within their time to live.
 LAST = pd.Timedelta(days=14)
 COUNT = 2_500
 
 
 def requests(sources: Sources, frames: Tables, count: int = COUNT) -> pd.DataFrame:
-    """The fields of `count` flights of the last days, the first of which finds all its features."""
+    """The request fields of `count` flights of the last days. The first flight has all its features."""
     flights = sources.flights[sources.flights["asked_at"] >= sources.ends_at - LAST]
     sample = flights.sample(min(count, len(flights)), random_state=1)
     known = sample["tailnum"].isin(frames["planes"].dropna(subset=VIEWS["planes"][2])["tailnum"])
@@ -28,7 +28,7 @@ def requests(sources: Sources, frames: Tables, count: int = COUNT) -> pd.DataFra
 
 
 def write_requests(frame: pd.DataFrame, path: Path) -> None:
-    """One JSON object a line, named as the pipeline's inputs."""
+    """Writes one JSON object per line, with the pipeline's inputs as keys."""
     lines = [json.dumps(row) for row in frame.to_dict("records")]
     partial = path.with_name(f".{path.name}")
     partial.write_text("\n".join(lines) + "\n")

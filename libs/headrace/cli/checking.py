@@ -14,7 +14,8 @@ import yaml
 from headrace.cli.console import fail
 from headrace.cli.layout import Layout
 from headrace.cli.settings import overlaid
-from headrace.repository import RepositoryError, bounded, publish
+from headrace.repository import RepositoryError, publish
+from headrace.repository import bounded_process as bounded
 
 _CHECK = "services.executor.check"
 # The check's own bound on time is the executor's; this is for its process to start and end.

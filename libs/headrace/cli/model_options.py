@@ -16,7 +16,7 @@ from headrace.cli.console import fail
 from headrace.cli.layout import Layout
 from headrace.columns import DType
 from headrace.repository import AccessLog, Repository, TensorSpec, Trust
-from headrace.repository.versions import may_name
+from headrace.repository.names import may_name
 
 _MIB = 1 << 20
 _DOCUMENT_MIB = 16

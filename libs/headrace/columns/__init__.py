@@ -1,6 +1,6 @@
-"""Batches of named columns, seen as NumPy arrays without copies.
+"""Batches of named columns, as NumPy arrays without copies.
 
-`Batch` is what services compute on; `encode`/`decode` turn it into the message that hops carry and back.
+Services compute on a `Batch`; `encode` and `decode` convert it to the message sent between services, and back.
 """
 
 from headrace.columns.batch import ANNOTATION, Batch, RowError, Rows, Timing, concat

@@ -1,4 +1,4 @@
-"""A batch: rows, their columns, the rows that failed, and where the time went."""
+"""A batch: rows, their columns, the rows that failed, and how long each stage took."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.columns.column import Column, Mask, join
 from headrace.hop.errors import Code, Fault, Reason
 
 ANNOTATION = "@"
-"""Names that begin so travel with the rows and are never inputs of a model."""
+"""A column whose name begins so is passed on with the rows and is never an input of a model."""
 
 
 @dataclass(slots=True)
 class Rows:
-    """What belongs to each row, as parallel lists.
+    """The request that each row belongs to, as parallel lists of one length.
 
-    `deadlines`: monotonic seconds; `traceparents`: "" if none.
+    `deadlines`: monotonic seconds. `priorities`: lower is shed first. `traceparents`: W3C trace context; "" if none.
     """
 
     request_ids: list[str]
@@ -66,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """Why one row has no result. As a Fault, with the stage that gave up on it."""
+    """Why one row has no result: the fields of a Fault, and the name of the stage that failed it."""
 
     code: Code
     reason: Reason
@@ -84,7 +84,7 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long one stage took. `start_us` counts from when the service that reports it received the call."""
+    """How long one stage took, in microseconds. `start_us`: counted from when the reporting service received the call."""
 
     stage: str
     service: str
@@ -94,7 +94,7 @@ class Timing:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def shifted(self, by_us: int) -> Timing:
-        """The same as the caller sees it, who sent the call `by_us` after its own start."""
+        """The timing from the caller's view: the caller sent the call `by_us` microseconds after its own start."""
         return replace(self, start_us=self.start_us + by_us)
 
 
@@ -122,7 +122,7 @@ class Batch:
         return mask
 
     def slice(self, start: int, stop: int) -> Batch:
-        """Rows start…stop−1, sharing memory; timings are the whole batch's."""
+        """Rows start…stop−1, sharing memory; the timings are those of the whole batch."""
         errors = {r - start: e for r, e in self.errors.items() if start <= r < stop} if self.errors else {}
         columns = {n: c.slice(start, stop) for n, c in self.columns.items()}
         return Batch(self.rows.slice(start, stop), columns, errors, self.timings)
@@ -137,15 +137,15 @@ class Batch:
         return Batch(self.rows.take(positions), columns, errors, self.timings)
 
     def with_columns(self, columns: Iterable[Column]) -> Batch:
-        """The same with columns added or replaced."""
+        """This batch with columns added or replaced."""
         return replace(self, columns={**self.columns, **{c.name: c for c in columns}})
 
     def select(self, names: Iterable[str]) -> Batch:
-        """The same with only these columns; KeyError for one that is not there."""
+        """This batch with only these columns. Raises KeyError for one that is not there."""
         return replace(self, columns={n: self.columns[n] for n in names})
 
     def with_errors(self, errors: Mapping[int, RowError]) -> Batch:
-        """The same with more failed rows; a row that already failed keeps its first error."""
+        """This batch with more failed rows; a row that failed before keeps its first error."""
         return replace(self, errors={**errors, **self.errors}) if errors else self
 
     def expired(self, now: float, stage: str) -> dict[int, RowError]:
@@ -159,7 +159,7 @@ class Batch:
 
 
 def concat(batches: Sequence[Batch]) -> Batch:
-    """The rows of several batches with the same columns, end to end; timings are dropped.
+    """The rows of several batches with the same columns, one batch after the other; timings are dropped.
 
     Raises ValueError if their columns differ in name, type or row shape.
     """

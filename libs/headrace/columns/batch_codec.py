@@ -1,45 +1,34 @@
-"""How calls that carry a batch share one message: what hop's coalescer needs for every data hop."""
+"""Joins the batches of several calls into one message and splits the reply: what hop's batching needs for every data hop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, concat
 from headrace.columns.column import Column, Ragged
-from headrace.columns.wire import decode, encode_into
+from headrace.columns.wire import Carrier, decode, encode_into
 from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
-
-
-class Carrier(Protocol):
-    """A message that holds a batch in its field `batch`, as those of every data hop do."""
-
-    @property
-    def batch(self) -> pb.Batch: ...
-
 
 Header = TypeVar("Header", bound=Hashable)
 Req = TypeVar("Req", bound=Carrier)
 Resp = TypeVar("Resp", bound=Carrier)
 
-# A row's time is its sender's choice; that a callee hangs is seen by the calls that time out.
+# Not a row's passed deadline: the sender chooses it. A callee that hangs is noticed by the calls that time out.
 _ROW_FAULTS = CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}
 _NO_ERRORS: Mapping[int, RowError] = {}
-# What a caller keeps of a row's time, so that a callee's answer still finds it waiting. Otherwise a callee that waits
-# in vain for somebody else would be as late as that one, and be taken for the one that hangs.
+# The share of a row's remaining time that the caller keeps for itself, so that the callee's error still reaches it in time.
+# Otherwise a callee that waits for a service behind it would time out together with it, and would be taken for the one that
+# hangs.
 _KEPT_SHARE = 0.05
 _MAX_KEPT_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
 class BatchCall(Generic[Header]):
-    """What one caller wants done.
-
-    `header`: what the message says besides the rows, for example (pipeline, version).
-    """
+    """The call of one caller. `header`: the fields of its message besides the batch, for example (pipeline, version)."""
 
     header: Header
     batch: Batch
@@ -47,7 +36,7 @@ class BatchCall(Generic[Header]):
 
 @dataclass(slots=True, eq=False)
 class BatchReply(Generic[Resp]):
-    """What one caller gets: its rows of the reply, and the whole reply for its other fields."""
+    """The reply for one caller: its own rows as `batch`, and the shared message for its other fields."""
 
     response: Resp
     batch: Batch
@@ -57,9 +46,9 @@ class BatchReply(Generic[Resp]):
 class ColumnCodec(Generic[Header, Req, Resp]):
     """hop's `BatchCodec` of BatchCall items.
 
-    Items share a call if header, column names, their order, types and row shapes are the same. The reply's rows
-    must be the request's, in the same order. `make_request` gives the request without its batch. `callee`: what the
-    callee gives as the stage of the rows that it failed itself; by other stages it names the services behind it.
+    Items share a message if their header and the names, order, types and row shapes of their columns are equal. The reply's rows
+    must be the request's, in the same order. `make_request`: makes the request without its batch. `callee`: the stage that
+    the callee names in errors of rows that it failed itself; other stages are services behind it.
     """
 
     make_request: Callable[[Header], Req]
@@ -89,14 +78,16 @@ class ColumnCodec(Generic[Header, Req, Resp]):
         return [t for item in items for t in item.batch.rows.traceparents if t]
 
     def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
-        """Share of the rows that the callee itself could not answer, for its breaker."""
+        """Share of the rows (0 to 1) that the callee itself failed, for its circuit breaker."""
         if not any([r.batch.errors for r in results]):  # noqa: C419 - a list is faster here than a generator
             return 0.0
         rows = sum(len(r.batch.rows) for r in results)
-        return sum(self._is_callees(e) for r in results for e in r.batch.errors.values()) / max(rows, 1)
+        return sum(self._is_fault_of_callee(e) for r in results for e in r.batch.errors.values()) / max(
+            rows, 1
+        )
 
-    def _is_callees(self, error: RowError) -> bool:
-        # A step of the sender's own specification that breaks is no reason to spare the callee.
+    def _is_fault_of_callee(self, error: RowError) -> bool:
+        # A step of the sender's own specification that raises does not mean that the callee is unhealthy.
         if error.code not in _ROW_FAULTS or error.reason == Reason.REASON_STEP_FAILED:
             return False
         return error.stage in ("", self.callee)
@@ -104,35 +95,35 @@ class ColumnCodec(Generic[Header, Req, Resp]):
     def merge(self, items: Sequence[BatchCall[Header]]) -> Req:
         now = self.clock()
         request = self.make_request(items[0].header)
-        encode_into(request.batch, _hurried(items, now), now)
+        encode_into(request.batch, _with_earlier_deadlines(items, now), now)
         return request
 
     def load(self, items: Sequence[BatchCall[Header]]) -> tuple[Req, Batch]:
-        """The request without its batch, and the batch, for a callee in this process."""
-        return self.make_request(items[0].header), _hurried(items, self.clock())
+        """The request without its batch, and the joined batch, for a callee in this process."""
+        return self.make_request(items[0].header), _with_earlier_deadlines(items, self.clock())
 
     def split(self, items: Sequence[BatchCall[Header]], response: Resp) -> list[BatchReply[Resp]]:
         """Raises Fault INTERNAL if the reply is malformed or has another number of rows."""
         try:
             whole = decode(response.batch, self.clock())
         except Fault as fault:
-            raise _misfit(f"the reply is malformed: {fault.message}") from fault
-        return self._dealt(items, response, whole)
+            raise _bad_reply(f"the reply is malformed: {fault.message}") from fault
+        return self._split_rows(items, response, whole)
 
     def unload(
         self, items: Sequence[BatchCall[Header]], response: Resp, returned: Batch
     ) -> list[BatchReply[Resp]]:
-        """The same of a batch that a callee in this process returned as it is."""
-        return self._dealt(items, response, returned)
+        """As `split`, of a batch that a callee in this process returned as an object."""
+        return self._split_rows(items, response, returned)
 
-    def _dealt(
+    def _split_rows(
         self, items: Sequence[BatchCall[Header]], response: Resp, whole: Batch
     ) -> list[BatchReply[Resp]]:
         counts = [len(i.batch.rows.request_ids) for i in items]
         if len(whole) != sum(counts):
-            raise _misfit(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
+            raise _bad_reply(f"the reply has {len(whole)} rows; {sum(counts)} were sent")
         if len(items) == 1:
-            # The rows are the caller's own: same order, and their deadlines have not been through rounding.
+            # The caller's own rows: the same order, and deadlines that were not rounded to microseconds.
             return [
                 BatchReply(response, Batch(items[0].batch.rows, whole.columns, whole.errors, whole.timings))
             ]
@@ -150,8 +141,8 @@ class ColumnCodec(Generic[Header, Req, Resp]):
         return replies
 
 
-def _hurried(items: Sequence[BatchCall[Header]], now: float) -> Batch:
-    """The rows of all items, with deadlines a little before those that their senders know."""
+def _with_earlier_deadlines(items: Sequence[BatchCall[Header]], now: float) -> Batch:
+    """The rows of all items, with deadlines a little earlier than the senders' own."""
     batch = concat([i.batch for i in items])
     given = batch.rows
     deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in given.deadlines]
@@ -160,7 +151,7 @@ def _hurried(items: Sequence[BatchCall[Header]], now: float) -> Batch:
 
 
 class _Slice(Mapping[str, Column]):
-    """Rows start…stop−1 of columns, cut out when asked for: whoever waited for a row looks at a few of its columns."""
+    """Rows start…stop−1 of columns. A column is sliced when it is read, because a caller reads only a few of them."""
 
     __slots__ = ("_columns", "_start", "_stop")
 
@@ -171,7 +162,7 @@ class _Slice(Mapping[str, Column]):
         return self._columns[name].slice(self._start, self._stop)
 
     def get(self, name: str, default: Any = None) -> Any:
-        # The mixin's way round by an exception costs more than the cut.
+        # Mapping's own `get` catches a KeyError, which takes longer than the slice.
         column = self._columns.get(name)
         return default if column is None else column.slice(self._start, self._stop)
 
@@ -189,5 +180,5 @@ def _errors(errors: Mapping[int, RowError], start: int, stop: int) -> dict[int, 
     return {row - start: errors[row] for row in range(start, stop) if row in errors}
 
 
-def _misfit(message: str) -> Fault:
+def _bad_reply(message: str) -> Fault:
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message)

@@ -1,4 +1,4 @@
-"""One column: a fixed-width array, or ragged bytes, with an optional mask of values that are there."""
+"""One column: a fixed-width array, or byte strings, with an optional mask of the values that are there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-# Neither class is frozen: a frozen dataclass takes three times as long to make, and a coalescer makes
-# several per row. Nobody changes one after it is made.
+# Neither class is frozen: creating a frozen dataclass takes three times as long, and a batcher creates several per row.
+# No code changes one after it is created.
 @dataclass(slots=True, eq=False)
 class Ragged:
-    """Variable-length byte strings, end to end: element i is data[offsets[i]:offsets[i+1]].
+    """Byte strings of different lengths in one buffer: element i is data[offsets[i]:offsets[i+1]].
 
-    `offsets`: uint32, element count + 1, ascending. It need not begin at 0 (a slice shares `data`).
+    `offsets`: uint32 (elements + 1,), ascending. The first need not be 0 (a slice shares `data`).
     """
 
     offsets: NDArray[np.uint32]
@@ -33,12 +33,12 @@ class Ragged:
 
     @classmethod
     def of(cls, items: Sequence[bytes]) -> Ragged:
-        # A sixth of the time of np.cumsum for one, and less for a thousand.
+        # For one element this takes a sixth of the time of np.cumsum; for a thousand it is still faster.
         offsets = np.fromiter(accumulate(map(len, items), initial=0), np.uint32, len(items) + 1)
         return cls(offsets, b"".join(items))
 
     def to_list(self) -> list[bytes]:
-        """The elements, each copied out."""
+        """The elements, each a copy."""
         bounds = self.offsets.tolist()
         first, last = bounds[0], bounds[-1]
         if last - first == len(self.data) or isinstance(self.data, bytes):
@@ -49,7 +49,7 @@ class Ragged:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that belong to the elements."""
+        """Bytes of all elements together."""
         return int(self.offsets.item(-1)) - int(self.offsets.item(0))
 
     def slice(self, start: int, stop: int) -> Ragged:
@@ -60,7 +60,7 @@ class Ragged:
         return Ragged.of([items[i] for i in index.tolist()])
 
     def compact(self) -> Ragged:
-        """The same with offsets from 0 and no bytes that belong to no element."""
+        """The same elements with offsets from 0, and no other bytes in `data`."""
         first, last = int(self.offsets[0]), int(self.offsets[-1])
         if first == 0 and last == len(self.data):
             return self
@@ -69,12 +69,12 @@ class Ragged:
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """Named values of all rows of a batch.
+    """The values of one name for all rows of a batch.
 
     `values`: an array of shape (rows, *row_shape), or Ragged with rows × prod(row_shape) elements.
     `row_shape`: dimensions of 1 or more; () for a scalar per row.
-    `valid`: bool (rows,), False where the row has no value (what stands in `values` there is 0 or empty
-    and means nothing); None: all rows have one.
+    `valid`: bool (rows,), False where the row has no value (`values` has 0 or an empty string there, without meaning);
+    None: all rows have one.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Column:
 
     @classmethod
     def of_bytes(cls, name: str, items: Sequence[bytes | None], row_shape: tuple[int, ...] = ()) -> Column:
-        """Column of byte strings, `prod(row_shape)` per row; None (scalar rows only) = no value."""
+        """Column of byte strings, `prod(row_shape)` per row. None: no value (only with one string per row)."""
         if None not in items:
             return cls(name, DType.BYTES, Ragged.of(items), row_shape)  # type: ignore[arg-type]  # no None in it
         valid = np.fromiter((i is not None for i in items), bool, len(items))
@@ -100,7 +100,7 @@ class Column:
 
     @classmethod
     def of_text(cls, name: str, items: Sequence[str | None]) -> Column:
-        """Column of UTF-8 text; None = no value."""
+        """Column of text, one per row, as UTF-8. None: no value."""
         return cls.of_bytes(name, [None if i is None else i.encode() for i in items])
 
     @property
@@ -135,7 +135,7 @@ class Column:
         return np.ones(len(self), bool) if self.valid is None else self.valid
 
     def text(self) -> list[str | None]:
-        """The byte strings as text (bad UTF-8 replaced), None where there is no value; scalar rows only."""
+        """The byte strings as text (invalid UTF-8 replaced), None where there is no value; one string per row only."""
         items = [i.decode(errors="replace") for i in self.ragged.to_list()]
         if self.valid is None:
             return list(items)
@@ -153,7 +153,7 @@ class Column:
         return Column(self.name, self.dtype, values[start:stop], self.row_shape, valid)
 
     def take(self, index: NDArray[np.intp]) -> Column:
-        """The rows at `index`, in that order (copied)."""
+        """The rows at the positions `index`, in that order (copied)."""
         valid = None if self.valid is None else self.valid[index]
         if isinstance(self.values, Ragged):
             size = self.row_size
@@ -166,9 +166,9 @@ class Column:
 
 
 def join(parts: Sequence[Column]) -> Column:
-    """The rows of several columns of one name, type and row shape, end to end.
+    """The rows of several columns of one name, type and row shape, one column after the other.
 
-    Raises ValueError if they do not agree.
+    Raises ValueError if type or row shape differ.
     """
     first = parts[0]
     if len(parts) == 1:
@@ -184,7 +184,7 @@ def join(parts: Sequence[Column]) -> Column:
     return Column(first.name, dtype, np.concatenate([p.values for p in parts]), shape, valid)
 
 
-# Up to so many, a few NumPy calls for each part cost less than the same calls for all of them and some more.
+# Up to this many parts, a few NumPy calls per part are faster than more NumPy calls for all parts together.
 _FEW_PARTS = 6
 
 
@@ -194,7 +194,7 @@ def _join_few(parts: Sequence[Ragged]) -> Ragged:
     for part in parts:
         first, last = part.offsets.item(0), part.offsets.item(-1)
         following = place + len(part)
-        # Modulo 2³², as unsigned numbers are: the sum is small again.
+        # `end - first` may be negative. Modulo 2³² it is a uint32, and the sum wraps to the right offset.
         np.add(part.offsets[1:], np.uint32((end - first) % (1 << 32)), out=offsets[place:following])
         pieces.append(part.data if last - first == len(part.data) else part.data[first:last])
         place, end = following, end + last - first
@@ -204,7 +204,7 @@ def _join_few(parts: Sequence[Ragged]) -> Ragged:
 def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
     if len(parts) <= _FEW_PARTS:
         return _join_few(parts)
-    # A few NumPy calls for all parts: with many parts of one element each, calls per part are what costs.
+    # A few NumPy calls for all parts: with many parts of one element each, calls per part would take most of the time.
     sizes = [len(p.offsets) for p in parts]
     bounds = np.concatenate([p.offsets for p in parts])
     if len(bounds) == 2 * len(parts) and max(sizes) == 2:
@@ -213,7 +213,7 @@ def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
     else:
         ends = np.cumsum(sizes)
         first, last = bounds[ends - sizes], bounds[ends - 1]
-        # A difference across two parts is no length.
+        # The differences between the last offset of a part and the first of the next one are no lengths.
         lengths = np.delete(np.diff(bounds), ends[:-1] - 1)
     offsets = np.zeros(len(lengths) + 1, np.uint32)
     lengths.cumsum(out=offsets[1:], dtype=np.uint32)

@@ -24,12 +24,12 @@ class DType(enum.IntEnum):
     FLOAT64 = 12
     BYTES = 13
 
-    # An enum hashes its name, in Python; types stand in the key of every call that waits in a coalescer.
+    # Enum's own hash runs Python code; types are part of the key of every call that waits in a batcher.
     __hash__ = int.__hash__
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
-        """Little-endian NumPy type of one element; object for BYTES."""
+        """NumPy type of one element, little-endian; object for BYTES."""
         return _NUMPY[self]
 
     @property
@@ -39,7 +39,7 @@ class DType(enum.IntEnum):
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """Smallest and largest value of an integer type; 0 and 1 of BOOL. Raises TypeError for another."""
+        """Smallest and largest value of an integer type; 0 and 1 for BOOL. Raises TypeError for any other type."""
         kind = self.numpy.kind
         if kind not in "iub":
             raise TypeError(f"{self.name} is no integer type")
@@ -83,10 +83,10 @@ def of_numpy(dtype: np.dtype[np.generic]) -> DType:
 
 
 def of_number(number: int) -> DType | None:
-    """The DType of its number on the wire; None if there is none."""
+    """The DType with that number on the wire; None if there is none."""
     return _BY_NUMBER.get(number)
 
 
 def of_oip(name: str) -> DType | None:
-    """The DType of an Open Inference Protocol name; None if there is none (BF16, say)."""
+    """The DType with that Open Inference Protocol name; None if there is none, as for BF16."""
     return _BY_OIP.get(name)

@@ -1,10 +1,12 @@
-"""Batch ⇄ message. Decoding checks every length before NumPy sees it, and shares the message's memory."""
+"""Encodes batches to messages and decodes them. Decoding checks every length before NumPy reads it; columns share the
+message's memory."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
 from headrace.columns.column import Column, Mask, Ragged, join
 from headrace.columns.dtypes import DType, of_number
+from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 
 MAX_ROWS = 65536
@@ -22,16 +25,46 @@ _HOUR_S = 3600
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 
 
+class Carrier(Protocol):
+    """A message that holds a batch in its field `batch`, as those of every data hop do."""
+
+    @property
+    def batch(self) -> pb.Batch: ...
+
+
+def read_request(request: Carrier, call: Call, now: float) -> Batch:
+    """The batch of a request that arrived at `now` (monotonic seconds): decoded from the message, or the very object that a
+    caller in the same process handed over.
+
+    The rows' time budgets count from when the request was sent, if that is known: it may have waited for a process that was
+    stopped or busy. Raises Fault INVALID_ARGUMENT as `decode`.
+    """
+    if call.payload is not None and isinstance(call.payload.brought, Batch):
+        batch = call.payload.brought
+    else:
+        batch = decode(request.batch, now if call.sent is None else min(call.sent, now))
+    call.request_ids = batch.rows.request_ids
+    return batch
+
+
+def write_reply(reply: Carrier, batch: Batch, call: Call, now: float) -> None:
+    """Writes the batch into the empty reply, or hands the object itself to a caller that handed over its own."""
+    if call.payload is not None and isinstance(call.payload.brought, Batch):
+        call.payload.returned = batch
+    else:
+        encode_into(reply.batch, batch, now)
+
+
 def encode(batch: Batch, now: float | None = None) -> pb.Batch:
-    """The message of a batch; each row's deadline becomes the budget left at `now` (monotonic seconds)."""
+    """The message of a batch. Each row's deadline becomes its time budget left at `now` (monotonic seconds)."""
     message = pb.Batch()
     encode_into(message, batch, now)
     return message
 
 
 def encode_into(message: pb.Batch, batch: Batch, now: float | None = None) -> None:
-    """The same, written into an empty message where it stands: putting one message into another copies it, by
-    serialising and parsing it."""
+    """As `encode`, but into an existing empty message: assigning a message to a field of another one copies it, by serialising
+    and parsing it."""
     now = time.monotonic() if now is None else now
     rows, context = batch.rows, message.rows
     context.request_ids.extend(rows.request_ids)
@@ -58,7 +91,7 @@ def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
 
 
 def _add_timing(message: pb.Batch, timing: Timing) -> None:
-    # Field by field: with keywords, and `update` for the map, it takes half as long again.
+    # Field by field: keyword arguments, and `update` for the map, take 1.5 times as long.
     added = message.timings.add()
     added.stage = timing.stage
     added.service = timing.service
@@ -71,8 +104,8 @@ def _add_timing(message: pb.Batch, timing: Timing) -> None:
 
 
 def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
-    """Microseconds left at `now`, 0 to an hour: that is as good as forever, and keeps infinity out of an integer."""
-    # In line for the usual row: a call per row costs twice as much, and NumPy more up to 64 rows.
+    """Microseconds left at `now`, 0 to one hour. An infinite deadline has no integer, and one hour is long enough."""
+    # One expression: a function call per row takes twice as long, and NumPy is slower up to 64 rows.
     hour = now + _HOUR_S
     return [
         int((d - now) * _MICRO) if now < d < hour else 0 if d <= now else _HOUR_S * _MICRO for d in deadlines
@@ -80,12 +113,13 @@ def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
 
 
 def encode_columns(columns: Iterable[Column]) -> list[pb.Column]:
-    """Messages of columns, each its own: the form of the public API."""
+    """One message for each column: the form of the public API."""
     return [_write_part(pb.Column(name=c.name), c) for c in columns]
 
 
 def _add_columns(message: pb.Batch, columns: Iterable[Column]) -> None:
-    """Adds columns, those of one type and row shape together: a batch has many columns of few types."""
+    """Adds columns to the message; those of one type and row shape share one entry, because a batch has many columns of few
+    types."""
     groups: dict[tuple[DType, tuple[int, ...]], list[Column]] = {}
     for column in columns:
         kind = column.dtype, column.row_shape
@@ -107,10 +141,10 @@ def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
     if first.dtype is DType.BYTES:
         _write_part(message, join(columns))
         return
-    # What `_write_part` does of the joined columns, without joining them: two thirds of the time.
+    # The bytes that `_write_part` would write for the joined columns, without joining them: two thirds of the time.
     try:
         data = b"".join([c.values for c in columns])  # type: ignore[misc]  # arrays are buffers
-    except TypeError:  # one is not contiguous
+    except TypeError:  # an array that is not contiguous
         data = np.concatenate([c.array for c in columns]).tobytes()
     _write_type(message, first)
     message.data = data
@@ -142,15 +176,15 @@ def _write_type(message: pb.Column, column: Column) -> None:
 
 
 def _write_validity(message: pb.Column, valid: Mask) -> None:
-    """One bit per value; nothing if all are there."""
+    """Writes one bit per value; nothing if all values are there."""
     if not valid.all():
         message.validity = np.packbits(valid, bitorder="little").tobytes()
 
 
 def decode(message: pb.Batch, now: float | None = None) -> Batch:
-    """The batch of a message; each row's budget becomes a deadline from `now` (monotonic seconds).
+    """The batch of a message. Each row's time budget becomes a deadline, counted from `now` (monotonic seconds).
 
-    Raises Fault INVALID_ARGUMENT naming what does not fit.
+    Raises Fault INVALID_ARGUMENT that names what is malformed; RESOURCE_EXHAUSTED for more than MAX_ROWS rows.
     """
     now = time.monotonic() if now is None else now
     rows = _decode_rows(message.rows, now)
@@ -177,7 +211,7 @@ def _decode_timing(timing: pb.Timing) -> Timing:
 
 
 def _decode_rows(rows: pb.Rows, now: float) -> Rows:
-    # Slices, for `list` goes through Python's iterators: a seventh of the time of a decode.
+    # Slices, because `list` uses Python's iterators, which would take a seventh of the time of a decode.
     ids = rows.request_ids[:]
     count = len(ids)
     if count > MAX_ROWS:
@@ -196,7 +230,7 @@ def _decode_rows(rows: pb.Rows, now: float) -> Rows:
 
 
 def decode_columns(messages: Iterable[pb.Column], count: int) -> Mapping[str, Column]:
-    """Columns of `count` rows. Raises Fault INVALID_ARGUMENT naming the column that does not fit."""
+    """Columns of `count` rows, by name. Raises Fault INVALID_ARGUMENT that names the malformed column."""
     columns: dict[str, Column] = {}
     for message in messages:
         names, before = _names(message), len(columns)
@@ -222,13 +256,13 @@ def _names(message: pb.Column) -> Sequence[str]:
 
 
 def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
-    """The columns that lie end to end in one, sharing its memory."""
+    """Splits the joined columns `whole` into one column for each name, sharing memory."""
     dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
     masks: Sequence[Mask | None] = [None] * len(names)
     if valid is not None:
         by_column = valid.reshape(len(names), count)
         complete = np.logical_and.reduce(by_column, axis=1).tolist()
-        # A column with all its values has no mask.
+        # A column without missing values has no mask.
         masks = [None if full else by_column[i] for i, full in enumerate(complete)]
     if isinstance(values, Ragged):
         size = count * whole.row_size
@@ -241,15 +275,15 @@ def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
 
 
 def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column:
-    """The `count` rows of all the columns of a message, as one."""
-    # Each read of a bytes field copies it: read once.
+    """All columns of a message as one column of `count` rows in all."""
+    # Each access to a bytes field copies it, so each is read once.
     name, data, offsets = names[0], message.data, message.offsets
     dtype = of_number(message.data_type)
     if dtype is None:
         raise malformed(f"column {name} has no known data type", column=name)
     shape = tuple(message.row_shape)
     size = math.prod(shape) if shape else 1
-    # No dimension of 0: strings of such rows would not tell how many rows there are.
+    # A dimension must not be 0: a column of such rows would not tell the number of its rows.
     if shape and not (len(shape) <= MAX_DIMENSIONS and 1 <= size <= MAX_ROW_ELEMENTS):
         raise malformed(
             f"column {name} has rows of {len(shape)} dimensions with {size} elements; "
@@ -283,12 +317,12 @@ def _decode_ragged(name: str, data: bytes, offsets: bytes, elements: int) -> Rag
         raise malformed(f"column {name} needs {elements + 1} offsets of 4 bytes", column=name)
     bounds = np.frombuffer(offsets, "<u4")
     fits = bounds.item(0) == 0 and bounds.item(-1) == len(data)
-    # One element's two bounds are in order when they fit.
+    # With one element, the first check implies that its two offsets are in order.
     if not fits or (elements > 1 and (bounds[1:] < bounds[:-1]).any()):
         raise malformed(f"column {name} has offsets that do not fit its data", column=name)
     return Ragged(bounds, data)
 
 
 def malformed(message: str, **metadata: str) -> Fault:
-    """A Fault for a message that breaks the contract of batch.proto."""
+    """The Fault for a message that violates the contract of batch.proto."""
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata=metadata)

@@ -11,7 +11,8 @@ from headrace.pipeline.problems import Problem
 from headrace.pipeline.spec import InputField, Pipeline, Stage, StepsStage
 from headrace.pipeline.types import ColumnType
 from headrace.steps import compile_steps
-from headrace.steps.flowing import Known, Loss, Values, flow
+from headrace.steps.program.exactness import flow
+from headrace.steps.value_ranges import Known, Loss, Values
 
 
 def lossy(pipeline: Pipeline, types: Mapping[str, ColumnType | None]) -> list[Problem]:

@@ -15,7 +15,7 @@ from headrace.columns import Column, DType, Ragged
 from headrace.hop.errors import Reason
 from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import Scalar
-from headrace.steps.flowing import span
+from headrace.steps.value_ranges import span
 
 # Up to so many elements, Python's own comparisons beat the start of a NumPy call.
 _FEW = 12

@@ -1,4 +1,4 @@
-"""A model repository: models, versions, artifacts, what is known about them, and who signed them.
+"""A model repository: models, their versions and artifacts, metadata and signatures.
 
 ```python
 repository = Repository("/var/lib/headrace/models", trust=Trust(keys=(Path("models.pub"),)))
@@ -7,15 +7,15 @@ artifact.content  # the bytes that were verified
 ```
 """
 
-from headrace.repository.access import AccessLog
-from headrace.repository.changing import label, remove, resign, unlabel
+from headrace.repository.access_log import AccessLog
+from headrace.repository.changes import label, remove, resign, unlabel
 from headrace.repository.errors import AbsentError, BadNameError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata, TensorSpec
-from headrace.repository.publishing import publish
+from headrace.repository.names import version_key
+from headrace.repository.publication import publish
 from headrace.repository.releases import Releases
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
-from headrace.repository.trust import Trust
-from headrace.repository.versions import version_key
+from headrace.repository.signing.trust import Trust
 
 __all__ = [
     "AbsentError",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 class RepositoryError(Exception):
-    """A model can't be used: the text names model and version, says what is wrong and how to mend it.
+    """A model can't be used. The text names model and version, and says what is wrong and how to repair it.
 
-    For whoever runs the installation (logs, command line), not for callers of a service: it may name files.
+    For operators (logs, command line), not for callers of a service: it may name files.
     """
 
     def __init__(self, model: str, version: str, problem: str, remedy: str) -> None:
@@ -19,7 +19,7 @@ class RepositoryError(Exception):
 
 
 class BadNameError(RepositoryError):
-    """No model, version or file can be called so."""
+    """This is no allowed name of a model, version or file."""
 
 
 class AbsentError(RepositoryError):
@@ -27,4 +27,4 @@ class AbsentError(RepositoryError):
 
 
 class UntrustedError(RepositoryError):
-    """It is not signed, not by a key that is trusted, or is not what was signed or published."""
+    """It is not signed, not signed by a trusted key, or differs from what was signed or published."""

@@ -1,4 +1,4 @@
-"""metadata.json of one model version, parsed and checked."""
+"""metadata.json of one model version: its parser and checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.repository.errors import RepositoryError
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {d.name.lower(): d for d in DType} | {"string": DType.BYTES}
 _KNOWN = ("name", "version", "backend", "sha256", "inputs", "outputs", "metrics", "trained_on", "artifact")
-# Written only where there is something to say.
+# Written only if they are not empty.
 _OPTIONAL = ("files", "lineage", "baseline", "max_rows")
 
 
@@ -42,19 +42,19 @@ class Metadata:
     outputs: tuple[TensorSpec, ...]
     # Quality on held-out data, for example {"auc": 0.74}.
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    # Data the model learned from; free text or an object.
+    # The training data; free text or an object.
     trained_on: Any = None
-    # File of the artifact, inside the version's folder.
+    # The artifact's file name in the version's folder.
     artifact: str = "model.onnx"
     # Further files in the version's folder → SHA-256 of their bytes: samples for a parity check, external weights.
     files: Mapping[str, str] = field(default_factory=dict)
-    # Where it comes from, for example {"parents": ["flights_light:3"], "imported_from": …}.
+    # Its origin, for example {"parents": ["flights_light:3"], "imported_from": …}.
     lineage: Mapping[str, Any] = field(default_factory=dict)
-    # What its inputs and outputs looked like when it was made, to tell drift by; an object.
+    # Statistics of its inputs and outputs at training time, to detect drift; an object.
     baseline: Mapping[str, Any] = field(default_factory=dict)
-    # Rows in one run, at most: beyond, a large model takes memory for no speed. None: as the executor says.
+    # The most rows in one run: with more, a large model needs more memory and is no faster. None: the executor's setting.
     max_rows: int | None = None
-    # Every other key, unread.
+    # All other keys, unchecked.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -83,7 +83,7 @@ def parse(content: bytes, model: str, version: str) -> Metadata:
 
 
 class _WrongError(Exception):
-    """What is wrong with the document, before it is known whose document it is."""
+    """What is wrong with the document; the caller adds the model and version."""
 
 
 def _parse(content: bytes, model: str, version: str) -> Metadata:
@@ -116,7 +116,7 @@ def _parse(content: bytes, model: str, version: str) -> Metadata:
 
 def _text(document: Mapping[str, Any], key: str) -> str:
     value = document.get(key)
-    # A version written as a number in JSON is what people mean by it.
+    # A version may be written as a number in JSON.
     if key == "version" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:

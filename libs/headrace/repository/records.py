@@ -1,7 +1,8 @@
-"""What the executors of one home keep in files: which versions serve, which models are known to load, which are in quarantine.
+"""State that the executors of one home share in files: which versions serve, which model files are known to load, which
+versions are in quarantine.
 
-Each is one JSON file, replaced as a whole; every process of the executor changes it under a lock. A file that can't be read or
-written never stops anything: what this process knows goes on being true for it, and the log says what is wrong.
+Each is one JSON file, replaced in one step; every process of the executor changes it under a lock. If a file can't be read or
+written, the process continues with what it knows, and the log says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from typing import Any
 from headrace.state import atomic
 
 SERVING, CHECKED, QUARANTINE = "serving.json", "checked.json", "quarantine.json"
-# Files that were checked; the oldest are forgotten, and would be checked again.
+# The number of checked model files that are remembered; older ones are checked again.
 _KEPT = 1024
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of a model's files. `good`: they were loaded in a process of their own.
+    """What is known of a model's files. `good`: they were loaded in a separate process.
 
-    `memory_bytes`: what they took there. `deaths`: how many processes of the executor ended while they loaded them.
+    `memory_bytes`: the memory that they needed there. `deaths`: how many executor processes died while they loaded them.
     """
 
     good: bool = False
@@ -36,26 +37,26 @@ class Checked:
 
 
 class Records:
-    """The files in `folder`; None: everything is forgotten with the process. Safe among threads and processes.
+    """The files in `folder`; None: kept in memory only. Several threads and processes may use it.
 
-    `tell`: hears what is wrong with a file, as `log.error` does.
+    `tell`: called when something is wrong with a file, with the arguments of `log.error`.
     """
 
     def __init__(self, folder: Path | None, tell: Callable[..., object] = lambda *_, **__: None) -> None:
         self.folder = folder
         self._tell = tell
         self._held: dict[str, Document] = {}
-        # Changes that the disk did not take, by file, in order.
+        # Changes that could not be written yet, by file, in order.
         self._unsaved: dict[str, list[Callable[[Document], None]]] = {}
         self._seen: tuple[int, int] | None = None
 
     @property
     def saved(self) -> bool:
-        """Whether the files hold all that this process has changed."""
+        """Whether all changes of this process are written."""
         return not self._unsaved
 
     def serving(self) -> dict[str, list[str]]:
-        """Model → the versions that serve; the last one answers calls that name none. Known models may have none."""
+        """Model → the versions that serve; the last one answers calls that name no version. A known model may have none."""
         return {
             name: [v for v in versions if isinstance(v, str)]
             for name, versions in self._read(SERVING).items()
@@ -63,7 +64,7 @@ class Records:
         }
 
     def news(self) -> dict[str, list[str]]:
-        """As `serving`, but only when the file has changed since the last time; else empty."""
+        """As `serving` if the file has changed since the last call; else empty."""
         if self.folder is None or self._unsaved:
             return {}
         try:
@@ -74,7 +75,7 @@ class Records:
         return self.serving() if seen != self._seen else {}
 
     def serve(self, model: str, version: str) -> None:
-        """The version serves from now on, and answers calls that name none."""
+        """Records that the version serves, and answers calls that name no version."""
 
         def change(found: Document) -> None:
             found[model] = [*(v for v in found.get(model, ()) if v != version), version]
@@ -82,7 +83,7 @@ class Records:
         self._change(SERVING, change)
 
     def stop(self, model: str, version: str) -> None:
-        """The version serves no more; the model stays known."""
+        """Records that the version no longer serves; the model stays known."""
 
         def change(found: Document) -> None:
             found[model] = [v for v in found.get(model, ()) if v != version]
@@ -90,7 +91,7 @@ class Records:
         self._change(SERVING, change)
 
     def forget(self, model: str) -> None:
-        """The repository does not have the model any more."""
+        """Removes a model that the repository no longer has."""
         self._change(SERVING, lambda found: found.pop(model, None))
 
     def checked(self, fingerprint: str) -> Checked:
@@ -102,7 +103,7 @@ class Records:
             return Checked()
 
     def note(self, fingerprint: str, checked: Checked) -> None:
-        """Keeps what is known of files."""
+        """Records what is known of the files with that fingerprint."""
 
         def change(found: Document) -> None:
             found.pop(fingerprint, None)
@@ -118,17 +119,17 @@ class Records:
         return {k: v for k, v in self._read(QUARANTINE).items() if isinstance(v, dict)}
 
     def quarantine(self, key: str, about: Mapping[str, Any]) -> None:
-        """The version is in quarantine."""
+        """Puts a version (NAME:VERSION) in quarantine."""
         self._change(QUARANTINE, lambda found: found.update({key: dict(about)}))
 
     def release(self, key: str) -> None:
-        """It is not, or not any more."""
+        """Takes a version (NAME:VERSION) out of quarantine, if it is there."""
         if key in self._read(QUARANTINE):
             self._change(QUARANTINE, lambda found: found.pop(key, None))
 
     @contextmanager
     def loading(self, fingerprint: str) -> Iterator[None]:
-        """A mark on the disk for as long as files are loaded: found with nobody behind it, the load has ended a process."""
+        """Keeps a locked marker file while files are loaded. A marker without a lock means that the process died in the load."""
         if self.folder is None:
             yield
             return
@@ -137,7 +138,7 @@ class Records:
             mark.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
         except OSError:
-            yield  # a full disk: nothing is known of a crash then
+            yield  # a full disk: a crash will not be noticed
             return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,7 +149,7 @@ class Records:
             os.close(descriptor)
 
     def count_deaths(self) -> None:
-        """Looks for marks with nobody behind them: the files they name are not known to load any more."""
+        """Finds markers of dead processes, and records a death for the files that they name, which are no longer `good`."""
         if self.folder is None:
             return
         for mark in sorted((self.folder / "loading").glob("*")):
@@ -161,25 +162,25 @@ class Records:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 mark.unlink()
             except OSError:
-                continue  # somebody loads it just now, or another one has counted it
+                continue  # another process loads it now, or has counted it already
             finally:
                 os.close(descriptor)
             known = self.checked(fingerprint)
             self.note(fingerprint, Checked(False, known.memory_bytes, known.deaths + 1))
 
     def save(self) -> None:
-        """Writes what could not be written before."""
+        """Writes the changes that could not be written before."""
         for name in list(self._unsaved):
             self._change(name, None)
 
     def _read(self, name: str) -> Document:
-        """The file's object; what this process last knew where it can't be read."""
+        """The JSON object of the file; if it can't be read, the last state that this process knew."""
         if self.folder is None or name in self._unsaved:
             return dict(self._held.get(name, {}))
         try:
             found = json.loads((self.folder / name).read_bytes())
             if not isinstance(found, dict):
-                raise ValueError("it holds no JSON object")  # noqa: TRY004 - the file's fault
+                raise ValueError("it holds no JSON object")  # noqa: TRY004 - the content of the file is wrong
         except FileNotFoundError:
             found = {}
         except (OSError, ValueError) as error:
@@ -189,7 +190,7 @@ class Records:
         return dict(found)
 
     def _change(self, name: str, change: Callable[[Document], None] | None) -> None:
-        """Changes the file under a lock; on a disk that can't take it, what is held here changes, and the file later."""
+        """Changes the file under a lock. If it can't be written, changes the state in memory now and the file later."""
         waiting = [*self._unsaved.pop(name, ()), *([change] if change else [])]
         try:
             with self._locked():

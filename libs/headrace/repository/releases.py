@@ -1,8 +1,8 @@
-"""releases.json of a model: which versions there are, exactly, and which labels point where.
+"""releases.json of a model: the exact list of its versions, and the version that each label points to.
 
-A signature on a version says who made it, not that it is still meant to be there, nor that no newer one was taken
-away. This list says that. Its `serial` grows with each change, so that an old list put in the place of a newer one is
-recognised by whoever remembers (trust.py). It is signed like a version, as the one file `releases.json`.
+The signature of a version says who made it. It does not say that the version was not withdrawn, or that no newer one was
+removed; this list does. Its `serial` grows with each change, so that a reader that remembers it (trust.py) recognises an old
+list in place of a newer one. The list is signed like a version, as the one file `releases.json`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.repository.errors import RepositoryError
-from headrace.repository.versions import check_name, version_key
+from headrace.repository.names import check_name, version_key
 
 RELEASES = "releases.json"
 MAX_BYTES = 16 << 20
@@ -50,13 +50,13 @@ class Releases:
         return replace(self, serial=self.serial + 1, **changes)
 
     def content(self) -> bytes:
-        """What is signed: canonical JSON."""
+        """The bytes that are signed: canonical JSON."""
         document = {k: getattr(self, k) for k in self.__slots__}
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def to_file(releases: Releases, signature: bytes | None) -> bytes:
-    """releases.json: list and signature in one file, so that they change together."""
+    """The content of releases.json: list and signature in one file, so that they change in one step."""
     kept = {
         "releases": json.loads(releases.content()),
         "signature": json.loads(signature) if signature else None,

@@ -1,4 +1,4 @@
-"""Reading a model repository: `<root>/<model>/{releases.json, <version>/{metadata.json, model.onnx, model.sig}}`."""
+"""Reads a model repository: `<root>/<model>/{releases.json, <version>/{metadata.json, model.onnx, model.sig}}`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from headrace.repository import metadata as documents
 from headrace.repository import releases as lists
-from headrace.repository.access import AccessLog, record
+from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
+from headrace.repository.names import check_name, may_name, version_key
 from headrace.repository.releases import RELEASES, Releases
-from headrace.repository.signing import MAX_SIGNATURE_BYTES
-from headrace.repository.stores import Store, open_store
-from headrace.repository.trust import Trust, listed
-from headrace.repository.versions import check_name, may_name, version_key
+from headrace.repository.signing.signatures import MAX_SIGNATURE_BYTES
+from headrace.repository.signing.trust import Trust, listed
+from headrace.repository.storage.store import Store, open_store
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"
@@ -27,10 +27,10 @@ _MAX_METADATA_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One version as read: the checks saw these very bytes, and these are what a backend loads.
+    """One version as it was read. The checks saw exactly these bytes, and a backend loads exactly these bytes.
 
-    `files`: the further files of its metadata, by name. `signer`: id of the key that signed it, empty if nobody did or
-    nobody asked.
+    `files`: the further files of its metadata, by name. `signer`: id of the signing key; empty if it is unsigned or signatures
+    were not checked.
     """
 
     metadata: Metadata
@@ -41,11 +41,11 @@ class Artifact:
 
 
 Check = Callable[[Artifact], None]
-"""Looks at an artifact before anyone may use it; raises RepositoryError."""
+"""Checks an artifact before it may be used; raises RepositoryError."""
 
 
 def digest_matches(artifact: Artifact) -> None:
-    """The artifact's bytes have the SHA-256 that its metadata states. Raises RepositoryError."""
+    """Checks that the bytes have the SHA-256 that the metadata states. Raises RepositoryError."""
     about = artifact.metadata
     contents = {about.artifact: artifact.content, **artifact.files}
     for name, expected in {about.artifact: about.sha256, **about.files}.items():
@@ -60,10 +60,10 @@ def digest_matches(artifact: Artifact) -> None:
 
 
 class Repository:
-    """Models in a folder, or behind any URL of fsspec. Reads at each call; holds nothing. Safe among threads.
+    """Models in a folder, or at any URL of fsspec. Reads at each call and caches nothing. Threads may share it.
 
-    `trust`: what is demanded of signatures; None: none is looked at (for tools that only show). `log`: where loads and
-    refusals are recorded; what can't be recorded is not handed out.
+    `trust`: which signatures are required; None: signatures are not checked (for tools that only show models). `log`: records
+    loads and refusals; a load that can't be recorded is refused.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Repository:
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
 
-        With a `trust`, those of the signed list of releases, so that one taken away is missed when it is read.
-        Raises RepositoryError: a bad name; a list that is not to be believed.
+        With a `trust`, those of the signed list of releases: reading a version that was removed from the folder fails.
+        Raises RepositoryError: a bad name; a list that is not trusted.
         """
         with self._refusals(model, ""):
             return self._ordered(model)
@@ -101,7 +101,7 @@ class Repository:
         return dict(self.releases(model).labels) if self._present(model) else {}
 
     def resolve(self, model: str, name: str) -> str:
-        """The version that `name` means, a version or a label; a version comes first. Raises RepositoryError."""
+        """The version that `name`, a version or a label, stands for; a version has priority. Raises RepositoryError."""
         with self._refusals(model, "", unless=(AbsentError,)):
             return self._resolve(model, name)
 
@@ -117,7 +117,7 @@ class Repository:
         )
 
     def releases(self, model: str) -> Releases:
-        """The list of releases; an empty one if none was ever written. Raises RepositoryError as `versions`."""
+        """The list of releases; an empty one if there is no file. Raises RepositoryError as `versions`."""
         trusted = self._trusted_releases(model)
         if trusted is not None:
             return trusted
@@ -129,7 +129,7 @@ class Repository:
         return documents.parse(self._metadata_file(model, version), model, version)
 
     def read(self, model: str, version: str, *, operator: str = "") -> Artifact:
-        """A version with its artifact's bytes, read once, and checked. `operator`: who asked, for the access log.
+        """A version with its artifact's bytes, read once and checked. `operator`: who requested it, for the access log.
 
         Raises RepositoryError.
         """
@@ -138,7 +138,7 @@ class Repository:
         return artifact
 
     def examine(self, model: str, version: str, *, operator: str = "") -> Artifact:
-        """As `read`, for whoever records with `loaded` that it is used. Raises RepositoryError."""
+        """As `read`, but the load is not recorded: call `loaded` when it is used. Raises RepositoryError."""
         with self._refusals(model, version, operator):
             return self._checked(model, version)
 
@@ -156,11 +156,11 @@ class Repository:
         )
 
     def quiet(self) -> Repository:
-        """The same repository, for looks that are recorded nowhere."""
+        """The same repository without an access log."""
         return Repository(self.root, self._checks, trust=self._trust)
 
     def stamp(self, model: str, version: str) -> str:
-        """Changes when the small files of a version or of its model change; its artifact is not read."""
+        """A hash that changes when metadata, signature or list of releases change; the artifact is not read."""
         found = hashlib.sha256()
         for path in (
             f"{model}/{RELEASES}",
@@ -175,7 +175,7 @@ class Repository:
         return found.hexdigest()
 
     def asked(self, model: str, name: str, operator: str) -> str:
-        """As `resolve`, for an operator: "" means the newest version, and a refusal is recorded. Raises RepositoryError."""
+        """As `resolve`, for an operator: "" means the newest version, and every refusal is recorded. Raises RepositoryError."""
         with self._refusals(model, name, operator):
             if name:
                 return self._resolve(model, name)
@@ -188,7 +188,7 @@ class Repository:
             return present[-1]
 
     def unloaded(self, model: str, version: str, operator: str) -> None:
-        """Records that a service gave up a version that it had read. Raises RepositoryError if it can't."""
+        """Records that a service unloaded a version. Raises RepositoryError if it can't."""
         record(self._log, "unloaded", model, version, operator=operator)
 
     def _checked(self, model: str, version: str) -> Artifact:
@@ -219,7 +219,7 @@ class Repository:
         return names
 
     def _trusted_releases(self, model: str) -> Releases | None:
-        """The verified list; None if no trust is asked for, or none is written and unsigned models are accepted."""
+        """The verified list; None without a `trust`, or if there is no list and unsigned models are accepted."""
         if self._trust is None:
             return None
         content = self._releases_file(model)
@@ -238,7 +238,7 @@ class Repository:
         return releases.ordered() if releases else present
 
     def _present(self, model: str) -> list[str]:
-        """Versions whose folders are there, oldest first."""
+        """Versions that have a folder with metadata, oldest first."""
         check_name("model", model)
         try:
             found = self._store.folders(model)
@@ -298,12 +298,12 @@ class Repository:
     def _refusals(
         self, model: str, version: str, operator: str = "", unless: tuple[type[RepositoryError], ...] = ()
     ) -> Iterator[None]:
-        """Records what is refused, but for mere slips of the one who asked (`unless`)."""
+        """Records refusals, except errors of the types `unless` (wrong names in a request)."""
         try:
             yield
         except RepositoryError as error:
             if not isinstance(error, unless):
-                # It is refused even where that can't be recorded: the reason is what must not get lost.
+                # If recording fails, the caller still gets the reason of the refusal, not the error of the log.
                 with suppress(RepositoryError):
                     record(self._log, "refused", model, version, reason=error.problem, operator=operator)
             raise

@@ -1,4 +1,4 @@
-"""Files that a reader sees either as they were or as they are now, never half written."""
+"""Replaces files in one step: a reader sees the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Replaces `path` by `content` in one step; it survives a crash of the machine once this returns.
+    """Replaces the content of `path` in one step. Once this returns, it survives a crash of the machine.
 
-    The file has `mode` from its first moment, so that a secret is never readable in between. Raises OSError that names
-    `path`, which is then as it was.
+    The file is created with `mode`, so that a secret is never readable by others in between. Raises OSError that names
+    `path`, which is then unchanged.
     """
     try:
         _write(path, content, mode)
     except OSError as error:
-        error.filename = str(path)  # a full disk is told without a name, others with that of the fresh file
+        error.filename = str(path)  # a full disk gives no name, other errors that of the new file
         raise
 
 
@@ -32,8 +32,13 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the creations and renames in `folder` survive a crash of the machine. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

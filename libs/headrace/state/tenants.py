@@ -1,8 +1,7 @@
 """The tenants document: who may call which pipelines, how much, and with which keys.
 
-One YAML file, written by `headrace keys` and `headrace tenants`, read and watched by the ingress. It holds no
-key, only HMAC-SHA-256(pepper, key); the pepper lies in a file of its own, so that a leaked document alone gives
-no way to test guesses.
+One YAML file, written by `headrace keys` and `headrace tenants`, read and watched by the ingress. It has no key, only
+HMAC-SHA-256(pepper, key). The pepper is in a file of its own, so that a leaked document alone gives no way to test guesses.
 
     tenants:
       demo:
@@ -41,46 +40,46 @@ from pydantic import (
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
 
-# What a credential may do: ask for predictions, look at pipelines, load and unload models.
+# What a credential allows: predictions, reading about pipelines, loading and unloading models.
 Scope = Literal["predict", "read", "operate"]
-# Of a tenant that names none. Nobody is an operator by omission.
+# The scopes of a tenant that names none. `operate` is never a default.
 DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read")
 ANY = "*"
 _SCHEME = "hmac-sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MIN_PEPPER_BYTES = 16
-# A command holds the lock for milliseconds; longer waits mean that it hangs.
+# A command holds the lock for milliseconds; if it holds it for much longer, it hangs.
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
 
 
 class QuotaSpec(Settings):
-    """What one tenant may use. Absent: no limit of its own.
+    """The limits of one tenant. Absent: no limit for this tenant.
 
-    `rate_per_s` and `burst` are the older names of `rows_per_s` and `rows_burst`; they are read, and count rows, too.
+    `rate_per_s` and `burst` are older names of `rows_per_s` and `rows_burst` and still accepted.
     """
 
     rows_per_s: PositiveFloat | None = Field(
         default=None, validation_alias=AliasChoices("rows_per_s", "rate_per_s")
     )
-    # Rows that may come at once after a quiet time; absent: one second's worth. A request of more rows than that passes
-    # when nothing was used for long enough, and what it took beyond is missing afterwards.
+    # Rows that may come at once after an idle time; absent: the rows of one second. A larger request passes if the idle time
+    # was long enough; the rows beyond the burst are taken from the quota of the time after it.
     rows_burst: PositiveFloat | None = Field(
         default=None, validation_alias=AliasChoices("rows_burst", "burst")
     )
-    # The same of the bytes of the messages, inflated.
+    # The same for the bytes of the messages, after decompression.
     bytes_per_s: PositiveFloat | None = None
     bytes_burst: PositiveFloat | None = None
     # Requests in flight at once.
     concurrency: PositiveInt | None = None
-    # Rows of one request.
+    # The most rows of one request.
     max_rows: PositiveInt | None = None
-    # Different rows that may be asked of each pipeline in one day (UTC), against the copying of a model by its answers;
-    # the same row again does not count. Each costs 16 to 32 bytes of memory and disk.
+    # Distinct rows that a tenant may send to each pipeline in one day (UTC), against copying a model by its answers. A row that
+    # was sent before does not count. Each row takes 16 to 32 bytes of memory and disk.
     distinct_queries_per_day: int | None = Field(default=None, gt=0, le=1_000_000)
 
 
-# What a new tenant gets: enough for an application, too little to take the installation from the others.
+# The limits of a new tenant: enough for an application, too little to use up the capacity for the others.
 NEW_LIMITS = QuotaSpec(
     rows_per_s=1_000,
     rows_burst=5_000,
@@ -92,7 +91,7 @@ NEW_LIMITS = QuotaSpec(
 
 
 class KeySpec(Settings):
-    """One API key, known by its keyed hash only."""
+    """One API key, stored as its keyed hash only."""
 
     id: str = Field(min_length=1, max_length=64)
     hash: str = Field(pattern=rf"^{_SCHEME}[0-9a-f]{{64}}$")
@@ -108,14 +107,14 @@ class KeySpec(Settings):
 
 
 class TenantSpec(Settings):
-    """One tenant as the file has it."""
+    """One tenant of the file."""
 
     keys: tuple[KeySpec, ...] = ()
     # Names of pipelines, or "*" for all.
     pipelines: tuple[str, ...] = ()
     scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     limits: QuotaSpec = QuotaSpec()
-    # Of its requests that name none; they can't ask for more than this. 1 to 10, lower is shed first.
+    # The priority of its requests, which can only name a lower one. 1 to 10; lower is shed first.
     priority: int = Field(default=1, ge=1, le=10)
 
 
@@ -127,12 +126,12 @@ def _named(tenants: dict[str, TenantSpec]) -> dict[str, TenantSpec]:
 
 
 class TenantsFile(Settings):
-    """The whole file. A change gives a new one."""
+    """The whole file. It is immutable: a change returns a new one."""
 
     tenants: Annotated[dict[str, TenantSpec], AfterValidator(_named)] = Field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantSpec:
-        """The tenant of that name. Raises ConfigError, naming the ones there are."""
+        """The tenant of that name. Raises ConfigError that lists the names, if there is none."""
         try:
             return self.tenants[name]
         except KeyError:
@@ -140,7 +139,7 @@ class TenantsFile(Settings):
             raise ConfigError(f"no tenant {name!r}; there are: {known}") from None
 
     def with_tenant(self, name: str, tenant: TenantSpec) -> TenantsFile:
-        """The file with `tenant` in place of the one of that name. Raises ConfigError on a bad name."""
+        """The file with this tenant added or replaced. Raises ConfigError for a name that is not allowed."""
         try:
             return TenantsFile(tenants={**self.tenants, name: tenant})
         except ValidationError as error:
@@ -167,7 +166,7 @@ class TenantsFile(Settings):
 
 
 def hash_key(key: str, pepper: bytes) -> str:
-    """What the file holds of an API key: "hmac-sha256:" and 64 hexadecimal digits."""
+    """What the file stores of an API key: "hmac-sha256:" and 64 hexadecimal digits."""
     return _SCHEME + hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
 
 
@@ -177,7 +176,7 @@ def digest_of(key: KeySpec) -> bytes:
 
 
 def new_key(pepper: bytes, *, created: datetime, expires: datetime | None = None) -> tuple[str, KeySpec]:
-    """A fresh key of 256 random bits: its text, to be shown once, and what the file keeps of it."""
+    """A new key of 256 random bits: its text, to be shown once, and what the file stores of it."""
     identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     text = f"hr_{identity}_{secret}"
     return text, KeySpec(id=identity, hash=hash_key(text, pepper), created=created, expires=expires)
@@ -209,10 +208,9 @@ def load(path: Path) -> TenantsFile:
 def change(
     path: Path, how: Callable[[TenantsFile], TenantsFile], *, wait_s: float = _LOCK_WAIT_S
 ) -> TenantsFile:
-    """Puts what `how` makes of the file in its place, and returns it: the only way to change a file that others change.
+    """Replaces the file by `how(file)` and returns that: the only safe way to change a file that others change, too.
 
-    No other `change` happens between its reading and its writing. Raises ConfigError, and so may `how`; then the file
-    is as it was.
+    A lock is held from reading to writing. Raises ConfigError, and so may `how`; then the file is unchanged.
     """
     with locked(path, wait_s=wait_s):
         changed = how(load(path) if path.exists() else TenantsFile())
@@ -225,11 +223,11 @@ def change(
 
 @contextmanager
 def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
-    """Holds the lock of the tenants file `path`. The kernel gives it back when its holder ends. Raises ConfigError."""
+    """Holds the lock of the tenants file `path`. The kernel releases it when the process ends. Raises ConfigError."""
     beside = path.with_name(f".{path.name}.lock")
     try:
-        # The lock is not on the document itself: each change puts another file in its place. And the lock file stays,
-        # since a process may be waiting for it when it is removed.
+        # The lock is a file of its own, because each change replaces the document by another file. It is never removed,
+        # because a process may be waiting for it.
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot lock {path}: {error.strerror}") from error
@@ -253,6 +251,6 @@ def _take(descriptor: int, path: Path, end: float) -> None:
 
 
 def save(path: Path, file: TenantsFile) -> None:
-    """Writes the file in one step, readable by its owner only. Whoever read it before to change it uses `change`."""
+    """Writes the file in one step, readable by its owner only. To change an existing file, use `change`."""
     values = file.model_dump(mode="json", exclude_defaults=True)
     atomic.write(path, yaml.safe_dump(values, sort_keys=False).encode(), mode=0o600)

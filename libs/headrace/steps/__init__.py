@@ -8,11 +8,11 @@ result.columns["input"].array, result.errors
 ```
 """
 
-from headrace.steps.compiling import compile_steps, spec_json, spec_sha256
 from headrace.steps.errors import SpecError
 from headrace.steps.frame import Frame
 from headrace.steps.options import Options
-from headrace.steps.program import Program, Result
+from headrace.steps.program.compilation import compile_steps, spec_json, spec_sha256
+from headrace.steps.program.program import Program, Result
 from headrace.steps.registry import Kind, names
 from headrace.steps.step import ReadStep, Step
 

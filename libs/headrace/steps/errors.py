@@ -7,7 +7,7 @@ class SpecError(ValueError):
     """The steps do not compile.
 
     `path`: where in the specification, as `steps[2].impute.columns`; "" for the specification itself. The
-    text says what is wrong there and does not repeat the path.
+    message says what is wrong there, without the path.
     """
 
     def __init__(self, path: str, message: str) -> None:

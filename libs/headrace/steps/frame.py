@@ -1,4 +1,4 @@
-"""What steps work on: the columns of all rows, which the steps replace, and the rows that they give up on."""
+"""What steps work on: the columns of all rows, which steps replace, and the errors of the rows that failed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ Key: TypeAlias = bytes | int | float | bool
 class Frame:
     """The state of one run of a program over `rows` rows.
 
-    A value that is not there (`Column.valid` False) stays so through a step, unless the step says otherwise.
-    What stands in its place must never be an error. `unseen`: (kind of step, column) → values
-    outside its vocabulary.
+    A missing value (`Column.valid` False) stays missing through a step, unless the step says otherwise; the number or text
+    in its place must never cause an error. `unseen`: (name of the step, column) → count of values outside its vocabulary.
     """
 
     __slots__ = ("_texts", "columns", "errors", "rows", "stage", "unseen")
@@ -36,9 +35,9 @@ class Frame:
         self._texts: dict[str, list[bytes]] = {}
 
     def numbers(self, name: str) -> tuple[Floats, Mask | None]:
-        """Values as float64 (rows, *row_shape), and which are there (None: all).
+        """Values as float64 (rows, *row_shape), and bool (rows,) which are there (None: all).
 
-        Raises Fault for byte strings.
+        Raises Fault INVALID_ARGUMENT for byte strings.
         """
         column = self.columns[name]
         if isinstance(column.values, Ragged):
@@ -46,7 +45,7 @@ class Frame:
         return column.values.astype(np.float64, copy=False), column.valid
 
     def vectors(self, name: str) -> tuple[Floats, Mask | None]:
-        """The same for a column of one dimension per row: (rows, width). Raises Fault for another shape."""
+        """As `numbers`, for a column with one dimension per row: float64 (rows, width). Raises Fault for another shape."""
         values, valid = self.numbers(name)
         if values.ndim != 2:
             raise _shape(self.columns[name], "one dimension per row")
@@ -65,7 +64,8 @@ class Frame:
         return found, column.valid
 
     def keys(self, name: str) -> tuple[Sequence[Key], Mask | None]:
-        """Values as Python holds them, bytes or numbers, one per row, to be looked up in a vocabulary."""
+        """Values as Python objects, bytes or numbers, one per row, to be looked up in a vocabulary. Raises Fault for several per
+        row."""
         column = self.columns[name]
         if isinstance(column.values, Ragged):
             return self.texts(name)
@@ -74,7 +74,7 @@ class Frame:
         return column.values.tolist(), column.valid
 
     def put(self, name: str, values: NDArray[np.generic], valid: Mask | None = None) -> None:
-        """Writes a column of fixed width: `values` (rows, …)."""
+        """Writes a column of numbers: `values` (rows, …)."""
         self._texts.pop(name, None)
         self.columns[name] = Column.of(name, values, valid)
 
@@ -84,7 +84,7 @@ class Frame:
         self._texts[name] = items
 
     def put_column(self, name: str, column: Column) -> None:
-        """Writes a column as it is, under `name`."""
+        """Writes a column, unchanged but for its name."""
         self._texts.pop(name, None)
         self.columns[name] = column if column.name == name else column.renamed(name)
 
@@ -94,10 +94,15 @@ class Frame:
         for row in np.flatnonzero(rows).tolist():
             self.errors.setdefault(row, error)
 
+    def refuse_values(self, bad: NDArray[np.bool_], valid: Mask | None, field: str, message: str) -> None:
+        """Fails the rows that have a value and one of whose values is `bad` (rows, …), as out of range."""
+        rows = by_row(bad)
+        self.refuse(rows if valid is None else rows & valid, Reason.REASON_INPUT_RANGE, field, message)
+
     def require(self, field: str, valid: Mask | None) -> None:
         """Fails the rows that have no value of `field`."""
         if valid is not None and not valid.all():
-            message = f"{field!r} has no value, and nothing says what to put in its place; send one"
+            message = f"{field!r} has no value, and no step says what to use in its place; send one"
             self.refuse(~valid, Reason.REASON_INPUT_MISSING, field, message)
 
 
@@ -107,7 +112,7 @@ def by_row(values: NDArray[np.bool_]) -> Mask:
 
 
 def both(left: Mask | None, right: Mask | None) -> Mask | None:
-    """Rows where two values are there."""
+    """bool (rows,): rows that have both of two values; None: all rows."""
     if left is None or right is None:
         return right if left is None else left
     return left & right

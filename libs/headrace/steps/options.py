@@ -1,21 +1,23 @@
-"""The options of one step, read with their types; what is wrong is named by its path in the specification."""
+"""The options of one step, read with their types. An error names the path of the wrong option in the specification."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 from headrace.columns import DType
 from headrace.steps.errors import SpecError
 
-T = TypeVar("T")
+Targets: TypeAlias = tuple[tuple[str, str], ...]
+"""(read, written) names of columns."""
+
 _REQUIRED: Any = object()
 _TYPES: Mapping[str, DType] = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 
 class Options:
-    """A mapping of options under `path`. After reading them, `done()` refuses those that nobody asked for."""
+    """A mapping of options under `path`. After a step has read its options, `done()` refuses those that it did not read."""
 
     def __init__(self, path: str, values: object) -> None:
         if not isinstance(values, Mapping):
@@ -31,7 +33,7 @@ class Options:
         return SpecError(f"{self.path}.{key}", message)
 
     def raw(self, key: str, default: Any = _REQUIRED) -> Any:
-        """The option as it stands. Raises SpecError if it is absent and has no default."""
+        """The option's value, unchecked. Raises SpecError if it is absent and has no default."""
         self._read.add(key)
         if key in self.values:
             return self.values[key]
@@ -108,15 +110,23 @@ class Options:
                 raise self.error(f"{key}[{i}]", "should be text")
         return tuple(v.encode() for v in values)
 
-    def targets(self) -> tuple[tuple[str, str], ...]:
+    def target(self) -> tuple[str, str]:
+        """(read, written): `column` and `into`; without `into`, the column is replaced."""
+        column = self.name("column")
+        return column, self.name("into", column)
+
+    def new_target(self) -> tuple[str, str]:
+        """(read, written): `column` and `into`, both required."""
+        return self.name("column"), self.name("into")
+
+    def targets(self) -> Targets:
         """(read, written) names of a step that changes columns one by one.
 
-        Either `column` with an optional `into`, or `columns`, changed in place.
+        Either `column` with an optional `into`, or `columns`, each replaced.
         """
         if "columns" in self:
             return tuple((n, n) for n in self.names("columns"))
-        column = self.name("column")
-        return ((column, self.name("into", column)),)
+        return (self.target(),)
 
     def done(self) -> None:
         """Raises SpecError for an option that was not read."""

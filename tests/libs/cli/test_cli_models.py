@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from headrace.cli import layout
 from headrace.cli.main import app
 from headrace.repository import Repository, Trust
-from headrace.repository.access import entries
+from headrace.repository.access_log import entries
 from tests.services.executor.executor_models import doubling, endless, expanding
 
 

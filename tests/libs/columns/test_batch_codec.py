@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headrace.api.router.v1 import router_pb2
-from headrace.columns import Batch, Column, Rows, carrying, encode
+from headrace.columns import Batch, Column, Rows, encode, wire
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.call import LOCAL_PEER, Call, InProcessPayload
 from headrace.hop.errors import Code, Fault, Reason
@@ -98,10 +98,10 @@ def test_a_servicer_reads_and_answers_in_the_form_of_its_caller() -> None:
     afar, near = Call("/m", LOCAL_PEER), Call("/m", LOCAL_PEER, payload=InProcessPayload(batch))
     wanted, reply, empty = encode(batch, 100.0), router_pb2.InferResponse(), router_pb2.InferResponse()
 
-    assert carrying.received(request, near, 100.0) is batch
-    assert list(carrying.received(request, afar, 100.0).columns) == list(batch.columns)
-    carrying.answer(reply, batch, afar, 100.0)
-    carrying.answer(empty, batch, near, 100.0)
+    assert wire.read_request(request, near, 100.0) is batch
+    assert list(wire.read_request(request, afar, 100.0).columns) == list(batch.columns)
+    wire.write_reply(reply, batch, afar, 100.0)
+    wire.write_reply(empty, batch, near, 100.0)
     assert reply.batch == wanted
     assert not empty.HasField("batch")
     assert near.payload is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.api.router.v1 import router_pb2
-from headrace.columns import Batch, Rows, carrying, encode
+from headrace.columns import Batch, Rows, encode, wire
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.transport import clocks
 
@@ -40,7 +40,7 @@ def test_rows_have_the_time_that_they_had_when_they_were_sent() -> None:
     batch = Batch.of(Rows.one_request(1, "r", "t", NOW + 0.5), [])
     request = router_pb2.InferRequest(batch=encode(batch, NOW))
     waited = Call("/m", LOCAL_PEER, sent=NOW)
-    assert carrying.received(request, waited, NOW + 2).rows.deadlines == pytest.approx([NOW + 0.5])
+    assert wire.read_request(request, waited, NOW + 2).rows.deadlines == pytest.approx([NOW + 0.5])
     assert list(waited.request_ids) == ["r"]
     unknown = Call("/m", LOCAL_PEER)
-    assert carrying.received(request, unknown, NOW + 2).rows.deadlines == pytest.approx([NOW + 2.5])
+    assert wire.read_request(request, unknown, NOW + 2).rows.deadlines == pytest.approx([NOW + 2.5])

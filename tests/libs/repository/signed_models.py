@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.columns import DType
-from headrace.repository import AccessLog, Metadata, Repository, TensorSpec, Trust, keys, publish
+from headrace.repository import AccessLog, Metadata, Repository, TensorSpec, Trust, publish
+from headrace.repository.signing import key_pair
 
 X = TensorSpec("input", DType.FLOAT32, (24,))
 Y = TensorSpec("probabilities", DType.FLOAT32, (2,))
@@ -38,5 +39,5 @@ class Signed:
 
 def signed(folder: Path) -> Signed:
     made = Signed(folder / "models", folder / "models.key", folder / "models.pub", folder / "access.jsonl")
-    keys.generate(made.private, made.public)
+    key_pair.generate(made.private, made.public)
     return made

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from headrace.repository import RepositoryError
-from headrace.repository.mlflow import Registry
+from headrace.repository.model_import.mlflow import Registry
 
 # `make test` does not install it: 90 packages. `uv venv .venv/mlflow` and `uv pip install mlflow onnx onnxruntime` do.
 MLFLOW = Path(__file__).parents[3] / ".venv" / "mlflow" / "bin"

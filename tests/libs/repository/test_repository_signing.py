@@ -13,19 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.repository import (
-    Artifact,
-    Repository,
-    RepositoryError,
-    Trust,
-    keys,
-    label,
-    publish,
-    remove,
-    resign,
-)
-from headrace.repository.access import entries
-from headrace.repository.folder import Folder
+from headrace.repository import Artifact, Repository, RepositoryError, Trust, label, publish, remove, resign
+from headrace.repository.access_log import entries
+from headrace.repository.signing import key_pair
+from headrace.repository.storage.local_folder import Folder
 from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
 
 
@@ -128,7 +119,7 @@ def test_no_trusted_key_trusts_nobody(models: Signed) -> None:
 
 def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, tmp_path: Path) -> None:
     private, public = tmp_path / "new.key", tmp_path / "new.pub"
-    keys.generate(private, public)
+    key_pair.generate(private, public)
     models.put()
     models.put(name="heavy", key=private)
 
@@ -140,7 +131,7 @@ def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, 
 
 def test_a_list_passes_to_another_key_only_by_way_of_the_old(models: Signed, tmp_path: Path) -> None:
     private, public = tmp_path / "new.key", tmp_path / "new.pub"
-    keys.generate(private, public)
+    key_pair.generate(private, public)
     models.put("1")
     with pytest.raises(RepositoryError, match="which is not trusted here"):
         models.put("2", key=private)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from headrace.steps import compile_steps
-from headrace.steps.program import Program
+from headrace.steps.program.program import Program
 
 STEP: dict[str, Any] = {"column": "image", "size": [64, 64], "crop": [56, 56], "into": "pixels"}
 OUTPUTS = {"pixels": {"type": "uint8", "shape": [56, 56, 3]}}

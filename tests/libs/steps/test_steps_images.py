@@ -17,9 +17,11 @@ from PIL import Image
 
 from headrace.columns import Column
 from headrace.hop.errors import Code, Reason
-from headrace.steps import SpecError, image_decoding, images
-from headrace.steps.image_containers import FORMATS, ImageError, examine
-from headrace.steps.program import Result
+from headrace.steps import SpecError
+from headrace.steps.builtin.images import decode_image as images
+from headrace.steps.builtin.images import decoder as image_decoding
+from headrace.steps.builtin.images.containers import FORMATS, ImageError, examine
+from headrace.steps.program.program import Result
 from tests.libs.steps.image_files import (
     GOOD,
     bomb,

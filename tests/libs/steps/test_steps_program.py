@@ -1,4 +1,4 @@
-"""Programs: how they are read, and that a row's result does not depend on the rows beside it."""
+"""ProgramCache: how they are read, and that a row's result does not depend on the rows beside it."""
 
 import importlib.metadata
 from collections.abc import Callable, Mapping

@@ -17,8 +17,9 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, decode
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
-from headrace.repository import TensorSpec, keys, label
-from headrace.repository.access import entries
+from headrace.repository import TensorSpec, label
+from headrace.repository.access_log import entries
+from headrace.repository.signing import key_pair as keys
 from services.executor.residency import Residency
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys

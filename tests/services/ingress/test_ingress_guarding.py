@@ -16,7 +16,7 @@ import pytest
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
-from headrace.state.queries import QueryTable, places_for, used
+from headrace.state.queries import QueryTable, slots_for, used
 from headrace.state.tenants import QuotaSpec
 from services.ingress.exchange import Exchange, begin
 from services.ingress.guarding import ExtractionGuard
@@ -178,7 +178,7 @@ def test_a_file_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_overfull_is_still_searched() -> None:
-    table = QueryTable.in_memory(places_for(10))
+    table = QueryTable.in_memory(slots_for(10))
     table.add(range(1, 5_000))
     assert table.count < 1_024
     assert list(table.new([3, 4_900_000])) == [4_900_000]

@@ -9,14 +9,11 @@ import pytest
 from headrace.api.postprocessing.v1 import postprocessing_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import served
 from headrace.steps import compile_steps, spec_json, spec_sha256
 from services.postprocessing.wiring import SERVICE
+from tests.libs.steps.step_calls import FORMAT
 
-FORMAT = unary(
-    pb.DESCRIPTOR, "PostprocessingService", "Format", pb.FormatRequest, pb.FormatResponse, idempotent=True
-)
 SPEC: dict[str, Any] = {
     "steps": [
         {"calibrate": {"column": "probabilities", "method": "temperature", "t": 1.5}},

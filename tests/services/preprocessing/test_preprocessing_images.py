@@ -11,20 +11,12 @@ import numpy as np
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.errors import Code, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import Harness, served
 from headrace.steps import spec_json, spec_sha256
 from services.preprocessing.wiring import SERVICE
 from tests.libs.steps.image_files import GOOD, OUTPUTS, STEP, bomb, picture, png, saved
+from tests.libs.steps.step_calls import TRANSFORM
 
-TRANSFORM = unary(
-    pb.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    pb.TransformRequest,
-    pb.TransformResponse,
-    idempotent=True,
-)
 PICTURES: dict[str, Any] = {"steps": [{"decode_image": STEP}], "outputs": OUTPUTS}
 NUMBERS: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
 

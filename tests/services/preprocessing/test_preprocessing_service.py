@@ -10,19 +10,11 @@ import pytest
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Rows, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import Harness, served
 from headrace.steps import compile_steps, spec_json, spec_sha256
 from services.preprocessing.wiring import SERVICE
+from tests.libs.steps.step_calls import TRANSFORM
 
-TRANSFORM = unary(
-    pb.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    pb.TransformRequest,
-    pb.TransformResponse,
-    idempotent=True,
-)
 SPEC: dict[str, Any] = {
     "steps": [
         {"impute": {"columns": {"seats": 149}}},

@@ -19,7 +19,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.model_options import Place
 from headrace.pipeline import ModelStage
 from headrace.repository import Metadata, Repository, RepositoryError, label, publish, remove, resign, unlabel
-from headrace.repository.access import entries
+from headrace.repository.access_log import entries
 from headrace.repository.records import Records
 
 models = typer.Typer(
@@ -64,7 +64,7 @@ _INSPECT_S = 120.0
 @models.command()
 def keys(home: Home = DEFAULT_HOME) -> None:
     """Make the pair of keys that models of this home are signed with and verified against."""
-    from headrace.repository import keys as pairs
+    from headrace.repository.signing import key_pair as pairs
 
     layout = place(home)
     try:
@@ -144,7 +144,7 @@ def import_(
     unchecked: Unchecked = False,
 ) -> None:
     """Add an ONNX model from an MLflow registry, under the registry's version number."""
-    from headrace.repository.mlflow import Registry
+    from headrace.repository.model_import.mlflow import Registry
 
     at = Place(place(home), root)
     stated = options.tensors([*(inputs or ()), *(outputs or ())])
@@ -300,7 +300,7 @@ def _publish(
     **about: Any,
 ) -> tuple[Metadata, str]:
     """The version as published, and why it was not checked, if it was not; `bounds` None: nobody wants it checked."""
-    from headrace.repository.inspecting import inspect
+    from headrace.repository.model_import.onnx_inspection import inspect
 
     seconds = None if bounds is None else bounds.seconds
     inputs, outputs = inspect(name, content, stated, seconds=seconds or _INSPECT_S)

@@ -1,0 +1,1 @@
+"""Signatures over bytes, the keys that make them, and whose are believed."""

@@ -1,0 +1,1 @@
+"""From the image files of strangers to pixels, in bounded memory."""

@@ -1,0 +1,176 @@
+"""Steps for missing values, and for constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headrace.columns import DType, Ragged
+from headrace.steps.frame import Frame, by_row
+from headrace.steps.options import Options, as_number
+from headrace.steps.step import OneColumn
+from headrace.steps.value_ranges import Known, Values
+
+Constant = float | int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Impute:
+    """`impute: {columns: {name: constant}}`: the constant where there is no value, or NaN.
+
+    A whole constant keeps the type of an integer column; any other makes it float64.
+    """
+
+    constants: Mapping[str, Constant]
+
+    @classmethod
+    def read(cls, options: Options) -> Impute:
+        section = options.section("columns")
+        return cls({name: _constant(section, name) for name in section.values})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.constants)
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        return {n: DType.BYTES if isinstance(c, bytes) else None for n, c in self.constants.items()}
+
+    def flow(self, known: Known) -> None:
+        for name, constant in self.constants.items():
+            given = known.get(name)
+            if isinstance(constant, bytes):
+                known.put(name, Values(DType.BYTES))
+            elif given.dtype is None or given.dtype.is_float:
+                known.put(name, replace(given, low=min(given.low, constant), high=max(given.high, constant)))
+            else:
+                keeps = isinstance(constant, int) and _fits(constant, given.dtype)
+                if not keeps:
+                    remedy = "fill it with a whole number that fits it, or give it a `range`"
+                    known.into(name, DType.FLOAT64, f".columns.{name}", remedy)
+                low, high = min(given.low, constant), max(given.high, constant)
+                known.put(name, Values(given.dtype if keeps else DType.FLOAT64, True, low, high))
+
+    def run(self, frame: Frame) -> None:
+        together: dict[str, float] = {}
+        for name, constant in self.constants.items():
+            column = frame.columns[name]
+            if isinstance(constant, bytes):
+                _fill_texts(frame, name, constant)
+            elif column.dtype is DType.FLOAT64 and not column.row_shape:
+                together[name] = constant
+            else:
+                _fill_number(frame, name, constant)
+        if together:
+            _fill_floats(frame, together)
+
+
+def _fill_texts(frame: Frame, name: str, constant: bytes) -> None:
+    items, valid = frame.texts(name)
+    if valid is not None:
+        filled = [i if ok else constant for i, ok in zip(items, valid.tolist(), strict=True)]
+        frame.put_texts(name, filled)
+
+
+def _fill_number(frame: Frame, name: str, constant: float) -> None:
+    column = frame.columns[name]
+    floats, valid = frame.numbers(name)
+    # The type must not depend on whether a value is missing in this batch.
+    keeps = column.dtype.is_float or (isinstance(constant, int) and _fits(constant, column.dtype))
+    values = column.array if keeps else floats
+    missing = np.isnan(floats) if column.dtype.is_float else None
+    if valid is not None:
+        absent = ~valid.reshape(-1, *[1] * len(column.row_shape)) if column.row_shape else ~valid
+        missing = absent if missing is None else missing | absent
+    if missing is not None and missing.any():
+        frame.put(name, np.where(missing, values.dtype.type(constant), values))
+    elif valid is not None or not keeps:
+        frame.put(name, values)
+
+
+def _fill_floats(frame: Frame, constants: Mapping[str, float]) -> None:
+    """`_fill_number` for all columns of one float64 per row at once: features have many of them, and the NumPy calls per
+    column are what costs."""
+    columns = [frame.columns[name] for name in constants]
+    values = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows)
+    missing = np.isnan(values)
+    for i, column in enumerate(columns):
+        if column.valid is not None:
+            missing[i] |= ~column.valid
+    incomplete = missing.any(axis=1).tolist()
+    for i, (name, constant) in enumerate(constants.items()):
+        if incomplete[i]:
+            frame.put(name, np.where(missing[i], constant, values[i]))
+        elif columns[i].valid is not None:
+            frame.put(name, values[i])
+
+
+def _constant(section: Options, name: str) -> Constant:
+    value = section.raw(name)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return as_number(value, f"{section.path}.{name}")
+
+
+def _fits(constant: int, dtype: DType) -> bool:
+    low, high = dtype.bounds
+    return low <= constant <= high
+
+
+@dataclass(frozen=True, slots=True)
+class IsMissing(OneColumn):
+    """`is_missing: {column, into}`: True where there is no value, or NaN."""
+
+    made = DType.BOOL
+
+    @classmethod
+    def read(cls, options: Options) -> IsMissing:
+        return cls(*options.new_target())
+
+    def run(self, frame: Frame) -> None:
+        column = frame.columns[self.column]
+        missing = ~column.is_valid()
+        if not isinstance(column.values, Ragged) and column.dtype.is_float:
+            missing |= by_row(np.isnan(frame.numbers(self.column)[0]))
+        frame.put(self.into, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """`const: {into, value}`: the same text, number or boolean in every row."""
+
+    into: str
+    value: Constant | bool
+
+    @classmethod
+    def read(cls, options: Options) -> Const:
+        into, value = options.name("into"), options.raw("value")
+        return cls(into, value if isinstance(value, bool) else _constant(options, "value"))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def writes(self) -> Mapping[str, DType | None]:
+        if isinstance(self.value, bytes):
+            return {self.into: DType.BYTES}
+        if isinstance(self.value, bool):
+            return {self.into: DType.BOOL}
+        return {self.into: DType.INT64 if isinstance(self.value, int) else DType.FLOAT64}
+
+    def flow(self, known: Known) -> None:
+        if isinstance(self.value, int) and not isinstance(self.value, bool):
+            known.put(self.into, Values.within(DType.INT64, self.value, self.value))
+        else:
+            known.put(self.into, Values.of(self.writes[self.into]))
+
+    def run(self, frame: Frame) -> None:
+        if isinstance(self.value, bytes):
+            frame.put_texts(self.into, [self.value] * frame.rows)
+        else:
+            frame.put(self.into, np.full(frame.rows, self.value))

@@ -1,0 +1,130 @@
+"""A compiled specification: its steps in order, the columns that it reads and those that it declares as outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from headrace.columns import Column, DType, RowError
+from headrace.columns.column import join
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.steps.frame import Frame, Mask
+from headrace.steps.program.outputs import Output, OutputError
+from headrace.steps.step import Step, Weighted
+
+# When a step raises, the batch is halved until the rows at fault are found; this limits the number of runs.
+MAX_ATTEMPTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An unexpected exception of a step, for the log. `step`: its path, as `steps[2].impute`."""
+
+    step: str
+    error: Exception
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run gave.
+
+    `columns`: the declared outputs, for all rows; in the rows of `errors` (by position) their values mean nothing.
+    `unseen`: (name of the step, column) → count of values outside its vocabulary.
+    """
+
+    columns: dict[str, Column]
+    errors: dict[int, RowError] = field(default_factory=dict)
+    unseen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Attempts:
+    left: int = MAX_ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Steps that were read from a specification; safe to run from several threads.
+
+    `reads`: columns needed from outside. `writes`: columns that the steps make. `types`: the types of these; None where they
+    depend on what is read. `weight`: the work for one row, in ordinary steps (see `Weighted`).
+    """
+
+    kind: str
+    steps: Sequence[tuple[str, Step]]  # (path, step)
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    types: Mapping[str, DType | None]
+    outputs: tuple[Output, ...]
+    weight: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = [step.weight if isinstance(step, Weighted) else 1 for _, step in self.steps]
+        object.__setattr__(self, "weight", sum(weights))
+
+    def run(self, columns: Mapping[str, Column], rows: int) -> Result:
+        """Runs the steps over `rows` rows; columns that no step reads are ignored.
+
+        Raises Fault INVALID_ARGUMENT if a column that the steps read is missing, or has a type or shape that a
+        step can't use. What is wrong with single rows is in `Result.errors`.
+        """
+        missing = [n for n in self.reads if n not in columns]
+        if missing:
+            message = f"the steps read {missing[0]!r}, which was not sent"
+            metadata = {"field": missing[0]}
+            raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+        if rows == 0:
+            return Result({o.name: o.blank(0) for o in self.outputs})
+        # The numbers in the place of missing values must not cause warnings.
+        with np.errstate(all="ignore"):
+            return self._run({n: columns[n] for n in self.reads}, rows, _Attempts())
+
+    def _run(self, columns: Mapping[str, Column], rows: int, attempts: _Attempts) -> Result:
+        attempts.left -= 1
+        frame = Frame(columns, rows, self.kind)
+        for path, step in self.steps:
+            try:
+                step.run(frame)
+            except Fault:
+                raise
+            except Exception as error:  # noqa: BLE001 - users' code may raise anything; the row gets the error
+                return self._run_in_halves(columns, rows, Failure(path, error), attempts)
+        result = Result({}, frame.errors, frame.unseen)
+        for output in self.outputs:
+            self._keep(result, frame, output)
+        return result
+
+    def _run_in_halves(
+        self, columns: Mapping[str, Column], rows: int, failure: Failure, attempts: _Attempts
+    ) -> Result:
+        """Runs the rows in halves, so that only the rows at fault fail."""
+        if rows == 1 or attempts.left < 2:
+            message = f"{failure.step} raised {type(failure.error).__name__}; the service's log has more"
+            errors = dict.fromkeys(range(rows), self._step_failed(message, failure.step))
+            return Result({o.name: o.blank(rows) for o in self.outputs}, errors, failures=[failure])
+        middle = rows // 2
+        left = self._run({n: c.slice(0, middle) for n, c in columns.items()}, middle, attempts)
+        right = self._run({n: c.slice(middle, rows) for n, c in columns.items()}, rows - middle, attempts)
+        return Result(
+            {o.name: join([left.columns[o.name], right.columns[o.name]]) for o in self.outputs},
+            {**left.errors, **{row + middle: e for row, e in right.errors.items()}},
+            left.unseen + right.unseen,
+            left.failures + right.failures,
+        )
+
+    def _keep(self, result: Result, frame: Frame, output: Output) -> None:
+        try:
+            result.columns[output.name] = output.conformed(frame.columns[output.name], frame.rows)
+        except OutputError as error:
+            result.columns[output.name] = output.blank(frame.rows)
+            rows: Mask = np.ones(frame.rows, bool) if error.rows is None else error.rows
+            row_error = self._step_failed(str(error), f"outputs.{output.name}")
+            for row in np.flatnonzero(rows).tolist():
+                result.errors.setdefault(row, row_error)
+
+    def _step_failed(self, message: str, step: str) -> RowError:
+        return RowError(Code.INTERNAL, Reason.REASON_STEP_FAILED, message, self.kind, {"step": step})

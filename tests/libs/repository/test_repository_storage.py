@@ -1,0 +1,228 @@
+"""Where models lie: a folder with hostile entries in it, and an object store."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from headrace.repository import Repository, RepositoryError, Trust, label, publish, remove, unlabel
+from headrace.repository.signing import key_pair
+from headrace.repository.storage import object_lock
+from headrace.repository.storage.object_store import ObjectStore
+from headrace.repository.storage.store import open_store
+from tests.libs.repository.signed_models import CONTENT, X, Y
+
+
+def put(root: Path | str, name: str = "light", version: str = "1", **more: object) -> None:
+    publish(root, name, version, CONTENT, inputs=[X], outputs=[Y], **more)  # type: ignore[arg-type]  # tests hand on what they mean
+
+
+@pytest.fixture(params=["folder", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A folder, and an object store of fsspec's own."""
+    return tmp_path / "models" if request.param == "folder" else f"memory://{uuid.uuid4().hex}/models"
+
+
+def test_a_model_lives_in_any_store(root: Path | str, tmp_path: Path) -> None:
+    private, public = tmp_path / "k", tmp_path / "k.pub"
+    key_pair.generate(private, public)
+    for version in ("9", "10"):
+        put(root, version=version, key=private)
+    repository = Repository(root, trust=Trust((public,)))
+
+    assert repository.models() == ["light"]
+    assert repository.versions("light") == ["9", "10"]
+    assert repository.read("light", "10").content == CONTENT
+    label(root, "light", "9", "champion", key=private)
+    assert repository.resolve("light", "champion") == "9"
+    with pytest.raises(RepositoryError, match="is published already"):
+        put(root, version="9", key=private)
+    with pytest.raises(RepositoryError, match="the label 'champion' points at it"):
+        remove(root, "light", "9", key=private)
+    assert unlabel(root, "light", "champion", key=private) == "9"
+    remove(root, "light", "9", key=private)
+    assert repository.versions("light") == ["10"]
+    with pytest.raises(RepositoryError, match=r"can't read metadata.json .*there are: 10"):
+        repository.read("light", "9")
+
+
+def test_labels_are_checked(root: Path | str) -> None:
+    put(root)
+    for name, version, says in (
+        ("champion", "7", "there is no such version"),
+        ("1", "1", "is a version already"),
+        ("../x", "1", "is no label name"),
+    ):
+        with pytest.raises(RepositoryError, match=says):
+            label(root, "light", version, name)
+    with pytest.raises(RepositoryError, match="there is no label 'champion'"):
+        unlabel(root, "light", "champion")
+    with pytest.raises(RepositoryError, match=r"there is no such version or label \(there are: 1\)"):
+        Repository(root).resolve("light", "champion")
+    for model in ("nobody", "light"):
+        with pytest.raises(RepositoryError, match="there is no such"):
+            remove(root, model, "3")
+
+
+def test_a_version_that_half_arrived_is_not_there(tmp_path: Path) -> None:
+    """An object store shows files one by one; metadata.json comes last."""
+    url = f"memory://{uuid.uuid4().hex}/models"
+    put(url)
+    files, base = fsspec.core.url_to_fs(url)
+    files.pipe_file(f"{base}/light/2/model.onnx", CONTENT)
+    assert Repository(url).versions("light") == ["1"]
+
+
+def test_an_unknown_store_says_what_is_missing() -> None:
+    with pytest.raises(RepositoryError, match=r"can't open nonsense://x .*can't be reached"):
+        Repository("nonsense://x").models()
+
+
+def test_a_store_refuses_what_is_too_long(root: Path | str) -> None:
+    put(root)
+    store = open_store(root)
+    with pytest.raises(OSError, match="more than 4") as caught:
+        store.read("light/1/model.onnx", 4)
+    assert caught.value.errno == errno.EFBIG
+    assert isinstance(store, ObjectStore) or store.place == str(root)
+
+
+@pytest.mark.parametrize("kind", ["absolute link", "relative link", "linked folder", "pipe", "folder"])
+def test_what_leads_out_of_the_repository_is_refused(tmp_path: Path, kind: str) -> None:
+    root, outside = tmp_path / "models", tmp_path / "outside"
+    put(outside, version="1")
+    put(root, version="2")
+    (root / "light" / "1").mkdir()
+    place = root / "light" / "1" / "metadata.json"
+    match kind:
+        case "absolute link":
+            place.symlink_to(outside / "light/1/metadata.json")
+        case "relative link":
+            place.symlink_to("../../../outside/light/1/metadata.json")
+        case "linked folder":
+            (root / "light" / "1").rmdir()
+            (root / "light" / "1").symlink_to(outside / "light" / "1")
+        case "pipe":
+            os.mkfifo(place)
+        case _:
+            place.mkdir()
+
+    with pytest.raises(RepositoryError, match=r"links out of the repository|no plain file|can't read"):
+        Repository(root).read("light", "1")
+
+
+def test_links_inside_are_followed_as_mounted_volumes_need(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "light" / "1").rename(tmp_path / "light" / "..data")
+    (tmp_path / "light" / "1").symlink_to("..data")
+    assert Repository(tmp_path).read("light", "1").content == CONTENT
+
+
+@pytest.mark.parametrize(("name", "version"), [("LIGHT", "2"), ("Light", "1"), ("light", "1A")])
+def test_names_that_differ_in_case_alone_are_refused(tmp_path: Path, name: str, version: str) -> None:
+    """One folder on a disk that does not tell them apart."""
+    put(tmp_path)
+    put(tmp_path, version="1a")
+    with pytest.raises(RepositoryError, match="differs in upper and lower case alone"):
+        put(tmp_path, name, version)
+
+
+@pytest.mark.parametrize(
+    "artifact", ["metadata.json", "model.sig", "../2/model.onnx", "/etc/passwd", "samples"]
+)
+def test_metadata_can_not_name_another_file(tmp_path: Path, artifact: str) -> None:
+    put(tmp_path, files={"samples": b"s"})
+    path = tmp_path / "light/1/metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "artifact": artifact}))
+    with pytest.raises(RepositoryError, match=r"is no file name|names .* twice"):
+        Repository(tmp_path).read("light", "1")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "metadata.json", "model.sig", "a/b", ".."])
+def test_a_further_file_can_not_take_a_name_that_is_taken(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RepositoryError, match=r"name that is taken|is no file name"):
+        put(tmp_path, files={name: b"x"})
+    assert not (tmp_path / "light").exists()
+
+
+@pytest.mark.parametrize("url", [False, True], ids=["folder", "object store"])
+def test_several_publishers_lose_nothing(tmp_path: Path, url: bool) -> None:
+    """Each adds a version to one list; a lock keeps them from writing over each other."""
+    start = threading.Barrier(8)
+    root = f"file://{tmp_path}/models" if url else tmp_path / "models"
+
+    def add(i: int) -> None:
+        start.wait()
+        put(root, version=str(i))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(8)))
+    assert Repository(root).releases("light").ordered() == [str(i) for i in range(8)]
+    assert Repository(root).releases("light").serial == 8
+
+
+def test_a_lock_in_an_object_store_is_given_back_also_after_an_error() -> None:
+    url = f"memory://{uuid.uuid4().hex}/models"
+    files, base = fsspec.core.url_to_fs(url)
+    put(url)
+    with pytest.raises(RepositoryError, match="is published already"):
+        put(url)
+    assert not files.exists(f"{base}/light/.lock")
+    label(url, "light", "1", "champion")
+
+
+def test_a_writer_that_died_is_named_and_its_lock_is_not_taken() -> None:
+    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
+    path = f"{base}/light/.lock"
+    files.makedirs(f"{base}/light")
+    files.pipe_file(path, b'{"by": "somebody", "since": "2026-01-31T12:00:00+00:00"}')
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    with (
+        pytest.raises(
+            OSError, match=r"at work there since 2026-01-31T12:00:00.*remove .*/light/\.lock"
+        ) as caught,
+        object_lock.held(files, path, patience=60, clock=lambda: now, sleep=sleep),
+    ):
+        pass
+    assert caught.value.errno == errno.EBUSY
+    assert 60 <= now < 61
+    assert b"somebody" in files.cat_file(path)
+
+
+def test_a_lock_that_another_took_meanwhile_is_left_to_that_one() -> None:
+    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
+    path = f"{base}/light/.lock"
+    with object_lock.held(files, path):
+        files.rm_file(path)
+        files.pipe_file(path, b"another's")
+    assert files.cat_file(path) == b"another's"
+
+
+def test_models_from_before_there_were_lists_are_put_on_the_first(tmp_path: Path) -> None:
+    put(tmp_path, version="1")
+    (tmp_path / "light" / "releases.json").unlink()
+    put(tmp_path, version="2")
+    assert Repository(tmp_path, trust=Trust(accept_unsigned=True)).versions("light") == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"releases": {"model": "heavy"}}', b"[" * 90_000])
+def test_a_broken_list_is_named(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path)
+    (tmp_path / "light" / "releases.json").write_bytes(content)
+    with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
+        Repository(tmp_path).releases("light")
+    with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
+        put(tmp_path, version="2")
