@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Limits, Run, Scheduler
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import Limits, Run, Scheduler
 
 SHORT, LONG = 0.020, 0.200
 MAX_ROWS = 64

@@ -169,8 +169,8 @@ def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: i
 
 def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
     """Problem and remedy, empty if it is good, and the bytes that it took."""
-    from services.executor.loading import Loading
-    from services.executor.memory import held_bytes
+    from services.executor.lifecycle.activation import Loading
+    from services.executor.lifecycle.memory import held_bytes
     from services.executor.metrics import Metrics
     from services.executor.wiring import loader
 

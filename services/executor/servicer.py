@@ -10,8 +10,8 @@ from headrace.columns import Batch, carrying, encode
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
-from services.executor.loaded import Entry
-from services.executor.models import Listed, Models
+from services.executor.lifecycle.models import Listed, Models
+from services.executor.lifecycle.versions import Entry
 
 
 class ExecutorServicer:

@@ -20,14 +20,14 @@ from services.executor.backends.remote import Remote
 from services.executor.backends.servers import Servers
 from services.executor.backends.tensorrt.backend import TensorRt
 from services.executor.config import ExecutorConfig, ModelSettings
-from services.executor.loading import BackendFactory, Loader, Progress
+from services.executor.execution.runner import Surroundings
+from services.executor.lifecycle.activation import BackendFactory, Loader, Progress
+from services.executor.lifecycle.loader import Preparing
+from services.executor.lifecycle.models import Models
+from services.executor.lifecycle.warm_up import pass_through
 from services.executor.metrics import Metrics
-from services.executor.models import Models
-from services.executor.preparing import Preparing
-from services.executor.running import Surroundings
+from services.executor.scheduling.watching import Watchdog
 from services.executor.servicer import ExecutorServicer
-from services.executor.warming import pass_through
-from services.executor.watching import Watchdog
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Limits, Run, Scheduler
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import Limits, Run, Scheduler
 
 
 def offer(

@@ -21,7 +21,7 @@ from headrace.repository import Repository, RepositoryError, remove
 from headrace.repository.records import Checked, Records
 from services.executor.check import fingerprint
 from services.executor.config import ModelSettings
-from services.executor.quarantine import Kind, Quarantine
+from services.executor.lifecycle.quarantine import Kind, Quarantine
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, quarantined, refusal, ys
 from tests.services.executor.executor_models import endless, expanding, put, scaling

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Drop, Limits, Run, Scheduler, Why
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import Drop, Limits, Run, Scheduler, Why
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(-2, 60), st.sampled_from("ABC")), min_size=1, max_size=12

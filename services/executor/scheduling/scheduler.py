@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Generic
 
-from services.executor.limits import Limits
-from services.executor.run_times import RunTimes
-from services.executor.waiting import Lot, Piece, T, Waiting, grouped
+from services.executor.scheduling.limits import Limits
+from services.executor.scheduling.queue import Lot, Piece, T, Waiting, grouped
+from services.executor.scheduling.run_time import RunTimes
 
 __all__ = ["Drop", "Limits", "Piece", "Run", "Scheduler", "Why"]
 

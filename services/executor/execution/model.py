@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from headrace.repository import Artifact, Metadata
 from services.executor.backends.backend import BackendError, Tensors
 from services.executor.config import ModelSettings
-from services.executor.lineup import Lineup, Member
-from services.executor.scheduler import Limits
+from services.executor.failover.group import Lineup, Member
+from services.executor.scheduling.scheduler import Limits
 
 # Handing a run out takes a few tenths of a millisecond: a tenth of a run of this length.
 _AHEAD_S = 0.005

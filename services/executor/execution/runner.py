@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, RowError
 from headrace.hop.process.logs import some
-from services.executor import assembling, errors
-from services.executor.answering import Answers, Ran
+from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
-from services.executor.calls import Executed, Waiting
-from services.executor.isolating import Outcome, run_isolating
-from services.executor.lineup import Member
+from services.executor.execution.bisection import Outcome, run_isolating
+from services.executor.execution.calls import Answers, Ran
+from services.executor.execution.model import Model
+from services.executor.execution.pending import Executed, Waiting
+from services.executor.execution.tensors import read_inputs, select, stack
+from services.executor.failover.group import Member
+from services.executor.failover.recovering import Recovery
 from services.executor.metrics import Metrics
-from services.executor.model import Model
-from services.executor.placing import Placement
-from services.executor.recovering import Recovery
-from services.executor.scheduler import Drop, Run, Scheduler, Why
-from services.executor.watching import Watchdog
+from services.executor.scheduling.placing import Placement
+from services.executor.scheduling.scheduler import Drop, Run, Scheduler, Why
+from services.executor.scheduling.watching import Watchdog
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -75,7 +76,7 @@ class Runner:
 
         Raises Fault INVALID_ARGUMENT for wrong inputs, RESOURCE_EXHAUSTED if every row was shed.
         """
-        inputs = assembling.read_inputs(self.model.metadata.inputs, batch)
+        inputs = read_inputs(self.model.metadata.inputs, batch)
         call = Waiting(batch, inputs.tensors, inputs.errors, received, 0)
         if not self._run_at_once(call):
             self._offer(call)
@@ -191,8 +192,8 @@ class Runner:
             self._tally.queue_seconds.observe(run.started - piece.arrived)
             # Ascending rows are a view of the call's memory where they are contiguous.
             piece.rows.sort()
-            parts.append(assembling.select(piece.call.tensors, piece.rows, len(piece.call.batch)))
-        return assembling.stack(parts)
+            parts.append(select(piece.call.tensors, piece.rows, len(piece.call.batch)))
+        return stack(parts)
 
     def _run_here(self, run: Run[Waiting], inputs: Tensors) -> None:
         watchdog = self._around.watchdog

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.executor.standing import GOOD_PROBES, LATE_RUNS, Patience, Standing
+from services.executor.failover.health import GOOD_PROBES, LATE_RUNS, Patience, Standing
 
 WHICH = st.integers(0, 2)
 

@@ -14,10 +14,10 @@ from headrace.repository import Artifact, RepositoryError, bounded
 from headrace.repository.records import Checked, Records
 from services.executor.check import checkable, fingerprint
 from services.executor.config import ExecutorConfig
-from services.executor.loading import Loader, Loading
-from services.executor.memory import held_bytes
-from services.executor.model import Model
-from services.executor.quarantine import Kind, UnusableError
+from services.executor.execution.model import Model
+from services.executor.lifecycle.activation import Loader, Loading
+from services.executor.lifecycle.memory import held_bytes
+from services.executor.lifecycle.quarantine import Kind, UnusableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

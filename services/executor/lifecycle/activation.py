@@ -15,12 +15,12 @@ from headrace.columns import DType
 from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
 from services.executor.backends.backend import Array, Backend, BackendError
 from services.executor.config import ExecutorConfig, ModelSettings
-from services.executor.lineup import Lineup, Member
+from services.executor.execution.model import Model, check_shapes
+from services.executor.failover.group import Lineup, Member
+from services.executor.failover.health import Patience, Standing
+from services.executor.failover.samples import disagreement, samples_of, tolerance_of
+from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
-from services.executor.model import Model, check_shapes
-from services.executor.samples import disagreement, samples_of, tolerance_of
-from services.executor.signature import check_signature
-from services.executor.standing import Patience, Standing
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

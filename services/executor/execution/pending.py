@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from headrace.columns import Batch, RowError, Timing
-from services.executor.assembling import Part
 from services.executor.backends.backend import Tensors
+from services.executor.execution.tensors import Part
 
 
 # Not frozen: a frozen dataclass takes three times as long to make, and one is made per call.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.executor.lineup import Lineup, Member
+from services.executor.failover.group import Lineup, Member
 
 
 class Recovery:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-from services.executor.fairness import Shares
+from services.executor.scheduling.fairness import Shares
 
 T = TypeVar("T", bound=Hashable)
 Order = tuple[int, float, int]

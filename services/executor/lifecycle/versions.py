@@ -11,11 +11,11 @@ from headrace.columns import Batch
 from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Metadata, RepositoryError
 from services.executor import errors
-from services.executor.calls import Executed
-from services.executor.model import Model
-from services.executor.quarantine import Key
-from services.executor.residency import Residency
-from services.executor.running import Runner, Surroundings
+from services.executor.execution.model import Model
+from services.executor.execution.pending import Executed
+from services.executor.execution.runner import Runner, Surroundings
+from services.executor.lifecycle.quarantine import Key
+from services.executor.lifecycle.residency import Residency
 
 
 @dataclass(slots=True, eq=False)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import Code, Fault, Reason
-from services.executor import assembling, errors
-from services.executor.calls import Executed, Waiting
-from services.executor.isolating import Outcome
-from services.executor.lineup import Member
+from services.executor import errors
+from services.executor.execution.bisection import Outcome
+from services.executor.execution.model import Model
+from services.executor.execution.pending import Executed, Waiting
+from services.executor.execution.tensors import output_columns
+from services.executor.failover.group import Member
 from services.executor.metrics import Tally
-from services.executor.model import Model
-from services.executor.scheduler import Run
+from services.executor.scheduling.scheduler import Run
 
 _MICRO = 1e6
 
@@ -73,7 +74,7 @@ class Answers:
         else:
             self._count(call)
         about = self._model.metadata
-        columns = assembling.output_columns(about.outputs, call.parts, count)
+        columns = output_columns(about.outputs, call.parts, count)
         batch = Batch(call.batch.rows, {c.name: c for c in columns}, found, call.timings)
         backend = call.backend or self._model.lineup.active.backend.name
         return Executed(batch, about.version, about.sha256, backend, call.standby)

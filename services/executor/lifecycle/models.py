@@ -18,11 +18,11 @@ from headrace.repository import (
 )
 from headrace.repository.records import Records
 from services.executor import errors
-from services.executor.loaded import Entry, Loaded
-from services.executor.loading import Loading
-from services.executor.preparing import Preparing, UncheckedError
-from services.executor.quarantine import Held, Key, Kind, Quarantine, UnusableError
-from services.executor.running import Surroundings
+from services.executor.execution.runner import Surroundings
+from services.executor.lifecycle.activation import Loading
+from services.executor.lifecycle.loader import Preparing, UncheckedError
+from services.executor.lifecycle.quarantine import Held, Key, Kind, Quarantine, UnusableError
+from services.executor.lifecycle.versions import Entry, Loaded
 
 # How often it is looked whether something is to be done: a record that another process changed, a version that is mended.
 _LOOK_S = 1.0

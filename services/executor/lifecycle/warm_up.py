@@ -9,9 +9,9 @@ from contextlib import suppress
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Fault
 from headrace.repository import Metadata
-from services.executor.loading import blank
+from services.executor.lifecycle.activation import blank
+from services.executor.lifecycle.models import Models
 from services.executor.metrics import Tallies
-from services.executor.models import Models
 
 # What a call takes falls over the first ones (443, 276, 106 … 62 µs: pages that memory was given back, Python's and
 # protobuf's first passes), and not much after these; a model that takes long gains little from more than one.

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.backends.backend import Tensors
-from services.executor.isolating import MAX_FURTHER_RUNS, run_isolating
-from services.executor.placing import Placement
+from services.executor.execution.bisection import MAX_FURTHER_RUNS, run_isolating
+from services.executor.scheduling.placing import Placement
 
 
 class Picky:

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from services.executor.backends.backend import Backend, BackendLateError, BackendLostError, Tensors
-from services.executor.run_times import RunTimes
-from services.executor.samples import Samples, Tolerance, disagreement
-from services.executor.standing import Standing
+from services.executor.failover.health import Standing
+from services.executor.failover.samples import Samples, Tolerance, disagreement
+from services.executor.scheduling.run_time import RunTimes
 
 _SELF_TEST_EVERY_S = 1.0
 # A self-test may take this long.
