@@ -26,7 +26,7 @@ from services.executor.lifecycle.loader import Preparing
 from services.executor.lifecycle.models import Models
 from services.executor.lifecycle.warm_up import pass_through
 from services.executor.metrics import Metrics
-from services.executor.scheduling.watching import Watchdog
+from services.executor.scheduling.run_time import Watchdog
 from services.executor.servicer import ExecutorServicer
 
 if TYPE_CHECKING:

@@ -16,16 +16,13 @@ from headrace.hop.process.logs import some
 from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
 from services.executor.execution.bisection import Outcome, run_isolating
-from services.executor.execution.calls import Answers, Ran
+from services.executor.execution.calls import Answers, Executed, Ran, Waiting
 from services.executor.execution.model import Model
-from services.executor.execution.pending import Executed, Waiting
 from services.executor.execution.tensors import read_inputs, select, stack
-from services.executor.failover.group import Member
-from services.executor.failover.recovering import Recovery
+from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics
-from services.executor.scheduling.placing import Placement
+from services.executor.scheduling.run_time import Placement, Watchdog
 from services.executor.scheduling.scheduler import Drop, Run, Scheduler, Why
-from services.executor.scheduling.watching import Watchdog
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

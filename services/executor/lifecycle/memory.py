@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from headrace.hop.process import memory as lean
 
@@ -22,3 +24,40 @@ def held_bytes() -> int:
     except (OSError, ValueError):
         pass
     return 0
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Residency(Generic[K]):
+    """Bytes held by key, in order of use. `budget`: bytes; None: no bound."""
+
+    def __init__(self, budget: int | None) -> None:
+        self._budget = budget
+        self._held: dict[K, int] = {}
+        self.used = 0
+        """Bytes that are held."""
+
+    def touch(self, key: K) -> None:
+        """It was used just now."""
+        if self._budget is not None and key in self._held:
+            self._held[key] = self._held.pop(key)
+
+    def enter(self, key: K, size: int) -> list[K]:
+        """It is in memory now, with that many bytes. Returns who must leave; never the key itself."""
+        self.leave(key)
+        self._held[key] = size
+        self.used += size
+        leaving: list[K] = []
+        if self._budget is not None:
+            left = self.used
+            for other, held in self._held.items():
+                if left <= self._budget or other == key:
+                    break
+                leaving.append(other)
+                left -= held
+        return leaving
+
+    def leave(self, key: K) -> None:
+        """It is in memory no more."""
+        self.used -= self._held.pop(key, 0)

@@ -11,11 +11,11 @@ from headrace.columns import Batch
 from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Metadata, RepositoryError
 from services.executor import errors
+from services.executor.execution.calls import Executed
 from services.executor.execution.model import Model
-from services.executor.execution.pending import Executed
 from services.executor.execution.runner import Runner, Surroundings
+from services.executor.lifecycle.memory import Residency
 from services.executor.lifecycle.quarantine import Key
-from services.executor.lifecycle.residency import Residency
 
 
 @dataclass(slots=True, eq=False)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, TypeVar
-
-from services.executor.scheduling.fairness import Shares
 
 T = TypeVar("T", bound=Hashable)
 Order = tuple[int, float, int]
@@ -239,3 +237,33 @@ def grouped(
 def _by_deadline(pairs: Iterable[tuple[float, int]]) -> tuple[list[float], list[int]]:
     ordered = sorted(pairs)
     return [d for d, _ in ordered], [r for _, r in ordered]
+
+
+class Shares:
+    """Rows that each waiting tenant has had while others waited, too.
+
+    Deadlines decide who goes first as long as nobody is more than `lead` rows ahead of the tenant that has
+    had least. So two tenants that always have rows waiting never drift apart by more than `lead` and one run.
+    """
+
+    def __init__(self, lead: int) -> None:
+        self._lead = lead
+        self._had: dict[str, int] = {}
+
+    def waiting(self, tenants: Collection[str]) -> None:
+        """These are all who wait. Whoever is new begins with the least that another has had: idling saves nothing."""
+        had = self._had
+        least = min((had[t] for t in tenants if t in had), default=0)
+        self._had = {t: max(had.get(t, least) - least, 0) for t in tenants}
+
+    def room(self, tenant: str) -> int:
+        """Rows that the tenant may have before it must let others go first; 0 or less: none."""
+        return self._lead + min(self._had.values()) - self._had[tenant]
+
+    def took(self, tenant: str, rows: int) -> None:
+        """The tenant gets that many rows run."""
+        self._had[tenant] += rows
+
+    def forget(self) -> None:
+        """Nobody competes any more."""
+        self._had.clear()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.executor.backends.backend import Tensors
 from services.executor.execution.bisection import MAX_FURTHER_RUNS, run_isolating
-from services.executor.scheduling.placing import Placement
+from services.executor.scheduling.run_time import Placement
 
 
 class Picky:

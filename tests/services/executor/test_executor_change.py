@@ -19,7 +19,7 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
 from headrace.repository import TensorSpec, keys, label
 from headrace.repository.access import entries
-from services.executor.lifecycle.residency import Residency
+from services.executor.lifecycle.memory import Residency
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
