@@ -169,7 +169,7 @@ def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: i
 
 def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
     """Problem and remedy, empty if it is good, and the bytes that it took."""
-    from services.executor.lifecycle.activation import Loading
+    from services.executor.lifecycle.activation import LoadHandle
     from services.executor.lifecycle.memory import held_bytes
     from services.executor.metrics import Metrics
     from services.executor.wiring import loader
@@ -177,9 +177,9 @@ def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
     try:
         ready = loader(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).ready
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
-        model = ready(artifact, "start", Loading())
+        model = ready(artifact, "start", LoadHandle())
         taken = held_bytes() - before
-        model.lineup.deactivate()
+        model.group.deactivate()
     except RepositoryError as error:
         return error.problem[:_TEXT], error.remedy[:_TEXT], 0
     except MemoryError:

@@ -20,11 +20,11 @@ from services.executor.backends.remote import Remote
 from services.executor.backends.servers import Servers
 from services.executor.backends.tensorrt.backend import TensorRt
 from services.executor.config import ExecutorConfig, ModelSettings
-from services.executor.execution.runner import Surroundings
-from services.executor.lifecycle.activation import BackendFactory, Loader, Progress
-from services.executor.lifecycle.loader import Preparing
+from services.executor.execution.runner import RunnerContext
+from services.executor.lifecycle.activation import Activator, BackendFactory, Progress
+from services.executor.lifecycle.loader import Loader
 from services.executor.lifecycle.models import Models
-from services.executor.lifecycle.warm_up import pass_through
+from services.executor.lifecycle.warm_up import warm_up_calls
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import Watchdog
 from services.executor.servicer import ExecutorServicer
@@ -48,13 +48,13 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     metrics = telemetry.once(Metrics)
     watchdog = Watchdog(min(config.run_timeout_s, _HANGS_S))
     servers = Servers(config.servers, runtime, asyncio.get_running_loop())
-    around = Surroundings(
+    context = RunnerContext(
         metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
     records = Records(config.state, telemetry.log.error)
-    preparing = Preparing(loader(config, servers, metrics, telemetry.log), records, config, telemetry.log)
+    preparing = Loader(loader(config, servers, metrics, telemetry.log), records, config, telemetry.log)
     budget = config.memory_budget_mib
-    models = Models(preparing, records, around, None if budget is None else budget << 20, config.start_s)
+    models = Models(preparing, records, context, None if budget is None else budget << 20, config.start_s)
     try:
         try:
             await models.open()
@@ -62,7 +62,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
             raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
         servicer = ExecutorServicer(models)
-        warm = partial(pass_through, servicer.rehearse, models, metrics.tallies)
+        warm = partial(warm_up_calls, servicer.call_serialized, models, metrics.tallies)
         yield [Service(descriptor, servicer, takes_payload=True, warm=warm)]
     finally:
         await models.close()
@@ -73,9 +73,9 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 def loader(
     config: ExecutorConfig, servers: Servers | None, metrics: Metrics, log: FilteringBoundLogger
-) -> Loader:
+) -> Activator:
     """Makes models ready; without `servers`, those that run in this process."""
-    return Loader(_repository(config), _backends(config, servers), config, metrics, log)
+    return Activator(_repository(config), _backends(config, servers), config, metrics, log)
 
 
 def _repository(config: ExecutorConfig) -> Repository:

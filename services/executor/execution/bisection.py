@@ -14,7 +14,7 @@ MAX_FURTHER_RUNS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """Outputs of the rows that ran, in their order, and which rows did (bool (rows,)); None: all."""
 
     outputs: Tensors
@@ -23,18 +23,18 @@ class Outcome:
     error: Exception | None = None
 
 
-def run_isolating(
+def run_with_bisection(
     run: Callable[[Tensors], Tensors], inputs: Tensors, rows: int, over: Callable[[], bool] = lambda: False
-) -> Outcome:
+) -> RunOutcome:
     """Runs all rows; if that fails, halves and halves again until the failing rows are alone.
 
     Gives up on whatever is left after MAX_FURTHER_RUNS, or when it is `over`. Never raises for what the engine raises.
     """
     try:
-        return Outcome(run(inputs))
+        return RunOutcome(run(inputs))
     except (BackendLostError, BackendLateError) as error:
         # No row is at fault, and there is nobody to run the halves.
-        return Outcome({}, np.zeros(rows, bool), error)
+        return RunOutcome({}, np.zeros(rows, bool), error)
     except Exception as error:  # noqa: BLE001 - engines raise anything; the outcome carries it to the log
         first = error
     ran = np.zeros(rows, bool)
@@ -53,7 +53,7 @@ def run_isolating(
             ran[start:stop] = True
     parts.sort(key=lambda part: part[0])
     names = parts[0][1] if parts else ()
-    return Outcome({n: np.concatenate([outputs[n] for _, outputs in parts]) for n in names}, ran, first)
+    return RunOutcome({n: np.concatenate([outputs[n] for _, outputs in parts]) for n in names}, ran, first)
 
 
 def _halves(start: int, stop: int) -> list[tuple[int, int]]:

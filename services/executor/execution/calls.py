@@ -10,27 +10,27 @@ from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from services.executor import errors
 from services.executor.backends.backend import Tensors
-from services.executor.execution.bisection import Outcome
+from services.executor.execution.bisection import RunOutcome
 from services.executor.execution.model import Model
-from services.executor.execution.tensors import Part, output_columns
+from services.executor.execution.tensors import PartialOutput, output_columns
 from services.executor.failover.group import Member
 from services.executor.metrics import Tally
-from services.executor.scheduling.scheduler import Run
+from services.executor.scheduling.scheduler import ScheduledRun
 
 _MICRO = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class RunResult:
     """What a run brought, who ran it, whether as a standby, and how long it took."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     member: Member
     standby: bool
     seconds: float
 
 
-class Answers:
+class ResultDistributor:
     """Answers the calls of one model."""
 
     def __init__(self, model: Model, tally: Tally) -> None:
@@ -38,15 +38,15 @@ class Answers:
         self._tally = tally
         self._attributes = {
             member.backend.name: {"model.version": model.metadata.version, "backend": member.backend.name}
-            for member in model.lineup.members
+            for member in model.group.members
         }
 
-    def deal(self, run: Run[Waiting], ran: Ran, error: RowError | None) -> None:
+    def deal(self, run: ScheduledRun[PendingCall], ran: RunResult, error: RowError | None) -> None:
         """Gives each call its rows' outputs; `error`: what the rows get that did not run."""
         outcome, name = ran.outcome, ran.member.backend.name
         start, taken = 0, 0
-        for piece in run.pieces:
-            call, rows = piece.call, piece.rows
+        for part in run.parts:
+            call, rows = part.call, part.rows
             stop = start + len(rows)
             # Rows of one call may have run before and after a failover.
             if ran.standby or not call.standby:
@@ -56,17 +56,17 @@ class Answers:
                 rows = [row for row, ok in zip(rows, outcome.ran[start:stop].tolist(), strict=True) if ok]
             if rows:
                 own = outcome.outputs
-                if len(run.pieces) > 1 or outcome.ran is not None:
+                if len(run.parts) > 1 or outcome.ran is not None:
                     own = {n: array[taken : taken + len(rows)] for n, array in own.items()}
-                call.parts.append((rows, own))
+                call.outputs.append((rows, own))
                 taken += len(rows)
-            if error is not None and len(rows) < len(piece.rows):
+            if error is not None and len(rows) < len(part.rows):
                 kept = set(rows)
-                call.fail([row for row in piece.rows if row not in kept], error)
+                call.fail([row for row in part.rows if row not in kept], error)
             call.settle(len(rows))
             start = stop
 
-    def reply(self, call: Waiting) -> Executed:
+    def reply(self, call: PendingCall) -> ExecuteResult:
         """The answer to a call that is settled. Raises Fault if every row was shed."""
         count, found = len(call.batch), call.errors
         if not found:
@@ -75,12 +75,12 @@ class Answers:
         else:
             self._count(call)
         about = self._model.metadata
-        columns = output_columns(about.outputs, call.parts, count)
+        columns = output_columns(about.outputs, call.outputs, count)
         batch = Batch(call.batch.rows, {c.name: c for c in columns}, found, call.timings)
-        backend = call.backend or self._model.lineup.active.backend.name
-        return Executed(batch, about.version, about.sha256, backend, call.standby)
+        backend = call.backend or self._model.group.active.backend.name
+        return ExecuteResult(batch, about.version, about.sha256, backend, call.standby)
 
-    def _count(self, call: Waiting) -> None:
+    def _count(self, call: PendingCall) -> None:
         codes = Counter(error.code.name for error in call.errors.values())
         codes["OK"] = len(call.batch) - len(call.errors)
         for code, rows in codes.items():
@@ -89,7 +89,7 @@ class Answers:
         if not codes["OK"] and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
             raise _as_call_fault(call.errors[0])
 
-    def _note_times(self, call: Waiting, run: Run[Waiting], ran: Ran) -> None:
+    def _note_times(self, call: PendingCall, run: ScheduledRun[PendingCall], ran: RunResult) -> None:
         waited = max(round((run.started - call.received) * _MICRO), 0)
         took, rows = round(ran.seconds * _MICRO), run.row_count
         attributes = self._attributes[ran.member.backend.name]
@@ -107,7 +107,7 @@ def _as_call_fault(error: RowError) -> Fault:
 
 # Not frozen: a frozen dataclass takes three times as long to make, and one is made per call.
 @dataclass(slots=True, eq=False)
-class Waiting:
+class PendingCall:
     """One call. `pending`: rows that have neither run nor failed; `backend`: who ran the last of those that did."""
 
     batch: Batch
@@ -119,7 +119,7 @@ class Waiting:
     done: asyncio.Future[None] | None = None
     backend: str = ""
     standby: bool = False
-    parts: list[Part] = field(default_factory=list)
+    outputs: list[PartialOutput] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
 
     def settle(self, rows: int) -> None:
@@ -140,7 +140,7 @@ class Waiting:
 
 # Not frozen either; nobody changes one after it is made.
 @dataclass(slots=True, eq=False)
-class Executed:
+class ExecuteResult:
     """A call's answer. `cold_start`: it waited until the model was made ready."""
 
     batch: Batch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headrace.repository import Artifact, Metadata
 from services.executor.backends.backend import BackendError, Tensors
 from services.executor.config import ModelSettings
-from services.executor.failover.group import Lineup, Member
+from services.executor.failover.group import FailoverGroup, Member
 from services.executor.scheduling.scheduler import Limits
 
 # Handing a run out takes a few tenths of a millisecond: a tenth of a run of this length.
@@ -23,7 +23,7 @@ class Model:
 
     artifact: Artifact
     settings: ModelSettings
-    lineup: Lineup
+    group: FailoverGroup
     measured: int = 0
 
     @property
@@ -34,12 +34,12 @@ class Model:
     def memory_bytes(self) -> int:
         """Memory that it takes: as measured, and no less than its backends know of."""
         return max(
-            self.measured, sum(m.backend.capabilities.memory_bytes for m in self.lineup.members if m.active)
+            self.measured, sum(m.backend.capabilities.memory_bytes for m in self.group.members if m.active)
         )
 
     def limits(self) -> Limits:
         """Bounds of queue and runs, given the backend that runs it now."""
-        settings, able = self.settings, self.lineup.active.backend.capabilities
+        settings, able = self.settings, self.group.active.backend.capabilities
         most = min(settings.max_rows, able.max_rows or settings.max_rows)
         return Limits(
             max_rows=most,
@@ -56,12 +56,12 @@ class Model:
         )
 
     def run(self, inputs: Tensors, deadline: float) -> tuple[Tensors, Member]:
-        """The declared outputs, and who made them. Blocks; raises what `Lineup.run` does.
+        """The declared outputs, and who made them. Blocks; raises what `FailoverGroup.run` does.
 
         Raises BackendError for an output of a wrong shape.
         """
         rows = len(next(iter(inputs.values())))
-        outputs, member = self.lineup.run(inputs, deadline)
+        outputs, member = self.group.run(inputs, deadline)
         check_shapes(self.metadata, outputs, rows)
         return outputs, member
 

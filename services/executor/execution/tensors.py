@@ -12,7 +12,7 @@ from headrace.repository import TensorSpec
 from services.executor import errors
 from services.executor.backends.backend import Array, Tensors
 
-Part = tuple[list[int], Tensors]
+PartialOutput = tuple[list[int], Tensors]
 """Row positions of a call, and outputs for them in that order."""
 
 
@@ -76,7 +76,9 @@ def stack(parts: Sequence[Tensors]) -> Tensors:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def output_columns(specs: Sequence[TensorSpec], parts: Sequence[Part], row_count: int) -> list[Column]:
+def output_columns(
+    specs: Sequence[TensorSpec], parts: Sequence[PartialOutput], row_count: int
+) -> list[Column]:
     """A call's outputs from the runs it took part in; 0 or empty for rows that are in none."""
     if len(parts) == 1 and len(parts[0][0]) == row_count:
         return [_column(spec, parts[0][1][spec.name]) for spec in specs]

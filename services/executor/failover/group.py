@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from services.executor.backends.backend import Backend, BackendLateError, BackendLostError, Tensors
-from services.executor.failover.health import Standing
-from services.executor.failover.samples import Samples, Tolerance, disagreement
+from services.executor.failover.health import GroupHealth
+from services.executor.failover.samples import Samples, Tolerance, find_difference
 from services.executor.scheduling.run_time import RunTimes
 
 _SELF_TEST_EVERY_S = 1.0
@@ -35,7 +35,7 @@ Switched = Callable[[Member, Member, str], None]
 """Told from any thread: who ran the model, who does now, and why."""
 
 
-class Lineup:
+class FailoverGroup:
     """Runs a model on the first of its backends that is not lost. Safe among threads.
 
     `samples` with `expected` outputs tell whether a backend is well. `patience`: seconds that a backend may take for a
@@ -45,19 +45,19 @@ class Lineup:
     def __init__(
         self,
         members: Sequence[Member],
-        standing: Standing,
+        health: GroupHealth,
         samples: Samples,
         tolerance: Tolerance,
         patience: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.members = tuple(members)
-        self.standing = standing
+        self.health = health
         self.samples = samples
         self.tolerance = tolerance
         self.patience = patience
         self.expected: Tensors | None = samples.outputs
-        self.switched: Switched = lambda _old, _new, _why: None
+        self.on_switch: Switched = lambda _old, _new, _why: None
         self._clock = clock
         self._lock = threading.Lock()
         self._tested = float("-inf")
@@ -65,18 +65,18 @@ class Lineup:
     @property
     def active(self) -> Member:
         """Who runs the model now."""
-        return self.members[self.standing.active]
+        return self.members[self.health.active]
 
     @property
-    def replaceable(self) -> bool:
+    def has_standby(self) -> bool:
         """Whether another backend could take over."""
-        standing = self.standing
-        return any(i != standing.active and not standing.is_lost(i) for i in range(len(self.members)))
+        health = self.health
+        return any(i != health.active and not health.is_lost(i) for i in range(len(self.members)))
 
     @property
-    def standby(self) -> bool:
+    def on_standby(self) -> bool:
         """Whether the model runs on another backend than the first choice."""
-        return self.standing.active != 0
+        return self.health.active != 0
 
     def run(self, inputs: Tensors, deadline: float) -> tuple[Tensors, Member]:
         """The outputs, and who made them. If a backend is lost, the next one runs the rows instead.
@@ -85,7 +85,7 @@ class Lineup:
         """
         while True:
             member = self.active
-            limit = deadline if not self.replaceable else min(deadline, self._clock() + self.patience)
+            limit = deadline if not self.has_standby else min(deadline, self._clock() + self.patience)
             try:
                 outputs = member.backend.run(inputs, limit)
             except BackendLostError as error:
@@ -97,24 +97,24 @@ class Lineup:
                 if not gone or self._clock() >= deadline:
                     raise
             else:
-                if not self.standing.calm:
+                if not self.health.calm:
                     with self._lock:
-                        self.standing.ran(self.members.index(member))
+                        self.health.ran(self.members.index(member))
                 return outputs, member
 
     def lose(self, member: Member, why: str) -> bool:
         """`member` can't run anything. Returns whether another one runs the model now."""
         with self._lock:
             which = self.members.index(member)
-            if self.standing.is_lost(which) or self.active is not member:
+            if self.health.is_lost(which) or self.active is not member:
                 return self.active is not member
-            switched = self.standing.lost(which, self._clock())
+            switched = self.health.lost(which, self._clock())
             after = self.active
         if switched:
-            self.switched(member, after, why)
+            self.on_switch(member, after, why)
         return switched
 
-    def suspect(self, member: Member) -> bool:
+    def replace_if_broken(self, member: Member) -> bool:
         """Every row of a run failed there: rows or engine? Tells by its samples, once a second at most.
 
         Returns whether another backend runs the model now.
@@ -135,7 +135,7 @@ class Lineup:
             found = member.backend.run(self.samples.inputs, self._clock() + _SELF_TEST_S)
             if self.expected is None:
                 return ""
-            return disagreement(found, self.expected, self.tolerance)
+            return find_difference(found, self.expected, self.tolerance)
         except Exception as error:  # noqa: BLE001 - engines raise anything; what it says is the finding
             return str(error).partition("\n")[0] or type(error).__name__
 
@@ -147,10 +147,10 @@ class Lineup:
             problem = self._reactivated(member)
         with self._lock:
             before = self.active
-            switched = self.standing.probed(which, good=not problem, now=self._clock())
+            switched = self.health.probed(which, good=not problem, now=self._clock())
             after = self.active
         if switched:
-            self.switched(before, after, "it is well again")
+            self.on_switch(before, after, "it is well again")
         return not problem
 
     def deactivate(self) -> None:
@@ -176,10 +176,10 @@ class Lineup:
         with self._lock:
             if self.active is not member:
                 return True
-            switched = self.standing.late(self.members.index(member), self._clock())
+            switched = self.health.late(self.members.index(member), self._clock())
             after = self.active
         if switched:
-            self.switched(member, after, why)
+            self.on_switch(member, after, why)
         return switched
 
 
@@ -187,16 +187,16 @@ class Recovery:
     """Tries the lost backends of one model, on threads, for as long as any is lost. `tried`: told of each try."""
 
     def __init__(
-        self, lineup: Lineup, tried: Callable[[Member, bool], None], clock: Callable[[], float]
+        self, group: FailoverGroup, tried: Callable[[Member, bool], None], clock: Callable[[], float]
     ) -> None:
-        self._lineup = lineup
+        self._lineup = group
         self._tried = tried
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins if a backend is lost and nobody tries it yet."""
-        if self._lineup.standing.probe_at() is not None and (self._task is None or self._task.done()):
+        if self._lineup.health.probe_at() is not None and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._recover())
 
     def stop(self) -> None:
@@ -205,9 +205,9 @@ class Recovery:
             self._task.cancel()
 
     async def _recover(self) -> None:
-        standing = self._lineup.standing
-        while (at := standing.probe_at()) is not None:
+        health = self._lineup.health
+        while (at := health.probe_at()) is not None:
             await asyncio.sleep(max(at - self._clock(), 0.0))
-            for which in standing.to_probe(self._clock()):
+            for which in health.to_probe(self._clock()):
                 well = await asyncio.to_thread(self._lineup.recover, which)
                 self._tried(self._lineup.members[which], well)

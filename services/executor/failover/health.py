@@ -11,7 +11,7 @@ GOOD_PROBES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ProbeIntervals:
     """Seconds. A lost backend is tried every `probe`; each failure doubles the wait, up to `longest`."""
 
     probe: float = 1.0
@@ -29,13 +29,13 @@ class _State:
     back: float = field(default=float("-inf"))
 
 
-class Standing:
+class GroupHealth:
     """Backends 0 … n−1 in order of preference. The first that is not lost runs the model.
 
     If all are lost the last choice stays: a backend that may fail is better than none.
     """
 
-    def __init__(self, count: int, patience: Patience) -> None:
+    def __init__(self, count: int, patience: ProbeIntervals) -> None:
         self._states = [_State(wait=patience.probe) for _ in range(count)]
         self._patience = patience
         self.active = 0

@@ -33,7 +33,7 @@ class Tolerance:
     relative: float = 1e-3
 
 
-def samples_of(artifact: Artifact) -> Samples:
+def read_samples(artifact: Artifact) -> Samples:
     """The samples in the version's `samples.json`: {"inputs": {name: rows}, "outputs": {name: rows}}.
 
     Without that file, rows drawn from a fixed seed. Raises RepositoryError if the file can't be used.
@@ -58,7 +58,7 @@ def samples_of(artifact: Artifact) -> Samples:
     return Samples(inputs, outputs)
 
 
-def tolerance_of(artifact: Artifact) -> Tolerance:
+def read_tolerance(artifact: Artifact) -> Tolerance:
     """As the metadata states it: {"parity": {"absolute": …, "relative": …}}. Raises RepositoryError."""
     about = artifact.metadata
     stated = about.extra.get("parity", {})
@@ -73,7 +73,7 @@ def tolerance_of(artifact: Artifact) -> Tolerance:
         ) from error
 
 
-def disagreement(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:
+def find_difference(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:
     """Where two runs' outputs differ by more than is tolerated, and by how much; empty if nowhere."""
     for name, wanted in expected.items():
         got = found[name]

@@ -16,9 +16,9 @@ from headrace.repository import Artifact, Repository, RepositoryError, TensorSpe
 from services.executor.backends.backend import Array, Backend, BackendError
 from services.executor.config import ExecutorConfig, ModelSettings
 from services.executor.execution.model import Model, check_shapes
-from services.executor.failover.group import Lineup, Member
-from services.executor.failover.health import Patience, Standing
-from services.executor.failover.samples import disagreement, samples_of, tolerance_of
+from services.executor.failover.group import FailoverGroup, Member
+from services.executor.failover.health import GroupHealth, ProbeIntervals
+from services.executor.failover.samples import find_difference, read_samples, read_tolerance
 from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
 
@@ -37,7 +37,7 @@ _GENTLE_RUNS = 3
 
 
 @dataclass(slots=True, eq=False)
-class Loading:
+class LoadHandle:
     """A load under way. `progress`: what it is doing, for whoever asks."""
 
     progress: str = "reading"
@@ -57,7 +57,7 @@ class Loading:
             member.backend.interrupt(time.monotonic())
 
 
-class Loader:
+class Activator:
     """Makes versions of models ready. Blocks: for threads."""
 
     def __init__(
@@ -94,22 +94,22 @@ class Loader:
             versions += [v for v in found if v not in versions]
         return named
 
-    def ready(self, artifact: Artifact, why: str, loading: Loading) -> Model:
+    def ready(self, artifact: Artifact, why: str, loading: LoadHandle) -> Model:
         """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""
         began = time.perf_counter()
         about = artifact.metadata
-        model = self._lined_up(artifact, loading)
+        model = self._build_group(artifact, loading)
         try:
             self._activate(model, loading, _GENTLE if why == "load" else 0.0)
             loading.tell("comparing with the samples")
             _compare(model)
         except BackendError as error:
-            model.lineup.deactivate()
+            model.group.deactivate()
             raise RepositoryError(
                 about.name, about.version, str(error), "then publish it as a new version"
             ) from error
         except BaseException:
-            model.lineup.deactivate()
+            model.group.deactivate()
             raise
         took = time.perf_counter() - began
         self._metrics.cold_starts.labels(about.name, about.version, why).inc()
@@ -117,7 +117,7 @@ class Loader:
         self._report(model, took)
         return model
 
-    def _lined_up(self, artifact: Artifact, loading: Loading) -> Model:
+    def _build_group(self, artifact: Artifact, loading: LoadHandle) -> Model:
         about = artifact.metadata
         settings = self._config.settings_of(about.name)
         if about.max_rows is not None:
@@ -141,17 +141,17 @@ class Loader:
                 ) from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
             loading.members.append(Member(backend, pool))
-        standing = Standing(len(loading.members), Patience(self._config.probe_s))
-        lineup = Lineup(
-            loading.members, standing, samples_of(artifact), tolerance_of(artifact), self._config.patience_s
+        health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
+        group = FailoverGroup(
+            loading.members, health, read_samples(artifact), read_tolerance(artifact), self._config.patience_s
         )
-        return Model(artifact, settings, lineup)
+        return Model(artifact, settings, group)
 
-    def _activate(self, model: Model, loading: Loading, rest: float) -> None:
+    def _activate(self, model: Model, loading: LoadHandle, rest: float) -> None:
         """Activates every backend; one that can't be stays lost, as long as another one can."""
-        lineup, about = model.lineup, model.metadata
+        group, about = model.group, model.metadata
         problems = []
-        for which, member in enumerate(lineup.members):
+        for which, member in enumerate(group.members):
             name = member.backend.name
             loading.tell(f"activating {name}")
             try:
@@ -162,7 +162,7 @@ class Loader:
                 warm_up(model, member, self._config.warmup_rows, rest)
             except BackendError as error:
                 problems.append(error)
-                if len(lineup.members) > 1:
+                if len(group.members) > 1:
                     self._log.warning(
                         "backend can't be used yet",
                         model=about.name,
@@ -173,18 +173,18 @@ class Loader:
                 if member.active:
                     member.active = False
                     member.backend.deactivate()
-                lineup.standing.lost(which, time.monotonic())
-        if len(problems) == len(lineup.members):
+                group.health.lost(which, time.monotonic())
+        if len(problems) == len(group.members):
             raise problems[0]
 
     def _report(self, model: Model, took: float) -> None:
-        about, active = model.metadata, model.lineup.active
+        about, active = model.metadata, model.group.active
         self._log.info(
             "model loaded",
             model=about.name,
             version=about.version,
             backend=active.backend.name,
-            standby=model.lineup.standby,
+            standby=model.group.on_standby,
             device=active.backend.capabilities.device,
             sha256=about.sha256,
             seconds=round(took, 3),
@@ -199,7 +199,7 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
     for rows in sorted({min(n, most) for n in sizes}):
-        inputs = {spec.name: blank(spec, rows) for spec in model.metadata.inputs}
+        inputs = {spec.name: blank_tensor(spec, rows) for spec in model.metadata.inputs}
         seconds = []
         for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
             began = time.perf_counter()
@@ -220,13 +220,13 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
 
 def _compare(model: Model) -> None:
     """Each active backend answers the samples as recorded, or as the first of them does. Raises RepositoryError."""
-    lineup, about = model.lineup, model.metadata
-    active = [m for m in lineup.members if m.active]
-    if lineup.expected is None and len(lineup.members) == 1:
+    group, about = model.group, model.metadata
+    active = [m for m in group.members if m.active]
+    if group.expected is None and len(group.members) == 1:
         return
     for member in active:
         try:
-            found = member.backend.run(lineup.samples.inputs, time.monotonic() + _WARM_S)
+            found = member.backend.run(group.samples.inputs, time.monotonic() + _WARM_S)
         except Exception as error:
             problem = str(error).partition("\n")[0]
             raise RepositoryError(
@@ -235,10 +235,10 @@ def _compare(model: Model) -> None:
                 f"{member.backend.name} can't run the samples ({problem})",
                 "publish it with samples.json: rows that it can run, and its answers",
             ) from error
-        if lineup.expected is None:
-            lineup.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
-        elif problem := disagreement(found, lineup.expected, lineup.tolerance):
-            allowed = lineup.tolerance
+        if group.expected is None:
+            group.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
+        elif problem := find_difference(found, group.expected, group.tolerance):
+            allowed = group.tolerance
             raise RepositoryError(
                 about.name,
                 about.version,
@@ -248,7 +248,7 @@ def _compare(model: Model) -> None:
             )
 
 
-def blank(spec: TensorSpec, rows: int) -> Array:
+def blank_tensor(spec: TensorSpec, rows: int) -> Array:
     """Rows of zeros, or of empty texts."""
     if spec.dtype is DType.BYTES:
         return np.full((rows, *spec.row_shape), "", object)

@@ -15,9 +15,9 @@ from headrace.repository.records import Checked, Records
 from services.executor.check import checkable, fingerprint
 from services.executor.config import ExecutorConfig
 from services.executor.execution.model import Model
-from services.executor.lifecycle.activation import Loader, Loading
+from services.executor.lifecycle.activation import Activator, LoadHandle
 from services.executor.lifecycle.memory import held_bytes
-from services.executor.lifecycle.quarantine import Kind, UnusableError
+from services.executor.lifecycle.quarantine import FailureKind, UnusableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -37,13 +37,13 @@ class UncheckedError(Exception):
         self.fingerprint = fingerprint
 
 
-class Preparing:
+class Loader:
     """Makes versions ready. Blocks: for threads. Methods raise RepositoryError."""
 
     def __init__(
-        self, loader: Loader, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
+        self, activator: Activator, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
     ) -> None:
-        self.loader = loader
+        self.activator = activator
         self._records = records
         self._config = config
         self._log = log
@@ -62,7 +62,11 @@ class Preparing:
         calls that name none. Raises RepositoryError: the repository can't be read.
         """
         self._records.news()  # what changes from now on is news
-        repository, serving, named = self.loader.repository, self._records.serving(), self.loader.named()
+        repository, serving, named = (
+            self.activator.repository,
+            self._records.serving(),
+            self.activator.named(),
+        )
         wanted: dict[str, list[str]] = {}
         troubles = []
         names = repository.names() if self._config.load == "all" else [*named, *serving]
@@ -100,7 +104,7 @@ class Preparing:
         name: str,
         version: str,
         why: str,
-        loading: Loading,
+        loading: LoadHandle,
         *,
         operator: str = "",
         asked: bool = False,
@@ -120,14 +124,14 @@ class Preparing:
             self._log.exception("a model can't be loaded", model=name, version=version)
             problem = f"loading it failed in a way that nobody expected ({type(error).__name__}; see the log)"
             found = RepositoryError(name, version, problem, "publish it anew")
-            raise UnusableError(found, Kind.ACTIVATION) from error
+            raise UnusableError(found, FailureKind.ACTIVATION) from error
 
     def _load(
         self,
         name: str,
         version: str,
         why: str,
-        loading: Loading,
+        loading: LoadHandle,
         operator: str,
         asked: bool,
         may_check: bool,
@@ -135,18 +139,18 @@ class Preparing:
         _check_cancelled(name, version, loading)
         loading.tell("reading")
         try:
-            artifact = self.loader.repository.examine(name, version, operator=operator)
+            artifact = self.activator.repository.examine(name, version, operator=operator)
         except RepositoryError as error:
-            raise _of_kind(error, Kind.FILES) from error
+            raise _of_kind(error, FailureKind.FILES) from error
         mark = fingerprint(artifact, self._config.settings_of(name))
         known = self._known(artifact, mark, asked, may_check, loading)
         self._record(artifact, operator, must=asked)
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         try:
             with self._records.loading(mark):
-                model = self.loader.ready(artifact, why, loading)
+                model = self.activator.ready(artifact, why, loading)
         except RepositoryError as error:
-            raise UnusableError(error, Kind.ACTIVATION, mark) from error
+            raise UnusableError(error, FailureKind.ACTIVATION, mark) from error
         grown = max(held_bytes() - before, 0)
         if known.deaths:
             self._records.note(mark, replace(known, deaths=0))
@@ -155,13 +159,13 @@ class Preparing:
 
     def wake(self, artifact: Artifact) -> Model:
         """A version that sleeps, ready again."""
-        model = self.loader.ready(artifact, "call", Loading())
+        model = self.activator.ready(artifact, "call", LoadHandle())
         mark = fingerprint(artifact, self._config.settings_of(artifact.metadata.name))
         return replace(model, measured=self._records.checked(mark).memory_bytes)
 
     def named(self, name: str) -> list[str]:
         """The model's versions that the settings name, whatever operators say."""
-        return self.loader.named().get(name, [])
+        return self.activator.named().get(name, [])
 
     def chosen(self, name: str, version: str) -> bool:
         """Whether it is this service that decided for the version: the newest of a new model."""
@@ -173,7 +177,7 @@ class Preparing:
         if version in self.named(name):
             return version
         try:
-            there = self.loader.repository.quiet().versions(name)
+            there = self.activator.repository.quiet().versions(name)
         except RepositoryError:
             return version
         if served is None or not version:
@@ -184,7 +188,7 @@ class Preparing:
     def readable(self, name: str, version: str) -> bool:
         """Whether the files can be read and believed now; recorded nowhere."""
         try:
-            self.loader.repository.quiet().read(name, version)
+            self.activator.repository.quiet().read(name, version)
         except RepositoryError:
             return False
         return True
@@ -193,11 +197,11 @@ class Preparing:
         """Writes what a full disk did not take."""
         self._records.save()
         while self._unrecorded:
-            self.loader.repository.loaded(self._unrecorded[0])
+            self.activator.repository.loaded(self._unrecorded[0])
             self._unrecorded.pop(0)
 
     def _known(
-        self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: Loading
+        self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: LoadHandle
     ) -> Checked:
         """What is known of the files, checked now if they were not. Raises UnusableError."""
         about, known = artifact.metadata, self._records.checked(mark)
@@ -205,7 +209,7 @@ class Preparing:
             problem = f"{known.deaths} processes of the executor ended while they loaded it"
             remedy = "publish a mended version; to try this one again: headrace models load"
             error = RepositoryError(about.name, about.version, problem, remedy)
-            raise UnusableError(error, Kind.CRASH, mark)
+            raise UnusableError(error, FailureKind.CRASH, mark)
         able = checkable(artifact, self._config.settings_of(about.name))
         if known.good or not able or self._config.state is None:
             return known
@@ -217,13 +221,15 @@ class Preparing:
             return known
         if verdict["problem"]:
             error = RepositoryError(about.name, about.version, verdict["problem"], verdict["remedy"])
-            raise UnusableError(error, Kind.CHECK, mark)
+            raise UnusableError(error, FailureKind.CHECK, mark)
         if verdict["fingerprint"] != mark:
             problem, remedy = "its files changed while it was checked", "it is tried again"
-            raise UnusableError(RepositoryError(about.name, about.version, problem, remedy), Kind.FILES)
+            raise UnusableError(
+                RepositoryError(about.name, about.version, problem, remedy), FailureKind.FILES
+            )
         return self._records.checked(mark)
 
-    def _checked(self, name: str, version: str, loading: Loading) -> dict[str, Any] | None:
+    def _checked(self, name: str, version: str, loading: LoadHandle) -> dict[str, Any] | None:
         """The verdict of the process that loads it first; None if there could be no such process."""
         config, began = self._config, time.monotonic()
 
@@ -256,10 +262,10 @@ class Preparing:
 
     def _record(self, artifact: Artifact, operator: str, *, must: bool) -> None:
         try:
-            self.loader.repository.loaded(artifact, operator)
+            self.activator.repository.loaded(artifact, operator)
         except RepositoryError as error:
             if must:
-                raise UnusableError(error, Kind.FILES) from error
+                raise UnusableError(error, FailureKind.FILES) from error
             about = artifact.metadata
             self._log.error(
                 "a load was not recorded; tried again",
@@ -278,14 +284,14 @@ def _ended(ended: bounded.Ended) -> dict[str, Any]:
     return {"problem": f"the process that checks it {how}", "remedy": "give the machine more memory or time"}
 
 
-def _check_cancelled(name: str, version: str, loading: Loading) -> None:
+def _check_cancelled(name: str, version: str, loading: LoadHandle) -> None:
     """Raises UnusableError if nobody wants the version any more."""
     if loading.cancelled:
         error = RepositoryError(
             name, version, "its load was cancelled", "load it again if that was a mistake"
         )
-        raise UnusableError(error, Kind.ACTIVATION)
+        raise UnusableError(error, FailureKind.ACTIVATION)
 
 
-def _of_kind(error: RepositoryError, kind: Kind) -> UnusableError:
+def _of_kind(error: RepositoryError, kind: FailureKind) -> UnusableError:
     return error if isinstance(error, UnusableError) else UnusableError(error, kind)

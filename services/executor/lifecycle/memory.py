@@ -29,7 +29,7 @@ def held_bytes() -> int:
 K = TypeVar("K", bound=Hashable)
 
 
-class Residency(Generic[K]):
+class MemoryBudget(Generic[K]):
     """Bytes held by key, in order of use. `budget`: bytes; None: no bound."""
 
     def __init__(self, budget: int | None) -> None:

@@ -18,11 +18,17 @@ from headrace.repository import (
 )
 from headrace.repository.records import Records
 from services.executor import errors
-from services.executor.execution.runner import Surroundings
-from services.executor.lifecycle.activation import Loading
-from services.executor.lifecycle.loader import Preparing, UncheckedError
-from services.executor.lifecycle.quarantine import Held, Key, Kind, Quarantine, UnusableError
-from services.executor.lifecycle.versions import Entry, Loaded
+from services.executor.execution.runner import RunnerContext
+from services.executor.lifecycle.activation import LoadHandle
+from services.executor.lifecycle.loader import Loader, UncheckedError
+from services.executor.lifecycle.quarantine import (
+    FailureKind,
+    Key,
+    Quarantine,
+    QuarantinedVersion,
+    UnusableError,
+)
+from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions
 
 # How often it is looked whether something is to be done: a record that another process changed, a version that is mended.
 _LOOK_S = 1.0
@@ -36,7 +42,7 @@ _SHOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class VersionStatus:
     """What is known of a version of the repository. `entry` None: it is not loaded; `loading`: it is about to be.
 
     `problem`: why it is in quarantine, empty if it is not.
@@ -44,29 +50,29 @@ class Listed:
 
     model: str
     version: str
-    entry: Entry | None
-    loading: Loading | None
+    entry: LoadedVersion | None
+    loading: LoadHandle | None
     problem: str = ""
 
 
-class Models(Loaded):
+class Models(LoadedVersions):
     """Which versions serve: what served before, what operators ask for; what can't be used is in quarantine."""
 
     def __init__(
         self,
-        preparing: Preparing,
+        loader: Loader,
         records: Records,
-        around: Surroundings,
+        context: RunnerContext,
         budget: int | None,
         patience: float = 30.0,
     ) -> None:
-        super().__init__(preparing.wake, around, budget)
-        self._preparing = preparing
-        self._repository = preparing.loader.repository
+        super().__init__(loader.wake, context, budget)
+        self._loader = loader
+        self._repository = loader.activator.repository
         self._records = records
         self._patience = patience
         self._quarantine = Quarantine()
-        self._loading: dict[Key, tuple[asyncio.Task[Entry], Loading]] = {}
+        self._loading: dict[Key, tuple[asyncio.Task[LoadedVersion], LoadHandle]] = {}
         # First loads at the same time: each may take a core and much memory, and one that never ends must not hold the others up.
         self._checking = asyncio.Semaphore(_CHECKS)
         self._watch: asyncio.Task[None] | None = None
@@ -74,9 +80,9 @@ class Models(Loaded):
     async def open(self) -> None:
         """Loads what should serve; what can't be used is in quarantine. Raises RepositoryError: none can be read."""
         await asyncio.to_thread(self._records.count_deaths)
-        self._order, troubles = await asyncio.to_thread(self._preparing.wanted)
+        self._order, troubles = await asyncio.to_thread(self._loader.wanted)
         for trouble in troubles:
-            await self._hold((trouble.model, ""), UnusableError(trouble, Kind.FILES))
+            await self._hold((trouble.model, ""), UnusableError(trouble, FailureKind.FILES))
         before = await asyncio.to_thread(self._records.quarantined)
         unknown = [key for key in self._wanted() if not await self._opened(key, before)]
         tasks = [self._begin(*key, why="start")[0] for key in unknown]
@@ -91,16 +97,16 @@ class Models(Loaded):
     async def _opened(self, key: Key, before: Mapping[str, Mapping[str, Any]]) -> bool:
         """Loads a version at the start, unless its files have to be checked first; False then."""
         try:
-            await self._load(*key, "start", Loading(), may_check=False)
+            await self._load(*key, "start", LoadHandle(), may_check=False)
         except UnusableError as error:
             await self._hold(key, error)
         except UncheckedError as error:
             known = before.get(f"{key[0]}:{key[1]}", {})
-            if known.get("fingerprint") != error.fingerprint or known.get("kind") != Kind.CHECK.name:
+            if known.get("fingerprint") != error.fingerprint or known.get("kind") != FailureKind.CHECK.name:
                 return False
             # These very files were refused before: nobody waits for that once more.
             told = (str(known.get(part)) for part in ("problem", "remedy"))
-            refused = UnusableError(RepositoryError(*key, *told), Kind.CHECK, error.fingerprint)
+            refused = UnusableError(RepositoryError(*key, *told), FailureKind.CHECK, error.fingerprint)
             await self._hold(key, refused)
             self._quarantine.sooner(key, time.monotonic() + _SOON_S)
         return True
@@ -116,7 +122,7 @@ class Models(Loaded):
             task.cancel()
         await super().close()
 
-    async def load(self, model: str, version: str, operator: str = "") -> Entry:
+    async def load(self, model: str, version: str, operator: str = "") -> LoadedVersion:
         """Makes a version (what a label means, or for "" the newest) ready beside those that serve, then takes it in.
 
         Calls that name no version get it from then on, over restarts, too. Raises Fault (`errors.not_loadable`) saying why
@@ -131,7 +137,7 @@ class Models(Loaded):
         await self._serve(model, version)
         return entry
 
-    async def _loaded(self, model: str, version: str, operator: str) -> Entry:
+    async def _loaded(self, model: str, version: str, operator: str) -> LoadedVersion:
         under_way = self._loading.get((model, version)) or self._begin(model, version, "load", operator)
         try:
             # One caller who goes away must not take the load from the others.
@@ -178,16 +184,16 @@ class Models(Loaded):
         if (entry := entries.get(version)) is None:
             return
         self._install(model, {v: e for v, e in entries.items() if v != version})
-        self._residency.leave((model, version))
+        self._memory.leave((model, version))
         if entry.runner is not None:
             await self._retire(entry.runner)
         try:
             await asyncio.to_thread(self._repository.unloaded, model, version, operator)
         except RepositoryError:
             # It is gone all the same: what can't be recorded is not done, but this can't be undone.
-            self._around.log.exception("unloading was not recorded", model=model, version=version)
+            self._context.log.exception("unloading was not recorded", model=model, version=version)
 
-    async def index(self) -> list[Listed]:
+    async def index(self) -> list[VersionStatus]:
         """Every version of the repository, and what is loaded though the repository has it no more."""
         repository = self._repository
 
@@ -203,36 +209,40 @@ class Models(Loaded):
         keys |= dict.fromkeys(key for key, _ in self._quarantine.all())
         return [self._listed(key) for key in keys]
 
-    def _listed(self, key: Key) -> Listed:
+    def _listed(self, key: Key) -> VersionStatus:
         under_way = self._loading.get(key)
         entry = self._entries.get(key[0], {}).get(key[1])
         held = self._quarantine.get(key)
         problem = "" if held is None else f"{held.error.problem}; {held.error.remedy}"
-        return Listed(*key, entry, under_way[1] if under_way else None, errors.without_folders(problem))
+        return VersionStatus(
+            *key, entry, under_way[1] if under_way else None, errors.without_folders(problem)
+        )
 
     def _begin(
         self, model: str, version: str, why: str, operator: str = ""
-    ) -> tuple[asyncio.Task[Entry], Loading]:
+    ) -> tuple[asyncio.Task[LoadedVersion], LoadHandle]:
         """Loads a version beside all else. `why` "load": an operator asked for it; else a failure puts it into quarantine."""
-        loading = Loading()
+        loading = LoadHandle()
         task = asyncio.get_running_loop().create_task(self._attempt(model, version, why, loading, operator))
         self._loading[model, version] = (task, loading)
 
-        def done(task: asyncio.Task[Entry]) -> None:
+        def done(task: asyncio.Task[LoadedVersion]) -> None:
             self._loading.pop((model, version), None)
             if (
                 not task.cancelled()
                 and (error := task.exception())
                 and not isinstance(error, RepositoryError)
             ):
-                self._around.log.error(
+                self._context.log.error(
                     "a load ended by an error", model=model, version=version, exc_info=error
                 )
 
         task.add_done_callback(done)
         return task, loading
 
-    async def _attempt(self, model: str, version: str, why: str, loading: Loading, operator: str) -> Entry:
+    async def _attempt(
+        self, model: str, version: str, why: str, loading: LoadHandle, operator: str
+    ) -> LoadedVersion:
         if why == "load":
             # It waits for no other version: the operator is waiting, too.
             try:
@@ -248,16 +258,18 @@ class Models(Loaded):
             await self._hold((model, version), error)
             raise
 
-    async def _load(self, name: str, version: str, why: str, loading: Loading, **how: Any) -> Entry:
+    async def _load(
+        self, name: str, version: str, why: str, loading: LoadHandle, **how: Any
+    ) -> LoadedVersion:
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=_LEAVING_S)
-        model = await asyncio.to_thread(self._preparing.load, name, version, why, loading, **how)
-        entry = Entry(model.artifact, self._runner(model))
+        model = await asyncio.to_thread(self._loader.load, name, version, why, loading, **how)
+        entry = LoadedVersion(model.artifact, self._runner(model))
         versions = {**self._entries.get(name, {}), version: entry}
         self._install(name, dict(sorted(versions.items(), key=lambda item: version_key(item[0]))))
         self._resident(model)
         await self._release((name, version))
-        if not how.get("asked") and await asyncio.to_thread(self._preparing.chosen, name, version):
+        if not how.get("asked") and await asyncio.to_thread(self._loader.chosen, name, version):
             await asyncio.to_thread(self._records.serve, name, version)
         return entry
 
@@ -267,7 +279,7 @@ class Models(Loaded):
         stamp = await asyncio.to_thread(self._repository.stamp, *key)
         self._quarantine.hold(key, error.origin, error.kind, stamp, time.monotonic())
         if before is None or before.error.problem != error.problem:
-            log = self._around.log
+            log = self._context.log
             log.error(
                 "model in quarantine", model=key[0], version=key[1], why=error.problem, remedy=error.remedy
             )
@@ -284,7 +296,7 @@ class Models(Loaded):
     async def _release(self, key: Key) -> None:
         """The version is well, or nobody wants it any more."""
         if self._quarantine.release(key):
-            self._around.log.info("model out of quarantine", model=key[0], version=key[1])
+            self._context.log.info("model out of quarantine", model=key[0], version=key[1])
             await asyncio.to_thread(self._records.release, ":".join(key))
             self._show_quarantine()
 
@@ -295,12 +307,12 @@ class Models(Loaded):
             try:
                 await self._look()
             except Exception:  # whatever it is, the next look must come
-                self._around.log.exception("a look at the models failed; the next one follows")
+                self._context.log.exception("a look at the models failed; the next one follows")
 
     async def _look(self) -> None:
         with suppress(RepositoryError):
-            await asyncio.to_thread(self._preparing.save)
-        self._around.metrics.unsaved.set(not (self._records.saved and self._preparing.recorded))
+            await asyncio.to_thread(self._loader.save)
+        self._context.metrics.unsaved.set(not (self._records.saved and self._loader.recorded))
         await self._follow()
         for key, held in self._quarantine.all():
             if key in self._loading:
@@ -309,10 +321,10 @@ class Models(Loaded):
             if changed or held.due <= time.monotonic():
                 await self._again(key, held)
 
-    async def _again(self, key: Key, held: Held) -> None:
+    async def _again(self, key: Key, held: QuarantinedVersion) -> None:
         """Tries a version in quarantine again, or what has taken its place."""
         model, version = key
-        wanted = await asyncio.to_thread(self._preparing.still_wanted, model, version)
+        wanted = await asyncio.to_thread(self._loader.still_wanted, model, version)
         if wanted != version:
             others = [v for v in self._order.get(model, ()) if v != version]
             self._order[model] = [*others, wanted] if wanted else others
@@ -322,8 +334,8 @@ class Models(Loaded):
             serving = await asyncio.to_thread(self._records.serving)
             if version in serving.get(model, ()):
                 await asyncio.to_thread(self._records.stop, model, version)
-        elif held.kind is Kind.FILES and not await asyncio.to_thread(
-            self._preparing.readable, model, version
+        elif held.kind is FailureKind.FILES and not await asyncio.to_thread(
+            self._loader.readable, model, version
         ):
             # Not loaded: a refusal a second would fill the access log.
             stamp = await asyncio.to_thread(self._repository.stamp, *key)
@@ -334,7 +346,7 @@ class Models(Loaded):
     async def _follow(self) -> None:
         """Does what an operator had another process of this home do."""
         serving = await asyncio.to_thread(self._records.news)
-        named = await asyncio.to_thread(self._preparing.loader.named) if serving else {}
+        named = await asyncio.to_thread(self._loader.activator.named) if serving else {}
         for model, versions in serving.items():
             mine = self._order.get(model, [])
             for version in [v for v in mine if v not in versions and v not in named.get(model, ())]:
@@ -360,7 +372,7 @@ class Models(Loaded):
                 raise errors.preparing(model, loading)
 
     def _show_quarantine(self) -> None:
-        gauge = self._around.metrics.quarantined
+        gauge = self._context.metrics.quarantined
         gauge.clear()
         for (model, version), _ in list(self._quarantine.all())[:_SHOWN]:
             gauge.labels(model, version).set(1)

@@ -12,7 +12,7 @@ Key = tuple[str, str]
 """Model and version."""
 
 
-class Kind(enum.Enum):
+class FailureKind(enum.Enum):
     """What is wrong, as far as it decides when to try again. `value`: seconds to the first and between the last tries."""
 
     # Its files can't be read or are not to be believed; a look is cheap.
@@ -28,7 +28,7 @@ class Kind(enum.Enum):
 class UnusableError(RepositoryError):
     """A version can't be made ready. `fingerprint`: of the files that were tried, empty if they could not be read."""
 
-    def __init__(self, error: RepositoryError, kind: Kind, fingerprint: str = "") -> None:
+    def __init__(self, error: RepositoryError, kind: FailureKind, fingerprint: str = "") -> None:
         super().__init__(error.model, error.version, error.problem, error.remedy)
         self.origin = error
         self.kind = kind
@@ -36,11 +36,11 @@ class UnusableError(RepositoryError):
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class QuarantinedVersion:
     """A version in quarantine. `stamp`: of its small files when it was tried; `error`: as an operator may see it."""
 
     error: RepositoryError
-    kind: Kind
+    kind: FailureKind
     stamp: str
     due: float
     wait: float
@@ -50,15 +50,15 @@ class Quarantine:
     """Which versions are held. Lives on one event loop."""
 
     def __init__(self) -> None:
-        self._held: dict[Key, Held] = {}
+        self._held: dict[Key, QuarantinedVersion] = {}
 
-    def hold(self, key: Key, error: RepositoryError, kind: Kind, stamp: str, now: float) -> None:
+    def hold(self, key: Key, error: RepositoryError, kind: FailureKind, stamp: str, now: float) -> None:
         """The version could not be made ready; each failure in a row doubles the time to the next try."""
         before = self._held.get(key)
         first, most = kind.value
         again = before is not None and before.kind is kind and before.stamp == stamp
         wait = min(before.wait * 2, most) if before is not None and again else first
-        self._held[key] = Held(error, kind, stamp, now + wait, wait)
+        self._held[key] = QuarantinedVersion(error, kind, stamp, now + wait, wait)
 
     def sooner(self, key: Key, due: float) -> None:
         """It is tried no later than that."""
@@ -69,14 +69,14 @@ class Quarantine:
         """It is not held any more. Returns whether it was."""
         return self._held.pop(key, None) is not None
 
-    def get(self, key: Key) -> Held | None:
+    def get(self, key: Key) -> QuarantinedVersion | None:
         return self._held.get(key)
 
-    def of(self, model: str) -> dict[str, Held]:
+    def of(self, model: str) -> dict[str, QuarantinedVersion]:
         """The model's versions that are held."""
         return {version: held for (name, version), held in self._held.items() if name == model}
 
-    def all(self) -> Iterable[tuple[Key, Held]]:
+    def all(self) -> Iterable[tuple[Key, QuarantinedVersion]]:
         return list(self._held.items())
 
     def due(self, now: float) -> list[Key]:

@@ -11,19 +11,19 @@ from headrace.columns import Batch
 from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Metadata, RepositoryError
 from services.executor import errors
-from services.executor.execution.calls import Executed
+from services.executor.execution.calls import ExecuteResult
 from services.executor.execution.model import Model
-from services.executor.execution.runner import Runner, Surroundings
-from services.executor.lifecycle.memory import Residency
+from services.executor.execution.runner import RunnerContext, VersionRunner
+from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.quarantine import Key
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class LoadedVersion:
     """A loaded version. `runner` None: it sleeps in the warm pool, verified, until a call comes."""
 
     artifact: Artifact
-    runner: Runner | None
+    runner: VersionRunner | None
     waking: asyncio.Task[None] | None = None
 
     @property
@@ -31,20 +31,20 @@ class Entry:
         return self.artifact.metadata
 
 
-class Loaded:
+class LoadedVersions:
     """The loaded versions. Lives on one event loop; `wake`, which makes a sleeping version ready, is called on threads.
 
     Changes are one assignment: a call that has found its version runs on it, the next call finds the new one.
     """
 
-    def __init__(self, wake: Callable[[Artifact], Model], around: Surroundings, budget: int | None) -> None:
+    def __init__(self, wake: Callable[[Artifact], Model], context: RunnerContext, budget: int | None) -> None:
         self._ready = wake
-        self._around = around
-        self._residency: Residency[Key] = Residency(budget)
+        self._context = context
+        self._memory: MemoryBudget[Key] = MemoryBudget(budget)
         self._bounded = budget is not None
-        self._entries: dict[str, dict[str, Entry]] = {}
+        self._entries: dict[str, dict[str, LoadedVersion]] = {}
         # Who answers calls that name no version.
-        self._current: dict[str, Entry] = {}
+        self._current: dict[str, LoadedVersion] = {}
         # The versions of each model that should serve; the last of them that can answers calls that name none.
         self._order: dict[str, list[str]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -58,19 +58,19 @@ class Loaded:
                 entry.waking.cancel()
             if entry.runner is not None:
                 entry.runner.close()
-                await asyncio.to_thread(entry.runner.model.lineup.deactivate)
+                await asyncio.to_thread(entry.runner.model.group.deactivate)
         while self._leaving:
             await asyncio.wait(self._leaving)
         self._show()
 
-    async def execute(self, model: str, version: str, batch: Batch, received: float) -> Executed:
+    async def execute(self, model: str, version: str, batch: Batch, received: float) -> ExecuteResult:
         """The outputs of a batch, and who made them. `version` "" = the one that was loaded last.
 
-        Raises Fault NOT_FOUND, FAILED_PRECONDITION for a version in quarantine, and what `Runner.execute` raises.
+        Raises Fault NOT_FOUND, FAILED_PRECONDITION for a version in quarantine, and what `VersionRunner.execute` raises.
         """
         entry = self._find(model, version)
         if self._bounded:
-            self._residency.touch((model, entry.metadata.version))
+            self._memory.touch((model, entry.metadata.version))
         if entry.runner is not None:
             return await entry.runner.execute(batch, received)
         while (runner := entry.runner) is None:
@@ -79,11 +79,11 @@ class Loaded:
                 raise errors.unloading(model, entry.metadata.version)
         return replace(await runner.execute(batch, received), cold_start=True)
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[LoadedVersion]:
         """What is loaded, by name, oldest version first."""
         return [e for name in sorted(self._entries) for e in self._entries[name].values()]
 
-    def _install(self, model: str, versions: dict[str, Entry]) -> None:
+    def _install(self, model: str, versions: dict[str, LoadedVersion]) -> None:
         entries, current = dict(self._entries), dict(self._current)
         if versions:
             entries[model] = versions
@@ -94,7 +94,7 @@ class Loaded:
         self._entries, self._current = entries, current
         self._show()
 
-    def _find(self, model: str, version: str) -> Entry:
+    def _find(self, model: str, version: str) -> LoadedVersion:
         entry = self._entries.get(model, {}).get(version) if version else self._current.get(model)
         if entry is None:
             self._check_expected(model, version)
@@ -107,17 +107,17 @@ class Loaded:
     def _check_expected(self, model: str, version: str) -> None:
         """Raises Fault if a version that is not loaded should be."""
 
-    def _holds(self, entry: Entry) -> bool:
+    def _holds(self, entry: LoadedVersion) -> bool:
         """Whether the version is still loaded."""
         about = entry.metadata
         return self._entries.get(about.name, {}).get(about.version) is entry
 
-    def _runner(self, model: Model) -> Runner:
-        runner = Runner(model, self._around)
+    def _runner(self, model: Model) -> VersionRunner:
+        runner = VersionRunner(model, self._context)
         runner.show_backends()
         return runner
 
-    async def _woken(self, entry: Entry) -> None:
+    async def _woken(self, entry: LoadedVersion) -> None:
         """Makes a sleeping version ready again, once for all the calls that wait for it."""
         if entry.waking is None:
             entry.waking = asyncio.get_running_loop().create_task(self._wake(entry))
@@ -125,10 +125,10 @@ class Loaded:
         try:
             await asyncio.shield(entry.waking)
         except RepositoryError as error:
-            self._around.log.exception("model can't be woken", model=about.name, version=about.version)
+            self._context.log.exception("model can't be woken", model=about.name, version=about.version)
             raise errors.no_backend(about.name).fault() from error
 
-    async def _wake(self, entry: Entry) -> None:
+    async def _wake(self, entry: LoadedVersion) -> None:
         try:
             model = await asyncio.to_thread(self._ready, entry.artifact)
             runner = self._runner(model)
@@ -143,17 +143,17 @@ class Loaded:
     def _resident(self, model: Model) -> None:
         """It is in memory; whoever was used least recently makes room if need be."""
         key = (model.metadata.name, model.metadata.version)
-        for name, version in self._residency.enter(key, model.memory_bytes):
+        for name, version in self._memory.enter(key, model.memory_bytes):
             entry = self._entries.get(name, {}).get(version)
             if entry is not None and entry.runner is not None:
                 runner, entry.runner = entry.runner, None
-                self._residency.leave((name, version))
-                self._around.metrics.evictions.labels(name, version).inc()
-                self._around.log.info("model put to sleep", model=name, version=version)
+                self._memory.leave((name, version))
+                self._context.metrics.evictions.labels(name, version).inc()
+                self._context.log.info("model put to sleep", model=name, version=version)
                 self._later(self._retire(runner))
         self._show()
 
-    async def _retire(self, runner: Runner) -> None:
+    async def _retire(self, runner: VersionRunner) -> None:
         """The runner gets no more calls: finishes those it has, then gives its memory back."""
         await runner.drain()
         runner.close()
@@ -166,12 +166,12 @@ class Loaded:
         task.add_done_callback(self._leaving.discard)
 
     def _show(self) -> None:
-        metrics = self._around.metrics
+        metrics = self._context.metrics
         metrics.loaded_models.set(sum(len(versions) for versions in self._entries.values()))
-        metrics.memory_bytes.set(self._residency.used)
+        metrics.memory_bytes.set(self._memory.used)
 
 
 def _freed(model: Model) -> None:
     """Its memory goes back to the system; the allocator would keep most of it (73 of 98 MiB of open_nsfw)."""
-    model.lineup.deactivate()
+    model.group.deactivate()
     lean.give_back()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Fault
 from headrace.repository import Metadata
-from services.executor.lifecycle.activation import blank
+from services.executor.lifecycle.activation import blank_tensor
 from services.executor.lifecycle.models import Models
 from services.executor.metrics import Tallies
 
@@ -19,11 +19,11 @@ _CALLS = 20
 _ENOUGH_S = 0.05
 _PATIENCE_S = 10.0
 
-Rehearse = Callable[[str, str, Batch], Awaitable[None]]
+CallModel = Callable[[str, str, Batch], Awaitable[None]]
 """Calls a version of a model with a batch, the way that callers do."""
 
 
-async def pass_through(rehearse: Rehearse, models: Models, tallies: Tallies) -> None:
+async def warm_up_calls(call_serialized: CallModel, models: Models, tallies: Tallies) -> None:
     """Calls each model that is awake. Nothing of it is counted."""
     for entry in models.all():
         if entry.runner is not None:
@@ -32,7 +32,7 @@ async def pass_through(rehearse: Rehearse, models: Models, tallies: Tallies) -> 
             for _ in range(_CALLS):
                 # Who can't run it now says so to its callers, too: that is no reason not to begin.
                 with suppress(Fault):
-                    await rehearse(about.name, about.version, batch)
+                    await call_serialized(about.name, about.version, batch)
                 if time.monotonic() > ends:
                     break
     tallies.clear()
@@ -42,9 +42,9 @@ def _blank_row(about: Metadata) -> Batch:
     columns = []
     for spec in about.inputs:
         if spec.dtype is DType.BYTES:
-            size = blank(spec, 1).size
+            size = blank_tensor(spec, 1).size
             columns.append(Column.of_bytes(spec.name, [b""] * size, spec.row_shape))
         else:
-            columns.append(Column.of(spec.name, blank(spec, 1)))
+            columns.append(Column.of(spec.name, blank_tensor(spec, 1)))
     rows = Rows.one_request(1, "warm-up", "", time.monotonic() + _PATIENCE_S)
     return Batch.of(rows, columns)

@@ -15,7 +15,7 @@ Order = tuple[int, float, int]
 
 # Not frozen: one is made per call, and a frozen dataclass takes three times as long to make.
 @dataclass(slots=True, eq=False)
-class Piece(Generic[T]):
+class RunPart(Generic[T]):
     """Rows (positions) of one call that share a fate. `arrived`: when the call came."""
 
     call: T
@@ -24,8 +24,8 @@ class Piece(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class Lot(Generic[T]):
-    """Rows of one call, priority and tenant, by deadline. Most calls are one lot: most work is per call."""
+class Segment(Generic[T]):
+    """Rows of one call, priority and tenant, by deadline. Most calls are one segment: most work is per call."""
 
     call: T
     arrived: float
@@ -52,48 +52,52 @@ class Lot(Generic[T]):
         return taken
 
 
-def _order(lot: Lot[T]) -> Order:
-    return lot.order
+def _order(segment: Segment[T]) -> Order:
+    return segment.order
 
 
-class Waiting(Generic[T]):
+class RowQueue(Generic[T]):
     """Lots in order. `rows`: how many rows; `earliest`: no row's deadline is before it."""
 
     def __init__(self, lead: int) -> None:
-        self._lots: list[Lot[T]] = []
-        self._shares = Shares(lead)
+        self._segments: list[Segment[T]] = []
+        self._shares = FairShares(lead)
         self.rows = 0
         self.earliest = math.inf
 
-    def __iter__(self) -> Iterator[Lot[T]]:
-        return iter(self._lots)
+    def __iter__(self) -> Iterator[Segment[T]]:
+        return iter(self._segments)
 
     def __bool__(self) -> bool:
-        return bool(self._lots)
+        return bool(self._segments)
 
     @property
-    def first(self) -> Lot[T]:
-        """The lot that runs first."""
-        return self._lots[0]
+    def first(self) -> Segment[T]:
+        """The segment that runs first."""
+        return self._segments[0]
 
-    def add(self, lot: Lot[T]) -> None:
-        insort(self._lots, lot, key=_order)
-        self.rows += len(lot.rows)
-        self.earliest = min(self.earliest, lot.deadlines[0])
+    def add(self, segment: Segment[T]) -> None:
+        insort(self._segments, segment, key=_order)
+        self.rows += len(segment.rows)
+        self.earliest = min(self.earliest, segment.deadlines[0])
 
     def remove(self, call: T) -> None:
         """All rows of `call` go."""
-        self._lots = [lot for lot in self._lots if lot.call != call]
+        self._segments = [segment for segment in self._segments if segment.call != call]
         self._recount()
 
     def remove_until(self, limit: float) -> list[tuple[T, list[int]]]:
         """Takes out the rows whose deadline is at or before `limit`."""
         if limit < self.earliest:
             return []
-        lots = self._lots
-        late = [(lot.call, lot.cut(n)) for lot in lots if (n := bisect_right(lot.deadlines, limit))]
+        segments = self._segments
+        late = [
+            (segment.call, segment.cut(n))
+            for segment in segments
+            if (n := bisect_right(segment.deadlines, limit))
+        ]
         if late:
-            self._lots = sorted((lot for lot in self._lots if lot.rows), key=_order)
+            self._segments = sorted((segment for segment in self._segments if segment.rows), key=_order)
         self._recount()
         return late
 
@@ -101,120 +105,126 @@ class Waiting(Generic[T]):
         """Takes out `excess` rows: of the lowest priority those of whoever has most there, latest deadline first."""
         gone = []
         while excess > 0:
-            lowest = self._lots[-1].priority
-            level = [lot for lot in self._lots if lot.priority == lowest]
+            lowest = self._segments[-1].priority
+            level = [segment for segment in self._segments if segment.priority == lowest]
             sizes: dict[str, int] = {}
-            for lot in level:
-                sizes[lot.tenant] = sizes.get(lot.tenant, 0) + len(lot.rows)
+            for segment in level:
+                sizes[segment.tenant] = sizes.get(segment.tenant, 0) + len(segment.rows)
             greediest = max(sizes, key=sizes.__getitem__)
             above = sizes[greediest] - max((n for t, n in sizes.items() if t != greediest), default=0)
-            last = max((lot for lot in level if lot.tenant == greediest), key=lambda lot: lot.deadlines[-1])
+            last = max(
+                (segment for segment in level if segment.tenant == greediest),
+                key=lambda segment: segment.deadlines[-1],
+            )
             n = min(excess, max(above, 1), len(last.rows))
             gone.append((last.call, last.cut_end(n)))
             if not last.rows:
-                self._lots.remove(last)
+                self._segments.remove(last)
             excess -= n
             self.rows -= n
-        if not self._lots:
+        if not self._segments:
             self.earliest = math.inf
         return gone
 
     def lane(self, priority: int) -> int:
         """Rows of that priority or a higher one."""
-        return sum(len(lot.rows) for lot in takewhile(lambda lot: lot.priority >= priority, self._lots))
+        return sum(
+            len(segment.rows)
+            for segment in takewhile(lambda segment: segment.priority >= priority, self._segments)
+        )
 
-    def take(self, size: int, max_bytes: int) -> tuple[list[Piece[T]], int]:
-        """The first rows in order, at most `size` and `max_bytes` but one at least, a piece per call; and how many.
+    def take(self, size: int, max_bytes: int) -> tuple[list[RunPart[T]], int]:
+        """The first rows in order, at most `size` and `max_bytes` but one at least, a part per call; and how many.
 
-        Where not all rows of a priority fit, no tenant gets further ahead of the others than `Shares` allows.
+        Where not all rows of a priority fit, no tenant gets further ahead of the others than `FairShares` allows.
         """
-        taking = _Taking[T](size, max_bytes)
-        while self._lots and taking.open:
+        run = _RunBuilder[T](size, max_bytes)
+        while self._segments and run.open:
             level = self._foremost()
-            if sum(len(lot.rows) for lot in level) <= taking.left:
-                for lot in level:
-                    taking.add(lot, len(lot.rows))
+            if sum(len(segment.rows) for segment in level) <= run.left:
+                for segment in level:
+                    run.add(segment, len(segment.rows))
             else:
-                self._take_fairly(level, taking)
-            del self._lots[: len(level)]
-            for lot in level:
-                if lot.rows:
-                    insort(self._lots, lot, key=_order)
-        self.rows -= taking.taken
-        if not self._lots:
+                self._take_fairly(level, run)
+            del self._segments[: len(level)]
+            for segment in level:
+                if segment.rows:
+                    insort(self._segments, segment, key=_order)
+        self.rows -= run.taken
+        if not self._segments:
             self.earliest = math.inf
-            self._shares.forget()
-        return list(taking.pieces.values()), taking.taken
+            self._shares.reset()
+        return list(run.parts.values()), run.taken
 
-    def _foremost(self) -> list[Lot[T]]:
-        """The lots of the highest priority that waits."""
-        priority = self._lots[0].priority
-        return list(takewhile(lambda lot: lot.priority == priority, self._lots))
+    def _foremost(self) -> list[Segment[T]]:
+        """The segments of the highest priority that waits."""
+        priority = self._segments[0].priority
+        return list(takewhile(lambda segment: segment.priority == priority, self._segments))
 
-    def _take_fairly(self, level: list[Lot[T]], taking: _Taking[T]) -> None:
+    def _take_fairly(self, level: list[Segment[T]], run: _RunBuilder[T]) -> None:
         shares = self._shares
-        shares.waiting({lot.tenant for lot in level})
-        held: list[Lot[T]] = []
+        shares.update({segment.tenant for segment in level})
+        held: list[Segment[T]] = []
         waiting = list(level)
-        while waiting and taking.open:
-            lot = waiting.pop(0)
-            room = shares.room(lot.tenant)
+        while waiting and run.open:
+            segment = waiting.pop(0)
+            room = shares.allowance(segment.tenant)
             if room <= 0:
-                held.append(lot)
+                held.append(segment)
                 continue
-            n = taking.add(lot, min(_before_next(lot, waiting), room))
-            shares.took(lot.tenant, n)
-            if lot.rows:
-                insort(waiting, lot, key=_order)
+            n = run.add(segment, min(_before_next(segment, waiting), room))
+            shares.charge(segment.tenant, n)
+            if segment.rows:
+                insort(waiting, segment, key=_order)
         # Room that nobody else can use is not left empty.
-        for lot in held:
-            if taking.open:
-                shares.took(lot.tenant, taking.add(lot, len(lot.rows)))
+        for segment in held:
+            if run.open:
+                shares.charge(segment.tenant, run.add(segment, len(segment.rows)))
 
     def _recount(self) -> None:
-        self.rows = sum(len(lot.rows) for lot in self._lots)
-        self.earliest = min((lot.deadlines[0] for lot in self._lots), default=math.inf)
+        self.rows = sum(len(segment.rows) for segment in self._segments)
+        self.earliest = min((segment.deadlines[0] for segment in self._segments), default=math.inf)
 
 
-class _Taking(Generic[T]):
+class _RunBuilder(Generic[T]):
     """What a run takes, as it grows."""
 
     def __init__(self, rows: int, max_bytes: int) -> None:
         self.left = rows
         self.taken = 0
-        self.pieces: dict[T, Piece[T]] = {}
+        self.parts: dict[T, RunPart[T]] = {}
         self._bytes = max_bytes
 
     @property
     def open(self) -> bool:
         return self.left > 0
 
-    def add(self, lot: Lot[T], n: int) -> int:
-        """Takes n rows of `lot`, or as many as fit; returns how many. The first row of a run always fits."""
+    def add(self, segment: Segment[T], n: int) -> int:
+        """Takes n rows of `segment`, or as many as fit; returns how many. The first row of a run always fits."""
         n = min(n, self.left)
-        if lot.row_bytes and n * lot.row_bytes > self._bytes:
-            n = max(self._bytes // lot.row_bytes, 0 if self.taken else 1)
+        if segment.row_bytes and n * segment.row_bytes > self._bytes:
+            n = max(self._bytes // segment.row_bytes, 0 if self.taken else 1)
             self.left = n
         if not n:
             return 0
-        piece = self.pieces.get(lot.call)
-        if piece is None:
-            piece = self.pieces[lot.call] = Piece(lot.call, [], lot.arrived)
-        piece.rows.extend(lot.cut(n))
+        part = self.parts.get(segment.call)
+        if part is None:
+            part = self.parts[segment.call] = RunPart(segment.call, [], segment.arrived)
+        part.rows.extend(segment.cut(n))
         self.left -= n
         self.taken += n
-        self._bytes -= n * lot.row_bytes
+        self._bytes -= n * segment.row_bytes
         return n
 
 
-def _before_next(lot: Lot[T], others: list[Lot[T]]) -> int:
-    """Rows of `lot` that come before the first row of the lots behind it; at least 1."""
+def _before_next(segment: Segment[T], others: list[Segment[T]]) -> int:
+    """Rows of `segment` that come before the first row of the segments behind it; at least 1."""
     if not others:
-        return len(lot.rows)
-    return max(bisect_right(lot.deadlines, others[0].deadlines[0]), 1)
+        return len(segment.rows)
+    return max(bisect_right(segment.deadlines, others[0].deadlines[0]), 1)
 
 
-def grouped(
+def group_rows(
     rows: Sequence[int], priorities: Sequence[int], tenants: Sequence[str], deadlines: Sequence[float]
 ) -> Iterator[tuple[tuple[int, str], tuple[list[float], list[int]]]]:
     """Deadlines and rows by priority and tenant, each by deadline."""
@@ -239,7 +249,7 @@ def _by_deadline(pairs: Iterable[tuple[float, int]]) -> tuple[list[float], list[
     return [d for d, _ in ordered], [r for _, r in ordered]
 
 
-class Shares:
+class FairShares:
     """Rows that each waiting tenant has had while others waited, too.
 
     Deadlines decide who goes first as long as nobody is more than `lead` rows ahead of the tenant that has
@@ -250,20 +260,20 @@ class Shares:
         self._lead = lead
         self._had: dict[str, int] = {}
 
-    def waiting(self, tenants: Collection[str]) -> None:
+    def update(self, tenants: Collection[str]) -> None:
         """These are all who wait. Whoever is new begins with the least that another has had: idling saves nothing."""
         had = self._had
         least = min((had[t] for t in tenants if t in had), default=0)
         self._had = {t: max(had.get(t, least) - least, 0) for t in tenants}
 
-    def room(self, tenant: str) -> int:
+    def allowance(self, tenant: str) -> int:
         """Rows that the tenant may have before it must let others go first; 0 or less: none."""
         return self._lead + min(self._had.values()) - self._had[tenant]
 
-    def took(self, tenant: str, rows: int) -> None:
+    def charge(self, tenant: str, rows: int) -> None:
         """The tenant gets that many rows run."""
         self._had[tenant] += rows
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nobody competes any more."""
         self._had.clear()

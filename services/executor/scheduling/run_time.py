@@ -52,8 +52,8 @@ class RunTimes:
 _HYSTERESIS = 1.25
 
 
-class Placement:
-    """Decides by the expected run time, with hysteresis around `limit` seconds lest it flutter."""
+class InlinePolicy:
+    """Decides by the expected run time, with hysteresis context `limit` seconds lest it flutter."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Generic
 
-from services.executor.scheduling.queue import Lot, Piece, T, Waiting, grouped
+from services.executor.scheduling.queue import RowQueue, RunPart, Segment, T, group_rows
 from services.executor.scheduling.run_time import RunTimes
 
-__all__ = ["Drop", "Limits", "Piece", "Run", "Scheduler", "Why"]
+__all__ = ["DropReason", "DroppedRows", "Limits", "RunPart", "ScheduledRun", "Scheduler"]
 
 # A tenant may be this many full runs ahead of the others that wait.
 _LEAD_RUNS = 2
 
 
-class Why(enum.Enum):
-    """Why rows are dropped."""
+class DropReason(enum.Enum):
+    """DropReason rows are dropped."""
 
     EXPIRED = "expired"
     # The estimate says that the run would end after the deadline.
@@ -35,10 +35,10 @@ class Why(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run(Generic[T]):
-    """One run of the model over the rows of its pieces."""
+class ScheduledRun(Generic[T]):
+    """One run of the model over the rows of its parts."""
 
-    pieces: list[Piece[T]]
+    parts: list[RunPart[T]]
     row_count: int
     started: float
     # Seconds that it will take; 0 if nothing is known.
@@ -50,12 +50,12 @@ class Run(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Drop(Generic[T]):
+class DroppedRows(Generic[T]):
     """Rows that will not run."""
 
     call: T
     rows: list[int]
-    why: Why
+    reason: DropReason
     # For OVERLOADED: seconds after which trying again makes sense.
     retry_after: float = 0.0
 
@@ -63,14 +63,14 @@ class Drop(Generic[T]):
 class Scheduler(Generic[T]):
     """Queue and batching of one model.
 
-    Each row offered comes out exactly once: in a Run, in a Drop, or by `withdraw`.
+    Each row offered comes out exactly once: in a ScheduledRun, in a DroppedRows, or by `withdraw`.
     """
 
     def __init__(self, limits: Limits, times: RunTimes | None = None) -> None:
         self.limits = limits
         self.times = times or RunTimes()
-        self._waiting: Waiting[T] = Waiting(_LEAD_RUNS * limits.max_rows)
-        self._drops: list[Drop[T]] = []
+        self._queue: RowQueue[T] = RowQueue(_LEAD_RUNS * limits.max_rows)
+        self._drops: list[DroppedRows[T]] = []
         self._serial = count()
         self._running = 0
         # Of those, runs that the lane did not begin.
@@ -80,12 +80,12 @@ class Scheduler(Generic[T]):
     @property
     def queued(self) -> int:
         """Rows that wait."""
-        return self._waiting.rows
+        return self._queue.rows
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not self._running and not self._waiting
+        return not self._running and not self._queue
 
     def offer(
         self,
@@ -101,34 +101,38 @@ class Scheduler(Generic[T]):
 
         `row_bytes`: bytes of inputs per row, on average.
         """
-        for (priority, tenant), (due, positions) in grouped(rows, priorities, tenants, deadlines):
-            self._waiting.add(Lot(call, now, priority, tenant, due, positions, row_bytes, next(self._serial)))
+        for (priority, tenant), (due, positions) in group_rows(rows, priorities, tenants, deadlines):
+            self._queue.add(
+                Segment(call, now, priority, tenant, due, positions, row_bytes, next(self._serial))
+            )
         if self.queued > self.limits.max_queue_rows:
-            self._drop_until(now, Why.EXPIRED)
+            self._drop_until(now, DropReason.EXPIRED)
             excess = self.queued - self.limits.max_queue_rows
             if excess > 0:
                 hint = self._drain_time()
-                self._drops += [Drop(c, r, Why.OVERLOADED, hint) for c, r in self._waiting.shed(excess)]
+                self._drops += [
+                    DroppedRows(c, r, DropReason.OVERLOADED, hint) for c, r in self._queue.shed(excess)
+                ]
 
     def withdraw(self, call: T) -> None:
-        """Nobody waits for `call` any more: its queued rows go, without a Drop."""
-        self._waiting.remove(call)
+        """Nobody waits for `call` any more: its queued rows go, without a DroppedRows."""
+        self._queue.remove(call)
 
-    def start(self, now: float) -> Run[T] | None:
+    def start(self, now: float) -> ScheduledRun[T] | None:
         """The run to begin now. None: nothing waits, no instance is free, or company is waited for."""
-        self._drop_until(now, Why.EXPIRED)
-        if not self._waiting or not self._free() or self._due() > now:
+        self._drop_until(now, DropReason.EXPIRED)
+        if not self._queue or not self._free() or self._due() > now:
             return None
         size = self._fit(now)
         if not size:
             # All were dropped on the word of the estimate alone.
             self.times.relax()
             return None
-        lane = self.limits.in_lane(self._waiting.first.priority)
-        pieces, size = self._waiting.take(size, self.limits.max_bytes)
-        return self._began(pieces, size, now, lane)
+        lane = self.limits.in_lane(self._queue.first.priority)
+        parts, size = self._queue.take(size, self.limits.max_bytes)
+        return self._began(parts, size, now, lane)
 
-    def seize(self, call: T, rows: int, first_deadline: float, now: float) -> Run[T] | None:
+    def start_directly(self, call: T, rows: int, first_deadline: float, now: float) -> ScheduledRun[T] | None:
         """The run of all rows of a call that need not be offered: nothing else is here, and they fit into one run.
 
         None: they must be offered.
@@ -138,9 +142,9 @@ class Scheduler(Generic[T]):
             return None
         if now + self.estimate(rows) >= first_deadline:
             return None
-        return self._began([Piece(call, list(range(rows)), now)], rows, now, lane=False)
+        return self._began([RunPart(call, list(range(rows)), now)], rows, now, lane=False)
 
-    def finish(self, run: Run[T], seconds: float | None) -> None:
+    def finish(self, run: ScheduledRun[T], seconds: float | None) -> None:
         """`run` ended, its instance is free. `seconds`: what it took; None if that teaches nothing."""
         if run.generation != self._generation:
             return
@@ -149,29 +153,29 @@ class Scheduler(Generic[T]):
         if seconds is not None:
             self.times.learn(self.limits.padded(run.row_count), seconds)
 
-    def renew(self, limits: Limits, times: RunTimes) -> None:
+    def switch_engine(self, limits: Limits, times: RunTimes) -> None:
         """Another engine runs the model from now on: its instances are free, whatever the old one is doing."""
         self.limits = limits
         self.times = times
         self._generation += 1
         self._running = self._ordinary = 0
 
-    def drops(self) -> list[Drop[T]]:
+    def drops(self) -> list[DroppedRows[T]]:
         """What was dropped since the last call."""
         taken, self._drops = self._drops, []
         return taken
 
     def wake_at(self) -> float | None:
         """When `start` should be called though nothing else happens: company waited for, or a deadline."""
-        if not self._waiting:
+        if not self._queue:
             return None
-        earliest = self._waiting.earliest
+        earliest = self._queue.earliest
         return min(earliest, self._due()) if self._free() else earliest
 
-    def _began(self, pieces: list[Piece[T]], size: int, now: float, lane: bool) -> Run[T]:
+    def _began(self, parts: list[RunPart[T]], size: int, now: float, lane: bool) -> ScheduledRun[T]:
         self._running += 1
         self._ordinary += not lane
-        return Run(pieces, size, now, self.estimate(size), lane, self._generation)
+        return ScheduledRun(parts, size, now, self.estimate(size), lane, self._generation)
 
     def estimate(self, rows: int) -> float:
         """Seconds that a run of `rows` takes, padding included; 0 if nothing is known."""
@@ -181,7 +185,7 @@ class Scheduler(Generic[T]):
         """Whether an instance is free for the rows that come first."""
         if self._running >= self.limits.instances:
             return self._may_go_ahead()
-        if self.limits.in_lane(self._waiting.first.priority):
+        if self.limits.in_lane(self._queue.first.priority):
             return True
         # A model whose every instance were the lane's would never run the others.
         return self._ordinary < max(self.limits.instances - self.limits.lane_instances, 1)
@@ -199,20 +203,20 @@ class Scheduler(Generic[T]):
 
     def _due(self) -> float:
         """When the rows that wait should run, given an idle instance; −inf: at once."""
-        limits, waiting = self.limits, self._waiting
+        limits, waiting = self.limits, self._queue
         enough = limits.preferred[0] if limits.preferred else limits.max_rows
         if not limits.max_delay or self.queued >= enough or limits.in_lane(waiting.first.priority):
             return -math.inf
-        # Waiting for company must not make anyone late: leave room for twice the run, and for waking up.
-        oldest = min(lot.arrived for lot in waiting)
+        # RowQueue for company must not make anyone late: leave room for twice the run, and for waking up.
+        oldest = min(segment.arrived for segment in waiting)
         return min(oldest + limits.max_delay, waiting.earliest - 2 * self.estimate(self.queued) - 0.001)
 
     def _planned(self) -> int:
         """Rows of the next run, deadlines aside."""
         limits = self.limits
-        if limits.lane_priority is None or not limits.in_lane(self._waiting.first.priority):
+        if limits.lane_priority is None or not limits.in_lane(self._queue.first.priority):
             return limits.size(self.queued)
-        alone = self._waiting.lane(limits.lane_priority)
+        alone = self._queue.lane(limits.lane_priority)
         return limits.size(max(alone, min(self.queued, limits.lane_rows)))
 
     def _fit(self, now: float) -> int:
@@ -224,20 +228,20 @@ class Scheduler(Generic[T]):
         if self._running >= self.limits.instances:
             # It is handed out ahead, and begins when the one before it ends.
             now += self.estimate(self.limits.max_rows)
-        while self._waiting:
+        while self._queue:
             planned = self._planned()
-            first = self._waiting.first.deadlines[0]
+            first = self._queue.first.deadlines[0]
             sizes = [max(planned >> halved, 1) for halved in range(3)]
             fitting = next((n for n in sizes if now + self.estimate(n) < first), 0)
-            self._drop_until(now + self.estimate(fitting or sizes[-1]), Why.TOO_LATE)
+            self._drop_until(now + self.estimate(fitting or sizes[-1]), DropReason.TOO_LATE)
             if fitting:
                 return min(fitting, self.queued)
         return 0
 
-    def _drop_until(self, limit: float, why: Why) -> None:
+    def _drop_until(self, limit: float, why: DropReason) -> None:
         """Drops the rows whose deadline is at or before `limit`."""
-        if limit >= self._waiting.earliest:
-            self._drops += [Drop(call, rows, why) for call, rows in self._waiting.remove_until(limit)]
+        if limit >= self._queue.earliest:
+            self._drops += [DroppedRows(call, rows, why) for call, rows in self._queue.remove_until(limit)]
 
 
 _NEVER = 1 << 62

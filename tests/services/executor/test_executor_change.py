@@ -19,7 +19,7 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
 from headrace.repository import TensorSpec, keys, label
 from headrace.repository.access import entries
-from services.executor.lifecycle.memory import Residency
+from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
@@ -278,7 +278,7 @@ async def test_a_run_that_hangs_on_the_loop_is_taken_off_it(models: Path) -> Non
     st.integers(1, 12),
 )
 def test_residency_stays_within_its_budget(steps: list[tuple[str, int, int]], budget: int) -> None:
-    residency: Residency[int] = Residency(budget)
+    residency: MemoryBudget[int] = MemoryBudget(budget)
     held: dict[int, int] = {}
     for step, key, size in steps:
         if step == "leave":
