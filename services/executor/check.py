@@ -27,13 +27,13 @@ from headrace.hop import config as hop
 from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Repository, RepositoryError, bounded
 from headrace.repository.records import Checked, Records
+from services.executor.backends import registry
 from services.executor.config import ExecutorConfig, ModelSettings
 
 _MIB = 1 << 20
 # What engines say when memory is short, whatever they say of it besides.
 _MEMORY = ("allocate memory", "bad_alloc", "memoryerror", "out of memory", "bad allocation")
 _TICK_S = 0.2
-_ELSEWHERE = ("remote", "tensorrt", "onnxruntime:cuda", "onnxruntime:auto")
 _TIME = "correct the model, or allow it more time (check.seconds)"
 _ROOM = "correct the model, or allow it more memory (check.memory_mib)"
 _TEXT = 2000
@@ -68,8 +68,7 @@ def fingerprint(artifact: Artifact, settings: ModelSettings) -> str:
 def checkable(artifact: Artifact, settings: ModelSettings) -> bool:
     """Whether a process of its own can load it: a GPU or a server elsewhere is not tried twice."""
     backends = settings.backends or (artifact.metadata.backend,)
-    elsewhere = any(name.partition(":")[0] in _ELSEWHERE or name in _ELSEWHERE for name in backends)
-    return settings.device == "cpu" and not elsewhere
+    return all(registry.checkable(name, settings) for name in backends)
 
 
 def main() -> None:
@@ -172,10 +171,10 @@ def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
     from services.executor.lifecycle.activation import LoadHandle
     from services.executor.lifecycle.memory import held_bytes
     from services.executor.metrics import Metrics
-    from services.executor.wiring import loader
+    from services.executor.wiring import activator
 
     try:
-        ready = loader(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).ready
+        ready = activator(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).ready
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         model = ready(artifact, "start", LoadHandle())
         taken = held_bytes() - before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.repository import AccessLog, Artifact, Repository, RepositoryError, Trust
+from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.records import Records
-from services.executor.backends.backend import Backend, BackendError
-from services.executor.backends.onnxruntime import OnnxRuntime
-from services.executor.backends.remote import Remote
+from services.executor.backends.backend import Environment
+from services.executor.backends.registry import factories
 from services.executor.backends.servers import Servers
-from services.executor.backends.tensorrt.backend import TensorRt
-from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.config import ExecutorConfig
 from services.executor.execution.runner import RunnerContext
-from services.executor.lifecycle.activation import Activator, BackendFactory, Progress
+from services.executor.lifecycle.activation import Activator
 from services.executor.lifecycle.loader import Loader
 from services.executor.lifecycle.models import Models
 from services.executor.lifecycle.warm_up import warm_up_calls
@@ -52,9 +50,10 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
     records = Records(config.state, telemetry.log.error)
-    preparing = Loader(loader(config, servers, metrics, telemetry.log), records, config, telemetry.log)
+    activates = activator(config, servers, metrics, telemetry.log)
+    loader = Loader(activates, records, config, telemetry.log)
     budget = config.memory_budget_mib
-    models = Models(preparing, records, context, None if budget is None else budget << 20, config.start_s)
+    models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     try:
         try:
             await models.open()
@@ -71,11 +70,11 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         sys.setswitchinterval(interval)
 
 
-def loader(
+def activator(
     config: ExecutorConfig, servers: Servers | None, metrics: Metrics, log: FilteringBoundLogger
 ) -> Activator:
     """Makes models ready; without `servers`, those that run in this process."""
-    return Activator(_repository(config), _backends(config, servers), config, metrics, log)
+    return Activator(_repository(config), factories(Environment(config, servers)), config, metrics, log)
 
 
 def _repository(config: ExecutorConfig) -> Repository:
@@ -84,28 +83,6 @@ def _repository(config: ExecutorConfig) -> Repository:
         return Repository(config.models, log=log)
     trust = Trust(config.trust.keys, config.trust.accept_unsigned, config.trust.memory)
     return Repository(config.models, trust=trust, log=log)
-
-
-def _backends(config: ExecutorConfig, servers: Servers | None) -> Mapping[str, BackendFactory]:
-    # Threads of a model's first version that was measured: the next ones come while others serve, a bad time to measure.
-    measured: dict[str, int] = {}
-
-    def onnxruntime(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
-        device = settings.device if not argument else OnnxRuntime.device(argument)
-        name = artifact.metadata.name
-        threads = settings.threads or measured.get(name, 0)
-        chosen = partial(measured.__setitem__, name)
-        return OnnxRuntime(artifact.content, threads, device, settings.max_rows, chosen)
-
-    def remote(artifact: Artifact, settings: ModelSettings, argument: str, _tell: Progress) -> Backend:
-        if servers is None:
-            raise BackendError("no server is asked here")
-        return Remote.of(artifact, settings, argument, servers)
-
-    def tensorrt(artifact: Artifact, settings: ModelSettings, _argument: str, tell: Progress) -> Backend:
-        return TensorRt(artifact, settings.gpu_rows, settings.instances, config.tensorrt, tell)
-
-    return {"onnxruntime": onnxruntime, "remote": remote, "tensorrt": tensorrt}
 
 
 SERVICE = Definition("executor", ExecutorConfig, build)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.repository import TensorSpec
+from headrace.repository import Artifact, TensorSpec
+from services.executor.config import ExecutorConfig, ModelSettings
+
+if TYPE_CHECKING:
+    from services.executor.backends.servers import Servers
 
 Array: TypeAlias = NDArray[np.generic]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -88,3 +92,19 @@ class Backend(Protocol):
     def deactivate(self) -> None:
         """Gives back what `activate` took. No run is in progress, unless it hangs for good."""
         ...
+
+
+Progress = Callable[[str], None]
+"""Is called with a short text that says what a load is doing now; from any thread."""
+
+BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
+"""Makes the backend of one version from its artifact and the model's settings. The text is the part of the backend's name
+after the colon, for example `cuda` of `onnxruntime:cuda`; empty if there is none. Raises BackendError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the executor gives to every backend. `servers` None: no other server may be called (files are checked)."""
+
+    config: ExecutorConfig
+    servers: Servers | None

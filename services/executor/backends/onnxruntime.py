@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 
 from headrace.columns import DType
-from headrace.repository import TensorSpec
+from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (
     Array,
+    Backend,
     BackendError,
+    BackendFactory,
     BackendLostError,
     Capabilities,
+    Environment,
+    Progress,
     Tensors,
 )
 from services.executor.backends.threads import fewest
+from services.executor.config import ModelSettings
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -218,3 +224,18 @@ def _padded(array: Array, rows: int) -> Array:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def factory(_environment: Environment) -> BackendFactory:
+    """Makes backends of ONNX Runtime. The argument is a device, see `OnnxRuntime.device`."""
+    # Model → threads measured for its first version. Later versions are loaded while others serve: a bad time to measure.
+    measured: dict[str, int] = {}
+
+    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+        device = OnnxRuntime.device(argument) if argument else settings.device
+        name = artifact.metadata.name
+        threads = settings.threads or measured.get(name, 0)
+        chosen = partial(measured.__setitem__, name)
+        return OnnxRuntime(artifact.content, threads, device, settings.max_rows, chosen)
+
+    return make

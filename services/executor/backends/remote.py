@@ -11,10 +11,14 @@ from headrace.hop.method import unary
 from headrace.oip import open_inference_pb2 as oip
 from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (
+    Backend,
     BackendError,
+    BackendFactory,
     BackendLateError,
     BackendLostError,
     Capabilities,
+    Environment,
+    Progress,
     Tensors,
 )
 from services.executor.backends.oip import ProtocolError, infer_outputs, infer_request, spec_of
@@ -131,3 +135,14 @@ def _pointer(content: bytes) -> dict[str, str]:
     except ValueError:
         pass
     raise BackendError('the artifact of a remote model is JSON such as {"server": "edge", "model": "name"}')
+
+
+def factory(environment: Environment) -> BackendFactory:
+    """Makes backends on other servers. The argument is the server's name in the settings `servers`."""
+
+    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+        if environment.servers is None:
+            raise BackendError("no server is called here")
+        return Remote.of(artifact, settings, argument, environment.servers)
+
+    return make

@@ -13,8 +13,8 @@ import numpy as np
 
 from headrace.columns import DType
 from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
-from services.executor.backends.backend import Array, Backend, BackendError
-from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.backends.backend import Array, BackendError, BackendFactory
+from services.executor.config import ExecutorConfig
 from services.executor.execution.model import Model, check_shapes
 from services.executor.failover.group import FailoverGroup, Member
 from services.executor.failover.health import GroupHealth, ProbeIntervals
@@ -25,9 +25,6 @@ from services.executor.metrics import Metrics
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-Progress = Callable[[str], None]
-BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
-"""Of an artifact, its settings, what stands behind the colon of the backend's name, and whom to tell of progress."""
 _WARM_RUNS = 5
 # A warm-up run may take this long.
 _WARM_S = 60.0

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING
 from headrace.columns import DType
 from headrace.columns.dtypes import of_numpy
 from headrace.repository import Artifact, TensorSpec
-from services.executor.backends.backend import BackendError, Capabilities, Tensors
+from services.executor.backends.backend import (
+    Backend,
+    BackendError,
+    BackendFactory,
+    Capabilities,
+    Environment,
+    Progress,
+    Tensors,
+)
 from services.executor.backends.tensorrt import api
 from services.executor.backends.tensorrt.device import Gpu
 from services.executor.backends.tensorrt.plans import PlanKey, Plans
-from services.executor.config import TensorRtSettings
+from services.executor.config import ModelSettings, TensorRtSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,3 +161,13 @@ def _spec(engine: trt.ICudaEngine, name: str) -> TensorSpec | str:
     if not shape:
         return f"{name} has no batch dimension"
     return TensorSpec(name, dtype, tuple(int(n) for n in shape[1:]))
+
+
+def factory(environment: Environment) -> BackendFactory:
+    """Makes backends of TensorRT. It takes no argument."""
+
+    def make(artifact: Artifact, settings: ModelSettings, _argument: str, progress: Progress) -> Backend:
+        sizes, slots = settings.gpu_rows, settings.instances
+        return TensorRt(artifact, sizes, slots, environment.config.tensorrt, progress)
+
+    return make
