@@ -57,7 +57,7 @@ class VersionRunner:
         self._tally = context.metrics.tallies.of(about.name, about.version)
         self._answers = ResultDistributor(model, self._tally)
         self._scheduler: Scheduler[PendingCall] = Scheduler(model.limits(), model.group.active.times)
-        self._placement = self._placed()
+        self._inline = self._placed()
         self._pumping = False
         # Another call came in this turn of the loop: those that come now gather.
         self._crowded = False
@@ -106,7 +106,7 @@ class VersionRunner:
         if self._crowded or call.errors or not count or not self._scheduler.idle:
             return False
         expected = self._scheduler.estimate(count)
-        if expected > _ALONE_S or not self._placement.inline(expected):
+        if expected > _ALONE_S or not self._inline.allows(expected):
             return False
         now = self._context.clock()
         run = self._scheduler.start_directly(call, count, min(call.batch.rows.deadlines), now)
@@ -163,7 +163,7 @@ class VersionRunner:
         self._pumping = False
         while (run := self._scheduler.start(self._context.clock())) is not None:
             inputs = self._assemble(run)
-            if self._placement.inline(run.expected):
+            if self._inline.allows(run.expected):
                 self._run_here(run, inputs)
                 # The loop belongs to others, too: what still waits goes in its next turn.
                 self._pump_soon()
@@ -200,7 +200,7 @@ class VersionRunner:
         finally:
             watchdog.end()
         if ran.seconds > self._context.watchdog.limit:
-            self._placement.bar()
+            self._inline.forbid()
             if ran.outcome.error is not None:
                 # It was ended because it held everybody up. On a thread it may take its time.
                 self._log_failure(ran.outcome.error, run, None)
@@ -348,7 +348,7 @@ class VersionRunner:
             "backend changed", model=about.name, version=about.version, before=left, after=taken, why=why
         )
         self._scheduler.switch_engine(self.model.limits(), self.model.group.active.times)
-        self._placement = self._placed()
+        self._inline = self._placed()
         self._recovery.start()
         self._pump_soon()
 

@@ -1,4 +1,4 @@
-"""The rows that wait for one model, in the order in which they run: by priority, then by deadline."""
+"""The rows that wait for one model, ordered by priority, then by deadline; and how tenants share its runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Order = tuple[int, float, int]
 # Not frozen: one is made per call, and a frozen dataclass takes three times as long to make.
 @dataclass(slots=True, eq=False)
 class RunPart(Generic[T]):
-    """Rows (positions) of one call that share a fate. `arrived`: when the call came."""
+    """The rows (positions) of one call that are in one run. `arrived`: when the call came (monotonic seconds)."""
 
     call: T
     rows: list[int]
@@ -25,7 +25,10 @@ class RunPart(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Segment(Generic[T]):
-    """Rows of one call, priority and tenant, by deadline. Most calls are one segment: most work is per call."""
+    """The waiting rows of one call that have the same priority and tenant, ordered by deadline.
+
+    Most calls are one segment, so most of the queue's work is per call and not per row.
+    """
 
     call: T
     arrived: float
@@ -41,12 +44,12 @@ class Segment(Generic[T]):
         return (-self.priority, self.deadlines[0], self.serial)
 
     def cut(self, n: int) -> list[int]:
-        """Takes the first n rows off and returns their positions."""
+        """Removes the first n rows and returns their positions."""
         taken, self.rows, self.deadlines = self.rows[:n], self.rows[n:], self.deadlines[n:]
         return taken
 
     def cut_end(self, n: int) -> list[int]:
-        """Takes the last n rows off and returns their positions."""
+        """Removes the last n rows and returns their positions."""
         taken = self.rows[-n:]
         del self.rows[-n:], self.deadlines[-n:]
         return taken
@@ -57,7 +60,7 @@ def _order(segment: Segment[T]) -> Order:
 
 
 class RowQueue(Generic[T]):
-    """Lots in order. `rows`: how many rows; `earliest`: no row's deadline is before it."""
+    """Segments in order. `rows`: number of rows; `earliest`: no row's deadline is before it."""
 
     def __init__(self, lead: int) -> None:
         self._segments: list[Segment[T]] = []
@@ -82,66 +85,59 @@ class RowQueue(Generic[T]):
         self.earliest = min(self.earliest, segment.deadlines[0])
 
     def remove(self, call: T) -> None:
-        """All rows of `call` go."""
-        self._segments = [segment for segment in self._segments if segment.call != call]
+        """Removes all rows of `call`."""
+        self._segments = [s for s in self._segments if s.call != call]
         self._recount()
 
     def remove_until(self, limit: float) -> list[tuple[T, list[int]]]:
-        """Takes out the rows whose deadline is at or before `limit`."""
+        """Removes the rows whose deadline is at or before `limit`; returns them by call."""
         if limit < self.earliest:
             return []
-        segments = self._segments
-        late = [
-            (segment.call, segment.cut(n))
-            for segment in segments
-            if (n := bisect_right(segment.deadlines, limit))
-        ]
+        late = [(s.call, s.cut(n)) for s in self._segments if (n := bisect_right(s.deadlines, limit))]
         if late:
-            self._segments = sorted((segment for segment in self._segments if segment.rows), key=_order)
+            self._segments = sorted((s for s in self._segments if s.rows), key=_order)
         self._recount()
         return late
 
     def shed(self, excess: int) -> list[tuple[T, list[int]]]:
-        """Takes out `excess` rows: of the lowest priority those of whoever has most there, latest deadline first."""
-        gone = []
+        """Removes `excess` rows and returns them by call.
+
+        Takes them from the lowest priority; there from the tenant with the most rows, latest deadline first.
+        """
+        removed = []
         while excess > 0:
             lowest = self._segments[-1].priority
-            level = [segment for segment in self._segments if segment.priority == lowest]
+            level = [s for s in self._segments if s.priority == lowest]
             sizes: dict[str, int] = {}
             for segment in level:
                 sizes[segment.tenant] = sizes.get(segment.tenant, 0) + len(segment.rows)
             greediest = max(sizes, key=sizes.__getitem__)
             above = sizes[greediest] - max((n for t, n in sizes.items() if t != greediest), default=0)
-            last = max(
-                (segment for segment in level if segment.tenant == greediest),
-                key=lambda segment: segment.deadlines[-1],
-            )
+            last = max((s for s in level if s.tenant == greediest), key=lambda s: s.deadlines[-1])
             n = min(excess, max(above, 1), len(last.rows))
-            gone.append((last.call, last.cut_end(n)))
+            removed.append((last.call, last.cut_end(n)))
             if not last.rows:
                 self._segments.remove(last)
             excess -= n
             self.rows -= n
         if not self._segments:
             self.earliest = math.inf
-        return gone
+        return removed
 
-    def lane(self, priority: int) -> int:
-        """Rows of that priority or a higher one."""
-        return sum(
-            len(segment.rows)
-            for segment in takewhile(lambda segment: segment.priority >= priority, self._segments)
-        )
+    def rows_from(self, priority: int) -> int:
+        """Number of rows with that priority or a higher one."""
+        return sum(len(s.rows) for s in takewhile(lambda s: s.priority >= priority, self._segments))
 
     def take(self, size: int, max_bytes: int) -> tuple[list[RunPart[T]], int]:
-        """The first rows in order, at most `size` and `max_bytes` but one at least, a part per call; and how many.
+        """Removes the rows of the next run; returns one part per call, and the number of rows.
 
-        Where not all rows of a priority fit, no tenant gets further ahead of the others than `FairShares` allows.
+        They are the first in order, at most `size` rows and `max_bytes` bytes, but at least one row. Where not all rows
+        of a priority fit, no tenant gets further ahead of the others than `FairShares` allows.
         """
         run = _RunBuilder[T](size, max_bytes)
         while self._segments and run.open:
-            level = self._foremost()
-            if sum(len(segment.rows) for segment in level) <= run.left:
+            level = self._highest_priority()
+            if sum(len(s.rows) for s in level) <= run.left:
                 for segment in level:
                     run.add(segment, len(segment.rows))
             else:
@@ -156,38 +152,38 @@ class RowQueue(Generic[T]):
             self._shares.reset()
         return list(run.parts.values()), run.taken
 
-    def _foremost(self) -> list[Segment[T]]:
+    def _highest_priority(self) -> list[Segment[T]]:
         """The segments of the highest priority that waits."""
         priority = self._segments[0].priority
-        return list(takewhile(lambda segment: segment.priority == priority, self._segments))
+        return list(takewhile(lambda s: s.priority == priority, self._segments))
 
     def _take_fairly(self, level: list[Segment[T]], run: _RunBuilder[T]) -> None:
         shares = self._shares
-        shares.update({segment.tenant for segment in level})
-        held: list[Segment[T]] = []
+        shares.update({s.tenant for s in level})
+        passed_over: list[Segment[T]] = []
         waiting = list(level)
         while waiting and run.open:
             segment = waiting.pop(0)
-            room = shares.allowance(segment.tenant)
-            if room <= 0:
-                held.append(segment)
+            allowed = shares.allowance(segment.tenant)
+            if allowed <= 0:
+                passed_over.append(segment)
                 continue
-            n = run.add(segment, min(_before_next(segment, waiting), room))
+            n = run.add(segment, min(_before_next(segment, waiting), allowed))
             shares.charge(segment.tenant, n)
             if segment.rows:
                 insort(waiting, segment, key=_order)
-        # Room that nobody else can use is not left empty.
-        for segment in held:
+        # If the others leave space in the run, tenants that are ahead use it.
+        for segment in passed_over:
             if run.open:
                 shares.charge(segment.tenant, run.add(segment, len(segment.rows)))
 
     def _recount(self) -> None:
-        self.rows = sum(len(segment.rows) for segment in self._segments)
-        self.earliest = min((segment.deadlines[0] for segment in self._segments), default=math.inf)
+        self.rows = sum(len(s.rows) for s in self._segments)
+        self.earliest = min((s.deadlines[0] for s in self._segments), default=math.inf)
 
 
 class _RunBuilder(Generic[T]):
-    """What a run takes, as it grows."""
+    """The parts of the next run while it is filled. `left`: rows that still fit; `taken`: rows in it."""
 
     def __init__(self, rows: int, max_bytes: int) -> None:
         self.left = rows
@@ -200,7 +196,7 @@ class _RunBuilder(Generic[T]):
         return self.left > 0
 
     def add(self, segment: Segment[T], n: int) -> int:
-        """Takes n rows of `segment`, or as many as fit; returns how many. The first row of a run always fits."""
+        """Moves n rows of `segment` into the run, or as many as fit; returns how many. The first row always fits."""
         n = min(n, self.left)
         if segment.row_bytes and n * segment.row_bytes > self._bytes:
             n = max(self._bytes // segment.row_bytes, 0 if self.taken else 1)
@@ -227,10 +223,10 @@ def _before_next(segment: Segment[T], others: list[Segment[T]]) -> int:
 def group_rows(
     rows: Sequence[int], priorities: Sequence[int], tenants: Sequence[str], deadlines: Sequence[float]
 ) -> Iterator[tuple[tuple[int, str], tuple[list[float], list[int]]]]:
-    """Deadlines and rows by priority and tenant, each by deadline."""
+    """Groups rows by (priority, tenant); yields each group's deadlines and rows, ordered by deadline."""
     count = len(rows)
     if count and priorities.count(priorities[0]) == count and tenants.count(tenants[0]) == count:
-        # The usual call, in a tenth of the time.
+        # The usual call has one group: this takes a tenth of the time.
         first = priorities[0], tenants[0]
         if deadlines.count(deadlines[0]) == count:
             yield first, (list(deadlines), sorted(rows))
@@ -250,10 +246,10 @@ def _by_deadline(pairs: Iterable[tuple[float, int]]) -> tuple[list[float], list[
 
 
 class FairShares:
-    """Rows that each waiting tenant has had while others waited, too.
+    """Counts the rows that each waiting tenant got while other tenants waited.
 
-    Deadlines decide who goes first as long as nobody is more than `lead` rows ahead of the tenant that has
-    had least. So two tenants that always have rows waiting never drift apart by more than `lead` and one run.
+    Deadlines decide the order as long as no tenant is more than `lead` rows ahead of the tenant with the lowest count.
+    So the counts of two tenants that always have rows waiting differ by `lead` and one run at most.
     """
 
     def __init__(self, lead: int) -> None:
@@ -261,19 +257,19 @@ class FairShares:
         self._had: dict[str, int] = {}
 
     def update(self, tenants: Collection[str]) -> None:
-        """These are all who wait. Whoever is new begins with the least that another has had: idling saves nothing."""
+        """Sets the tenants that wait now. A new one starts at the lowest count: a tenant gains nothing by being idle."""
         had = self._had
         least = min((had[t] for t in tenants if t in had), default=0)
         self._had = {t: max(had.get(t, least) - least, 0) for t in tenants}
 
     def allowance(self, tenant: str) -> int:
-        """Rows that the tenant may have before it must let others go first; 0 or less: none."""
+        """Rows that the tenant may get before others come first; 0 or less: none."""
         return self._lead + min(self._had.values()) - self._had[tenant]
 
     def charge(self, tenant: str, rows: int) -> None:
-        """The tenant gets that many rows run."""
+        """Counts rows that go into a run for the tenant."""
         self._had[tenant] += rows
 
     def reset(self) -> None:
-        """Nobody competes any more."""
+        """Sets all counts back: nobody waits any more."""
         self._had.clear()

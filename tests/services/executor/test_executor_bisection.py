@@ -50,8 +50,8 @@ def test_nothing_more_is_tried_when_it_is_over() -> None:
     assert outcome.error is not None
 
 
-def test_placement_does_not_flutter() -> None:
-    placement = InlinePolicy(0.0003)
+def test_the_inline_policy_has_hysteresis() -> None:
+    policy = InlinePolicy(0.0003)
 
     expected = [0.0, 0.0001, 0.00035, 0.0004, 0.00028, 0.0002]
-    assert [placement.inline(seconds) for seconds in expected] == [False, True, True, False, False, True]
+    assert [policy.allows(seconds) for seconds in expected] == [False, True, True, False, False, True]
