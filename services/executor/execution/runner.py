@@ -1,4 +1,4 @@
-"""One model at work: calls in, runs by the scheduler's word, results dealt out again."""
+"""Runs one version of a model: takes calls, makes the runs that the scheduler decides on, distributes their results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.executor.backends.backend import Array, BackendLateError, BackendL
 from services.executor.execution.bisection import RunOutcome, run_with_bisection
 from services.executor.execution.calls import ExecuteResult, PendingCall, ResultDistributor, RunResult
 from services.executor.execution.model import Model
-from services.executor.execution.tensors import read_inputs, select, stack
+from services.executor.execution.tensors import read_inputs, select_rows, stack_rows
 from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import InlinePolicy, Watchdog
@@ -27,27 +27,27 @@ from services.executor.scheduling.scheduler import DroppedRows, DropReason, Sche
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-# Gathering costs a call about as much as a run of this length: shorter ones gain nothing from company.
-_ALONE_S = 60e-6
+# Batching costs a call about as much as a run of this length: shorter runs gain nothing from a larger batch.
+_DIRECT_RUN_S = 60e-6
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerContext:
-    """What all runners of a service share. Times are in seconds; `clock`: monotonic."""
+    """What all runners of the service share. Times are in seconds; `clock`: monotonic."""
 
     metrics: Metrics
     log: FilteringBoundLogger
     watchdog: Watchdog
-    # Runs expected to be shorter stay on the event loop.
+    # Runs with a shorter estimate are made on the event loop.
     inline: float
-    # After which a run is given up, and the same where another backend stands by.
+    # A run is abandoned after `run_timeout`; after `patience` if another backend can take over.
     run_timeout: float
     patience: float
     clock: Callable[[], float] = time.monotonic
 
 
 class VersionRunner:
-    """Runs one version of a model. Made and used on one event loop; only the runs themselves may be on threads."""
+    """Runs one version of a model. Lives on one event loop; only the runs themselves may be on threads."""
 
     def __init__(self, model: Model, context: RunnerContext) -> None:
         self.model = model
@@ -55,39 +55,40 @@ class VersionRunner:
         self._loop = asyncio.get_running_loop()
         about = model.metadata
         self._tally = context.metrics.tallies.of(about.name, about.version)
-        self._answers = ResultDistributor(model, self._tally)
+        self._results = ResultDistributor(model, self._tally)
         self._scheduler: Scheduler[PendingCall] = Scheduler(model.limits(), model.group.active.times)
-        self._inline = self._placed()
-        self._pumping = False
-        # Another call came in this turn of the loop: those that come now gather.
-        self._crowded = False
+        self._inline = self._inline_policy()
+        self._dispatch_due = False
+        # A call was run directly in this turn of the event loop: further calls of this turn are batched.
+        self._call_this_turn = False
         self._timer: asyncio.TimerHandle | None = None
         self._given_up: set[ScheduledRun[PendingCall]] = set()
         self._calls: set[PendingCall] = set()
-        self._recovery = Recovery(model.group, self._tried, context.clock)
-        model.group.on_switch = self._backend_switched
+        self._recovery = Recovery(model.group, self._count_probe, context.clock)
+        model.group.on_switch = self._on_switch
         self._recovery.start()
 
     async def execute(self, batch: Batch, received: float) -> ExecuteResult:
-        """The outputs of a batch's rows; `received`: when the call came (monotonic seconds).
+        """Runs all rows of a batch. `received`: when the call came (monotonic seconds).
 
-        Raises Fault INVALID_ARGUMENT for wrong inputs, RESOURCE_EXHAUSTED if every row was shed.
+        Errors of single rows are in the result. Raises Fault: INVALID_ARGUMENT for wrong inputs, RESOURCE_EXHAUSTED if
+        every row was dropped because the queue is full.
         """
         inputs = read_inputs(self.model.metadata.inputs, batch)
         call = PendingCall(batch, inputs.tensors, inputs.errors, received, 0)
-        if not self._run_at_once(call):
+        if not self._run_directly(call):
             self._offer(call)
         if call.pending:
-            await self._settled(call)
-        return self._answers.reply(call)
+            await self._wait(call)
+        return self._results.reply(call)
 
     async def drain(self) -> None:
-        """Waits until no call is left. Nobody brings new ones any more."""
+        """Waits until no call is left. The caller sends no new ones."""
         while waiting := [call.done for call in self._calls if call.done is not None]:
             await asyncio.wait(waiting)
 
     def close(self) -> None:
-        """Answers what still waits, and asks what still runs to stop."""
+        """Ends waiting calls with an error, and asks running ones to stop."""
         self._recovery.stop()
         for call in list(self._calls):
             self._scheduler.withdraw(call)
@@ -100,30 +101,30 @@ class VersionRunner:
         for member in self.model.group.members:
             member.backend.interrupt(self._context.clock())
 
-    def _run_at_once(self, call: PendingCall) -> bool:
-        """Runs a call on the spot if it is alone and its run is short: no queue, no future, no other thread."""
+    def _run_directly(self, call: PendingCall) -> bool:
+        """Runs a call at once if it is the only one and its run is short: no queue, no future, no thread."""
         count = len(call.batch)
-        if self._crowded or call.errors or not count or not self._scheduler.idle:
+        if self._call_this_turn or call.errors or not count or not self._scheduler.idle:
             return False
         expected = self._scheduler.estimate(count)
-        if expected > _ALONE_S or not self._inline.allows(expected):
+        if expected > _DIRECT_RUN_S or not self._inline.allows(expected):
             return False
         now = self._context.clock()
         run = self._scheduler.start_directly(call, count, min(call.batch.rows.deadlines), now)
         if run is None:
             return False
-        self._crowded = True
-        self._loop.call_soon(self._turn_over)
+        self._call_this_turn = True
+        self._loop.call_soon(self._end_turn)
         call.pending = count
         self._tally.batch_rows.observe(count)
         self._tally.queue_seconds.observe(0.0)
-        self._run_here(run, call.tensors)
+        self._run_inline(run, call.tensors)
         return True
 
-    def _turn_over(self) -> None:
-        self._crowded = False
+    def _end_turn(self) -> None:
+        self._call_this_turn = False
 
-    async def _settled(self, call: PendingCall) -> None:
+    async def _wait(self, call: PendingCall) -> None:
         call.done = self._loop.create_future()
         self._calls.add(call)
         try:
@@ -142,35 +143,35 @@ class VersionRunner:
         call.pending = len(able)
         self._offer_rows(call, able)
         if able:
-            self._pump_soon()
+            self._dispatch_soon()
 
     def _offer_rows(self, call: PendingCall, rows: list[int]) -> None:
-        context, now = call.batch.rows, self._context.clock()
-        priorities, tenants, deadlines = context.priorities, context.tenants, context.deadlines
+        about, now = call.batch.rows, self._context.clock()
+        priorities, tenants, deadlines = about.priorities, about.tenants, about.deadlines
         if len(rows) < len(call.batch):
             priorities, tenants = [priorities[r] for r in rows], [tenants[r] for r in rows]
             deadlines = [deadlines[r] for r in rows]
         self._scheduler.offer(call, rows, priorities, tenants, deadlines, now, call.row_bytes)
 
-    def _pump_soon(self) -> None:
-        # Not at once: the calls that arrived in the same turn of the loop shall share the run.
-        if not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
+    def _dispatch_soon(self) -> None:
+        # Not at once: calls that arrive in the same turn of the event loop are to share the run.
+        if not self._dispatch_due:
+            self._dispatch_due = True
+            self._loop.call_soon(self._dispatch)
 
-    def _pump(self) -> None:
-        """Starts what may start, answers what was dropped, and sees to it that it is called again."""
-        self._pumping = False
+    def _dispatch(self) -> None:
+        """Starts the runs that may start, answers dropped rows, and arranges its next call."""
+        self._dispatch_due = False
         while (run := self._scheduler.start(self._context.clock())) is not None:
-            inputs = self._assemble(run)
+            inputs = self._batch_inputs(run)
             if self._inline.allows(run.expected):
-                self._run_here(run, inputs)
-                # The loop belongs to others, too: what still waits goes in its next turn.
-                self._pump_soon()
+                self._run_inline(run, inputs)
+                # Other tasks need the loop, too: the rows that still wait run in its next turn.
+                self._dispatch_soon()
                 break
-            self._hand_over(run, inputs)
+            self._run_on_thread(run, inputs)
         for drop in self._scheduler.drops():
-            drop.call.fail(drop.rows, self._why(drop))
+            drop.call.fail(drop.rows, self._drop_error(drop))
         self._tally.queue_rows = self._scheduler.queued
         self._arm()
 
@@ -179,50 +180,52 @@ class VersionRunner:
             self._timer.cancel()
             self._timer = None
         at = self._scheduler.wake_at()
-        if at is not None and not self._pumping:
-            self._timer = self._loop.call_later(max(at - self._context.clock(), 0.0), self._pump_soon)
+        if at is not None and not self._dispatch_due:
+            self._timer = self._loop.call_later(max(at - self._context.clock(), 0.0), self._dispatch_soon)
 
-    def _assemble(self, run: ScheduledRun[PendingCall]) -> Tensors:
+    def _batch_inputs(self, run: ScheduledRun[PendingCall]) -> Tensors:
         self._tally.batch_rows.observe(run.row_count)
         parts = []
         for part in run.parts:
             self._tally.queue_seconds.observe(run.started - part.arrived)
-            # Ascending rows are a view of the call's memory where they are contiguous.
+            # Ascending and contiguous rows are a view of the call's memory, not a copy.
             part.rows.sort()
-            parts.append(select(part.call.tensors, part.rows, len(part.call.batch)))
-        return stack(parts)
+            parts.append(select_rows(part.call.tensors, part.rows, len(part.call.batch)))
+        return stack_rows(parts)
 
-    def _run_here(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
+    def _run_inline(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
         watchdog = self._context.watchdog
         watchdog.begin(self.model.group.active.backend.interrupt, run.started)
         try:
-            ran = self._run(inputs, run.row_count, _deadline(run), watchdog.limit)
+            result = self._run(inputs, run.row_count, _deadline(run), watchdog.limit)
         finally:
             watchdog.end()
-        if ran.seconds > self._context.watchdog.limit:
+        if result.seconds > self._context.watchdog.limit:
             self._inline.forbid()
-            if ran.outcome.error is not None:
-                # It was ended because it held everybody up. On a thread it may take its time.
-                self._log_failure(ran.outcome.error, run, None)
+            if result.outcome.error is not None:
+                # The watchdog ended it because it blocked the loop. On a thread it may take longer.
+                self._log_failure(result.outcome.error, run, None)
                 self._scheduler.finish(run, None)
-                self._offer_again(run)
+                self._requeue(run)
                 return
-        self._finish(run, ran)
-        self._deal(run, ran)
+        self._finish(run, result)
+        self._distribute(run, result)
 
     def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float) -> RunResult:
-        """Runs on whatever thread calls it. After `limit` seconds nothing more is tried."""
+        """Makes a run on the calling thread. After `limit` seconds no further attempt is made."""
         began = time.perf_counter()
         group = self.model.group
-        outcome, member = self._try(inputs, rows, deadline, began + limit)
-        hopeless = outcome.ran is not None and not outcome.ran.any()
+        outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit)
+        all_failed = outcome.ran is not None and not outcome.ran.any()
         lost = isinstance(outcome.error, BackendLostError | BackendLateError)
-        # Not one row came through: are they all bad, or is the engine? If it is, another one runs them.
-        if hopeless and not lost and group.replace_if_broken(member):
-            outcome, member = self._try(inputs, rows, deadline, began + limit)
+        # Every row failed: are all of them bad, or is the engine broken? If it is, another backend runs them.
+        if all_failed and not lost and group.replace_if_broken(member):
+            outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit)
         return RunResult(outcome, member, member is not group.members[0], time.perf_counter() - began)
 
-    def _try(self, inputs: Tensors, rows: int, deadline: float, until: float) -> tuple[RunOutcome, Member]:
+    def _run_bisecting(
+        self, inputs: Tensors, rows: int, deadline: float, until: float
+    ) -> tuple[RunOutcome, Member]:
         member = self.model.group.active
 
         def run(tensors: Tensors) -> Tensors:
@@ -233,87 +236,88 @@ class VersionRunner:
         outcome = run_with_bisection(run, inputs, rows, lambda: time.perf_counter() > until)
         return outcome, member
 
-    def _hand_over(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
+    def _run_on_thread(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
         member = self.model.group.active
         deadline = _deadline(run)
         work = partial(self._run, inputs, run.row_count, deadline, self._context.run_timeout)
-        handed = _Handed(run, member)
-        self._limit(handed)
+        thread_run = _ThreadRun(run, member)
+        self._set_timeout(thread_run)
 
-        def tell(future: Future[RunResult]) -> None:
-            # A run that hung may come back when the loop is gone, and nobody cares.
+        def done(future: Future[RunResult]) -> None:
+            # A run that hung may end when the loop is already closed; nobody waits for it then.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._came_back, handed, future)
+                self._loop.call_soon_threadsafe(self._thread_run_ended, thread_run, future)
 
-        member.pool.submit(work).add_done_callback(tell)
+        member.pool.submit(work).add_done_callback(done)
 
-    def _limit(self, handed: _Handed) -> None:
-        """Sets the time after which the run is given up."""
-        has_standby = self.model.group.has_standby and handed.member is self.model.group.active
-        # A backend that knows its deadlines ends by itself when its patience is over: leave it room for that.
+    def _set_timeout(self, thread_run: _ThreadRun) -> None:
+        """Sets the time after which the run is abandoned."""
+        group = self.model.group
+        has_standby = group.has_standby and thread_run.member is group.active
+        # A backend that respects deadlines ends the run after `patience` by itself: leave it time for that.
         limit = 1.5 * self._context.patience if has_standby else self._context.run_timeout
-        handed.timer = self._loop.call_later(limit, self._give_up, handed, limit)
+        thread_run.timer = self._loop.call_later(limit, self._give_up, thread_run, limit)
 
-    def _came_back(self, handed: _Handed, future: Future[RunResult]) -> None:
-        run = handed.run
-        if handed.timer is not None:
-            handed.timer.cancel()
+    def _thread_run_ended(self, thread_run: _ThreadRun, future: Future[RunResult]) -> None:
+        run = thread_run.run
+        if thread_run.timer is not None:
+            thread_run.timer.cancel()
         if run in self._given_up:
             self._given_up.discard(run)
             self._scheduler.finish(run, None)
         elif not future.cancelled():
-            ran = future.result()
-            self._finish(run, ran)
-            # The next run begins before the answers go out: each of them wakes a call that has much to do.
-            self._pump()
-            self._deal(run, ran)
+            result = future.result()
+            self._finish(run, result)
+            # The next run starts before results are distributed: each result wakes a call, which takes time.
+            self._dispatch()
+            self._distribute(run, result)
             return
-        self._pump_soon()
+        self._dispatch_soon()
 
-    def _give_up(self, handed: _Handed, waited: float) -> None:
-        """The run takes too long. Its instance stays taken until the engine really returns, or another takes over."""
-        group, run = self.model.group, handed.run
-        if handed.member is not group.active:
-            # The rows moved to another backend on the way: that one has its own time.
-            handed.member = group.active
-            self._limit(handed)
+    def _give_up(self, thread_run: _ThreadRun, waited: float) -> None:
+        """Abandons a run that takes too long. Its instance stays busy until the engine returns or is replaced."""
+        group, run = self.model.group, thread_run.run
+        if thread_run.member is not group.active:
+            # Another backend has taken the rows meanwhile: it gets the full time.
+            thread_run.member = group.active
+            self._set_timeout(thread_run)
             return
         self._given_up.add(run)
         self._log_failure(TimeoutError(f"no result after {waited} s"), run, None)
-        handed.member.backend.interrupt(self._context.clock() - waited / 2)
-        replaced = group.lose(handed.member, f"no result after {waited} s")
+        thread_run.member.backend.interrupt(self._context.clock() - waited / 2)
+        replaced = group.mark_lost(thread_run.member, f"no result after {waited} s")
         if replaced:
-            self._offer_again(run)
+            self._requeue(run)
             return
         for part in run.parts:
-            part.call.fail(part.rows, self._failed())
-        self._pump_soon()
+            part.call.fail(part.rows, self._failure())
+        self._dispatch_soon()
 
-    def _offer_again(self, run: ScheduledRun[PendingCall]) -> None:
+    def _requeue(self, run: ScheduledRun[PendingCall]) -> None:
         for part in run.parts:
             self._offer_rows(part.call, part.rows)
-        self._pump_soon()
+        self._dispatch_soon()
 
-    def _finish(self, run: ScheduledRun[PendingCall], ran: RunResult) -> None:
-        self._scheduler.finish(run, ran.seconds if ran.outcome.error is None else None)
-        self._tally.run_seconds.observe(ran.seconds)
+    def _finish(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
+        self._scheduler.finish(run, result.seconds if result.outcome.error is None else None)
+        self._tally.run_seconds.observe(result.seconds)
 
-    def _deal(self, run: ScheduledRun[PendingCall], ran: RunResult) -> None:
-        error, row_error = ran.outcome.error, None
+    def _distribute(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
+        error, row_error = result.outcome.error, None
         if error is not None:
-            self._log_failure(error, run, ran.outcome.ran)
-            row_error = self._failed(error)
+            self._log_failure(error, run, result.outcome.ran)
+            row_error = self._failure(error)
             self._recovery.start()
-        self._answers.deal(run, ran, row_error)
+        self._results.distribute(run, result, row_error)
 
-    def _why(self, drop: DroppedRows[PendingCall]) -> RowError:
+    def _drop_error(self, drop: DroppedRows[PendingCall]) -> RowError:
         if drop.reason is DropReason.OVERLOADED:
             return errors.overloaded(self.model.metadata.name, drop.retry_after)
         if drop.reason is DropReason.TOO_LATE:
             return errors.too_late(round(self._scheduler.estimate(1) * 1e6))
         return errors.expired()
 
-    def _failed(self, error: Exception | None = None) -> RowError:
+    def _failure(self, error: Exception | None = None) -> RowError:
         about = self.model.metadata
         if isinstance(error, BackendLateError):
             return errors.no_answer(about.name)
@@ -322,7 +326,7 @@ class VersionRunner:
         return errors.model_failed(about.name, about.version)
 
     def _log_failure(self, error: Exception, run: ScheduledRun[PendingCall], ran: Array | None) -> None:
-        """`ran`: the rows that came through; None: none did."""
+        """`ran`: which rows succeeded (bool (rows,)); None: none did."""
         about = self.model.metadata
         ids = [part.call.batch.rows.request_ids[row] for part in run.parts for row in part.rows]
         failed = ids if ran is None else [i for i, well in zip(ids, ran.tolist(), strict=True) if not well]
@@ -335,11 +339,11 @@ class VersionRunner:
             exc_info=error,
         )
 
-    def _backend_switched(self, before: Member, after: Member, why: str) -> None:
-        self._loop.call_soon_threadsafe(self._follow, before, after, why)
+    def _on_switch(self, before: Member, after: Member, why: str) -> None:
+        self._loop.call_soon_threadsafe(self._after_switch, before, after, why)
 
-    def _follow(self, before: Member, after: Member, why: str) -> None:
-        """Another backend runs the model from now on."""
+    def _after_switch(self, before: Member, after: Member, why: str) -> None:
+        """Adapts to another backend, which runs the model from now on."""
         about, metrics = self.model.metadata, self._context.metrics
         left, taken = before.backend.name, after.backend.name
         metrics.failovers.labels(about.name, about.version, left, taken).inc()
@@ -348,30 +352,30 @@ class VersionRunner:
             "backend changed", model=about.name, version=about.version, before=left, after=taken, why=why
         )
         self._scheduler.switch_engine(self.model.limits(), self.model.group.active.times)
-        self._inline = self._placed()
+        self._inline = self._inline_policy()
         self._recovery.start()
-        self._pump_soon()
+        self._dispatch_soon()
 
-    def _tried(self, member: Member, well: bool) -> None:
+    def _count_probe(self, member: Member, well: bool) -> None:
         about, probes = self.model.metadata, self._context.metrics.probes
         probes.labels(about.name, about.version, member.backend.name, "yes" if well else "no").inc()
 
     def show_backends(self) -> None:
-        """Sets the gauge that tells which backend runs the model."""
+        """Sets the metric that says which backend runs the model."""
         about, group = self.model.metadata, self.model.group
         for member in group.members:
             gauge = self._context.metrics.backend.labels(about.name, about.version, member.backend.name)
             gauge.set(int(member is group.active))
 
-    def _placed(self) -> InlinePolicy:
-        # All of them: a standby takes over in the midst of a run, on the thread where that is.
+    def _inline_policy(self) -> InlinePolicy:
+        # All members must allow it: a standby takes over during a run, on the thread of that run.
         inline = all(m.backend.capabilities.inline for m in self.model.group.members)
         return InlinePolicy(self._context.inline if inline else 0.0)
 
 
 @dataclass(slots=True, eq=False)
-class _Handed:
-    """A run on a thread, and by when it must be back."""
+class _ThreadRun:
+    """A run on a thread. `timer` abandons it when it takes too long."""
 
     run: ScheduledRun[PendingCall]
     member: Member
@@ -379,7 +383,7 @@ class _Handed:
 
 
 def _deadline(run: ScheduledRun[PendingCall]) -> float:
-    """When nobody waits any more for the run's rows."""
+    """The latest deadline of the run's rows: after it nobody waits for them."""
     if len(run.parts) == 1:
         return max(run.parts[0].call.batch.rows.deadlines)
     return max(max(part.call.batch.rows.deadlines) for part in run.parts)

@@ -89,11 +89,13 @@ class FailoverGroup:
             try:
                 outputs = member.backend.run(inputs, limit)
             except BackendLostError as error:
-                if not self.lose(member, str(error)):
+                if not self.mark_lost(member, str(error)):
                     raise
             except BackendLateError as error:
                 # Whoever had all the time we are willing to give is lost; whoever had less may be just slow.
-                gone = self.lose(member, str(error)) if limit < deadline else self._late(member, str(error))
+                gone = (
+                    self.mark_lost(member, str(error)) if limit < deadline else self._late(member, str(error))
+                )
                 if not gone or self._clock() >= deadline:
                     raise
             else:
@@ -102,7 +104,7 @@ class FailoverGroup:
                         self.health.ran(self.members.index(member))
                 return outputs, member
 
-    def lose(self, member: Member, why: str) -> bool:
+    def mark_lost(self, member: Member, why: str) -> bool:
         """`member` can't run anything. Returns whether another one runs the model now."""
         with self._lock:
             which = self.members.index(member)
@@ -127,7 +129,7 @@ class FailoverGroup:
                 return False
             self._tested = now
         problem = self.test(member)
-        return bool(problem) and self.lose(member, problem)
+        return bool(problem) and self.mark_lost(member, problem)
 
     def test(self, member: Member) -> str:
         """What is wrong with `member` by its samples; empty if nothing."""
