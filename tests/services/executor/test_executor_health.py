@@ -72,7 +72,7 @@ class Histories(RuleBasedStateMachine):
         assert (at is None) == (not self.lost)
         # Nobody is forgotten: the next try is never further off than the longest wait.
         assert at is None or at <= self.now + 8.0
-        assert self.health.calm == (not self.lost and not any(self.late))
+        assert self.health.all_healthy == (not self.lost and not any(self.late))
 
 
 Histories.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
