@@ -1,4 +1,4 @@
-"""ExecutorService: messages to batches and back."""
+"""ExecutorService: converts messages to batches and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExecutorServicer:
         return reply
 
     async def call_serialized(self, model: str, version: str, batch: Batch) -> None:
-        """A call from its bytes to its reply's, as hop makes it."""
+        """A call from the request's bytes to the reply's bytes, as hop makes it. For warm-up."""
         raw = pb.ExecuteRequest(model=model, version=version, batch=encode(batch)).SerializeToString()
         reply = await self.Execute(pb.ExecuteRequest.FromString(raw), Call("", LOCAL_PEER))
         reply.SerializeToString()

@@ -1,4 +1,4 @@
-"""The executor, assembled."""
+"""Assembles the executor."""
 
 from __future__ import annotations
 
@@ -30,28 +30,30 @@ from services.executor.servicer import ExecutorServicer
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-# A run that was expected to be short holds up the whole process; after this long it is taken off the event loop.
+# A run on the event loop that hangs blocks the whole process. It is ended after this time, and repeated on a thread.
 _HANGS_S = 0.5
-# A run that ends on a thread waits this long for a busy event loop to let go of the interpreter. With Python's 5 ms the
-# p99 at three quarters of the capacity was 29 ms, with this it is 5 (flights_heavy, 16 rows a call).
+# A run that ends on a thread waits this long for the interpreter lock if the event loop is busy. At three quarters of the
+# capacity p99 was 29 ms with Python's 5 ms, and is 5 ms with this (flights_heavy, 16 rows a call).
 _SWITCH_S = 0.0002
 
 
 @asynccontextmanager
 async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-    """Loads and warms the models, then serves them. One that can't be used is in quarantine; ConfigError: none can be read."""
+    """Loads and warms up the models, then serves them; unusable ones are in quarantine.
+
+    Raises ConfigError if the repository can't be read.
+    """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(min(interval, _SWITCH_S))
     telemetry = runtime.telemetry
-    metrics = telemetry.once(Metrics)
+    metrics, log = telemetry.once(Metrics), telemetry.log
     watchdog = Watchdog(min(config.run_timeout_s, _HANGS_S))
     servers = Servers(config.servers, runtime, asyncio.get_running_loop())
     context = RunnerContext(
-        metrics, telemetry.log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
+        metrics, log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
-    records = Records(config.state, telemetry.log.error)
-    activates = activator(config, servers, metrics, telemetry.log)
-    loader = Loader(activates, records, config, telemetry.log)
+    records = Records(config.state, log.error)
+    loader = Loader(activator(config, servers, metrics, log), records, config, log)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     try:
@@ -73,7 +75,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
 def activator(
     config: ExecutorConfig, servers: Servers | None, metrics: Metrics, log: FilteringBoundLogger
 ) -> Activator:
-    """Makes models ready; without `servers`, those that run in this process."""
+    """Activates models. `servers` None: only models that run in this process."""
     return Activator(_repository(config), factories(Environment(config, servers)), config, metrics, log)
 
 

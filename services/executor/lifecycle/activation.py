@@ -1,4 +1,4 @@
-"""Models made ready: read and checked, activated, compared with their metadata and with each other, and warm."""
+"""Activates versions: makes their backends, compares them with the metadata and the samples, and warms them up."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 _WARM_RUNS = 5
-# A warm-up run may take this long.
+# A warm-up run may take this long (seconds).
 _WARM_S = 60.0
-# A load beside versions that serve takes a quarter of a core, not a whole one.
-_GENTLE = 3.0
-_GENTLE_RUNS = 3
+# A load while other versions serve rests after each run: it takes a quarter of a core, not a whole one.
+_REST = 3.0
+_REST_RUNS = 3
 
 
 @dataclass(slots=True, eq=False)
 class LoadHandle:
-    """A load under way. `progress`: what it is doing, for whoever asks."""
+    """A load in progress. `progress`: what it is doing now, for operators."""
 
     progress: str = "reading"
     members: list[Member] = field(default_factory=list)
@@ -47,7 +47,7 @@ class LoadHandle:
         self.progress = what
 
     def cancel(self) -> None:
-        """Asks it to end with an error; from any thread."""
+        """Asks the load to end with an error; from any thread."""
         self.cancelled = True
         self.end_check()
         for member in self.members:
@@ -55,7 +55,7 @@ class LoadHandle:
 
 
 class Activator:
-    """Makes versions of models ready. Blocks: for threads."""
+    """Activates versions of models. Its methods block: call them on threads."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Activator:
         self._metrics = metrics
         self._log = log
 
-    def named(self) -> dict[str, list[str]]:
-        """Model → the versions that the settings' `load` names, oldest first; an entry that means nothing has none.
+    def configured_versions(self) -> dict[str, list[str]]:
+        """Model → the versions that the setting `load` names, oldest first; empty if an entry matches none.
 
         Raises RepositoryError: the repository can't be read.
         """
@@ -87,19 +87,22 @@ class Activator:
                     [self.repository.resolve(name, version)] if version else self.repository.versions(name)
                 )
             except RepositoryError:
-                found = [version] if version else []  # whoever loads it finds out why
+                found = [version] if version else []  # its load will say why
             versions += [v for v in found if v not in versions]
         return named
 
-    def ready(self, artifact: Artifact, why: str, loading: LoadHandle) -> Model:
-        """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""
+    def activate(self, artifact: Artifact, why: str, loading: LoadHandle) -> Model:
+        """Activates a version from its verified bytes. `why`: "start", "load" or "call", for metrics.
+
+        Raises RepositoryError; then nothing stays active.
+        """
         began = time.perf_counter()
         about = artifact.metadata
         model = self._build_group(artifact, loading)
         try:
-            self._activate(model, loading, _GENTLE if why == "load" else 0.0)
+            self._activate_members(model, loading, _REST if why == "load" else 0.0)
             loading.tell("comparing with the samples")
-            _compare(model)
+            _compare_samples(model)
         except BackendError as error:
             model.group.deactivate()
             raise RepositoryError(
@@ -144,8 +147,8 @@ class Activator:
         )
         return Model(artifact, settings, group)
 
-    def _activate(self, model: Model, loading: LoadHandle, rest: float) -> None:
-        """Activates every backend; one that can't be stays lost, as long as another one can."""
+    def _activate_members(self, model: Model, loading: LoadHandle, rest: float) -> None:
+        """Activates every backend. One that fails is lost; raises its error only if all fail."""
         group, about = model.group, model.metadata
         problems = []
         for which, member in enumerate(group.members):
@@ -156,7 +159,7 @@ class Activator:
                 member.active = True
                 check_signature(about, member.backend)
                 loading.tell(f"warming up {name}")
-                warm_up(model, member, self._config.warmup_rows, rest)
+                warm_up_member(model, member, self._config.warmup_rows, rest)
             except BackendError as error:
                 problems.append(error)
                 if len(group.members) > 1:
@@ -189,16 +192,16 @@ class Activator:
         )
 
 
-def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
-    """Runs the model at each batch size, so that no request pays for a first run, and learns the run times.
+def warm_up_member(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
+    """Runs the model at each batch size, so that no request has a slow first run, and learns the run times.
 
-    `rest`: how long it rests after each run, as a multiple of the run. Raises BackendError if it can't run.
+    `rest`: pause after each run, as a multiple of its time. Raises BackendError if a run fails.
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
     for rows in sorted({min(n, most) for n in sizes}):
         inputs = {spec.name: blank_tensor(spec, rows) for spec in model.metadata.inputs}
         seconds = []
-        for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
+        for _ in range(_WARM_RUNS if not rest else _REST_RUNS):
             began = time.perf_counter()
             try:
                 outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)
@@ -211,12 +214,15 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
             seconds.append(time.perf_counter() - began)
             if rest:
                 time.sleep(rest * seconds[-1])
-        # The first ones allocate and compile: they say nothing about the runs to come.
+        # The first run allocates and compiles: it says nothing about later ones.
         member.times.learn(rows, statistics.median(seconds[1:]))
 
 
-def _compare(model: Model) -> None:
-    """Each active backend answers the samples as recorded, or as the first of them does. Raises RepositoryError."""
+def _compare_samples(model: Model) -> None:
+    """Checks that each active backend answers the samples as recorded, or else as the first one does.
+
+    Raises RepositoryError.
+    """
     group, about = model.group, model.metadata
     active = [m for m in group.members if m.active]
     if group.expected is None and len(group.members) == 1:
@@ -246,7 +252,7 @@ def _compare(model: Model) -> None:
 
 
 def blank_tensor(spec: TensorSpec, rows: int) -> Array:
-    """Rows of zeros, or of empty texts."""
+    """A tensor of shape (rows, *row_shape) of zeros, or of empty texts."""
     if spec.dtype is DType.BYTES:
         return np.full((rows, *spec.row_shape), "", object)
     return np.zeros((rows, *spec.row_shape), spec.dtype.numpy)

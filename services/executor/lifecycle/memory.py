@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""Memory: how much this process holds, and which models stay within the budget (least recently used leave first)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _STATUS = Path("/proc/self/status")
 
 
 def held_bytes() -> int:
-    """Bytes of its own, without the pages of files and libraries; 0 where the system does not tell.
+    """Bytes of anonymous memory of this process (no pages of files and libraries); 0 if the system does not say.
 
-    What was freed goes back to the system first: it is nobody's. That takes some milliseconds.
+    Freed memory is returned to the system first, so that it does not count. That takes some milliseconds.
     """
     lean.give_back()
     try:
@@ -30,34 +30,37 @@ K = TypeVar("K", bound=Hashable)
 
 
 class MemoryBudget(Generic[K]):
-    """Bytes held by key, in order of use. `budget`: bytes; None: no bound."""
+    """An LRU budget: bytes by key, in order of use. A state machine. `budget`: bytes; None: no limit."""
 
     def __init__(self, budget: int | None) -> None:
         self._budget = budget
-        self._held: dict[K, int] = {}
+        self._bytes: dict[K, int] = {}
         self.used = 0
-        """Bytes that are held."""
+        """Bytes in use."""
 
     def touch(self, key: K) -> None:
-        """It was used just now."""
-        if self._budget is not None and key in self._held:
-            self._held[key] = self._held.pop(key)
+        """Notes that `key` is used now."""
+        if self._budget is not None and key in self._bytes:
+            self._bytes[key] = self._bytes.pop(key)
 
-    def enter(self, key: K, size: int) -> list[K]:
-        """It is in memory now, with that many bytes. Returns who must leave; never the key itself."""
-        self.leave(key)
-        self._held[key] = size
+    def add(self, key: K, size: int) -> list[K]:
+        """Notes that `key` takes `size` bytes. Returns the keys to evict, never `key` itself.
+
+        They still count until `remove` is called.
+        """
+        self.remove(key)
+        self._bytes[key] = size
         self.used += size
-        leaving: list[K] = []
+        evicted: list[K] = []
         if self._budget is not None:
             left = self.used
-            for other, held in self._held.items():
+            for other, taken in self._bytes.items():
                 if left <= self._budget or other == key:
                     break
-                leaving.append(other)
-                left -= held
-        return leaving
+                evicted.append(other)
+                left -= taken
+        return evicted
 
-    def leave(self, key: K) -> None:
-        """It is in memory no more."""
-        self.used -= self._held.pop(key, 0)
+    def remove(self, key: K) -> None:
+        """Notes that `key` is no longer in memory."""
+        self.used -= self._bytes.pop(key, 0)

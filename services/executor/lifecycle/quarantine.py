@@ -1,4 +1,7 @@
-"""Versions that can't be used: why, and when each is tried again. A state machine, the clock passed in (monotonic seconds)."""
+"""Quarantine: the versions that can't be used, why, and when each is tried again.
+
+A state machine; the caller passes the time (monotonic seconds).
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ Key = tuple[str, str]
 
 
 class FailureKind(enum.Enum):
-    """What is wrong, as far as it decides when to try again. `value`: seconds to the first and between the last tries."""
+    """What failed; this decides when to try again. `value`: seconds before the first retry, and at most between retries."""
 
-    # Its files can't be read or are not to be believed; a look is cheap.
+    # Its files can't be read, or are not trusted. A retry is cheap.
     FILES = (2.0, 30.0)
-    # It was tried in this process, for instance on a server that is away.
+    # It failed in this process, for example because another server is down.
     ACTIVATION = (5.0, 300.0)
-    # The process that checks it said no, or did not come to an end: trying is dear, and seldom ends otherwise.
+    # The process that checks it refused it, or did not end. A retry is expensive and rarely succeeds.
     CHECK = (60.0, 3600.0)
-    # Loading it has ended this service's process, again and again: tried when its files change or an operator says so.
+    # Several processes of this service ended while they loaded it. Retried when its files change or an operator asks.
     CRASH = (float("inf"), float("inf"))
 
 
 class UnusableError(RepositoryError):
-    """A version can't be made ready. `fingerprint`: of the files that were tried, empty if they could not be read."""
+    """A version can't be loaded. `fingerprint`: of the files that were tried; empty if they could not be read."""
 
     def __init__(self, error: RepositoryError, kind: FailureKind, fingerprint: str = "") -> None:
         super().__init__(error.model, error.version, error.problem, error.remedy)
@@ -37,7 +40,10 @@ class UnusableError(RepositoryError):
 
 @dataclass(slots=True, eq=False)
 class QuarantinedVersion:
-    """A version in quarantine. `stamp`: of its small files when it was tried; `error`: as an operator may see it."""
+    """A version in quarantine. `error`: for operators. `stamp`: of its small files at the last try.
+
+    `due`: when it is tried again; `wait`: seconds from the last failure to then.
+    """
 
     error: RepositoryError
     kind: FailureKind
@@ -47,13 +53,13 @@ class QuarantinedVersion:
 
 
 class Quarantine:
-    """Which versions are held. Lives on one event loop."""
+    """The versions in quarantine. Lives on one event loop."""
 
     def __init__(self) -> None:
         self._held: dict[Key, QuarantinedVersion] = {}
 
     def hold(self, key: Key, error: RepositoryError, kind: FailureKind, stamp: str, now: float) -> None:
-        """The version could not be made ready; each failure in a row doubles the time to the next try."""
+        """Puts a version into quarantine. Each further failure doubles the time to the next try."""
         before = self._held.get(key)
         first, most = kind.value
         again = before is not None and before.kind is kind and before.stamp == stamp
@@ -61,24 +67,24 @@ class Quarantine:
         self._held[key] = QuarantinedVersion(error, kind, stamp, now + wait, wait)
 
     def sooner(self, key: Key, due: float) -> None:
-        """It is tried no later than that."""
+        """Moves the next try of a version to `due`, if that is earlier."""
         held = self._held[key]
         held.due = min(held.due, due)
 
     def release(self, key: Key) -> bool:
-        """It is not held any more. Returns whether it was."""
+        """Takes a version out of quarantine. Returns whether it was there."""
         return self._held.pop(key, None) is not None
 
     def get(self, key: Key) -> QuarantinedVersion | None:
         return self._held.get(key)
 
     def of(self, model: str) -> dict[str, QuarantinedVersion]:
-        """The model's versions that are held."""
+        """The versions of a model that are in quarantine."""
         return {version: held for (name, version), held in self._held.items() if name == model}
 
     def all(self) -> Iterable[tuple[Key, QuarantinedVersion]]:
         return list(self._held.items())
 
     def due(self, now: float) -> list[Key]:
-        """Those to try now."""
+        """The versions to try now."""
         return [key for key, held in self._held.items() if held.due <= now]

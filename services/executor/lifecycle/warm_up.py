@@ -1,4 +1,7 @@
-"""The way of a call, passed for each model before the first caller does: loading has warmed the engines alone."""
+"""Warm-up calls: each model is called through the servicer before the service is ready.
+
+Loading warms up the engines only; the code from the request's bytes to the reply's is warmed up here.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,24 @@ from services.executor.lifecycle.activation import blank_tensor
 from services.executor.lifecycle.models import Models
 from services.executor.metrics import Tallies
 
-# What a call takes falls over the first ones (443, 276, 106 … 62 µs: pages that memory was given back, Python's and
-# protobuf's first passes), and not much after these; a model that takes long gains little from more than one.
+# The time of a call falls over the first ones (443, 276, 106 … 62 µs: memory pages that were returned to the system, first
+# passes of Python and protobuf), and little after 20. A slow model gains little from more than one.
 _CALLS = 20
 _ENOUGH_S = 0.05
 _PATIENCE_S = 10.0
 
 CallModel = Callable[[str, str, Batch], Awaitable[None]]
-"""Calls a version of a model with a batch, the way that callers do."""
+"""Calls a version of a model with a batch, as callers do."""
 
 
 async def warm_up_calls(call_serialized: CallModel, models: Models, tallies: Tallies) -> None:
-    """Calls each model that is awake. Nothing of it is counted."""
+    """Calls each model that is in memory. These calls are in no metric."""
     for entry in models.all():
         if entry.runner is not None:
             about, batch = entry.metadata, _blank_row(entry.metadata)
             ends = time.monotonic() + _ENOUGH_S
             for _ in range(_CALLS):
-                # Who can't run it now says so to its callers, too: that is no reason not to begin.
+                # A model that fails now will fail for its callers, too: no reason not to start.
                 with suppress(Fault):
                     await call_serialized(about.name, about.version, batch)
                 if time.monotonic() > ends:

@@ -26,7 +26,7 @@ from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, quarantined, refusal, ys
 from tests.services.executor.executor_models import endless, expanding, put, scaling
 
-# A look at the models comes once a second; processes are started on cores that others use, too.
+# Maintenance of the models comes once a second; processes are started on cores that others use, too.
 WITHIN_S = 60.0
 
 
@@ -167,7 +167,7 @@ def test_a_load_that_ends_its_process_is_a_verdict(models: Path, state: Path, tm
     # A segmentation fault in the middle of a load, in the real child process.
     code = (
         "import os, signal, services.executor.check as check\n"
-        "check._judge = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "check._activate = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
         "check.main()"
     )
     command = [sys.executable, "-c", code, "--config", str(config), "double:1"]

@@ -1,4 +1,4 @@
-"""The TensorRT backend: a plan found or built, slots that run it."""
+"""The TensorRT backend: finds or builds a plan (a built engine), and runs it in slots."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class TensorRt:
-    """One ONNX model on one GPU. `sizes`: rows it is built for, ascending; `slots`: batches on the GPU at once."""
+    """One ONNX model on one GPU. `sizes`: batch sizes it is built for, ascending; `slots`: batches at the same time."""
 
     name = "tensorrt"
 
@@ -72,7 +72,7 @@ class TensorRt:
         with gpu.current():
             log = Log()
             runtime = api.trt.Runtime(log)
-            # A plan that brings code of its own for the host is not ours.
+            # Our plans contain no code for the host: one that does is not ours.
             runtime.engine_host_code_allowed = False
             plan = self._plan(gpu)
             engine = runtime.deserialize_cuda_engine(plan)
@@ -99,7 +99,7 @@ class TensorRt:
             found[is_output].append(_spec(engine, name))
         return found
 
-    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - a GPU can't be told when to be done
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - a GPU has no deadlines
         self._active()
         rows = len(next(iter(inputs.values())))
         padded = self._sizes[bisect_left(self._sizes, rows)]
@@ -140,7 +140,7 @@ class TensorRt:
         return plan
 
     def _fix_rows(self, engine: trt.ICudaEngine) -> None:
-        """A model exported for a fixed number of rows runs that number alone."""
+        """A model that was exported for a fixed number of rows runs only that number."""
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         leading = {next(iter(engine.get_tensor_shape(name)), 1) for name in names}
         if -1 not in leading:
