@@ -26,8 +26,6 @@ from services.executor.backends.tensorrt.plans import PlanKey, Plans
 from services.executor.config import ModelSettings, TensorRtSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import tensorrt as trt  # type: ignore[import-not-found, unused-ignore]  # typed where tests/gpu makes its stub
 
     from services.executor.backends.tensorrt.slots import Slot
@@ -44,7 +42,7 @@ class TensorRt:
         sizes: tuple[int, ...],
         slots: int,
         settings: TensorRtSettings,
-        tell: Callable[[str], None],
+        tell: Progress,
     ) -> None:
         self._artifact = artifact
         self._sizes = sizes
@@ -66,7 +64,7 @@ class TensorRt:
         self._cancelled.clear()
         api.choose(self._settings.module)
         gpu = self._gpu = Gpu()
-        from services.executor.backends.tensorrt.building import Log
+        from services.executor.backends.tensorrt.builder import Log
         from services.executor.backends.tensorrt.slots import Slot
 
         with gpu.current():
@@ -125,7 +123,7 @@ class TensorRt:
         gpu.close()
 
     def _plan(self, gpu: Gpu) -> bytes:
-        from services.executor.backends.tensorrt.building import Options, build
+        from services.executor.backends.tensorrt.builder import Options, build
 
         about, settings = self._artifact.metadata, self._settings
         options = Options(self._sizes, settings.workspace_mib << 20, settings.optimization)

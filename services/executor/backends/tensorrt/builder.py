@@ -6,15 +6,14 @@ Import it only after `api.choose`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from services.executor.backends.backend import BackendError
+from services.executor.backends.backend import BackendError, Progress
 from services.executor.backends.tensorrt.api import is_rtx, trt
 
-Tell = Callable[[str], None]
 _log = structlog.get_logger(__name__)
 
 
@@ -55,10 +54,10 @@ class Log(trt.ILogger):  # type: ignore[misc, unused-ignore]  # untyped without 
         return "; ".join(self.errors[-3:]) or "it does not say why"
 
 
-class Progress(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # untyped without the stub
+class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # untyped without the stub
     """Reports the progress of a build; ends it when `cancelled` is set."""
 
-    def __init__(self, tell: Tell, cancelled: threading.Event) -> None:
+    def __init__(self, tell: Progress, cancelled: threading.Event) -> None:
         # Without this the process crashes at the first callback.
         trt.IProgressMonitor.__init__(self)
         self._tell = tell
@@ -76,7 +75,7 @@ class Progress(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # un
         self._steps.pop(phase_name, None)
 
 
-def build(onnx: bytes, options: Options, timings: bytes, tell: Tell, cancelled: threading.Event) -> Built:
+def build(onnx: bytes, options: Options, timings: bytes, tell: Progress, cancelled: threading.Event) -> Built:
     """The plan of a model whose inputs have shape (rows, …). Takes seconds to minutes.
 
     Raises BackendError: not a model, an unknown operator, inputs with an open row shape, or cancelled.
@@ -96,7 +95,7 @@ def build(onnx: bytes, options: Options, timings: bytes, tell: Tell, cancelled: 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.builder_optimization_level = options.optimization
-    config.progress_monitor = Progress(tell, cancelled)
+    config.progress_monitor = ProgressMonitor(tell, cancelled)
     cache = None if is_rtx() else _timing_cache(config, timings)
     _add_profile(builder, config, network, options.rows)
     plan = builder.build_serialized_network(network, config)
