@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Limits, Run, Scheduler
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import Limits, ScheduledRun, Scheduler
 
 SHORT, LONG = 0.020, 0.200
 MAX_ROWS = 64
@@ -26,7 +26,7 @@ MAX_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Run time in seconds: fixed part, part per row; each run deviates by a few per cent."""
+    """ScheduledRun time in seconds: fixed part, part per row; each run deviates by a few per cent."""
 
     fixed: float
     per_row: float
@@ -82,7 +82,7 @@ class Ours:
         for rows in (1, 2, 4, 8, 16, 32, 64):
             times.learn(rows, engine.fixed + engine.per_row * rows)
         self._scheduler: Scheduler[Arrival] = Scheduler(Limits(MAX_ROWS, 1 << 20), times)
-        self._run: Run[Arrival] | None = None
+        self._run: ScheduledRun[Arrival] | None = None
         self._began = 0.0
 
     def offer(self, arrival: Arrival) -> None:
@@ -96,7 +96,7 @@ class Ours:
             if self._run is not None or not self._scheduler.queued:
                 break
         self._scheduler.drops()
-        return [(piece.call, len(piece.rows)) for piece in self._run.pieces] if self._run else []
+        return [(part.call, len(part.rows)) for part in self._run.parts] if self._run else []
 
     def finish(self, now: float) -> None:
         assert self._run is not None

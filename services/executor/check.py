@@ -1,7 +1,7 @@
-"""A first load of models in processes of their own: `python -m services.executor.check --config FILE NAME:VERSION …`.
+"""First loads of models in processes of their own: `python -m services.executor.check --config FILE NAME:VERSION …`.
 
-`headrace models add` runs it before it signs, the executor before it loads files that it does not know. It writes a JSON object a
-line: what the executor itself would say of each version. Signatures are the caller's concern.
+`headrace models add` runs it before it signs a model; the executor runs it before it loads unknown files. It prints one JSON
+object a line: the verdict that the executor itself would give on each version. It does not check signatures.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from headrace.hop.process import memory as lean
 from headrace.repository import Artifact, Repository, RepositoryError
 from headrace.repository import bounded_process as bounded
 from headrace.repository.records import Checked, Records
+from services.executor.backends import registry
 from services.executor.config import ExecutorConfig, ModelSettings
 
 _MIB = 1 << 20
-# What engines say when memory is short, whatever they say of it besides.
+# Words in the messages of engines that have not enough memory.
 _MEMORY = ("allocate memory", "bad_alloc", "memoryerror", "out of memory", "bad allocation")
 _TICK_S = 0.2
-_ELSEWHERE = ("remote", "tensorrt", "onnxruntime:cuda", "onnxruntime:auto")
 _TIME = "correct the model, or allow it more time (check.seconds)"
 _ROOM = "correct the model, or allow it more memory (check.memory_mib)"
 _TEXT = 2000
@@ -44,7 +44,7 @@ _PIPE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one version. `done` False: its backend is none that can be tried here; `problem` empty: it is good."""
+    """The result for one version. `done` False: its backend can't be tried here. `problem` empty: the version is good."""
 
     model: str
     version: str
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def fingerprint(artifact: Artifact, settings: ModelSettings) -> str:
-    """Of all that decides how a load ends: the files, the model's settings and the engine."""
+    """A digest of everything that decides how a load ends: the files, the model's settings and the engine's version."""
     try:
         engine = version("onnxruntime")
     except PackageNotFoundError:
@@ -67,14 +67,13 @@ def fingerprint(artifact: Artifact, settings: ModelSettings) -> str:
 
 
 def checkable(artifact: Artifact, settings: ModelSettings) -> bool:
-    """Whether a process of its own can load it: a GPU or a server elsewhere is not tried twice."""
+    """Whether a process of its own can load the files: all backends of the model must run on this machine's CPU."""
     backends = settings.backends or (artifact.metadata.backend,)
-    elsewhere = any(name.partition(":")[0] in _ELSEWHERE or name in _ELSEWHERE for name in backends)
-    return settings.device == "cpu" and not elsewhere
+    return all(registry.checkable(name, settings) for name in backends)
 
 
 def main() -> None:
-    """Checks the versions one after the other, and keeps what is found in the executor's records."""
+    """Checks the versions one after the other, and writes the results to the executor's records."""
     parser = argparse.ArgumentParser(prog="services.executor.check")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("versions", nargs="+", metavar="NAME:VERSION")
@@ -87,7 +86,7 @@ def main() -> None:
     records = Records(config.state, structlog.get_logger().error)
     for text in given.versions:
         name, _, wanted = text.partition(":")
-        verdict = _judged(config, name, wanted)
+        verdict = _check_version(config, name, wanted)
         if verdict.fingerprint and verdict.done:
             deaths = records.checked(verdict.fingerprint).deaths
             known = Checked(not verdict.problem, verdict.memory_bytes, deaths)
@@ -95,8 +94,8 @@ def main() -> None:
         print(json.dumps(asdict(verdict)), flush=True)
 
 
-def _judged(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
-    """The verdict on one version: of a child process, or what its end says."""
+def _check_version(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
+    """The verdict on one version: what its child process reports, or how that process ended."""
     try:
         artifact = Repository(config.models).read(name, wanted)
     except RepositoryError as error:
@@ -107,9 +106,9 @@ def _judged(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
         return Verdict(name, wanted, mark, done=False)
     bound = config.check
     memory = bounded.allowance() if bound.memory_mib is None else bound.memory_mib * _MIB
-    told, code = _told(config, artifact, memory)
-    if told:
-        problem, remedy, taken = json.loads(told)
+    report, code = _run_child(config, artifact, memory)
+    if report:
+        problem, remedy, taken = json.loads(report)
     elif code is None:
         problem, remedy, taken = f"loading it took longer than {bound.seconds:g} s", _TIME, 0
     elif code == -signal.SIGKILL:
@@ -126,30 +125,30 @@ def _judged(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
     return Verdict(name, wanted, mark, problem=problem, remedy=remedy, memory_bytes=taken)
 
 
-def _told(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple[bytes, int | None]:
-    """What a child process tells of the version, and its exit code; None: its time was over."""
+def _run_child(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple[bytes, int | None]:
+    """What a child process reports on the version, and its exit code; None: it took too long."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         _in_child(config, artifact, memory, writer)
     os.close(writer)
-    told = _read(reader, child, config.check.seconds)
+    report = _read_report(reader, child, config.check.seconds)
     os.close(reader)
     _, status = os.waitpid(child, 0)
-    return told or b"", None if told is None else os.waitstatus_to_exitcode(status)
+    return report or b"", None if report is None else os.waitstatus_to_exitcode(status)
 
 
-def _read(reader: int, child: int, seconds: float) -> bytes | None:
-    """What the child wrote until its end; None: its time is over and it was ended. Ends with our parent, too."""
-    parent, ends, told = os.getppid(), time.monotonic() + seconds, b""
+def _read_report(reader: int, child: int, seconds: float) -> bytes | None:
+    """What the child wrote until its end; None: it took too long and was killed. Also stops if our parent ends."""
+    parent, ends, report = os.getppid(), time.monotonic() + seconds, b""
     while True:
         ready, _, _ = select.select([reader], [], [], _TICK_S)
         if ready:
             part = os.read(reader, 1 << 16)
             if not part:
-                return told
-            told += part
+                return report
+            report += part
         elif time.monotonic() > ends or os.getppid() != parent:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -159,28 +158,28 @@ def _read(reader: int, child: int, seconds: float) -> bytes | None:
 
 
 def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: int) -> None:
-    """Tells what is wrong, if anything, and ends the process; nothing that happens here reaches the parent."""
+    """Reports what is wrong, if anything, and ends the process. Whatever happens here, the parent continues."""
     try:
         bounded.limit(memory)
-        told = json.dumps(_judge(config, artifact)).encode()
-        os.write(writer, told[:_PIPE])
+        report = json.dumps(_activate(config, artifact)).encode()
+        os.write(writer, report[:_PIPE])
     finally:
         os._exit(0)
 
 
-def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
-    """Problem and remedy, empty if it is good, and the bytes that it took."""
-    from services.executor.loading import Loading
-    from services.executor.memory import held_bytes
+def _activate(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
+    """Activates the version. Returns problem and remedy (empty if it is good), and the bytes of memory it took."""
+    from services.executor.lifecycle.activation import LoadHandle
+    from services.executor.lifecycle.memory import held_bytes
     from services.executor.metrics import Metrics
-    from services.executor.wiring import loader
+    from services.executor.wiring import activator
 
     try:
-        ready = loader(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).ready
+        activate = activator(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).activate
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
-        model = ready(artifact, "start", Loading())
+        model = activate(artifact, "start", LoadHandle())
         taken = held_bytes() - before
-        model.lineup.deactivate()
+        model.group.deactivate()
     except RepositoryError as error:
         return error.problem[:_TEXT], error.remedy[:_TEXT], 0
     except MemoryError:
@@ -189,8 +188,8 @@ def _judge(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
 
 
 if __name__ == "__main__":
-    # The kernel must not write a core of what is expected to crash.
+    # A crash is expected here: the kernel must not write a core dump.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Memory is managed as in the executor itself: it is measured.
+    # Memory is measured: manage it as the executor does.
     lean.settle()
     main()

@@ -1,4 +1,4 @@
-"""What the executor answers when it can't answer with outputs."""
+"""The errors that the executor answers with: a Fault for a call, a RowError for a row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def version_unknown(model: str, version: str, loaded: Iterable[str]) -> Fault:
 
 
 def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
-    """The version should serve and can't. Why is for operators: in the log, and in `headrace status`."""
+    """The version should serve and can't. The reason is for operators only: in the log, and in `headrace status`."""
     reason = Reason.REASON_MODEL_UNUSABLE if trusted else Reason.REASON_MODEL_UNTRUSTED
     return Fault(
         Code.FAILED_PRECONDITION,
@@ -53,7 +53,7 @@ def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
 
 
 def preparing(model: str, version: str) -> Fault:
-    """The version is being made ready for the first time."""
+    """The version is being loaded for the first time."""
     return Fault(
         Code.FAILED_PRECONDITION,
         Reason.REASON_MODEL_UNUSABLE,
@@ -73,13 +73,13 @@ def input_unknown(name: str, known: Iterable[str]) -> Fault:
 
 
 def input_dtype(spec: TensorSpec, found: str) -> Fault:
-    """A column has another type than the input."""
+    """The type of a column is not that of the input."""
     wanted = spec.dtype.name.lower()
     return _input_fault(Reason.REASON_INPUT_DTYPE, spec.name, f"is {found}, the model takes {wanted}")
 
 
 def input_shape(spec: TensorSpec, found: tuple[int, ...]) -> Fault:
-    """A column has another row shape than the input."""
+    """The row shape of a column is not that of the input."""
     wanted = list(spec.row_shape)
     return _input_fault(
         Reason.REASON_INPUT_SHAPE, spec.name, f"has rows of {list(found)}, the model takes {wanted}"
@@ -91,7 +91,7 @@ def _input_fault(reason: Reason, name: str, what: str) -> Fault:
 
 
 def input_null(name: str) -> RowError:
-    """A row has no value for an input; models know no nulls."""
+    """A row has no value for an input; models do not accept nulls."""
     return RowError(
         Code.INVALID_ARGUMENT,
         Reason.REASON_INPUT_MISSING,
@@ -123,7 +123,7 @@ def too_late(budget_us: int) -> RowError:
 
 
 def overloaded(model: str, retry_after_s: float) -> RowError:
-    """The queue is full of rows that come first."""
+    """The queue is full, and the rows in it come before this one."""
     wait = str(max(round(retry_after_s * 1000), 1))
     return RowError(
         Code.RESOURCE_EXHAUSTED,
@@ -135,7 +135,7 @@ def overloaded(model: str, retry_after_s: float) -> RowError:
 
 
 def model_failed(model: str, version: str) -> RowError:
-    """The engine raised an error or did not come back. What it said is in the log, not here."""
+    """The engine raised an error or did not return. Its message is in the log only."""
     return RowError(
         Code.INTERNAL,
         Reason.REASON_MODEL_FAILED,
@@ -146,7 +146,7 @@ def model_failed(model: str, version: str) -> RowError:
 
 
 def no_answer(model: str) -> RowError:
-    """The engine did not answer while anybody waited for the row."""
+    """The engine did not answer before the row's deadline."""
     return RowError(
         Code.DEADLINE_EXCEEDED,
         Reason.REASON_DEADLINE_PASSED,
@@ -168,7 +168,7 @@ def no_backend(model: str) -> RowError:
 
 
 def unloading(model: str, version: str) -> Fault:
-    """The version goes while the call comes."""
+    """The version is unloaded while the call arrives."""
     return Fault(
         Code.UNAVAILABLE,
         Reason.REASON_DRAINING,
@@ -178,7 +178,7 @@ def unloading(model: str, version: str) -> Fault:
 
 
 def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
-    """An operator asked for a version that can't be made ready. The operator may know why, but not where files lie."""
+    """An operator asked for a version that can't be loaded. Operators may know why, but not where files are."""
     code, reason = next(
         (found for kind, found in _REFUSALS.items() if isinstance(error, kind)),
         (Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNUSABLE),
@@ -195,12 +195,12 @@ def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
 
 
 def without_folders(text: str) -> str:
-    """A text for operators at the door: they may know why, but not where files lie."""
+    """A text for operators outside this machine, with the folders of its paths removed."""
     return _FOLDERS.sub("…/", text)
 
 
 def operators_only() -> Fault:
-    """Loading and unloading is for this installation's own processes."""
+    """Only processes of this installation may load and unload."""
     return Fault(
         Code.PERMISSION_DENIED,
         Reason.REASON_PEER_UNTRUSTED,
@@ -209,7 +209,7 @@ def operators_only() -> Fault:
 
 
 def draining() -> RowError:
-    """The executor closes while the row waits."""
+    """The executor shuts down while the row waits."""
     return RowError(
         Code.UNAVAILABLE, Reason.REASON_DRAINING, "the executor is shutting down; try another replica", STAGE
     )

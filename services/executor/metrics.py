@@ -32,7 +32,7 @@ _LABELS = ("model", "version")
 
 
 class Distribution:
-    """Counts by bucket. A call is a hundred times shorter than what an instrument with locks takes; this is not."""
+    """A histogram without locks, for one thread. A locked one takes a hundred times longer than this."""
 
     __slots__ = ("_bounds", "counts", "sum")
 
@@ -50,13 +50,13 @@ class Distribution:
         self.sum = 0.0
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound and cumulated count, as Prometheus wants them."""
+        """Upper bounds and cumulative counts, in the form that Prometheus expects."""
         names = [*map(str, self._bounds), "+Inf"]
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
 class Tally:
-    """What one version of a model has done. Changed on the event loop alone, read by whoever scrapes."""
+    """The counts of one version of a model. Written on the event loop only; read by scrapes on other threads."""
 
     __slots__ = ("batch_rows", "codes", "queue_rows", "queue_seconds", "run_seconds")
 
@@ -69,7 +69,7 @@ class Tally:
         self.queue_rows = 0
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Sets all counts to zero."""
         for distribution in (self.run_seconds, self.queue_seconds, self.batch_rows):
             distribution.clear()
         self.codes.clear()
@@ -79,7 +79,7 @@ class Tally:
 
 
 class Tallies(Collector):
-    """The tallies of the versions that are loaded, and of those last unloaded."""
+    """The tallies of loaded versions, and of those unloaded last."""
 
     _KEPT = 256
 
@@ -87,7 +87,7 @@ class Tallies(Collector):
         self._by_version: dict[tuple[str, str], Tally] = {}
 
     def of(self, model: str, version: str) -> Tally:
-        """The tally of a version; one that comes back goes on where it was."""
+        """The tally of a version. A version that is loaded again continues its tally."""
         tally = self._by_version.pop((model, version), None) or Tally()
         self._by_version[model, version] = tally
         if len(self._by_version) > self._KEPT:
@@ -95,7 +95,7 @@ class Tallies(Collector):
         return tally
 
     def clear(self) -> None:
-        """Forgets what was counted so far: it was nobody's call."""
+        """Sets all counts to zero, after the warm-up calls."""
         for tally in self._by_version.values():
             tally.clear()
 

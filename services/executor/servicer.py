@@ -1,4 +1,4 @@
-"""ExecutorService: messages to batches and back."""
+"""ExecutorService: converts messages to batches and back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from headrace.columns import Batch, encode, wire
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
-from services.executor.loaded import Entry
-from services.executor.models import Listed, Models
+from services.executor.lifecycle.models import Models, VersionStatus
+from services.executor.lifecycle.versions import LoadedVersion
 
 
 class ExecutorServicer:
@@ -35,8 +35,8 @@ class ExecutorServicer:
         wire.write_reply(reply, done.batch, call, self._clock())
         return reply
 
-    async def rehearse(self, model: str, version: str, batch: Batch) -> None:
-        """A call from its bytes to its reply's, as hop makes it."""
+    async def call_serialized(self, model: str, version: str, batch: Batch) -> None:
+        """A call from the request's bytes to the reply's bytes, as hop makes it. For warm-up."""
         raw = pb.ExecuteRequest(model=model, version=version, batch=encode(batch)).SerializeToString()
         reply = await self.Execute(pb.ExecuteRequest.FromString(raw), Call("", LOCAL_PEER))
         reply.SerializeToString()
@@ -64,7 +64,7 @@ def _check_operator(call: Call) -> None:
         raise errors.operators_only()
 
 
-def _model(entry: Entry) -> pb.Model:
+def _model(entry: LoadedVersion) -> pb.Model:
     about, runner = entry.metadata, entry.runner
     message = pb.Model(
         name=about.name,
@@ -76,19 +76,19 @@ def _model(entry: Entry) -> pb.Model:
         state=_state(entry),
     )
     if runner is not None:
-        lineup = runner.model.lineup
-        message.active_backend = lineup.active.backend.name
-        message.standby = lineup.standby
-        message.device = lineup.active.backend.capabilities.device
+        group = runner.model.group
+        message.active_backend = group.active.backend.name
+        message.standby = group.on_standby
+        message.device = group.active.backend.capabilities.device
         message.memory_bytes = runner.model.memory_bytes
     return message
 
 
-def _state(entry: Entry) -> pb.ModelState:
+def _state(entry: LoadedVersion) -> pb.ModelState:
     return pb.MODEL_STATE_ASLEEP if entry.runner is None else pb.MODEL_STATE_ACTIVE
 
 
-def _indexed(listed: Listed) -> pb.IndexedModel:
+def _indexed(listed: VersionStatus) -> pb.IndexedModel:
     state, progress = pb.MODEL_STATE_UNLOADED, ""
     if listed.entry is not None:
         state = _state(listed.entry)

@@ -36,7 +36,7 @@ def built(
     content: bytes, rows: tuple[int, ...] = (1, 8, 32), cancelled: bool = False
 ) -> tuple[bytes, list[str]]:
     """A plan, and what was told on the way."""
-    from services.executor.backends.tensorrt.building import Options, build
+    from services.executor.backends.tensorrt.builder import Options, build
 
     told: list[str] = []
     cancel = threading.Event()

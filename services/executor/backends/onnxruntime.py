@@ -1,25 +1,31 @@
-"""ONNX models on ONNX Runtime: its CPU provider, or CUDA where that is asked for and there."""
+"""The ONNX Runtime backend: ONNX models on the CPU, or on CUDA if the settings ask for it and it is available."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 
 from headrace.columns import DType
-from headrace.repository import TensorSpec
+from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (
     Array,
+    Backend,
     BackendError,
+    BackendFactory,
     BackendLostError,
     Capabilities,
+    Environment,
+    Progress,
     Tensors,
 )
 from services.executor.backends.threads import fewest
+from services.executor.config import ModelSettings
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -40,18 +46,18 @@ _DTYPES = {
 }
 # Bytes from which a model counts as large.
 _LARGE = 8 << 20
-# Errors only: ONNX Runtime writes to stderr past our log, and a failed run comes back as an exception anyway.
+# Fatal errors only: ONNX Runtime writes to stderr, not to our log; and a failed run raises an exception anyway.
 _FATAL = 4
 _CUDA = "CUDAExecutionProvider"
-# What its messages say when the device, not a row, is the trouble.
+# Words in its messages if the device, not a row, is the reason.
 _LOST = ("out of memory", "failed to allocate memory", "cuda failure", "cudnn failure", "cublas failure")
 
 
 class OnnxRuntime:
     """One ONNX model.
 
-    `threads`: threads inside one run; with 1, a run uses its caller's thread alone; 0: as many as measurably help at
-    `largest` rows, which `chosen` is told. `device`: `cuda` demands a GPU, `auto` takes one if it is there.
+    `threads`: threads of one run; 1: only the caller's thread; 0: measured with `largest` rows, as many as make it faster;
+    `chosen` is called with the result. `device`: `cuda` requires a GPU, `auto` uses one if there is one.
     """
 
     def __init__(
@@ -71,12 +77,12 @@ class OnnxRuntime:
         self._output_names: list[str] = []
         self._fixed_rows: int | None = None
         self._where = "cpu"
-        # Runs in progress → when they began; a dict's single operations are safe between threads.
+        # Runs in progress → when they began. Single operations of a dict are thread-safe.
         self._running: dict[Any, float] = {}
 
     @staticmethod
     def device(name: str) -> Device:
-        """The device that stands behind the colon of `onnxruntime:cuda`. Raises BackendError."""
+        """The device after the colon, as in `onnxruntime:cuda`. Raises BackendError."""
         for known in get_args(Device):
             if name == known:
                 return cast("Device", known)
@@ -105,7 +111,7 @@ class OnnxRuntime:
         session = self._active()
         return [_spec(t) for t in session.get_inputs()], [_spec(t) for t in session.get_outputs()]
 
-    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - it can't be told when to be done
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - ONNX Runtime has no deadlines
         session = self._active()
         rows = len(next(iter(inputs.values())))
         if self._fixed_rows is not None and rows < self._fixed_rows:
@@ -149,11 +155,11 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.enable_cpu_mem_arena = True
-        # A memory plan per batch size saves a small model's run a microsecond or three; a large one's only memory
-        # (open_nsfw at 4 rows: 44 MiB with, 25 without).
+        # A memory plan per batch size makes the runs of a small model 1 to 3 µs shorter. A large model only needs more
+        # memory with it (open_nsfw at 4 rows: 44 MiB with, 25 without).
         options.enable_mem_pattern = len(self._model) < _LARGE
         options.log_severity_level = _FATAL
-        # Spinning threads would take the cores that the gRPC server needs between runs.
+        # Between runs, spinning threads would take the cores that the gRPC server needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(self._model, options, providers=providers)
@@ -166,7 +172,7 @@ class OnnxRuntime:
         return session
 
     def _measured(self, single: Any, providers: list[str]) -> Any:
-        """The session with as many threads as help."""
+        """The session with as many threads as make it faster."""
         specs = [_spec(t) for t in single.get_inputs()]
         rows = self._fixed_rows or self._largest
         if any(isinstance(s, str) or s.dtype is DType.BYTES or -1 in s.row_shape for s in specs):
@@ -218,3 +224,18 @@ def _padded(array: Array, rows: int) -> Array:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def factory(_environment: Environment) -> BackendFactory:
+    """Makes backends of ONNX Runtime. The argument is a device, see `OnnxRuntime.device`."""
+    # Model → threads measured for its first version. Later versions are loaded while others serve: a bad time to measure.
+    measured: dict[str, int] = {}
+
+    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+        device = OnnxRuntime.device(argument) if argument else settings.device
+        name = artifact.metadata.name
+        threads = settings.threads or measured.get(name, 0)
+        chosen = partial(measured.__setitem__, name)
+        return OnnxRuntime(artifact.content, threads, device, settings.max_rows, chosen)
+
+    return make

@@ -1,4 +1,4 @@
-"""Models on another server that speaks the Open Inference Protocol: Triton, KServe, or another headrace."""
+"""The remote backend: models on a server of the Open Inference Protocol (Triton, KServe, or another headrace)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from headrace.hop.method import unary
 from headrace.oip import open_inference_pb2 as oip
 from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (
+    Backend,
     BackendError,
+    BackendFactory,
     BackendLateError,
     BackendLostError,
     Capabilities,
+    Environment,
+    Progress,
     Tensors,
 )
 from services.executor.backends.oip import ProtocolError, infer_outputs, infer_request, spec_of
@@ -43,7 +47,7 @@ _ACTIVATE_S = 5.0
 
 
 class Remote:
-    """`model` on `server`, in `version` ("": the server's choice)."""
+    """`model` on `server`. `version` "": the server chooses."""
 
     def __init__(self, server: Server, model: str, version: str, inputs: Sequence[TensorSpec]) -> None:
         self._server = server
@@ -55,10 +59,10 @@ class Remote:
 
     @classmethod
     def of(cls, artifact: Artifact, settings: ModelSettings, server: str, servers: Servers) -> Remote:
-        """As settings name it (`remote:SERVER`), or as the artifact of a model published for `remote` does.
+        """The backend that the settings name (`remote:SERVER`), or the artifact of a model that is published for `remote`.
 
-        Such an artifact is JSON: {"server": …, "model": …, "version": …}; which server that is, and with what
-        credential, the settings alone say. Raises BackendError.
+        Such an artifact is JSON: {"server": …, "model": …, "version": …}. Only the settings say which address the server
+        has, and with which credential it is called. Raises BackendError.
         """
         about = artifact.metadata
         model, version = settings.remote_model or about.name, settings.remote_version
@@ -114,7 +118,7 @@ class Remote:
         self._metadata = None
 
     def _batch_limit(self, deadline: float) -> int | None:
-        """Rows that the server takes at once, if it says so: Triton's clients need the call, the protocol does not."""
+        """The most rows of one request; None if the server does not say. The call is Triton's, not the protocol's."""
         try:
             asked = oip.ModelConfigRequest(name=self._model, version=self._version)
             reply = self._server.call(_CONFIG, asked, deadline)
@@ -131,3 +135,14 @@ def _pointer(content: bytes) -> dict[str, str]:
     except ValueError:
         pass
     raise BackendError('the artifact of a remote model is JSON such as {"server": "edge", "model": "name"}')
+
+
+def factory(environment: Environment) -> BackendFactory:
+    """Makes backends on other servers. The argument is the server's name in the settings `servers`."""
+
+    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+        if environment.servers is None:
+            raise BackendError("no server is called here")
+        return Remote.of(artifact, settings, argument, environment.servers)
+
+    return make

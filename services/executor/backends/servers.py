@@ -1,4 +1,4 @@
-"""hop's clients of the servers that models may run on. They live on the event loop; backends call from threads."""
+"""Clients of the servers that models may run on. The clients live on the event loop; backends call them from threads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from services.executor.config import RemoteServer
 T = TypeVar("T")
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
-# The client ends its calls at their deadline; this much later the loop itself must be stuck.
+# The client ends its calls at their deadline. If that does not happen in this time, the event loop is blocked.
 _SLACK_S = 1.0
-# No row is at fault: the server is gone, or will not serve us at all.
+# The rows are not the reason: the server is gone, or refuses us.
 _LOST = {
     Code.UNAVAILABLE,
     Code.UNAUTHENTICATED,
@@ -34,7 +34,7 @@ _LATE = {Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
 
 
 class Servers:
-    """A client per server, made when first needed. `loop`: where they live."""
+    """One client per server, made when it is first needed. `loop`: the event loop of the clients."""
 
     def __init__(
         self, servers: Mapping[str, RemoteServer], runtime: Runtime, loop: asyncio.AbstractEventLoop
@@ -56,11 +56,11 @@ class Servers:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Runs it on the loop; from any other thread."""
+        """Runs `work` on the event loop; from any other thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def client(self, name: str) -> Client:
-        """On the loop only."""
+        """The client of a server. Call it on the event loop only."""
         if name not in self._clients:
             self._clients[name] = self._runtime.dial(f"server {name}", self._servers[name].client)
         return self._clients[name]
@@ -74,11 +74,11 @@ class Server:
         self._settings = settings
         self._servers = servers
         self._metadata: tuple[tuple[str, str], ...] = ()
-        # Calls in flight → when they began; a dict's single operations are safe between threads.
+        # Calls in progress → when they began. Single operations of a dict are thread-safe.
         self._calls: dict[Future[Any], float] = {}
 
     def read_key(self) -> None:
-        """Reads the credential anew. Raises BackendError."""
+        """Reads the credential again. Raises BackendError."""
         if self._settings.key_file is None:
             return
         try:
@@ -92,7 +92,7 @@ class Server:
     def call(self, method: Method[Req, Resp], request: Req, deadline: float) -> Resp:
         """The reply. `deadline`: monotonic seconds.
 
-        Raises BackendLostError, BackendLateError, or Fault where the request may be at fault.
+        Raises BackendLostError or BackendLateError; Fault if the request may be the reason.
         """
 
         async def work() -> Resp:
@@ -117,7 +117,7 @@ class Server:
             del self._calls[future]
 
     def cancel(self, started_before: float) -> None:
-        """Ends the calls begun before that."""
+        """Cancels the calls that began before that (monotonic seconds)."""
         for future, started in list(self._calls.items()):
             if started < started_before:
                 future.cancel()

@@ -1,13 +1,13 @@
-"""How many threads a run is worth: measured, because it depends on model and machine."""
+"""How many threads a run should have. It is measured, because it depends on the model and the machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# Shorter runs gain nothing that would be noticed, and threads take cores from the rest of the service.
+# Shorter runs gain little, and threads take cores from the rest of the service.
 _WORTH_S = 0.002
-# Doubling the threads must save this share of the time.
+# Twice the threads must save at least this share of the time.
 _GAIN = 0.3
 _RUNS = 3
 
@@ -18,7 +18,7 @@ def fewest(
     clock: Callable[[], float] = time.perf_counter,
     rest: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Threads (1, 2, 4 … `cores`) beyond which more do not help. `runner(n)` gives a run with n threads."""
+    """The fewest threads (1, 2, 4 … `cores`) after which more do not help. `runner(n)` gives a run with n threads."""
     threads, took = 1, _best(runner(1), clock, rest)
     while threads * 2 <= cores and took >= _WORTH_S:
         doubled = _best(runner(threads * 2), clock, rest)
@@ -35,6 +35,6 @@ def _best(run: Callable[[], object], clock: Callable[[], float], rest: Callable[
         began = clock()
         run()
         times.append(clock() - began)
-        # Other models may be serving meanwhile.
+        # Other models may serve at the same time.
         rest(2 * times[-1])
     return min(times)

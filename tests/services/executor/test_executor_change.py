@@ -17,10 +17,11 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, decode
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
-from headrace.repository import TensorSpec, label
+from headrace.repository import TensorSpec
+from headrace.repository import label
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
-from services.executor.residency import Residency
+from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
@@ -279,18 +280,18 @@ async def test_a_run_that_hangs_on_the_loop_is_taken_off_it(models: Path) -> Non
     st.integers(1, 12),
 )
 def test_residency_stays_within_its_budget(steps: list[tuple[str, int, int]], budget: int) -> None:
-    residency: Residency[int] = Residency(budget)
+    memory: MemoryBudget[int] = MemoryBudget(budget)
     held: dict[int, int] = {}
     for step, key, size in steps:
         if step == "leave":
-            residency.leave(key)
+            memory.remove(key)
             held.pop(key, None)
         elif step == "touch":
-            residency.touch(key)
+            memory.touch(key)
             if key in held:
                 held[key] = held.pop(key)
         else:
-            leaving = residency.enter(key, size)
+            leaving = memory.add(key, size)
             held.pop(key, None)
             held[key] = size
             assert key not in leaving
@@ -298,7 +299,7 @@ def test_residency_stays_within_its_budget(steps: list[tuple[str, int, int]], bu
             assert leaving == list(held)[: len(leaving)]
             for other in leaving:
                 assert sum(held.values()) > budget
-                residency.leave(other)
+                memory.remove(other)
                 del held[other]
             assert sum(held.values()) <= budget or list(held) == [key]
-        assert residency.used == sum(held.values())
+        assert memory.used == sum(held.values())

@@ -18,7 +18,7 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import decode
 from headrace.hop.testing import served
 from headrace.repository import publish
-from services.executor.samples import SAMPLES
+from services.executor.failover.samples import SAMPLES
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, quarantined, until, ys
 from tests.services.executor.executor_models import X, Y, doubling, put

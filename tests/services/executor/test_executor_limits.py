@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Limits, Run, Scheduler
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import Limits, ScheduledRun, Scheduler
 
 
 def offer(
@@ -16,9 +16,9 @@ def offer(
     it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, 0.0, row_bytes=10)
 
 
-def sizes(run: Run[str] | None) -> dict[str, int]:
+def sizes(run: ScheduledRun[str] | None) -> dict[str, int]:
     assert run is not None
-    return {piece.call: len(piece.rows) for piece in run.pieces}
+    return {piece.call: len(piece.rows) for piece in run.parts}
 
 
 @pytest.mark.parametrize(("waiting", "runs"), [(3, 3), (4, 4), (15, 8), (16, 16), (500, 16)])
@@ -143,11 +143,11 @@ def test_a_lone_call_need_not_be_offered() -> None:
     times.learn(1, 0.010)
     it: Scheduler[str] = Scheduler(Limits(4, 10, instances=2), times)
 
-    assert it.seize("late", 1, 0.010, 0.0) is None
-    assert it.seize("too many", 5, 9.0, 0.0) is None
-    run = it.seize("a", 2, 9.0, 0.0)
+    assert it.start_directly("late", 1, 0.010, 0.0) is None
+    assert it.start_directly("too many", 5, 9.0, 0.0) is None
+    run = it.start_directly("a", 2, 9.0, 0.0)
     assert sizes(run) == {"a": 2}
-    assert it.seize("b", 1, 9.0, 0.0) is None
+    assert it.start_directly("b", 1, 9.0, 0.0) is None
     assert run is not None
     it.finish(run, 0.001)
     assert it.idle

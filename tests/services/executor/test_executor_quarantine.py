@@ -21,12 +21,12 @@ from headrace.repository import Repository, RepositoryError, remove
 from headrace.repository.records import Checked, Records
 from services.executor.check import fingerprint
 from services.executor.config import ModelSettings
-from services.executor.quarantine import Kind, Quarantine
+from services.executor.lifecycle.quarantine import FailureKind, Quarantine
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, quarantined, refusal, ys
 from tests.services.executor.executor_models import endless, expanding, put, scaling
 
-# A look at the models comes once a second; processes are started on cores that others use, too.
+# Maintenance of the models comes once a second; processes are started on cores that others use, too.
 WITHIN_S = 60.0
 
 
@@ -167,7 +167,7 @@ def test_a_load_that_ends_its_process_is_a_verdict(models: Path, state: Path, tm
     # A segmentation fault in the middle of a load, in the real child process.
     code = (
         "import os, signal, services.executor.check as check\n"
-        "check._judge = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "check._activate = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
         "check.main()"
     )
     command = [sys.executable, "-c", code, "--config", str(config), "double:1"]
@@ -271,7 +271,7 @@ def test_tries_are_farther_and_farther_apart() -> None:
     quarantine, error = Quarantine(), RepositoryError("m", "1", "bad", "mend it")
     now, waits = 0.0, []
     for _ in range(8):
-        quarantine.hold(("m", "1"), error, Kind.FILES, "stamp", now)
+        quarantine.hold(("m", "1"), error, FailureKind.FILES, "stamp", now)
         assert quarantine.due(now) == []
         held = quarantine.get(("m", "1"))
         assert held is not None
@@ -279,7 +279,7 @@ def test_tries_are_farther_and_farther_apart() -> None:
         now = held.due
         assert quarantine.due(now) == [("m", "1")]
     assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
-    quarantine.hold(("m", "1"), error, Kind.FILES, "changed", now)
+    quarantine.hold(("m", "1"), error, FailureKind.FILES, "changed", now)
     assert quarantine.due(now + 2) == [("m", "1")]
-    quarantine.hold(("m", "1"), error, Kind.CRASH, "changed", now)
+    quarantine.hold(("m", "1"), error, FailureKind.CRASH, "changed", now)
     assert quarantine.due(1e9) == []

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.executor.run_times import RunTimes
-from services.executor.scheduler import Drop, Limits, Run, Scheduler, Why
+from services.executor.scheduling.run_time import RunTimes
+from services.executor.scheduling.scheduler import DroppedRows, DropReason, Limits, ScheduledRun, Scheduler
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(-2, 60), st.sampled_from("ABC")), min_size=1, max_size=12
@@ -31,9 +31,9 @@ class Histories(RuleBasedStateMachine):
         self.calls = 0
         # (call, row) → (priority, deadline, tenant) of what waits, as a naive model of the queue.
         self.waiting: dict[tuple[int, int], tuple[int, float, str]] = {}
-        self.running: list[Run[int]] = []
+        self.running: list[ScheduledRun[int]] = []
         # Runs of an engine that was given up; they may still come back.
-        self.orphans: list[Run[int]] = []
+        self.orphans: list[ScheduledRun[int]] = []
         self.ended: Counter[tuple[int, int]] = Counter()
         self.offered = 0
 
@@ -53,8 +53,8 @@ class Histories(RuleBasedStateMachine):
         self.account()
 
     @rule(rows=st.integers(1, 9), ms=st.integers(-2, 60))
-    def seize(self, rows: int, ms: int) -> None:
-        run = self.scheduler.seize(-1, rows, self.now + ms * MILLI, self.now)
+    def start_directly(self, rows: int, ms: int) -> None:
+        run = self.scheduler.start_directly(-1, rows, self.now + ms * MILLI, self.now)
         if run is not None:
             assert not self.waiting
             assert not self.running
@@ -63,8 +63,8 @@ class Histories(RuleBasedStateMachine):
             self.running.append(run)
 
     @rule()
-    def renew(self) -> None:
-        self.scheduler.renew(self.limits, RunTimes())
+    def switch_engine(self) -> None:
+        self.scheduler.switch_engine(self.limits, RunTimes())
         self.orphans += self.running
         self.running = []
 
@@ -76,9 +76,9 @@ class Histories(RuleBasedStateMachine):
             self.check_none()
             return
         self.running.append(run)
-        keys = [(piece.call, row) for piece in run.pieces for row in piece.rows]
+        keys = [(piece.call, row) for piece in run.parts for row in piece.rows]
         assert len(keys) == run.row_count <= self.limits.max_rows
-        assert len({piece.call for piece in run.pieces}) == len(run.pieces)
+        assert len({piece.call for piece in run.parts}) == len(run.parts)
         chosen = [self.waiting.pop(key) for key in keys]
         assert all(deadline > self.now for _, deadline, _ in chosen)
         self.ended.update(keys)
@@ -127,10 +127,10 @@ class Histories(RuleBasedStateMachine):
                 self.ended[drop.call, row] += 1
                 self.check(drop, priority, deadline)
 
-    def check(self, drop: Drop[int], priority: int, deadline: float) -> None:
-        if drop.why is Why.EXPIRED:
+    def check(self, drop: DroppedRows[int], priority: int, deadline: float) -> None:
+        if drop.reason is DropReason.EXPIRED:
             assert deadline <= self.now
-        elif drop.why is Why.TOO_LATE:
+        elif drop.reason is DropReason.TOO_LATE:
             # Whoever has time for the longest possible run is never given up. (/ 0.95: the drop relaxed it.)
             sizes = [self.limits.padded(n + 1) for n in range(self.limits.max_rows)]
             longest = max(self.scheduler.times.estimate(n) for n in sizes)
@@ -210,9 +210,9 @@ def offer(
     it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, now)
 
 
-def calls(run: Run[str] | None) -> dict[str, list[int]]:
+def calls(run: ScheduledRun[str] | None) -> dict[str, list[int]]:
     assert run is not None
-    return {piece.call: piece.rows for piece in run.pieces}
+    return {piece.call: piece.rows for piece in run.parts}
 
 
 def test_idle_runs_at_once_and_busy_gathers() -> None:
@@ -246,7 +246,7 @@ def test_overload_sheds_the_lowest_priority_with_a_hint() -> None:
     offer(it, "high", 5, priority=2)
 
     [drop] = it.drops()
-    assert (drop.call, drop.rows, drop.why) == ("low", [3, 4, 5], Why.OVERLOADED)
+    assert (drop.call, drop.rows, drop.reason) == ("low", [3, 4, 5], DropReason.OVERLOADED)
     assert drop.retry_after == pytest.approx(0.020)
     offer(it, "lower still", 2, priority=0, deadline=99.0)
     assert [(d.call, d.rows) for d in it.drops()] == [("lower still", [0, 1])]
@@ -257,7 +257,7 @@ def test_expired_rows_make_room_before_anyone_is_shed() -> None:
     offer(it, "old", 4, deadline=1.0)
     offer(it, "new", 4, deadline=9.0, now=2.0)
 
-    assert [(d.call, d.why) for d in it.drops()] == [("old", Why.EXPIRED)]
+    assert [(d.call, d.reason) for d in it.drops()] == [("old", DropReason.EXPIRED)]
     assert it.queued == 4
 
 
@@ -267,7 +267,7 @@ def test_a_row_that_cannot_make_it_is_dropped() -> None:
     offer(it, "in time", 1, deadline=0.020)
 
     assert calls(it.start(0.0)) == {"in time": [0]}
-    assert [(d.call, d.why) for d in it.drops()] == [("late", Why.TOO_LATE)]
+    assert [(d.call, d.reason) for d in it.drops()] == [("late", DropReason.TOO_LATE)]
 
 
 def test_a_run_shrinks_for_an_urgent_row_of_high_priority() -> None:

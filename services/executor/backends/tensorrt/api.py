@@ -1,6 +1,6 @@
 """The TensorRT module of this process: `tensorrt`, or `tensorrt_rtx`, which has nearly the same interface.
 
-`choose` must be called first. Types are `tensorrt`'s (tests/gpu checks them against its real bindings).
+Call `choose` first. Types are those of `tensorrt` (tests/gpu checks them against its real bindings).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOW = {
 
 
 def choose(name: str) -> None:
-    """Takes module `name` for this process. Raises BackendError if it is absent, or another one was taken."""
+    """Sets module `name` for this process. Raises BackendError if it is not installed, or if another one is set."""
     global _chosen
     if _chosen is not None and _chosen.__name__ != name:
         raise BackendError(
@@ -35,7 +35,7 @@ def choose(name: str) -> None:
 
 
 def is_rtx() -> bool:
-    """Whether the module is TensorRT for RTX, which compiles at run time and so keeps no timings."""
+    """Whether the module is TensorRT for RTX, which compiles at run time and therefore stores no timings."""
     return _module().__name__ == "tensorrt_rtx"
 
 

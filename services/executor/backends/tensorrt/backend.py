@@ -1,4 +1,4 @@
-"""The TensorRT backend: a plan found or built, slots that run it."""
+"""The TensorRT backend: finds or builds a plan (a built engine), and runs it in slots."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING
 from headrace.columns import DType
 from headrace.columns.dtypes import of_numpy
 from headrace.repository import Artifact, TensorSpec
-from services.executor.backends.backend import BackendError, Capabilities, Tensors
+from services.executor.backends.backend import (
+    Backend,
+    BackendError,
+    BackendFactory,
+    Capabilities,
+    Environment,
+    Progress,
+    Tensors,
+)
 from services.executor.backends.tensorrt import api
 from services.executor.backends.tensorrt.device import Gpu
 from services.executor.backends.tensorrt.plans import PlanKey, Plans
-from services.executor.config import TensorRtSettings
+from services.executor.config import ModelSettings, TensorRtSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import tensorrt as trt  # type: ignore[import-not-found, unused-ignore]  # typed where tests/gpu makes its stub
 
     from services.executor.backends.tensorrt.slots import Slot
 
 
 class TensorRt:
-    """One ONNX model on one GPU. `sizes`: rows it is built for, ascending; `slots`: batches on the GPU at once."""
+    """One ONNX model on one GPU. `sizes`: batch sizes it is built for, ascending; `slots`: batches at the same time."""
 
     name = "tensorrt"
 
@@ -36,7 +42,7 @@ class TensorRt:
         sizes: tuple[int, ...],
         slots: int,
         settings: TensorRtSettings,
-        tell: Callable[[str], None],
+        tell: Progress,
     ) -> None:
         self._artifact = artifact
         self._sizes = sizes
@@ -58,13 +64,13 @@ class TensorRt:
         self._cancelled.clear()
         api.choose(self._settings.module)
         gpu = self._gpu = Gpu()
-        from services.executor.backends.tensorrt.building import Log
+        from services.executor.backends.tensorrt.builder import Log
         from services.executor.backends.tensorrt.slots import Slot
 
         with gpu.current():
             log = Log()
             runtime = api.trt.Runtime(log)
-            # A plan that brings code of its own for the host is not ours.
+            # Our plans contain no code for the host: one that does is not ours.
             runtime.engine_host_code_allowed = False
             plan = self._plan(gpu)
             engine = runtime.deserialize_cuda_engine(plan)
@@ -91,7 +97,7 @@ class TensorRt:
             found[is_output].append(_spec(engine, name))
         return found
 
-    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - a GPU can't be told when to be done
+    def run(self, inputs: Tensors, deadline: float) -> Tensors:  # noqa: ARG002 - a GPU has no deadlines
         self._active()
         rows = len(next(iter(inputs.values())))
         padded = self._sizes[bisect_left(self._sizes, rows)]
@@ -117,7 +123,7 @@ class TensorRt:
         gpu.close()
 
     def _plan(self, gpu: Gpu) -> bytes:
-        from services.executor.backends.tensorrt.building import Options, build
+        from services.executor.backends.tensorrt.builder import Options, build
 
         about, settings = self._artifact.metadata, self._settings
         options = Options(self._sizes, settings.workspace_mib << 20, settings.optimization)
@@ -132,7 +138,7 @@ class TensorRt:
         return plan
 
     def _fix_rows(self, engine: trt.ICudaEngine) -> None:
-        """A model exported for a fixed number of rows runs that number alone."""
+        """A model that was exported for a fixed number of rows runs only that number."""
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         leading = {next(iter(engine.get_tensor_shape(name)), 1) for name in names}
         if -1 not in leading:
@@ -153,3 +159,13 @@ def _spec(engine: trt.ICudaEngine, name: str) -> TensorSpec | str:
     if not shape:
         return f"{name} has no batch dimension"
     return TensorSpec(name, dtype, tuple(int(n) for n in shape[1:]))
+
+
+def factory(environment: Environment) -> BackendFactory:
+    """Makes backends of TensorRT. It takes no argument."""
+
+    def make(artifact: Artifact, settings: ModelSettings, _argument: str, progress: Progress) -> Backend:
+        sizes, slots = settings.gpu_rows, settings.instances
+        return TensorRt(artifact, sizes, slots, environment.config.tensorrt, progress)
+
+    return make

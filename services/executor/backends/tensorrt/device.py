@@ -1,6 +1,6 @@
-"""The GPU as the backend needs it: pycuda for context, memory, streams and events; cuda-bindings for graphs.
+"""The GPU for the TensorRT backend: pycuda for context, memory, streams and events; cuda-bindings for graphs.
 
-Imported only where TensorRT runs. pycuda has no capture; cuda-bindings works on the same primary context and handles.
+Import it only where TensorRT runs. pycuda can't capture graphs; cuda-bindings uses the same primary context and handles.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from services.executor.backends.backend import BackendError, BackendLostError
 
-# CU_STREAM_NON_BLOCKING: no waiting for the default stream, which others in the process may use.
+# CU_STREAM_NON_BLOCKING: does not wait for the default stream, which other code in the process may use.
 _NON_BLOCKING = 1
 
 
 def device_count() -> int:
-    """GPUs that can be used. Asked before anything else: without one TensorRT may hand out objects that crash."""
+    """Number of usable GPUs. Call it before anything else: without a GPU, TensorRT may return objects that crash."""
     try:
         from cuda.bindings import runtime  # type: ignore[import-untyped, import-not-found, unused-ignore]  # no types
     except ImportError as error:
@@ -31,7 +31,7 @@ def device_count() -> int:
 
 
 class Gpu:
-    """One GPU's primary context. Everything on it happens inside `current()`."""
+    """The primary context of one GPU. Use the GPU only inside `current()`."""
 
     def __init__(self, ordinal: int = 0) -> None:
         if device_count() <= ordinal:
@@ -50,13 +50,13 @@ class Gpu:
 
     @property
     def name(self) -> str:
-        """Product name and compute capability: what a plan is built for."""
+        """Product name and compute capability: a plan is built for these."""
         major, minor = self._device.compute_capability()
         return f"{self._device.name()} sm_{major}{minor}"
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Makes the GPU this thread's. What goes wrong with it becomes BackendLostError."""
+        """Makes the context current on this thread. Errors of the GPU become BackendLostError."""
         self._context.push()
         try:
             yield
@@ -69,29 +69,29 @@ class Gpu:
         return self.cuda.Stream(_NON_BLOCKING)
 
     def event(self) -> Any:
-        """An event whose waiters sleep: the cores are the gRPC server's."""
+        """An event that threads sleep for: they must not take the cores of the gRPC server."""
         flags = self.cuda.event_flags
         return self.cuda.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-        """Host memory that the GPU copies from and to by itself."""
+        """Pinned host memory: the GPU copies from and to it directly."""
         array: NDArray[np.generic] = self.cuda.pagelocked_empty(shape, dtype)
         return array
 
     def memory(self, size: int) -> Any:
-        """Device memory; freed with the object."""
+        """Device memory of `size` bytes; freed with the object."""
         return self.cuda.mem_alloc(max(size, 1))
 
     def close(self) -> None:
-        """Gives the context back."""
+        """Releases the context."""
         self._context.detach()
 
 
 class Graph:
-    """Work recorded on a stream, launched as one."""
+    """A CUDA graph: work that is captured on a stream and launched as one unit."""
 
     def __init__(self, stream: int, work: Callable[[], None]) -> None:
-        """Records `work`. Raises BackendError if something in it can't be recorded."""
+        """Captures `work`. Raises BackendError if a part of it can't be captured."""
         from cuda.bindings import runtime
 
         self._runtime = runtime
@@ -102,7 +102,7 @@ class Graph:
         finally:
             status, graph = runtime.cudaStreamEndCapture(stream)
         if int(status) != 0:
-            # Else every later call would report it.
+            # Clears the error: otherwise every later call would report it.
             runtime.cudaGetLastError()
             raise BackendError(f"the run can't be captured in a graph ({status!r}); it runs without")
         self._executable = self._call(runtime.cudaGraphInstantiate(graph, 0))

@@ -1,4 +1,4 @@
-"""Built engines on disk, by model, GPU and version: a plan fits the device and the library that it was built with."""
+"""Plans (built engines) on disk, by model, GPU and version: a plan only fits the device and library it was built with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.executor.backends.backend import BackendError
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """What a plan depends on. `sha256`: of the ONNX model; `gpu`: its name; `options`: whatever the build was told."""
+    """What a plan depends on. `sha256`: of the ONNX model; `gpu`: its name; `options`: of the build."""
 
     model: str
     sha256: str
@@ -28,29 +28,29 @@ class PlanKey:
 
     @property
     def timings_file(self) -> str:
-        """Timings are the device's and the library's, whatever the model."""
+        """Timings depend on the device and the library, not on the model."""
         return f"timings-{hashlib.sha256(f'{self.gpu} {self.version}'.encode()).hexdigest()[:16]}.cache"
 
 
 class Plans:
-    """A folder of plans. A plan is code that runs: the folder must be the executor's own, closed to others.
+    """A folder of plans. A plan is code that is executed: only the executor may be able to write to the folder.
 
-    A digest in front of each file tells one that was cut short; `folder` None: nothing is kept.
+    Each file starts with a digest, so that a truncated one is noticed. `folder` None: nothing is stored.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def find(self, key: PlanKey) -> bytes | None:
-        """The plan, if there is a whole one. Raises BackendError if the folder is open to others."""
+        """The plan; None if there is no complete one. Raises BackendError if others can write to the folder."""
         return self._read(key.file)
 
     def timings(self, key: PlanKey) -> bytes:
-        """What earlier builds measured on such a GPU; empty if nothing is known."""
+        """The timings of earlier builds for this kind of GPU; empty if there are none."""
         return self._read(key.timings_file) or b""
 
     def keep(self, key: PlanKey, plan: bytes, timings: bytes) -> None:
-        """Writes both, each as a whole."""
+        """Writes plan and timings; each file atomically."""
         if self._folder is None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""A slot runs one batch at a time: its own stream, pinned and device memory, and a graph per small size.
+"""Slots of a TensorRT engine. A slot runs one batch at a time, with its own stream, memory, and a graph per small size.
 
-Two slots overlap: while one computes, the other copies. Imported only after `api.choose`.
+Two slots overlap: while one computes, the other copies. Import it only after `api.choose`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from services.executor.backends.backend import Array, BackendError, BackendLostE
 from services.executor.backends.tensorrt.api import trt
 from services.executor.backends.tensorrt.device import Gpu, Graph
 
-# Larger batches compute longer than launching takes: a graph would only hold memory.
+# For larger batches the computation takes longer than the launch: a graph would only take memory.
 CAPTURED_ROWS = 32
 
 
 class Tensor:
-    """One input or output: its pinned and its device memory, for the largest size."""
+    """One input or output: its pinned and its device memory, large enough for the largest batch size."""
 
     def __init__(self, gpu: Gpu, engine: trt.ICudaEngine, name: str, rows: int) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Tensor:
 
 
 class Slot:
-    """Everything that one batch needs. `sizes`: rows that are run, ascending; the last is the largest."""
+    """Everything that one batch needs. `sizes`: batch sizes, ascending; `scratch`: bytes of device memory."""
 
     def __init__(self, gpu: Gpu, engine: trt.ICudaEngine, sizes: tuple[int, ...], scratch: int) -> None:
         self._gpu = gpu
@@ -39,7 +39,7 @@ class Slot:
         self._done = gpu.event()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._tensors = [Tensor(gpu, engine, name, sizes[-1]) for name in names]
-        # Contexts of one slot never run at once, so they share their scratch memory.
+        # The contexts of a slot never run at the same time: they share the scratch memory.
         self._scratch = gpu.memory(scratch)
         self._scratch_size = scratch
         self._contexts = {rows: self._context(rows) for rows in sizes}
@@ -51,11 +51,11 @@ class Slot:
                 self._capture(rows)
 
     def run(self, inputs: Tensors, rows: int, padded: int) -> dict[str, Array]:
-        """The outputs of `rows` rows, run as `padded`. Raises BackendLostError."""
+        """The outputs of `rows` rows, padded to `padded` rows for the run. Raises BackendLostError."""
         for tensor in self._tensors:
             if tensor.is_input:
                 tensor.host[:rows] = inputs[tensor.name]
-                # What an earlier batch left there must not be computed on: it may be NaN, or slow.
+                # Values of an earlier batch must not be computed with: they may be NaN, or slow.
                 tensor.host[rows:padded] = np.zeros((), tensor.host.dtype)
         graph = self._graphs.get(padded)
         if graph is not None:
@@ -64,11 +64,11 @@ class Slot:
             self._enqueue(padded)
         self._done.record(self.stream)
         self._done.synchronize()
-        # Copies: the pinned memory is the next batch's.
+        # Copies, because the next batch uses the same pinned memory.
         return {t.name: np.array(t.host[:rows]) for t in self._tensors if not t.is_input}
 
     def close(self) -> None:
-        """Frees it, when its stream has drained."""
+        """Frees the slot after its stream has finished."""
         self.stream.synchronize()
         for graph in self._graphs.values():
             graph.close()
@@ -79,7 +79,7 @@ class Slot:
         self._scratch.free()
 
     def _context(self, rows: int) -> trt.IExecutionContext:
-        """One per size: a captured graph is bound to the shapes of its context."""
+        """One context per size: a captured graph is bound to the shapes of its context."""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:

@@ -1,4 +1,4 @@
-"""From the name of a version to a model that is ready: read, verified, checked in a process of its own if need be, and loaded."""
+"""Loads versions: reads and verifies the files, checks unknown ones in a process of their own, activates them."""
 
 from __future__ import annotations
 
@@ -15,55 +15,59 @@ from headrace.repository import bounded_process as bounded
 from headrace.repository.records import Checked, Records
 from services.executor.check import checkable, fingerprint
 from services.executor.config import ExecutorConfig
-from services.executor.loading import Loader, Loading
-from services.executor.memory import held_bytes
-from services.executor.model import Model
-from services.executor.quarantine import Kind, UnusableError
+from services.executor.execution.model import Model
+from services.executor.lifecycle.activation import Activator, LoadHandle
+from services.executor.lifecycle.memory import held_bytes
+from services.executor.lifecycle.quarantine import FailureKind, UnusableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-# So many processes of the executor have to end while they load the same files before that is held against the files: a
-# process may be killed for other reasons just then.
+# Files are only refused after this many processes of the executor have ended while they loaded them: a process can be killed
+# for another reason at that moment.
 _DEATHS = 3
-# The check's own process starts within this.
+# The check's process may take this long to start (seconds).
 _STARTING_S = 60.0
 
 
 class UncheckedError(Exception):
-    """The files of a version are not known to load; they have to be checked first."""
+    """The files of a version are unknown: they must be checked before they are loaded."""
 
     def __init__(self, model: str, version: str, fingerprint: str) -> None:
         super().__init__(f"{model} version {version} is not checked yet")
         self.fingerprint = fingerprint
 
 
-class Preparing:
-    """Makes versions ready. Blocks: for threads. Methods raise RepositoryError."""
+class Loader:
+    """Loads versions. Its methods block: call them on threads. They raise RepositoryError."""
 
     def __init__(
-        self, loader: Loader, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
+        self, activator: Activator, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
     ) -> None:
-        self.loader = loader
+        self.activator = activator
         self._records = records
         self._config = config
         self._log = log
-        # Versions that serve though the access log could not be written.
+        # Versions that serve although their load could not be written to the access log.
         self._unrecorded: list[Artifact] = []
 
     @property
     def recorded(self) -> bool:
-        """Whether the access log has all that was loaded."""
+        """Whether all loads are in the access log."""
         return not self._unrecorded
 
-    def wanted(self) -> tuple[dict[str, list[str]], list[RepositoryError]]:
-        """Model → the versions to load at the start, and what is wrong with models of which none can be named.
+    def versions_to_serve(self) -> tuple[dict[str, list[str]], list[RepositoryError]]:
+        """Model → the versions to load at the start; and the problems of models for which no version is found.
 
-        Versions that served go on serving; of a model that never did, the newest. The last of a model's versions answers
-        calls that name none. Raises RepositoryError: the repository can't be read.
+        These are the versions that served last; for a new model, the newest. Calls that name no version use the last of
+        a model's versions. Raises RepositoryError: the repository can't be read.
         """
-        self._records.news()  # what changes from now on is news
-        repository, serving, named = self.loader.repository, self._records.serving(), self.loader.named()
+        self._records.news()  # later changes are news
+        repository, serving, named = (
+            self.activator.repository,
+            self._records.serving(),
+            self.activator.configured_versions(),
+        )
         wanted: dict[str, list[str]] = {}
         troubles = []
         names = repository.names() if self._config.load == "all" else [*named, *serving]
@@ -78,7 +82,7 @@ class Preparing:
                 self._forget_removed(name, serving.get(name, []), there)
             kept = [v for v in serving.get(name, ()) if v in there]
             first = [v for v in named.get(name, ()) if v not in kept]
-            # Those that served may all be removed; one that an operator has unloaded altogether stays so.
+            # All versions that served may be removed; but a model that an operator has unloaded stays unloaded.
             new = name not in named and not kept and serving.get(name) != []
             wanted[name] = [*first, *kept] or (there[-1:] if new else [])
             if name in named and not named[name]:
@@ -88,7 +92,7 @@ class Preparing:
         return wanted, troubles
 
     def _forget_removed(self, name: str, served: list[str], there: list[str]) -> None:
-        """Versions that were removed from the repository do not count as serving any more."""
+        """Deletes the records of serving versions that were removed from the repository."""
         removed = [v for v in served if v not in there]
         if removed and len(removed) == len(served):
             self._records.forget(name)
@@ -101,34 +105,34 @@ class Preparing:
         name: str,
         version: str,
         why: str,
-        loading: Loading,
+        loading: LoadHandle,
         *,
         operator: str = "",
         asked: bool = False,
         may_check: bool = True,
     ) -> Model:
-        """The version, ready. `asked`: by an operator, whatever was found before.
+        """The version, ready to run. `asked`: an operator wants it, whatever an earlier load found.
 
-        Raises UnusableError saying what kind of trouble it is; nothing stays active then. UncheckedError: its files are not
-        known, and may not be checked now.
+        Raises UnusableError, which says what failed; then nothing stays active. Raises UncheckedError if its files are
+        unknown and `may_check` is false.
         """
         try:
             return self._load(name, version, why, loading, operator, asked, may_check)
         except (RepositoryError, UncheckedError):
             raise
         except Exception as error:
-            # A bug, here or in an engine: it stops this model alone.
+            # A bug, here or in an engine: it must stop this model only.
             self._log.exception("a model can't be loaded", model=name, version=version)
             problem = f"loading it failed in a way that nobody expected ({type(error).__name__}; see the log)"
             found = RepositoryError(name, version, problem, "publish it anew")
-            raise UnusableError(found, Kind.ACTIVATION) from error
+            raise UnusableError(found, FailureKind.ACTIVATION) from error
 
     def _load(
         self,
         name: str,
         version: str,
         why: str,
-        loading: Loading,
+        loading: LoadHandle,
         operator: str,
         asked: bool,
         may_check: bool,
@@ -136,96 +140,98 @@ class Preparing:
         _check_cancelled(name, version, loading)
         loading.tell("reading")
         try:
-            artifact = self.loader.repository.examine(name, version, operator=operator)
+            artifact = self.activator.repository.examine(name, version, operator=operator)
         except RepositoryError as error:
-            raise _of_kind(error, Kind.FILES) from error
+            raise _unusable(error, FailureKind.FILES) from error
         mark = fingerprint(artifact, self._config.settings_of(name))
-        known = self._known(artifact, mark, asked, may_check, loading)
+        known = self._check_if_unknown(artifact, mark, asked, may_check, loading)
         self._record(artifact, operator, must=asked)
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         try:
             with self._records.loading(mark):
-                model = self.loader.ready(artifact, why, loading)
+                model = self.activator.activate(artifact, why, loading)
         except RepositoryError as error:
-            raise UnusableError(error, Kind.ACTIVATION, mark) from error
+            raise UnusableError(error, FailureKind.ACTIVATION, mark) from error
         grown = max(held_bytes() - before, 0)
         if known.deaths:
             self._records.note(mark, replace(known, deaths=0))
-        # What a process of its own measured tells this model from all else that happens here meanwhile.
+        # The check's process measured this model only; the growth of this process contains everything else that happened.
         return replace(model, measured=known.memory_bytes or grown)
 
     def wake(self, artifact: Artifact) -> Model:
-        """A version that sleeps, ready again."""
-        model = self.loader.ready(artifact, "call", Loading())
+        """A sleeping version, ready to run again."""
+        model = self.activator.activate(artifact, "call", LoadHandle())
         mark = fingerprint(artifact, self._config.settings_of(artifact.metadata.name))
         return replace(model, measured=self._records.checked(mark).memory_bytes)
 
-    def named(self, name: str) -> list[str]:
-        """The model's versions that the settings name, whatever operators say."""
-        return self.loader.named().get(name, [])
+    def configured(self, name: str) -> list[str]:
+        """The versions of the model that the setting `load` names. They serve whatever operators do."""
+        return self.activator.configured_versions().get(name, [])
 
-    def chosen(self, name: str, version: str) -> bool:
-        """Whether it is this service that decided for the version: the newest of a new model."""
-        return version not in self.named(name) and name not in self._records.serving()
+    def is_own_choice(self, name: str, version: str) -> bool:
+        """Whether this service itself chose the version: the newest of a new model."""
+        return version not in self.configured(name) and name not in self._records.serving()
 
-    def still_wanted(self, name: str, version: str) -> str:
-        """The version to try in the place of one in quarantine: mostly itself. Empty: it was taken away."""
+    def version_to_retry(self, name: str, version: str) -> str:
+        """The version to load instead of one in quarantine: usually itself. Empty: it is no longer in the repository."""
         served = self._records.serving().get(name)
-        if version in self.named(name):
+        if version in self.configured(name):
             return version
         try:
-            there = self.loader.repository.quiet().versions(name)
+            there = self.activator.repository.quiet().versions(name)
         except RepositoryError:
             return version
         if served is None or not version:
-            # It has never served: a newer one that was added since may take its place.
+            # It has never served: a newer version may replace it.
             return there[-1] if there else ""
         return version if version in there else ""
 
     def readable(self, name: str, version: str) -> bool:
-        """Whether the files can be read and believed now; recorded nowhere."""
+        """Whether the files can be read and are trusted now. Writes no record."""
         try:
-            self.loader.repository.quiet().read(name, version)
+            self.activator.repository.quiet().read(name, version)
         except RepositoryError:
             return False
         return True
 
     def save(self) -> None:
-        """Writes what a full disk did not take."""
+        """Writes the records that could not be written before, for example because the disk was full."""
         self._records.save()
         while self._unrecorded:
-            self.loader.repository.loaded(self._unrecorded[0])
+            self.activator.repository.loaded(self._unrecorded[0])
             self._unrecorded.pop(0)
 
-    def _known(
-        self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: Loading
+    def _check_if_unknown(
+        self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: LoadHandle
     ) -> Checked:
-        """What is known of the files, checked now if they were not. Raises UnusableError."""
+        """What is known of the files; checks them now if nothing is. Raises UnusableError."""
         about, known = artifact.metadata, self._records.checked(mark)
         if known.deaths >= _DEATHS and not asked:
             problem = f"{known.deaths} processes of the executor ended while they loaded it"
             remedy = "publish a mended version; to try this one again: headrace models load"
             error = RepositoryError(about.name, about.version, problem, remedy)
-            raise UnusableError(error, Kind.CRASH, mark)
+            raise UnusableError(error, FailureKind.CRASH, mark)
         able = checkable(artifact, self._config.settings_of(about.name))
         if known.good or not able or self._config.state is None:
             return known
         if not may_check:
             raise UncheckedError(about.name, about.version, mark)
         loading.tell("checking it in a process of its own")
-        verdict = self._checked(about.name, about.version, loading)
+        verdict = self._run_check(about.name, about.version, loading)
         if verdict is None:
             return known
         if verdict["problem"]:
             error = RepositoryError(about.name, about.version, verdict["problem"], verdict["remedy"])
-            raise UnusableError(error, Kind.CHECK, mark)
+            raise UnusableError(error, FailureKind.CHECK, mark)
         if verdict["fingerprint"] != mark:
             problem, remedy = "its files changed while it was checked", "it is tried again"
-            raise UnusableError(RepositoryError(about.name, about.version, problem, remedy), Kind.FILES)
+            raise UnusableError(
+                RepositoryError(about.name, about.version, problem, remedy), FailureKind.FILES
+            )
         return self._records.checked(mark)
 
-    def _checked(self, name: str, version: str, loading: Loading) -> dict[str, Any] | None:
-        """The verdict of the process that loads it first; None if there could be no such process."""
+    def _run_check(self, name: str, version: str, loading: LoadHandle) -> dict[str, Any] | None:
+        """The verdict of the process that loads the files first; None if that process could not start."""
         config, began = self._config, time.monotonic()
 
         def started(end: Callable[[], None]) -> None:
@@ -236,12 +242,12 @@ class Preparing:
         try:
             with tempfile.TemporaryDirectory(prefix="headrace-check-") as folder:
                 file = Path(folder) / "executor.yaml"
-                # JSON is YAML.
+                # Every JSON document is valid YAML.
                 file.write_text(config.model_dump_json(exclude_unset=True))
                 file.chmod(0o600)
                 command = ["-m", "services.executor.check", "--config", str(file), f"{name}:{version}"]
                 ended = bounded.run(command, seconds=config.check.seconds + _STARTING_S, started=started)
-            verdict: dict[str, Any] = json.loads(ended.output or b"{}") or _ended(ended)
+            verdict: dict[str, Any] = json.loads(ended.output or b"{}") or _verdict_of_end(ended)
         except (OSError, ValueError) as error:
             self._log.error(
                 "a model can't be checked before it is loaded", model=name, version=version, why=str(error)
@@ -257,10 +263,10 @@ class Preparing:
 
     def _record(self, artifact: Artifact, operator: str, *, must: bool) -> None:
         try:
-            self.loader.repository.loaded(artifact, operator)
+            self.activator.repository.loaded(artifact, operator)
         except RepositoryError as error:
             if must:
-                raise UnusableError(error, Kind.FILES) from error
+                raise UnusableError(error, FailureKind.FILES) from error
             about = artifact.metadata
             self._log.error(
                 "a load was not recorded; tried again",
@@ -271,22 +277,22 @@ class Preparing:
             self._unrecorded.append(artifact)
 
 
-def _ended(ended: bounded.Ended) -> dict[str, Any]:
-    """The verdict where the check's own process did not come to an end. Raises ValueError: it could not begin."""
+def _verdict_of_end(ended: bounded.Ended) -> dict[str, Any]:
+    """The verdict if the check's process was ended. Raises ValueError: it could not start."""
     if ended.code is not None and ended.code >= 0:
         raise ValueError((ended.error.strip().splitlines() or ["it said nothing"])[-1])
     how = "took too long" if ended.code is None else f"was ended ({bounded.killed_by(ended.code)})"
     return {"problem": f"the process that checks it {how}", "remedy": "give the machine more memory or time"}
 
 
-def _check_cancelled(name: str, version: str, loading: Loading) -> None:
-    """Raises UnusableError if nobody wants the version any more."""
+def _check_cancelled(name: str, version: str, loading: LoadHandle) -> None:
+    """Raises UnusableError if the load was cancelled."""
     if loading.cancelled:
         error = RepositoryError(
             name, version, "its load was cancelled", "load it again if that was a mistake"
         )
-        raise UnusableError(error, Kind.ACTIVATION)
+        raise UnusableError(error, FailureKind.ACTIVATION)
 
 
-def _of_kind(error: RepositoryError, kind: Kind) -> UnusableError:
+def _unusable(error: RepositoryError, kind: FailureKind) -> UnusableError:
     return error if isinstance(error, UnusableError) else UnusableError(error, kind)

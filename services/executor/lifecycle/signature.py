@@ -1,4 +1,4 @@
-"""Whether a model is what its metadata says: checked when it is loaded, so that no request finds out."""
+"""Checks that a model's inputs and outputs are as its metadata says: at load, so that no request fails because of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from services.executor.backends.backend import Backend
 
 
 def check_signature(about: Metadata, backend: Backend) -> None:
-    """Compares the declared inputs and outputs with those of the active backend's artifact.
+    """Compares the declared inputs and outputs with those of the artifact. The backend must be active.
 
-    Raises RepositoryError naming every difference.
+    Raises RepositoryError; it names every difference.
     """
     inputs, outputs = backend.signature()
     problems = [*_differences("input", about.inputs, inputs), *_differences("output", about.outputs, outputs)]
@@ -37,12 +37,12 @@ def _differences(kind: str, declared: Sequence[TensorSpec], real: Sequence[Tenso
             spec.dtype != actual.dtype or not _fits(spec.row_shape, actual.row_shape)
         ):
             problems.append(f"{kind} {spec} is declared, the artifact has {actual}")
-    # An output that nobody declared is not asked for; an input that nobody declared can't be filled.
+    # An undeclared output is never asked for; an undeclared input can't be filled.
     if kind == "input":
         problems += [f"{kind} {tensor} of the artifact is not declared" for tensor in found.values()]
     return problems
 
 
 def _fits(declared: tuple[int, ...], real: tuple[int, ...]) -> bool:
-    """Equal, where −1 (left open by the artifact) fits anything."""
+    """Whether the shapes are equal; −1 in `real` (left open by the artifact) fits anything."""
     return len(declared) == len(real) and all(r in (-1, d) for d, r in zip(declared, real, strict=True))

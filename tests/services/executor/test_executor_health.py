@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.executor.standing import GOOD_PROBES, LATE_RUNS, Patience, Standing
+from services.executor.failover.health import GOOD_PROBES, LATE_RUNS, GroupHealth, ProbeIntervals
 
 WHICH = st.integers(0, 2)
 
@@ -16,14 +16,14 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.standing = Standing(3, Patience(probe=1.0, longest=8.0))
+        self.health = GroupHealth(3, ProbeIntervals(probe=1.0, longest=8.0))
         self.lost: set[int] = set()
         self.late = [0, 0, 0]
         self.good = [0, 0, 0]
         self.now = 100.0
 
     def expected(self) -> int:
-        return min({0, 1, 2} - self.lost, default=self.standing.active)
+        return min({0, 1, 2} - self.lost, default=self.health.active)
 
     def lose(self, which: int) -> None:
         self.lost.add(which)
@@ -31,24 +31,24 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def a_loss(self, which: int) -> None:
-        before = self.standing.active
-        switched = self.standing.lost(which, self.now)
+        before = self.health.active
+        switched = self.health.lost(which, self.now)
         if which not in self.lost:
             self.lose(which)
-        assert switched == (self.standing.active != before)
+        assert switched == (self.health.active != before)
 
     @rule(which=WHICH)
     def a_late_run(self, which: int) -> None:
-        self.standing.late(which, self.now)
+        self.health.late(which, self.now)
         self.late[which] += 1
         if self.late[which] >= LATE_RUNS and which not in self.lost:
             self.lose(which)
 
     @rule(which=WHICH)
     def a_good_run(self, which: int) -> None:
-        if which == self.standing.active:
+        if which == self.health.active:
             self.lost.discard(which)
-        self.standing.ran(which)
+        self.health.ran(which)
         self.late[which] = 0
 
     @rule(seconds=st.floats(0.1, 20))
@@ -57,22 +57,22 @@ class Histories(RuleBasedStateMachine):
 
     @rule(good=st.booleans())
     def probes(self, good: bool) -> None:
-        for which in self.standing.to_probe(self.now):
+        for which in self.health.to_probe(self.now):
             assert which in self.lost
-            self.standing.probed(which, good=good, now=self.now)
+            self.health.probed(which, good=good, now=self.now)
             self.good[which] = self.good[which] + 1 if good else 0
             if self.good[which] >= GOOD_PROBES:
                 self.lost.discard(which)
 
     @invariant()
     def the_first_that_is_well_runs(self) -> None:
-        assert {i for i in range(3) if self.standing.is_lost(i)} == self.lost
-        assert self.standing.active == self.expected() or not {0, 1, 2} - self.lost
-        at = self.standing.probe_at()
+        assert {i for i in range(3) if self.health.is_lost(i)} == self.lost
+        assert self.health.active == self.expected() or not {0, 1, 2} - self.lost
+        at = self.health.probe_at()
         assert (at is None) == (not self.lost)
         # Nobody is forgotten: the next try is never further off than the longest wait.
         assert at is None or at <= self.now + 8.0
-        assert self.standing.calm == (not self.lost and not any(self.late))
+        assert self.health.all_healthy == (not self.lost and not any(self.late))
 
 
 Histories.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
@@ -80,14 +80,14 @@ TestHistories = Histories.TestCase
 
 
 def test_whoever_is_lost_soon_after_coming_back_waits_longer() -> None:
-    standing = Standing(2, Patience(probe=1.0, longest=30.0))
+    health = GroupHealth(2, ProbeIntervals(probe=1.0, longest=30.0))
     waits, now = [], 0.0
     for _ in range(4):
-        standing.lost(0, now)
-        at = standing.probe_at()
+        health.lost(0, now)
+        at = health.probe_at()
         assert at is not None
         waits.append(at - now)
         now = at
         for _ in range(GOOD_PROBES):
-            standing.probed(0, good=True, now=now)
+            health.probed(0, good=True, now=now)
     assert waits == [1.0, 2.0, 4.0, 8.0]

@@ -1,4 +1,4 @@
-"""Models made ready: read and checked, activated, compared with their metadata and with each other, and warm."""
+"""Activates versions: makes their backends, compares them with the metadata and the samples, and warms them up."""
 
 from __future__ import annotations
 
@@ -13,32 +13,29 @@ import numpy as np
 
 from headrace.columns import DType
 from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
-from services.executor.backends.backend import Array, Backend, BackendError
-from services.executor.config import ExecutorConfig, ModelSettings
-from services.executor.lineup import Lineup, Member
+from services.executor.backends.backend import Array, BackendError, BackendFactory
+from services.executor.config import ExecutorConfig
+from services.executor.execution.model import Model, check_shapes
+from services.executor.failover.group import FailoverGroup, Member
+from services.executor.failover.health import GroupHealth, ProbeIntervals
+from services.executor.failover.samples import find_difference, read_samples, read_tolerance
+from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
-from services.executor.model import Model, check_shapes
-from services.executor.samples import disagreement, samples_of, tolerance_of
-from services.executor.signature import check_signature
-from services.executor.standing import Patience, Standing
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-Progress = Callable[[str], None]
-BackendFactory = Callable[[Artifact, ModelSettings, str, Progress], Backend]
-"""Of an artifact, its settings, what stands behind the colon of the backend's name, and whom to tell of progress."""
 _WARM_RUNS = 5
-# A warm-up run may take this long.
+# A warm-up run may take this long (seconds).
 _WARM_S = 60.0
-# A load beside versions that serve takes a quarter of a core, not a whole one.
-_GENTLE = 3.0
-_GENTLE_RUNS = 3
+# A load while other versions serve rests after each run: it takes a quarter of a core, not a whole one.
+_REST = 3.0
+_REST_RUNS = 3
 
 
 @dataclass(slots=True, eq=False)
-class Loading:
-    """A load under way. `progress`: what it is doing, for whoever asks."""
+class LoadHandle:
+    """A load in progress. `progress`: what it is doing now, for operators."""
 
     progress: str = "reading"
     members: list[Member] = field(default_factory=list)
@@ -50,15 +47,15 @@ class Loading:
         self.progress = what
 
     def cancel(self) -> None:
-        """Asks it to end with an error; from any thread."""
+        """Asks the load to end with an error; from any thread."""
         self.cancelled = True
         self.end_check()
         for member in self.members:
             member.backend.interrupt(time.monotonic())
 
 
-class Loader:
-    """Makes versions of models ready. Blocks: for threads."""
+class Activator:
+    """Activates versions of models. Its methods block: call them on threads."""
 
     def __init__(
         self,
@@ -74,8 +71,8 @@ class Loader:
         self._metrics = metrics
         self._log = log
 
-    def named(self) -> dict[str, list[str]]:
-        """Model → the versions that the settings' `load` names, oldest first; an entry that means nothing has none.
+    def configured_versions(self) -> dict[str, list[str]]:
+        """Model → the versions that the setting `load` names, oldest first; empty if an entry matches none.
 
         Raises RepositoryError: the repository can't be read.
         """
@@ -90,26 +87,29 @@ class Loader:
                     [self.repository.resolve(name, version)] if version else self.repository.versions(name)
                 )
             except RepositoryError:
-                found = [version] if version else []  # whoever loads it finds out why
+                found = [version] if version else []  # its load will say why
             versions += [v for v in found if v not in versions]
         return named
 
-    def ready(self, artifact: Artifact, why: str, loading: Loading) -> Model:
-        """A version made ready from the bytes that were verified. Raises RepositoryError; nothing stays active."""
+    def activate(self, artifact: Artifact, why: str, loading: LoadHandle) -> Model:
+        """Activates a version from its verified bytes. `why`: "start", "load" or "call", for metrics.
+
+        Raises RepositoryError; then nothing stays active.
+        """
         began = time.perf_counter()
         about = artifact.metadata
-        model = self._lined_up(artifact, loading)
+        model = self._build_group(artifact, loading)
         try:
-            self._activate(model, loading, _GENTLE if why == "load" else 0.0)
+            self._activate_members(model, loading, _REST if why == "load" else 0.0)
             loading.tell("comparing with the samples")
-            _compare(model)
+            _compare_samples(model)
         except BackendError as error:
-            model.lineup.deactivate()
+            model.group.deactivate()
             raise RepositoryError(
                 about.name, about.version, str(error), "then publish it as a new version"
             ) from error
         except BaseException:
-            model.lineup.deactivate()
+            model.group.deactivate()
             raise
         took = time.perf_counter() - began
         self._metrics.cold_starts.labels(about.name, about.version, why).inc()
@@ -117,7 +117,7 @@ class Loader:
         self._report(model, took)
         return model
 
-    def _lined_up(self, artifact: Artifact, loading: Loading) -> Model:
+    def _build_group(self, artifact: Artifact, loading: LoadHandle) -> Model:
         about = artifact.metadata
         settings = self._config.settings_of(about.name)
         if about.max_rows is not None:
@@ -141,17 +141,17 @@ class Loader:
                 ) from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
             loading.members.append(Member(backend, pool))
-        standing = Standing(len(loading.members), Patience(self._config.probe_s))
-        lineup = Lineup(
-            loading.members, standing, samples_of(artifact), tolerance_of(artifact), self._config.patience_s
+        health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
+        group = FailoverGroup(
+            loading.members, health, read_samples(artifact), read_tolerance(artifact), self._config.patience_s
         )
-        return Model(artifact, settings, lineup)
+        return Model(artifact, settings, group)
 
-    def _activate(self, model: Model, loading: Loading, rest: float) -> None:
-        """Activates every backend; one that can't be stays lost, as long as another one can."""
-        lineup, about = model.lineup, model.metadata
+    def _activate_members(self, model: Model, loading: LoadHandle, rest: float) -> None:
+        """Activates every backend. One that fails is lost; raises its error only if all fail."""
+        group, about = model.group, model.metadata
         problems = []
-        for which, member in enumerate(lineup.members):
+        for which, member in enumerate(group.members):
             name = member.backend.name
             loading.tell(f"activating {name}")
             try:
@@ -159,10 +159,10 @@ class Loader:
                 member.active = True
                 check_signature(about, member.backend)
                 loading.tell(f"warming up {name}")
-                warm_up(model, member, self._config.warmup_rows, rest)
+                warm_up_member(model, member, self._config.warmup_rows, rest)
             except BackendError as error:
                 problems.append(error)
-                if len(lineup.members) > 1:
+                if len(group.members) > 1:
                     self._log.warning(
                         "backend can't be used yet",
                         model=about.name,
@@ -173,18 +173,18 @@ class Loader:
                 if member.active:
                     member.active = False
                     member.backend.deactivate()
-                lineup.standing.lost(which, time.monotonic())
-        if len(problems) == len(lineup.members):
+                group.health.lost(which, time.monotonic())
+        if len(problems) == len(group.members):
             raise problems[0]
 
     def _report(self, model: Model, took: float) -> None:
-        about, active = model.metadata, model.lineup.active
+        about, active = model.metadata, model.group.active
         self._log.info(
             "model loaded",
             model=about.name,
             version=about.version,
             backend=active.backend.name,
-            standby=model.lineup.standby,
+            standby=model.group.on_standby,
             device=active.backend.capabilities.device,
             sha256=about.sha256,
             seconds=round(took, 3),
@@ -192,16 +192,16 @@ class Loader:
         )
 
 
-def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
-    """Runs the model at each batch size, so that no request pays for a first run, and learns the run times.
+def warm_up_member(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
+    """Runs the model at each batch size, so that no request has a slow first run, and learns the run times.
 
-    `rest`: how long it rests after each run, as a multiple of the run. Raises BackendError if it can't run.
+    `rest`: pause after each run, as a multiple of its time. Raises BackendError if a run fails.
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
     for rows in sorted({min(n, most) for n in sizes}):
-        inputs = {spec.name: blank(spec, rows) for spec in model.metadata.inputs}
+        inputs = {spec.name: blank_tensor(spec, rows) for spec in model.metadata.inputs}
         seconds = []
-        for _ in range(_WARM_RUNS if not rest else _GENTLE_RUNS):
+        for _ in range(_WARM_RUNS if not rest else _REST_RUNS):
             began = time.perf_counter()
             try:
                 outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)
@@ -214,19 +214,22 @@ def warm_up(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 
             seconds.append(time.perf_counter() - began)
             if rest:
                 time.sleep(rest * seconds[-1])
-        # The first ones allocate and compile: they say nothing about the runs to come.
+        # The first run allocates and compiles: it says nothing about later ones.
         member.times.learn(rows, statistics.median(seconds[1:]))
 
 
-def _compare(model: Model) -> None:
-    """Each active backend answers the samples as recorded, or as the first of them does. Raises RepositoryError."""
-    lineup, about = model.lineup, model.metadata
-    active = [m for m in lineup.members if m.active]
-    if lineup.expected is None and len(lineup.members) == 1:
+def _compare_samples(model: Model) -> None:
+    """Checks that each active backend answers the samples as recorded, or else as the first one does.
+
+    Raises RepositoryError.
+    """
+    group, about = model.group, model.metadata
+    active = [m for m in group.members if m.active]
+    if group.expected is None and len(group.members) == 1:
         return
     for member in active:
         try:
-            found = member.backend.run(lineup.samples.inputs, time.monotonic() + _WARM_S)
+            found = member.backend.run(group.samples.inputs, time.monotonic() + _WARM_S)
         except Exception as error:
             problem = str(error).partition("\n")[0]
             raise RepositoryError(
@@ -235,10 +238,10 @@ def _compare(model: Model) -> None:
                 f"{member.backend.name} can't run the samples ({problem})",
                 "publish it with samples.json: rows that it can run, and its answers",
             ) from error
-        if lineup.expected is None:
-            lineup.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
-        elif problem := disagreement(found, lineup.expected, lineup.tolerance):
-            allowed = lineup.tolerance
+        if group.expected is None:
+            group.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
+        elif problem := find_difference(found, group.expected, group.tolerance):
+            allowed = group.tolerance
             raise RepositoryError(
                 about.name,
                 about.version,
@@ -248,8 +251,8 @@ def _compare(model: Model) -> None:
             )
 
 
-def blank(spec: TensorSpec, rows: int) -> Array:
-    """Rows of zeros, or of empty texts."""
+def blank_tensor(spec: TensorSpec, rows: int) -> Array:
+    """A tensor of shape (rows, *row_shape) of zeros, or of empty texts."""
     if spec.dtype is DType.BYTES:
         return np.full((rows, *spec.row_shape), "", object)
     return np.zeros((rows, *spec.row_shape), spec.dtype.numpy)

@@ -1,4 +1,4 @@
-"""Rows with known answers, by which a model's backends are compared: recorded with the model, or drawn."""
+"""Sample rows to compare a model's backends with: recorded with the model, or random."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from headrace.repository import Artifact, RepositoryError, TensorSpec
 from services.executor.backends.backend import Array, Tensors
 
 SAMPLES = "samples.json"
-_DRAWN_ROWS = 8
+_RANDOM_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """`outputs`: what the model answered where it was made; None: nobody recorded that."""
+    """Tensors of shape (rows, *row_shape). `outputs`: the model's answers where it was made; None: not recorded."""
 
     inputs: Tensors
     outputs: Tensors | None
@@ -33,16 +33,16 @@ class Tolerance:
     relative: float = 1e-3
 
 
-def samples_of(artifact: Artifact) -> Samples:
-    """The samples in the version's `samples.json`: {"inputs": {name: rows}, "outputs": {name: rows}}.
+def read_samples(artifact: Artifact) -> Samples:
+    """The samples of the version's `samples.json`: {"inputs": {name: rows}, "outputs": {name: rows}}.
 
-    Without that file, rows drawn from a fixed seed. Raises RepositoryError if the file can't be used.
+    Without that file: random rows from a fixed seed. Raises RepositoryError if the file can't be used.
     """
     about = artifact.metadata
     content = artifact.files.get(SAMPLES)
     if content is None:
-        chance = np.random.default_rng(0)
-        return Samples({s.name: _drawn(s, chance) for s in about.inputs}, None)
+        random = np.random.default_rng(0)
+        return Samples({s.name: _random(s, random) for s in about.inputs}, None)
     try:
         document = json.loads(content)
         inputs = _tensors(document["inputs"], {s.name: s for s in about.inputs})
@@ -58,8 +58,8 @@ def samples_of(artifact: Artifact) -> Samples:
     return Samples(inputs, outputs)
 
 
-def tolerance_of(artifact: Artifact) -> Tolerance:
-    """As the metadata states it: {"parity": {"absolute": …, "relative": …}}. Raises RepositoryError."""
+def read_tolerance(artifact: Artifact) -> Tolerance:
+    """The tolerance of the metadata: {"parity": {"absolute": …, "relative": …}}. Raises RepositoryError."""
     about = artifact.metadata
     stated = about.extra.get("parity", {})
     try:
@@ -73,8 +73,8 @@ def tolerance_of(artifact: Artifact) -> Tolerance:
         ) from error
 
 
-def disagreement(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:
-    """Where two runs' outputs differ by more than is tolerated, and by how much; empty if nowhere."""
+def find_difference(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:
+    """Where the outputs of two runs differ by more than `tolerance`, and by how much; empty if nowhere."""
     for name, wanted in expected.items():
         got = found[name]
         if got.shape != wanted.shape:
@@ -89,14 +89,14 @@ def disagreement(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str
     return ""
 
 
-def _drawn(spec: TensorSpec, chance: np.random.Generator) -> Array:
-    shape = (_DRAWN_ROWS, *spec.row_shape)
+def _random(spec: TensorSpec, random: np.random.Generator) -> Array:
+    shape = (_RANDOM_ROWS, *spec.row_shape)
     if spec.dtype is DType.BYTES:
         return np.full(shape, "", object)
     if spec.dtype.is_float:
-        return chance.uniform(-1, 1, shape).astype(spec.dtype.numpy)
-    # Integers may be indices into a table of unknown length: 0 and 1 are the least bold guess.
-    return chance.integers(0, 2, shape).astype(spec.dtype.numpy)
+        return random.uniform(-1, 1, shape).astype(spec.dtype.numpy)
+    # Integers may be indices into a table of unknown length: 0 and 1 are the safest guess.
+    return random.integers(0, 2, shape).astype(spec.dtype.numpy)
 
 
 def _tensors(document: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:

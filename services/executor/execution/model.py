@@ -1,4 +1,4 @@
-"""One version of a model, ready to run."""
+"""One version of a model that is ready to run."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from headrace.repository import Artifact, Metadata
 from services.executor.backends.backend import BackendError, Tensors
 from services.executor.config import ModelSettings
-from services.executor.lineup import Lineup, Member
-from services.executor.scheduler import Limits
+from services.executor.failover.group import FailoverGroup, Member
+from services.executor.scheduling.scheduler import Limits
 
-# Handing a run out takes a few tenths of a millisecond: a tenth of a run of this length.
+# Starting a run takes a few tenths of a millisecond: less than a tenth of a run of this length.
 _AHEAD_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`artifact`: the bytes that were verified; whatever is activated later is made from these, too.
+    """`artifact`: the verified bytes; a later activation uses the same bytes.
 
-    `measured`: by how much a process grew when it was loaded and warmed up; 0 if nobody measured.
+    `measured`: by how many bytes a process grew when it loaded and warmed up the model; 0 if not measured.
     """
 
     artifact: Artifact
     settings: ModelSettings
-    lineup: Lineup
+    group: FailoverGroup
     measured: int = 0
 
     @property
@@ -32,14 +32,14 @@ class Model:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that it takes: as measured, and no less than its backends know of."""
+        """Bytes of memory that it takes: as measured, but at least what its backends report."""
         return max(
-            self.measured, sum(m.backend.capabilities.memory_bytes for m in self.lineup.members if m.active)
+            self.measured, sum(m.backend.capabilities.memory_bytes for m in self.group.members if m.active)
         )
 
     def limits(self) -> Limits:
-        """Bounds of queue and runs, given the backend that runs it now."""
-        settings, able = self.settings, self.lineup.active.backend.capabilities
+        """Limits of queue and runs with the backend that runs it now."""
+        settings, able = self.settings, self.group.active.backend.capabilities
         most = min(settings.max_rows, able.max_rows or settings.max_rows)
         return Limits(
             max_rows=most,
@@ -56,12 +56,12 @@ class Model:
         )
 
     def run(self, inputs: Tensors, deadline: float) -> tuple[Tensors, Member]:
-        """The declared outputs, and who made them. Blocks; raises what `Lineup.run` does.
+        """The declared outputs, and the backend that made them. Blocks. `deadline`: monotonic seconds.
 
-        Raises BackendError for an output of a wrong shape.
+        Raises what `FailoverGroup.run` raises, and BackendError for an output of a wrong shape.
         """
         rows = len(next(iter(inputs.values())))
-        outputs, member = self.lineup.run(inputs, deadline)
+        outputs, member = self.group.run(inputs, deadline)
         check_shapes(self.metadata, outputs, rows)
         return outputs, member
 

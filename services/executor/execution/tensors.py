@@ -1,4 +1,4 @@
-"""Columns of calls ⇄ tensors of runs. All work is per column; nothing here looks at single values."""
+"""Converts columns of calls to tensors of runs and back. All work is per column, never per value (except texts)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from headrace.repository import TensorSpec
 from services.executor import errors
 from services.executor.backends.backend import Array, Tensors
 
-Part = tuple[list[int], Tensors]
-"""Row positions of a call, and outputs for them in that order."""
+PartialOutput = tuple[list[int], Tensors]
+"""Row positions of a call, and the outputs of one run for these rows in that order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A call's tensors, and the rows that can't run."""
+    """The tensors of a call. `errors`: row position → why the row can't run."""
 
     tensors: Tensors
     errors: dict[int, RowError]
 
 
 def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> Inputs:
-    """The tensors of a batch, sharing its memory where types are fixed-width.
+    """The tensors of a batch, each of shape (rows, *row_shape). Fixed-width types share the batch's memory.
 
-    Raises Fault INVALID_ARGUMENT naming an input that is missing, unknown, or of another type or shape.
+    Raises Fault INVALID_ARGUMENT; it names an input that is missing, unknown, or of a wrong type or shape.
     """
     columns, found = batch.columns, dict(batch.errors)
     tensors = {}
@@ -59,8 +59,8 @@ def _tensor(spec: TensorSpec, column: Column) -> Array:
     return texts.reshape(len(column), *spec.row_shape)
 
 
-def select(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
-    """The given rows of a call of `row_count` rows; a view if they are contiguous. `rows` ascend."""
+def select_rows(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
+    """Some rows of a call that has `row_count` rows. `rows` are ascending; contiguous ones give a view, not a copy."""
     if len(rows) == row_count:
         return tensors
     first, last = rows[0], rows[-1]
@@ -69,15 +69,17 @@ def select(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
     return {name: array[rows] for name, array in tensors.items()}
 
 
-def stack(parts: Sequence[Tensors]) -> Tensors:
-    """The rows of several calls, end to end."""
+def stack_rows(parts: Sequence[Tensors]) -> Tensors:
+    """The rows of several calls, one after the other."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def output_columns(specs: Sequence[TensorSpec], parts: Sequence[Part], row_count: int) -> list[Column]:
-    """A call's outputs from the runs it took part in; 0 or empty for rows that are in none."""
+def output_columns(
+    specs: Sequence[TensorSpec], parts: Sequence[PartialOutput], row_count: int
+) -> list[Column]:
+    """The output columns of a call from the results of its runs; 0 or empty text for rows without a result."""
     if len(parts) == 1 and len(parts[0][0]) == row_count:
         return [_column(spec, parts[0][1][spec.name]) for spec in specs]
     columns = []

@@ -1,26 +1,25 @@
-"""ONNX → TensorRT plan: profile, timing cache, progress, cancel. Needs no GPU with `tensorrt_rtx`.
+"""Builds a TensorRT plan from an ONNX model: profile, timing cache, progress, cancel. `tensorrt_rtx` needs no GPU for it.
 
-Imported only after `api.choose`.
+Import it only after `api.choose`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from services.executor.backends.backend import BackendError
+from services.executor.backends.backend import BackendError, Progress
 from services.executor.backends.tensorrt.api import is_rtx, trt
 
-Tell = Callable[[str], None]
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`rows`: sizes that the engine shall run, ascending. `optimization`: 0 … 5."""
+    """`rows`: batch sizes of the engine, ascending. `optimization`: 0 (fast to build) to 5 (fast to run)."""
 
     rows: tuple[int, ...]
     workspace_bytes: int
@@ -29,22 +28,22 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A serialized engine, and what the builder measured on the way."""
+    """A serialized engine, and the timings that the builder measured."""
 
     plan: bytes
     timings: bytes
 
 
 class Log(trt.ILogger):  # type: ignore[misc, unused-ignore]  # untyped without the stub
-    """What TensorRT says: warnings into our log, errors kept for whoever asks why it failed."""
+    """The log of TensorRT: its warnings go to our log; its errors are kept, to say why something failed."""
 
     def __init__(self) -> None:
-        # Forgetting this crashes at the first message.
+        # Without this the process crashes at the first message.
         trt.ILogger.__init__(self)
         self.errors: list[str] = []
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-        """Called by TensorRT, from threads of its own."""
+        """Called by TensorRT, on its own threads."""
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
             self.errors.append(msg)
         elif severity == trt.ILogger.Severity.WARNING:
@@ -55,11 +54,11 @@ class Log(trt.ILogger):  # type: ignore[misc, unused-ignore]  # untyped without 
         return "; ".join(self.errors[-3:]) or "it does not say why"
 
 
-class Progress(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # untyped without the stub
-    """Tells how far the build is; ends it when `cancelled` is set."""
+class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # untyped without the stub
+    """Reports the progress of a build; ends it when `cancelled` is set."""
 
-    def __init__(self, tell: Tell, cancelled: threading.Event) -> None:
-        # Forgetting this crashes at the first callback.
+    def __init__(self, tell: Progress, cancelled: threading.Event) -> None:
+        # Without this the process crashes at the first callback.
         trt.IProgressMonitor.__init__(self)
         self._tell = tell
         self._cancelled = cancelled
@@ -76,18 +75,18 @@ class Progress(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # un
         self._steps.pop(phase_name, None)
 
 
-def build(onnx: bytes, options: Options, timings: bytes, tell: Tell, cancelled: threading.Event) -> Built:
+def build(onnx: bytes, options: Options, timings: bytes, tell: Progress, cancelled: threading.Event) -> Built:
     """The plan of a model whose inputs have shape (rows, …). Takes seconds to minutes.
 
-    Raises BackendError: no model, an unknown operator, inputs of open shape, or cancelled.
+    Raises BackendError: not a model, an unknown operator, inputs with an open row shape, or cancelled.
     """
     log = Log()
     try:
         builder = trt.Builder(log)
     except TypeError as error:
-        # What its binding says where there is no usable driver.
+        # This is what its binding raises without a usable driver.
         raise BackendError(f"TensorRT can't build here ({log.why()}); check GPU and driver") from error
-    # Networks are always strongly typed from TensorRT 11 on: half precision is the ONNX model's own business.
+    # From TensorRT 11 on, networks are always strongly typed: the ONNX model itself decides on half precision.
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx):
@@ -96,7 +95,7 @@ def build(onnx: bytes, options: Options, timings: bytes, tell: Tell, cancelled: 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.builder_optimization_level = options.optimization
-    config.progress_monitor = Progress(tell, cancelled)
+    config.progress_monitor = ProgressMonitor(tell, cancelled)
     cache = None if is_rtx() else _timing_cache(config, timings)
     _add_profile(builder, config, network, options.rows)
     plan = builder.build_serialized_network(network, config)
@@ -113,7 +112,7 @@ def _described(error: trt.ParserError) -> str:
 
 
 def _timing_cache(config: trt.IBuilderConfig, timings: bytes) -> trt.ITimingCache:
-    """What earlier builds measured; an empty one if that is of another device or version."""
+    """The timings of earlier builds; empty if they are of another device or version."""
     cache = config.create_timing_cache(timings)
     if not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b"")
@@ -124,7 +123,7 @@ def _timing_cache(config: trt.IBuilderConfig, timings: bytes) -> trt.ITimingCach
 def _add_profile(
     builder: trt.Builder, config: trt.IBuilderConfig, network: trt.INetworkDefinition, rows: Sequence[int]
 ) -> None:
-    """One profile for all sizes, so that no run ever switches; tuned for the size in the middle."""
+    """Adds one profile for all sizes, so that no run has to switch; it is tuned for the middle size."""
     least, middle, most = 1, rows[len(rows) // 2], rows[-1]
     profile = builder.create_optimization_profile()
     open_rows = False

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.backends.backend import Tensors
-from services.executor.isolating import MAX_FURTHER_RUNS, run_isolating
-from services.executor.placing import Placement
+from services.executor.execution.bisection import MAX_FURTHER_RUNS, run_with_bisection
+from services.executor.scheduling.run_time import InlinePolicy
 
 
 class Picky:
@@ -28,7 +28,7 @@ class Picky:
 @given(st.integers(1, 100), st.sets(st.integers(0, 99)))
 def test_only_good_rows_run_and_all_of_them_if_few_are_bad(rows: int, bad: set[int]) -> None:
     model = Picky(bad)
-    outcome = run_isolating(model, {"x": np.arange(rows)}, rows)
+    outcome = run_with_bisection(model, {"x": np.arange(rows)}, rows)
     really_bad = {row for row in bad if row < rows}
 
     assert model.runs <= 1 + MAX_FURTHER_RUNS
@@ -45,13 +45,13 @@ def test_only_good_rows_run_and_all_of_them_if_few_are_bad(rows: int, bad: set[i
 
 def test_nothing_more_is_tried_when_it_is_over() -> None:
     model = Picky({0})
-    outcome = run_isolating(model, {"x": np.arange(8)}, 8, over=lambda: model.runs >= 3)
+    outcome = run_with_bisection(model, {"x": np.arange(8)}, 8, over=lambda: model.runs >= 3)
     assert model.runs == 3
     assert outcome.error is not None
 
 
-def test_placement_does_not_flutter() -> None:
-    placement = Placement(0.0003)
+def test_the_inline_policy_has_hysteresis() -> None:
+    policy = InlinePolicy(0.0003)
 
     expected = [0.0, 0.0001, 0.00035, 0.0004, 0.00028, 0.0002]
-    assert [placement.inline(seconds) for seconds in expected] == [False, True, True, False, False, True]
+    assert [policy.allows(seconds) for seconds in expected] == [False, True, True, False, False, True]

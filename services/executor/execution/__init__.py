@@ -1,0 +1,1 @@
+"""One model at work: calls to runs, runs to results."""

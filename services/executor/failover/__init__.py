@@ -1,0 +1,1 @@
+"""A model's backends in order of preference: health, switch-over, comparison."""

@@ -1,0 +1,1 @@
+"""Versions of models: loaded, woken, unloaded, quarantined."""

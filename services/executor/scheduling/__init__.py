@@ -1,0 +1,1 @@
+"""When rows run, and in which runs: pure state machines."""

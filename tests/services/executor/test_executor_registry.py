@@ -1,0 +1,113 @@
+"""A new backend is a module and a line in the registry: nothing else has to change."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.hop.errors import Code, Fault
+from headrace.hop.testing import served
+from services.executor.backends.backend import Environment
+from services.executor.backends.registry import BACKENDS, Registered, checkable, factories
+from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.wiring import SERVICE
+from tests.services.executor import dummy_backend
+from tests.services.executor.executor_caller import Caller, batch, quarantined, until, ys
+from tests.services.executor.executor_models import doubling, put
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dummy is in the registry."""
+    monkeypatch.setitem(BACKENDS, "dummy", Registered("tests.services.executor.dummy_backend"))
+    monkeypatch.setitem(dummy_backend.BROKEN, "now", False)
+
+
+@pytest.mark.usefixtures("registered")
+async def test_a_version_published_for_a_new_backend_runs_on_it(models: Path) -> None:
+    put(models, content=b"3.0", backend="dummy")
+    async with served(SERVICE, {"models": models}) as harness:
+        caller = Caller(harness)
+        reply = await caller.raw(batch(1.0, 2.0))
+        assert (reply.version, reply.backend, reply.standby) == ("1", "dummy", False)
+        assert ys(await caller(batch(1.0, 2.0))) == [3.0, 6.0]
+        (model,) = await caller.models()
+        assert (model.backend, model.active_backend, model.device) == ("dummy", "dummy", "nowhere")
+        assert caller.metric("backend_active", model="double", backend="dummy") == 1
+
+
+@pytest.mark.usefixtures("registered")
+async def test_settings_name_a_new_backend_with_its_argument_and_a_standby(models: Path) -> None:
+    put(models, content=doubling())
+    settings = {"models": models, "defaults": {"backends": ["dummy:2", "onnxruntime"]}}
+    async with served(SERVICE, settings) as harness:
+        caller = Caller(harness)
+        assert (await caller.raw(batch(1.0))).backend == "dummy"
+        dummy_backend.BROKEN["now"] = True
+        reply = await caller.raw(batch(1.0))
+        assert (reply.backend, reply.standby) == ("onnxruntime", True)
+        dummy_backend.BROKEN["now"] = False
+        await until(lambda: caller.metric("backend_active", model="double", backend="dummy") == 1, 10.0)
+        assert ys(await caller(batch(1.0))) == [2.0]
+
+
+@pytest.mark.usefixtures("registered")
+async def test_a_new_backend_is_held_to_the_samples_like_the_others(models: Path) -> None:
+    put(models, content=doubling())
+    settings = {"models": models, "defaults": {"backends": ["onnxruntime", "dummy:7"]}}
+    async with served(SERVICE, settings) as harness:
+        caller = Caller(harness)
+        problem = (await quarantined(caller))["double:1"]
+        assert problem.startswith("dummy answers the samples otherwise: y differs by")
+        with pytest.raises(Fault, match="is in quarantine") as caught:
+            await caller(batch(1.0))
+        assert caught.value.code is Code.FAILED_PRECONDITION
+
+
+async def test_a_backend_that_is_not_registered_is_refused_by_name(models: Path) -> None:
+    put(models, content=b"3.0", backend="dummy")
+    async with served(SERVICE, {"models": models}) as harness:
+        problem = (await quarantined(Caller(harness)))["double:1"]
+        assert "backend 'dummy' is not built in" in problem
+        assert all(name in problem for name in BACKENDS)
+
+
+def test_every_registered_module_makes_a_factory(tmp_path: Path) -> None:
+    config = ExecutorConfig.model_validate({"server": {"listen": "local"}, "models": tmp_path})
+    made = factories(Environment(config, None))
+    assert set(made) == {"onnxruntime", "remote", "tensorrt"}
+    assert all(callable(factory) for factory in made.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "expected"),
+    [
+        ("onnxruntime", "cpu", True),
+        ("onnxruntime:cpu", "cpu", True),
+        ("onnxruntime:cuda", "cpu", False),
+        ("onnxruntime:auto", "cpu", False),
+        ("onnxruntime", "auto", False),
+        ("remote:gpu", "cpu", False),
+        ("remote", "cpu", False),
+        ("tensorrt", "cpu", False),
+        ("no such thing", "cpu", True),
+    ],
+)
+def test_only_what_runs_on_this_cpu_is_tried_in_a_process_of_its_own(
+    name: str, device: str, expected: bool
+) -> None:
+    assert checkable(name, ModelSettings.model_validate({"device": device})) is expected
+
+
+def test_the_check_reads_the_registry_without_importing_an_engine() -> None:
+    code = (
+        "import sys, services.executor.check as check\n"
+        "from services.executor.config import ModelSettings\n"
+        "assert check.registry.checkable('onnxruntime', ModelSettings())\n"
+        "print('onnxruntime' in sys.modules, 'grpc' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
