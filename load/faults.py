@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.cli import control, layout, starting
+from headrace.cli.installation import layout
+from headrace.cli.supervision import control, daemon
 from load.measuring import OtherWork
 from load.overload import Rules, find_peak
 from load.rows import infer_message, rows
@@ -165,7 +166,7 @@ FAULTS: dict[str, Callable[[Path, str], Fault]] = {"kill": _kill, "stop": _stop,
 
 
 def _pid(home: Path, service: str) -> int:
-    return int(starting.status(layout.of(home))["services"][service]["pid"])
+    return int(daemon.status(layout.of(home))["services"][service]["pid"])
 
 
 def _p99_ms(ended: Sequence[Ended]) -> float:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.cli.layout import SERVICES
+from headrace.cli.installation.layout import SERVICES
 from tests.system import System
 
 Sample: TypeAlias = tuple[dict[str, str], float]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.repository import AccessLog, Repository, Trust, keys
 
 Report = Callable[[str, int, int], None]

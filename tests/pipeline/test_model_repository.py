@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.repository.access import entries
 from headrace.state import atomic
 from tests.pipeline.test_other_peoples_clients import run

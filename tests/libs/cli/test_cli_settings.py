@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, ports
-from headrace.cli.settings import Installation, Shape, overlaid, settings
+from headrace.cli.installation import layout, ports
+from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
 from headrace.hop import config
 from headrace.hop.resilience.resolve import parse
 from headrace.hop.server.hosting import definition_named

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, locking, ports, process, starting
-from headrace.cli.member import Member, ReplaceError
-from headrace.cli.process import Process
-from headrace.cli.settings import Installation
-from headrace.cli.supervising import Rules, State
+from headrace.cli.installation import layout, pid_lock, ports
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import daemon, process
+from headrace.cli.supervision.managed_process import Member, ReplaceError
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import Rules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
 
@@ -279,7 +280,7 @@ async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
 def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
     place = layout.of(tmp_path)
     place.make()
-    return starting.start_supervisor(place, "apart", tie=True)
+    return daemon.start_supervisor(place, "apart", tie=True)
 
 
 def targets(place: layout.Layout) -> dict[str, str]:
@@ -294,7 +295,7 @@ def children(pid: int) -> set[int]:
 async def ready(place: layout.Layout, service: str) -> bool:
     if not place.control.exists():
         return False
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     return bool(told["services"][service]["state"] == "ready")
 
 
@@ -310,17 +311,17 @@ async def test_down_ends_the_supervisor_and_all_it_started(
 ) -> None:
     place = layout.of(tmp_path)
     await poll("ready", lambda: ready(place, SERVICE))
-    assert locking.holder(place.lock) == supervisor.pid
+    assert pid_lock.holder(place.lock) == supervisor.pid
     started = children(supervisor.pid)
     assert started
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert targets(place)[SERVICE] == told["services"][SERVICE]["metrics"].split("/")[2]
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert all(gone(pid) for pid in started)
     assert not list(place.sockets.rglob("*.sock*"))
     assert targets(place) == {}
-    assert not await asyncio.to_thread(starting.stop, place)
+    assert not await asyncio.to_thread(daemon.stop, place)
 
 
 async def test_what_a_library_left_in_our_environment_reaches_no_service(
@@ -331,11 +332,11 @@ async def test_what_a_library_left_in_our_environment_reaches_no_service(
     monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
     place = layout.of(tmp_path)
     place.make()
-    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", tie=True)
     await poll("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert b"HEADRACE_TEST_KEPT=1" in inherited
     assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
@@ -350,7 +351,7 @@ async def test_a_killed_supervisor_takes_its_services_with_it(
     supervisor.kill()
     supervisor.wait(10)
     await until("all are gone", lambda: all(gone(pid) for pid in started))
-    assert not starting.running(place)
+    assert not daemon.running(place)
 
 
 async def test_a_second_supervisor_in_one_home_gives_up(
@@ -358,12 +359,20 @@ async def test_a_second_supervisor_in_one_home_gives_up(
 ) -> None:
     place = layout.of(tmp_path)
     await poll("the first has begun", lambda: asyncio.to_thread(place.control.exists))
-    command = [sys.executable, "-m", "headrace.cli.supervisor", "--home", str(tmp_path), "--shape", "apart"]
+    command = [
+        sys.executable,
+        "-m",
+        "headrace.cli.supervision.supervisor",
+        "--home",
+        str(tmp_path),
+        "--shape",
+        "apart",
+    ]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
     assert second.returncode == 1
     assert b"another supervisor" in second.stderr
     assert place.control.exists()
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     supervisor.wait(10)
 
 
@@ -371,19 +380,19 @@ async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tm
     place = layout.of(tmp_path)
     place.make()
     names = [SERVICE, f"{SERVICE}.2"]
-    supervisor = starting.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
         await poll("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
     assert len(sockets(tmp_path)) == 2
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
     first, second = (told["services"][name]["pid"] for name in names)
     os.kill(second, signal.SIGKILL)
     await until("its socket is not listed", lambda: len(sockets(tmp_path)) == 1)
     await until("a new one is", lambda: len(sockets(tmp_path)) == 2)
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert told["services"][SERVICE]["pid"] == first
     assert len({targets(place)[name] for name in names}) == 2
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert gone(first)

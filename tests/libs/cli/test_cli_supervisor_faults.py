@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, process, starting
-from headrace.cli.member import Member, ReplaceError
-from headrace.cli.process import Process
-from headrace.cli.settings import Installation
-from headrace.cli.supervising import Rules, State
+from headrace.cli.installation import layout
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import daemon, process
+from headrace.cli.supervision.managed_process import Member, ReplaceError
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import Rules, State
 from tests.libs.cli.test_cli_supervisor import (
     LOG,
     SERVICE,
@@ -50,9 +51,9 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     place.make()
     place.override("supervisor").parent.mkdir()
     place.override("supervisor").write_text("probe_every_s: 0.2\nprobe_timeout_s: 0.5\nprobes_silent: 1\n")
-    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", tie=True)
     await poll("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     pid = told["services"][SERVICE]["pid"]
     # As a laptop that is closed, and opened again.
     os.kill(supervisor.pid, signal.SIGSTOP)
@@ -62,12 +63,12 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     await asyncio.sleep(0.2)
     os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(5)
-    told = (await asyncio.to_thread(starting.status, place))["services"][SERVICE]
+    told = (await asyncio.to_thread(daemon.status, place))["services"][SERVICE]
     assert (told["pid"], told["state"], told["restarts"]) == (pid, "ready", 0)
     # Stopped alone, it is missed.
     os.kill(pid, signal.SIGSTOP)
     await until("it is gone", lambda: gone(pid))
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
 
 
