@@ -27,25 +27,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from load import (
+from load.micro import hop_calls, memory, refusals
+from load.scenarios import (
     capacity,
     check,
+    closed,
     faults,
-    hop_calls,
-    memory,
+    open_loop_profiles,
     overload,
     picture,
-    profile,
     race,
-    refusals,
-    scaling_payload,
-    scaling_replicas,
-    scaling_rows,
-    scaling_tenants,
-    scenarios,
     strangers,
 )
-from load.measuring import ROOT
+from load.scenarios.scaling import payload as scaling_payload
+from load.scenarios.scaling import replicas as scaling_replicas
+from load.scenarios.scaling import rows as scaling_rows
+from load.scenarios.scaling import tenants as scaling_tenants
+from load.systems.processes import ROOT
 
 HOME = ROOT / ".headrace" / "load"
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # generic in the stubs only
@@ -67,21 +65,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _add_loops(commands: _Commands) -> None:
     """Requests to a whole headrace, and what becomes of them."""
-    closed = _command(commands, "closed", profile.run)
-    closed.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
-    closed.add_argument("--runs", type=int, default=3)
-    closed.add_argument("--seconds", type=float, default=3.0)
-    closed.add_argument(
-        "--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh"
-    )
-    for name, run in (("open", scenarios.at_rates), ("ramp", scenarios.ramped), ("spike", scenarios.spiked)):
+    loop = _command(commands, "closed", closed.run)
+    loop.add_argument("--conc", type=_numbers, default=[1, 8, 32, 64])
+    loop.add_argument("--runs", type=int, default=3)
+    loop.add_argument("--seconds", type=float, default=3.0)
+    loop.add_argument("--reference", type=Path, help="folder of the peers' harness, prepared by its setup.sh")
+    for name, run in (
+        ("open", open_loop_profiles.at_rates),
+        ("ramp", open_loop_profiles.ramped),
+        ("spike", open_loop_profiles.spiked),
+    ):
         command = _open_loop(commands, name, run)
         command.add_argument("--seconds", type=float, default=10.0)
         if name == "open":
             command.add_argument("--rates", type=_numbers, default=[250, 500, 1000])
         else:
             command.add_argument("--rate", type=float, default=1000.0, help="the highest")
-    soak = _open_loop(commands, "soak", scenarios.soaked)
+    soak = _open_loop(commands, "soak", open_loop_profiles.soaked)
     soak.add_argument("--rate", type=float, default=300.0)
     soak.add_argument("--minutes", type=float, default=10.0)
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")

@@ -19,7 +19,7 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from load.breakable import Proxy, Redis, redis_server
+from load.systems.fault_proxy import Proxy, Redis, redis_server
 from tests.faults.traffic import Traffic, healthy
 from tests.programs import needs_program
 from tests.system import DOCUMENTS, HOME, ROOT, System, add_document, headrace, override, poll, row_request

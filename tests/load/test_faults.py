@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
-from load.faults import Fault, services, told
-from load.steadily import PATH, Ended, Steadily
+from load.generator.poisson_client import PATH, Ended, Steadily
+from load.scenarios.faults import Fault, services, told
 from tests.system import poll
 
 OK, AWAY, LATE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED

@@ -14,8 +14,8 @@ import grpc
 import numpy as np
 import pytest
 
-from load import hpack, http2
-from load.shooting import PENDING, Caller, ClosedGun, Gun, Plan, Shots
+from load.generator import hpack, http2
+from load.generator.load_generator import PENDING, Caller, ClosedGun, Gun, Plan, Shots
 
 PATH = "/a.Service/Method"
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]

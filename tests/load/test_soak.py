@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from load.scenarios import judged
+from load.scenarios.open_loop_profiles import judged
 
 
 def test_memory_that_moves_up_and_down_is_flat() -> None:
