@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-from pathlib import Path
 
+from load.systems.headrace import status
 from load.systems.processes import children_of, mapped_mib
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints a line for each process of the home that is up, the supervisor's too, and the sum."""
-    command = [
-        str(Path(sys.executable).with_name("headrace")),
-        "status",
-        "--json",
-        "--home",
-        str(options.home),
-    ]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    found = status(options.home)
     running = {name: s["pid"] for name, s in found["services"].items() if s["pid"] is not None}
     pids = {name: children_of([pid]) for name, pid in running.items()}
     pids["supervisor"] = {int((options.home / "run" / "supervisor.pid").read_text().split()[0])}

@@ -1,16 +1,10 @@
-"""Pictures through the door: rate, latency and memory, in a closed loop. Needs a running home and the samples of scikit-image.
-
-.venv/bin/python -m load.micro.moderation --home .headrace [--seconds 10]
-"""
+"""Pictures through the door: rate, latency and memory, in a closed loop. Needs a running home and the samples of scikit-image."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import struct
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,24 +14,20 @@ from typing import Any
 import grpc
 
 from headrace.oip import open_inference_pb2 as oip
+from load.systems.headrace import status
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _PICTURES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
-def main() -> None:
-    """Prints a table row per concurrency."""
-    parser = argparse.ArgumentParser(description="Measure the moderation pipeline.")
-    parser.add_argument("--home", default=".headrace")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    arguments = parser.parse_args()
-    command = [str(Path(sys.executable).with_name("headrace")), "status", "--json", "--home", arguments.home]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+def run(options: argparse.Namespace) -> None:
+    """`moderation`: prints a table row per concurrency."""
+    found = status(options.home)
     print(
         "| c | pictures/s | p50 ms | p99 ms | preprocessing MiB | executor MiB |\n|---|---|---|---|---|---|"
     )
     for concurrency in (1, 4, 16):
-        times, took = asyncio.run(_drive(found, concurrency, arguments.seconds))
+        times, took = asyncio.run(_drive(found, concurrency, options.seconds))
         cuts = quantiles(times, n=100)
         memory = [_memory_mib(found["services"][name]["pid"]) for name in ("preprocessing", "executor")]
         rate = len(times) / took
@@ -84,7 +74,3 @@ def _memory_mib(pid: int) -> int:
     """Of a process, at its greatest."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
-
-
-if __name__ == "__main__":
-    main()

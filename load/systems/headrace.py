@@ -78,13 +78,19 @@ def headrace(setup: Setup) -> Iterator[Running]:
             keys = _write_tenants(setup)
             _command("down", home)
             _up(setup)
-        status = json.loads(_command("status", home, "--json"))
-        services = {name: s["pid"] for name, s in status["services"].items()}
+        found = status(home)
+        services = {name: s["pid"] for name, s in found["services"].items()}
         pids = children_of(services.values())
-        yield Running(setup, status["endpoints"]["grpc"], keys, frozenset(pids), services)
+        yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), services)
     finally:
         _command("down", home)
         shutil.rmtree(home / "settings", ignore_errors=True)
+
+
+def status(home: Path) -> dict[str, Any]:
+    """What `headrace status --json` says of a home. Raises SystemExit if nothing runs there."""
+    found: dict[str, Any] = json.loads(_command("status", home, "--json"))
+    return found
 
 
 def prepare(home: Path) -> None:

@@ -26,7 +26,6 @@ from services.executor.config import ExecutorConfig
 from services.executor.servicer import ExecutorServicer
 from services.executor.wiring import build
 
-ROOT = Path(__file__).parents[3]
 RUNS = 3
 CALL = Call("", LOCAL_PEER)
 _FOREVER_S = 3600.0

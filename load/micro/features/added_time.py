@@ -1,7 +1,5 @@
 """What the features stage adds to a request: `flights` against the same pipeline without it, in one running system.
 
-usage: python -m load.micro.features.added_time [--home .headrace/load] [--shapes apart,together] [--requests 2000]
-
 One request at a time (c = 1); each flight is asked of both pipelines, one right after the other, in an order drawn anew. The
 features come from a Redis of this run's own. Without the stage, its columns are inputs that have defaults.
 """
@@ -26,7 +24,7 @@ from deploy.pipelines.flights.feature_store import create, materialize
 from headrace.oip import open_inference_pb2 as oip
 from load.generator.flight_requests import infer_message, rows
 from load.systems.fault_proxy import redis_server
-from load.systems.headrace import PIPELINES, Running, Setup, Shape, configuration, headrace
+from load.systems.headrace import PIPELINES, Running, Setup, configuration, headrace
 from load.systems.processes import OtherWork, turn
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -112,28 +110,16 @@ def measure(setup: Setup, count: int) -> str:
     )
 
 
-def main() -> None:
-    """Loads the store, measures, prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--home", type=lambda p: Path(p).resolve(), default=Path(".headrace/load").resolve())
-    parser.add_argument("--shapes", default="apart,together")
-    parser.add_argument("--requests", type=int, default=2000)
-    arguments = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """`features-added`: loads the store, measures, prints."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
         repo = Path(name) / "repo"
-        materialize(create(repo, arguments.home / "data", f"127.0.0.1:{redis.port}"), datetime.now(UTC))
-        shapes = [cast("Shape", shape) for shape in arguments.shapes.split(",")]
-        print(configuration(Setup(arguments.home, shapes[0], feast=repo)))
+        materialize(create(repo, options.home / "data", f"127.0.0.1:{redis.port}"), datetime.now(UTC))
+        print(configuration(Setup(options.home, options.shapes[0], feast=repo)))
         print(
             "\n| shape | p50 without µs | p50 with µs | difference µs | median of pairs µs [blocks] | other cores |"
         )
         print("|---|--:|--:|--:|--:|--:|")
-        for shape in shapes:
-            setup = Setup(arguments.home, shape, feast=repo, documents=(bare(),))
-            print(measure(setup, arguments.requests), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        for shape in options.shapes:
+            setup = Setup(options.home, shape, feast=repo, documents=(bare(),))
+            print(measure(setup, options.requests), flush=True)

@@ -1,7 +1,5 @@
 """The features service against `feast serve`, on one Redis, one registry and one stream of requests, in one run.
 
-usage: python -m load.micro.features.comparison [--home .headrace/load] [--rows 1,100] [--seconds 2] [--runs 3] [--concurrency 16]
-
 `--home`: a prepared home, whose tables are loaded into a Redis of this run's own. Keys are uniform over all entities. The
 feature server is tuned: no access log, a worker that is not recycled, references rather than a feature service by name.
 "By hop": as the router calls, by hop's client, where calls that wait at the same time share a message.
@@ -216,30 +214,17 @@ def table(found: dict[str, list[Point]], rows: int) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    """Loads the store, measures, prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--home", type=Path, default=Path(".headrace/load"))
-    parser.add_argument("--rows", default="1,100")
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=16)
-    arguments = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """`features`: loads the store, measures, prints."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
         folder = Path(name)
         repo = folder / "repo"
-        store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{redis.port}")
+        store = create(repo, options.home / "data", f"127.0.0.1:{redis.port}")
         materialize(store, datetime.now(UTC))
         print(
             "| rows | system | req/s | × feast serve | p50 µs | p99 µs | server CPU µs/req | CPU ÷ |\n"
             "|--:|---|--:|--:|--:|--:|--:|--:|"
         )
-        for rows in map(int, arguments.rows.split(",")):
-            for line in table(uvloop.run(measure(arguments, folder, repo, rows)), rows):
+        for rows in options.rows:
+            for line in table(uvloop.run(measure(options, folder, repo, rows)), rows):
                 print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()

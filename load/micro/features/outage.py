@@ -1,7 +1,5 @@
 """The features service while its Redis is killed, stopped, slow, or replaced by something that answers garbage, under load.
 
-usage: python -m load.micro.features.outage [--home .headrace/load] [--concurrency 8] [--deadline 0.25]
-
 Each fault lasts two seconds. The table says whether a call failed or took longer than its deadline, what the rows were
 served from, and when after the fault's end every row came from the store again.
 """
@@ -136,24 +134,13 @@ async def measure(
         await asyncio.gather(*loops)
 
 
-def main() -> None:
-    """Loads the store, breaks it, prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--home", type=Path, default=Path(".headrace/load"))
-    parser.add_argument("--concurrency", type=int, default=8)
-    parser.add_argument("--deadline", type=float, default=0.25)
-    arguments = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """`features-outage`: loads the store, breaks it, prints."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
         repo = Path(name) / "repo"
-        store = create(repo, (arguments.home / "data").absolute(), f"127.0.0.1:{redis.port}")
+        store = create(repo, options.home / "data", f"127.0.0.1:{redis.port}")
         materialize(store, datetime.now(UTC))
         port, front = redis.port, redis.port + 1000
         configuration = repo / "feature_store.yaml"
         configuration.write_text(configuration.read_text().replace(str(port), str(front)))
-        uvloop.run(measure(arguments, Path(name), repo, (port, front), redis))
-
-
-if __name__ == "__main__":
-    main()
+        uvloop.run(measure(options, Path(name), repo, (port, front), redis))
