@@ -11,10 +11,10 @@ from load.systems.processes import ROOT
 
 HOME = ROOT / ".headrace" / "load"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # generic in the stubs only
-Run: TypeAlias = "Callable[[argparse.Namespace], None]"
+RunCommand: TypeAlias = "Callable[[argparse.Namespace], None]"
 
 
-def command(commands: Commands, name: str, run: Run, home: Path = HOME) -> argparse.ArgumentParser:
+def command(commands: Commands, name: str, run: RunCommand, home: Path = HOME) -> argparse.ArgumentParser:
     """A command about a home. `run` gets the options."""
     made = commands.add_parser(name)
     made.set_defaults(run=run)
@@ -22,7 +22,7 @@ def command(commands: Commands, name: str, run: Run, home: Path = HOME) -> argpa
     return made
 
 
-def system_command(commands: Commands, name: str, run: Run) -> argparse.ArgumentParser:
+def system_command(commands: Commands, name: str, run: RunCommand) -> argparse.ArgumentParser:
     """A command about a whole headrace in one of its shapes."""
     made = command(commands, name, run)
     made.add_argument("--shape", choices=["apart", "together"], default="apart")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from load.generator.load_generator import PENDING, Caller, Plan
-from load.generator.open_loop import PATH, shoot
+from load.generator.open_loop import PATH, run_plan
 from load.systems.processes import turn
 
 _WARM_UP_S = 1.0
 # The kernel deals connections out among processes that share a port; of few, one may get most.
 _CONNECTIONS = 16
 _DEADLINE_S = 5.0
-# No system here is faster; shots beyond what is sent cost nothing.
+# No system here is faster; requests that are never sent cost nothing.
 _FASTEST = 30_000
 _VERIFIED = 0.01
 Check = Callable[[Mapping[int, bytes]], str]
@@ -61,29 +61,29 @@ def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
     """Sends for `seconds` after a first one, which is not counted. The same seed gives the same requests in order."""
     made = plan(target, at_once, _WARM_UP_S + seconds, seed)
     with turn():
-        shots = shoot(made)
-    sent = shots.status != PENDING
-    answered = shots.status == 0
-    counted = answered & (shots.ended >= _WARM_UP_S) & (shots.ended < made.seconds)
-    took = (shots.ended - shots.sent)[counted] * 1e6
+        samples = run_plan(made)
+    sent = samples.status != PENDING
+    answered = samples.status == 0
+    counted = answered & (samples.ended >= _WARM_UP_S) & (samples.ended < made.seconds)
+    took = (samples.ended - samples.sent)[counted] * 1e6
     total = max(int(answered.sum()), 1)
-    replies = {int(made.what[i]): reply for i, reply in shots.replies.items() if shots.status[i] == 0}
+    replies = {int(made.what[i]): reply for i, reply in samples.replies.items() if samples.status[i] == 0}
     return Figures(
         len(took) / seconds,
         float(np.percentile(took, 50)) if len(took) else float("nan"),
         float(np.percentile(took, 99)) if len(took) else float("nan"),
-        shots.servers_cpu_s / total * 1e6,
-        shots.cpu_s / total * 1e6,
+        samples.servers_cpu_s / total * 1e6,
+        samples.cpu_s / total * 1e6,
         int((sent & ~answered).sum()),
-        shots.other_cores,
+        samples.other_cores,
         target.check(replies),
-        shots.helpers_cpu_s / total * 1e6,
-        Counter(shots.status[sent & ~answered].tolist()),
+        samples.helpers_cpu_s / total * 1e6,
+        Counter(samples.status[sent & ~answered].tolist()),
     )
 
 
 def plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
-    """What a run sends: more shots than any system here answers in the time, each row once before any comes again."""
+    """What a run sends: more requests than any system here answers in the time, each row once before any comes again."""
     random = np.random.default_rng(seed)
     count, distinct = int(_FASTEST * seconds), len(target.messages)
     order = [random.permutation(distinct) for _ in range(-(-count // distinct))]

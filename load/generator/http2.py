@@ -33,7 +33,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 @dataclass(slots=True)
-class Answer:
+class CallResult:
     """What a call came to. `message`: the reply's bytes, empty if it failed."""
 
     call: int
@@ -119,10 +119,10 @@ class Connection:
             if not body.data:
                 del self._bodies[stream]
 
-    def receive(self, data: bytes) -> list[Answer]:
+    def receive(self, data: bytes) -> list[CallResult]:
         """The calls that `data` ends. Raises ProtocolError."""
         data = self._incoming + data if self._incoming else data
-        answers: list[Answer] = []
+        answers: list[CallResult] = []
         at, end = 0, len(data)
         while end - at >= 9:
             size = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
@@ -136,15 +136,15 @@ class Connection:
         self._incoming = data[at:]
         return answers
 
-    def lost(self) -> list[Answer]:
+    def lost(self) -> list[CallResult]:
         """The connection is gone: all that was under way."""
         self.closing = self.gone = True
-        gone = [Answer(o.call, UNAVAILABLE, b"") for o in self._streams.values()]
+        gone = [CallResult(o.call, UNAVAILABLE, b"") for o in self._streams.values()]
         self._streams.clear()
         self._bodies.clear()
         return gone
 
-    def _frame(self, kind: int, flags: int, stream: int, payload: bytes, answers: list[Answer]) -> None:
+    def _frame(self, kind: int, flags: int, stream: int, payload: bytes, answers: list[CallResult]) -> None:
         if kind == _DATA:
             self._data(flags, stream, payload, answers)
         elif kind == _HEADERS:
@@ -169,7 +169,7 @@ class Connection:
             self._bodies[stream].window += size
         self._go_on()
 
-    def _data(self, flags: int, stream: int, payload: bytes, answers: list[Answer]) -> None:
+    def _data(self, flags: int, stream: int, payload: bytes, answers: list[CallResult]) -> None:
         self._taken += len(payload)
         if self._taken > _REPLENISH:
             self.outgoing += frame(_WINDOW, 0, 0, struct.pack(">I", self._taken))
@@ -182,7 +182,7 @@ class Connection:
         if flags & _END_STREAM:
             self._end(stream, UNKNOWN, answers)
 
-    def _headers(self, flags: int, stream: int, payload: bytes, answers: list[Answer]) -> None:
+    def _headers(self, flags: int, stream: int, payload: bytes, answers: list[CallResult]) -> None:
         if not flags & _END_HEADERS:
             raise ProtocolError("headers that need more than one frame")
         if not flags & _END_STREAM:
@@ -194,12 +194,12 @@ class Connection:
         status = grpc_status(payload)
         self._end(stream, UNKNOWN if status is None else status, answers)
 
-    def _end(self, stream: int, status: int, answers: list[Answer]) -> None:
+    def _end(self, stream: int, status: int, answers: list[CallResult]) -> None:
         opened = self._streams.pop(stream, None)
         self._bodies.pop(stream, None)  # answered before it was all read
         if opened is not None:
             body = b"".join(opened.body) if status == 0 else b""
-            answers.append(Answer(opened.call, status, body[5:]))
+            answers.append(CallResult(opened.call, status, body[5:]))
 
     def _settings(self, payload: bytes) -> None:
         for at in range(0, len(payload), 6):

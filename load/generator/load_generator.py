@@ -1,6 +1,6 @@
 """Sends requests, in an open or a closed loop. A process of its own.
 
-    python -m load.generator.load_generator PLAN RESULT        (pickled Plan, pickled Shots; see open_loop.py)
+    python -m load.generator.load_generator PLAN RESULT        (pickled Plan, pickled Samples; see open_loop.py)
 
 Open: each request leaves when it is due, whatever became of those before. Latency counts from the time at which it was
 meant to leave; a generator that is late, or has no stream free, so makes the figures worse, never better (no coordinated
@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load.generator.hpack import call_headers
-from load.generator.http2 import DEADLINE_EXCEEDED, Answer, Connection
+from load.generator.http2 import DEADLINE_EXCEEDED, CallResult, Connection
 from load.systems.processes import CpuMeter, OtherWork
 
-# Shots that the run ended without: neither answered nor past their deadline. There must be none.
+# Status of a request that was neither answered nor past its deadline when the run ended. There must be none.
 PENDING = 255
 _GRACE_S = 0.5  # a caller hears of its deadline from the server if it can; then it gives up
 _LONGEST_WAIT_S = 0.05
@@ -48,7 +48,7 @@ class Caller:
 class Plan:
     """All that a run sends. Shot i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`.
 
-    `at_once` > 0: a closed loop of so many, which ends after `seconds`; shots leave in their order, whatever `times` says.
+    `at_once` > 0: a closed loop of so many, which ends after `seconds`; requests leave in their order, whatever `times` says.
     """
 
     target: str
@@ -58,7 +58,7 @@ class Plan:
     times: NDArray[np.float64]
     who: NDArray[np.uint16]
     what: NDArray[np.uint32]
-    # Shots whose reply is kept.
+    # Requests whose reply is kept.
     kept: frozenset[int] = frozenset()
     connections: int = 8
     # Processes whose CPU time is taken over the run.
@@ -71,8 +71,8 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Shots:
-    """What became of each shot. Seconds from the start of the run; `cpu_s`: what the generator itself used."""
+class Samples:
+    """What became of each request. Seconds from the start of the run; `cpu_s`: what the generator itself used."""
 
     sent: NDArray[np.float64]
     ended: NDArray[np.float64]
@@ -85,13 +85,15 @@ class Shots:
     other_cores: float = 0.0
 
 
-class Gun:
+class LoadGenerator:
     """Runs a plan over plain sockets, without an event loop: `select` waits in microseconds, uvloop in milliseconds."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         count = len(plan.times)
-        self.shots = Shots(np.full(count, np.nan), np.full(count, np.nan), np.full(count, PENDING, np.uint8))
+        self.samples = Samples(
+            np.full(count, np.nan), np.full(count, np.nan), np.full(count, PENDING, np.uint8)
+        )
         host, _, port = plan.target.rpartition(":")
         self._sockets = [socket.create_connection((host, int(port)), 5) for _ in range(plan.connections)]
         self._connections = [Connection() for _ in self._sockets]
@@ -107,10 +109,10 @@ class Gun:
         }
         self._times: list[float] = plan.times.tolist()
         self._left = count
-        self._following = 0  # the next shot
+        self._following = 0  # the next request
 
-    def run(self) -> Shots:
-        """Sends everything; returns when every shot was answered or is past its deadline."""
+    def run(self) -> Samples:
+        """Sends everything; returns when every request was answered or is past its deadline."""
         try:
             self._settle()
             return self._run()
@@ -118,8 +120,8 @@ class Gun:
             for each in self._sockets:
                 each.close()
 
-    def _run(self) -> Shots:
-        shots = self.shots
+    def _run(self) -> Samples:
+        samples = self.samples
         cpu, meter = time.process_time(), CpuMeter(self._plan.servers)
         helpers = CpuMeter(self._plan.helpers)
         others = OtherWork(self._plan.servers | self._plan.helpers)
@@ -131,12 +133,12 @@ class Gun:
             self._expire(now)
             self._flush()
             self._listen(min(max(due - (time.perf_counter() - start), 0.0), _LONGEST_WAIT_S), start)
-        shots.cpu_s, shots.servers_cpu_s = time.process_time() - cpu, meter.seconds()
-        shots.helpers_cpu_s, shots.other_cores = helpers.seconds(), others.cores()
-        return shots
+        samples.cpu_s, samples.servers_cpu_s = time.process_time() - cpu, meter.seconds()
+        samples.helpers_cpu_s, samples.other_cores = helpers.seconds(), others.cores()
+        return samples
 
     def _release(self, now: float) -> float:
-        """Takes up the shots that are due; when the next one is."""
+        """Takes up the requests that are due; returns when the next one is."""
         times, count = self._times, len(self._times)
         while self._following < count and times[self._following] <= now:
             self._held.append(self._following)
@@ -153,21 +155,21 @@ class Gun:
     def _send(self, now: float) -> None:
         held, plan = self._held, self._plan
         while held:
-            shot = held[0]
-            who = int(plan.who[shot])
+            request = held[0]
+            who = int(plan.who[request])
             caller = plan.callers[who]
-            left = self._times[shot] + caller.deadline_s - now
+            left = self._times[request] + caller.deadline_s - now
             if left <= 0:
                 held.popleft()
-                self._ended(Answer(shot, DEADLINE_EXCEEDED, b""), now)
+                self._ended(CallResult(request, DEADLINE_EXCEEDED, b""), now)
                 continue
-            connection = self._roomy(shot, who, left)
+            connection = self._roomy(request, who, left)
             if connection is None:
                 return
             held.popleft()
-            self.shots.sent[shot] = now
+            self.samples.sent[request] = now
 
-    def _roomy(self, shot: int, who: int, left: float) -> Connection | None:
+    def _roomy(self, request: int, who: int, left: float) -> Connection | None:
         plan = self._plan
         caller = plan.callers[who]
         millis = max(int(left * 1000 + 0.5), 1)
@@ -175,24 +177,24 @@ class Gun:
         if headers is None:
             more = [("grpc-timeout", f"{millis}m"), ("authorization", f"Bearer {caller.key}")]
             headers = self._headers[who, millis] = call_headers(plan.path, plan.target, more)
-        message = plan.messages[plan.what[shot]]
+        message = plan.messages[plan.what[request]]
         for _ in self._connections:
             self._turn = (self._turn + 1) % len(self._connections)
             connection = self._connections[self._turn]
-            stream = connection.call(shot, headers, message)
+            stream = connection.call(request, headers, message)
             if stream:
                 self._due[caller.deadline_s].append(
-                    (self._times[shot] + caller.deadline_s + _GRACE_S, shot, connection, stream)
+                    (self._times[request] + caller.deadline_s + _GRACE_S, request, connection, stream)
                 )
                 return connection
         return None
 
     def _expire(self, now: float) -> None:
         for due in self._due.values():
-            while due and (due[0][0] <= now or self.shots.status[due[0][1]] != PENDING):
-                _, shot, connection, stream = due.popleft()
+            while due and (due[0][0] <= now or self.samples.status[due[0][1]] != PENDING):
+                _, request, connection, stream = due.popleft()
                 if connection.cancel(stream):
-                    self._ended(Answer(shot, DEADLINE_EXCEEDED, b""), now)
+                    self._ended(CallResult(request, DEADLINE_EXCEEDED, b""), now)
 
     def _flush(self) -> None:
         for each, connection in zip(self._sockets, self._connections, strict=True):
@@ -222,16 +224,16 @@ class Gun:
             for answer in answers:
                 self._ended(answer, now)
 
-    def _ended(self, answer: Answer, now: float) -> None:
-        shots = self.shots
-        shots.status[answer.call] = answer.status
-        shots.ended[answer.call] = now
+    def _ended(self, answer: CallResult, now: float) -> None:
+        samples = self.samples
+        samples.status[answer.call] = answer.status
+        samples.ended[answer.call] = now
         self._left -= 1
         if answer.call in self._plan.kept:
-            shots.replies[answer.call] = answer.message
+            samples.replies[answer.call] = answer.message
 
 
-class ClosedGun(Gun):
+class ClosedLoopGenerator(LoadGenerator):
     """The same in a closed loop."""
 
     def _release(self, now: float) -> float:
@@ -240,9 +242,9 @@ class ClosedGun(Gun):
             self._left -= count - self._following  # those are never sent
             self._following = count
         under_way = self._following - (count - self._left)
-        for shot in range(self._following, min(self._following + plan.at_once - under_way, count)):
-            self._times[shot] = now
-            self._held.append(shot)
+        for request in range(self._following, min(self._following + plan.at_once - under_way, count)):
+            self._times[request] = now
+            self._held.append(request)
             self._following += 1
         return math.inf
 
@@ -251,8 +253,8 @@ def main() -> None:
     plan: Plan = pickle.loads(Path(sys.argv[1]).read_bytes())
     if plan.cpus is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, plan.cpus)
-    shots = (ClosedGun if plan.at_once else Gun)(plan).run()
-    Path(sys.argv[2]).write_bytes(pickle.dumps(shots))
+    samples = (ClosedLoopGenerator if plan.at_once else LoadGenerator)(plan).run()
+    Path(sys.argv[2]).write_bytes(pickle.dumps(samples))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from load.generator.arrivals import Stretch, arrivals
 from load.generator.flight_requests import infer_message, rows
 from load.generator.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
-from load.generator.load_generator import Caller, Plan, Shots
+from load.generator.load_generator import Caller, Plan, Samples
 from load.generator.verification import verify
 from load.systems.headrace import Running
 from load.systems.processes import ROOT, pss_mib, turn
@@ -25,12 +25,12 @@ from load.systems.processes import ROOT, pss_mib, turn
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 _OK, _RESOURCE_EXHAUSTED = 0, 8
 _VERIFIED = 0.01
-# Memory for the plan is made before the first shot, and it takes the generator a second to settle.
+# Memory for the plan is made before the first request, and it takes the generator a second to settle.
 _EXTRA_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class RequestStream:
     """One stream of requests: from `caller`, at the rates of `stretches`."""
 
     caller: Caller
@@ -39,7 +39,7 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some shots, latencies in seconds from when each was meant to leave."""
+    """What became of some requests; latencies in seconds from when each was meant to leave."""
 
     offered: int
     seconds: float
@@ -66,12 +66,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run as a whole. `server_us`, `client_us`: CPU per request offered; `lag_ms`: how late shots left, 99 of 100."""
+class OpenLoopRun:
+    """A run as a whole. `server_us`, `client_us`: CPU per request offered; `lag_ms`: how late requests left (p99)."""
 
-    mixes: Sequence[Mix]
+    streams: Sequence[RequestStream]
     plan: Plan
-    shots: Shots
+    samples: Samples
     seconds: float
     server_us: float
     client_us: float
@@ -82,11 +82,11 @@ class Run:
 
     def outcome(self, *names: str, after: float = 0.0, until: float = np.inf) -> Outcome:
         """Of the callers of these names (all, if none is given), of what was due in that time."""
-        wanted = [i for i, mix in enumerate(self.mixes) if not names or mix.caller.name in names]
+        wanted = [i for i, stream in enumerate(self.streams) if not names or stream.caller.name in names]
         times = self.plan.times
         chosen = np.isin(self.plan.who, wanted) & (times >= after) & (times < until)
-        status, took = self.shots.status[chosen], (self.shots.ended - times)[chosen]
-        deadlines = np.array([mix.caller.deadline_s for mix in self.mixes])[self.plan.who[chosen]]
+        status, took = self.samples.status[chosen], (self.samples.ended - times)[chosen]
+        deadlines = np.array([stream.caller.deadline_s for stream in self.streams])[self.plan.who[chosen]]
         ok = status == _OK
         good = ok & (took <= deadlines)
         refused = (status == _RESOURCE_EXHAUSTED) | (status == UNAVAILABLE)
@@ -104,45 +104,50 @@ class Run:
         )
 
 
-def fire(
+def run_open_loop(
     running: Running,
     model: str,
-    mixes: Sequence[Mix],
+    streams: Sequence[RequestStream],
     *,
     cpus: frozenset[int] | None = None,
     seed: int = 1,
     check: bool = True,
-) -> Run:
-    """Sends the mixes at once, each by its own Poisson process; verifies 1 % of the answers. Raises SystemExit."""
+) -> OpenLoopRun:
+    """Sends the streams at once, each by its own Poisson process; verifies 1 % of the answers. Raises SystemExit."""
     home = running.setup.home
     asked = rows(home)
-    plan = _plan(running, model, mixes, cpus, seed, len(asked))
+    plan = _plan(running, model, streams, cpus, seed, len(asked))
     with turn():
-        shots = shoot(plan)
-    seconds = max(sum(s.seconds for s in mix.stretches) for mix in mixes)
-    replies = {int(plan.what[i]): reply for i, reply in shots.replies.items() if reply}
+        samples = run_plan(plan)
+    seconds = max(sum(s.seconds for s in stream.stretches) for stream in streams)
+    replies = {int(plan.what[i]): reply for i, reply in samples.replies.items() if reply}
     feast = running.setup.feast
     verified = verify(home, feast, model, asked, replies) if check else "not verified"
-    lag = np.nan_to_num(shots.sent - plan.times)
-    return Run(
-        mixes,
+    lag = np.nan_to_num(samples.sent - plan.times)
+    return OpenLoopRun(
+        streams,
         plan,
-        shots,
+        samples,
         seconds,
-        shots.servers_cpu_s / len(plan.times) * 1e6,
-        shots.cpu_s / len(plan.times) * 1e6,
+        samples.servers_cpu_s / len(plan.times) * 1e6,
+        samples.cpu_s / len(plan.times) * 1e6,
         float(np.percentile(lag, 99)) * 1000,
         pss_mib(running.pids),
-        shots.other_cores,
+        samples.other_cores,
         verified,
     )
 
 
 def _plan(
-    running: Running, model: str, mixes: Sequence[Mix], cpus: frozenset[int] | None, seed: int, distinct: int
+    running: Running,
+    model: str,
+    streams: Sequence[RequestStream],
+    cpus: frozenset[int] | None,
+    seed: int,
+    distinct: int,
 ) -> Plan:
     random = np.random.default_rng(seed)
-    parts = [arrivals(mix.stretches, random) for mix in mixes]
+    parts = [arrivals(stream.stretches, random) for stream in streams]
     times = np.concatenate(parts)
     who = np.concatenate([np.full(len(p), i, np.uint16) for i, p in enumerate(parts)])
     order = np.argsort(times, kind="stable")
@@ -156,7 +161,7 @@ def _plan(
     return Plan(
         running.target,
         PATH,
-        [mix.caller for mix in mixes],
+        [stream.caller for stream in streams],
         messages,
         times[order],
         who[order],
@@ -172,18 +177,18 @@ def _messages(home: Path, model: str) -> list[bytes]:
     return [infer_message(model, row) for row in rows(home)]
 
 
-def shoot(plan: Plan) -> Shots:
+def run_plan(plan: Plan) -> Samples:
     """Runs the plan in a process of its own: its garbage and its lock are nobody else's."""
     with tempfile.TemporaryDirectory() as folder:
-        asked, told = Path(folder) / "plan", Path(folder) / "shots"
+        asked, told = Path(folder) / "plan", Path(folder) / "samples"
         asked.write_bytes(pickle.dumps(plan))
         command = [sys.executable, "-m", "load.generator.load_generator", str(asked), str(told)]
         limit = float(plan.times[-1]) + _EXTRA_S
         done = subprocess.run(command, cwd=ROOT, timeout=limit, check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"the load generator failed:\n{done.stderr[-2000:]}")
-        shots: Shots = pickle.loads(told.read_bytes())
-        return shots
+        samples: Samples = pickle.loads(told.read_bytes())
+        return samples
 
 
 def _percentile(values: NDArray[np.float64], percentile: float) -> float:

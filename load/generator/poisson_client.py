@@ -33,7 +33,7 @@ _CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RequestResult:
     """One request: which, when it was due (monotonic), how long after that it ended, and how."""
 
     number: int
@@ -59,7 +59,7 @@ class Ended:
         return self.failed or self.refused or self.fell_back
 
 
-class Steadily:
+class PoissonClient:
     """Sends `rate` requests a second of `messages`, in turn, while it is entered."""
 
     def __init__(
@@ -70,11 +70,11 @@ class Steadily:
         self._messages = messages
         self._rate = rate
         self._deadline_s = deadline_s
-        self._ended: list[Ended] = []
+        self._ended: list[RequestResult] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._run()))
 
-    def __enter__(self) -> Steadily:
+    def __enter__(self) -> PoissonClient:
         self._thread.start()
         return self
 
@@ -84,7 +84,7 @@ class Steadily:
         self._stop.set()
         self._thread.join()
 
-    def since(self, when: float) -> list[Ended]:
+    def since(self, when: float) -> list[RequestResult]:
         """Those that were due at or after `when` and have ended, in the order of their ends."""
         return [e for e in list(self._ended) if e.due >= when]
 
@@ -117,4 +117,4 @@ class Steadily:
             fell_back = "fallbacks" in reply.parameters
         except grpc.aio.AioRpcError as error:
             code = error.code()
-        self._ended.append(Ended(number, due, time.monotonic() - due, code, fell_back))
+        self._ended.append(RequestResult(number, due, time.monotonic() - due, code, fell_back))

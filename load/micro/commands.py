@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from load.arguments import Commands, Run, command, cores, names, numbers
+from load.arguments import Commands, RunCommand, command, cores, names, numbers
 from load.systems.processes import ROOT
 
 _DEFAULT_HOME = ROOT / ".headrace"
@@ -48,7 +48,7 @@ def _add_features(commands: Commands) -> None:
     broken.add_argument("--deadline", type=float, default=0.25)
 
 
-def _of(module: str) -> Run:
+def _of(module: str) -> RunCommand:
     """The `run` of a module here, imported when it is wanted: pandas, Feast and ONNX Runtime take seconds."""
 
     def run(options: argparse.Namespace) -> None:

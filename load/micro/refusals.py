@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from headrace.hop.config import Client
 from headrace.hop.errors import Code, Fault, Reason
 from load.generator.arrivals import arrivals, steady
-from load.generator.load_generator import Caller, Plan, Shots
-from load.generator.open_loop import PATH, shoot
+from load.generator.load_generator import Caller, Plan, Samples
+from load.generator.open_loop import PATH, run_plan
 from services.ingress import envoy
 from services.ingress.config import Http, IngressSettings
 from services.ingress.protocols.frames import status_headers
@@ -45,11 +45,11 @@ def run(options: argparse.Namespace) -> None:
     print("|---|--:|--:|--:|--:|--:|", flush=True)
     for rate in options.rates:
         for name, refuse in (("Envoy's direct response", _directly), ("the door's script", _by_script)):
-            shots, times = _measured(refuse, rate, options)
-            took = (shots.ended - times) * 1000
+            samples, times = _measured(refuse, rate, options)
+            took = (samples.ended - times) * 1000
             print(
                 f"| {name} | {rate:.0f} | {np.percentile(took, 50):.2f} | {np.percentile(took, 99):.2f} "
-                f"| {shots.servers_cpu_s / len(times) * 1e6:.1f} | {shots.other_cores:.2f} |",
+                f"| {samples.servers_cpu_s / len(times) * 1e6:.1f} | {samples.other_cores:.2f} |",
                 flush=True,
             )
 
@@ -75,7 +75,9 @@ def _by_script(manager: dict[str, Any]) -> None:
     manager["http_filters"] = [*manager["http_filters"][:2], _ROUTER]
 
 
-def _measured(refuse: _Refuse, rate: float, options: argparse.Namespace) -> tuple[Shots, NDArray[np.float64]]:
+def _measured(
+    refuse: _Refuse, rate: float, options: argparse.Namespace
+) -> tuple[Samples, NDArray[np.float64]]:
     times = arrivals(steady(rate, options.seconds), np.random.default_rng(1))
     count = len(times)
     with tempfile.TemporaryDirectory() as folder, _envoy(Path(folder), refuse) as (address, pid):
@@ -91,8 +93,8 @@ def _measured(refuse: _Refuse, rate: float, options: argparse.Namespace) -> tupl
             servers=frozenset({pid}),
             cpus=options.clients or frozenset({max(os.sched_getaffinity(0))}),
         )
-        shoot(plan)
-        return shoot(plan), times
+        run_plan(plan)
+        return run_plan(plan), times
 
 
 @contextmanager

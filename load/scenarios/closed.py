@@ -16,7 +16,7 @@ from load.generator.closed_loop import Figures, Target, drive
 from load.generator.flight_requests import infer_message, rows
 from load.generator.verification import verify
 from load.systems.headrace import Running, Setup, configuration, headrace, prepare
-from load.systems.peers import peer, redis_server
+from load.systems.peers import peer, shared_redis
 from load.systems.processes import pss_mib
 
 HEAD = (
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
     if options.reference:
         prepare(options.home)
         with (
-            redis_server(options.reference, options.home) as (_, store),
+            shared_redis(options.reference, options.home) as (_, store),
             peer(options.reference, "pipeline", "ref_chain", options.home) as target,
         ):
             base = _shown("naive chain", replace(target, helpers=frozenset({store})), options, base)

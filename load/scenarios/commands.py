@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from load.arguments import HOME, Commands, Run, command, cores, names, numbers, system_command
+from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.scenarios import (
     capacity,
     check,
@@ -56,7 +56,9 @@ def _add_loops(commands: Commands) -> None:
     three.add_argument("--runs", type=int, default=3)
 
 
-def _open_loop(commands: Commands, name: str, run: Run, model: str = "flights") -> argparse.ArgumentParser:
+def _open_loop(
+    commands: Commands, name: str, run: RunCommand, model: str = "flights"
+) -> argparse.ArgumentParser:
     made = system_command(commands, name, run)
     made.add_argument("--model", choices=["flights", "flights_heavy"], default=model)
     made.add_argument("--deadline-ms", type=float, default=250.0)

@@ -20,8 +20,8 @@ from pathlib import Path
 from headrace.cli.installation import layout
 from headrace.cli.supervision import control, daemon
 from load.generator.flight_requests import infer_message, rows
-from load.generator.poisson_client import Ended, Steadily
-from load.scenarios.overload import Rules, find_peak
+from load.generator.poisson_client import PoissonClient, RequestResult
+from load.scenarios.overload import OverloadSettings, find_peak
 from load.systems.headrace import LEAVES, Running, Setup, configuration, headrace
 from load.systems.processes import OtherWork
 
@@ -76,7 +76,7 @@ def calm_messages(running: Running, home: Path) -> list[bytes]:
     """Requests that fall back on nothing while all is well, so that whatever does later is the fault's doing."""
     [key] = running.keys.values()
     messages = [infer_message("flights", row) for row in rows(home)[:1000]]
-    with Steadily(running.target, key, messages, 300.0, _DEADLINE_S) as sending:
+    with PoissonClient(running.target, key, messages, 300.0, _DEADLINE_S) as sending:
         began = time.monotonic()
         while len(sending.since(began)) < len(messages):
             time.sleep(0.1)
@@ -91,7 +91,7 @@ def calm_messages(running: Running, home: Path) -> list[bytes]:
 
 def measured_peak(running: Running, clients: frozenset[int]) -> float:
     """The highest goodput at any rate, as `overload` finds it."""
-    peak = find_peak(running, Rules("flights", _DEADLINE_S, 3.0, 1, clients))
+    peak = find_peak(running, OverloadSettings("flights", _DEADLINE_S, 3.0, 1, clients))
     print()
     return peak
 
@@ -100,7 +100,7 @@ def line(fault: str, service: str, running: Running, messages: Sequence[bytes], 
     """One fault of one service, as a line of the table."""
     [key] = running.keys.values()
     others = OtherWork(running.pids)
-    with Steadily(running.target, key, messages, rate, _DEADLINE_S) as sending:
+    with PoissonClient(running.target, key, messages, rate, _DEADLINE_S) as sending:
         calm = time.monotonic()
         time.sleep(_CALM_S)
         done = FAULTS[fault](running.setup.home, service)
@@ -116,7 +116,7 @@ def line(fault: str, service: str, running: Running, messages: Sequence[bytes], 
     )
 
 
-def told(done: Fault, during: Sequence[Ended]) -> str:
+def told(done: Fault, during: Sequence[RequestResult]) -> str:
     """What became of the requests from the fault on: the columns `asked` to `after its end`."""
     failed = [e for e in during if e.failed]
     hit = [e for e in during if e.hit]
@@ -129,7 +129,7 @@ def told(done: Fault, during: Sequence[Ended]) -> str:
     return f"{len(during)} | {len(failed)} | {refused} | {fell_back} | {codes} | {times} | {until}"
 
 
-def _wait_until_well(sending: Steadily, done: Fault) -> None:
+def _wait_until_well(sending: PoissonClient, done: Fault) -> None:
     """Or for half a minute; the table shows that by its times."""
     give_up = time.monotonic() + _LONGEST_S
     while time.monotonic() < give_up:
@@ -169,6 +169,6 @@ def _pid(home: Path, service: str) -> int:
     return int(daemon.status(layout.of(home))["services"][service]["pid"])
 
 
-def _p99_ms(ended: Sequence[Ended]) -> float:
+def _p99_ms(ended: Sequence[RequestResult]) -> float:
     times = sorted(e.took for e in ended)
     return times[min(int(0.99 * len(times)), len(times) - 1)] * 1000 if times else math.nan

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from load.generator.arrivals import Stretch, ramp, spike, steady
 from load.generator.load_generator import Caller
-from load.generator.open_loop import Mix, Run, fire
+from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
 from load.systems.headrace import Running, Setup, configuration, headrace
 from load.systems.processes import pss_mib
 
@@ -39,7 +39,7 @@ def ramped(options: argparse.Namespace) -> None:
     setup = _setup(options)
     with headrace(setup) as running:
         _begin(setup, options, running)
-        run = _fired(running, options, ramp(options.rate, options.seconds))
+        run = _run(running, options, ramp(options.rate, options.seconds))
         _slices(run)
     _end([run])
 
@@ -49,7 +49,7 @@ def spiked(options: argparse.Namespace) -> None:
     setup = _setup(options)
     with headrace(setup) as running:
         _begin(setup, options, running)
-        run = _fired(running, options, spike(options.rate / 5, options.rate, options.seconds))
+        run = _run(running, options, spike(options.rate / 5, options.rate, options.seconds))
         _slices(run)
     _end([run])
 
@@ -71,10 +71,10 @@ def soaked(options: argparse.Namespace) -> None:
             failures += outcome.offered - outcome.good
             memory.append(pss_mib(running.pids))
     _end(runs)
-    print(judged(failures, sum(run.outcome().offered for run in runs), memory))
+    print(soak_verdict(failures, sum(run.outcome().offered for run in runs), memory))
 
 
-def judged(failures: int, offered: int, memory: Sequence[float]) -> str:
+def soak_verdict(failures: int, offered: int, memory: Sequence[float]) -> str:
     """What a soak showed, in words. `memory`: MB after each stretch. Raises SystemExit if a request failed or memory grew."""
     # What is filled once (caches, pools) fills in the beginning.
     settled = memory[len(memory) // 5 :]
@@ -107,13 +107,13 @@ def _begin(setup: Setup, options: argparse.Namespace, running: Running) -> None:
         f"{options.model}, open loop, client on {where}, deadline {options.deadline_ms:.0f} ms\n", flush=True
     )
     # The first seconds of a system are not what is asked for here.
-    _fired(running, options, steady(200.0, 3.0), check=False)
+    _run(running, options, steady(200.0, 3.0), check=False)
 
 
 def _line(
     running: Running, options: argparse.Namespace, label: str, stretches: Sequence[Stretch], seed: int = 1
-) -> Run:
-    run = _fired(running, options, stretches, seed)
+) -> OpenLoopRun:
+    run = _run(running, options, stretches, seed)
     o = run.outcome()
     busy = " ~" if run.other_cores > 0.2 else ""
     print(
@@ -125,7 +125,7 @@ def _line(
     return run
 
 
-def _slices(run: Run) -> None:
+def _slices(run: OpenLoopRun) -> None:
     print("| second | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p99 ms | late | failed |")
     print("|--:" * 9 + "|")
     width = run.seconds / _SLICES
@@ -139,26 +139,31 @@ def _slices(run: Run) -> None:
         )
     print(
         f"\nserver {run.server_us:.0f} µs, client {run.client_us:.0f} µs of CPU a request; {run.memory_mib:.0f} MB; "
-        f"shots left at most {run.lag_ms:.2f} ms late (p99); others used {run.other_cores:.2f} cores"
+        f"requests left at most {run.lag_ms:.2f} ms late (p99); others used {run.other_cores:.2f} cores"
     )
 
 
-def _end(runs: Sequence[Run]) -> None:
+def _end(runs: Sequence[OpenLoopRun]) -> None:
     print("\n~: others used more than 0.2 cores meanwhile")
     for run in runs:
         print(f"{run.verified}")
 
 
-def _fired(
+def _run(
     running: Running,
     options: argparse.Namespace,
     stretches: Sequence[Stretch],
     seed: int = 1,
     *,
     check: bool = True,
-) -> Run:
+) -> OpenLoopRun:
     [(tenant, key)] = running.keys.items()
     caller = Caller(tenant, key, options.deadline_ms / 1000)
-    return fire(
-        running, options.model, [Mix(caller, stretches)], cpus=options.clients, seed=seed, check=check
+    return run_open_loop(
+        running,
+        options.model,
+        [RequestStream(caller, stretches)],
+        cpus=options.clients,
+        seed=seed,
+        check=check,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from headrace.state.tenants import QuotaSpec, TenantSpec
 from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
-from load.generator.open_loop import Mix, Run, fire
+from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
 from load.systems.headrace import Running, Setup, Shape, configuration, headrace
 
 _FACTOR = 3.0
@@ -30,7 +30,7 @@ _FIRST_RATE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class OverloadSettings:
     """How it is measured. `deadline_s`: of each request; `seconds`: of each run."""
 
     model: str
@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> None:
     everyone = frozenset(os.sched_getaffinity(0))
     clients = options.clients or frozenset({max(everyone)})
     servers = options.servers or everyone - clients or everyone
-    rules = Rules(options.model, options.deadline_ms / 1000, options.seconds, options.runs, clients)
+    rules = OverloadSettings(
+        options.model, options.deadline_ms / 1000, options.seconds, options.runs, clients
+    )
     measure(options.home, options.shape, servers, rules)
 
 
@@ -63,7 +65,7 @@ def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
     )
 
 
-def measure(home: Path, shape: Shape, servers: frozenset[int], rules: Rules) -> None:
+def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> None:
     """Prints the tables."""
     made = setup(home, shape, servers)
     with headrace(made) as running:
@@ -76,16 +78,18 @@ def measure(home: Path, shape: Shape, servers: frozenset[int], rules: Rules) -> 
         greedy(running, rules, peak)
 
 
-def find_peak(running: Running, rules: Rules) -> float:
+def find_peak(running: Running, rules: OverloadSettings) -> float:
     """The highest goodput at any rate; rates go up until less than 70 % of what is offered is answered in time."""
     print(
         "| offered/s | goodput/s | p50 ms | p99 ms | refused | late | failed | server CPU µs | client CPU µs |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     rate, best = _FIRST_RATE, 0.0
-    fire(running, rules.model, [_mix(running, rules, "load", rate, seconds=2.0)], cpus=rules.clients)
+    run_open_loop(
+        running, rules.model, [_stream(running, rules, "load", rate, seconds=2.0)], cpus=rules.clients
+    )
     while True:
-        run = _fired(running, rules, [_mix(running, rules, "load", rate)], check=False)
+        run = _run(running, rules, [_stream(running, rules, "load", rate)], check=False)
         show(f"{rate:.0f}", run)
         goodput = run.outcome().goodput
         best = max(best, goodput)
@@ -94,7 +98,7 @@ def find_peak(running: Running, rules: Rules) -> float:
         rate *= _STEP
 
 
-def at_three(running: Running, rules: Rules, peak: float) -> None:
+def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
     """Three times the peak; a tenth of the peak is of high priority."""
     goodputs = []
     print(f"\nAt {_FACTOR:g}× the peak of {peak:.0f}/s, a tenth of the peak with high priority:\n")
@@ -103,9 +107,9 @@ def at_three(running: Running, rules: Rules, peak: float) -> None:
     )
     print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     for i in range(rules.runs):
-        high = _mix(running, rules, "high", 0.1 * peak)
-        low = _mix(running, rules, "load", (_FACTOR - 0.1) * peak)
-        run = _fired(running, rules, [high, low], seed=i + 1)
+        high = _stream(running, rules, "high", 0.1 * peak)
+        low = _stream(running, rules, "load", (_FACTOR - 0.1) * peak)
+        run = _run(running, rules, [high, low], seed=i + 1)
         for who, names in (("all", ()), ("high", ("high",)), ("normal", ("load",))):
             o = run.outcome(*names)
             print(
@@ -126,18 +130,18 @@ def at_three(running: Running, rules: Rules, peak: float) -> None:
     )
 
 
-def greedy(running: Running, rules: Rules, peak: float) -> None:
+def greedy(running: Running, rules: OverloadSettings, peak: float) -> None:
     """The modest tenants' p99 without and with a tenant who asks for three times the peak."""
     alone, beside = [], []
     for i in range(rules.runs):
         modest = [
-            _mix(running, rules, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS)
+            _stream(running, rules, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS)
             for n in range(_MODEST_TENANTS)
         ]
         names = [m.caller.name for m in modest]
-        alone.append(_fired(running, rules, modest, seed=i + 1, check=False).outcome(*names))
-        wild = _mix(running, rules, "greedy", _FACTOR * peak)
-        beside.append(_fired(running, rules, [*modest, wild], seed=i + 1, check=False).outcome(*names))
+        alone.append(_run(running, rules, modest, seed=i + 1, check=False).outcome(*names))
+        wild = _stream(running, rules, "greedy", _FACTOR * peak)
+        beside.append(_run(running, rules, [*modest, wild], seed=i + 1, check=False).outcome(*names))
     print(
         f"{_MODEST_TENANTS} modest tenants ask for {_MODEST:.0%} of the peak together; a greedy one for {_FACTOR:g}×:\n"
     )
@@ -152,7 +156,7 @@ def greedy(running: Running, rules: Rules, peak: float) -> None:
     print(f"\np99 of the modest: ×{ratio:.2f} (aim: 1.5)", flush=True)
 
 
-def show(label: str, run: Run) -> None:
+def show(label: str, run: OpenLoopRun) -> None:
     """A run as a line of the first table."""
     o = run.outcome()
     print(
@@ -162,13 +166,22 @@ def show(label: str, run: Run) -> None:
     )
 
 
-def _fired(running: Running, rules: Rules, mixes: Sequence[Mix], *, seed: int = 1, check: bool = True) -> Run:
-    return fire(running, rules.model, mixes, cpus=rules.clients, seed=seed, check=check)
+def _run(
+    running: Running,
+    rules: OverloadSettings,
+    streams: Sequence[RequestStream],
+    *,
+    seed: int = 1,
+    check: bool = True,
+) -> OpenLoopRun:
+    return run_open_loop(running, rules.model, streams, cpus=rules.clients, seed=seed, check=check)
 
 
-def _mix(running: Running, rules: Rules, tenant: str, rate: float, *, seconds: float = math.nan) -> Mix:
+def _stream(
+    running: Running, rules: OverloadSettings, tenant: str, rate: float, *, seconds: float = math.nan
+) -> RequestStream:
     caller = Caller(tenant, running.keys[tenant], rules.deadline_s)
-    return Mix(caller, steady(rate, rules.seconds if math.isnan(seconds) else seconds))
+    return RequestStream(caller, steady(rate, rules.seconds if math.isnan(seconds) else seconds))
 
 
 def _median(values: Iterable[float]) -> float:

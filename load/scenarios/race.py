@@ -18,7 +18,7 @@ from pathlib import Path
 from load.generator.closed_loop import Target
 from load.scenarios.closed import HEAD, Point, Result, in_turns, line, pipeline_target
 from load.systems.headrace import Setup, Shape, configuration, headrace, prepare
-from load.systems.peers import model_target, our_features, peer, redis_server
+from load.systems.peers import model_target, our_features, peer, shared_redis
 
 # Shape, and processes of the door.
 OURS: dict[str, tuple[Shape, int]] = {
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
     prepare(options.home)
     with ExitStack() as stack:
-        redis, store = stack.enter_context(redis_server(options.peers, options.home))
+        redis, store = stack.enter_context(shared_redis(options.peers, options.home))
         print(configuration(Setup(options.home, "together", feast=our_features(options.home, redis))))
         times = f"{options.runs} times {options.seconds:g} s"
         print(

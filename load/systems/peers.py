@@ -60,7 +60,7 @@ def _wait_for(port: int, within_s: float = 10.0) -> None:
 
 
 @contextmanager
-def redis_server(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
+def shared_redis(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
     """The store of all systems, with the peers' features in it: host:port, and its process."""
     _, table = harness(folder, home)
     address = f"127.0.0.1:{table.REDIS_PORT}"

@@ -23,9 +23,9 @@ import yaml
 from deploy.pipelines.flights.feature_store import create, materialize
 from headrace.oip import open_inference_pb2 as oip
 from load.generator.flight_requests import infer_message, rows
-from load.systems.fault_proxy import redis_server
 from load.systems.headrace import PIPELINES, Running, Setup, configuration, headrace
 from load.systems.processes import OtherWork, turn
+from load.systems.redis_store import redis_server
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 WITH, WITHOUT = "flights", "flights_bare"

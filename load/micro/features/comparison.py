@@ -40,8 +40,8 @@ from load.micro.features.clients import (
     hop_batch,
     packed_message,
 )
-from load.systems.fault_proxy import redis_server
 from load.systems.processes import CpuMeter, children_of, pss_mib
+from load.systems.redis_store import redis_server
 
 MESSAGES = 400
 Call = Callable[[Any], Awaitable[int]]

@@ -26,11 +26,12 @@ from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from load.micro.features.clients import GrpcClient, packed_message
 from load.micro.features.comparison import features_service, keys_of, ready
-from load.systems.fault_proxy import Proxy, Redis, redis_server
+from load.systems.fault_proxy import FaultProxy
+from load.systems.redis_store import Redis, redis_server
 
 FAULT_S = 2.0
 SOURCES = {1: "present", 2: "not found", 3: "outside", 4: "stale", 5: "default"}
-Fault = Callable[["Proxy", Redis], None]
+Fault = Callable[["FaultProxy", Redis], None]
 
 
 @dataclass
@@ -67,7 +68,7 @@ async def load(
         await asyncio.sleep(0.002)
 
 
-async def walk(name: str, begin: Fault, end: Fault, proxy: Proxy, redis: Redis, seen: Seen) -> str:
+async def walk(name: str, begin: Fault, end: Fault, proxy: FaultProxy, redis: Redis, seen: Seen) -> str:
     """One fault: a row of the table."""
     seen.calls.clear()
     seen.failed.clear()
@@ -101,7 +102,7 @@ async def measure(
     arguments: argparse.Namespace, folder: Path, repo: Path, ports: tuple[int, int], redis: Redis
 ) -> None:
     """All faults, one after the other."""
-    proxy = Proxy(ports[0])
+    proxy = FaultProxy(ports[0])
     keys = keys_of(arguments.home / "data", 4, random.Random(3))
     messages = [packed_message(next(keys)) for _ in range(200)]
 

@@ -18,9 +18,9 @@ from load.generator.closed_loop import Target, drive
 from load.generator.flight_requests import rows, rows_message
 from load.generator.verification import verify
 from load.scenarios.closed import Point
-from load.systems.fault_proxy import redis_server
 from load.systems.headrace import Running
 from load.systems.processes import CpuMeter, children_of, pss_mib
+from load.systems.redis_store import redis_server
 
 _HEAD = (
     "| {} | shape | c | req/s [least–most] | rows/s | × first | p50 ms | p99 ms | server CPU µs/req | µs/row "

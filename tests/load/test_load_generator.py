@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from load.generator import hpack, http2
-from load.generator.load_generator import PENDING, Caller, ClosedGun, Gun, Plan, Shots
+from load.generator.load_generator import PENDING, Caller, ClosedLoopGenerator, LoadGenerator, Plan, Samples
 
 PATH = "/a.Service/Method"
-Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+CallResult = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
 class Served(grpc.GenericRpcHandler):
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CallResult) -> None:
         self._answer = answer
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
@@ -34,7 +34,7 @@ def serve() -> Iterator[Callable[..., str]]:
     """Starts a server whose every call is answered by a function; gives its address."""
     servers: list[grpc.Server] = []
 
-    def start(answer: Answer, streams: int = 1000, threads: int = 16) -> str:
+    def start(answer: CallResult, streams: int = 1000, threads: int = 16) -> str:
         options = [("grpc.max_concurrent_streams", streams)]
         server = grpc.server(futures.ThreadPoolExecutor(threads), [Served(answer)], options=options)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -55,17 +55,17 @@ def plan(target: str, times: list[float], deadline_s: float = 2.0, **more: objec
     return Plan(target, PATH, callers, messages, np.array(times), who, what, **more)  # type: ignore[arg-type]  # `more` is the plan's own fields
 
 
-def fired(it: Plan) -> Shots:
-    shots = Gun(it).run()
-    assert not (shots.status == PENDING).any()
-    return shots
+def fired(it: Plan) -> Samples:
+    samples = LoadGenerator(it).run()
+    assert not (samples.status == PENDING).any()
+    return samples
 
 
 def test_replies_come_to_the_calls_that_asked(serve: Callable[..., str]) -> None:
     target = serve(lambda request, _: request[::-1] * 3000)
-    shots = fired(plan(target, [i / 2000 for i in range(200)], kept=frozenset(range(200)), connections=3))
-    assert (shots.status == 0).all()
-    assert shots.replies == {i: f"m{i}".encode()[::-1] * 3000 for i in range(200)}
+    samples = fired(plan(target, [i / 2000 for i in range(200)], kept=frozenset(range(200)), connections=3))
+    assert (samples.status == 0).all()
+    assert samples.replies == {i: f"m{i}".encode()[::-1] * 3000 for i in range(200)}
 
 
 def test_large_messages_go_through_the_windows_that_the_server_opens(serve: Callable[..., str]) -> None:
@@ -73,9 +73,9 @@ def test_large_messages_go_through_the_windows_that_the_server_opens(serve: Call
     # More than a connection's first window of 64 KiB, several at once on each connection.
     messages = [bytes([i]) * 300_000 for i in range(12)]
     it = replace(plan(target, [0.0] * 12, kept=frozenset(range(12)), connections=2), messages=messages)
-    shots = fired(it)
-    assert (shots.status == 0).all()
-    assert shots.replies == {i: hashlib.sha256(m).digest() for i, m in enumerate(messages)}
+    samples = fired(it)
+    assert (samples.status == 0).all()
+    assert samples.replies == {i: hashlib.sha256(m).digest() for i, m in enumerate(messages)}
 
 
 def test_a_large_message_that_is_refused_before_it_is_read_ends(serve: Callable[..., str]) -> None:
@@ -96,8 +96,8 @@ def test_each_status_is_read_and_metadata_arrives(serve: Callable[..., str]) -> 
             context.abort(next(c for c in grpc.StatusCode if c.value[0] == code), "as asked, %äöü")
         return b""
 
-    shots = fired(plan(serve(answer), [0.0] * 17))
-    assert shots.status.tolist() == list(range(17))
+    samples = fired(plan(serve(answer), [0.0] * 17))
+    assert samples.status.tolist() == list(range(17))
     assert {m["authorization"] for m in seen} == {"Bearer secret"}
 
 
@@ -110,8 +110,8 @@ def test_the_deadline_goes_along_and_shrinks_while_a_call_is_held(serve: Callabl
         return b""
 
     # One stream at a time: the second leaves when the first has ended, with 0.1 s less.
-    shots = fired(plan(serve(answer, streams=1), [0.0, 0.0], 1.0, connections=1))
-    assert (shots.status == 0).all()
+    samples = fired(plan(serve(answer, streams=1), [0.0, 0.0], 1.0, connections=1))
+    assert (samples.status == 0).all()
     assert 0.8 < left[0] <= 1.0
     assert 0.7 < left[1] <= 0.91
 
@@ -123,8 +123,8 @@ def test_latency_counts_from_when_a_request_was_due(serve: Callable[..., str]) -
 
     # A server that serves one at a time, asked for ten at once: the last waits for all before it.
     due = [0.0] * 10
-    shots = fired(plan(serve(answer, streams=1, threads=1), due, connections=1))
-    waits = np.sort(shots.ended - np.array(due))
+    samples = fired(plan(serve(answer, streams=1, threads=1), due, connections=1))
+    waits = np.sort(samples.ended - np.array(due))
     assert waits[0] >= 0.05
     assert waits[-1] >= 0.5
 
@@ -138,15 +138,15 @@ def test_a_call_without_an_answer_ends_with_its_deadline(serve: Callable[..., st
 
     begun = time.monotonic()
     try:
-        shots = fired(plan(serve(answer), [0.0, 0.01], 0.2))
+        samples = fired(plan(serve(answer), [0.0, 0.01], 0.2))
     finally:
         release.set()
     assert time.monotonic() - begun < 5
-    assert shots.status.tolist() == [http2.DEADLINE_EXCEEDED] * 2
+    assert samples.status.tolist() == [http2.DEADLINE_EXCEEDED] * 2
 
 
 def test_a_lost_connection_is_an_unavailable_server() -> None:
-    async def scene() -> Shots:
+    async def scene() -> Samples:
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"m0")
             writer.close()
@@ -181,18 +181,18 @@ def test_in_a_closed_loop_each_caller_waits_for_its_answer(serve: Callable[..., 
         return request
 
     it = plan(serve(answer), [0.0] * 1000, kept=frozenset(range(1000)), at_once=4, seconds=0.5)
-    shots = ClosedGun(it).run()
-    sent = shots.status != PENDING
+    samples = ClosedLoopGenerator(it).run()
+    sent = samples.status != PENDING
     count = int(sent.sum())
     # Four callers, 20 ms each, half a second.
     assert 40 <= count <= 104
     assert most == 4
     assert sent[:count].all()
-    assert (shots.status[:count] == 0).all()
-    assert shots.replies == {i: f"m{i}".encode() for i in range(count)}
-    took = (shots.ended - shots.sent)[:count]
+    assert (samples.status[:count] == 0).all()
+    assert samples.replies == {i: f"m{i}".encode() for i in range(count)}
+    took = (samples.ended - samples.sent)[:count]
     assert took.min() >= 0.02
-    assert np.nanmax(shots.sent) < 0.5
+    assert np.nanmax(samples.sent) < 0.5
 
 
 def test_a_closed_loop_against_a_server_that_fails_ends_and_says_so(serve: Callable[..., str]) -> None:
@@ -200,7 +200,7 @@ def test_a_closed_loop_against_a_server_that_fails_ends_and_says_so(serve: Calla
         context.abort(grpc.StatusCode.UNAVAILABLE, "no")
         return b""
 
-    shots = ClosedGun(plan(serve(answer), [0.0] * 100_000, at_once=2, seconds=0.2)).run()
-    sent = shots.status != PENDING
+    samples = ClosedLoopGenerator(plan(serve(answer), [0.0] * 100_000, at_once=2, seconds=0.2)).run()
+    sent = samples.status != PENDING
     assert sent.any()
-    assert (shots.status[sent] == 14).all()
+    assert (samples.status[sent] == 14).all()
