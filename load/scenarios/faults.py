@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.cli.installation import layout
+from headrace.cli.installation import services as installed
 from headrace.cli.supervision import control, daemon
 from load.generator.flight_requests import infer_message, rows
 from load.generator.poisson_client import PoissonClient, RequestResult
 from load.scenarios.overload import OverloadSettings, find_peak
-from load.systems.headrace import LEAVES, Running, Setup, configuration, headrace
+from load.systems.headrace import Running, Setup, configuration, headrace
 from load.systems.processes import OtherWork
 
-_SERVICES = ("router", *LEAVES, "ingress")
 _CALM_S, _STOPPED_S, _LONGEST_S, _RESTART_S = 3.0, 5.0, 30.0, 300.0
 # All is well again once so long nothing was hit.
 _QUIET_S = 2.0
@@ -67,9 +67,9 @@ def run(options: argparse.Namespace) -> None:
 
 def services(fault: str, options: argparse.Namespace) -> Sequence[str]:
     """Which ones: those that have a process. A door that is stopped answers nobody, which tells nothing."""
-    there = _SERVICES if options.shape == "apart" else ("ingress",)
+    there = installed.start_order() if options.shape == "apart" else (installed.DOOR,)
     wanted = [s for s in there if not options.services or s in options.services]
-    return [s for s in wanted if not (fault == "stop" and s == "ingress")]
+    return [s for s in wanted if not (fault == "stop" and s == installed.DOOR)]
 
 
 def calm_messages(running: Running, home: Path) -> list[bytes]:

@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 import yaml
 
+from headrace.cli.installation import services
 from headrace.state import tenants as tenants_file
 from headrace.state.tenants import QuotaSpec, TenantSpec
 from load.systems.processes import ROOT, children_of
 
 HEADRACE = Path(sys.executable).parent / "headrace"
 PIPELINES = ROOT / "deploy" / "pipelines"
-LEAVES = ("features", "preprocessing", "executor", "postprocessing")
 Shape = Literal["apart", "together"]
 # Finite, and out of the way: what is measured is not the quota.
 AMPLE = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
@@ -79,9 +79,9 @@ def headrace(setup: Setup) -> Iterator[Running]:
             _command("down", home)
             _up(setup)
         found = status(home)
-        services = {name: s["pid"] for name, s in found["services"].items()}
-        pids = children_of(services.values())
-        yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), services)
+        processes = {name: s["pid"] for name, s in found["services"].items()}
+        pids = children_of(processes.values())
+        yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), processes)
     finally:
         _command("down", home)
         shutil.rmtree(home / "settings", ignore_errors=True)
@@ -135,14 +135,20 @@ def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
     documents = {"pipelines": str(pipelines(setup.home, setup.documents))}
-    off = {} if setup.coalescing else _OFF
-    router = documents | (dict.fromkeys(LEAVES, off) if off else {})
-    features = {"repo": str(setup.feast)} if setup.feast else {}
-    ingress: dict[str, Any] = documents | ({"router": off} if off else {})
+    own = {name: _uncoalesced(setup, name) for name in services.start_order()}
+    own["router"] |= documents
+    if setup.feast:
+        own["features"]["repo"] = str(setup.feast)
+    door = own.pop(services.DOOR) | documents
+    own = {name: values for name, values in own.items() if values}
     if setup.shape == "together":
-        together = {"router": router} | ({"features": features} if features else {})
-        return {"ingress": ingress | {"together": together}}
-    return {"ingress": ingress, "router": router, "features": features}
+        return {services.DOOR: door | {"together": own}}
+    return {services.DOOR: door, **own}
+
+
+def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
+    """A service's clients without coalescing, if that is what is measured."""
+    return {} if setup.coalescing else dict.fromkeys(services.callees(caller), _OFF)
 
 
 def _write_settings(setup: Setup) -> None:

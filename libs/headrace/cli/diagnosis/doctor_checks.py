@@ -15,8 +15,8 @@ from pathlib import Path
 import find_libpython
 
 from headrace.cli.diagnosis import broken_pipelines, quarantined_models
-from headrace.cli.installation import certificates, pid_lock, ports
-from headrace.cli.installation.layout import SERVICES, Layout
+from headrace.cli.installation import certificates, pid_lock, ports, services
+from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state import tenants
 
@@ -190,12 +190,11 @@ def _settings(layout: Layout) -> Finding:
             config.read(file)
     except config.ConfigError as error:
         return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
-    strange = [file.name for file in files if file.stem not in (*SERVICES, "supervisor")]
+    known = (*services.start_order(), "supervisor")
+    strange = [file.name for file in files if file.stem not in known]
     if strange:
-        known = ", ".join((*SERVICES, "supervisor"))
-        return Finding(
-            "settings", Level.WARN, f"of no service: {', '.join(strange)}", f"name it as one of {known}"
-        )
+        fix = f"name it as one of {', '.join(known)}"
+        return Finding("settings", Level.WARN, f"of no service: {', '.join(strange)}", fix)
     return Finding(
         "settings", Level.GOOD, f"of {len(files)} services your own" if files else "none of your own"
     )

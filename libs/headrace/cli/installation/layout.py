@@ -9,14 +9,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-# In the order in which they start: a service comes after those it calls.
-LEAVES = ("features", "preprocessing", "executor", "postprocessing")
-SERVICES = (*LEAVES, "router", "ingress")
+from headrace.cli.installation import services
 
 # The kernel's limit for the path of a unix socket, without the closing zero byte.
 _MAX_SOCKET_PATH = 107
-# hop binds under the name with seven more characters, then renames.
-_LONGEST_SOCKET = "starting/postprocessing.99.999999.sock.abc123"
+# The longest file name behind a service's: its 99th process, the 999,999th start of it. hop binds under the name with
+# seven more characters, then renames.
+_LONGEST_SUFFIX = ".99.999999.sock.abc123"
 # More processes of one service than a machine has cores for; two digits in a socket's name.
 MAX_INSTANCES = 64
 
@@ -215,7 +214,11 @@ class Layout:
         self.make_home()
         for folder in (self.run, self.logs, self.traces, self.run / "config"):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.sockets, self.sockets / "starting", *(self.listed(name) for name in SERVICES)):
+        for folder in (
+            self.sockets,
+            self.sockets / "starting",
+            *(self.listed(name) for name in services.start_order()),
+        ):
             _make_private(folder)
 
 
@@ -244,7 +247,8 @@ def checkout() -> Path:
 
 
 def _fits(sockets: Path) -> bool:
-    return len(os.fsencode(sockets / _LONGEST_SOCKET)) <= _MAX_SOCKET_PATH
+    longest = max((*services.hosted(), services.DOOR), key=len)
+    return len(os.fsencode(sockets / "starting" / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
 
 
 def _make_private(folder: Path) -> None:

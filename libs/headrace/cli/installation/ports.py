@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from headrace.cli.installation.layout import SERVICES, service_of
+from headrace.cli.installation import services
+from headrace.cli.installation.layout import service_of
 from headrace.state import atomic
 
 # During a restart the old and the new process of a service live side by side. What they can't share, each
@@ -22,11 +23,8 @@ _LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing conn
 
 def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
     """Name of every port and where the search for it begins; `instances`: those beyond the first of each service."""
-    processes = (
-        "ingress",
-        *(s for s in SERVICES if s != "ingress"),
-        *(i for i in instances if i not in SERVICES),
-    )
+    *others, door = services.start_order()
+    processes = dict.fromkeys((door, *others, *instances))
     names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
     return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
 
@@ -43,7 +41,7 @@ def admin(instance: str, slot: int) -> str:
 
 def own(instance: str, slot: int) -> list[str]:
     """Names of the ports that one process has for itself."""
-    own_admin = [admin(instance, slot)] if service_of(instance) == "ingress" else []
+    own_admin = [admin(instance, slot)] if service_of(instance) == services.DOOR else []
     return [*own_admin, metrics(instance, slot)]
 
 

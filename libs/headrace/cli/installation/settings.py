@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli.installation import ports as port_names
-from headrace.cli.installation.layout import LEAVES, Layout, instance, service_of
+from headrace.cli.installation import services
+from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop.client.settings import Coalesce
 
 Shape = Literal["apart", "together"]
@@ -28,7 +29,7 @@ class Installation:
     @property
     def services(self) -> tuple[str, ...]:
         """Services that have processes of their own, in the order in which they start."""
-        return (*LEAVES, "router", "ingress") if self.shape == "apart" else ("ingress",)
+        return services.start_order() if self.shape == "apart" else (services.DOOR,)
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -66,30 +67,28 @@ def settings(
         "server": {"listen": f"unix:{listen}"},
         "telemetry": {"metrics": installation.metrics(instance, slot)},
     }
-    if service_of(instance) == "ingress":
+    if service_of(instance) == services.DOOR:
         return made | _ingress(installation, instance, slot, run_dir)
-    return made | _own(installation, service_of(instance), "apart")
+    return made | _own(installation, service_of(instance))
 
 
-def _own(installation: Installation, service: str, shape: Shape) -> dict[str, Any]:
-    """What one service has beyond its server and telemetry."""
-    layout = installation.layout
-    match service:
-        case "router":
-            callees = {name: _client(installation, name, shape) for name in LEAVES}
-            return {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines), **callees}
-        case "features":
-            return {"repo": str(layout.feast)}
-        case "executor":
-            trust = {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)}
-            return {
-                "models": str(layout.models),
-                "trust": trust,
-                "access_log": str(layout.model_log),
-                "state": str(layout.executor_state),
-            }
-        case _:
-            return {}
+def _own(installation: Installation, service: str) -> dict[str, Any]:
+    """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
+    return {**_files(installation.layout).get(service, {}), **_clients(installation, service)}
+
+
+def _files(layout: Layout) -> dict[str, dict[str, Any]]:
+    """By service, the settings that say where its files are; a service that is not here has none."""
+    return {
+        "router": {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines)},
+        "features": {"repo": str(layout.feast)},
+        "executor": {
+            "models": str(layout.models),
+            "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
+            "access_log": str(layout.model_log),
+            "state": str(layout.executor_state),
+        },
+    }
 
 
 def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path) -> dict[str, Any]:
@@ -112,41 +111,50 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "security": {"file": str(layout.security_log)},
-        "workers": installation.count("ingress"),
-        "router": _client(installation, "router", installation.shape),
+        "workers": installation.count(services.DOOR),
+        **_clients(installation, services.DOOR),
         "traces": {"folder": str(layout.traces)},
         "together": _together(installation) if installation.shape == "together" else {},
     }
 
 
-def _window(installation: Installation, shape: Shape) -> int:
-    """How many batches are on their way to the router at once: as many as the cores can work on. On two cores one
-    batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md). In one process there is
-    one thread to work on them: a second batch would leave with the first row that comes, and cost as much as a full one."""
-    if shape == "together":
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(max(cores // 2, 1), 4), installation.count("router"))
-
-
 def _together(installation: Installation) -> dict[str, Any]:
-    """Settings of the services that live in the ingress's process. Nothing reaches them from outside."""
+    """Settings of the services that live in the door's process. Nothing reaches them from outside."""
     return {
-        name: {"server": {"listen": "local"}} | _own(installation, name, "together")
-        for name in (*LEAVES, "router")
+        name: {"server": {"listen": "local"}} | _own(installation, name)
+        for name in services.start_order()
+        if name != services.DOOR
     }
 
 
-def _client(installation: Installation, callee: str, shape: Shape) -> dict[str, Any]:
-    local = shape == "together"
+def _clients(installation: Installation, caller: str) -> dict[str, Any]:
+    """Settings of a service's clients, by callee."""
+    return {callee: _client(installation, caller, callee) for callee in services.callees(caller)}
+
+
+def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
+    local = installation.shape == "together"
     target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
-    if callee == "router":
-        return {**target, "coalesce": {"window": _window(installation, shape)}}
+    if caller == services.DOOR:
+        return {**target, "coalesce": {"window": _window(installation, callee)}}
     if local:
         return target
-    # A replica without a batch does nothing: there must be as many on their way.
+    # A replica without a batch does nothing: there must be as many batches in flight as replicas.
     replicas = installation.count(callee)
     return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target
+
+
+def _window(installation: Installation, callee: str) -> int:
+    """How many batches the door has in flight at once: as many as the cores can work on.
+
+    On two cores one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/HISTORY.md). In
+    one process there is one thread to work on them: a second batch would leave with the first row that comes, and cost
+    as much as a full one.
+    """
+    if installation.shape == "together":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(max(cores // 2, 1), 4), installation.count(callee))
 
 
 def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

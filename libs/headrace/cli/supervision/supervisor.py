@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import PositiveFloat, PositiveInt
 
-from headrace.cli.installation import layout, log_files, pid_lock, ports
-from headrace.cli.installation.layout import LEAVES, LayoutError, service_of
+from headrace.cli.installation import layout, log_files, pid_lock, ports, services
+from headrace.cli.installation.layout import LayoutError, service_of
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import control, prometheus_targets
 from headrace.cli.supervision.managed_process import Member, ReplaceError, sentence
@@ -57,7 +57,7 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         # Callers first: nobody is left without those it calls.
-        for group in (("ingress",), ("router",), LEAVES):
+        for group in services.stop_groups():
             stopping = [m.stop() for name, m in self._members.items() if service_of(name) in group]
             for failed in await asyncio.gather(*stopping, return_exceptions=True):
                 if isinstance(failed, Exception):

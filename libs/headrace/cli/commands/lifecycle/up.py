@@ -16,8 +16,8 @@ from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.diagnosis import doctor_checks
-from headrace.cli.installation import pid_lock, ports, preparation, secrets
-from headrace.cli.installation.layout import MAX_INSTANCES, SERVICES, Layout, LayoutError
+from headrace.cli.installation import pid_lock, ports, preparation, secrets, services
+from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
@@ -73,11 +73,12 @@ def _shape(together: bool) -> Shape:
 
 def _counts(workers: int, replicas: Sequence[str], shape: Shape) -> dict[str, int]:
     """Processes of each service that has more than one."""
-    counts = {"ingress": workers}
+    *others, door = services.start_order()
+    counts = {door: workers}
     for text in replicas:
         service, _, count = text.partition("=")
-        if service not in SERVICES or service == "ingress" or service in counts:
-            fail(f"--replicas {text}: name one of {', '.join(SERVICES[:-1])}, once (ingress: --workers)")
+        if service not in others or service in counts:
+            fail(f"--replicas {text}: name one of {', '.join(others)}, once ({door}: --workers)")
         if not count.isdecimal() or not 1 <= int(count) <= MAX_INSTANCES:
             fail(f"--replicas {text}: a number from 1 to {MAX_INSTANCES} must follow {service}=")
         if shape == "together":
