@@ -22,9 +22,9 @@ import pytest
 from headrace.cli.installation import layout, pid_lock, ports
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon, process
-from headrace.cli.supervision.managed_process import Member, ReplaceError
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
-from headrace.cli.supervision.restart_policy import Rules, State
+from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
 
@@ -55,11 +55,11 @@ def gone(pid: int) -> bool:
 
 
 @pytest.fixture
-async def member(tmp_path: Path) -> AsyncIterator[Member]:
-    running = Member(installation(tmp_path), SERVICE, Rules(), LOG)
+async def managed(tmp_path: Path) -> AsyncIterator[ManagedProcess]:
+    running = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG)
     running.begin()
     try:
-        await until("ready", lambda: running.watch.state is State.READY)
+        await until("ready", lambda: running.policy.state is State.READY)
         yield running
     finally:
         await running.stop()
@@ -69,22 +69,26 @@ def sockets(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in layout.of(tmp_path).listed(SERVICE).iterdir())
 
 
-def pid_of(member: Member) -> int:
-    assert member.current is not None
-    return member.current.pid
+def pid_of(managed: ManagedProcess) -> int:
+    assert managed.current is not None
+    return managed.current.pid
 
 
-async def test_a_killed_service_comes_back_under_a_new_socket(member: Member, tmp_path: Path) -> None:
-    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+async def test_a_killed_service_comes_back_under_a_new_socket(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
     os.kill(before, signal.SIGKILL)
     await until("its socket is not listed", lambda: socket not in sockets(tmp_path))
-    await until("ready again", lambda: member.watch.state is State.READY and len(sockets(tmp_path)) == 1)
-    assert pid_of(member) != before
-    assert member.watch.restarts == restarts + 1
+    await until("ready again", lambda: managed.policy.state is State.READY and len(sockets(tmp_path)) == 1)
+    assert pid_of(managed) != before
+    assert managed.policy.restarts == restarts + 1
 
 
-async def test_a_restart_lists_the_new_one_before_the_old_one_goes(member: Member, tmp_path: Path) -> None:
-    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+async def test_a_restart_lists_the_new_one_before_the_old_one_goes(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
     seen: list[list[str]] = []
     done = asyncio.Event()
 
@@ -94,47 +98,49 @@ async def test_a_restart_lists_the_new_one_before_the_old_one_goes(member: Membe
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())
-    await member.replace()
+    await managed.replace()
     done.set()
     await watching
 
-    assert pid_of(member) != before
+    assert pid_of(managed) != before
     assert gone(before)
     assert [] not in seen  # callers always had somebody
     assert len(sockets(tmp_path)) == 1
     assert socket not in sockets(tmp_path)
-    assert member.watch.restarts == restarts
-    assert member.watch.state is State.READY
+    assert managed.policy.restarts == restarts
+    assert managed.policy.state is State.READY
 
 
-async def test_a_new_process_that_fails_leaves_the_old_one_serving(member: Member, tmp_path: Path) -> None:
-    before, listed = pid_of(member), sockets(tmp_path)
+async def test_a_new_process_that_fails_leaves_the_old_one_serving(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    before, listed = pid_of(managed), sockets(tmp_path)
     override = layout.of(tmp_path).override(SERVICE)
     override.parent.mkdir()
     override.write_text("no_such_setting: 1\n")
     with pytest.raises(ReplaceError, match="no_such_setting"):
-        await member.replace()
-    assert pid_of(member) == before
+        await managed.replace()
+    assert pid_of(managed) == before
     assert sockets(tmp_path) == listed
-    assert member.watch.state is State.READY
+    assert managed.policy.state is State.READY
 
 
-async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(member: Member) -> None:
-    before = pid_of(member)
+async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
+    before = pid_of(managed)
     os.kill(before, signal.SIGSTOP)
-    await until("unready", lambda: member.watch.state is State.UNREADY)
-    assert pid_of(member) == before
-    await member.replace()
-    assert pid_of(member) != before
+    await until("unready", lambda: managed.policy.state is State.UNREADY)
+    assert pid_of(managed) == before
+    await managed.replace()
+    assert pid_of(managed) != before
     assert gone(before)
 
 
-async def test_two_restarts_at_once_follow_each_other(member: Member, tmp_path: Path) -> None:
-    before = pid_of(member)
-    await asyncio.gather(member.replace(), member.replace())
+async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
+    before = pid_of(managed)
+    await asyncio.gather(managed.replace(), managed.replace())
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
-    assert member.watch.state is State.READY
+    assert managed.policy.state is State.READY
 
 
 class Squatter:
@@ -163,21 +169,21 @@ def squatter() -> Iterator[Squatter]:
 async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
     tmp_path: Path, squatter: Squatter
 ) -> None:
-    member = Member(installation(tmp_path), SERVICE, Rules(), LOG, squatter.start)
-    member.begin()
+    managed = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG, squatter.start)
+    managed.begin()
     try:
-        await until("ready", lambda: member.watch.state is State.READY)
-        before, squatter.victims = pid_of(member), 2
-        await member.replace()
+        await until("ready", lambda: managed.policy.state is State.READY)
+        before, squatter.victims = pid_of(managed), 2
+        await managed.replace()
         assert len(squatter.taken) == 2
-        assert pid_of(member) != before
-        assert member.current is not None
-        assert int(member.current.metrics.rpartition(":")[2]) not in [
+        assert pid_of(managed) != before
+        assert managed.current is not None
+        assert int(managed.current.metrics.rpartition(":")[2]) not in [
             s.getsockname()[1] for s in squatter.taken
         ]
         assert len(sockets(tmp_path)) == 1
     finally:
-        await member.stop()
+        await managed.stop()
 
 
 async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
@@ -185,14 +191,19 @@ async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
 ) -> None:
     squatter.victims = 1
     told: list[str] = []
-    trying = Member(
-        installation(tmp_path), SERVICE, Rules(), LOG, squatter.start, lambda *_: told.append(trying.trouble)
+    trying = ManagedProcess(
+        installation(tmp_path),
+        SERVICE,
+        RestartRules(),
+        LOG,
+        squatter.start,
+        lambda *_: told.append(trying.trouble),
     )
     trying.begin()
     try:
-        await until("ready", lambda: trying.watch.state is State.READY)
+        await until("ready", lambda: trying.policy.state is State.READY)
         assert len(squatter.taken) == 1
-        assert trying.watch.restarts == 1
+        assert trying.policy.restarts == 1
         assert told == ["", ""]  # another port next time: nothing to give up for
     finally:
         await trying.stop()
@@ -224,16 +235,16 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     override = home.layout.override(SERVICE)
     override.parent.mkdir()
     override.write_text("no_such_setting: 1\n")
-    failing = Member(home, SERVICE, Rules(first_delay=0.01, max_delay=0.02), LOG)
+    failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
     failing.begin()
     try:
-        await until("three tries", lambda: failing.watch.restarts >= 3)
+        await until("three tries", lambda: failing.policy.restarts >= 3)
         assert failing.trouble.startswith("it can't use its settings: ")
         assert (
             f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
         )
         override.unlink()
-        await until("ready", lambda: failing.watch.state is State.READY)
+        await until("ready", lambda: failing.policy.state is State.READY)
         assert failing.trouble == ""
     finally:
         await failing.stop()
@@ -248,29 +259,29 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
             started.kill()
         return started
 
-    rules = Rules(first_delay=0.01, max_delay=0.02)
-    failing = Member(installation(tmp_path), SERVICE, rules, LOG, start)
+    rules = RestartRules(first_delay=0.01, max_delay=0.02)
+    failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
     failing.begin()
     try:
-        await until("three ends", lambda: failing.watch.in_vain == 3)
+        await until("three ends", lambda: failing.policy.in_vain == 3)
         assert failing.trouble == ""
         await until("trouble", lambda: bool(failing.trouble))
         short = False
-        await until("ready", lambda: failing.watch.state is State.READY)
+        await until("ready", lambda: failing.policy.state is State.READY)
         assert failing.trouble == ""
         os.kill(pid_of(failing), signal.SIGKILL)
-        await until("restarted", lambda: failing.watch.restarts > failing.watch.in_vain + 4)
-        assert failing.watch.in_vain == 0
+        await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
+        assert failing.policy.in_vain == 0
     finally:
         await failing.stop()
 
 
-async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
-    pid = pid_of(member)
-    await member.stop()
+async def test_stop_leaves_nothing(managed: ManagedProcess, tmp_path: Path) -> None:
+    pid = pid_of(managed)
+    await managed.stop()
     assert gone(pid)
     assert sockets(tmp_path) == []
-    assert member.current is None
+    assert managed.current is None
 
 
 # The supervisor's own process, with a home in which only some services can start: that is enough for its life.

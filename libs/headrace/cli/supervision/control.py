@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+RequestHandler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 _MAX_LINE = 64 * 1024
 
 
@@ -19,14 +19,14 @@ class ControlError(Exception):
 
 
 @asynccontextmanager
-async def serving(path: Path, answer: Answer) -> AsyncIterator[None]:
+async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
     """Answers requests at `path`, which must lie in a private folder: whoever can connect is obeyed."""
     _remove(path)  # of a supervisor that was killed
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await reader.readline()
-            reply = await _answered(answer, json.loads(line))
+            reply = await _answered(handler, json.loads(line))
             writer.write(json.dumps(reply).encode() + b"\n")
             await writer.drain()
         except (ValueError, ConnectionError):
@@ -42,9 +42,9 @@ async def serving(path: Path, answer: Answer) -> AsyncIterator[None]:
         _remove(path)
 
 
-async def _answered(answer: Answer, request: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _answered(handler: RequestHandler, request: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        return await answer(request)
+        return await handler(request)
     except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
         return {"error": f"the supervisor could not do it: {type(error).__name__}: {error}"}
 

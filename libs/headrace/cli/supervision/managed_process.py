@@ -15,7 +15,7 @@ from headrace.cli.installation.layout import LayoutError
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.process import Process
-from headrace.cli.supervision.restart_policy import Rules, Seen, State, Watch
+from headrace.cli.supervision.restart_policy import ProbeResult, RestartPolicy, RestartRules, State
 from headrace.hop.config import ConfigError
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 
@@ -33,9 +33,9 @@ Start = Callable[[Installation, str, int, int], Awaitable[Process]]
 Moved = Callable[[str, str], None]
 
 _SEEN = {
-    Seen.REFUSING: "it says that it takes no calls now",
-    Seen.TURNING: "it does not answer, though its event loop takes turns",
-    Seen.SILENT: "it does not answer, and its event loop stands still",
+    ProbeResult.REFUSING: "it says that it takes no calls now",
+    ProbeResult.TURNING: "it does not answer, though its event loop takes turns",
+    ProbeResult.SILENT: "it does not answer, and its event loop stands still",
 }
 
 
@@ -43,21 +43,21 @@ class ReplaceError(Exception):
     """The new process did not become ready; the old one goes on. The text says what to look at."""
 
 
-class Member:
+class ManagedProcess:
     """Keeps one instance of a service running until `stop`."""
 
     def __init__(
         self,
         installation: Installation,
         instance: str,
-        rules: Rules,
+        rules: RestartRules,
         log: Any,
         start: Start = process.start,
         moved: Moved = lambda _instance, _metrics: None,
     ) -> None:
         """`moved` is told of each process that takes the instance over, and the host:port of its metrics."""
         self.instance = instance
-        self.watch = Watch(rules)
+        self.policy = RestartPolicy(rules)
         self.current: Process | None = None
         self._refused = False  # the last process could not use its settings
         self._reason = ""
@@ -79,20 +79,20 @@ class Member:
     @property
     def trouble(self) -> str:
         """Why it will not be ready by itself; empty while there is hope."""
-        if self.watch.state is State.READY:
+        if self.policy.state is State.READY:
             return ""
         if self._refused:
             return (
                 f"it can't use its settings: {self._reason}" if self._reason else "it can't use its settings"
             )
-        if self.watch.in_vain >= _IN_VAIN:
-            return f"it ended {self.watch.in_vain} times before it was ready: {self._reason}"
+        if self.policy.in_vain >= _IN_VAIN:
+            return f"it ended {self.policy.in_vain} times before it was ready: {self._reason}"
         return ""
 
     @property
     def reason(self) -> str:
         """What became of its last process, or of the try to start one; empty once another one is ready."""
-        return "" if self.watch.state is State.READY else self._reason
+        return "" if self.policy.state is State.READY else self._reason
 
     def begin(self) -> None:
         """Starts the instance and watches it from now on."""
@@ -107,7 +107,7 @@ class Member:
             if self.current is not None:
                 await self.current.retire()
                 self.current = None
-            self.watch.stopped(time.monotonic())
+            self.policy.stopped(time.monotonic())
 
     async def replace(self) -> None:
         """Starts a new process, waits until it is ready, then lets the old one finish. Raises ReplaceError."""
@@ -152,7 +152,7 @@ class Member:
             raise
         self.current = new
         self._moved(self.instance, new.metrics)
-        self.watch.replaced(time.monotonic())
+        self.policy.replaced(time.monotonic())
 
     async def _refuse_worse(self, old: Process, new: Process) -> None:
         """A restart must not take away a model that is served: its file may have changed on the disk meanwhile."""
@@ -171,7 +171,7 @@ class Member:
     async def _successor(self, slot: int, deadline: float) -> Process:
         """A new process that is ready, or one that has ended and is tidied away."""
         new = await self._spawn(slot)
-        while await new.look(_TIMEOUT_STARTING_S) is not Seen.READY:
+        while await new.look(_TIMEOUT_STARTING_S) is not ProbeResult.READY:
             if await new.ended(_LOOK_STARTING_S) or time.monotonic() > deadline:
                 new.kill()
                 await new.forget()
@@ -181,7 +181,7 @@ class Member:
     async def _until_ready(self, failures: int) -> None:
         """`failures`: how many there were when the wait began. It ends when another try has failed without hope."""
         deadline = time.monotonic() + self._rules.start
-        while self.watch.state is not State.READY:
+        while self.policy.state is not State.READY:
             if self._failures > failures and (self.trouble or self._unstartable):
                 raise ReplaceError(f"{self.instance}: {self._reason}; it is tried again and again")
             if time.monotonic() > deadline:
@@ -204,9 +204,9 @@ class Member:
             if self.current is None:
                 self.current = await self._spawn(slot=0)
                 self._moved(self.instance, self.current.metrics)
-                self.watch.started(time.monotonic())
+                self.policy.started(time.monotonic())
         lost, killed = await self._attend()
-        delay = self.watch.exited(time.monotonic())
+        delay = self.policy.exited(time.monotonic())
         # One whose ports somebody else took may say so with the same exit code, and has others next time.
         self._refused = lost.exit_code == EXIT_CONFIG and not lost.crowded_out
         self._unstartable = False
@@ -224,7 +224,7 @@ class Member:
         if self.current is not None:
             self._log.error("the supervision failed and goes on", error=sentence(error))
             return _LOOK_UNREADY_S
-        delay = self.watch.unstartable(time.monotonic())
+        delay = self.policy.unstartable(time.monotonic())
         self._refused = isinstance(error, ConfigError)
         self._unstartable = True
         self._reason = sentence(error)
@@ -256,36 +256,36 @@ class Member:
 
     async def _look_at(self, process: Process, late_by: float) -> str:
         """One probe of the current process; why it must be killed, or empty."""
-        starting = self.watch.state is State.STARTING
+        starting = self.policy.state is State.STARTING
         allowed = _TIMEOUT_STARTING_S if starting else self._rules.timeout
         began = time.monotonic()
         seen = await process.look(allowed)
         late_by = max(late_by, time.monotonic() - began - allowed - probes.HEARTBEAT_TIMEOUT_S)
         if self.current is not process:
             return ""
-        if seen is Seen.READY:
+        if seen is ProbeResult.READY:
             await process.publish()
-        before, now = self.watch.state, time.monotonic()
-        self.watch.probed(seen, now, late_by)
-        if self.watch.state is not before:
-            self._log.info("state", pid=process.pid, state=str(self.watch.state))
+        before, now = self.policy.state, time.monotonic()
+        self.policy.probed(seen, now, late_by)
+        if self.policy.state is not before:
+            self._log.info("state", pid=process.pid, state=str(self.policy.state))
         self._note(seen)
-        if self.watch.overdue(now):
+        if self.policy.overdue(now):
             return f"it was not ready after {self._rules.start:g} s"
-        return self.watch.hung()
+        return self.policy.hung()
 
-    def _note(self, seen: Seen) -> None:
+    def _note(self, seen: ProbeResult) -> None:
         """Says why a process that runs is not ready."""
-        if self.watch.state is State.READY:
+        if self.policy.state is State.READY:
             self._reason, self._refused, self._unstartable = "", False, False
-        elif self.watch.state is State.UNREADY:
+        elif self.policy.state is State.UNREADY:
             self._reason = _SEEN[seen]
 
     def _pause(self) -> float:
         """Seconds until the next probe."""
-        if self.watch.state is State.STARTING:
+        if self.policy.state is State.STARTING:
             return _LOOK_STARTING_S
-        return _LOOK_UNREADY_S if self.watch.state is State.UNREADY else self._rules.every
+        return _LOOK_UNREADY_S if self.policy.state is State.UNREADY else self._rules.every
 
     async def _spawn(self, slot: int) -> Process:
         self._generation += 1

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
 
-from headrace.cli.supervision.restart_policy import Seen
+from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import Client as ClientSettings
 from headrace.hop.client.settings import Coalesce, Retry
@@ -46,7 +46,7 @@ _OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 class Probe(Protocol):
     """Looks at one process."""
 
-    async def look(self, timeout_s: float) -> Seen:
+    async def look(self, timeout_s: float) -> ProbeResult:
         """What it does now. Never raises; `timeout_s`: for its answer."""
         ...
 
@@ -70,12 +70,16 @@ class GrpcProbe:
         self._check = self._client.unary(_CHECK)
         self._metrics = metrics
 
-    async def look(self, timeout_s: float) -> Seen:
+    async def look(self, timeout_s: float) -> ProbeResult:
         try:
             reply = await self._check(health_pb2.HealthCheckRequest(), deadline=time.monotonic() + timeout_s)
         except Fault as fault:
-            return await _unanswered(self._metrics) if fault.code in _NO_ANSWER else Seen.REFUSING
-        return Seen.READY if reply.status == health_pb2.HealthCheckResponse.SERVING else Seen.REFUSING
+            return await _unanswered(self._metrics) if fault.code in _NO_ANSWER else ProbeResult.REFUSING
+        return (
+            ProbeResult.READY
+            if reply.status == health_pb2.HealthCheckResponse.SERVING
+            else ProbeResult.REFUSING
+        )
 
     async def close(self) -> None:
         await self._client.close()
@@ -93,15 +97,15 @@ class DoorProbe:
         self._door = door
         self._metrics = metrics
 
-    async def look(self, timeout_s: float) -> Seen:
+    async def look(self, timeout_s: float) -> ProbeResult:
         try:
             async with asyncio.timeout(timeout_s):
                 status = await self._ask()
         except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
             return await _unanswered(self._metrics)  # nobody listens, accepts or answers
         except OSError:
-            return Seen.REFUSING  # Envoy closes the connections that it has no room for
-        return Seen.READY if status == 200 else Seen.REFUSING
+            return ProbeResult.REFUSING  # Envoy closes the connections that it has no room for
+        return ProbeResult.READY if status == 200 else ProbeResult.REFUSING
 
     async def close(self) -> None: ...
 
@@ -119,9 +123,9 @@ class DoorProbe:
             writer.close()
 
 
-async def _unanswered(metrics: str) -> Seen:
+async def _unanswered(metrics: str) -> ProbeResult:
     age = await heartbeat_age(metrics)
-    return Seen.SILENT if age is None or age > _FRESH_S else Seen.TURNING
+    return ProbeResult.SILENT if age is None or age > _FRESH_S else ProbeResult.TURNING
 
 
 async def heartbeat_age(metrics: str) -> float | None:

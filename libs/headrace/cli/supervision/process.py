@@ -20,7 +20,7 @@ from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
 from headrace.cli.supervision import pdeathsig
 from headrace.cli.supervision.probes import DoorProbe, GrpcProbe, Probe
-from headrace.cli.supervision.restart_policy import Seen
+from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
 from headrace.hop.config import Document
 from headrace.state import atomic
@@ -80,7 +80,7 @@ class Process:
         """Whether it has ended and somebody listens on a port that was its own: taken between our look and its bind."""
         return not self.alive and not all(map(ports.free, self._own_ports))
 
-    async def look(self, timeout_s: float) -> Seen:
+    async def look(self, timeout_s: float) -> ProbeResult:
         """What it does now; `timeout_s`: for its answer."""
         if self._probe is None:
             if self.service == "ingress":
@@ -88,7 +88,7 @@ class Process:
             elif self._bound.exists():
                 self._probe = GrpcProbe(self.service, self._bound, self.metrics)
             else:
-                return Seen.REFUSING
+                return ProbeResult.REFUSING
         return await self._probe.look(timeout_s)
 
     def last_words(self) -> str:

@@ -25,7 +25,7 @@ class State(enum.StrEnum):
     WAITING = "waiting"
 
 
-class Seen(enum.Enum):
+class ProbeResult(enum.Enum):
     """What one probe of a process saw."""
 
     READY = enum.auto()
@@ -38,7 +38,7 @@ class Seen(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RestartRules:
     """Times in seconds."""
 
     first_delay: float = 0.1
@@ -61,10 +61,10 @@ class Rules:
     late: float = 1.0
 
 
-class Watch:
+class RestartPolicy:
     """One service under the policy. `now` is any clock that only moves forward, in seconds."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: RestartRules) -> None:
         self._rules = rules
         self.state = State.STOPPED
         self.restarts = 0
@@ -81,19 +81,19 @@ class Watch:
         self._enter(State.STARTING, now)
         self._ready_since = None
 
-    def probed(self, seen: Seen, now: float, late_by: float = 0.0) -> None:
+    def probed(self, seen: ProbeResult, now: float, late_by: float = 0.0) -> None:
         """What a probe saw of the process; ignored unless one runs. `late_by`: how much later than planned the
         supervisor came to send the probe, or to look at its answer."""
         if self.state not in (State.STARTING, State.READY, State.UNREADY):
             return
-        if seen is Seen.READY:
+        if seen is ProbeResult.READY:
             self._answered()
             self._missed = self.in_vain = 0
             if self.state is not State.READY:
                 self._enter(State.READY, now)
                 self._ready_since = now
             return
-        if seen is Seen.REFUSING:
+        if seen is ProbeResult.REFUSING:
             self._answered()
         elif late_by > self._rules.late:
             if self.state is State.STARTING:
@@ -101,7 +101,7 @@ class Watch:
             return
         else:
             self._unanswered += 1
-            self._silent = self._silent + 1 if seen is Seen.SILENT else 0
+            self._silent = self._silent + 1 if seen is ProbeResult.SILENT else 0
         self._missed += 1
         if self.state is State.READY and self._missed >= self._rules.misses:
             self._enter(State.UNREADY, now)

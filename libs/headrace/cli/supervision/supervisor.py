@@ -21,8 +21,8 @@ from headrace.cli.installation import layout, log_files, pid_lock, ports, servic
 from headrace.cli.installation.layout import LayoutError, service_of
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import control, prometheus_targets
-from headrace.cli.supervision.managed_process import Member, ReplaceError, sentence
-from headrace.cli.supervision.restart_policy import Rules
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError, sentence
+from headrace.cli.supervision.restart_policy import RestartRules
 from headrace.hop import config
 from headrace.hop.process.lifecycle import stop_signal
 from headrace.hop.process.logs import logger
@@ -33,13 +33,14 @@ _KEEP_HOUSE_EVERY_S = 5.0
 class Supervisor:
     """All services of one installation."""
 
-    def __init__(self, installation: Installation, rules: Rules, log: Any) -> None:
+    def __init__(self, installation: Installation, rules: RestartRules, log: Any) -> None:
         self._installation = installation
         self._log = log
         self._untold = False  # Prometheus has an old list of them
         self._metrics: dict[str, str] = {}  # of each instance that was ever started: host:port
-        self._members = {
-            name: Member(installation, name, rules, log, moved=self._moved) for name in installation.instances
+        self._managed = {
+            name: ManagedProcess(installation, name, rules, log, moved=self._moved)
+            for name in installation.instances
         }
         self._stop: asyncio.Event | None = None
 
@@ -48,8 +49,8 @@ class Supervisor:
         self._stop = stop
         async with control.serving(self._installation.layout.control, self._answer):
             keeping = asyncio.create_task(self._keep_house())
-            for member in self._members.values():
-                member.begin()
+            for managed in self._managed.values():
+                managed.begin()
             await stop.wait()
             keeping.cancel()
             await self._stop_all()
@@ -58,7 +59,7 @@ class Supervisor:
     async def _stop_all(self) -> None:
         # Callers first: nobody is left without those it calls.
         for group in services.stop_groups():
-            stopping = [m.stop() for name, m in self._members.items() if service_of(name) in group]
+            stopping = [m.stop() for name, m in self._managed.items() if service_of(name) in group]
             for failed in await asyncio.gather(*stopping, return_exceptions=True):
                 if isinstance(failed, Exception):
                     self._log.error("not stopped cleanly", error=sentence(failed))
@@ -97,27 +98,27 @@ class Supervisor:
                 }
 
     async def _restart(self, instance: str) -> Mapping[str, Any]:
-        member = self._members.get(instance)
-        if member is None:
+        managed = self._managed.get(instance)
+        if managed is None:
             return {
-                "error": f"no service {instance!r} has a process here; there are: {', '.join(self._members)}"
+                "error": f"no service {instance!r} has a process here; there are: {', '.join(self._managed)}"
             }
         try:
-            await member.replace()
+            await managed.replace()
         except ReplaceError as error:
             return {"error": str(error)}
         return self._services()[instance]
 
     def _services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for name, member in self._members.items():
-            current = member.current
+        for name, managed in self._managed.items():
+            current = managed.current
             found[name] = {
                 "pid": current.pid if current else None,
-                "state": str(member.watch.state),
-                "trouble": member.trouble or None,
-                "reason": member.reason or None,
-                "restarts": member.watch.restarts,
+                "state": str(managed.policy.state),
+                "trouble": managed.trouble or None,
+                "reason": managed.reason or None,
+                "restarts": managed.policy.restarts,
                 "metrics": f"http://{current.metrics}/metrics" if current else None,
             }
         return found
@@ -139,7 +140,7 @@ class Supervisor:
                         self._log.error("a log is not rotated", log=path.name, error=problem)
 
 
-_DEFAULT = Rules()
+_DEFAULT = RestartRules()
 
 
 class SupervisorSettings(config.Settings):
@@ -153,9 +154,9 @@ class SupervisorSettings(config.Settings):
     # … and after so many without an answer while it takes turns.
     probes_unanswered: PositiveInt = _DEFAULT.unanswered
 
-    def rules(self) -> Rules:
+    def rules(self) -> RestartRules:
         """The policy with these settings in it."""
-        return Rules(
+        return RestartRules(
             every=self.probe_every_s,
             timeout=self.probe_timeout_s,
             silent=self.probes_silent,
