@@ -1,4 +1,4 @@
-"""python -m load COMMAND: every figure of load/RESULTS.md comes from one of these.
+"""python -m load COMMAND: every figure of load/RESULTS.md and load/HISTORY.md comes from one of these.
 
 closed     closed loop over concurrency; with `--reference` beside the naive chain
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
