@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,41 +24,83 @@ from headrace.state import tenants as documents
 tenants = typer.Typer(help="Tenants: what each may use, and how much.")
 Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
 _NO_LIMIT = "none"
-# Field of the document: what a person reads.
-_TITLES = {
-    "rows_per_s": "rows per second",
-    "rows_burst": "rows at once",
-    "bytes_per_s": "bytes per second",
-    "bytes_burst": "bytes at once",
-    "concurrency": "requests in flight",
-    "max_rows": "rows of a request",
-    "distinct_queries_per_day": "different rows per day and pipeline",
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit of a tenant: what a person reads, and the help of the option that sets it."""
+
+    title: str
+    help: str
+
+
+# By field of the document.
+_LIMITS = {
+    "rows_per_s": _Limit("rows per second", "Rows per second, or `none`."),
+    "rows_burst": _Limit(
+        "rows at once", "Rows that may come at once after a quiet time, or `none`: one second's worth."
+    ),
+    "bytes_per_s": _Limit("bytes per second", "Bytes of messages per second, or `none`."),
+    "bytes_burst": _Limit("bytes at once", "The same of bytes, or `none`."),
+    "concurrency": _Limit("requests in flight", "Requests in flight at once, or `none`."),
+    "max_rows": _Limit("rows of a request", "Rows of one request, or `none`."),
+    "distinct_queries_per_day": _Limit(
+        "different rows per day and pipeline",
+        "Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`.",
+    ),
+}
+# What `add` and `set` take, besides the tenant and the home. Absent: as it was.
+_OPTIONS: dict[str, Any] = {
+    "pipelines": Annotated[
+        list[str] | None,
+        typer.Option("--pipeline", help="What it may use; `*` is all. Replaces what it had."),
+    ],
+    "scopes": Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="What it may do: predict, read, operate. Replaces what it had."),
+    ],
+    "priority": Annotated[int | None, typer.Option(min=1, max=10, help="Lower is refused first under load.")],
+    **{field: Annotated[str | None, typer.Option(help=limit.help)] for field, limit in _LIMITS.items()},
 }
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Pipelines = Annotated[
-    list[str] | None, typer.Option("--pipeline", help="What it may use; `*` is all. Replaces what it had.")
-]
-Scopes = Annotated[
-    list[str] | None,
-    typer.Option("--scope", help="What it may do: predict, read, operate. Replaces what it had."),
-]
-Priority = Annotated[int | None, typer.Option(min=1, max=10, help="Lower is refused first under load.")]
-RowsPerS = Annotated[str | None, typer.Option(help="Rows per second, or `none`.")]
-RowsBurst = Annotated[
-    str | None,
-    typer.Option(help="Rows that may come at once after a quiet time, or `none`: one second's worth."),
-]
-BytesPerS = Annotated[str | None, typer.Option(help="Bytes of messages per second, or `none`.")]
-BytesBurst = Annotated[str | None, typer.Option(help="The same of bytes, or `none`.")]
-Concurrency = Annotated[str | None, typer.Option(help="Requests in flight at once, or `none`.")]
-MaxRows = Annotated[str | None, typer.Option(help="Rows of one request, or `none`.")]
-DistinctQueries = Annotated[
-    str | None,
-    typer.Option(
-        help="Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`."
-    ),
-]
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a person wants of a tenant. None, or a limit that is not there: as it was."""
+
+    pipelines: list[str] | None
+    scopes: list[str] | None
+    priority: int | None
+    # By field; None: no limit.
+    limits: Mapping[str, str | None]
+
+    @property
+    def empty(self) -> bool:
+        return not self.limits and (self.pipelines, self.scopes, self.priority) == (None, None, None)
+
+
+def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
+    """The command with an option for each thing that can be changed in a tenant."""
+
+    def called(tenant: str, home: Path, **said: Any) -> None:
+        limits = {
+            field: None if said[field] == _NO_LIMIT else said[field]
+            for field in _LIMITS
+            if said[field] is not None
+        }
+        command(tenant, home, _Change(said["pipelines"], said["scopes"], said["priority"], limits))
+
+    parameters = [
+        Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
+        Parameter("home", Parameter.KEYWORD_ONLY, default=DEFAULT_HOME, annotation=Home),
+        *(Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=a) for n, a in _OPTIONS.items()),
+    ]
+    # Typer reads the signature and the annotations.
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # any function may have one
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    return called
 
 
 @tenants.callback(invoke_without_command=True)
@@ -113,9 +157,9 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
         ("priority", str(spec.priority)),
         ("keys", ", ".join(key.id for key in spec.keys) or "none"),
     ]
-    for field, title in _TITLES.items():
+    for field, limit in _LIMITS.items():
         value = getattr(spec.limits, field)
-        lines.append((title, "no limit" if value is None else _number(value)))
+        lines.append((limit.title, "no limit" if value is None else _number(value)))
     if spec.limits.distinct_queries_per_day is not None:
         lines += [(f"  of {pipeline}, today", _number(count)) for pipeline, count in asked.items()]
     width = max(len(title) for title, _ in lines)
@@ -124,62 +168,27 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
 
 
 @tenants.command()
-def add(
-    tenant: Name,
-    home: Home = DEFAULT_HOME,
-    pipelines: Pipelines = None,
-    scopes: Scopes = None,
-    priority: Priority = None,
-    rows_per_s: RowsPerS = None,
-    rows_burst: RowsBurst = None,
-    bytes_per_s: BytesPerS = None,
-    bytes_burst: BytesBurst = None,
-    concurrency: Concurrency = None,
-    max_rows: MaxRows = None,
-    distinct_queries_per_day: DistinctQueries = None,
-) -> None:
+@_with_options
+def add(tenant: str, home: Path, change: _Change) -> None:
     """Make a tenant. What is not said of its limits is as for every new one; `headrace tenants show` has it."""
-    limits = _limits(
-        rows_per_s, rows_burst, bytes_per_s, bytes_burst, concurrency, max_rows, distinct_queries_per_day
-    )
 
     def added(file: documents.TenantsFile) -> documents.TenantsFile:
         if tenant in file.tenants:
             raise ConfigError(f"tenant {tenant!r} exists; change it by: headrace tenants set")
         spec = documents.TenantSpec(limits=documents.NEW_LIMITS)
-        return file.with_tenant(tenant, _changed(spec, pipelines, scopes, priority, limits))
+        return file.with_tenant(tenant, _changed(spec, change))
 
     _change(home, added)
     out.print(f"tenant {tenant} is made; make a key for it by: headrace keys create {tenant}")
 
 
 @tenants.command(name="set")
-def set_tenant(
-    tenant: Name,
-    home: Home = DEFAULT_HOME,
-    pipelines: Pipelines = None,
-    scopes: Scopes = None,
-    priority: Priority = None,
-    rows_per_s: RowsPerS = None,
-    rows_burst: RowsBurst = None,
-    bytes_per_s: BytesPerS = None,
-    bytes_burst: BytesBurst = None,
-    concurrency: Concurrency = None,
-    max_rows: MaxRows = None,
-    distinct_queries_per_day: DistinctQueries = None,
-) -> None:
+@_with_options
+def set_tenant(tenant: str, home: Path, change: _Change) -> None:
     """Change what a tenant may use. What is not said stays."""
-    limits = _limits(
-        rows_per_s, rows_burst, bytes_per_s, bytes_burst, concurrency, max_rows, distinct_queries_per_day
-    )
-    if not limits and pipelines is None and scopes is None and priority is None:
+    if change.empty:
         fail("say what to change; see: headrace tenants set --help")
-    _change(
-        home,
-        lambda file: file.with_tenant(
-            tenant, _changed(file.tenant(tenant), pipelines, scopes, priority, limits)
-        ),
-    )
+    _change(home, lambda file: file.with_tenant(tenant, _changed(file.tenant(tenant), change)))
     show(tenant, home)
 
 
@@ -211,48 +220,19 @@ def _told(spec: documents.TenantSpec) -> dict[str, Any]:
     }
 
 
-def _limits(
-    rows_per_s: str | None,
-    rows_burst: str | None,
-    bytes_per_s: str | None,
-    bytes_burst: str | None,
-    concurrency: str | None,
-    max_rows: str | None,
-    distinct_queries_per_day: str | None,
-) -> dict[str, str | None]:
-    """The limits that were said, by field; None for `none`."""
-    said = {
-        "rows_per_s": rows_per_s,
-        "rows_burst": rows_burst,
-        "bytes_per_s": bytes_per_s,
-        "bytes_burst": bytes_burst,
-        "concurrency": concurrency,
-        "max_rows": max_rows,
-        "distinct_queries_per_day": distinct_queries_per_day,
-    }
-    return {
-        field: None if value == _NO_LIMIT else value for field, value in said.items() if value is not None
-    }
-
-
-def _changed(
-    spec: documents.TenantSpec,
-    pipelines: list[str] | None,
-    scopes: list[str] | None,
-    priority: int | None,
-    limits: dict[str, str | None],
-) -> documents.TenantSpec:
+def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpec:
     """The tenant with what was said in place of what it had. Raises ConfigError, naming what is wrong."""
     changed: dict[str, Any] = {}
-    if pipelines is not None:
-        changed["pipelines"] = tuple(pipelines)
-    if scopes is not None:
-        changed["scopes"] = read_scopes(scopes)
-    if priority is not None:
-        changed["priority"] = priority
-    if limits:
+    if change.pipelines is not None:
+        changed["pipelines"] = tuple(change.pipelines)
+    if change.scopes is not None:
+        changed["scopes"] = read_scopes(change.scopes)
+    if change.priority is not None:
+        changed["priority"] = change.priority
+    if change.limits:
+        limits = {**spec.limits.model_dump(), **change.limits}
         try:
-            changed["limits"] = documents.QuotaSpec.model_validate({**spec.limits.model_dump(), **limits})
+            changed["limits"] = documents.QuotaSpec.model_validate(limits)
         except ValidationError as error:
             wrong = error.errors()[0]
             option = str(wrong["loc"][0]).replace("_", "-")
