@@ -18,7 +18,7 @@ from headrace.cli.commands.lifecycle.logs import logs
 from headrace.cli.commands.lifecycle.restart import restart
 from headrace.cli.commands.lifecycle.status import status
 from headrace.cli.commands.lifecycle.up import up
-from headrace.cli.commands.models.repository import models
+from headrace.cli.commands.models.group import models
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.requests.predict import predict
 from headrace.cli.commands.requests.trace import trace

@@ -7,16 +7,29 @@ import getpass
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from headrace.cli.console import fail
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
-from headrace.repository import AccessLog, Repository, TensorSpec, Trust
+from headrace.repository import AccessLog, Repository, RepositoryError, TensorSpec, Trust
 from headrace.repository.versions import may_name
+
+Root = Annotated[
+    str, typer.Option("--root", help="Another repository: a folder, or a URL that fsspec knows.")
+]
+Key = Annotated[
+    Path | None, typer.Option("--key", help="Private key to sign with; models.key of the home if absent.")
+]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Do not sign; readers must accept that.")]
+Model = Annotated[str, typer.Argument(help="NAME:VERSION or NAME:LABEL; NAME is its newest version.")]
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
 _MIB = 1 << 20
 _DOCUMENT_MIB = 16
@@ -60,6 +73,15 @@ class Place:
         if not found.exists():
             fail(f"there is no key {found} to sign with; make one: headrace models keys (or say --unsigned)")
         return found
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What the repository refuses within ends the command with its sentence."""
+    try:
+        yield
+    except RepositoryError as error:
+        fail(str(error))
 
 
 def tensors(texts: Sequence[str]) -> list[TensorSpec]:
