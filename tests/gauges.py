@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.cli.layout import SERVICES
+from headrace.cli.installation import services as installed
 from tests.system import System
 
 Sample: TypeAlias = tuple[dict[str, str], float]
@@ -16,7 +16,7 @@ Sample: TypeAlias = tuple[dict[str, str], float]
 BUSY = ("headrace_ingress_in_flight", "headrace_hop_waiting_rows", "headrace_executor_queue_rows")
 
 
-def samples(system: System, name: str, services: Container[str] = SERVICES) -> list[Sample]:
+def samples(system: System, name: str, services: Container[str] = installed.start_order()) -> list[Sample]:
     """Labels and value of each series of this name, in the processes of these services."""
     found: list[Sample] = []
     for service, state in system.status()["services"].items():

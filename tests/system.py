@@ -18,7 +18,8 @@ import grpc
 import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli import layout, starting
+from headrace.cli.installation import layout
+from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ class System:
 
     def services(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each process; without a command, as `pid`."""
-        return dict(starting.status(layout.of(HOME))["services"])
+        return dict(daemon.status(layout.of(HOME))["services"])
 
     @cached_property
     def endpoints(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.system import HOME, System, row_request
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.cli import layout
-from headrace.repository import AccessLog, Repository, Trust
+from headrace.repository import AccessLog
+from headrace.repository import Repository
+from headrace.repository import Trust
 from headrace.repository.signing import key_pair
+from headrace.cli.installation import layout
 
 Report = Callable[[str, int, int], None]
 

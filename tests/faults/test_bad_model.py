@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
 from headrace.state import atomic

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.faults.test_killed_services import RECOVERY_S
 from tests.system import HOME, System, headrace, override, poll, refused, row_request
 

@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.cli import layout
-from headrace.cli import logs as log_files
+from headrace.cli.installation import layout, log_files
 from headrace.oip import open_inference_pb2 as oip
 from tests.disks import fill
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES

@@ -10,11 +10,11 @@ import time
 import grpc
 import pytest
 
+from headrace.cli.installation import services
 from tests.faults.traffic import Outcome, Traffic, healthy
 from tests.system import System, headrace, poll
 
-LEAVES = ["features", "preprocessing", "executor", "postprocessing"]
-SERVICES = ["router", *LEAVES, "ingress"]
+SERVICES = list(services.start_order())
 OK, UNAVAILABLE, LATE = (
     grpc.StatusCode.OK,
     grpc.StatusCode.UNAVAILABLE,
@@ -60,7 +60,7 @@ def killed(system: System, service: str) -> None:
     assert max(o.took for o in hit) < 1.5
 
 
-@pytest.mark.parametrize("service", ["router", *LEAVES])
+@pytest.mark.parametrize("service", services.hosted())
 def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, service: str) -> None:
     pid = system.pid(service)
     assert pid is not None

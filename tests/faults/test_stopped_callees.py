@@ -11,7 +11,7 @@ from contextlib import suppress
 import grpc
 import pytest
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.gauges import samples
 from tests.system import HOME, System, headrace, override, poll, row_request
 

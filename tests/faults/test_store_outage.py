@@ -19,7 +19,8 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from load.breakable import Proxy, Redis, redis_server
+from load.systems.fault_proxy import FaultProxy
+from load.systems.redis_store import Redis, redis_server
 from tests.faults.traffic import Traffic, healthy
 from tests.programs import needs_program
 from tests.system import DOCUMENTS, HOME, ROOT, System, add_document, headrace, override, poll, row_request
@@ -39,7 +40,7 @@ class Store:
     """A Redis, and the way to it."""
 
     redis: Redis
-    proxy: Proxy
+    proxy: FaultProxy
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -53,7 +54,7 @@ class Store:
         """An empty one, with an event loop in a thread of its own."""
         loop = asyncio.new_event_loop()
         with redis_server(folder) as redis:
-            store = cls(redis, Proxy(redis.port), loop)
+            store = cls(redis, FaultProxy(redis.port), loop)
             ready, stop = threading.Event(), asyncio.Event()
             thread = threading.Thread(target=loop.run_until_complete, args=(store._serve(ready, stop),))
             thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from load.arrivals import Stretch, arrivals, ramp, spike, steady
+from load.generator.arrivals import Stretch, arrivals, ramp, spike, steady
 
 
 def test_a_steady_rate_is_kept_with_exponential_gaps() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from load import capacity
 from load.__main__ import main
+from load.scenarios import capacity
 
 
 def line(rows: int, router: float, at_once: int = 64, shape: str = "apart") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from load.check import Cost, judge
+from load.scenarios.check import Cost, judge
 
 
 def test_what_is_expected_passes_and_says_the_ratio() -> None:

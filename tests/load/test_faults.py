@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
-from load.faults import Fault, services, told
-from load.steadily import PATH, Ended, Steadily
+from load.generator.poisson_client import PATH, PoissonClient, RequestResult
+from load.scenarios.faults import Fault, services, told
 from tests.system import poll
 
 OK, AWAY, LATE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED
@@ -21,20 +21,20 @@ BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 def test_what_was_hit_and_for_how_long() -> None:
     ended = [
-        Ended(0, 99.0, 1.2, AWAY),  # due before, under way when it happened
-        Ended(1, 100.1, 0.010, AWAY),
-        Ended(2, 100.2, 0.020, OK),
-        Ended(3, 101.5, 1.000, LATE),
-        Ended(4, 102.5, 0.020, OK, fell_back=True),
-        Ended(5, 104.0, 0.020, OK),
-        Ended(6, 101.0, 0.001, BUSY),
+        RequestResult(0, 99.0, 1.2, AWAY),  # due before, under way when it happened
+        RequestResult(1, 100.1, 0.010, AWAY),
+        RequestResult(2, 100.2, 0.020, OK),
+        RequestResult(3, 101.5, 1.000, LATE),
+        RequestResult(4, 102.5, 0.020, OK, fell_back=True),
+        RequestResult(5, 104.0, 0.020, OK),
+        RequestResult(6, 101.0, 0.001, BUSY),
     ]
     columns = told(Fault(100.0, 102.0), ended).split(" | ")
     assert columns == ["7", "3", "1", "1", "UNAVAILABLE 2, DEADLINE_EXCEEDED 1", "1000", "1200", "2.5", "0.5"]
 
 
 def test_nothing_was_hit() -> None:
-    assert told(Fault(100.0, 102.0), [Ended(0, 100.5, 0.01, OK)]).split(" | ")[1:] == [
+    assert told(Fault(100.0, 102.0), [RequestResult(0, 100.5, 0.01, OK)]).split(" | ")[1:] == [
         "0", "0", "0", "–", "–", "–", "–", "–",
     ]  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_a_sender_keeps_its_rate_and_tells_how_each_ended() -> None:
     message = oip.ModelInferRequest(model_name="flights").SerializeToString()
     began = time.monotonic()
     try:
-        with Steadily(f"127.0.0.1:{port}", "key", [message], 200.0, 5.0) as sending:
+        with PoissonClient(f"127.0.0.1:{port}", "key", [message], 200.0, 5.0) as sending:
             poll("400 requests", lambda: len(sending.since(began)) >= 400)
             took = time.monotonic() - began
             server.stop(None).wait()

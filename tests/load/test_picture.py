@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from load.picture import draw, joined
+from load.scenarios.picture import draw, joined
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
-from load.closed_loop import Figures, Target, plan
-from load.profile import Point
-from load.rows import infer_message, rows_message
-from load.scaling import Found, shares
-from load.scaling_replicas import balance
-from load.scaling_rows import Line, services_table, verdict
-from load.scaling_tenants import zipf
+from load.generator.closed_loop import Figures, Target, plan
+from load.generator.flight_requests import infer_message, rows_message
+from load.scenarios.closed import Point
+from load.scenarios.scaling.replicas import balance
+from load.scenarios.scaling.rows import Line, services_table, verdict
+from load.scenarios.scaling.table import Found, shares
+from load.scenarios.scaling.tenants import zipf
 
 
 def figures(rate: float = 100.0, server_us: float = 200.0) -> Figures:

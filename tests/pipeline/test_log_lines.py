@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.system import DOCUMENTS, HOME, PREDICT, System, add_document, poll, row_request
 
 # A number where the step needs text: the service behind refuses the call.

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.pipeline.collector import Collector, Span
 from tests.system import DOCUMENTS, HOME, PREDICT, System, add_document, headrace, override, poll, row_request
 

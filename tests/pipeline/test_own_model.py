@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests.services.executor.executor_models import scaling
 from tests.system import HOME, System, add_document, headrace, poll
 

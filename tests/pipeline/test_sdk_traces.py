@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from headrace.cli import layout, tracing
+from headrace.cli.commands.requests import span_tree
+from headrace.cli.installation import layout
 from headrace.client import Headrace, PredictResult
 from tests.system import HOME, System, headrace, poll
 
@@ -24,7 +25,7 @@ def client(system: System) -> Iterator[Headrace]:
 
 def stored(result: PredictResult) -> dict[str, Any]:
     """The trace that the door keeps of a request."""
-    return poll("the trace is stored", lambda: tracing.find(layout.of(HOME).traces, result.request_id))
+    return poll("the trace is stored", lambda: span_tree.find(layout.of(HOME).traces, result.request_id))
 
 
 def test_a_call_is_part_of_the_callers_trace(system: System, client: Headrace) -> None:

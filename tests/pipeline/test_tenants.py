@@ -17,7 +17,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.state import atomic, tenants
 from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request

@@ -15,7 +15,7 @@ import jwt
 import pytest
 import yaml
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from tests import token_issuer
 from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, override, poll, row_request

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import atomic, tenants
 from tests.gauges import samples

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 
 # A pipe has no width of its own; what reads it should see whole lines.
 _PIPE_WIDTH = 160

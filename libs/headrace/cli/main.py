@@ -8,20 +8,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from headrace.cli.commands.doctor import doctor
-from headrace.cli.commands.down import down
+from headrace.cli.commands.access.keys import keys
+from headrace.cli.commands.access.security import security
+from headrace.cli.commands.access.tenants import tenants
 from headrace.cli.commands.features import features
-from headrace.cli.commands.keys import keys
-from headrace.cli.commands.logs import logs
-from headrace.cli.commands.models import models
+from headrace.cli.commands.lifecycle.doctor import doctor
+from headrace.cli.commands.lifecycle.down import down
+from headrace.cli.commands.lifecycle.logs import logs
+from headrace.cli.commands.lifecycle.restart import restart
+from headrace.cli.commands.lifecycle.status import status
+from headrace.cli.commands.lifecycle.up import up
+from headrace.cli.commands.models.group import models
 from headrace.cli.commands.pipeline import pipeline
-from headrace.cli.commands.predict import predict
-from headrace.cli.commands.restart import restart
-from headrace.cli.commands.security import security
-from headrace.cli.commands.status import status
-from headrace.cli.commands.tenants import tenants
-from headrace.cli.commands.trace import trace
-from headrace.cli.commands.up import up
+from headrace.cli.commands.requests.predict import predict
+from headrace.cli.commands.requests.trace import trace
 from headrace.cli.console import fail
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from headrace.cli import layout, secrets
+from headrace.cli.installation import layout, secrets
 from headrace.cli.main import app
 from headrace.state import tenants
 from tests.disks import fill, tiny_disk

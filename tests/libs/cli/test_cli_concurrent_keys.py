@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, secrets
+from headrace.cli.installation import layout, secrets
 from headrace.hop.config import ConfigError
 from headrace.state import tenants
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 
 
 def test_socket_folders_are_private(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
 
-from headrace.cli import layout
+from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.repository import Repository, Trust
 from headrace.repository.access_log import entries

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.cli import ports
+from headrace.cli.installation import ports
 
 NAMES = sorted(ports.wanted())
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_connection, create_server
 
-from headrace.cli import certificates, layout, secrets
+from headrace.cli.installation import certificates, layout, secrets
 from headrace.state import tenants
 
 NOW = datetime.now(UTC)

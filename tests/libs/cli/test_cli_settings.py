@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, ports
-from headrace.cli.settings import Installation, Shape, overlaid, settings
+from headrace.cli.installation import layout, ports, services
+from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
 from headrace.hop import config
 from headrace.hop.resilience.resolve import parse
 from headrace.hop.server.hosting import definition_named
@@ -35,7 +35,7 @@ def of(installation: Installation, service: str, slot: int = 0) -> config.Servic
     return kind.model_validate(values)
 
 
-@pytest.mark.parametrize("service", layout.SERVICES)
+@pytest.mark.parametrize("service", services.start_order())
 def test_each_service_takes_its_settings(tmp_path: Path, service: str) -> None:
     installation = made(tmp_path, "apart")
     first, second = of(installation, service), of(installation, service, slot=1)
@@ -47,7 +47,7 @@ def test_each_service_takes_its_settings(tmp_path: Path, service: str) -> None:
 def test_callers_follow_the_directories_where_sockets_are_listed(tmp_path: Path) -> None:
     installation = made(tmp_path, "apart")
     router = of(installation, "router").model_dump()
-    for name in layout.LEAVES:
+    for name in services.callees("router"):
         assert parse(router[name]["target"]).directory == str(installation.layout.listed(name))
     ingress = of(installation, "ingress")
     assert isinstance(ingress, IngressSettings)
@@ -61,10 +61,10 @@ def test_together_every_service_is_in_the_ingress(tmp_path: Path) -> None:
     assert isinstance(ingress, IngressSettings)
     assert ingress.router.target == "local"
     assert ingress.router.coalesce.window == 1, "one thread works on them"
-    assert set(ingress.together) == {*layout.LEAVES, "router"}
+    assert set(ingress.together) == {*services.callees("router"), "router"} == {*services.hosted()}
     for name, values in ingress.together.items():
         definition_named(name).config.model_validate(values)
-    assert {ingress.together["router"][name]["target"] for name in layout.LEAVES} == {"local"}
+    assert {ingress.together["router"][name]["target"] for name in services.callees("router")} == {"local"}
 
 
 def test_no_two_processes_share_a_port(tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, locking, ports, process, starting
-from headrace.cli.member import Member, ReplaceError
-from headrace.cli.process import Process
-from headrace.cli.settings import Installation
-from headrace.cli.supervising import Rules, State
+from headrace.cli.installation import layout, pid_lock, ports
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import daemon, process
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
 
@@ -54,11 +55,11 @@ def gone(pid: int) -> bool:
 
 
 @pytest.fixture
-async def member(tmp_path: Path) -> AsyncIterator[Member]:
-    running = Member(installation(tmp_path), SERVICE, Rules(), LOG)
+async def managed(tmp_path: Path) -> AsyncIterator[ManagedProcess]:
+    running = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG)
     running.begin()
     try:
-        await until("ready", lambda: running.watch.state is State.READY)
+        await until("ready", lambda: running.policy.state is State.READY)
         yield running
     finally:
         await running.stop()
@@ -68,22 +69,26 @@ def sockets(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in layout.of(tmp_path).listed(SERVICE).iterdir())
 
 
-def pid_of(member: Member) -> int:
-    assert member.current is not None
-    return member.current.pid
+def pid_of(managed: ManagedProcess) -> int:
+    assert managed.current is not None
+    return managed.current.pid
 
 
-async def test_a_killed_service_comes_back_under_a_new_socket(member: Member, tmp_path: Path) -> None:
-    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+async def test_a_killed_service_comes_back_under_a_new_socket(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
     os.kill(before, signal.SIGKILL)
     await until("its socket is not listed", lambda: socket not in sockets(tmp_path))
-    await until("ready again", lambda: member.watch.state is State.READY and len(sockets(tmp_path)) == 1)
-    assert pid_of(member) != before
-    assert member.watch.restarts == restarts + 1
+    await until("ready again", lambda: managed.policy.state is State.READY and len(sockets(tmp_path)) == 1)
+    assert pid_of(managed) != before
+    assert managed.policy.restarts == restarts + 1
 
 
-async def test_a_restart_lists_the_new_one_before_the_old_one_goes(member: Member, tmp_path: Path) -> None:
-    [socket], before, restarts = sockets(tmp_path), pid_of(member), member.watch.restarts
+async def test_a_restart_lists_the_new_one_before_the_old_one_goes(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
     seen: list[list[str]] = []
     done = asyncio.Event()
 
@@ -93,47 +98,49 @@ async def test_a_restart_lists_the_new_one_before_the_old_one_goes(member: Membe
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())
-    await member.replace()
+    await managed.replace()
     done.set()
     await watching
 
-    assert pid_of(member) != before
+    assert pid_of(managed) != before
     assert gone(before)
     assert [] not in seen  # callers always had somebody
     assert len(sockets(tmp_path)) == 1
     assert socket not in sockets(tmp_path)
-    assert member.watch.restarts == restarts
-    assert member.watch.state is State.READY
+    assert managed.policy.restarts == restarts
+    assert managed.policy.state is State.READY
 
 
-async def test_a_new_process_that_fails_leaves_the_old_one_serving(member: Member, tmp_path: Path) -> None:
-    before, listed = pid_of(member), sockets(tmp_path)
+async def test_a_new_process_that_fails_leaves_the_old_one_serving(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    before, listed = pid_of(managed), sockets(tmp_path)
     override = layout.of(tmp_path).override(SERVICE)
     override.parent.mkdir()
     override.write_text("no_such_setting: 1\n")
     with pytest.raises(ReplaceError, match="no_such_setting"):
-        await member.replace()
-    assert pid_of(member) == before
+        await managed.replace()
+    assert pid_of(managed) == before
     assert sockets(tmp_path) == listed
-    assert member.watch.state is State.READY
+    assert managed.policy.state is State.READY
 
 
-async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(member: Member) -> None:
-    before = pid_of(member)
+async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
+    before = pid_of(managed)
     os.kill(before, signal.SIGSTOP)
-    await until("unready", lambda: member.watch.state is State.UNREADY)
-    assert pid_of(member) == before
-    await member.replace()
-    assert pid_of(member) != before
+    await until("unready", lambda: managed.policy.state is State.UNREADY)
+    assert pid_of(managed) == before
+    await managed.replace()
+    assert pid_of(managed) != before
     assert gone(before)
 
 
-async def test_two_restarts_at_once_follow_each_other(member: Member, tmp_path: Path) -> None:
-    before = pid_of(member)
-    await asyncio.gather(member.replace(), member.replace())
+async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
+    before = pid_of(managed)
+    await asyncio.gather(managed.replace(), managed.replace())
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
-    assert member.watch.state is State.READY
+    assert managed.policy.state is State.READY
 
 
 class Squatter:
@@ -162,21 +169,21 @@ def squatter() -> Iterator[Squatter]:
 async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
     tmp_path: Path, squatter: Squatter
 ) -> None:
-    member = Member(installation(tmp_path), SERVICE, Rules(), LOG, squatter.start)
-    member.begin()
+    managed = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG, squatter.start)
+    managed.begin()
     try:
-        await until("ready", lambda: member.watch.state is State.READY)
-        before, squatter.victims = pid_of(member), 2
-        await member.replace()
+        await until("ready", lambda: managed.policy.state is State.READY)
+        before, squatter.victims = pid_of(managed), 2
+        await managed.replace()
         assert len(squatter.taken) == 2
-        assert pid_of(member) != before
-        assert member.current is not None
-        assert int(member.current.metrics.rpartition(":")[2]) not in [
+        assert pid_of(managed) != before
+        assert managed.current is not None
+        assert int(managed.current.metrics.rpartition(":")[2]) not in [
             s.getsockname()[1] for s in squatter.taken
         ]
         assert len(sockets(tmp_path)) == 1
     finally:
-        await member.stop()
+        await managed.stop()
 
 
 async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
@@ -184,14 +191,19 @@ async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
 ) -> None:
     squatter.victims = 1
     told: list[str] = []
-    trying = Member(
-        installation(tmp_path), SERVICE, Rules(), LOG, squatter.start, lambda *_: told.append(trying.trouble)
+    trying = ManagedProcess(
+        installation(tmp_path),
+        SERVICE,
+        RestartRules(),
+        LOG,
+        squatter.start,
+        lambda *_: told.append(trying.trouble),
     )
     trying.begin()
     try:
-        await until("ready", lambda: trying.watch.state is State.READY)
+        await until("ready", lambda: trying.policy.state is State.READY)
         assert len(squatter.taken) == 1
-        assert trying.watch.restarts == 1
+        assert trying.policy.restarts == 1
         assert told == ["", ""]  # another port next time: nothing to give up for
     finally:
         await trying.stop()
@@ -223,16 +235,16 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     override = home.layout.override(SERVICE)
     override.parent.mkdir()
     override.write_text("no_such_setting: 1\n")
-    failing = Member(home, SERVICE, Rules(first_delay=0.01, max_delay=0.02), LOG)
+    failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
     failing.begin()
     try:
-        await until("three tries", lambda: failing.watch.restarts >= 3)
+        await until("three tries", lambda: failing.policy.restarts >= 3)
         assert failing.trouble.startswith("it can't use its settings: ")
         assert (
             f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
         )
         override.unlink()
-        await until("ready", lambda: failing.watch.state is State.READY)
+        await until("ready", lambda: failing.policy.state is State.READY)
         assert failing.trouble == ""
     finally:
         await failing.stop()
@@ -247,29 +259,29 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
             started.kill()
         return started
 
-    rules = Rules(first_delay=0.01, max_delay=0.02)
-    failing = Member(installation(tmp_path), SERVICE, rules, LOG, start)
+    rules = RestartRules(first_delay=0.01, max_delay=0.02)
+    failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
     failing.begin()
     try:
-        await until("three ends", lambda: failing.watch.in_vain == 3)
+        await until("three ends", lambda: failing.policy.in_vain == 3)
         assert failing.trouble == ""
         await until("trouble", lambda: bool(failing.trouble))
         short = False
-        await until("ready", lambda: failing.watch.state is State.READY)
+        await until("ready", lambda: failing.policy.state is State.READY)
         assert failing.trouble == ""
         os.kill(pid_of(failing), signal.SIGKILL)
-        await until("restarted", lambda: failing.watch.restarts > failing.watch.in_vain + 4)
-        assert failing.watch.in_vain == 0
+        await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
+        assert failing.policy.in_vain == 0
     finally:
         await failing.stop()
 
 
-async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
-    pid = pid_of(member)
-    await member.stop()
+async def test_stop_leaves_nothing(managed: ManagedProcess, tmp_path: Path) -> None:
+    pid = pid_of(managed)
+    await managed.stop()
     assert gone(pid)
     assert sockets(tmp_path) == []
-    assert member.current is None
+    assert managed.current is None
 
 
 # The supervisor's own process, with a home in which only some services can start: that is enough for its life.
@@ -279,7 +291,7 @@ async def test_stop_leaves_nothing(member: Member, tmp_path: Path) -> None:
 def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
     place = layout.of(tmp_path)
     place.make()
-    return starting.start_supervisor(place, "apart", tie=True)
+    return daemon.start_supervisor(place, "apart", tie=True)
 
 
 def targets(place: layout.Layout) -> dict[str, str]:
@@ -294,7 +306,7 @@ def children(pid: int) -> set[int]:
 async def ready(place: layout.Layout, service: str) -> bool:
     if not place.control.exists():
         return False
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     return bool(told["services"][service]["state"] == "ready")
 
 
@@ -310,17 +322,17 @@ async def test_down_ends_the_supervisor_and_all_it_started(
 ) -> None:
     place = layout.of(tmp_path)
     await poll("ready", lambda: ready(place, SERVICE))
-    assert locking.holder(place.lock) == supervisor.pid
+    assert pid_lock.holder(place.lock) == supervisor.pid
     started = children(supervisor.pid)
     assert started
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert targets(place)[SERVICE] == told["services"][SERVICE]["metrics"].split("/")[2]
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert all(gone(pid) for pid in started)
     assert not list(place.sockets.rglob("*.sock*"))
     assert targets(place) == {}
-    assert not await asyncio.to_thread(starting.stop, place)
+    assert not await asyncio.to_thread(daemon.stop, place)
 
 
 async def test_what_a_library_left_in_our_environment_reaches_no_service(
@@ -331,11 +343,11 @@ async def test_what_a_library_left_in_our_environment_reaches_no_service(
     monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
     place = layout.of(tmp_path)
     place.make()
-    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", tie=True)
     await poll("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert b"HEADRACE_TEST_KEPT=1" in inherited
     assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
@@ -350,7 +362,7 @@ async def test_a_killed_supervisor_takes_its_services_with_it(
     supervisor.kill()
     supervisor.wait(10)
     await until("all are gone", lambda: all(gone(pid) for pid in started))
-    assert not starting.running(place)
+    assert not daemon.running(place)
 
 
 async def test_a_second_supervisor_in_one_home_gives_up(
@@ -358,12 +370,20 @@ async def test_a_second_supervisor_in_one_home_gives_up(
 ) -> None:
     place = layout.of(tmp_path)
     await poll("the first has begun", lambda: asyncio.to_thread(place.control.exists))
-    command = [sys.executable, "-m", "headrace.cli.supervisor", "--home", str(tmp_path), "--shape", "apart"]
+    command = [
+        sys.executable,
+        "-m",
+        "headrace.cli.supervision.supervisor",
+        "--home",
+        str(tmp_path),
+        "--shape",
+        "apart",
+    ]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
     assert second.returncode == 1
     assert b"another supervisor" in second.stderr
     assert place.control.exists()
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     supervisor.wait(10)
 
 
@@ -371,19 +391,19 @@ async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tm
     place = layout.of(tmp_path)
     place.make()
     names = [SERVICE, f"{SERVICE}.2"]
-    supervisor = starting.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
         await poll("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
     assert len(sockets(tmp_path)) == 2
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
     first, second = (told["services"][name]["pid"] for name in names)
     os.kill(second, signal.SIGKILL)
     await until("its socket is not listed", lambda: len(sockets(tmp_path)) == 1)
     await until("a new one is", lambda: len(sockets(tmp_path)) == 2)
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     assert told["services"][SERVICE]["pid"] == first
     assert len({targets(place)[name] for name in names}) == 2
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
     assert gone(first)

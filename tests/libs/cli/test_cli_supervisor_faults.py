@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli import layout, process, starting
-from headrace.cli.member import Member, ReplaceError
-from headrace.cli.process import Process
-from headrace.cli.settings import Installation
-from headrace.cli.supervising import Rules, State
+from headrace.cli.installation import layout
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import daemon, process
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import RestartRules, State
 from tests.libs.cli.test_cli_supervisor import (
     LOG,
     SERVICE,
@@ -28,17 +29,17 @@ from tests.libs.cli.test_cli_supervisor import (
 
 
 async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
-    rules = Rules(every=0.2, timeout=0.5, silent=2)
-    hanging = Member(installation(tmp_path), SERVICE, rules, LOG)
+    rules = RestartRules(every=0.2, timeout=0.5, silent=2)
+    hanging = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG)
     hanging.begin()
     try:
-        await until("ready", lambda: hanging.watch.state is State.READY)
+        await until("ready", lambda: hanging.policy.state is State.READY)
         before = pid_of(hanging)
         os.kill(before, signal.SIGSTOP)
-        await until("unready", lambda: hanging.watch.state is State.UNREADY)
+        await until("unready", lambda: hanging.policy.state is State.UNREADY)
         await until("killed", lambda: "it hung" in hanging.reason)
         assert gone(before)
-        await until("ready again", lambda: hanging.watch.state is State.READY)
+        await until("ready again", lambda: hanging.policy.state is State.READY)
         assert pid_of(hanging) != before
         assert hanging.reason == ""
     finally:
@@ -50,9 +51,9 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     place.make()
     place.override("supervisor").parent.mkdir()
     place.override("supervisor").write_text("probe_every_s: 0.2\nprobe_timeout_s: 0.5\nprobes_silent: 1\n")
-    supervisor = starting.start_supervisor(place, "apart", tie=True)
+    supervisor = daemon.start_supervisor(place, "apart", tie=True)
     await poll("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(starting.status, place)
+    told = await asyncio.to_thread(daemon.status, place)
     pid = told["services"][SERVICE]["pid"]
     # As a laptop that is closed, and opened again.
     os.kill(supervisor.pid, signal.SIGSTOP)
@@ -62,12 +63,12 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     await asyncio.sleep(0.2)
     os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(5)
-    told = (await asyncio.to_thread(starting.status, place))["services"][SERVICE]
+    told = (await asyncio.to_thread(daemon.status, place))["services"][SERVICE]
     assert (told["pid"], told["state"], told["restarts"]) == (pid, "ready", 0)
     # Stopped alone, it is missed.
     os.kill(pid, signal.SIGSTOP)
     await until("it is gone", lambda: gone(pid))
-    assert await asyncio.to_thread(starting.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(10) == 0
 
 
@@ -79,8 +80,8 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
             raise broken[0]
         return await process.start(home, service, slot, generation)
 
-    rules = Rules(first_delay=0.01, max_delay=0.02)
-    failing = Member(installation(tmp_path), SERVICE, rules, LOG, start)
+    rules = RestartRules(first_delay=0.01, max_delay=0.02)
+    failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
     failing.begin()
     try:
         await until("it is told", lambda: failing.reason == "no space left on device (a file)")
@@ -90,13 +91,13 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
         broken[0] = RuntimeError("of a kind that nobody thought of")
         await until("it is told", lambda: "RuntimeError: of a kind" in failing.reason)
         broken.clear()
-        await until("ready", lambda: failing.watch.state is State.READY)
+        await until("ready", lambda: failing.policy.state is State.READY)
         assert (failing.reason, failing.trouble) == ("", "")
         broken.append(OSError(errno.ENOSPC, "No space left on device", "a file"))
         before = pid_of(failing)
         with pytest.raises(ReplaceError, match="so the old one goes on"):
             await failing.replace()
         assert pid_of(failing) == before
-        assert failing.watch.state is State.READY
+        assert failing.policy.state is State.READY
     finally:
         await failing.stop()

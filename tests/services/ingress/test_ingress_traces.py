@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.tracing import find
+from headrace.cli.commands.requests.span_tree import find
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
 from services.ingress.catalog import Entry

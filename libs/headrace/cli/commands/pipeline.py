@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli import inventory
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.layout import Layout
+from headrace.cli.diagnosis import inventory
+from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, Problem, load, load_folder
 from headrace.pipeline import check as check_pipeline
 from headrace.repository import RepositoryError

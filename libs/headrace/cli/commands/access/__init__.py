@@ -1,0 +1,1 @@
+"""Commands about tenants, their keys, and refused credentials."""

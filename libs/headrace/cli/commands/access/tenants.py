@@ -1,0 +1,258 @@
+"""`headrace tenants`: who may use what, and how much. The door sees a change within a second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, prepared
+from headrace.cli.installation.layout import Layout
+from headrace.hop.config import ConfigError
+from headrace.state import queries
+from headrace.state import tenants as documents
+
+tenants = typer.Typer(help="Tenants: what each may use, and how much.")
+Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
+_NO_LIMIT = "none"
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit of a tenant: what a person reads, and the help of the option that sets it."""
+
+    title: str
+    help: str
+
+
+# By field of the document.
+_LIMITS = {
+    "rows_per_s": _Limit("rows per second", "Rows per second, or `none`."),
+    "rows_burst": _Limit(
+        "rows at once", "Rows that may come at once after a quiet time, or `none`: one second's worth."
+    ),
+    "bytes_per_s": _Limit("bytes per second", "Bytes of messages per second, or `none`."),
+    "bytes_burst": _Limit("bytes at once", "The same of bytes, or `none`."),
+    "concurrency": _Limit("requests in flight", "Requests in flight at once, or `none`."),
+    "max_rows": _Limit("rows of a request", "Rows of one request, or `none`."),
+    "distinct_queries_per_day": _Limit(
+        "different rows per day and pipeline",
+        "Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`.",
+    ),
+}
+# What `add` and `set` take, besides the tenant and the home. Absent: as it was.
+_OPTIONS: dict[str, Any] = {
+    "pipelines": Annotated[
+        list[str] | None,
+        typer.Option("--pipeline", help="What it may use; `*` is all. Replaces what it had."),
+    ],
+    "scopes": Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="What it may do: predict, read, operate. Replaces what it had."),
+    ],
+    "priority": Annotated[int | None, typer.Option(min=1, max=10, help="Lower is refused first under load.")],
+    **{field: Annotated[str | None, typer.Option(help=limit.help)] for field, limit in _LIMITS.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a person wants of a tenant. None, or a limit that is not there: as it was."""
+
+    pipelines: list[str] | None
+    scopes: list[str] | None
+    priority: int | None
+    # By field; None: no limit.
+    limits: Mapping[str, str | None]
+
+    @property
+    def empty(self) -> bool:
+        return not self.limits and (self.pipelines, self.scopes, self.priority) == (None, None, None)
+
+
+def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
+    """The command with an option for each thing that can be changed in a tenant."""
+
+    def called(tenant: str, home: Path, **said: Any) -> None:
+        limits = {
+            field: None if said[field] == _NO_LIMIT else said[field]
+            for field in _LIMITS
+            if said[field] is not None
+        }
+        command(tenant, home, _Change(said["pipelines"], said["scopes"], said["priority"], limits))
+
+    parameters = [
+        Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
+        Parameter("home", Parameter.KEYWORD_ONLY, default=DEFAULT_HOME, annotation=Home),
+        *(Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=a) for n, a in _OPTIONS.items()),
+    ]
+    # Typer reads the signature and the annotations.
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # any function may have one
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    return called
+
+
+@tenants.callback(invoke_without_command=True)
+def tenants_or_list(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Without a command: the list."""
+    if context.invoked_subcommand is None:
+        list_tenants(home, as_json)
+    elif (source := context.get_parameter_source("home")) is not None and source.name == "COMMANDLINE":
+        # The command has its own, which would be another home.
+        fail(f"write --home behind `{context.invoked_subcommand}`")
+
+
+@tenants.command(name="list")
+def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """List the tenants with their limits; `-` is none."""
+    file = _load(prepared(home))
+    if as_json:
+        print(json.dumps({name: _told(spec) for name, spec in sorted(file.tenants.items())}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"):
+        table.add_column(column)
+    for name, spec in sorted(file.tenants.items()):
+        limits = spec.limits
+        shown = (
+            limits.rows_per_s,
+            limits.bytes_per_s,
+            limits.concurrency,
+            limits.max_rows,
+            limits.distinct_queries_per_day,
+        )
+        numbers = ("-" if value is None else _number(value) for value in shown)
+        table.add_row(name, ", ".join(spec.pipelines) or "-", str(len(spec.keys)), *numbers)
+    out.print(table)
+
+
+@tenants.command()
+def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Show what one tenant may use, and what it has asked today."""
+    layout = prepared(home)
+    try:
+        spec = _load(layout).tenant(tenant)
+    except ConfigError as error:
+        fail(str(error))
+    today = queries.used(layout.queries, f"{datetime.now(UTC):%Y%m%d}")
+    asked = {use.pipeline: use.count for use in today if use.tenant == tenant}
+    if as_json:
+        print(json.dumps({**_told(spec), "distinct_queries_today": asked}, indent=2))
+        return
+    lines = [
+        ("tenant", tenant),
+        ("pipelines", ", ".join(spec.pipelines) or "none"),
+        ("may", ", ".join(spec.scopes)),
+        ("priority", str(spec.priority)),
+        ("keys", ", ".join(key.id for key in spec.keys) or "none"),
+    ]
+    for field, limit in _LIMITS.items():
+        value = getattr(spec.limits, field)
+        lines.append((limit.title, "no limit" if value is None else _number(value)))
+    if spec.limits.distinct_queries_per_day is not None:
+        lines += [(f"  of {pipeline}, today", _number(count)) for pipeline, count in asked.items()]
+    width = max(len(title) for title, _ in lines)
+    for title, value in lines:
+        out.print(f"{title:{width}}  {value}", markup=False, soft_wrap=True)
+
+
+@tenants.command()
+@_with_options
+def add(tenant: str, home: Path, change: _Change) -> None:
+    """Make a tenant. What is not said of its limits is as for every new one; `headrace tenants show` has it."""
+
+    def added(file: documents.TenantsFile) -> documents.TenantsFile:
+        if tenant in file.tenants:
+            raise ConfigError(f"tenant {tenant!r} exists; change it by: headrace tenants set")
+        spec = documents.TenantSpec(limits=documents.NEW_LIMITS)
+        return file.with_tenant(tenant, _changed(spec, change))
+
+    _change(home, added)
+    out.print(f"tenant {tenant} is made; make a key for it by: headrace keys create {tenant}")
+
+
+@tenants.command(name="set")
+@_with_options
+def set_tenant(tenant: str, home: Path, change: _Change) -> None:
+    """Change what a tenant may use. What is not said stays."""
+    if change.empty:
+        fail("say what to change; see: headrace tenants set --help")
+    _change(home, lambda file: file.with_tenant(tenant, _changed(file.tenant(tenant), change)))
+    show(tenant, home)
+
+
+@tenants.command()
+def remove(
+    tenant: Name,
+    home: Home = DEFAULT_HOME,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take a tenant away with all its keys; requests with them are refused from the next second on."""
+    try:
+        keys = len(_load(prepared(home)).tenant(tenant).keys)
+    except ConfigError as error:
+        fail(str(error))
+    if not yes:
+        typer.confirm(f"Remove tenant {tenant} and its keys ({keys})?", abort=True)
+    _change(home, lambda file: file.without_tenant(tenant))
+    out.print(f"tenant {tenant} is removed")
+
+
+def _told(spec: documents.TenantSpec) -> dict[str, Any]:
+    """A tenant for programs: no hashes of keys."""
+    return {
+        "pipelines": spec.pipelines,
+        "scopes": spec.scopes,
+        "priority": spec.priority,
+        "keys": [key.id for key in spec.keys],
+        "limits": spec.limits.model_dump(),
+    }
+
+
+def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpec:
+    """The tenant with what was said in place of what it had. Raises ConfigError, naming what is wrong."""
+    changed: dict[str, Any] = {}
+    if change.pipelines is not None:
+        changed["pipelines"] = tuple(change.pipelines)
+    if change.scopes is not None:
+        changed["scopes"] = read_scopes(change.scopes)
+    if change.priority is not None:
+        changed["priority"] = change.priority
+    if change.limits:
+        limits = {**spec.limits.model_dump(), **change.limits}
+        try:
+            changed["limits"] = documents.QuotaSpec.model_validate(limits)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            option = str(wrong["loc"][0]).replace("_", "-")
+            raise ConfigError(f"--{option}: {wrong['msg']}, or `{_NO_LIMIT}`") from error
+    return spec.model_copy(update=changed)
+
+
+def _change(home: Path, how: Callable[[documents.TenantsFile], documents.TenantsFile]) -> None:
+    try:
+        documents.change(prepared(home).tenants, how)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def _load(layout: Layout) -> documents.TenantsFile:
+    try:
+        return documents.load(layout.tenants)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,g}"

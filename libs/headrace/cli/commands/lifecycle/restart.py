@@ -1,0 +1,34 @@
+"""`headrace restart SERVICE`: without a failed request."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.installation.layout import service_of
+from headrace.cli.supervision import control, daemon
+
+# Start, readiness and drain each have bounds of their own in the supervisor; this is beyond their sum.
+_TIMEOUT_S = 300.0
+
+
+def restart(
+    service: Annotated[str, typer.Argument(help="Its name, or that of one of its processes (executor.2).")],
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Start a new process of a service, wait until it is ready, then let the old one finish and end; so for each."""
+    layout = place(home)
+    try:
+        if not daemon.running(layout):
+            fail("headrace is not running here; start it: headrace up")
+        running = daemon.status(layout)["services"]
+        # The first bears the name of the service, which means all of them; SERVICE.1 is that one alone.
+        names = [n for n in running if service_of(n) == service] or [service.removesuffix(".1")]
+        for name in names:
+            before = running.get(name, {}).get("pid")
+            after = control.ask(layout.control, {"do": "restart", "service": name}, _TIMEOUT_S)
+            out.print(f"{name} restarted: pid {before} → {after['pid']}")
+    except control.ControlError as error:
+        fail(str(error))

@@ -1,0 +1,115 @@
+"""`headrace status`: what runs, and where to reach it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.diagnosis import broken_pipelines, quarantined_models
+from headrace.cli.installation import ports, secrets
+from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import daemon
+from headrace.cli.supervision.control import ControlError
+from headrace.hop.config import ConfigError
+from headrace.state import tenants
+
+_STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
+
+
+def status(
+    home: Home = DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show the processes and the endpoints. Exit code 1 if nothing runs."""
+    layout = place(home)
+    try:
+        found = read(layout) if daemon.running(layout) else None
+    except ControlError as error:
+        fail(str(error))
+    documents = broken_pipelines.look(layout)
+    if as_json:
+        told = {**(found or _nothing(layout)), "quarantined_pipelines": broken_pipelines.told(documents)}
+        print(json.dumps(told, indent=2))
+    elif found is not None:
+        _print(found)
+        for line in broken_pipelines.lines(documents):
+            out.print(Text(line, style="red"), soft_wrap=True)
+    else:
+        err.print("headrace is not running here; start it: headrace up")
+    if found is None:
+        raise typer.Exit(1)
+
+
+def read(layout: Layout) -> dict[str, Any]:
+    """What `--json` prints. Raises ControlError."""
+    told = daemon.status(layout)
+    installation = Installation(layout, told["shape"], ports.load(layout.ports))
+    return {
+        "shape": told["shape"],
+        "endpoints": {
+            "grpc": installation.plaintext,
+            "grpc_tls": installation.tls,
+            "http": f"http://{installation.plaintext}",
+        },
+        "ca_file": str(layout.ca),
+        "demo_key": secrets.demo_key(layout),
+        "prometheus_targets": str(layout.targets),
+        "services": told["services"],
+        "models_in_quarantine": quarantined_models.models(layout),
+        "tenants_problem": _tenants_problem(layout),
+    }
+
+
+def _nothing(layout: Layout) -> dict[str, Any]:
+    return {
+        "shape": None,
+        "endpoints": {"grpc": None, "grpc_tls": None, "http": None},
+        "ca_file": str(layout.ca),
+        "demo_key": secrets.demo_key(layout),
+        "prometheus_targets": str(layout.targets),
+        "services": {},
+        "models_in_quarantine": [],
+        "tenants_problem": _tenants_problem(layout),
+    }
+
+
+def _tenants_problem(layout: Layout) -> str | None:
+    try:
+        tenants.load(layout.tenants)
+    except ConfigError as error:
+        return str(error) if layout.tenants.exists() else None
+    return None
+
+
+def _print(found: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("service", "state", "pid", "metrics"):
+        table.add_column(name)
+    for name, service in found["services"].items():
+        state = service["state"]
+        style = _STYLES.get(state, "")
+        pid = "" if service["pid"] is None else str(service["pid"])
+        table.add_row(name, f"[{style}]{state}[/]" if style else state, pid, service["metrics"] or "")
+    out.print(f"shape [bold]{found['shape']}[/]")
+    for name, address in found["endpoints"].items():
+        out.print(f"{name:9} {address}")
+    out.print(f"{'CA':9} {found['ca_file']}", soft_wrap=True)
+    out.print(
+        f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)\n", soft_wrap=True
+    )
+    out.print(table)
+    for name, service in found["services"].items():
+        if why := service["trouble"] or service["reason"]:
+            out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
+    if problem := found["tenants_problem"]:
+        text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
+        out.print(text, style="red", markup=False, soft_wrap=True)
+    for model in found["models_in_quarantine"]:
+        text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
+        out.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""`headrace models`: the model repository, and what the executors serve."""

@@ -1,0 +1,22 @@
+"""`headrace models`: its commands, in the order in which the help shows them."""
+
+from __future__ import annotations
+
+import typer
+
+from headrace.cli.commands.models import registration, repository, serving
+
+models = typer.Typer(
+    help="The model repository: versions, signatures, labels; which versions serve.", no_args_is_help=True
+)
+models.command()(serving.load)
+models.command()(serving.unload)
+models.command()(registration.keys)
+models.command()(registration.add)
+models.command(name="import")(registration.import_)
+models.command(name="list")(repository.list_models)
+models.command()(repository.show)
+models.command()(repository.verify)
+models.command(name="label")(repository.label_)
+models.command(name="remove")(repository.remove_)
+models.command(name="resign")(repository.resign_)

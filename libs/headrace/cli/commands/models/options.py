@@ -1,0 +1,168 @@
+"""What `headrace models` is told on the command line, read and checked."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.console import fail
+from headrace.cli.installation.layout import Layout
+from headrace.columns import DType
+from headrace.repository import AccessLog
+from headrace.repository import Repository
+from headrace.repository import TensorSpec
+from headrace.repository import Trust
+from headrace.repository.names import may_name
+from headrace.repository import RepositoryError
+
+Root = Annotated[
+    str, typer.Option("--root", help="Another repository: a folder, or a URL that fsspec knows.")
+]
+Key = Annotated[
+    Path | None, typer.Option("--key", help="Private key to sign with; models.key of the home if absent.")
+]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Do not sign; readers must accept that.")]
+Model = Annotated[str, typer.Argument(help="NAME:VERSION or NAME:LABEL; NAME is its newest version.")]
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+
+_MIB = 1 << 20
+_DOCUMENT_MIB = 16
+_DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A repository and how it is used from here: its root, the keys, the access log."""
+
+    layout: Layout
+    elsewhere: str
+
+    @property
+    def root(self) -> Path | str:
+        """The home's own repository, or the folder or URL that was named."""
+        return self.elsewhere if "://" in self.elsewhere else Path(self.elsewhere or self.layout.models)
+
+    @property
+    def log(self) -> AccessLog:
+        return AccessLog(self.layout.model_log, f"{_user()} (headrace models)")
+
+    def repository(self, keys: Sequence[Path] = (), *, accept_unsigned: bool = False) -> Repository:
+        """For reading as a service would: `keys`, or the home's own, are trusted."""
+        trusted = tuple(keys) or tuple(p for p in [self.layout.model_public_key] if p.exists())
+        # What this home remembers is about its own repository.
+        memory = None if self.elsewhere else self.layout.model_memory
+        return Repository(self.root, trust=Trust(trusted, accept_unsigned, memory), log=self.log)
+
+    def shown(self) -> Repository:
+        """For showing alone: no signature is looked at, nothing is recorded."""
+        return Repository(self.root)
+
+    def signing_key(self, key: Path | None, unsigned: bool) -> Path | None:
+        """The private key to sign with; ends the command if there is none and nobody said that this is meant."""
+        if unsigned and key is not None:
+            fail("--key and --unsigned exclude each other")
+        if unsigned:
+            return None
+        found = key or self.layout.model_key
+        if not found.exists():
+            fail(f"there is no key {found} to sign with; make one: headrace models keys (or say --unsigned)")
+        return found
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What the repository refuses within ends the command with its sentence."""
+    try:
+        yield
+    except RepositoryError as error:
+        fail(str(error))
+
+
+def tensors(texts: Sequence[str]) -> list[TensorSpec]:
+    """`name:type` or `name:type:4,224,224`; the dimensions are those of one row."""
+    return [_tensor(text) for text in texts]
+
+
+def document(path: Path | None) -> dict[str, Any]:
+    """A JSON object from a file; empty without one."""
+    if path is None:
+        return {}
+    try:
+        found = json.loads(content(path, _DOCUMENT_MIB))
+    except (ValueError, RecursionError) as error:
+        fail(f"{path} holds no JSON ({error})")
+    if not isinstance(found, dict):
+        fail(f"{path} holds no JSON object")
+    return found
+
+
+def content(path: Path, max_mib: int) -> bytes:
+    """The bytes of a plain file; ends the command for anything else, and for one that is too large."""
+    try:
+        # A pipe does not block, a link is not followed: what was looked at is what is read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            fail(f"{path} is a symbolic link; name the file itself: {os.path.realpath(path)}")
+        fail(f"{path} can't be read ({error.strerror})")
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        fail(f"{path} is {_kind(status.st_mode)}, not a plain file; name the file itself")
+    with os.fdopen(descriptor, "rb") as file:
+        limit = max_mib * _MIB
+        # One byte more than allowed is enough to know: some files are longer than they say.
+        found = file.read(limit + 1) if status.st_size <= limit else b""
+        if status.st_size > limit or len(found) > limit:
+            fail(f"{path} has more than {max_mib} MiB; if that is meant: --max-mib")
+        return found
+
+
+def named(text: str) -> tuple[str, str]:
+    """`NAME` or `NAME:VERSION`, also `NAME:LABEL`; the second is empty if absent."""
+    name, _, version = text.partition(":")
+    return name, version
+
+
+def check_named(text: str) -> None:
+    """Ends the command unless it is NAME or NAME:VERSION, as models may be called."""
+    name, version = named(text)
+    if not may_name(name) or not may_name(version or "1") or text.endswith(":"):
+        fail(f"{text!r} names no model; as NAME, NAME:VERSION or NAME:LABEL")
+
+
+def _tensor(text: str) -> TensorSpec:
+    name, _, rest = text.partition(":")
+    dtype, _, shape = rest.partition(":")
+    sizes = [n for n in shape.split(",") if n]
+    if not name or dtype not in _DTYPES or not all(n.isdecimal() and int(n) > 0 for n in sizes):
+        fail(f"{text!r} is no tensor; as image:float32:224,224,3 (types: {', '.join(_DTYPES)})")
+    return TensorSpec(name, _DTYPES[dtype], tuple(int(n) for n in sizes))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user in this container
+        return str(os.getuid())
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((word for test, word in kinds if test(mode)), "something else")

@@ -1,0 +1,189 @@
+"""`headrace models keys`, `add` and `import`: a new version, checked by the executor and signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.commands.models import executor_check, options
+from headrace.cli.commands.models.executor_check import Bounds
+from headrace.cli.commands.models.options import Key, Name, Place, Root, Unsigned, refusals_told
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.repository import Metadata, TensorSpec, publish
+from headrace.repository import keys as pairs
+from headrace.repository.inspecting import inspect
+
+Seconds = Annotated[
+    float | None,
+    typer.Option("--seconds", min=0.1, help="Time for the check; 120, or the executor's setting."),
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-mib", min=1, help="Memory for the check; three quarters of what is free, at most 8 GiB."
+    ),
+]
+MaxMib = Annotated[int, typer.Option("--max-mib", min=1, help="Larger files are refused.")]
+Unchecked = Annotated[
+    bool,
+    typer.Option(
+        "--unchecked", help="Do not load it first, as the executor will, to see that it can be used."
+    ),
+]
+# No ONNX file can be larger: it is one protobuf message.
+_MAX_MIB = 2048
+_INSPECT_S = 120.0
+
+
+def keys(home: Home = DEFAULT_HOME) -> None:
+    """Make the pair of keys that models of this home are signed with and verified against."""
+    layout = place(home)
+    try:
+        made = pairs.ensure(layout.model_key, layout.model_public_key)
+    except (OSError, ValueError) as error:
+        fail(f"can't make keys: {error}")
+    out.print(
+        f"{'made' if made else 'there already'}: {layout.model_key} (keep it), {layout.model_public_key}"
+    )
+
+
+def add(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    home: Home = DEFAULT_HOME,
+    root: Root = "",
+    version: Annotated[str, typer.Option(help="The next number if absent.")] = "",
+    backend: Annotated[str, typer.Option(help="What runs it.")] = "onnxruntime",
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="name:type:dimensions, where the file leaves it open.")
+    ] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="The same for outputs.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="JSON: quality on held-out data.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="JSON: the inputs' distribution, for drift.")] = None,
+    trained_on: Annotated[str, typer.Option(help="The data it learned from.")] = "",
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Rows in one run, at most.")] = None,
+    parents: Annotated[
+        list[str] | None, typer.Option("--parent", help="NAME:VERSION it was made from.")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Option("--file", help="A further file of the version.")] = None,
+    key: Key = None,
+    unsigned: Unsigned = False,
+    seconds: Seconds = None,
+    memory_mib: Memory = None,
+    max_mib: MaxMib = _MAX_MIB,
+    unchecked: Unchecked = False,
+) -> None:
+    """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
+    at = Place(place(home), root)
+    how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
+    with refusals_told():
+        _register(
+            at,
+            how,
+            name,
+            version,
+            options.content(file, max_mib),
+            backend=backend,
+            metrics=options.document(metrics),
+            baseline=options.document(baseline),
+            trained_on=trained_on or None,
+            max_rows=max_rows,
+            lineage={"parents": parents} if parents else {},
+            files={path.name: options.content(path, max_mib) for path in files or ()},
+        )
+
+
+def import_(
+    reference: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    registry: Annotated[str, typer.Option("--from", help="The MLflow server, as http://host:5000.")],
+    home: Home = DEFAULT_HOME,
+    root: Root = "",
+    name: Annotated[str, typer.Option("--as", help="Its name here; the registry's if absent.")] = "",
+    token: Annotated[str, typer.Option(help="Bearer token.", envvar="MLFLOW_TRACKING_TOKEN")] = "",
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="As of `add`.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="As of `add`.")] = None,
+    key: Key = None,
+    unsigned: Unsigned = False,
+    seconds: Seconds = None,
+    memory_mib: Memory = None,
+    unchecked: Unchecked = False,
+) -> None:
+    """Add an ONNX model from an MLflow registry, under the registry's version number."""
+    # Only this needs an HTTP client.
+    from headrace.repository.mlflow import Registry
+
+    at = Place(place(home), root)
+    how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
+    with refusals_told():
+        found = Registry(registry, token).fetch(reference)
+        _register(
+            at,
+            how,
+            name or found.name,
+            found.version,
+            found.content,
+            metrics=found.metrics,
+            lineage=found.lineage,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a version is added, whatever brings it: what a person says of its tensors, the key, the check."""
+
+    stated: list[TensorSpec]
+    # None: not signed.
+    key: Path | None
+    # None: nobody wants it checked.
+    bounds: Bounds | None
+
+    @classmethod
+    def of(
+        cls,
+        at: Place,
+        inputs: list[str] | None,
+        outputs: list[str] | None,
+        key: Path | None,
+        unsigned: bool,
+        bounds: Bounds | None,
+    ) -> _How:
+        stated = options.tensors([*(inputs or ()), *(outputs or ())])
+        return cls(stated, at.signing_key(key, unsigned), bounds)
+
+
+def _bounds(seconds: float | None, memory_mib: int | None, unchecked: bool) -> Bounds | None:
+    return None if unchecked else Bounds(seconds, memory_mib)
+
+
+def _register(at: Place, how: _How, name: str, version: str, content: bytes, **about: Any) -> None:
+    """Checks, publishes and shows a version; `version` empty: the next number. Raises RepositoryError."""
+    seconds = None if how.bounds is None else how.bounds.seconds
+    inputs, outputs = inspect(name, content, how.stated, seconds=seconds or _INSPECT_S)
+    taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
+    given = {
+        "name": name,
+        "version": version or str(max(taken, default=0) + 1),
+        "content": content,
+        "inputs": inputs,
+        "outputs": outputs,
+        **about,
+    }
+    why_not = "--unchecked" if how.bounds is None else executor_check.check(at.layout, given, how.bounds)
+    published = publish(at.root, key=how.key, log=at.log, **given)
+    _show_added(at, published, why_not, signed=how.key is not None)
+
+
+def _show_added(at: Place, about: Metadata, why_not: str, *, signed: bool) -> None:
+    how = "signed" if signed else "not signed"
+    checked = f"not checked ({why_not})" if why_not else "checked by the executor"
+    out.print(
+        f"added {about.name} version {about.version}, {how}, SHA-256 {about.sha256[:12]}…, {checked}",
+        markup=False,
+    )
+    for title, tensors in (("inputs", about.inputs), ("outputs", about.outputs)):
+        out.print(f"  {title}: {', '.join(map(str, tensors))}", markup=False)
+    if not at.elsewhere:
+        out.print(f"  to serve it: headrace models load {about.name}:{about.version}", markup=False)

@@ -1,0 +1,1 @@
+"""Commands that send one request, or show what became of it."""

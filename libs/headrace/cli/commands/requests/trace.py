@@ -1,0 +1,34 @@
+"""`headrace trace REQUEST_ID`: where one request's time went."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.commands.requests import span_tree
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+
+# The ingress writes its spans every half second.
+_PATIENCE_S = 1.5
+
+
+def trace(
+    request_id: Annotated[str, typer.Argument(help="A request id, or a trace id.")], home: Home = DEFAULT_HOME
+) -> None:
+    """Draw a request's spans as a tree with times."""
+    layout = place(home)
+    found: dict[str, Any] | None = None
+    deadline = time.monotonic() + _PATIENCE_S
+    while found is None and time.monotonic() < deadline:
+        found = span_tree.find(layout.traces, request_id)
+        if found is None:
+            time.sleep(0.1)
+    if found is None:
+        fail(
+            f"no trace of {request_id!r} in {layout.traces}. Kept are requests that were sampled, failed or slow, "
+            "until newer ones push them out. To have one kept, send it with a sampled `traceparent`, as "
+            "`headrace predict` does"
+        )
+    out.print(span_tree.draw(found))

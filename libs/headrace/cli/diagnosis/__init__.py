@@ -1,0 +1,1 @@
+"""What is wrong with this machine, the models or the pipeline documents."""

@@ -1,0 +1,205 @@
+"""What this machine and this home lack for headrace to run, each with how to put it right."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import find_libpython
+
+from headrace.cli.diagnosis import broken_pipelines, quarantined_models
+from headrace.cli.installation import certificates, pid_lock, ports, services
+from headrace.cli.installation.layout import Layout
+from headrace.hop import config
+from headrace.state import tenants
+
+_GIB = 1024**3
+MIN_DISK_BYTES = 2 * _GIB
+MIN_MEMORY_BYTES = 3 * _GIB
+MIN_FILES = 4096
+MIN_PYTHON = (3, 11)
+# Imported by the services; a missing one means an incomplete installation.
+_PACKAGES = ("grpc", "pyvoy", "envoy", "onnxruntime", "feast", "connectrpc", "uvloop")
+
+
+class Level(enum.Enum):
+    """How bad a finding is."""
+
+    GOOD = "ok"
+    # It works, but not as well as it could.
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `fix`: what to do, "" if nothing."""
+
+    what: str
+    level: Level
+    found: str
+    fix: str = ""
+
+
+def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
+    """Looks at one thing after the other."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _packages,
+        _libpython,
+        lambda: _files(resource.getrlimit(resource.RLIMIT_NOFILE)),
+        lambda: _disk(shutil.disk_usage(_existing(layout.home)).free),
+        lambda: _memory(Path("/proc/meminfo").read_text()),
+        lambda: _ports(layout),
+        lambda: _certificate(certificates.expires(layout.tls / "server.pem"), now),
+        lambda: _prepared(layout),
+        lambda: _pipelines(layout),
+        lambda: _settings(layout),
+        lambda: _tenants(layout),
+    )
+    for check in checks:
+        yield check()
+    for model in quarantined_models.models(layout):
+        yield Finding("model", Level.WARN, quarantined_models.sentence(model), model["remedy"])
+
+
+def _python() -> Finding:
+    return python(tuple(sys.version_info[:3]))
+
+
+def python(version: tuple[int, ...]) -> Finding:
+    """Whether this version of Python will do."""
+    text = ".".join(map(str, version))
+    if version >= MIN_PYTHON:
+        return Finding("Python", Level.GOOD, text)
+    return Finding("Python", Level.BAD, text, "install Python 3.11 or later, then: make PYTHON=python3.11 up")
+
+
+def _packages() -> Finding:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding(
+            "packages", Level.BAD, f"missing: {', '.join(missing)}", "rm .venv/.installed && make up"
+        )
+    return Finding("packages", Level.GOOD, "complete")
+
+
+def _libpython() -> Finding:
+    candidates = (Path(path) for path in find_libpython.candidate_paths())
+    found = next((path for path in candidates if path.name.startswith("libpython") and path.exists()), None)
+    if found is not None:
+        return Finding("libpython", Level.GOOD, f"{found.name}: the ingress runs inside Envoy")
+    return Finding(
+        "libpython",
+        Level.WARN,
+        "none, so the ingress runs beside Envoy (mode grpc), at about a quarter of the speed",
+        "use a Python built with --enable-shared (apt: libpython3-dev; uv: uv python install)",
+    )
+
+
+def _files(limits: tuple[int, int]) -> Finding:
+    soft = limits[0]
+    if soft == resource.RLIM_INFINITY or soft >= MIN_FILES:
+        return Finding("open files", Level.GOOD, "unlimited" if soft == resource.RLIM_INFINITY else str(soft))
+    fix = f"ulimit -n {MIN_FILES} before headrace up: every connection of a client needs one"
+    return Finding("open files", Level.WARN, str(soft), fix)
+
+
+def _disk(free: int) -> Finding:
+    text = f"{free / _GIB:.1f} GiB free"
+    if free >= MIN_DISK_BYTES:
+        return Finding("disk", Level.GOOD, text)
+    return Finding(
+        "disk", Level.BAD, text, f"free {MIN_DISK_BYTES // _GIB} GiB, or use --home on another disk"
+    )
+
+
+def _memory(meminfo: str) -> Finding:
+    lines = dict(line.split(":", 1) for line in meminfo.splitlines() if ":" in line)
+    available = int(lines["MemAvailable"].split()[0]) * 1024
+    text = f"{available / _GIB:.1f} GiB available"
+    if available >= MIN_MEMORY_BYTES:
+        return Finding("memory", Level.GOOD, text)
+    return Finding("memory", Level.WARN, text, "close other programs, or use: headrace up --together")
+
+
+def _ports(layout: Layout) -> Finding:
+    pid = pid_lock.holder(layout.lock)
+    if pid is not None:
+        return Finding("ports", Level.GOOD, f"in use by headrace itself (pid {pid})")
+    saved = ports.load(layout.ports)
+    taken = {name: port for name, port in saved.items() if not ports.free(port)}
+    if not taken:
+        return Finding("ports", Level.GOOD, "free")
+    text = ", ".join(f"{name} {port}" for name, port in taken.items())
+    return Finding("ports", Level.GOOD, f"taken by others, so up will choose new ones for: {text}")
+
+
+def _certificate(end: datetime | None, now: datetime) -> Finding:
+    if end is None:
+        return Finding("certificate", Level.GOOD, "not made yet; up makes it")
+    left = end - now
+    text = f"good until {end:%Y-%m-%d}"
+    if left > certificates.RENEW_BEFORE:
+        return Finding("certificate", Level.GOOD, text)
+    expired = left < timedelta(0)
+    fix = "headrace down && headrace up renews it"
+    return Finding("certificate", Level.BAD if expired else Level.WARN, "expired" if expired else text, fix)
+
+
+def _prepared(layout: Layout) -> Finding:
+    wanted = {"features": layout.feast, "models": layout.models, "requests": layout.requests}
+    missing = [name for name, path in wanted.items() if not path.exists()]
+    if missing:
+        return Finding("data", Level.GOOD, f"not prepared yet ({', '.join(missing)}); up prepares it")
+    return Finding("data", Level.GOOD, f"prepared in {layout.home}")
+
+
+def _pipelines(layout: Layout) -> Finding:
+    catalog = broken_pipelines.look(layout)
+    lines = broken_pipelines.lines(catalog)
+    if not lines:
+        return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
+    # The others are served whatever becomes of these.
+    return Finding("pipelines", Level.WARN, "\n".join(lines), broken_pipelines.FIX)
+
+
+def _tenants(layout: Layout) -> Finding:
+    if not layout.tenants.exists():
+        return Finding("tenants", Level.GOOD, "none yet; headrace up makes the first")
+    try:
+        found = tenants.load(layout.tenants).tenants
+    except config.ConfigError as error:
+        return Finding(
+            "tenants", Level.BAD, str(error), "mend the file; the last good one is in force until then"
+        )
+    return Finding("tenants", Level.GOOD, f"{len(found)} in {layout.tenants.name}")
+
+
+def _settings(layout: Layout) -> Finding:
+    files = sorted(layout.override("supervisor").parent.glob("*.yaml"))
+    try:
+        for file in files:
+            config.read(file)
+    except config.ConfigError as error:
+        return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
+    known = (*services.start_order(), "supervisor")
+    strange = [file.name for file in files if file.stem not in known]
+    if strange:
+        fix = f"name it as one of {', '.join(known)}"
+        return Finding("settings", Level.WARN, f"of no service: {', '.join(strange)}", fix)
+    return Finding(
+        "settings", Level.GOOD, f"of {len(files)} services your own" if files else "none of your own"
+    )
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return path if path.exists() else _existing(path.parent)

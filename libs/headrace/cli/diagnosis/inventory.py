@@ -1,0 +1,71 @@
+"""What a prepared home really has, for checking documents offline: model signatures and registered features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from headrace.cli.installation.layout import Layout
+from headrace.columns import DType
+from headrace.pipeline import ColumnType, ModelSignature, ViewSignature
+from headrace.repository import Repository, TensorSpec
+from headrace.repository.records import Records
+
+# Feast's type names and ours, for what a feature view may hold here.
+_FEAST_TYPES: Mapping[str, DType] = {
+    "Bool": DType.BOOL,
+    "Bytes": DType.BYTES,
+    "Float32": DType.FLOAT32,
+    "Float64": DType.FLOAT64,
+    "Int32": DType.INT32,
+    "Int64": DType.INT64,
+    "String": DType.BYTES,
+    "UnixTimestamp": DType.INT64,
+}
+
+
+def models(layout: Layout) -> dict[str, ModelSignature] | None:
+    """The signature of each model, of the version that serves, else of the newest; None if no models are prepared.
+
+    Raises RepositoryError.
+    """
+    if not layout.models.is_dir():
+        return None
+    repository, serving = Repository(layout.models), Records(layout.executor_state).serving()
+    found = {}
+    for name in repository.models():
+        versions = repository.versions(name)
+        live = [v for v in serving.get(name, ()) if v in versions]
+        about = repository.metadata(name, (live or versions)[-1])
+        found[name] = ModelSignature(_types(about.inputs), _types(about.outputs))
+    return found
+
+
+def _types(tensors: tuple[TensorSpec, ...]) -> dict[str, ColumnType]:
+    return {tensor.name: ColumnType(tensor.dtype, tensor.row_shape) for tensor in tensors}
+
+
+def features(layout: Layout) -> dict[str, ViewSignature] | None:
+    """What each feature view gives and takes, from Feast's registry; None if none is prepared."""
+    if not (layout.feast / "feature_store.yaml").exists():
+        return None
+    # Takes seconds to import, and only this needs it.
+    from feast import FeatureStore
+
+    store = FeatureStore(repo_path=str(layout.feast))
+    views = [*store.list_feature_views(), *store.list_stream_feature_views()]
+    found = {v.name: ViewSignature(_dtypes(v.features), _microseconds(v.ttl)) for v in views}
+    for view in store.list_on_demand_feature_views():
+        taken = [f for source in view.source_request_sources.values() for f in source.schema]
+        found[view.name] = ViewSignature(_dtypes(view.features), request=_dtypes(taken))
+    return found
+
+
+def _dtypes(fields: Iterable[Any]) -> dict[str, DType]:
+    """Name → type of Feast's fields; those that no column holds are left out."""
+    return {f.name: _FEAST_TYPES[str(f.dtype)] for f in fields if str(f.dtype) in _FEAST_TYPES}
+
+
+def _microseconds(ttl: timedelta | None) -> int:
+    return ttl // timedelta(microseconds=1) if ttl else 0

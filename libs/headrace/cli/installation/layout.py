@@ -1,0 +1,260 @@
+"""Where everything of one installation lies: a home folder, and a private folder for its sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cli.installation import services
+
+# The kernel's limit for the path of a unix socket, without the closing zero byte.
+_MAX_SOCKET_PATH = 107
+# The longest file name behind a service's: its 99th process, the 999,999th start of it. hop binds under the name with
+# seven more characters, then renames.
+_LONGEST_SUFFIX = ".99.999999.sock.abc123"
+# More processes of one service than a machine has cores for; two digits in a socket's name.
+MAX_INSTANCES = 64
+
+
+def instance(service: str, number: int) -> str:
+    """Name of one of a service's processes, from 1 on. The first bears the service's own."""
+    return service if number == 1 else f"{service}.{number}"
+
+
+def service_of(instance: str) -> str:
+    """The service that an instance is of."""
+    return instance.partition(".")[0]
+
+
+class LayoutError(Exception):
+    """The installation's folders can't be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one installation. `root` is the checkout, with services/ and deploy/ in it."""
+
+    home: Path
+    root: Path
+    sockets: Path
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.run / "logs"
+
+    @property
+    def traces(self) -> Path:
+        return self.run / "traces"
+
+    @property
+    def control(self) -> Path:
+        return self.sockets / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "supervisor.pid"
+
+    @property
+    def ports(self) -> Path:
+        return self.run / "ports.json"
+
+    @property
+    def targets(self) -> Path:
+        """Where Prometheus finds the metrics of what runs."""
+        return self.run / "prometheus.json"
+
+    @property
+    def tenants(self) -> Path:
+        return self.home / "tenants.yaml"
+
+    @property
+    def pepper(self) -> Path:
+        return self.home / "pepper"
+
+    @property
+    def demo_key(self) -> Path:
+        return self.home / "demo.key"
+
+    @property
+    def tls(self) -> Path:
+        return self.home / "tls"
+
+    @property
+    def ca(self) -> Path:
+        return self.tls / "ca.pem"
+
+    @property
+    def feast(self) -> Path:
+        return self.home / "feast"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def model_key(self) -> Path:
+        """Private key that models are signed with here."""
+        return self.home / "models.key"
+
+    @property
+    def model_public_key(self) -> Path:
+        """Its public half: what readers of the repository trust."""
+        return self.home / "models.pub"
+
+    @property
+    def model_memory(self) -> Path:
+        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        return self.home / "models.seen.json"
+
+    @property
+    def model_log(self) -> Path:
+        """Access log of the repository: what was added, loaded, refused."""
+        return self.home / "audit" / "models.jsonl"
+
+    @property
+    def executor_state(self) -> Path:
+        """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
+        return self.home / "executor"
+
+    @property
+    def operator_key(self) -> Path:
+        """A key with which `headrace models load` may load and unload, and nothing else."""
+        return self.home / "operator.key"
+
+    @property
+    def requests(self) -> Path:
+        """Real rows of the demo pipeline, one JSON object per line."""
+        return self.home / "data" / "requests.jsonl"
+
+    @property
+    def pipelines(self) -> Path:
+        return self.root / "deploy" / "pipelines"
+
+    @property
+    def kept_tenants(self) -> Path:
+        return self.home / "kept" / "tenants.yaml"
+
+    @property
+    def kept_pipelines(self) -> Path:
+        """The last good text of each document; the router writes it."""
+        return self.home / "kept" / "pipelines"
+
+    @property
+    def quotas(self) -> Path:
+        """Where the processes of the ingress tell each other what tenants use."""
+        return self.run / "quotas"
+
+    @property
+    def queries(self) -> Path:
+        """What tenants with a budget of different queries have asked today."""
+        return self.home / "queries"
+
+    @property
+    def security_log(self) -> Path:
+        """Refused credentials and forbidden requests, as JSON lines."""
+        return self.home / "audit" / "security.jsonl"
+
+    def config(self, instance: str, slot: int) -> Path:
+        """Settings of the process in a slot: during a restart there are two of one instance."""
+        return self.run / "config" / f"{instance}.{slot}.yaml"
+
+    def private(self, instance: str, slot: int) -> Path:
+        """Folder for the files of one process."""
+        return self.run / instance / str(slot)
+
+    def override(self, service: str) -> Path:
+        """Settings that a person adds to the generated ones; absent by default."""
+        return self.home / "settings" / f"{service}.yaml"
+
+    def log(self, instance: str) -> Path:
+        return self.logs / f"{instance}.log"
+
+    def listed(self, service: str) -> Path:
+        """Folder whose sockets are the live replicas of a service; its callers follow it."""
+        return self.sockets / service
+
+    def starting(self, instance: str, generation: int) -> Path:
+        """Where a process binds; its socket moves to `listed` of its service when it is ready."""
+        return self.sockets / "starting" / f"{instance}.{generation}.sock"
+
+    def make_home(self) -> None:
+        """Makes the home, or closes one that is there to everybody else: data, traces and settings lie in it.
+
+        Raises LayoutError if it can't be closed.
+        """
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = self.home.stat().st_mode
+        if mode & stat.S_ISVTX or self.home.resolve() == Path("/"):
+            raise LayoutError(f"{self.home} is a folder for everybody; give headrace one of its own (--home)")
+        try:
+            if mode & 0o077:
+                self.home.chmod(0o700)
+            for secret in self._secrets():
+                if secret.is_file() and secret.stat().st_mode & 0o077:
+                    secret.chmod(0o600)
+        except PermissionError as error:
+            raise LayoutError(
+                f"{error.filename} can't be closed to others (chmod); it must belong to the user who runs headrace"
+            ) from error
+
+    def _secrets(self) -> tuple[Path, ...]:
+        keys = (self.pepper, self.demo_key, self.model_key, self.tenants)
+        return (*keys, *self.tls.glob("*.key"))
+
+    def make(self) -> None:
+        """Makes the folders, private where they must be. Raises LayoutError if a socket folder is another's."""
+        self.make_home()
+        for folder in (self.run, self.logs, self.traces, self.run / "config"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (
+            self.sockets,
+            self.sockets / "starting",
+            *(self.listed(name) for name in services.start_order()),
+        ):
+            _make_private(folder)
+
+
+def of(home: Path, *, root: Path | None = None) -> Layout:
+    """The layout of the installation in `home`.
+
+    Sockets lie under the home or, where that path would be too long for a unix socket, in a folder of this user in
+    /tmp (not in XDG_RUNTIME_DIR: it goes at logout, and another session would not find it).
+    """
+    home = home.absolute()
+    sockets = home / "run" / "sockets"
+    if not _fits(sockets):
+        tag = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+        sockets = Path("/tmp") / f"headrace-{os.getuid()}-{tag}"  # noqa: S108 - checked to be ours when made
+    return Layout(home, root or checkout(), sockets)
+
+
+def checkout() -> Path:
+    """Root of the checkout: the folder that holds services/. Raises LayoutError if there is none."""
+    found = importlib.util.find_spec("services")
+    if found is None or not found.submodule_search_locations:
+        raise LayoutError(
+            "services/ is not installed; run `make up` in a checkout of headrace, which installs it"
+        )
+    return Path(next(iter(found.submodule_search_locations))).parent
+
+
+def _fits(sockets: Path) -> bool:
+    longest = max((*services.hosted(), services.DOOR), key=len)
+    return len(os.fsencode(sockets / "starting" / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
+
+
+def _make_private(folder: Path) -> None:
+    # /tmp is everybody's: someone may have put a folder or a link there first.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.getuid():
+        raise LayoutError(f"{folder} belongs to someone else; remove it, or use --home with a shorter path")
+    folder.chmod(0o700)

@@ -1,0 +1,146 @@
+"""TCP ports of one installation: free when chosen, then kept, so that bookmarks and scrapers stay right."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from headrace.cli.installation import services
+from headrace.cli.installation.layout import service_of
+from headrace.state import atomic
+
+# During a restart the old and the new process of a service live side by side. What they can't share, each
+# takes from a slot of its own.
+SLOTS = (0, 1)
+LOOPBACK = "127.0.0.1"
+# The door's own: old and new Envoy listen on them together.
+SHARED = ("http", "tls")
+_LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing connection may take
+
+
+def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
+    """Name of every port and where the search for it begins; `instances`: those beyond the first of each service."""
+    *others, door = services.start_order()
+    processes = dict.fromkeys((door, *others, *instances))
+    names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
+    return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
+
+
+def metrics(instance: str, slot: int) -> str:
+    """Name of the port with a process's metrics."""
+    return f"metrics.{instance}.{slot}"
+
+
+def admin(instance: str, slot: int) -> str:
+    """Name of the port with the admin interface of an ingress's Envoy."""
+    return f"admin.{instance}.{slot}"
+
+
+def own(instance: str, slot: int) -> list[str]:
+    """Names of the ports that one process has for itself."""
+    own_admin = [admin(instance, slot)] if service_of(instance) == services.DOOR else []
+    return [*own_admin, metrics(instance, slot)]
+
+
+def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[int], bool]) -> dict[str, int]:
+    """A port for each name: the saved one if it is still free, else the next free one from `first` on.
+
+    Raises LookupError if there is none.
+    """
+    chosen: dict[str, int] = {}
+    for name in first:
+        port = saved.get(name)
+        if port is not None and port not in chosen.values() and free(port):
+            chosen[name] = port
+    kept = set(chosen.values())
+    for name, start in first.items():
+        if name not in chosen:
+            chosen[name] = next((p for p in range(start, _LAST + 1) if p not in kept and free(p)), 0)
+            if not chosen[name]:
+                raise LookupError(f"no free TCP port from {start} to {_LAST} for {name}")
+            kept.add(chosen[name])
+    return {name: chosen[name] for name in first}
+
+
+def secured(
+    ports: Mapping[str, int], instance: str, slot: int, free: Callable[[int], bool]
+) -> dict[str, int]:
+    """The ports, with fresh ones for a process that is about to start where someone has taken those of its slot.
+
+    A slot stands empty until the next restart, and meanwhile another program, or another home, may use its ports.
+    """
+    mine = own(instance, slot)
+    others = {name: port for name, port in ports.items() if name not in mine}
+    first = {name: port for name, port in wanted([instance]).items() if name in mine}
+    taken = set(others.values())
+    return others | choose(first, ports, lambda port: port not in taken and free(port))
+
+
+def free(port: int) -> bool:
+    """Whether nobody listens on this port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # So that connections in TIME_WAIT, left by an earlier run, don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            # Not listening: a look must not be in the way of a process that is about to listen there.
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def hold(port: int) -> socket.socket:
+    """Takes a port for this installation alone, until the socket is closed; its door may listen on it meanwhile.
+
+    Envoy listens with SO_REUSEPORT, so that a restart loses nothing: two doors of one user would share a port, and
+    its callers, without a word. This socket never listens; it makes every bind fail that has not that option, and so
+    other installations' look for free ports. Raises OSError if somebody has the port.
+    """
+    holding = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT don't count
+        holding.bind((LOOPBACK, port))
+        # Only now: bound alone, shared from here on, but with nobody who is content with SO_REUSEADDR.
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        holding.close()
+        raise
+    return holding
+
+
+def claim(path: Path, instances: Iterable[str] = ()) -> tuple[dict[str, int], list[socket.socket]]:
+    """Chooses all ports, holds those that processes share, and keeps the choice in `path`.
+
+    Raises LookupError if there are none free.
+    """
+    first = wanted(instances)
+    while True:
+        chosen = choose(first, load(path), free)
+        with ExitStack() as stack:
+            try:
+                held = [stack.enter_context(hold(chosen[name])) for name in SHARED]
+            except OSError:
+                continue  # somebody took it since we looked
+            stack.pop_all()
+        save(path, chosen)
+        return chosen, held
+
+
+def load(path: Path) -> dict[str, int]:
+    """The saved ports; none if there is no such file, or it is not one of ours."""
+    try:
+        saved = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(saved, dict):
+        return {}
+    return {str(name): port for name, port in saved.items() if isinstance(port, int) and 0 < port < 65536}
+
+
+def save(path: Path, ports: Mapping[str, int]) -> None:
+    """Keeps the ports for the next start."""
+    atomic.write(path, json.dumps(dict(ports), indent=1).encode())

@@ -1,0 +1,169 @@
+"""The settings file of each service, from the layout, the ports and the number of cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from headrace.cli.installation import ports as port_names
+from headrace.cli.installation import services
+from headrace.cli.installation.layout import Layout, instance, service_of
+from headrace.hop.client.settings import Coalesce
+
+Shape = Literal["apart", "together"]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What all settings are made from."""
+
+    layout: Layout
+    shape: Shape
+    ports: Mapping[str, int]
+    # Processes of a service; one of each that is not named.
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Services that have processes of their own, in the order in which they start."""
+        return services.start_order() if self.shape == "apart" else (services.DOOR,)
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """All processes, in the order in which they start."""
+        return tuple(instance(s, n + 1) for s in self.services for n in range(self.count(s)))
+
+    def count(self, service: str) -> int:
+        """How many processes of a service there are."""
+        return self.counts.get(service, 1)
+
+    def metrics(self, instance: str, slot: int) -> str:
+        """host:port of a process's metrics."""
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.metrics(instance, slot)]}"
+
+    def admin(self, instance: str, slot: int) -> str:
+        """host:port of Envoy's admin interface."""
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.admin(instance, slot)]}"
+
+    @property
+    def plaintext(self) -> str:
+        """host:port of the door without TLS."""
+        return f"{port_names.LOOPBACK}:{self.ports['http']}"
+
+    @property
+    def tls(self) -> str:
+        """host:port of the door with TLS."""
+        return f"{port_names.LOOPBACK}:{self.ports['tls']}"
+
+
+def settings(
+    installation: Installation, instance: str, *, slot: int, listen: Path, run_dir: Path
+) -> dict[str, Any]:
+    """Settings of one process, which binds the socket `listen` and keeps its files in `run_dir`."""
+    made: dict[str, Any] = {
+        "server": {"listen": f"unix:{listen}"},
+        "telemetry": {"metrics": installation.metrics(instance, slot)},
+    }
+    if service_of(instance) == services.DOOR:
+        return made | _ingress(installation, instance, slot, run_dir)
+    return made | _own(installation, service_of(instance))
+
+
+def _own(installation: Installation, service: str) -> dict[str, Any]:
+    """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
+    return {**_files(installation.layout).get(service, {}), **_clients(installation, service)}
+
+
+def _files(layout: Layout) -> dict[str, dict[str, Any]]:
+    """By service, the settings that say where its files are; a service that is not here has none."""
+    return {
+        "router": {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines)},
+        "features": {"repo": str(layout.feast)},
+        "executor": {
+            "models": str(layout.models),
+            "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
+            "access_log": str(layout.model_log),
+            "state": str(layout.executor_state),
+        },
+    }
+
+
+def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path) -> dict[str, Any]:
+    layout = installation.layout
+    return {
+        "http": {
+            "plaintext": installation.plaintext,
+            "tls": installation.tls,
+            "certificate": str(layout.tls / "server.pem"),
+            "key": str(layout.tls / "server.key"),
+        },
+        "admin": installation.admin(instance, slot),
+        "run_dir": str(run_dir),
+        "access_log": str(layout.log("access")),
+        "pipelines": str(layout.pipelines),
+        "kept": str(layout.kept_pipelines),
+        "tenants": str(layout.tenants),
+        "tenants_kept": str(layout.kept_tenants),
+        "pepper": str(layout.pepper),
+        "quotas": str(layout.quotas),
+        "queries": str(layout.queries),
+        "security": {"file": str(layout.security_log)},
+        "workers": installation.count(services.DOOR),
+        **_clients(installation, services.DOOR),
+        "traces": {"folder": str(layout.traces)},
+        "together": _together(installation) if installation.shape == "together" else {},
+    }
+
+
+def _together(installation: Installation) -> dict[str, Any]:
+    """Settings of the services that live in the door's process. Nothing reaches them from outside."""
+    return {
+        name: {"server": {"listen": "local"}} | _own(installation, name)
+        for name in services.start_order()
+        if name != services.DOOR
+    }
+
+
+def _clients(installation: Installation, caller: str) -> dict[str, Any]:
+    """Settings of a service's clients, by callee."""
+    return {callee: _client(installation, caller, callee) for callee in services.callees(caller)}
+
+
+def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
+    local = installation.shape == "together"
+    target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
+    if caller == services.DOOR:
+        return {**target, "coalesce": {"window": _window(installation, callee)}}
+    if local:
+        return target
+    # A replica without a batch does nothing: there must be as many batches in flight as replicas.
+    replicas = installation.count(callee)
+    return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target
+
+
+def _window(installation: Installation, callee: str) -> int:
+    """How many batches the door has in flight at once: as many as the cores can work on.
+
+    On two cores one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/HISTORY.md). In
+    one process there is one thread to work on them: a second batch would leave with the first row that comes, and cost
+    as much as a full one.
+    """
+    if installation.shape == "together":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(max(cores // 2, 1), 4), installation.count(callee))
+
+
+def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `extra` put over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in extra.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = overlaid(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,141 @@
+"""From a prepared home to a running supervisor, and back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headrace.cli.installation import log_files, pid_lock
+from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.settings import Shape
+from headrace.cli.supervision import control, pdeathsig
+
+_ANSWER_S = 5.0
+_CONTROL_S = 15.0
+# Feast's import sets it in whatever process prepared a home: services that inherit it keep their metrics in files of a
+# folder that ends with that process.
+_NOT_OURS = "PROMETHEUS_MULTIPROC_DIR"
+# A stop drains the ingress, then the router, then the leaves.
+_STOP_S = 120.0
+
+
+class StartError(Exception):
+    """The system did not come up, or did not go down; the text says what to look at."""
+
+
+def start_supervisor(
+    layout: Layout, shape: Shape, counts: Mapping[str, int] | None = None, *, tie: bool
+) -> subprocess.Popen[bytes]:
+    """Starts the supervisor in a session of its own; `counts`: processes of a service; `tie`: it dies with this process."""
+    # Left by one that was killed: nobody answers there, and nobody may be asked before the new one listens.
+    layout.control.unlink(missing_ok=True)
+    own = ["-m", "headrace.cli.supervision.supervisor", "--home", str(layout.home), "--shape", shape]
+    each = [f"--count={service}={count}" for service, count in (counts or {}).items()]
+    command = [sys.executable, *own, *each]
+    if tie:
+        command = [sys.executable, "-I", "-S", pdeathsig.__file__, str(os.getpid()), *command]
+    log = layout.log("supervisor")
+    with log.open("ab", buffering=0) as output:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=layout.root,
+            env={name: value for name, value in os.environ.items() if name != _NOT_OURS},  # noqa: TID251 - what it inherits
+        )
+
+
+def wait_ready(
+    layout: Layout,
+    supervisor: subprocess.Popen[bytes],
+    seen: Callable[[Mapping[str, Any]], None],
+    within_s: float,
+) -> None:
+    """Waits until every service is ready; `seen` is told of each look. Raises StartError with the last log lines: when
+    the time is over, and as soon as a service says that it can't use its settings or ends again and again."""
+    deadline = time.monotonic() + within_s
+    services: Mapping[str, Any] = {}
+    while time.monotonic() < deadline:
+        if supervisor.poll() is not None:
+            raise StartError(f"the supervisor ended at once:\n{_last(layout, 'supervisor')}")
+        if layout.control.exists():
+            services = status(layout)["services"]
+            seen(services)
+            if services and all(service["state"] == "ready" for service in services.values()):
+                return
+            if troubles := {n: s["trouble"] for n, s in services.items() if s["trouble"]}:
+                what = ", ".join(f"{name} will not be ready: {why}" for name, why in troubles.items())
+                raise StartError(_with_logs(layout, what, list(troubles)))
+        time.sleep(0.05)
+    late = [name for name, service in services.items() if service["state"] != "ready"] or ["supervisor"]
+    raise StartError(_with_logs(layout, f"not ready after {within_s:.0f} s: {', '.join(late)}", late))
+
+
+def abandon(supervisor: subprocess.Popen[bytes]) -> None:
+    """Stops a supervisor that this process has just started, and with it what it started."""
+    supervisor.terminate()
+    try:
+        supervisor.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+
+
+def running(layout: Layout) -> bool:
+    """Whether a supervisor runs here."""
+    return pid_lock.holder(layout.lock) is not None
+
+
+def status(layout: Layout) -> dict[str, Any]:
+    """Shape and services, from the supervisor. Raises ControlError."""
+    return control.ask(layout.control, {"do": "status"}, _ANSWER_S)
+
+
+def stop(layout: Layout) -> bool:
+    """Stops everything; False if nothing ran. Raises StartError if something can't be stopped."""
+    pid = pid_lock.holder(layout.lock)
+    if pid is None:
+        return False
+    deadline = time.monotonic() + _STOP_S
+    try:
+        while not layout.control.exists() and time.monotonic() < deadline and pid_lock.holder(layout.lock):
+            time.sleep(0.05)  # it has only just begun
+        control.ask(layout.control, {"do": "stop"}, _CONTROL_S)
+    except control.ControlError:
+        if pid_lock.holder(layout.lock) is not None:
+            _kill(pid)
+    while pid_lock.holder(layout.lock) is not None:
+        if time.monotonic() > deadline:
+            _kill(pid)  # its children go with it
+            deadline += _CONTROL_S
+        time.sleep(0.05)
+    return True
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise StartError(
+            f"the supervisor (pid {pid}) is another user's; let that user run headrace down"
+        ) from error
+
+
+def _with_logs(layout: Layout, what: str, services: Sequence[str]) -> str:
+    texts = "\n".join(f"{name}:\n{_last(layout, name)}" for name in services)
+    return f"{what}\n{texts}\nsee: headrace logs {services[0]} --home {layout.home}"
+
+
+def _last(layout: Layout, service: str, lines: int = 12) -> str:
+    return (
+        "\n".join(f"  {line}" for line in log_files.tail(layout.log(service), lines))
+        or "  (its log is empty)"
+    )

@@ -1,0 +1,315 @@
+"""One instance of a service under supervision: always a process, and during a restart the next one beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from headrace.cli.diagnosis import quarantined_models
+from headrace.cli.installation import log_files
+from headrace.cli.installation.layout import LayoutError
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import probes, process
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import ProbeResult, RestartPolicy, RestartRules, State
+from headrace.hop.config import ConfigError
+from headrace.hop.process.lifecycle import EXIT_CONFIG
+
+_LOOK_STARTING_S = 0.05
+# Of one that is unready, to see it recover.
+_LOOK_UNREADY_S = 0.5
+_TIMEOUT_STARTING_S = 1.0
+_LINES = 8
+# Between the look for a free port and the bind of a process, another program may take the port. A look now sees it, so
+# the next try has fresh ones; more tries than two only for homes that restart side by side.
+_PORT_TRIES = 4
+# After so many processes that ended before they were ready, another one hardly fares better.
+_IN_VAIN = 4
+Start = Callable[[Installation, str, int, int], Awaitable[Process]]
+Moved = Callable[[str, str], None]
+
+_SEEN = {
+    ProbeResult.REFUSING: "it says that it takes no calls now",
+    ProbeResult.TURNING: "it does not answer, though its event loop takes turns",
+    ProbeResult.SILENT: "it does not answer, and its event loop stands still",
+}
+
+
+class ReplaceError(Exception):
+    """The new process did not become ready; the old one goes on. The text says what to look at."""
+
+
+class ManagedProcess:
+    """Keeps one instance of a service running until `stop`."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        instance: str,
+        rules: RestartRules,
+        log: Any,
+        start: Start = process.start,
+        moved: Moved = lambda _instance, _metrics: None,
+    ) -> None:
+        """`moved` is told of each process that takes the instance over, and the host:port of its metrics."""
+        self.instance = instance
+        self.policy = RestartPolicy(rules)
+        self.current: Process | None = None
+        self._refused = False  # the last process could not use its settings
+        self._reason = ""
+        self._unstartable = False  # the last try to start one failed
+        self._failures = 0  # processes that ended unasked, and tries to start one that failed
+        self._installation = installation
+        self._rules = rules
+        self._log = log.bind(member=instance)
+        self._start = start
+        self._moved = moved
+        self._generation = 0
+        self._changing = asyncio.Lock()  # held by who changes `current`
+        self._replacing = (
+            asyncio.Lock()
+        )  # one restart at a time: its old process has the other slot until it ends
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Why it will not be ready by itself; empty while there is hope."""
+        if self.policy.state is State.READY:
+            return ""
+        if self._refused:
+            return (
+                f"it can't use its settings: {self._reason}" if self._reason else "it can't use its settings"
+            )
+        if self.policy.in_vain >= _IN_VAIN:
+            return f"it ended {self.policy.in_vain} times before it was ready: {self._reason}"
+        return ""
+
+    @property
+    def reason(self) -> str:
+        """What became of its last process, or of the try to start one; empty once another one is ready."""
+        return "" if self.policy.state is State.READY else self._reason
+
+    def begin(self) -> None:
+        """Starts the instance and watches it from now on."""
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Lets the process finish its work and end."""
+        async with self._replacing:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            if self.current is not None:
+                await self.current.retire()
+                self.current = None
+            self.policy.stopped(time.monotonic())
+
+    async def replace(self) -> None:
+        """Starts a new process, waits until it is ready, then lets the old one finish. Raises ReplaceError."""
+        async with self._replacing:
+            async with self._changing:
+                old = self.current
+                if old is not None and old.alive:
+                    await self._hand_over(old)
+            if old is not None and self.current is not old:
+                await old.retire(successor=True)
+                self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
+                return
+            # Nothing serves, so there is nothing to hand over: no more waiting for the backoff.
+            failures = self._failures
+            self._hurry.set()
+            await self._until_ready(failures)
+
+    async def _hand_over(self, old: Process) -> None:
+        try:
+            await self._take_over(old)
+        except (OSError, ConfigError, LayoutError) as error:
+            raise ReplaceError(
+                f"{self.instance}: no new process can be started ({sentence(error)}), so the old one goes on"
+            ) from error
+
+    async def _take_over(self, old: Process) -> None:
+        deadline = time.monotonic() + self._rules.start
+        new = await self._successor(1 - old.slot, deadline)
+        for _ in range(_PORT_TRIES - 1):
+            if not new.crowded_out:
+                break
+            self._log.warning("its ports were taken meanwhile; trying others", pid=new.pid)
+            new = await self._successor(1 - old.slot, deadline)
+        if not new.alive:
+            raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
+        await self._refuse_worse(old, new)
+        try:
+            await new.publish()
+        except OSError:
+            new.kill()
+            await new.forget()
+            raise
+        self.current = new
+        self._moved(self.instance, new.metrics)
+        self.policy.replaced(time.monotonic())
+
+    async def _refuse_worse(self, old: Process, new: Process) -> None:
+        """A restart must not take away a model that is served: its file may have changed on the disk meanwhile."""
+        pages = await asyncio.gather(probes.metrics_page(old.metrics), probes.metrics_page(new.metrics))
+        lost = quarantined_models.newly_held(*pages)
+        if not lost:
+            return
+        new.kill()
+        await new.forget()
+        told = await asyncio.to_thread(quarantined_models.forget, self._installation.layout, lost)
+        why = "\n".join(told) or f"it has {', '.join(lost)} in quarantine"
+        raise ReplaceError(
+            f"{self.instance}: the new process can't use a model that the old one serves, so the old one goes on\n{why}"
+        )
+
+    async def _successor(self, slot: int, deadline: float) -> Process:
+        """A new process that is ready, or one that has ended and is tidied away."""
+        new = await self._spawn(slot)
+        while await new.look(_TIMEOUT_STARTING_S) is not ProbeResult.READY:
+            if await new.ended(_LOOK_STARTING_S) or time.monotonic() > deadline:
+                new.kill()
+                await new.forget()
+                break
+        return new
+
+    async def _until_ready(self, failures: int) -> None:
+        """`failures`: how many there were when the wait began. It ends when another try has failed without hope."""
+        deadline = time.monotonic() + self._rules.start
+        while self.policy.state is not State.READY:
+            if self._failures > failures and (self.trouble or self._unstartable):
+                raise ReplaceError(f"{self.instance}: {self._reason}; it is tried again and again")
+            if time.monotonic() > deadline:
+                raise ReplaceError(self._why("it did not become ready"))
+            await asyncio.sleep(_LOOK_STARTING_S)
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                delay = await self._one()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the service must be tried again
+                delay = self._could_not(error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay)
+            self._hurry.clear()
+
+    async def _one(self) -> float:
+        """One process, from its start to its end; how many seconds to wait before the next one."""
+        async with self._changing:
+            if self.current is None:
+                self.current = await self._spawn(slot=0)
+                self._moved(self.instance, self.current.metrics)
+                self.policy.started(time.monotonic())
+        lost, killed = await self._attend()
+        delay = self.policy.exited(time.monotonic())
+        # One whose ports somebody else took may say so with the same exit code, and has others next time.
+        self._refused = lost.exit_code == EXIT_CONFIG and not lost.crowded_out
+        self._unstartable = False
+        self._reason = killed or _end_of(lost.exit_code)
+        if self._refused:
+            self._reason = lost.last_words() or self._reason
+        self._failures += 1
+        self._log.warning(
+            "ended", pid=lost.pid, exit_code=lost.exit_code, reason=self._reason, restart_in_s=delay
+        )
+        return delay
+
+    def _could_not(self, error: Exception) -> float:
+        """No process could be started, or looked after; how many seconds to wait before the next try."""
+        if self.current is not None:
+            self._log.error("the supervision failed and goes on", error=sentence(error))
+            return _LOOK_UNREADY_S
+        delay = self.policy.unstartable(time.monotonic())
+        self._refused = isinstance(error, ConfigError)
+        self._unstartable = True
+        self._reason = sentence(error)
+        self._failures += 1
+        self._log.error("can't be started", reason=self._reason, again_in_s=delay)
+        return delay
+
+    async def _attend(self) -> tuple[Process, str]:
+        """Looks after the current process until it has ended; returns it, and why we killed it if we did."""
+        killed, why = None, ""
+        while True:
+            process = self.current
+            assert process is not None, "only `_attend` and `stop` take it away"
+            planned = self._pause()
+            began = time.monotonic()
+            if await process.ended(planned):
+                async with self._changing:  # a restart that is under way decides first who is the current one
+                    if self.current is process:
+                        self.current = None
+                        await process.forget()
+                        return process, why if killed is process else ""
+                continue
+            late_by = time.monotonic() - began - planned
+            found = await self._look_at(process, late_by)
+            if found and self.current is process:
+                killed, why = process, found
+                self._log.error("killed", pid=process.pid, reason=why)
+                process.kill()
+
+    async def _look_at(self, process: Process, late_by: float) -> str:
+        """One probe of the current process; why it must be killed, or empty."""
+        starting = self.policy.state is State.STARTING
+        allowed = _TIMEOUT_STARTING_S if starting else self._rules.timeout
+        began = time.monotonic()
+        seen = await process.look(allowed)
+        late_by = max(late_by, time.monotonic() - began - allowed - probes.HEARTBEAT_TIMEOUT_S)
+        if self.current is not process:
+            return ""
+        if seen is ProbeResult.READY:
+            await process.publish()
+        before, now = self.policy.state, time.monotonic()
+        self.policy.probed(seen, now, late_by)
+        if self.policy.state is not before:
+            self._log.info("state", pid=process.pid, state=str(self.policy.state))
+        self._note(seen)
+        if self.policy.overdue(now):
+            return f"it was not ready after {self._rules.start:g} s"
+        return self.policy.hung()
+
+    def _note(self, seen: ProbeResult) -> None:
+        """Says why a process that runs is not ready."""
+        if self.policy.state is State.READY:
+            self._reason, self._refused, self._unstartable = "", False, False
+        elif self.policy.state is State.UNREADY:
+            self._reason = _SEEN[seen]
+
+    def _pause(self) -> float:
+        """Seconds until the next probe."""
+        if self.policy.state is State.STARTING:
+            return _LOOK_STARTING_S
+        return _LOOK_UNREADY_S if self.policy.state is State.UNREADY else self._rules.every
+
+    async def _spawn(self, slot: int) -> Process:
+        self._generation += 1
+        started = await self._start(self._installation, self.instance, slot, self._generation)
+        self._log.info("started", pid=started.pid, generation=self._generation)
+        return started
+
+    def _why(self, what: str) -> str:
+        path = self._installation.layout.log(self.instance)
+        lines = "\n".join(log_files.tail(path, _LINES))
+        return f"{self.instance}: {what}; the last lines of {path}:\n{lines}"
+
+
+def _end_of(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"it was ended by signal {-exit_code} ({signal.strsignal(-exit_code)})"
+    return f"it ended with exit code {exit_code}"
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror.lower()}{where}"
+    if isinstance(error, OSError | ConfigError | LayoutError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}"

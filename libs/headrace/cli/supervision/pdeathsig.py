@@ -1,0 +1,28 @@
+"""Becomes another program that dies with its parent: `python -I -S pdeathsig.py PARENT PROGRAM ARGUMENT…`.
+
+A supervisor that is killed can't stop its children, so the kernel does (PR_SET_PDEATHSIG, kept over exec). It is done
+in this step between, and not in a `preexec_fn`, because the supervisor has gRPC's threads, and Python code must not run
+between fork and exec of a program with threads. SIGKILL, as a stopped or hung child would not act on anything else.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    """Replaces this process. Exits at once if the parent is gone already."""
+    parent, program, *rest = arguments
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != int(parent):
+        return
+    os.execv(program, [program, *rest])  # noqa: S606 - the command is the supervisor's own
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,167 @@
+"""What a process is seen to do, asked of the process itself: by calls that a caller of it could make.
+
+A call that gets its answer has passed the process's event loop. Where none comes in time, the loop's heartbeat, which
+another thread of the process tells, says whether the loop stands still or has too much to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import Protocol
+
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
+
+from headrace.cli.supervision.restart_policy import ProbeResult
+from headrace.hop.client.dial import Client
+from headrace.hop.client.settings import Client as ClientSettings
+from headrace.hop.client.settings import Coalesce, Retry
+from headrace.hop.errors import Code, Fault
+from headrace.hop.method import unary
+from headrace.hop.process.heartbeat import AGE
+
+_CHECK = unary(
+    health_pb2.DESCRIPTOR,
+    "Health",
+    "Check",
+    health_pb2.HealthCheckRequest,
+    health_pb2.HealthCheckResponse,
+    idempotent=True,
+)
+# The client's own words for a callee that did not answer.
+_NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_HEARTBEAT = re.compile(rf"^{AGE} (\S+)$".encode(), re.MULTILINE)
+# A thread of the process tells the heartbeat; on a loaded machine it waits for its turn, too.
+HEARTBEAT_TIMEOUT_S = 2.0
+_FRESH_S = 5.0
+_PAGE_TIMEOUT_S = 10.0
+_READY_PATH = "/v2/health/ready"
+# PROXY protocol, version 2, command LOCAL: what follows is on this connection's own account, as of any health check.
+_OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+
+
+class Probe(Protocol):
+    """Looks at one process."""
+
+    async def look(self, timeout_s: float) -> ProbeResult:
+        """What it does now. Never raises; `timeout_s`: for its answer."""
+        ...
+
+    async def close(self) -> None:
+        """Gives back its connection."""
+        ...
+
+
+class GrpcProbe:
+    """grpc.health.v1 on the unix socket of one process. hop serves it on the event loop that serves the calls."""
+
+    def __init__(self, service: str, path: Path, metrics: str) -> None:
+        """`metrics`: host:port."""
+        settings = ClientSettings(
+            target=f"unix:{path}",
+            exchange=False,
+            retry=Retry(attempts=1),
+            coalesce=Coalesce(enabled=False),
+        )
+        self._client = Client(service, settings)
+        self._check = self._client.unary(_CHECK)
+        self._metrics = metrics
+
+    async def look(self, timeout_s: float) -> ProbeResult:
+        try:
+            reply = await self._check(health_pb2.HealthCheckRequest(), deadline=time.monotonic() + timeout_s)
+        except Fault as fault:
+            return await _unanswered(self._metrics) if fault.code in _NO_ANSWER else ProbeResult.REFUSING
+        return (
+            ProbeResult.READY
+            if reply.status == health_pb2.HealthCheckResponse.SERVING
+            else ProbeResult.REFUSING
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class DoorProbe:
+    """The door itself, asked for `/v2/health/ready`: through Envoy's listener, its filters and the application's loop.
+
+    During a restart, and with several workers, processes share the public port. Envoy's listener has a private socket
+    too, at which TLS arrives: that one leads to this process for certain.
+    """
+
+    def __init__(self, door: Path | str, metrics: str) -> None:
+        """`door`: the private socket; the public host:port where there is no TLS. `metrics`: host:port."""
+        self._door = door
+        self._metrics = metrics
+
+    async def look(self, timeout_s: float) -> ProbeResult:
+        try:
+            async with asyncio.timeout(timeout_s):
+                status = await self._ask()
+        except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
+            return await _unanswered(self._metrics)  # nobody listens, accepts or answers
+        except OSError:
+            return ProbeResult.REFUSING  # Envoy closes the connections that it has no room for
+        return ProbeResult.READY if status == 200 else ProbeResult.REFUSING
+
+    async def close(self) -> None: ...
+
+    async def _ask(self) -> int:
+        """The HTTP status; 0 if the connection was closed without one."""
+        private = isinstance(self._door, Path)
+        reader, writer = await (
+            asyncio.open_unix_connection(self._door) if private else _connected(str(self._door))
+        )
+        try:
+            writer.write((_OF_OURS if private else b"") + _request(_READY_PATH, "headrace"))
+            found = _STATUS.match(await reader.readline())
+            return int(found[1]) if found else 0
+        finally:
+            writer.close()
+
+
+async def _unanswered(metrics: str) -> ProbeResult:
+    age = await heartbeat_age(metrics)
+    return ProbeResult.SILENT if age is None or age > _FRESH_S else ProbeResult.TURNING
+
+
+async def heartbeat_age(metrics: str) -> float | None:
+    """Seconds since the last turn of a process's event loop; None if its metrics, at host:port, don't tell."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_TIMEOUT_S):
+            found = _HEARTBEAT.search(await _get(metrics, "/metrics"))
+            return float(found[1]) if found else None
+    except (OSError, TimeoutError, ValueError):
+        return None
+
+
+async def metrics_page(metrics: str) -> bytes:
+    """What a process tells Prometheus, at host:port; empty if it does not answer."""
+    try:
+        async with asyncio.timeout(_PAGE_TIMEOUT_S):
+            return await _get(metrics, "/metrics")
+    except (OSError, TimeoutError, ValueError):
+        return b""
+
+
+async def _get(address: str, path: str) -> bytes:
+    """The answer to a GET, head included."""
+    reader, writer = await _connected(address)
+    try:
+        writer.write(_request(path, address))
+        await writer.drain()
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port))
+
+
+def _request(path: str, host: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()

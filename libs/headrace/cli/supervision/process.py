@@ -1,0 +1,216 @@
+"""One process of a service: started, listed for its callers when ready, and taken away again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headrace.cli.installation import log_files, ports
+from headrace.cli.installation.layout import service_of
+from headrace.cli.installation.settings import Installation, overlaid, settings
+from headrace.cli.supervision import pdeathsig
+from headrace.cli.supervision.probes import DoorProbe, GrpcProbe, Probe
+from headrace.cli.supervision.restart_policy import ProbeResult
+from headrace.hop import config as hop_config
+from headrace.hop.config import Document
+from headrace.state import atomic
+
+# A drain takes at most `server.drain_s` (20 s) and some notice; beyond, the process is stuck.
+_DRAIN_S = 30.0
+# A key in what a service says of a value that it can't use.
+_KEY = re.compile(r"(?<![^\s,;])([A-Za-z_][\w.-]*): ")
+
+
+class Process:
+    """A running process. `generation` numbers the processes of its instance; `slot` says which ports it has."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        instance: str,
+        slot: int,
+        generation: int,
+        child: asyncio.subprocess.Process,
+        own_settings: Document,
+        log_begins: int,
+        door: Path | str = "",
+    ) -> None:
+        """`own_settings`: what a person added to the generated ones; `log_begins`: where its part of the log does;
+        `door`: of an ingress, where to ask whether it is open."""
+        layout = installation.layout
+        self.service = service_of(instance)
+        self.slot = slot
+        self.generation = generation
+        self.pid = child.pid
+        self.metrics = installation.metrics(instance, slot)
+        self._child = child
+        self._root = layout.root
+        self._config = layout.config(instance, slot)
+        self._bound = layout.starting(instance, generation)
+        self._listed = layout.listed(self.service) / self._bound.name
+        self._door = door
+        self._own_settings = own_settings
+        self._log = layout.log(instance)
+        self._log_begins = log_begins
+        self._own_ports = [installation.ports[name] for name in ports.own(instance, slot)]
+        self._probe: Probe | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.returncode is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None as long as it has not ended; −N: ended by signal N."""
+        return self._child.returncode
+
+    @property
+    def crowded_out(self) -> bool:
+        """Whether it has ended and somebody listens on a port that was its own: taken between our look and its bind."""
+        return not self.alive and not all(map(ports.free, self._own_ports))
+
+    async def look(self, timeout_s: float) -> ProbeResult:
+        """What it does now; `timeout_s`: for its answer."""
+        if self._probe is None:
+            if self.service == "ingress":
+                self._probe = DoorProbe(self._door, self.metrics)
+            elif self._bound.exists():
+                self._probe = GrpcProbe(self.service, self._bound, self.metrics)
+            else:
+                return ProbeResult.REFUSING
+        return await self._probe.look(timeout_s)
+
+    def last_words(self) -> str:
+        """What it wrote last, for a person: why it can't use its settings, with the place in the file of a person's own."""
+        said = log_files.tail(self._log, 1, begins=self._log_begins)
+        words = said[0].strip() if said else ""
+        keys = [found[1] for found in _KEY.finditer(words)]
+        places = [self._own_settings.place(key) for key in keys if self._own_settings.sets(key)]
+        return f"{words} (set in {'; '.join(dict.fromkeys(places))})" if places else words
+
+    async def publish(self) -> None:
+        """Lists its socket where callers look; does nothing the second time."""
+        # A socket goes by its inode: moving it neither breaks connections nor needs the process to know.
+        if self.service != "ingress" and self._bound.exists():
+            self._bound.rename(self._listed)
+            await self._close_probe()
+            self._probe = GrpcProbe(self.service, self._listed, self.metrics)
+
+    async def ended(self, within: float) -> bool:
+        """Waits at most `within` seconds for its end; says whether it ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._end()), within)
+        return not self.alive
+
+    async def retire(self, *, successor: bool = False) -> None:
+        """Lets it finish what it has, then end; kills it if not. `successor`: another has its place already."""
+        self._unlist()
+        if self.alive and self.service == "ingress":
+            # Envoy closes everything at once on SIGTERM; its clean stop goes through its admin port.
+            await self._stop_ingress(successor)
+        self._signal(signal.SIGTERM)
+        # One that is stopped (SIGSTOP) would never see the signal.
+        self._signal(signal.SIGCONT)
+        if not await self.ended(_DRAIN_S):
+            self.kill()
+        await self.forget()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._signal(signal.SIGKILL)
+
+    async def forget(self) -> None:
+        """After its end: removes what it left behind."""
+        await self._end()
+        self._unlist()
+        with contextlib.suppress(OSError):
+            self._bound.unlink(missing_ok=True)
+        await self._close_probe()
+
+    async def _end(self) -> None:
+        await self._child.wait()
+
+    async def _close_probe(self) -> None:
+        if self._probe is not None:
+            await self._probe.close()
+            self._probe = None
+
+    def _unlist(self) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # a disk that can't be written must keep nobody from being replaced
+            self._listed.unlink(missing_ok=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(number)
+
+    async def _stop_ingress(self, successor: bool) -> None:
+        command = [sys.executable, "-m", "services.ingress.stop", "--config", str(self._config)]
+        if successor:
+            command.append("--successor")
+        try:
+            stop = await asyncio.create_subprocess_exec(*command, cwd=self._root)
+        except OSError:
+            return  # no process can be made: its end is less clean
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _DRAIN_S)
+        if stop.returncode is None:
+            stop.kill()
+            await stop.wait()
+
+
+async def start(installation: Installation, instance: str, slot: int, generation: int) -> Process:
+    """Starts a process, with its settings in a file and its output appended to the log of its instance.
+
+    Raises ConfigError for settings of a person's own that can't be read, LayoutError, OSError.
+    """
+    service = service_of(instance)
+    own_ports = ports.secured(installation.ports, instance, slot, ports.free)
+    installation = replace(installation, ports=own_ports)
+    layout = installation.layout
+    layout.make()  # someone may have removed a folder meanwhile
+    config, bound = layout.config(instance, slot), layout.starting(instance, generation)
+    made = settings(installation, instance, slot=slot, listen=bound, run_dir=layout.private(instance, slot))
+    own_settings = _own_settings(layout.override(service))
+    made = overlaid(made, own_settings.values)
+    # A person's own settings may hold a password.
+    atomic.write(config, yaml.safe_dump(made, sort_keys=False).encode(), mode=0o600)
+    # Without assertions (ours only narrow types): typeguard, with which Feast decorates itself, then leaves Feast's
+    # functions as they are, instead of compiling them anew for three seconds at each start.
+    command = (sys.executable, "-O", "-m", f"services.{service}", "--config", str(config))
+    with layout.log(instance).open("ab", buffering=0) as log:
+        log_begins = log.tell()
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", pdeathsig.__file__, str(os.getpid()), *command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=layout.root,
+            # A Ctrl-C at the terminal of `up` is for the supervisor, which then stops its services in order.
+            start_new_session=True,
+        )
+    door = _door(made, child.pid) if service == "ingress" else ""
+    return Process(installation, instance, slot, generation, child, own_settings, log_begins, door)
+
+
+def _door(made: Mapping[str, Any], pid: int) -> Path | str:
+    """Where only this process's Envoy listens; the port of all of them where there is no TLS."""
+    if made["http"]["tls"]:
+        return Path(made["run_dir"]).resolve() / f"tls-{pid}.sock"
+    return str(made["http"]["plaintext"])
+
+
+def _own_settings(path: Path) -> Document:
+    return hop_config.read(path) if path.exists() else Document(path, {}, {})

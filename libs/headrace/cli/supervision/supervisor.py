@@ -1,0 +1,207 @@
+"""The process that keeps the services running.
+
+    python -m headrace.cli.supervision.supervisor --home DIR --shape SHAPE [--count SERVICE=N …]
+
+It has its own session, so it outlives the terminal it was started from. Its children do not outlive it
+(`pdeathsig.py`), so a kill -9 of the supervisor leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveFloat, PositiveInt
+
+from headrace.cli.installation import layout, log_files, pid_lock, ports, services
+from headrace.cli.installation.layout import LayoutError, service_of
+from headrace.cli.installation.settings import Installation, Shape
+from headrace.cli.supervision import control, prometheus_targets
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError, sentence
+from headrace.cli.supervision.restart_policy import RestartRules
+from headrace.hop import config
+from headrace.hop.process.lifecycle import stop_signal
+from headrace.hop.process.logs import logger
+
+_KEEP_HOUSE_EVERY_S = 5.0
+
+
+class Supervisor:
+    """All services of one installation."""
+
+    def __init__(self, installation: Installation, rules: RestartRules, log: Any) -> None:
+        self._installation = installation
+        self._log = log
+        self._untold = False  # Prometheus has an old list of them
+        self._metrics: dict[str, str] = {}  # of each instance that was ever started: host:port
+        self._managed = {
+            name: ManagedProcess(installation, name, rules, log, moved=self._moved)
+            for name in installation.instances
+        }
+        self._stop: asyncio.Event | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keeps them running until `stop` is set, then stops them in order."""
+        self._stop = stop
+        async with control.serving(self._installation.layout.control, self._answer):
+            keeping = asyncio.create_task(self._keep_house())
+            for managed in self._managed.values():
+                managed.begin()
+            await stop.wait()
+            keeping.cancel()
+            await self._stop_all()
+            self._tell({})
+
+    async def _stop_all(self) -> None:
+        # Callers first: nobody is left without those it calls.
+        for group in services.stop_groups():
+            stopping = [m.stop() for name, m in self._managed.items() if service_of(name) in group]
+            for failed in await asyncio.gather(*stopping, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    self._log.error("not stopped cleanly", error=sentence(failed))
+        self._log.info("all stopped")
+
+    def _moved(self, instance: str, metrics: str) -> None:
+        self._metrics[instance] = metrics
+        self._tell(self._metrics)
+
+    def _tell(self, metrics: Mapping[str, str]) -> None:
+        try:
+            prometheus_targets.write(self._installation.layout.targets, metrics)
+        except OSError as error:  # a full disk must not end those who serve
+            self._log.error("Prometheus is not told of the metrics", error=sentence(error))
+            self._untold = True
+        else:
+            self._untold = False
+
+    async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request.get("do"):
+            case "status":
+                return {
+                    "shape": self._installation.shape,
+                    "counts": dict(self._installation.counts),
+                    "services": self._services(),
+                }
+            case "restart":
+                return await self._restart(str(request.get("service")))
+            case "stop":
+                assert self._stop is not None
+                self._stop.set()
+                return {}
+            case other:
+                return {
+                    "error": f"the supervisor knows no {other!r}; is it of another version? headrace down"
+                }
+
+    async def _restart(self, instance: str) -> Mapping[str, Any]:
+        managed = self._managed.get(instance)
+        if managed is None:
+            return {
+                "error": f"no service {instance!r} has a process here; there are: {', '.join(self._managed)}"
+            }
+        try:
+            await managed.replace()
+        except ReplaceError as error:
+            return {"error": str(error)}
+        return self._services()[instance]
+
+    def _services(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for name, managed in self._managed.items():
+            current = managed.current
+            found[name] = {
+                "pid": current.pid if current else None,
+                "state": str(managed.policy.state),
+                "trouble": managed.trouble or None,
+                "reason": managed.reason or None,
+                "restarts": managed.policy.restarts,
+                "metrics": f"http://{current.metrics}/metrics" if current else None,
+            }
+        return found
+
+    async def _keep_house(self) -> None:
+        """What is to be done now and then; what fails is told of and tried again."""
+        told: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(_KEEP_HOUSE_EVERY_S)
+            if self._untold:
+                self._tell(self._metrics)
+            for path in sorted(self._installation.layout.logs.glob("*.log")):
+                try:
+                    await asyncio.to_thread(log_files.rotate, path)
+                    told.pop(path.name, None)
+                except Exception as error:  # noqa: BLE001 - the other logs, and the next time
+                    if told.get(path.name) != (problem := sentence(error)):  # once, not every five seconds
+                        told[path.name] = problem
+                        self._log.error("a log is not rotated", log=path.name, error=problem)
+
+
+_DEFAULT = RestartRules()
+
+
+class SupervisorSettings(config.Settings):
+    """`settings/supervisor.yaml` in the home: how patient the supervisor is with a process that does not answer."""
+
+    # Seconds between two probes of a process that is ready, and seconds for an answer.
+    probe_every_s: PositiveFloat = _DEFAULT.every
+    probe_timeout_s: PositiveFloat = _DEFAULT.timeout
+    # Killed after so many probes in a row without an answer while its event loop stands still, …
+    probes_silent: PositiveInt = _DEFAULT.silent
+    # … and after so many without an answer while it takes turns.
+    probes_unanswered: PositiveInt = _DEFAULT.unanswered
+
+    def rules(self) -> RestartRules:
+        """The policy with these settings in it."""
+        return RestartRules(
+            every=self.probe_every_s,
+            timeout=self.probe_timeout_s,
+            silent=self.probes_silent,
+            unanswered=self.probes_unanswered,
+        )
+
+
+async def _run(home: Path, shape: Shape, counts: Mapping[str, int]) -> int:
+    place = layout.of(home)
+    place.make()
+    own = place.override("supervisor")
+    # Without the environment: its HEADRACE__ variables are settings of the services.
+    rules = config.load(SupervisorSettings, own if own.exists() else None, {}).rules()
+    lock = pid_lock.Lock(place.lock)
+    if not lock.take():
+        print("another supervisor runs in this home", file=sys.stderr)
+        return 1
+    log = logger("supervisor", config.Telemetry())
+    for stale in place.sockets.rglob("*.sock*"):
+        stale.unlink(missing_ok=True)  # of a supervisor that was killed
+    try:
+        chosen, held = ports.claim(place.ports, Installation(place, shape, {}, counts).instances)
+    except LookupError as error:
+        print(f"{error}; see who listens there: ss -ltnp", file=sys.stderr)
+        return 1
+    log.info("begins", shape=shape, http=chosen["http"], tls=chosen["tls"])
+    await Supervisor(Installation(place, shape, chosen, counts), rules, log).run(stop_signal())
+    for holding in held:
+        holding.close()
+    return 0
+
+
+def main() -> None:
+    """Exit code 1 if another supervisor runs in this home."""
+    parser = argparse.ArgumentParser(prog="supervisor")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--shape", choices=("apart", "together"), required=True)
+    parser.add_argument("--count", action="append", default=[], metavar="SERVICE=N")
+    options = parser.parse_args()
+    counts = {service: int(count) for service, _, count in (text.partition("=") for text in options.count)}
+    try:
+        sys.exit(asyncio.run(_run(options.home, options.shape, counts)))
+    except (OSError, LayoutError, config.ConfigError) as error:
+        sys.exit(f"the supervisor can't start: {sentence(error)}")
+
+
+if __name__ == "__main__":
+    main()

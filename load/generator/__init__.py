@@ -1,0 +1,1 @@
+"""The load generator: when requests leave, how they are sent, and whether the answers are right."""

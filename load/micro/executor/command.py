@@ -1,0 +1,24 @@
+"""The executor within one process: what it costs over a bare session, what batching brings, what a swap disturbs.
+
+Needs a model repository with flights_light and flights_heavy (`make up` prepares one). No sockets: the other services
+and gRPC have their own figures. Prints Markdown tables; each figure is the median of three runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import uvloop
+
+from load.micro.executor.latency import latency
+from load.micro.executor.throughput import batching, overhead
+from load.micro.executor.version_swap import swap
+
+_PARTS = {"overhead": overhead, "latency": latency, "batching": batching, "swap": swap}
+
+
+def run(options: argparse.Namespace) -> None:
+    """`executor`."""
+    for name in options.only or _PARTS:
+        print(f"\n**{name}**\n")
+        uvloop.run(_PARTS[name](options.models, options.seconds))

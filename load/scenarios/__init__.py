@@ -1,0 +1,1 @@
+"""Questions about a whole system: how fast, under which load, at what loss."""

@@ -1,0 +1,140 @@
+"""The command lines of the scenarios."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
+from load.scenarios import (
+    capacity,
+    check,
+    closed,
+    faults,
+    open_loop_profiles,
+    overload,
+    picture,
+    race,
+    strangers,
+)
+from load.scenarios.scaling import payload, replicas, rows, tenants
+from load.systems.processes import ROOT
+
+_PEERS = "folder of the peers' harness, prepared by its setup.sh"
+_SERVERS = "cores of the servers, such as 0"
+_CLIENTS = "cores of the client, such as 1"
+
+
+def add(commands: Commands) -> None:
+    """Adds them all."""
+    _add_loops(commands)
+    _add_faults(commands)
+    _add_comparisons(commands)
+    _add_scaling(commands)
+
+
+def _add_loops(commands: Commands) -> None:
+    """Requests to a whole headrace, and what became of them."""
+    system_command(commands, "check", check.run)
+    loop = system_command(commands, "closed", closed.run)
+    loop.add_argument("--conc", type=numbers, default=[1, 8, 32, 64])
+    loop.add_argument("--runs", type=int, default=3)
+    loop.add_argument("--seconds", type=float, default=3.0)
+    loop.add_argument("--reference", type=Path, help=_PEERS)
+    steady = _open_loop(commands, "open", open_loop_profiles.at_rates)
+    steady.add_argument("--seconds", type=float, default=10.0)
+    steady.add_argument("--rates", type=numbers, default=[250, 500, 1000])
+    for name, run in (("ramp", open_loop_profiles.ramped), ("spike", open_loop_profiles.spiked)):
+        changing = _open_loop(commands, name, run)
+        changing.add_argument("--seconds", type=float, default=10.0)
+        changing.add_argument("--rate", type=float, default=1000.0, help="the highest")
+    soak = _open_loop(commands, "soak", open_loop_profiles.soaked)
+    soak.add_argument("--rate", type=float, default=300.0)
+    soak.add_argument("--minutes", type=float, default=10.0)
+    three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
+    three.add_argument("--seconds", type=float, default=10.0)
+    three.add_argument("--runs", type=int, default=3)
+
+
+def _open_loop(
+    commands: Commands, name: str, run: RunCommand, model: str = "flights"
+) -> argparse.ArgumentParser:
+    made = system_command(commands, name, run)
+    made.add_argument("--model", choices=["flights", "flights_heavy"], default=model)
+    made.add_argument("--deadline-ms", type=float, default=250.0)
+    made.add_argument("--servers", type=cores, help=_SERVERS)
+    made.add_argument("--clients", type=cores, help=_CLIENTS)
+    return made
+
+
+def _add_faults(commands: Commands) -> None:
+    """What is lost when a part fails, or when strangers attack."""
+    broken = system_command(commands, "faults", faults.run)
+    broken.add_argument("--servers", type=cores, help=_SERVERS)
+    broken.add_argument("--part", type=float, default=0.5, help="of the peak")
+    broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
+    broken.add_argument("--services", type=names, default=[])
+    foreign = system_command(commands, "strangers", strangers.run)
+    foreign.add_argument("--servers", type=cores, help=_SERVERS)
+    foreign.add_argument("--requests", type=int, default=100_000)
+    foreign.add_argument("--rate", type=float, default=300.0)
+    foreign.add_argument("--warm-s", type=float, default=10.0)
+    foreign.add_argument("--quiet-s", type=float, default=30.0, help="measured before they begin")
+
+
+def _add_comparisons(commands: Commands) -> None:
+    """This build beside others."""
+    beside = system_command(commands, "race", race.run)
+    beside.add_argument("--peers", type=Path, required=True, help=_PEERS)
+    beside.add_argument("--part", choices=["pipeline", "model"], default="pipeline")
+    beside.add_argument(
+        "--systems", type=lambda text: text.split(";"), help="such as 'headrace apart;triton'"
+    )
+    beside.add_argument("--conc", type=numbers, default=[1, 64])
+    beside.add_argument("--runs", type=int, default=5)
+    beside.add_argument("--seconds", type=float, default=3.0)
+    beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    drawn = commands.add_parser("picture")
+    drawn.set_defaults(run=picture.run)
+    drawn.add_argument(
+        "--race",
+        type=Path,
+        nargs="+",
+        default=[ROOT / ".headrace" / "race.json"],
+        help="what races kept; those over different concurrencies are joined",
+    )
+    drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
+
+
+def _add_scaling(commands: Commands) -> None:
+    """One thing grows, the others stay; and what follows for a load."""
+    grows = commands.add_parser("scaling").add_subparsers(required=True)
+    for name, run, conc in (
+        ("rows", rows.run, [1, 8]),
+        ("payload", payload.run, [1, 8]),
+        ("replicas", replicas.run, [64]),
+        ("tenants", tenants.run, [64]),
+    ):
+        made = command(grows, name, run, HOME)
+        made.add_argument("--conc", type=numbers, default=conc)
+        made.add_argument("--runs", type=int, default=1)
+        made.add_argument("--seconds", type=float, default=2.0)
+        if name != "replicas":
+            made.add_argument("--shapes", type=names, default=["together", "apart"])
+    grows.choices["rows"].add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64])
+    grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
+    grows.choices["payload"].add_argument("--kib", type=numbers, default=[1, 4, 16, 64, 256, 1024])
+    grows.choices["tenants"].add_argument("--tenants", type=numbers, default=[1, 10, 100, 1000])
+    several = grows.choices["replicas"]
+    several.add_argument("--replicas", type=numbers, default=[1, 2, 3])
+    several.add_argument("--services", type=names, default=["executor", "preprocessing"])
+    several.add_argument("--pipeline", choices=["flights", "flights_heavy"], default="flights")
+    needed = commands.add_parser("capacity")
+    needed.set_defaults(run=capacity.run)
+    needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")
+    needed.add_argument("--rows", type=int, default=1, help="of a request")
+    needed.add_argument("--shape", choices=["apart", "together"], default="apart")
+    needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
+    needed.add_argument("--price", type=float, default=0.04, help="of a core-hour: an assumption")
+    needed.add_argument("--figures", type=Path, default=capacity.FIGURES)

@@ -1,0 +1,1 @@
+"""`scaling`: one thing grows, the others stay; a file for each thing."""

@@ -1,0 +1,225 @@
+"""A running headrace to be measured: its shape, its settings, the cores it may use, and who may call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from headrace.cli.installation import services
+from headrace.state import tenants as tenants_file
+from headrace.state.tenants import QuotaSpec, TenantSpec
+from load.systems.processes import ROOT, children_of
+
+HEADRACE = Path(sys.executable).parent / "headrace"
+PIPELINES = ROOT / "deploy" / "pipelines"
+Shape = Literal["apart", "together"]
+# Finite, and out of the way: what is measured is not the quota.
+AMPLE = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
+_OFF = {"coalesce": {"enabled": False}}
+_UP_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How to run it. `cpus`: cores of the servers, None: all. `tenants`: by name; each gets a key."""
+
+    home: Path
+    shape: Shape = "apart"
+    cpus: frozenset[int] | None = None
+    coalescing: bool = True
+    # Processes of the ingress (together: of everything).
+    workers: int = 1
+    # Processes of other services, by name (apart only).
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    # Pipeline documents beside the usual ones.
+    documents: Sequence[Mapping[str, Any]] = ()
+    # Folder of Feast's feature_store.yaml, if not the home's own (SQLite).
+    feast: Path | None = None
+    tenants: Mapping[str, TenantSpec] = field(
+        default_factory=lambda: {"load": TenantSpec(pipelines=("*",), limits=AMPLE)}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs. `target`: host:port of the door; `keys`: by tenant; `pids`: of all processes; `services`: the process
+    of each by name, `executor.1` for a further one."""
+
+    setup: Setup
+    target: str
+    keys: Mapping[str, str]
+    pids: frozenset[int]
+    services: Mapping[str, int]
+
+
+@contextmanager
+def headrace(setup: Setup) -> Iterator[Running]:
+    """Starts it; everything is stopped and the settings are as before at the end."""
+    home = setup.home
+    _command("down", home)
+    prepared = (home / "pepper").exists()
+    keys = _write_tenants(setup) if prepared else {}
+    _write_settings(setup)
+    try:
+        _up(setup)
+        if not prepared:
+            # A first start makes the secrets that keys are hashed with; the door reads tenants again within a second.
+            keys = _write_tenants(setup)
+            _command("down", home)
+            _up(setup)
+        found = status(home)
+        processes = {name: s["pid"] for name, s in found["services"].items()}
+        pids = children_of(processes.values())
+        yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), processes)
+    finally:
+        _command("down", home)
+        shutil.rmtree(home / "settings", ignore_errors=True)
+
+
+def status(home: Path) -> dict[str, Any]:
+    """What `headrace status --json` says of a home. Raises SystemExit if nothing runs there."""
+    found: dict[str, Any] = json.loads(_command("status", home, "--json"))
+    return found
+
+
+def prepare(home: Path) -> None:
+    """Sees to it that the home has data, features and models: a first start makes them."""
+    if not (home / "pepper").exists():
+        _command("up", home)
+        _command("down", home)
+
+
+def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Folder of the documents that are measured: the demo's, the same with the heavy model, a model alone, and `more`."""
+    folder = home / "load-pipelines"
+    flights = yaml.safe_load((PIPELINES / "flights" / "pipeline.yaml").read_text())
+    heavy = json.loads(json.dumps(flights)) | {"pipeline": "flights_heavy"}
+    for stage in heavy["stages"]:
+        if "model" in stage:
+            stage["name"] = "flights_heavy"
+    bare: dict[str, Any] = {
+        "pipeline": "flights_light",
+        "version": 1,
+        "description": "The light model of flights by itself",
+        "deadline_ms": 1000,
+        "inputs": {"input": {"type": "float32", "shape": [24]}},
+        "stages": [
+            {
+                "model": "light",
+                "name": "flights_light",
+                "inputs": {"input": "input"},
+                "outputs": {"probabilities": {"column": "probabilities", "type": "float32", "shape": [2]}},
+            }
+        ],
+        "outputs": ["probabilities"],
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    for document in (flights, heavy, bare, *more):
+        made = folder / document["pipeline"] / "pipeline.yaml"
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text(yaml.safe_dump(dict(document), sort_keys=False))
+    return folder
+
+
+def settings(setup: Setup) -> dict[str, dict[str, Any]]:
+    """What is laid over the generated settings, by service."""
+    documents = {"pipelines": str(pipelines(setup.home, setup.documents))}
+    own = {name: _uncoalesced(setup, name) for name in services.start_order()}
+    own["router"] |= documents
+    if setup.feast:
+        own["features"]["repo"] = str(setup.feast)
+    door = own.pop(services.DOOR) | documents
+    own = {name: values for name, values in own.items() if values}
+    if setup.shape == "together":
+        return {services.DOOR: door | {"together": own}}
+    return {services.DOOR: door, **own}
+
+
+def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
+    """A service's clients without coalescing, if that is what is measured."""
+    return {} if setup.coalescing else dict.fromkeys(services.callees(caller), _OFF)
+
+
+def _write_settings(setup: Setup) -> None:
+    folder = setup.home / "settings"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for service, values in settings(setup).items():
+        (folder / f"{service}.yaml").write_text(yaml.safe_dump(values))
+
+
+def _write_tenants(setup: Setup) -> dict[str, str]:
+    """The home's tenants become those of the setup; the demo's key stays, since `up` shows a prediction with it."""
+    path = setup.home / "tenants.yaml"
+    file = tenants_file.load(path)
+    kept = {"demo": file.tenants["demo"]} if "demo" in file.tenants else {}
+    file = tenants_file.TenantsFile(tenants={**kept, **setup.tenants})
+    pepper, keys = tenants_file.read_pepper(setup.home / "pepper"), {}
+    for name in setup.tenants:
+        keys[name], entry = tenants_file.new_key(pepper, created=datetime.now(UTC))
+        file = file.with_key(name, entry)
+    tenants_file.save(path, file)
+    return keys
+
+
+def _up(setup: Setup) -> None:
+    pin = ["taskset", "-c", ",".join(map(str, sorted(setup.cpus)))] if setup.cpus else []
+    together = ["--together"] if setup.shape == "together" else []
+    replicas = [f"--replicas={service}={n}" for service, n in setup.replicas.items()]
+    _command("up", setup.home, *together, "--workers", str(setup.workers), *replicas, before=pin)
+
+
+def _command(verb: str, home: Path, *options: str, before: list[str] | None = None) -> str:
+    command = [*(before or []), str(HEADRACE), verb, "--home", str(home), *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=_UP_TIMEOUT_S
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"headrace {verb} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def configuration(setup: Setup) -> str:
+    """What the run measured, in words: to be printed with its figures."""
+    cores = os.cpu_count()
+    on = f"core {', '.join(map(str, sorted(setup.cpus)))}" if setup.cpus else f"all {cores} cores"
+    quotas = "; ".join(f"{name}: {_quota(spec.limits)}" for name, spec in list(setup.tenants.items())[:5])
+    quotas += f"; and of {len(setup.tenants) - 5} more" if len(setup.tenants) > 5 else ""
+    store = "Redis" if setup.feast else "SQLite"
+    coalescing = "" if setup.coalescing else ", COALESCING OFF"
+    workers = "" if setup.workers == 1 else f", {setup.workers} workers"
+    workers += "".join(f", {n} of {service}" for service, n in setup.replicas.items())
+    return (
+        f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
+        f"metrics and JSON logs on; 1 % of requests traced and logged; no response cache; features in {store} by Feast; "
+        f"Python {sys.version.split()[0]}"
+    )
+
+
+def _quota(limits: QuotaSpec) -> str:
+    return f"{limits.rows_per_s:g} rows/s, {limits.concurrency} at once"
+
+
+def _revision() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    return done.stdout.strip() or "of no revision"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "an unknown processor"

@@ -1,0 +1,50 @@
+"""The doctor: every finding that is not good says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace.cli.diagnosis import doctor_checks
+from headrace.cli.diagnosis.doctor_checks import Level
+from headrace.cli.installation import layout
+
+
+def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
+    findings = list(doctor_checks.examine(layout.of(tmp_path / "none"), datetime.now(UTC)))
+    assert [f.what for f in findings] == [
+        "Python",
+        "packages",
+        "libpython",
+        "open files",
+        "disk",
+        "memory",
+        "ports",
+        "certificate",
+        "data",
+        "pipelines",
+        "settings",
+        "tenants",
+    ]
+    assert all(f.fix for f in findings if f.level is not Level.GOOD)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_old_python_is_refused_and_the_new_one_named() -> None:
+    finding = doctor_checks.python((3, 10, 4))
+    assert finding.level is Level.BAD
+    assert "3.11" in finding.fix
+
+
+def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    place.override("executor").parent.mkdir()
+    place.override("executor").write_text("models:\n  - [\n")
+    [found] = [f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "settings"]
+    assert found.level is Level.BAD
+    assert f"{place.override('executor')}, line 3, near the key 'models'" in found.found
+    place.override("executor").write_text("{}\n")
+    place.override("exector").write_text("{}\n")
+    [found] = [f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "settings"]
+    assert found.level is Level.WARN
+    assert "exector.yaml" in found.found

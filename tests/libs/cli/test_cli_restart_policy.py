@@ -1,0 +1,194 @@
+"""The restart policy as a state machine: delays bounded and growing, reset by stability, readiness with hysteresis, and
+an end for processes that hang."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.cli.supervision.restart_policy import ProbeResult, RestartPolicy, RestartRules, State
+
+RULES = RestartRules(
+    first_delay=0.1, max_delay=10.0, stable=30.0, start=120.0, misses=2, silent=3, unanswered=5, late=1.0
+)
+
+
+def test_failures_in_a_row_wait_longer_up_to_the_limit() -> None:
+    watch, delays = RestartPolicy(RULES), []
+    for now in range(10):
+        watch.started(now)
+        delays.append(watch.exited(now + 0.5))
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+    assert watch.restarts == 10
+
+
+@given(st.integers(min_value=0, max_value=5000), st.floats(min_value=30, max_value=1e6))
+def test_a_stable_time_forgets_the_failures(failures: int, stable_for: float) -> None:
+    watch = RestartPolicy(RULES)
+    for _ in range(failures):
+        watch.started(0)
+        assert 0.1 <= watch.exited(0) <= 10.0
+    watch.started(0)
+    watch.probed(ProbeResult.READY, 0)
+    assert watch.exited(stable_for) == 0.1
+
+
+@given(st.floats(min_value=0, max_value=29.9))
+def test_a_short_readiness_does_not(ready_for: float) -> None:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    watch.exited(0)
+    watch.started(0)
+    watch.probed(ProbeResult.READY, 0)
+    assert watch.exited(ready_for) == 0.2
+
+
+def test_one_late_answer_is_no_failure_two_are() -> None:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    watch.probed(ProbeResult.READY, 1)
+    watch.probed(ProbeResult.SILENT, 2)
+    assert watch.state is State.READY
+    watch.probed(ProbeResult.SILENT, 3)
+    assert watch.state is State.UNREADY
+    watch.probed(ProbeResult.READY, 4)
+    assert watch.state is State.READY
+
+
+def test_only_a_starting_process_is_overdue() -> None:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    assert not watch.overdue(119)
+    assert watch.overdue(120)
+    watch.probed(ProbeResult.READY, 121)
+    watch.probed(ProbeResult.SILENT, 122)
+    watch.probed(ProbeResult.SILENT, 1000)
+    assert watch.state is State.UNREADY
+    assert not watch.overdue(10_000)
+
+
+def ready() -> RestartPolicy:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    watch.probed(ProbeResult.READY, 1)
+    return watch
+
+
+def test_a_process_that_gives_no_sign_of_life_is_hung_after_so_many_probes() -> None:
+    watch = ready()
+    for _ in range(RULES.silent):
+        assert not watch.hung()
+        watch.probed(ProbeResult.SILENT, 2)
+    assert "no answer to 3 probes" in watch.hung()
+    watch.exited(3)
+    assert not watch.hung()
+    watch.started(4)
+    watch.probed(ProbeResult.READY, 5)
+    watch.probed(ProbeResult.SILENT, 6)
+    assert not watch.hung()
+
+
+@given(st.lists(st.sampled_from([ProbeResult.SILENT, ProbeResult.TURNING]), min_size=0, max_size=30))
+def test_one_whose_loop_takes_turns_is_given_more_time(probes: list[ProbeResult]) -> None:
+    watch, silent = ready(), 0
+    for count, seen in enumerate(probes, 1):
+        watch.probed(seen, 2)
+        silent = silent + 1 if seen is ProbeResult.SILENT else 0
+        assert bool(watch.hung()) == (silent >= RULES.silent or count >= RULES.unanswered)
+
+
+@given(st.lists(st.sampled_from([ProbeResult.SILENT, ProbeResult.TURNING]), max_size=2), st.booleans())
+def test_any_answer_is_life(missed: list[ProbeResult], refusing: bool) -> None:
+    watch = ready()
+    for _ in range(20):
+        for seen in missed:
+            watch.probed(seen, 2)
+        # Also one that says no: a process that drains, or whose door is full, does not hang.
+        watch.probed(ProbeResult.REFUSING if refusing else ProbeResult.READY, 2)
+        assert not watch.hung()
+    assert watch.state is (State.UNREADY if refusing else State.READY)
+
+
+@given(st.lists(st.floats(min_value=1.01, max_value=1e6), max_size=50))
+def test_probes_missed_while_the_supervisor_was_late_prove_nothing(late: list[float]) -> None:
+    watch = ready()
+    for late_by in late:
+        watch.probed(ProbeResult.SILENT, 2, late_by)
+        assert watch.state is State.READY
+        assert not watch.hung()
+    for _ in range(RULES.silent):
+        assert not watch.hung()
+        watch.probed(ProbeResult.SILENT, 2, 0.9)
+    assert watch.hung()
+
+
+def test_a_start_is_given_the_time_in_which_the_supervisor_was_stopped() -> None:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    watch.probed(ProbeResult.SILENT, 500, 500)
+    assert not watch.overdue(500)
+    assert watch.overdue(620)
+
+
+def test_one_that_cannot_be_started_is_tried_less_and_less() -> None:
+    watch = RestartPolicy(RULES)
+    assert [watch.unstartable(now) for now in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
+    assert watch.state is State.WAITING
+    assert (watch.in_vain, watch.restarts) == (8, 0)
+    watch.started(8)
+    watch.probed(ProbeResult.READY, 9)
+    assert watch.in_vain == 0
+    assert watch.exited(9 + RULES.stable) == 0.1
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["start", "good", "bad", "exit", "stop"]), st.floats(0, 100)), max_size=60
+)
+
+
+@given(EVENTS)
+def test_any_history_keeps_the_invariants(events: list[tuple[str, float]]) -> None:
+    watch, now, running = RestartPolicy(RULES), 0.0, False
+    for kind, passed in events:
+        now += passed
+        match kind:
+            case "start" if not running:
+                watch.started(now)
+                running = True
+                assert watch.state is State.STARTING
+            case "good" | "bad":
+                before = watch.state
+                watch.probed(ProbeResult.READY if kind == "good" else ProbeResult.SILENT, now)
+                if not running:
+                    assert watch.state is before
+                elif kind == "good":
+                    assert watch.state is State.READY
+            case "exit" if running:
+                delay = watch.exited(now)
+                running = False
+                assert RULES.first_delay <= delay <= RULES.max_delay
+                assert watch.state is State.WAITING
+            case "stop":
+                watch.stopped(now)
+                running = False
+                assert watch.state is State.STOPPED
+            case _:
+                pass
+        assert running == (watch.state in (State.STARTING, State.READY, State.UNREADY))
+
+
+def test_processes_in_a_row_that_ended_before_they_were_ready_are_counted() -> None:
+    watch = RestartPolicy(RULES)
+    for now in range(3):
+        watch.started(now)
+        watch.probed(ProbeResult.SILENT, now)
+        watch.exited(now)
+    assert watch.in_vain == 3
+    watch.started(3)
+    watch.probed(ProbeResult.READY, 3)
+    assert watch.in_vain == 0
+    watch.exited(4)
+    assert watch.in_vain == 0
+    watch.started(4)
+    watch.exited(4)
+    assert watch.in_vain == 1

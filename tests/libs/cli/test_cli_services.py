@@ -1,0 +1,124 @@
+"""The services of an installation are those of the entry points; one more needs no edit in the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.installation import layout, ports, services
+from headrace.cli.installation.settings import Installation, Shape, settings
+from headrace.cli.main import app
+from headrace.hop.server import hosting
+from load.systems.headrace import Setup
+from load.systems.headrace import settings as load_settings
+
+_CONFIG = """
+from pathlib import Path
+
+from headrace.hop import config
+
+
+class DummyConfig(config.ServiceSettings):
+    speed: int = 1
+    {fields}
+"""
+
+
+@pytest.fixture
+def one_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Installed besides the real ones: `dummy`, which nobody calls, and `caller`, which calls it and the executor."""
+    fields = {"dummy": "", "caller": "executor: config.Client\n    dummy: config.Client | None = None"}
+    for name, text in fields.items():
+        package = tmp_path / f"installed_{name}"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "config.py").write_text(_CONFIG.format(fields=text))
+    monkeypatch.syspath_prepend(tmp_path)
+    added = [EntryPoint(n, f"installed_{n}.wiring:SERVICE", services.GROUP) for n in fields]
+    real = entry_points(group=services.GROUP)
+    monkeypatch.setattr(
+        services, "entry_points", lambda **which: EntryPoints([*real, *added]).select(**which)
+    )
+    services.clear()
+    yield
+    services.clear()
+
+
+def made(home: Path, shape: Shape = "apart") -> Installation:
+    place = layout.of(home)
+    instances = Installation(place, shape, {}).instances
+    return Installation(place, shape, ports.choose(ports.wanted(instances), {}, lambda _: True))
+
+
+def test_the_group_is_hops() -> None:
+    assert services.GROUP == hosting.GROUP
+
+
+def test_the_order_of_today() -> None:
+    leaves = ("features", "preprocessing", "executor", "postprocessing")
+    assert services.start_order() == (*leaves, "router", "ingress")
+    assert services.stop_groups() == (("ingress",), ("router",), leaves)
+    assert services.callees("ingress") == ("router",)
+    assert services.callees("router") == leaves
+    assert services.callees("executor") == ()
+
+
+@pytest.mark.usefixtures("one_more")
+def test_a_further_service_starts_before_those_that_call_it_and_stops_after_them() -> None:
+    order = services.start_order()
+    assert order.index("dummy") < order.index("caller") < order.index("ingress")
+    assert order.index("executor") < order.index("caller")
+    stops = {name: i for i, group in enumerate(services.stop_groups()) for name in group}
+    assert stops["caller"] < stops["dummy"]
+    assert stops["ingress"] == 0
+    assert sorted(stops) == sorted(order)
+
+
+@pytest.mark.usefixtures("one_more")
+def test_a_further_service_gets_folders_ports_and_settings(tmp_path: Path) -> None:
+    installation = made(tmp_path / "home")
+    place = installation.layout
+    place.make()
+    assert place.listed("dummy").is_dir()
+    values = settings(
+        installation, "dummy", slot=0, listen=place.starting("dummy", 1), run_dir=place.private("dummy", 0)
+    )
+    assert values == {
+        "server": {"listen": f"unix:{place.starting('dummy', 1)}"},
+        "telemetry": {"metrics": installation.metrics("dummy", 0)},
+    }
+    calling = settings(
+        installation, "caller", slot=0, listen=place.starting("caller", 1), run_dir=place.run / "x"
+    )
+    assert calling["executor"] == {"target": f"unix-dir:{place.listed('executor')}"}
+    assert calling["dummy"] == {"target": f"unix-dir:{place.listed('dummy')}"}
+
+
+@pytest.mark.usefixtures("one_more")
+def test_a_further_service_is_hosted_in_the_together_shape(tmp_path: Path) -> None:
+    installation = made(tmp_path / "home", "together")
+    door = settings(installation, "ingress", slot=0, listen=tmp_path / "door.sock", run_dir=tmp_path / "door")
+    assert door["together"]["dummy"] == {"server": {"listen": "local"}}
+    assert door["together"]["caller"]["dummy"] == {"target": "local"}
+
+
+@pytest.mark.usefixtures("one_more")
+def test_a_further_service_has_replicas_and_settings_of_a_persons_own(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["up", "--home", str(tmp_path / "h"), "--replicas", "nobody=2"])
+    assert "dummy" in refused.stderr
+    override = layout.of(tmp_path / "home").override("dummy")
+    override.parent.mkdir(parents=True)
+    override.write_text("speed: 2\n")
+    looked = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path / "home")])
+    assert "of no service" not in looked.stdout
+
+
+@pytest.mark.usefixtures("one_more")
+def test_the_load_generator_can_switch_off_its_coalescing(tmp_path: Path) -> None:
+    laid_over = load_settings(Setup(tmp_path, coalescing=False))
+    assert laid_over["caller"]["dummy"] == laid_over["router"]["features"] == {"coalesce": {"enabled": False}}
+    assert load_settings(Setup(tmp_path)).keys() == {"ingress", "router"}
