@@ -15,8 +15,8 @@ from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.client.dial import Client, UnaryCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, unary
-from headrace.pipeline import StepsStage
-from services.router.ports import Execution, IndexedModel, LoadedModel, ModelState, Rules
+from headrace.pipeline import IndexedModel, StepsStage, read_index
+from services.router.ports import Execution, LoadedModel, Rules
 
 TRANSFORM = unary(
     preprocessing_pb2.DESCRIPTOR,
@@ -77,12 +77,6 @@ UNLOAD = unary(
     idempotent=False,
     lengthy=True,
 )
-_STATES = {
-    executor_pb2.MODEL_STATE_UNLOADED: ModelState.UNLOADED,
-    executor_pb2.MODEL_STATE_LOADING: ModelState.LOADING,
-    executor_pb2.MODEL_STATE_ASLEEP: ModelState.ASLEEP,
-    executor_pb2.MODEL_STATE_ACTIVE: ModelState.ACTIVE,
-}
 
 Reply = TypeVar("Reply")
 Answer = TypeVar("Answer")
@@ -159,7 +153,7 @@ class HopOperators:
 
     async def index(self, deadline: float) -> list[list[IndexedModel] | Fault]:
         replies = await self._index(executor_pb2.IndexModelsRequest(), deadline=deadline)
-        return _each(replies, lambda reply: [_indexed(m) for m in reply.models])
+        return _each(replies, lambda reply: read_index(reply.models))
 
     async def load(
         self, model: str, version: str, operator: str, deadline: float
@@ -196,11 +190,6 @@ def _execute_request(header: _ModelHeader) -> executor_pb2.ExecuteRequest:
 
 def _each(replies: list[Reply | Fault], read: Callable[[Reply], Answer]) -> list[Answer | Fault]:
     return [reply if isinstance(reply, Fault) else read(reply) for reply in replies]
-
-
-def _indexed(message: executor_pb2.IndexedModel) -> IndexedModel:
-    state = _STATES.get(message.state, ModelState.UNLOADED)
-    return IndexedModel(message.name, message.version, state, message.progress)
 
 
 def _loaded(message: executor_pb2.Model) -> LoadedModel:

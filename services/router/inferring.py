@@ -8,22 +8,12 @@ from dataclasses import dataclass
 
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
+from headrace.pipeline import Decision
 from services.router.joining import join
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
-from services.router.results import ModelUse
 from services.router.routing import RouteChooser, Share
 from services.router.running import Outcome, Run
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A route that rows took."""
-
-    version: int
-    revision: str
-    route: str
-    models: Sequence[ModelUse]
 
 
 @dataclass(frozen=True, slots=True)

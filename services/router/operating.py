@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from headrace.hop.errors import Code, Fault
+from headrace.pipeline import IndexedModel, ModelState
 from services.router import errors
-from services.router.ports import IndexedModel, LoadedModel, ModelState, Operators
+from services.router.ports import LoadedModel, Operators
 
 Answer = TypeVar("Answer")
 # How far a version is: of replicas that differ, the one that is least far counts.

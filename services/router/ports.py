@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol, TypeAlias
 
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
-from headrace.pipeline import StepsStage
+from headrace.pipeline import IndexedModel, StepsStage
 
 Rules: TypeAlias = tuple[tuple[str, int, int], ...]
 """How old values may be: view, age up to which they are present, and how much older they may be as stale ones (µs)."""
@@ -50,25 +49,6 @@ class ModelRunner(Protocol):
     async def execute(self, model: str, version: str, batch: Batch) -> Execution:
         """One column per output of the model; `version` "" = the newest."""
         ...
-
-
-class ModelState(Enum):
-    """What a version in the repository is doing."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    ASLEEP = "asleep"
-    ACTIVE = "active"
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedModel:
-    """A version in the repository. `progress`: while it is being loaded, how far that is, in words."""
-
-    name: str
-    version: str
-    state: ModelState
-    progress: str
 
 
 @dataclass(frozen=True, slots=True)

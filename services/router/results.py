@@ -8,21 +8,8 @@ from typing import Protocol
 
 from headrace.columns import Batch, Column, RowError, Timing
 from headrace.columns.column import Mask
-from headrace.pipeline import ColumnType
+from headrace.pipeline import ColumnType, ModelUse
 from services.router import errors
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUse:
-    """A model that took part. `sha256`: of its artifact, hexadecimal. `backend`, `standby`, `cold_start`: see Execution."""
-
-    stage: str
-    model: str
-    version: str
-    sha256: str
-    backend: str = ""
-    standby: bool = False
-    cold_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, DType, RowError, Timing
 from headrace.columns.column import Mask
 from headrace.hop.errors import Fault, reason_name
-from headrace.pipeline import Plan, null_column
+from headrace.pipeline import ModelUse, Plan, null_column
 from services.router import errors
 from services.router.feature_runs import AGE
 from services.router.ports import Meter
-from services.router.results import ModelUse, StageResult, StageRun
+from services.router.results import StageResult, StageRun
 from services.router.scattering import scatter
 
 FALLBACKS = "@fallbacks"

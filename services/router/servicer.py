@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import time
 
-from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import carrying
 from headrace.hop.call import Call
+from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
-from services.router.inferring import Decision, Inferring
+from services.router.inferring import Inferring
 from services.router.operating import Operating
 from services.router.pipelines import Pipelines
-from services.router.ports import ModelState
-
-_STATES = {
-    ModelState.UNLOADED: executor_pb2.MODEL_STATE_UNLOADED,
-    ModelState.LOADING: executor_pb2.MODEL_STATE_LOADING,
-    ModelState.ASLEEP: executor_pb2.MODEL_STATE_ASLEEP,
-    ModelState.ACTIVE: executor_pb2.MODEL_STATE_ACTIVE,
-}
 
 
 class RouterServicer:
@@ -36,7 +28,10 @@ class RouterServicer:
         reply = pb.InferResponse(fallbacks=answer.fallbacks)
         carrying.answer(reply, answer.batch, call, time.monotonic())
         for decision in answer.decisions:
-            _add_decision(reply, decision)
+            added = reply.decisions.add(
+                version=decision.version, revision=decision.revision, route=decision.route
+            )
+            write_model_uses(decision.models, added.models)
         return reply
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
@@ -49,15 +44,9 @@ class RouterServicer:
 
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:  # noqa: ARG002 - no fields
         _check_operator(call)
-        models = await self._operating.index(call.deadline)
-        return pb.IndexModelsResponse(
-            models=[
-                executor_pb2.IndexedModel(
-                    name=m.name, version=m.version, state=_STATES[m.state], progress=m.progress
-                )
-                for m in models
-            ]
-        )
+        reply = pb.IndexModelsResponse()
+        write_index(await self._operating.index(call.deadline), reply.models)
+        return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         _check_operator(call)
@@ -79,17 +68,3 @@ class RouterServicer:
 def _check_operator(call: Call) -> None:
     if not call.peer.trusted:
         raise errors.operators_only()
-
-
-def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:
-    added = reply.decisions.add(version=decision.version, revision=decision.revision, route=decision.route)
-    for used in decision.models:
-        added.models.add(
-            stage=used.stage,
-            model=used.model,
-            version=used.version,
-            sha256=used.sha256,
-            backend=used.backend,
-            standby=used.standby,
-            cold_start=used.cold_start,
-        )

@@ -6,9 +6,9 @@ import numpy as np
 
 from headrace.columns import Batch
 from headrace.columns.column import Mask
-from headrace.pipeline import ModelStage, StepsStage
+from headrace.pipeline import ModelStage, ModelUse, StepsStage
 from services.router.ports import Execution, ModelRunner, StepRunner
-from services.router.results import ModelUse, StageResult, columns_of
+from services.router.results import StageResult, columns_of
 
 
 class StepsRun:

@@ -10,6 +10,16 @@ from headrace.pipeline.checking import ModelSignature, ViewSignature, check
 from headrace.pipeline.document import load, load_folder, parse
 from headrace.pipeline.durations import duration_text
 from headrace.pipeline.keeping import Kept
+from headrace.pipeline.models import (
+    Decision,
+    IndexedModel,
+    ModelState,
+    ModelUse,
+    read_index,
+    read_model_uses,
+    write_index,
+    write_model_uses,
+)
 from headrace.pipeline.planning import Plan, PlannedStage, plan
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.rounding import rounded, rounds
@@ -33,14 +43,18 @@ from headrace.pipeline.validation import null_column, validate_inputs
 __all__ = [
     "Catalog",
     "ColumnType",
+    "Decision",
     "DocumentError",
     "FeaturesStage",
     "Freshness",
+    "IndexedModel",
     "InputField",
     "Kept",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
+    "ModelState",
+    "ModelUse",
     "OutputField",
     "Pipeline",
     "Plan",
@@ -60,9 +74,13 @@ __all__ = [
     "null_column",
     "parse",
     "plan",
+    "read_index",
+    "read_model_uses",
     "rounded",
     "rounds",
     "rows_from_batch",
     "stage_kind",
     "validate_inputs",
+    "write_index",
+    "write_model_uses",
 ]

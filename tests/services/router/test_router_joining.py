@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from headrace.columns import Batch, Column, DType, Ragged, RowError, Rows
 from headrace.hop.errors import Code, Reason
+from headrace.pipeline import ModelUse
 from services.router.joining import DECISION, join
-from services.router.results import ModelUse
 from services.router.running import FALLBACKS, Outcome, bits
 from services.router.scattering import scatter
 
