@@ -68,4 +68,6 @@ def _dialled(settings: RouterConfig, runtime: Runtime, stack: AsyncExitStack) ->
     )
 
 
-SERVICE = Definition("router", RouterConfig, build)
+SERVICE = Definition(
+    "router", RouterConfig, build, callees=("features", "preprocessing", "executor", "postprocessing")
+)
