@@ -5,11 +5,11 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 `rows_from_batch` serve the door.
 """
 
-from headrace.pipeline.catalog import Catalog, Quarantined, Reload
-from headrace.pipeline.checking import ModelSignature, ViewSignature, check
-from headrace.pipeline.document import load, load_folder, parse
-from headrace.pipeline.durations import duration_text
-from headrace.pipeline.keeping import Kept
+from headrace.pipeline.checks.offline import ModelSignature, ViewSignature, check
+from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
+from headrace.pipeline.document.durations import duration_text
+from headrace.pipeline.document.last_good import Kept
+from headrace.pipeline.document.parse import load, load_folder, parse
 from headrace.pipeline.models import (
     Decision,
     IndexedModel,
@@ -20,10 +20,10 @@ from headrace.pipeline.models import (
     write_index,
     write_model_uses,
 )
-from headrace.pipeline.planning import Plan, PlannedStage, plan
 from headrace.pipeline.problems import DocumentError, Problem
-from headrace.pipeline.rounding import rounded, rounds
-from headrace.pipeline.rows import batch_from_rows, rows_from_batch
+from headrace.pipeline.requests.rounding import rounded, rounds
+from headrace.pipeline.requests.rows import batch_from_rows, rows_from_batch
+from headrace.pipeline.requests.validation import null_column, validate_inputs
 from headrace.pipeline.spec import (
     FeaturesStage,
     Freshness,
@@ -37,8 +37,8 @@ from headrace.pipeline.spec import (
     ViewSpec,
     stage_kind,
 )
+from headrace.pipeline.stage_order import Plan, PlannedStage, plan
 from headrace.pipeline.types import ColumnType
-from headrace.pipeline.validation import null_column, validate_inputs
 
 __all__ = [
     "Catalog",

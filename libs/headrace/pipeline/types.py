@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from headrace.columns import DType
-from headrace.pipeline.nodes import Entry
+from headrace.pipeline.document.entries import Entry
 
 Scalar: TypeAlias = "bool | int | float | bytes"
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.columns import DType
-from headrace.pipeline.durations import duration_text
-from headrace.pipeline.exactness import lossy
-from headrace.pipeline.planning import column_types
+from headrace.pipeline.checks.whole_numbers import lossy
+from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.problems import Problem, suggestion
 from headrace.pipeline.spec import FeaturesStage, ModelStage, Pipeline, ViewSpec
+from headrace.pipeline.stage_order import column_types
 from headrace.pipeline.types import ColumnType
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from headrace.pipeline.exactness import misfits
-from headrace.pipeline.inputs import read_inputs
-from headrace.pipeline.nodes import MAX_DOCUMENT_BYTES, Entry, Json, Log, compose
-from headrace.pipeline.planning import column_types, plan
+from headrace.pipeline.checks.whole_numbers import misfits
+from headrace.pipeline.document.entries import MAX_DOCUMENT_BYTES, Entry, Json, Log, compose
+from headrace.pipeline.document.input_fields import read_inputs
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
-from headrace.pipeline.stages import read_stages
+from headrace.pipeline.stage_order import column_types, plan
+from headrace.pipeline.stages.kinds import read_stages
 
 FILE_NAME = "pipeline.yaml"
 # Tells one content of a file from another without reading it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headrace.columns import DType
-from headrace.pipeline.nodes import Entry
+from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import TYPE_NAMES, ColumnType, Scalar, read_type, scalar
 

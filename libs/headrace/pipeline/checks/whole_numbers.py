@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from headrace.columns import DType
-from headrace.pipeline.planning import reads, writes
 from headrace.pipeline.problems import Problem
 from headrace.pipeline.spec import InputField, Pipeline, Stage, StepsStage
+from headrace.pipeline.stage_order import reads, writes
 from headrace.pipeline.types import ColumnType
 from headrace.steps import compile_steps
 from headrace.steps.flowing import Known, Loss, Values, flow

@@ -10,9 +10,9 @@ import numpy as np
 
 from headrace.columns import Batch, Column, DType, Ragged, RowError, Rows
 from headrace.hop.errors import Reason
+from headrace.pipeline.requests.validation import row_error, unknown_input
 from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.types import Scalar, scalar
-from headrace.pipeline.validation import row_error, unknown_input
 
 
 def batch_from_rows(pipeline: Pipeline, rows: Sequence[Mapping[str, object]], context: Rows) -> Batch:

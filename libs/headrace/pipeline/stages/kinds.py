@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from headrace.columns import DType
-from headrace.pipeline.nodes import Entry
+from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.problems import suggestion
 from headrace.pipeline.spec import (
     FeaturesStage,

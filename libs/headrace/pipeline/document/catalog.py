@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from headrace.pipeline.document import FILE_NAME, Stamp, parse, read, shown, stamp_of
-from headrace.pipeline.keeping import Kept
-from headrace.pipeline.nodes import NAME
+from headrace.pipeline.document.entries import NAME
+from headrace.pipeline.document.last_good import Kept
+from headrace.pipeline.document.parse import FILE_NAME, Stamp, parse, read, shown, stamp_of
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.spec import Pipeline
 

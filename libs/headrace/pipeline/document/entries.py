@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import yaml
 
-from headrace.pipeline.durations import duration_text, parse_duration
+from headrace.pipeline.document.durations import duration_text, parse_duration
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from headrace.pipeline.document import Stamp, read, stamp_of
+from headrace.pipeline.document.parse import Stamp, read, stamp_of
 from headrace.pipeline.problems import DocumentError
 from headrace.state import atomic
 

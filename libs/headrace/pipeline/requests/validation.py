@@ -10,8 +10,8 @@ import numpy as np
 
 from headrace.columns import Batch, Column, DType, Ragged, RowError
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline.field_checks import ElementCheck, check_for
 from headrace.pipeline.problems import suggestion
+from headrace.pipeline.requests.element_checks import ElementCheck, check_for
 from headrace.pipeline.spec import InputField, Pipeline
 from headrace.pipeline.types import ColumnType
 
