@@ -11,6 +11,7 @@ from headrace.pipeline import (
     ModelStage,
     Pipeline,
     Stage,
+    StepsStage,
     plan,
     stage_kind,
 )
@@ -62,6 +63,8 @@ class Compiler:
             return FeaturesRun(stage, source, self._features_timeout_s, self._clock) if source else None
         if isinstance(stage, ModelStage):
             return ModelRun(stage, services.executor) if services.executor else None
+        if not isinstance(stage, StepsStage):
+            return None
         runner = services.preprocessing if stage.kind == "preprocessing" else services.postprocessing
         return StepsRun(stage, runner) if runner else None
 

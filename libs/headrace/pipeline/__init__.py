@@ -5,7 +5,7 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 `rows_from_batch` serve the door.
 """
 
-from headrace.pipeline.checks.offline import ModelSignature, ViewSignature, check
+from headrace.pipeline.checks.offline import check
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.last_good import Kept
@@ -24,23 +24,17 @@ from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rounding import rounded, rounds
 from headrace.pipeline.requests.rows import batch_from_rows, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import (
-    FeaturesStage,
-    Freshness,
-    InputField,
-    ModelOutput,
-    ModelStage,
-    OutputField,
-    Pipeline,
-    Stage,
-    StepsStage,
-    ViewSpec,
-    stage_kind,
-)
+from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
+from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
+from headrace.pipeline.stages.model import ModelOutput, ModelStage
+from headrace.pipeline.stages.registry import STAGE_KINDS, stage_kind
+from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
 __all__ = [
+    "STAGE_KINDS",
     "Catalog",
     "ColumnType",
     "Decision",
@@ -63,6 +57,7 @@ __all__ = [
     "Quarantined",
     "Reload",
     "Stage",
+    "StageKind",
     "StepsStage",
     "ViewSignature",
     "ViewSpec",

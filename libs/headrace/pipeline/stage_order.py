@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.pipeline.problems import DocumentError, Problem, suggestion
-from headrace.pipeline.spec import FeaturesStage, ModelStage, Pipeline, Stage, StepsStage
+from headrace.pipeline.spec import Pipeline
+from headrace.pipeline.stages.kind import Stage
+from headrace.pipeline.stages.registry import kind_of
 from headrace.pipeline.types import ColumnType
 
 
@@ -35,20 +37,12 @@ class Plan:
 
 def reads(stage: Stage) -> tuple[str, ...]:
     """Columns that the stage is sent."""
-    if isinstance(stage, FeaturesStage):
-        return (*stage.entities, *stage.request)
-    if isinstance(stage, StepsStage):
-        return stage.reads
-    return tuple(dict.fromkeys(stage.inputs.values()))
+    return tuple(kind_of(stage).reads(stage))
 
 
-def writes(stage: Stage) -> Mapping[str, ColumnType | None]:
+def writes(stage: Stage) -> dict[str, ColumnType | None]:
     """Columns that come back from the stage; None: the model's signature knows the type."""
-    if isinstance(stage, FeaturesStage):
-        return {n: ColumnType(d) for view in stage.views.values() for n, d in view.features.items()}
-    if isinstance(stage, StepsStage):
-        return dict(stage.outputs)
-    return {o.column: o.type for o in stage.outputs.values()}
+    return {written.column: written.type for written in kind_of(stage).writes(stage)}
 
 
 def column_types(pipeline: Pipeline) -> dict[str, ColumnType | None]:
@@ -68,10 +62,10 @@ def plan(pipeline: Pipeline) -> Plan:
     writers, problems = _writers(pipeline)
     after = []
     for i, stage in enumerate(pipeline.stages):
-        for column in reads(stage):
+        for column, key in kind_of(stage).reads(stage).items():
             if column not in writers:
                 message = f"no input and no stage gives {column!r}{suggestion(column, writers)}"
-                problems.append(pipeline.source.problem(_read_key(i, stage, column), message))
+                problems.append(pipeline.source.problem(f"stages[{i}].{key}", message))
         found = {writers[c] for c in reads(stage) if c in writers} - {None}
         after.append(tuple(sorted(w for w in found if w is not None)))
     for i in _circular(after):
@@ -94,36 +88,16 @@ def _writers(pipeline: Pipeline) -> tuple[dict[str, int | None], list[Problem]]:
     writers: dict[str, int | None] = {f.name: None for f in pipeline.inputs}
     problems = []
     for i, stage in enumerate(pipeline.stages):
-        for key, column in _written(i, stage):
+        for column, _, key in kind_of(stage).writes(stage):
             if column in writers:
                 first = writers[column]
                 who = "an input" if first is None else f"written by stage {pipeline.stages[first].name!r}"
-                problems.append(pipeline.source.problem(key, f"column {column!r} is already {who}"))
+                problems.append(
+                    pipeline.source.problem(f"stages[{i}].{key}", f"column {column!r} is already {who}")
+                )
             else:
                 writers[column] = i
     return writers, problems
-
-
-def _written(i: int, stage: Stage) -> Iterable[tuple[str, str]]:
-    """Key and name of each column that the stage writes."""
-    if isinstance(stage, FeaturesStage):
-        return [
-            (f"stages[{i}].views.{v}.features.{n}", n)
-            for v, spec in stage.views.items()
-            for n in spec.features
-        ]
-    if isinstance(stage, ModelStage):
-        return [(f"stages[{i}].outputs.{n}", o.column) for n, o in stage.outputs.items()]
-    return [(f"stages[{i}].outputs.{n}", n) for n in stage.outputs]
-
-
-def _read_key(i: int, stage: Stage, column: str) -> str:
-    if isinstance(stage, FeaturesStage):
-        key, names = ("entities", stage.entities) if column in stage.entities else ("request", stage.request)
-        return f"stages[{i}].{key}[{names.index(column)}]"
-    if isinstance(stage, ModelStage):
-        return f"stages[{i}].inputs.{next(n for n, c in stage.inputs.items() if c == column)}"
-    return f"stages[{i}].steps"
 
 
 def _circular(after: Sequence[Sequence[int]]) -> list[int]:

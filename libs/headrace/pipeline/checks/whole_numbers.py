@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 
 from headrace.columns import DType
 from headrace.pipeline.problems import Problem
-from headrace.pipeline.spec import InputField, Pipeline, Stage, StepsStage
+from headrace.pipeline.spec import InputField, Pipeline
 from headrace.pipeline.stage_order import reads, writes
+from headrace.pipeline.stages.kind import Stage
+from headrace.pipeline.stages.registry import kind_of
 from headrace.pipeline.types import ColumnType
-from headrace.steps import compile_steps
-from headrace.steps.flowing import Known, Loss, Values, flow
+from headrace.steps.flowing import Known, Loss, Values
 
 
 def lossy(pipeline: Pipeline, types: Mapping[str, ColumnType | None]) -> list[Problem]:
@@ -30,15 +31,9 @@ def _found(
     problems = []
     values = {f.name: _of_input(f) for f in pipeline.inputs}
     for i, stage in _in_order(pipeline, set(values)):
-        if isinstance(stage, StepsStage):
-            # The stage was compiled when the document was read, so it can be.
-            known = flow(
-                compile_steps(stage.kind, stage.spec), {n: values.get(n, Values()) for n in stage.reads}
-            )
-            problems += [pipeline.source.problem(f"stages[{i}].{o.path}", o.message) for o in pick(known)]
-            values |= {name: known.get(name) for name in stage.outputs}
-        else:
-            values |= {n: _of_type(t or types.get(n)) for n, t in writes(stage).items()}
+        known = kind_of(stage).flow(stage, values, types)
+        problems += [pipeline.source.problem(f"stages[{i}].{o.path}", o.message) for o in pick(known)]
+        values |= {name: known.get(name) for name in writes(stage)}
     return problems
 
 
@@ -50,10 +45,6 @@ def _in_order(pipeline: Pipeline, there: set[str]) -> list[tuple[int, Stage]]:
         there |= {name for _, stage in ready for name in writes(stage)}
         waiting = [w for w in waiting if w not in ready]
     return found
-
-
-def _of_type(kind: ColumnType | None) -> Values:
-    return Values.of(kind.dtype if kind else None)
 
 
 def _of_input(field: InputField) -> Values:

@@ -18,7 +18,7 @@ from headrace.pipeline.document.input_fields import read_inputs
 from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
 from headrace.pipeline.stage_order import column_types, plan
-from headrace.pipeline.stages.kinds import read_stages
+from headrace.pipeline.stages.registry import read_stages
 
 FILE_NAME = "pipeline.yaml"
 # Tells one content of a file from another without reading it.
