@@ -16,11 +16,11 @@ from headrace.pipeline import (
     stage_kind,
 )
 from services.router import errors
-from services.router.feature_runs import FeaturesRun
 from services.router.ports import Services
-from services.router.results import StageRun
-from services.router.running import Route
-from services.router.stage_runs import ModelRun, StepsRun
+from services.router.routes.run import Route
+from services.router.stages.features import FeaturesRun
+from services.router.stages.runner import StageRun
+from services.router.stages.steps import ModelRun, StepsRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from headrace.columns import carrying
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
-from services.router.inferring import Inferring
-from services.router.operating import Operating
+from services.router.inference import Inferring
+from services.router.operations.models import Operating
 from services.router.pipelines import Pipelines
 
 

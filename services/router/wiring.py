@@ -14,13 +14,13 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.pipeline import Catalog, Kept
 from services.router.clients import FORMAT, TRANSFORM, HopExecutor, HopFeatures, HopOperators, HopSteps
 from services.router.config import RouterConfig
-from services.router.inferring import Inferring
+from services.router.inference import Inferring
 from services.router.metrics import Metrics
-from services.router.operating import Operating
+from services.router.operations.documents import Reloading
+from services.router.operations.models import Operating
 from services.router.pipelines import Compiler, Pipelines
 from services.router.ports import Services
-from services.router.reloading import Reloading
-from services.router.routing import FirstRoute
+from services.router.routes.route import FirstRoute
 from services.router.servicer import RouterServicer
 
 

@@ -8,7 +8,7 @@ from headrace.columns import Batch
 from headrace.columns.column import Mask
 from headrace.pipeline import ModelStage, ModelUse, StepsStage
 from services.router.ports import Execution, ModelRunner, StepRunner
-from services.router.results import StageResult, columns_of
+from services.router.stages.runner import StageResult, columns_of
 
 
 class StepsRun:

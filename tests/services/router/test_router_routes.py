@@ -14,12 +14,12 @@ from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, parse
-from services.router.inferring import Inferring
+from services.router.inference import Inferring
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
 from services.router.ports import Execution, Services
-from services.router.routing import Share
-from services.router.running import Route
+from services.router.routes.route import Share
+from services.router.routes.run import Route
 from services.router.wiring import SERVICE
 from tests.services.router.router_leaves import SCORED
 

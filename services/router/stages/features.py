@@ -15,7 +15,7 @@ from headrace.hop.errors import Code, Fault, reason_name
 from headrace.pipeline import ColumnType, FeaturesStage, ViewSpec, null_column
 from services.router import errors
 from services.router.ports import FeatureSource, Rules
-from services.router.results import StageResult, columns_of
+from services.router.stages.runner import StageResult, columns_of
 
 # Numbered as headrace.api.features.v1.Source.
 PRESENT, NOT_FOUND, OUTSIDE, STALE, DEFAULT = range(1, 6)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch
-from services.router.running import Route
+from services.router.routes.run import Route
 
 
 @dataclass(frozen=True, slots=True)

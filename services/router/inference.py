@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
-from services.router.joining import join
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
-from services.router.routing import RouteChooser, Share
-from services.router.running import Outcome, Run
+from services.router.routes.join import join
+from services.router.routes.route import RouteChooser, Share
+from services.router.routes.run import Outcome, Run
 
 
 @dataclass(frozen=True, slots=True)

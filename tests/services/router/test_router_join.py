@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from headrace.columns import Batch, Column, DType, Ragged, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse
-from services.router.joining import DECISION, join
-from services.router.running import FALLBACKS, Outcome, bits
-from services.router.scattering import scatter
+from services.router.routes.join import DECISION, join
+from services.router.routes.run import FALLBACKS, Outcome, bits
+from services.router.routes.scatter import scatter
 
 some_rows = st.lists(st.booleans(), min_size=1, max_size=30).filter(any)
 

@@ -14,10 +14,10 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault, reason_name
 from headrace.pipeline import ModelUse, Plan, null_column
 from services.router import errors
-from services.router.feature_runs import AGE
 from services.router.ports import Meter
-from services.router.results import StageResult, StageRun
-from services.router.scattering import scatter
+from services.router.routes.scatter import scatter
+from services.router.stages.features import AGE
+from services.router.stages.runner import StageResult, StageRun
 
 FALLBACKS = "@fallbacks"
 # One bit each. Sixteen views in four states each, and models on standbys besides, are more than were ever seen at once.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType, RowError, concat
 from headrace.columns.column import Mask
-from services.router.feature_runs import AGE
-from services.router.running import FALLBACKS, MAX_FALLBACKS, Outcome, bits
+from services.router.routes.run import FALLBACKS, MAX_FALLBACKS, Outcome, bits
+from services.router.stages.features import AGE
 
 DECISION = "@decision"
 
