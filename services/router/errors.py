@@ -71,8 +71,8 @@ def input_missing(pipeline: str, name: str) -> Fault:
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
 
 
-def garbled(stage: str, what: str) -> Fault:
-    """A service answered something that is not an answer."""
+def unusable_reply(stage: str, what: str) -> Fault:
+    """A service sent a reply that does not fit the stage."""
     message = f"the answer of stage {stage} can't be used: {what}"
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
 

@@ -9,25 +9,25 @@ from headrace.columns import carrying
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
-from services.router.inference import Inferring
-from services.router.operations.models import Operating
+from services.router.inference import Inference
+from services.router.operations.models import ModelOperations
 from services.router.pipelines import Pipelines
 
 
 class RouterServicer:
     """Serves headrace.api.router.v1.RouterService."""
 
-    def __init__(self, inferring: Inferring, pipelines: Pipelines, operating: Operating) -> None:
-        self._inferring = inferring
+    def __init__(self, inference: Inference, pipelines: Pipelines, models: ModelOperations) -> None:
+        self._inference = inference
         self._pipelines = pipelines
-        self._operating = operating
+        self._models = models
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         batch = carrying.received(request, call, time.monotonic())
-        answer = await self._inferring.infer(request.pipeline, request.version, batch)
-        reply = pb.InferResponse(fallbacks=answer.fallbacks)
-        carrying.answer(reply, answer.batch, call, time.monotonic())
-        for decision in answer.decisions:
+        result = await self._inference.infer(request.pipeline, request.version, batch)
+        reply = pb.InferResponse(fallbacks=result.fallbacks)
+        carrying.answer(reply, result.batch, call, time.monotonic())
+        for decision in result.decisions:
             added = reply.decisions.add(
                 version=decision.version, revision=decision.revision, route=decision.route
             )
@@ -45,12 +45,12 @@ class RouterServicer:
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:  # noqa: ARG002 - no fields
         _check_operator(call)
         reply = pb.IndexModelsResponse()
-        write_index(await self._operating.index(call.deadline), reply.models)
+        write_index(await self._models.index(call.deadline), reply.models)
         return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         _check_operator(call)
-        loaded = await self._operating.load(request.model, request.version, request.operator, call.deadline)
+        loaded = await self._models.load(request.model, request.version, request.operator, call.deadline)
         return pb.LoadModelResponse(
             model=loaded.name,
             version=loaded.version,
@@ -61,7 +61,7 @@ class RouterServicer:
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
         _check_operator(call)
-        gone = await self._operating.unload(request.model, request.version, request.operator, call.deadline)
+        gone = await self._models.unload(request.model, request.version, request.operator, call.deadline)
         return pb.UnloadModelResponse(versions=gone)
 
 

@@ -1,4 +1,8 @@
-"""Which route each row of a batch takes."""
+"""A route is one way through a pipeline; a rule deals the rows of a batch out among a pipeline's routes.
+
+Each rule has a file of its own beside this one. Today every pipeline has one route, so there is no rule yet: `Compiler`
+will choose it by what the document says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch
-from services.router.routes.run import Route
+from headrace.pipeline import Plan
+from services.router.stages.runner import StageRunner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One way through a pipeline: its plan, and what runs each stage of it."""
+
+    name: str
+    plan: Plan
+    runners: tuple[StageRunner, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +35,9 @@ class Share:
     rows: NDArray[np.intp] | None = None
 
 
-class RouteChooser(Protocol):
-    """Deals the rows of a batch out among the routes of a pipeline."""
+class RouteRule(Protocol):
+    """Chooses the route of each row."""
 
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
         """The shares: disjoint, together all rows, none empty unless the batch is. Pure and quick."""
         ...
-
-
-class FirstRoute:
-    """Every row takes the first route: for pipelines that have only one."""
-
-    def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:  # noqa: ARG002 - the protocol's
-        return (Share(routes[0]),)

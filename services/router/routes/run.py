@@ -12,30 +12,23 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, DType, RowError, Timing
 from headrace.columns.column import Mask
 from headrace.hop.errors import Fault, reason_name
-from headrace.pipeline import ModelUse, Plan, null_column
+from headrace.pipeline import ModelUse, null_column
 from services.router import errors
 from services.router.ports import Meter
+from services.router.routes.route import Route
 from services.router.routes.scatter import scatter
-from services.router.stages.features import AGE
-from services.router.stages.runner import StageResult, StageRun
+from services.router.stages.runner import StageResult
 
 FALLBACKS = "@fallbacks"
-# One bit each. Sixteen views in four states each, and models on standbys besides, are more than were ever seen at once.
+# One bit each. A pipeline has up to sixteen views with four fallbacks each, and models on standbys, but no batch is expected
+# to use more than 64 of them.
 MAX_FALLBACKS = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Route:
-    """One way through a pipeline: its plan, and what runs each stage of it."""
-
-    name: str
-    plan: Plan
-    runs: tuple[StageRun, ...]
-
-
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Outputs and annotations, rows as they came. `fallbacks[i]` is bit i of the column `@fallbacks`."""
+class RouteResult:
+    """Outputs and annotations of one route, rows in the order of the batch. `fallbacks[i]` is bit i of the column
+    `@fallbacks`."""
 
     batch: Batch
     fallbacks: list[str]
@@ -43,8 +36,8 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Run:
-    """The state of one batch on its way."""
+class RouteRun:
+    """One batch on one route: what its stages have written so far, and which stages still wait."""
 
     route: Route
     batch: Batch
@@ -66,7 +59,7 @@ class Run:
         self.errors = dict(self.batch.errors)
         self.waiting = [len(s.after) for s in self.route.plan.stages]
 
-    async def run(self) -> Outcome:
+    async def run(self) -> RouteResult:
         """Runs all stages. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
         pipeline = self.route.plan.pipeline
         for declared in pipeline.inputs:
@@ -80,10 +73,10 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 for i in first:
                     group.create_task(self._follow(i, group))
-        return self._outcome()
+        return self._result()
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
-        """Runs a stage, then those that waited for it last: one of them here, the others beside."""
+        """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
         while True:
             await self._run_stage(i)
             ready = []
@@ -100,7 +93,7 @@ class Run:
 
     async def _run_stage(self, i: int) -> None:
         planned = self.route.plan.stages[i]
-        name, started = planned.stage.name, self.clock()
+        runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
         for row, late in self.batch.expired(started, name).items():
             self.errors.setdefault(row, late)
         live = self._live()
@@ -111,14 +104,14 @@ class Run:
         if live is not None:
             sent = sent.take(live)
         try:
-            result = await self.route.runs[i].run(sent)
+            result = await runner.run(sent)
         except Fault as fault:
             error = RowError.of(fault, name)
             result = StageResult(
                 errors=dict.fromkeys(range(count), error), attributes={"error": reason_name(fault.reason)}
             )
         self._take(name, result, live)
-        self._time(name, self.route.runs[i].service, started, count, result)
+        self._time(name, runner.service, started, count, result)
 
     def _live(self) -> NDArray[np.intp] | None:
         """The rows without an error; None: all."""
@@ -129,7 +122,7 @@ class Run:
         return np.flatnonzero(mask)
 
     def _take(self, stage: str, result: StageResult, live: NDArray[np.intp] | None) -> None:
-        """Adds what a stage gave for the rows that it was sent."""
+        """Adds the result of a stage for the rows that it was sent."""
         count = len(self.batch)
         rows = None if live is None else live.tolist()
         for position, error in result.errors.items():
@@ -139,8 +132,8 @@ class Run:
         for column in result.columns:
             self.columns[column.name] = column if live is None else scatter(column, live, count)
         for column in result.annotations:
-            fill = -1 if column.name.startswith(AGE) else 0
-            self.annotations[column.name] = column if live is None else scatter(column, live, count, fill)
+            filled = column if live is None else scatter(column, live, count, absent(column.dtype))
+            self.annotations[column.name] = filled
         for name, used in result.fallbacks.items():
             if live is not None:
                 mask = np.zeros(count, bool)
@@ -152,13 +145,14 @@ class Run:
             self.models[stage] = result.model
 
     def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
-        """Notes how long a stage took, and what its callee says about that time."""
+        """Records how long a stage took, and the callee's own timings."""
         seconds = self.clock() - started
         self.meter.stage(self.route.plan.pipeline.name, stage, seconds)
         start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
         self.timings.append(Timing(stage, service, start_us, took_us, count, result.attributes))
         if result.timings:
-            # The rows may have waited here for a call in flight; from the callee they came straight back.
+            # The rows may have waited here for a call in flight before they were sent, but the reply came back at once: so the
+            # callee's timings end where the stage ends.
             end = max(t.start_us + t.duration_us for t in result.timings)
             offset = start_us + max(took_us - end, 0)
             self.timings.extend(
@@ -173,7 +167,7 @@ class Run:
                 for t in result.timings
             )
 
-    def _outcome(self) -> Outcome:
+    def _result(self) -> RouteResult:
         pipeline, count = self.route.plan.pipeline, len(self.batch)
         columns: dict[str, Column] = {}
         for output in pipeline.outputs:
@@ -183,7 +177,7 @@ class Run:
         columns[FALLBACKS] = bits(self.fallbacks, count)
         self._count()
         batch = Batch(self.batch.rows, columns, self.errors, self.timings)
-        return Outcome(batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()))
+        return RouteResult(batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()))
 
     def _count(self) -> None:
         name = self.route.plan.pipeline.name
@@ -198,6 +192,11 @@ class Run:
             codes["OK"] = len(self.batch) - len(self.errors)
         for code, rows in codes.items():
             self.meter.rows(name, code, rows)
+
+
+def absent(dtype: DType) -> int:
+    """What an annotation holds for a row of which it says nothing: −1 if its type is signed, else 0."""
+    return -1 if dtype.numpy.kind == "i" else 0
 
 
 def bits(fallbacks: Mapping[str, Mask], count: int) -> Column:

@@ -10,7 +10,7 @@ from headrace.columns import Batch, Column, DType, Ragged, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse
 from services.router.routes.join import DECISION, join
-from services.router.routes.run import FALLBACKS, Outcome, bits
+from services.router.routes.run import FALLBACKS, RouteResult, bits
 from services.router.routes.scatter import scatter
 
 some_rows = st.lists(st.booleans(), min_size=1, max_size=30).filter(any)
@@ -43,14 +43,14 @@ def test_a_slice_of_byte_strings_scatters() -> None:
 
 def outcome(
     numbers: list[int], fallbacks: dict[str, list[bool]], annotations: list[Column], failed: list[int]
-) -> Outcome:
+) -> RouteResult:
     count = len(numbers)
     names = [str(n) for n in numbers]
     rows = Rows(names, ["t"] * count, [1] * count, [9.0] * count, [""] * count)
     used = {name: np.array(mask, bool) for name, mask in fallbacks.items()}
     errors = {i: RowError(Code.INTERNAL, Reason.REASON_INTERNAL, names[i]) for i in failed}
     columns = [Column.of("y", np.array(numbers, np.int64)), *annotations, bits(used, count)]
-    return Outcome(
+    return RouteResult(
         Batch.of(rows, columns).with_errors(errors), list(used), [ModelUse("s", f"m{count}", "1", "")]
     )
 

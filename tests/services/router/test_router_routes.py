@@ -13,13 +13,12 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
-from headrace.pipeline import DocumentError, parse
-from services.router.inference import Inferring
+from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
+from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
-from services.router.ports import Execution, Services
-from services.router.routes.route import Share
-from services.router.routes.run import Route
+from services.router.routes.route import Route, Share
+from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
 from tests.services.router.router_leaves import SCORED
 
@@ -38,13 +37,17 @@ outputs: [y]
 
 
 class Multiplier:
-    """Multiplies by the number at the end of the model's name."""
+    """Runs a model stage: multiplies by the number at the end of the model's name."""
 
-    async def execute(self, model: str, version: str, batch: Batch) -> Execution:
-        factor = np.float32(model.removeprefix("times"))
-        return Execution(
-            Batch(batch.rows, {"y": Column.of("y", batch.columns["x"].array * factor)}), "1", model
-        )
+    service = "executor"
+
+    def __init__(self, stage: ModelStage) -> None:
+        self._stage = stage
+
+    async def run(self, batch: Batch) -> StageResult:
+        factor = np.float32(self._stage.model.removeprefix("times"))
+        column = Column.of("y", batch.columns["x"].array * factor)
+        return StageResult([column], model=ModelUse(self._stage.name, self._stage.model, "1", "ff"))
 
 
 class OddAndEven:
@@ -66,10 +69,10 @@ class Two(Pipelines):
 
     def find(self, name: str, version: int) -> Served:
         routes = tuple(
-            Route(s.pipeline.stages[0].name + str(i), s.routes[0].plan, s.routes[0].runs)
+            Route(s.pipeline.stages[0].name + str(i), s.routes[0].plan, s.routes[0].runners)
             for i, s in enumerate(self._both)
         )
-        return Served(self._both[0].pipeline, routes)
+        return Served(self._both[0].pipeline, routes, OddAndEven())
 
 
 async def refresh() -> None:
@@ -82,9 +85,9 @@ def batch(count: int) -> Batch:
 
 
 async def test_each_row_takes_its_route() -> None:
-    compiler = Compiler(Services(executor=Multiplier()), 1.0, time.monotonic)
-    inferring = Inferring(Two(compiler), refresh, OddAndEven(), Metrics(CollectorRegistry()), time.monotonic)
-    answer = await inferring.infer("double", 0, batch(5))
+    compiler = Compiler({"model": Multiplier})
+    inference = Inference(Two(compiler), refresh, Metrics(CollectorRegistry()), time.monotonic)
+    answer = await inference.infer("double", 0, batch(5))
     assert answer.batch.columns["y"].array.tolist() == [0.0, 10.0, 4.0, 30.0, 8.0]
     assert answer.batch.columns["@decision"].array.tolist() == [0, 1, 0, 1, 0]
     assert [(d.route, d.models[0].model) for d in answer.decisions] == [
@@ -94,7 +97,7 @@ async def test_each_row_takes_its_route() -> None:
 
 
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
-    compiler = Compiler(Services(executor=Multiplier()), 1.0, time.monotonic)
+    compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:
         compiler.compile(parse(SCORED, "scored.yaml"))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
@@ -110,7 +113,7 @@ async def test_only_the_services_that_are_needed_are_dialled(tmp_path: Path) -> 
 
 
 async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:
-    pipelines = Pipelines(Compiler(Services(executor=Multiplier()), 1.0, time.monotonic))
+    pipelines = Pipelines(Compiler({"model": Multiplier}))
     texts = [DOCUMENT.replace("version: 1", f"version: {v}") for v in (1, 2, 3)]
     for text in texts:
         pipelines.replace({"double": parse(text, "double.yaml")})
