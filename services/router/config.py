@@ -30,7 +30,8 @@ class RouterSettings(config.ServiceSettings):
 
 def router_config() -> type[RouterSettings]:
     """The settings class: one key per callee of the registered kinds of stages, and their further settings."""
-    bases: Any = (RouterSettings, *dict.fromkeys(kind.settings for kind in RUNNER_KINDS.values()))
+    further = dict.fromkeys(kind.settings for kind in RUNNER_KINDS.values() if kind.settings)
+    bases: Any = (RouterSettings, *further)
     clients: dict[str, Any] = dict.fromkeys(callees(), (config.Client | None, None))
     made: type[RouterSettings] = create_model(
         "RouterConfig", __base__=bases, __doc__="Settings of the router.", **clients

@@ -58,13 +58,13 @@ class RunnerKind:
 
     `callee`: the service that is called, and the key of its client in the router's settings. `connect`: takes that client,
     the router's settings and a clock (monotonic seconds); called once, so that the batches of all stages of this kind can
-    share messages. `settings`: class of the further settings that the kind adds to the router's.
+    share messages. `settings`: class of the further settings that the kind adds to the router's; None: it adds none.
     """
 
     name: str
     callee: str
     connect: Callable[[Client, Any, Callable[[], float]], RunnerFactory]
-    settings: type[Settings] = Settings
+    settings: type[Settings] | None = None
 
 
 def columns_of(stage: str, reply: Batch, wanted: Mapping[str, ColumnType | None], rows: int) -> list[Column]:
