@@ -8,8 +8,9 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 from headrace.pipeline.checks.offline import check
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
+from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
-from headrace.pipeline.document.parse import load, load_folder, parse
+from headrace.pipeline.document.parse import parse
 from headrace.pipeline.models import (
     Decision,
     IndexedModel,
@@ -21,8 +22,7 @@ from headrace.pipeline.models import (
     write_model_uses,
 )
 from headrace.pipeline.problems import DocumentError, Problem
-from headrace.pipeline.requests.rounding import rounded, rounds
-from headrace.pipeline.requests.rows import batch_from_rows, rows_from_batch
+from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
 from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan

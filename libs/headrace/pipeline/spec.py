@@ -37,7 +37,7 @@ class InputField:
 
 @dataclass(frozen=True, slots=True)
 class OutputField:
-    """One column of the answer. `digits`: after the point, to which its numbers are rounded; None: they are not."""
+    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded."""
 
     name: str
     type: ColumnType

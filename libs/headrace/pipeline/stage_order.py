@@ -14,7 +14,7 @@ from headrace.pipeline.types import ColumnType
 
 @dataclass(frozen=True, slots=True)
 class PlannedStage:
-    """A stage, the columns that it is sent and those that come back, and who goes before and after it.
+    """A stage, the columns that it is sent and those that come back, and its neighbours in the order.
 
     `after`: positions (in `Plan.stages`) of the stages that write what it reads; `before`: of those that wait
     for it. Type None: the model's signature knows it.
@@ -70,7 +70,7 @@ def plan(pipeline: Pipeline) -> Plan:
         after.append(tuple(sorted(w for w in found if w is not None)))
     for i in _circular(after):
         others = ", ".join(pipeline.stages[j].name for j in after[i])
-        message = f"stage {pipeline.stages[i].name!r} waits for itself by way of {others}"
+        message = f"stage {pipeline.stages[i].name!r} waits for itself through {others}"
         problems.append(pipeline.source.problem(f"stages[{i}]", message))
     if problems:
         raise DocumentError(problems)
@@ -101,7 +101,7 @@ def _writers(pipeline: Pipeline) -> tuple[dict[str, int | None], list[Problem]]:
 
 
 def _circular(after: Sequence[Sequence[int]]) -> list[int]:
-    """The stages that are part of a circle."""
+    """The stages that wait for themselves, directly or through others."""
     reach: list[set[int]] = [set(a) for a in after]
     changed = True
     while changed:

@@ -1,4 +1,4 @@
-"""Where a pipeline's steps would change numbers without a word, and outputs that can't be of their declared type."""
+"""Where a pipeline's steps would silently change whole numbers, and outputs that can't have their declared type."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from headrace.steps.flowing import Known, Loss, Values
 
 
 def lossy(pipeline: Pipeline, types: Mapping[str, ColumnType | None]) -> list[Problem]:
-    """Each place where whole numbers would not come out as they went in. `types`: of the models' outputs, as far as known."""
+    """Each place where whole numbers would come out changed. `types`: of the models' outputs, as far as known."""
     return _found(pipeline, types, lambda known: known.losses)
 
 
 def misfits(pipeline: Pipeline) -> list[Problem]:
-    """Outputs of steps that are declared as another kind of type than the steps make of the document's inputs."""
+    """Outputs of steps whose declared type is of another kind than the type that the steps make."""
     return _found(pipeline, {}, lambda known: known.misfits)
 
 
@@ -38,7 +38,7 @@ def _found(
 
 
 def _in_order(pipeline: Pipeline, there: set[str]) -> list[tuple[int, Stage]]:
-    """The stages, each behind those that it needs, whatever their order in the document."""
+    """The stages, each after those that write what it reads, whatever their order in the document."""
     waiting, found = list(enumerate(pipeline.stages)), list[tuple[int, Stage]]()
     while ready := [(i, s) for i, s in waiting if there.issuperset(reads(s))]:
         found += ready

@@ -1,4 +1,4 @@
-"""The pipelines of a folder, kept current while their files change. A file that is wrong stops no pipeline but its own."""
+"""The pipelines of a folder, read again when their files change. A broken document stops no pipeline but its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headrace.pipeline.document.entries import NAME
+from headrace.pipeline.document.files import FILE_NAME, Stamp, name_taken, read, shown, stamp_of
 from headrace.pipeline.document.last_good import Kept
-from headrace.pipeline.document.parse import FILE_NAME, Stamp, parse, read, shown, stamp_of
+from headrace.pipeline.document.parse import parse
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.spec import Pipeline
 
-# The file, or a folder on the way to it, is not there: nobody wants such a pipeline.
+# The file or its folder does not exist: the pipeline was removed.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-# Of a file that gives none: it is read at each look.
+# Of a file without a stamp: it is read at each reload.
 _NEVER: Stamp = (-1, -1, -1)
 
 
@@ -24,8 +25,8 @@ _NEVER: Stamp = (-1, -1, -1)
 class Quarantined:
     """A document that can't be served as it is.
 
-    `name`: what its pipeline is called. `serves`: its last good revision, which goes on; None: there is none, so the
-    pipeline can't be used.
+    `name`: of its pipeline. `serves`: the last good revision, which goes on serving; None: there is none, so the pipeline
+    can't be used.
     """
 
     name: str
@@ -35,8 +36,8 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What one look at the files changed. `problems`: those that are new, of documents and of keeping them;
-    `cleared`: names of pipelines that left quarantine, as their documents were mended or are gone."""
+    """What one reload changed. `problems`: the new ones, of documents and of keeping copies. `cleared`: names of pipelines
+    that left quarantine, because their documents were mended or removed."""
 
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -46,8 +47,8 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One document as it was last seen. `pipeline`: what it says, None if it is broken; then `problems` says why.
-    `good`: the last revision that served in this process; `copy`: the one that is kept, with its stamp."""
+    """One document at the last reload. `pipeline`: what it says; None if it is broken, and then `problems` says why.
+    `good`: the last revision that served in this process. `copy`: the revision of the copy, whose stamp is `copied`."""
 
     stamp: Stamp
     text: str = ""
@@ -59,11 +60,11 @@ class _File:
 
 
 class Catalog:
-    """Reads a folder at once, and again at each `reload`. Raises nothing: what is wrong stands in `quarantined`.
+    """Reads a folder when it is made, and again at each `reload`. Raises nothing: broken documents are in `quarantined`.
 
     `pipelines` and `quarantined` (by the document's subfolder) are replaced as a whole, so a reader in another thread
-    sees the old set or the new one. `accept` may refuse a pipeline by raising DocumentError. `kept`: where last good
-    revisions outlive the process; None: nowhere.
+    sees the old set or the new one. `accept` may refuse a pipeline by raising DocumentError. `kept`: copies of
+    the last good texts, which survive a restart; None: no copies.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class Catalog:
         self._accept = accept
         self._kept = kept
         self._files: dict[str, _File] = {}
-        # Which document has a name: the one that served it last, by the name of its subfolder.
+        # Pipeline name → subfolder of the document that served it last.
         self._holders: dict[str, str] = {}
         self._saved: dict[str, str] = {}
-        # What is wrong with the folder as a whole, or with keeping copies.
+        # Problems of the folder as a whole, and of writing copies.
         self.troubles: tuple[Problem, ...] = ()
         self.pipelines: Mapping[str, Pipeline] = MappingProxyType({})
         self.quarantined: Mapping[str, Quarantined] = MappingProxyType({})
@@ -88,13 +89,13 @@ class Catalog:
 
     @property
     def unusable(self) -> frozenset[str]:
-        """Names of pipelines that there should be, but of which no good revision is known."""
+        """Names of pipelines that have a document but no good revision."""
         return (
             frozenset(q.name for q in self.quarantined.values() if q.serves is None) - self.pipelines.keys()
         )
 
     def reload(self) -> Reload:
-        """Reads the files that changed since the last look; reports a problem once, while it stays the same."""
+        """Reads the files that changed since the last reload. A problem is reported once while it stays the same."""
         troubles: list[Problem] = []
         files = self._look(troubles)
         before, quarantined_before = self.pipelines, self.quarantined
@@ -116,7 +117,7 @@ class Catalog:
         try:
             names = sorted(p.name for p in self._folder.iterdir())
         except OSError as error:
-            # Not that there are no pipelines: nobody can tell. What served goes on.
+            # This does not mean that there are no pipelines. What served before goes on serving.
             troubles.append(Problem(shown(self._folder), 1, "(folder)", f"can't be read: {error.strerror}"))
             names = [*self._files, *(n for n in self._kept_names() if n not in self._files)]
             return {name: self._with_copy(name, self._files.get(name) or self._lost(name)) for name in names}
@@ -148,7 +149,7 @@ class Catalog:
             pipeline = self._checked(text, path)
         except DocumentError as error:
             problems = error.problems
-        except Exception as error:  # noqa: BLE001 - whatever a document holds, it must not stop the others
+        except Exception as error:  # noqa: BLE001 - no content of a document may stop the others
             message = f"can't be understood ({type(error).__name__})"
             problems = (Problem(shown(path), 1, "(document)", message),)
         if old is None:
@@ -161,9 +162,9 @@ class Catalog:
         return pipeline
 
     def _with_copy(self, name: str, file: _File) -> _File:
-        """The file with what is kept of it, where that matters."""
+        """The file with its copy, if the copy has to be read."""
         kept = self._kept
-        # Who writes the copies knows better than they do what served last, unless it has just begun.
+        # A process that writes the copies knows what served last, except at its start.
         if kept is None or (name in self._files and (kept.writes or file.pipeline)):
             return file
         stamp = kept.stamp(name)
@@ -175,19 +176,19 @@ class Catalog:
                 copy: Pipeline | None = self._checked(text, self._folder / name / FILE_NAME)
             else:
                 copy = file.pipeline
-        except Exception:  # noqa: BLE001 - a damaged copy, or one of another version of headrace: as if there were none
+        except Exception:  # noqa: BLE001 - a damaged copy, or one of another version of headrace, counts as no copy
             copy = None
         if copy and file.good and copy.revision == file.good.revision:
             copy = file.good
         return replace(file, copy=copy or file.copy, copied=stamp)
 
     def _last_good(self, file: _File) -> Pipeline | None:
-        # Who only reads the copies follows the one who writes them, so that all serve the same.
+        # A process that only reads the copies serves what they say, so that all processes serve the same.
         follows = self._kept is not None and not self._kept.writes
         return (file.copy or file.good) if follows else (file.good or file.copy)
 
     def _lost(self, name: str) -> _File:
-        """A document of which there is nothing but the copy."""
+        """A document that can't be read; only its copy is known."""
         path = self._folder / name / FILE_NAME
         return _File(_NEVER, problems=(Problem(shown(path), 1, "(file)", "can't be read"),))
 
@@ -195,17 +196,17 @@ class Catalog:
         return self._kept.names() if self._kept else ()
 
     def _served(self, files: dict[str, _File]) -> tuple[dict[str, Pipeline], dict[str, Quarantined]]:
-        """What each document serves; sets the good revision in `files`."""
+        """The pipelines to serve by name, and the documents in quarantine; sets the good revision in `files`."""
         found: dict[str, Pipeline] = {}
         holders: dict[str, str] = {}
         quarantined: dict[str, Quarantined] = {}
-        # Who has a name keeps it: a new file can't take another's, nor can an old one while its owner is broken.
+        # The document that has a name keeps it, also while it is broken: so documents that hold their name come first.
         for name in sorted(files, key=lambda n: (not self._holds(n, files[n]), n)):
             file = files[name]
             problems, serves = file.problems, file.pipeline
             if serves is not None and serves.name in found:
                 other = files[holders[serves.name]]
-                problems = (_claimed(serves, other.pipeline or found[serves.name]),)
+                problems = (name_taken(serves, (other.pipeline or found[serves.name]).source.file),)
                 serves = None
             if serves is None:
                 serves = self._last_good(file)
@@ -225,7 +226,7 @@ class Catalog:
         good = self._last_good(file)
         if good is None:
             return False
-        # At the start nobody holds anything yet: then the copies tell.
+        # At the start no document holds a name yet: then the copies decide.
         return self._holders.get(good.name, name) == name and (
             file.pipeline is None or file.pipeline.name == good.name
         )
@@ -236,8 +237,8 @@ class Catalog:
             return
         failure: OSError | None = None
         for name in self._files.keys() - quarantined.keys():
-            failure = self._saving(kept, name, self._files[name].text) or failure
-        # Of documents that nobody wants any more; while the folder can't be read, nobody knows which.
+            failure = self._save(kept, name, self._files[name].text) or failure
+        # Copies of documents that were removed. While the folder can't be read, it is not known which were.
         for name in () if troubles else kept.names():
             if name not in self._files:
                 kept.drop(name)
@@ -248,8 +249,8 @@ class Catalog:
             )
             troubles.append(Problem(shown(kept.folder), 1, "(kept)", message))
 
-    def _saving(self, kept: Kept, name: str, text: str) -> OSError | None:
-        """Keeps a document's text; it is tried again at each look until it succeeds."""
+    def _save(self, kept: Kept, name: str, text: str) -> OSError | None:
+        """Writes the copy of a document; tried again at each reload until it succeeds."""
         if self._saved.get(name) == text and kept.stamp(name) is not None:
             return None
         try:
@@ -261,9 +262,5 @@ class Catalog:
 
 
 def _pipeline_name(subfolder: str) -> str:
-    """What the pipeline of a subfolder is called, by custom; such names are labels of metrics, too."""
+    """The name to show for a subfolder whose pipeline is unknown. It becomes a label of metrics, so it must be a valid name."""
     return subfolder if NAME.fullmatch(subfolder) else "(unnamed)"
-
-
-def _claimed(pipeline: Pipeline, holder: Pipeline) -> Problem:
-    return pipeline.source.problem("pipeline", f"{pipeline.name!r} is the name of {holder.source.file} too")

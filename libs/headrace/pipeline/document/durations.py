@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# In microseconds, the longest first: that is the order in which they are written.
+# In microseconds. The longest comes first, as in the text of a duration.
 _UNITS = {
     "d": 86_400_000_000,
     "h": 3_600_000_000,
@@ -16,7 +16,7 @@ _FORM = re.compile("".join(f"(?:([0-9]{{1,12}}){unit})?" for unit in _UNITS))
 
 
 def parse_duration(text: str) -> int | None:
-    """Microseconds; None for a text that is no duration: each part needs its unit, the longest comes first."""
+    """Microseconds; None if the text is no duration. Each part needs its unit; the longest unit comes first."""
     found = _FORM.fullmatch(text)
     if found is None or not text:
         return None

@@ -1,4 +1,4 @@
-"""A YAML document as entries that know their line and key, so that every complaint can name them."""
+"""A YAML document as entries that know their line and key, so that each problem names them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from headrace.pipeline.problems import DocumentError, Problem, Source, suggestio
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_DOCUMENT_BYTES = 1 << 20
-# Reading one takes about 10 µs of a process that serves.
+# Reading one takes about 10 µs, in a process that also serves requests.
 MAX_ENTRIES = 50_000
-# More are of no use to a person.
+# Nobody reads more.
 MAX_PROBLEMS = 100
 _MAX_MESSAGE = 500
 _TAG = "tag:yaml.org,2002:"
@@ -25,13 +25,13 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema: in 1.1 the carrier NO would be false, 1e-3 text and 12:30 a number."""
+    """YAML 1.2's core schema: in YAML 1.1, `NO` (an airline) is false, `1e-3` is text and `12:30` is a number."""
 
     _entries = 0
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own attribute
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # An alias can make a small text grow without bound, or hold itself.
+        # With aliases a small text can grow without bound, or contain itself.
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "aliases are not supported", self._here())
         self._entries += 1
@@ -99,7 +99,7 @@ def compose(text: str, log: Log) -> Entry:
 
 
 class Entry:
-    """One value of the document. A read that does not fit is logged and gives a neutral value."""
+    """One value of the document. A value of the wrong type is logged, and a neutral one returned."""
 
     __slots__ = ("_node", "key", "log")
 
@@ -162,7 +162,7 @@ class Entry:
         value = self.plain()
         if isinstance(value, str):
             return value
-        # A scalar that merely looks like a number (a version 1.0, a name 42) is still what was written.
+        # Where text is wanted, a version `1.0` or a name `42` is the text as it was written.
         if isinstance(self._node, yaml.ScalarNode) and value is not None:
             return str(self._node.value)
         self.fail(f"should be text, is {self._kind()}")
@@ -176,7 +176,7 @@ class Entry:
         return text
 
     def check_name(self, text: str) -> None:
-        """Logs a text, this entry's value or key, that can't name anything."""
+        """Logs a text (this entry's value or key) that is no valid name."""
         if not NAME.fullmatch(text):
             self.fail(
                 f"{text!r} is no name: letters, digits, '_', '.' and '-', not first a digit, at most 128"
@@ -228,7 +228,7 @@ class Entry:
         return False
 
     def plain(self) -> Json:
-        """The value as JSON would hold it; keys are text."""
+        """The value as JSON has it; keys are text."""
         node = self._node
         if isinstance(node, yaml.MappingNode):
             return {name: entry.plain() for name, entry in self.entries().items()}
@@ -254,7 +254,7 @@ class Entry:
         if tag == "str":
             return text
         self.fail(
-            f"{text!r} can't stand in a pipeline document: write text, a finite number, true, false or null"
+            f"{text!r} can't be in a pipeline document: write text, a finite number, true, false or null"
         )
         return None
 

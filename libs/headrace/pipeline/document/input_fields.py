@@ -31,7 +31,7 @@ def _read_input(name: str, entry: Entry) -> InputField:
     fields = entry.fields(["type"], _KEYS)
     kind = read_type(fields)
     if "type" not in fields or fields["type"].plain() not in TYPE_NAMES:
-        return InputField(name, kind.dtype)  # nothing else can be judged without the type
+        return InputField(name, kind.dtype)  # nothing else can be checked without the type
     _refuse_misplaced(fields, kind)
     default = _read_default(fields.get("default"), kind)
     required = fields["required"].boolean() if "required" in fields else default is None
@@ -54,7 +54,7 @@ def _read_input(name: str, entry: Entry) -> InputField:
 
 
 def _refuse_misplaced(fields: Mapping[str, Entry], kind: ColumnType) -> None:
-    """Checks that mean nothing for the type are mistakes, not decoration."""
+    """Logs checks that mean nothing for the type: they would never refuse anything."""
     number = kind.dtype not in (DType.BYTES, DType.BOOL)
     for key, fits in (
         ("range", number),

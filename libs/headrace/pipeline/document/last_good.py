@@ -1,11 +1,11 @@
-"""The last good text of each document, kept where it outlives the process: what serves while a document is broken."""
+"""Copies of the last good text of each document: they serve while a document is broken, over restarts too."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
-from headrace.pipeline.document.parse import Stamp, read, stamp_of
+from headrace.pipeline.document.files import Stamp, read, stamp_of
 from headrace.pipeline.problems import DocumentError
 from headrace.state import atomic
 
@@ -15,8 +15,8 @@ _END = ".yaml"
 class Kept:
     """Copies of documents in a folder of their own, one file for each subfolder of the pipelines' folder.
 
-    Several processes may share the folder: each file is replaced in one step, and all write what they accepted. Those
-    that only read it (`writes` False) follow the one that writes, so that all serve the same revision.
+    Several processes may share the folder: each file is replaced in one step, and each process writes the texts that it
+    accepted. A process that only reads (`writes` False) serves what the copies say, so that all serve the same revision.
     """
 
     def __init__(self, folder: Path, *, writes: bool) -> None:
@@ -24,33 +24,33 @@ class Kept:
         self.writes = writes
 
     def stamp(self, name: str) -> Stamp | None:
-        """Changes when the copy does; None: there is none."""
+        """The stamp of the copy; None: there is no copy."""
         try:
             return stamp_of(self._file(name))
         except OSError:
             return None
 
     def text(self, name: str) -> str | None:
-        """The copy; None: there is none, or it can't be read."""
+        """The text of the copy; None: there is no copy, or it can't be read."""
         try:
             return read(self._file(name))
         except DocumentError:
             return None
 
     def save(self, name: str, text: str) -> None:
-        """Keeps a text, if it is not there already. Raises OSError."""
+        """Writes the copy, unless it has this text already. Raises OSError."""
         if self.writes and self.text(name) != text:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(self._file(name), text.encode(), mode=0o600)
 
     def drop(self, name: str) -> None:
-        """Forgets a copy, if it may. One that can't be removed is found again."""
+        """Removes a copy. If that fails, the next reload tries again."""
         if self.writes:
             with suppress(OSError):
                 self._file(name).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
-        """The subfolders of which there are copies."""
+        """The subfolders whose documents have a copy."""
         try:
             names = [p.name for p in self.folder.iterdir()]
         except OSError:

@@ -4,103 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
 
 from headrace.pipeline.checks.whole_numbers import misfits
-from headrace.pipeline.document.entries import MAX_DOCUMENT_BYTES, Entry, Json, Log, compose
+from headrace.pipeline.document.entries import Entry, Json, Log, compose
 from headrace.pipeline.document.input_fields import read_inputs
-from headrace.pipeline.problems import DocumentError, Problem, Source, suggestion
+from headrace.pipeline.problems import DocumentError, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
 from headrace.pipeline.stage_order import column_types, plan
 from headrace.pipeline.stages.registry import read_stages
 
-FILE_NAME = "pipeline.yaml"
-# Tells one content of a file from another without reading it.
-Stamp: TypeAlias = tuple[int, int, int]
 MAX_DEADLINE_MS = 3_600_000
-# A float64 has not more.
+# A float64 has no more decimal digits.
 MAX_DIGITS = 15
-
-
-def load(path: Path) -> Pipeline:
-    """The pipeline of a file. Raises DocumentError."""
-    return parse(read(path), shown(path))
-
-
-def read(path: Path) -> str:
-    """The text of a document's file. Raises DocumentError.
-
-    Nothing that may stand in its place can hold the reader up or fill its memory: only a regular file is read, and no
-    more of it than a document may have.
-    """
-    try:
-        # Looked at first, as opening a device may do something; opened without waiting, as a FIFO has no writer.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _unreadable(path, "is no regular file")
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _unreadable(path, "is no regular file")
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, in Python before 3.13
-        raise _unreadable(path, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_DOCUMENT_BYTES:
-        raise _unreadable(path, f"is larger than {MAX_DOCUMENT_BYTES} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, "is not UTF-8", content.count(b"\n", 0, error.start) + 1) from None
-
-
-def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file. Raises OSError."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _unreadable(path: Path, message: str, line: int = 1) -> DocumentError:
-    return DocumentError([Problem(shown(path), line, "(file)", message)])
-
-
-def shown(path: Path) -> str:
-    """A path as text that can be written anywhere, whatever bytes it is of."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def load_folder(path: Path) -> dict[str, Pipeline]:
-    """The pipelines of a folder by name: one `pipeline.yaml` per subfolder.
-
-    Raises DocumentError with the problems of all of them, also when two have one name.
-    """
-    found: dict[str, Pipeline] = {}
-    problems: list[Problem] = []
-    for file in sorted(path.glob(f"*/{FILE_NAME}")):
-        try:
-            pipeline = load(file)
-        except DocumentError as error:
-            problems.extend(error.problems)
-            continue
-        if pipeline.name in found:
-            other = found[pipeline.name].source.file
-            problems.append(
-                pipeline.source.problem("pipeline", f"{pipeline.name!r} is the name of {other} too")
-            )
-        found[pipeline.name] = pipeline
-    if problems:
-        raise DocumentError(problems)
-    return found
 
 
 def parse(text: str, file: str) -> Pipeline:
     """The pipeline of a document; `file` names it in errors.
 
-    Raises DocumentError with every problem found. Stages that do not fit together are looked for only when
-    each of them can be read.
+    Raises DocumentError with every problem found. Whether the stages fit together is checked only when each of them
+    can be read.
     """
     log = Log(file)
     top = compose(text, log)
@@ -130,13 +55,13 @@ def parse(text: str, file: str) -> Pipeline:
 
 
 def revision_of(document: Json) -> str:
-    """SHA-256 of the one JSON text of a document (keys sorted, no spaces, UTF-8), hexadecimal."""
+    """SHA-256 of the canonical JSON text of a document (keys sorted, no spaces, UTF-8), hexadecimal."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_outputs(entry: Entry) -> dict[str, int | None]:
-    """The columns of the answer, with the digits that their numbers are rounded to."""
+    """The columns of the reply, with the number of digits to which they are rounded."""
     found: dict[str, int | None] = {}
     for item in entry.items():
         digits = None

@@ -17,14 +17,14 @@ from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import Scalar
 from headrace.steps.flowing import span
 
-# Up to so many elements, Python's own comparisons beat the start of a NumPy call.
+# Up to this number of elements, Python's own comparisons take less time than one NumPy call.
 _FEW = 12
 # Why an element is wrong: the reason, the rest of a sentence about it, and its dynamic parts.
 Complaint: TypeAlias = tuple[Reason, str, dict[str, str]]
 
 
 class ElementCheck(Protocol):
-    """Looks at the elements of a column whose dtype and row shape are the field's already."""
+    """Checks the elements of a column that has the field's dtype and row shape."""
 
     def wrong(self, column: Column) -> Sequence[int]:
         """Positions of the elements (row-major, rows first) that break the declaration."""
@@ -51,7 +51,7 @@ class NumberCheck:
     def __init__(self, field: InputField) -> None:
         self._field = field
         low, high = field.range or (None, None)
-        # What stays finite unless NaN and infinities are allowed.
+        # Excludes the infinities, unless they are allowed.
         end = math.inf if field.allow_nan or not field.dtype.is_float else sys.float_info.max
         self._low = -end if low is None else low
         self._high = end if high is None else high
@@ -74,7 +74,7 @@ class NumberCheck:
 
     def _wrong_of_many(self, elements: NDArray[np.generic]) -> Sequence[int]:
         if self._only_finite:
-            # A third of the time of two comparisons, and float64's largest number is none of float32's.
+            # isfinite takes a third of the time of two comparisons, and float32 does not have float64's largest number.
             fits = np.isfinite(elements)
         else:
             fits = np.logical_and(np.greater_equal(elements, self._low), np.less_equal(elements, self._high))
@@ -122,7 +122,7 @@ class BytesCheck:
         ragged = column.ragged
         ends = ragged.offsets.tolist()
         limit = self._max_bytes
-        # One look at the whole text clears the usual batch of short ASCII values.
+        # One check of the whole text is enough for the usual batch of short ASCII values.
         whole = ends[-1] - ends[0]
         short = whole <= limit or all(b - a <= limit for a, b in itertools.pairwise(ends))
         if short and self._choices is None and (not self._field.text or _is_ascii(ragged, ends[0], ends[-1])):

@@ -1,4 +1,4 @@
-"""Rows as plain Python objects (JSON, Struct) ⇄ batches: the easy way in, next to the fast one."""
+"""Rows as plain Python objects (JSON, Struct) ⇄ batches, and the rounding of outputs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def _column(field: InputField, rows: Sequence[Mapping[str, object]], errors: dic
     if field.dtype is DType.BYTES:
         ragged = Ragged.of([e for e in elements if isinstance(e, bytes)])
         return Column(field.name, field.dtype, ragged, field.row_shape, mask)
-    with np.errstate(over="ignore"):  # what overflows float16 is infinite, and refused as such
+    with np.errstate(
+        over="ignore"
+    ):  # a number too large for float16 becomes infinite, and is refused as such
         array = np.array(elements, field.dtype.numpy).reshape(len(rows), *field.row_shape)
     return Column(field.name, field.dtype, array, field.row_shape, mask)
 
@@ -74,23 +76,45 @@ def _elements(field: InputField, value: object) -> list[Scalar]:
     for i, length in enumerate(field.row_shape):
         if not all(isinstance(v, list | tuple) and len(v) == length for v in flat):
             shape = list(field.row_shape)
-            text = (
-                f"should be nested lists of shape {shape}; a list at depth {i + 1} has not {length} elements"
-            )
+            text = f"should be nested lists of shape {shape}; a list at depth {i + 1} does not have {length} elements"
             raise _MisfitError(Reason.REASON_INPUT_SHAPE, text)
         flat = [item for v in flat if isinstance(v, list | tuple) for item in v]
     try:
         return [scalar(field.dtype, field.text, v) for v in flat]
     except ValueError as error:
-        # A PII value must not come back in an error that is logged.
+        # Errors are logged, so they must not contain a value that is PII.
         text = f"does not fit {field.type}" if field.pii else str(error)
         raise _MisfitError(Reason.REASON_INPUT_DTYPE, text) from None
+
+
+def rounds(pipeline: Pipeline) -> bool:
+    """Whether any of its outputs is rounded."""
+    return any(output.digits is not None for output in pipeline.outputs)
+
+
+def rounded(pipeline: Pipeline, batch: Batch) -> Batch:
+    """The batch with the outputs of the pipeline rounded to the digits that its document says; halves go to even.
+
+    The digits that nobody needs tell most to a caller who trains a copy of the model. The result for a number depends on that
+    number alone, so it is the same offline.
+    """
+    changed = []
+    for output in pipeline.outputs:
+        column = batch.columns.get(output.name)
+        if output.digits is not None and column is not None and column.dtype.is_float:
+            with np.errstate(over="ignore", invalid="ignore"):
+                # In 64 bits: in 32 some numbers would differ in the last digit.
+                values = np.round(column.array.astype(np.float64), output.digits).astype(column.array.dtype)
+            # With more digits than the type has, nothing is to be rounded, but the computation may overflow.
+            values = np.where(np.isfinite(values), values, column.array)
+            changed.append(Column(column.name, column.dtype, values, column.row_shape, column.valid))
+    return batch.with_columns(changed) if changed else batch
 
 
 def rows_from_batch(pipeline: Pipeline, batch: Batch) -> list[dict[str, object]]:
     """One object per row: the pipeline's outputs. Text is str, bytes are base64, shaped columns nested lists.
 
-    None stands for no value, and for NaN and infinities, which JSON can't say. A failed row is an empty
+    None stands for no value, and for NaN and infinities, which JSON does not have. A failed row is an empty
     object.
     """
     rows: list[dict[str, object]] = [{} for _ in range(len(batch))]

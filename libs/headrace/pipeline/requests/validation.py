@@ -1,4 +1,4 @@
-"""Checks requests against the inputs that a pipeline declares. Runs at the door, once per request."""
+"""Checks requests against the inputs that a pipeline declares. The ingress does so once per request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.pipeline.types import ColumnType
 
 
 def validate_inputs(pipeline: Pipeline, batch: Batch) -> Batch:
-    """The batch fit for the pipeline: every declared input is a column, in declared type and shape.
+    """The batch as the pipeline needs it: each declared input is a column of the declared type and shape.
 
     Inputs that are not there become their default, or null. A row with a value that is missing, out of range,
     not among the choices, too long, not UTF-8 or NaN gets a row error (INVALID_ARGUMENT, REASON_INPUT_*;
@@ -74,7 +74,7 @@ class _FieldCheck:
     dtype: DType
     row_shape: tuple[int, ...]
     elements: ElementCheck
-    # What one row without this input gets: made once, as most requests have one row.
+    # The column of one row without this input. Made once, because most requests have one row.
     one: Column
 
     def missing(self, count: int) -> Column:
@@ -97,7 +97,7 @@ class _FieldCheck:
         return Fault(Code.INVALID_ARGUMENT, reason, f"input {column.name} {text}", metadata=metadata)
 
     def report(self, column: Column, wrong: Iterable[int], errors: dict[int, RowError]) -> None:
-        """Adds the error of each wrong element; the first of a row stays."""
+        """Adds an error for each row with a wrong element: that of its first one."""
         size = column.row_size
         for element in wrong:
             row = element // size
@@ -121,7 +121,7 @@ def _checks(pipeline: Pipeline) -> Mapping[str, _FieldCheck]:
 
 
 def _check_nulls(check: _FieldCheck, column: Column, errors: dict[int, RowError]) -> Column:
-    """Checks a column that has a mask; the column with the default in place of each null, if there is one."""
+    """Checks a column that has nulls. Returns it with the default in place of each null, if the field has a default."""
     valid = column.is_valid()
     field, size = check.field, column.row_size
     check.report(column, [e for e in check.elements.wrong(column) if valid[e // size]], errors)
