@@ -41,7 +41,7 @@ def join(results: Sequence[RouteResult], rows: Sequence[NDArray[np.intp]]) -> Ro
 
 
 def _aligned(batch: Batch, like: dict[str, Column]) -> Batch:
-    """The batch with the columns of `like`, in that order."""
+    """The batch with the columns of `like`, in that order; those that it does not have are filled."""
     columns: dict[str, Column] = {}
     for name, column in like.items():
         mine, fill = batch.columns.get(name), absent(column.dtype)

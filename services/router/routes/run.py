@@ -68,7 +68,7 @@ class RouteRun:
                 raise errors.input_missing(pipeline.name, declared.name)
         first = [i for i, n in enumerate(self.waiting) if n == 0]
         if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
-            await self._follow(first[0], None)  # a chain needs no tasks
+            await self._follow(first[0], None)  # a chain of stages needs no tasks
         else:
             async with asyncio.TaskGroup() as group:
                 for i in first:

@@ -1,4 +1,4 @@
-"""Columns of some rows put back in their places among all rows."""
+"""Spreads a column of some rows over all rows."""
 
 from __future__ import annotations
 

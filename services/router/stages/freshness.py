@@ -68,7 +68,7 @@ class FreshnessPolicy:
         verdict = Verdict({}, {}, {})
         for view, refused in self._refused.items():
             sources = annotations[SOURCE + view]
-            if all_present(sources):
+            if (sources == PRESENT).all():
                 continue
             self._check_sources(sources, failed)
             for source in SOURCES:
@@ -100,9 +100,3 @@ class FreshnessPolicy:
         unknown = np.flatnonzero((sources == 0) | (sources > np.uint8(DEFAULT)))
         if any(row not in failed for row in unknown.tolist()):
             raise errors.unusable_reply(self._stage.name, "a source of values that does not exist")
-
-
-def all_present(sources: NDArray[np.generic]) -> bool:
-    """Whether every row has present values, which is the usual case."""
-    # bytes.count takes a tenth of the time of a NumPy comparison of one row.
-    return sources.tobytes().count(PRESENT) == len(sources)
