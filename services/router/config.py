@@ -10,9 +10,11 @@ from pydantic import PositiveFloat, create_model
 from headrace.hop import config
 from services.router.stages.registry import RUNNER_KINDS, callees
 
+_DOC = "Settings of the router."
 
-class RouterSettings(config.ServiceSettings):
-    """Settings of the router, without those that the kinds of stages bring."""
+
+class RouterSettings(config.Settings):
+    """The router's own settings. Its settings class has those of every service and of the kinds of stages, too."""
 
     # Folder with one subfolder, holding a pipeline.yaml, per pipeline.
     pipelines: Path
@@ -28,14 +30,12 @@ class RouterSettings(config.ServiceSettings):
         return found
 
 
-def router_config() -> type[RouterSettings]:
+def router_config() -> type[Any]:
     """The settings class: one key per callee of the registered kinds of stages, and their further settings."""
     further = dict.fromkeys(kind.settings for kind in RUNNER_KINDS.values() if kind.settings)
-    bases: Any = (RouterSettings, *further)
+    bases: Any = (config.ServiceSettings, RouterSettings, *further)
     clients: dict[str, Any] = dict.fromkeys(callees(), (config.Client | None, None))
-    made: type[RouterSettings] = create_model(
-        "RouterConfig", __base__=bases, __doc__="Settings of the router.", **clients
-    )
+    made: type[Any] = create_model("RouterConfig", __base__=bases, __doc__=_DOC, **clients)
     return made
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
@@ -59,9 +60,9 @@ def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) 
     return clients
 
 
-def definition() -> Definition[RouterSettings]:
+def definition() -> Definition[Any]:
     """The router, with the kinds of stages that are registered."""
-    return Definition("router", router_config(), build, callees=callees())
+    return Definition("router", router_config(), build)
 
 
 SERVICE = definition()

@@ -69,5 +69,3 @@ class Definition(Generic[C]):
     name: str
     config: type[C]
     build: Callable[[C, Runtime], AbstractAsyncContextManager[Sequence[Service]]]
-    # Names of the services that it calls. Each is also the key of the settings of its client.
-    callees: tuple[str, ...] = ()
