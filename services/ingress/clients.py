@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.client.dial import Client
 from headrace.hop.method import unary
-from services.ingress.ports import Decision, IndexedModel, ModelUse, Routed
+from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
+from services.ingress.ports import Routed
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -74,7 +74,7 @@ class HopModelOperations:
 
     async def index(self, deadline: float) -> list[IndexedModel]:
         reply = await self._index(pb.IndexModelsRequest(), deadline=deadline)
-        return [IndexedModel(m.name, m.version, _state(m.state), m.progress) for m in reply.models]
+        return read_index(reply.models)
 
     async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
         request = pb.LoadModelRequest(model=model, version=version, operator=operator)
@@ -85,16 +85,8 @@ class HopModelOperations:
         return list((await self._unload(request, deadline=deadline)).versions)
 
 
-def _state(state: executor_pb2.ModelState) -> str:
-    return executor_pb2.ModelState.Name(state).removeprefix("MODEL_STATE_").lower()
-
-
 def _decision(message: pb.Decision) -> Decision:
-    models = [
-        ModelUse(m.stage, m.model, m.version, m.sha256, m.backend, m.standby, m.cold_start)
-        for m in message.models
-    ]
-    return Decision(message.version, message.revision, message.route, models)
+    return Decision(message.version, message.revision, message.route, read_model_uses(message.models))
 
 
 def _used(fallbacks: list[str], batch: Batch) -> list[tuple[str, int]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import rounded, validate_inputs
+from headrace.pipeline import Decision, rounded, validate_inputs
 from services.ingress.catalog import Entry
 from services.ingress.exchange import Exchange
 from services.ingress.guarding import ExtractionGuard
-from services.ingress.ports import Decision, Router
+from services.ingress.ports import Router
 from services.ingress.tenants import Credential
 
 

@@ -7,30 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.columns import Batch
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUse:
-    """A model that took part in a prediction. `backend`: what ran it; `standby`: that was not its first choice; `cold_start`: the
-    rows waited for it to be woken."""
-
-    stage: str
-    model: str
-    version: str
-    sha256: str
-    backend: str = ""
-    standby: bool = False
-    cold_start: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One route through a pipeline: the revision that served, and the models that ran."""
-
-    version: int
-    revision: str
-    route: str
-    models: Sequence[ModelUse]
+from headrace.pipeline import Decision, IndexedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +18,6 @@ class Routed:
     # Name of each fallback that any of the rows used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
     decisions: Sequence[Decision]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedModel:
-    """A version in the model repository. `state`: of `unloaded`, `loading`, `asleep`, `active`.
-
-    `progress`: while it is being loaded, how far that is, in words.
-    """
-
-    name: str
-    version: str
-    state: str
-    progress: str
 
 
 class ModelOperations(Protocol):

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, create_model
 
 from headrace.hop import config
+from services.router.stages.registry import RUNNER_KINDS, callees
+
+_DOC = "Settings of the router."
 
 
-class RouterConfig(config.ServiceSettings):
-    """Settings of the router."""
+class RouterSettings(config.Settings):
+    """The router's own settings. Its settings class has those of every service and of the kinds of stages, too."""
 
     # Folder with one subfolder, holding a pipeline.yaml, per pipeline.
     pipelines: Path
     # Folder for the last good text of each document, which serves while the document is broken, over restarts too.
     # Replicas may share it. Absent: a document that is broken at the start has nothing that serves.
     kept: Path | None = None
-    # The services that stages call; one that no pipeline needs may stay out.
-    features: config.Client | None = None
-    preprocessing: config.Client | None = None
-    executor: config.Client | None = None
-    postprocessing: config.Client | None = None
-    # What a features stage may take of the row's time before its defaults apply.
-    features_timeout_s: PositiveFloat = 0.25
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+
+    def client(self, callee: str) -> config.Client | None:
+        """Settings of the client of a service that stages call; None: no pipeline here needs it."""
+        found: config.Client | None = getattr(self, callee)
+        return found
+
+
+def router_config() -> type[Any]:
+    """The settings class: one key per callee of the registered kinds of stages, and their further settings."""
+    further = dict.fromkeys(kind.settings for kind in RUNNER_KINDS.values() if kind.settings)
+    bases: Any = (config.ServiceSettings, RouterSettings, *further)
+    clients: dict[str, Any] = dict.fromkeys(callees(), (config.Client | None, None))
+    made: type[Any] = create_model("RouterConfig", __base__=bases, __doc__=_DOC, **clients)
+    return made
+
+
+RouterConfig = router_config()

@@ -21,7 +21,7 @@ def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
 
 
 def pipeline_quarantined(name: str) -> Fault:
-    """There is a document for it, but it is broken and no good revision is known."""
+    """The pipeline has a document, but it is broken and no good revision of it is known."""
     message = (
         f"pipeline {name} can't be used until its document is mended; `headrace status` says what is wrong"
     )
@@ -30,7 +30,7 @@ def pipeline_quarantined(name: str) -> Fault:
 
 
 def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
-    """The pipeline is here, but not in this version."""
+    """The pipeline is served, but not in this version."""
     versions = ", ".join(map(str, sorted(known)))
     message = f"pipeline {name} has no version {version} here; it has {versions}"
     metadata = {"pipeline": name, "version": str(version), "known": versions}
@@ -38,7 +38,7 @@ def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
 
 
 def operators_only() -> Fault:
-    """Loading and unloading is for this installation's own processes: the door knows who is an operator."""
+    """Only the installation's own processes may load and unload: the ingress has checked that the caller is an operator."""
     return Fault(
         Code.PERMISSION_DENIED,
         Reason.REASON_PEER_UNTRUSTED,
@@ -56,14 +56,14 @@ def no_executor() -> Fault:
 
 
 def not_everywhere(fault: Fault, done: int, replicas: int) -> Fault:
-    """Some replicas of the executor did as told, another did not."""
+    """Some replicas of the executor succeeded, another failed."""
     message = f"{done} of {replicas} executors did it, another did not: {fault.message}"
     metadata = {**fault.metadata, "done": str(done), "replicas": str(replicas)}
     return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=fault.retry_after_s)
 
 
 def input_missing(pipeline: str, name: str) -> Fault:
-    """The batch lacks a column. The door adds those that a request leaves out, so the caller is at fault."""
+    """The batch lacks a column. The ingress adds the inputs that a request leaves out, so this is a mistake of its caller."""
     message = (
         f"the batch has no column {name!r}, which pipeline {pipeline} needs in its declared type and shape"
     )
@@ -71,8 +71,8 @@ def input_missing(pipeline: str, name: str) -> Fault:
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
 
 
-def garbled(stage: str, what: str) -> Fault:
-    """A service answered something that is not an answer."""
+def unusable_reply(stage: str, what: str) -> Fault:
+    """A service sent a reply that does not fit the stage."""
     message = f"the answer of stage {stage} can't be used: {what}"
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
 
@@ -80,8 +80,8 @@ def garbled(stage: str, what: str) -> Fault:
 def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> Fault:
     """The pipeline demands a feature view that has no values for a row that it may use.
 
-    `age_us`: of what there is, −1 if there is nothing. `limit_us`: the greatest age that the pipeline takes, 0 if it
-    leaves that to the view's time to live.
+    `age_us`: of the values that there are; −1 if there are none. `limit_us`: the greatest age that the pipeline takes; 0: the
+    view's time to live.
     """
     metadata = {"view": view, "source": source}
     message = (

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# Names of folders, which anybody who may write there chooses.
+# A label is the name of a folder, and anybody who may write there can make many.
 _MAX_QUARANTINED = 100
 
 
@@ -75,7 +75,7 @@ class Metrics:
         self._refused.inc()
 
     def quarantined(self, pipelines: Mapping[str, bool]) -> None:
-        """All whose documents are broken, and whether the last good revision serves."""
+        """The pipelines whose documents are broken, each with whether its last good revision serves."""
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace.pipeline import (
-    DocumentError,
-    FeaturesStage,
-    ModelStage,
-    Pipeline,
-    Stage,
-    plan,
-    stage_kind,
-)
+from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
-from services.router.feature_runs import FeaturesRun
-from services.router.ports import Services
-from services.router.results import StageRun
-from services.router.running import Route
-from services.router.stage_runs import ModelRun, StepsRun
+from services.router.routes.route import Route, RouteRule
+from services.router.stages.runner import RunnerFactory
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One revision of a pipeline and its routes."""
+    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one."""
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
+    rule: RouteRule | None = None
 
 
 class Compiler:
-    """Makes pipelines ready to run on the services that are configured. `clock`: monotonic seconds."""
+    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent."""
 
-    def __init__(self, services: Services, features_timeout_s: float, clock: Callable[[], float]) -> None:
-        self._services = services
-        self._features_timeout_s = features_timeout_s
-        self._clock = clock
+    def __init__(self, runners: Mapping[str, RunnerFactory]) -> None:
+        self._runners = runners
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
         at = pipeline.source.problem
         problems = [
-            at(f"stages[{i}]", f"this router has no client for the service of a {stage_kind(stage)} stage")
+            at(f"stages[{i}]", f"this router has no client for the service of a {stage.kind} stage")
             for i, stage in enumerate(pipeline.stages)
-            if self._run_of(stage) is None
+            if stage.kind not in self._runners
         ]
         if problems:
             raise DocumentError(problems)
@@ -52,22 +40,12 @@ class Compiler:
     def compile(self, pipeline: Pipeline) -> Served:
         """The pipeline with its one route. Raises DocumentError as `accept` does."""
         self.accept(pipeline)
-        runs = tuple(run for run in map(self._run_of, pipeline.stages) if run is not None)
-        return Served(pipeline, (Route("default", plan(pipeline), runs),))
-
-    def _run_of(self, stage: Stage) -> StageRun | None:
-        services = self._services
-        if isinstance(stage, FeaturesStage):
-            source = services.features
-            return FeaturesRun(stage, source, self._features_timeout_s, self._clock) if source else None
-        if isinstance(stage, ModelStage):
-            return ModelRun(stage, services.executor) if services.executor else None
-        runner = services.preprocessing if stage.kind == "preprocessing" else services.postprocessing
-        return StepsRun(stage, runner) if runner else None
+        runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
+        return Served(pipeline, (Route("default", plan(pipeline), runners),))
 
 
 class Pipelines:
-    """What is served now, and the version before it, for callers that have not seen the new one."""
+    """What is served now, and of each pipeline the version before, for an ingress that has not read the new one yet."""
 
     def __init__(self, compiler: Compiler) -> None:
         self._compiler = compiler
@@ -78,7 +56,7 @@ class Pipelines:
     def replace(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
         """Serves these from now on; `unusable`: names of those whose documents are broken and were never good.
 
-        Raises DocumentError, and then serves what it did.
+        Raises DocumentError, and then goes on serving what it served before.
         """
         current: dict[str, Served] = {}
         for name, pipeline in pipelines.items():

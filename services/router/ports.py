@@ -1,74 +1,13 @@
-"""What the router needs of others. Each call raises Fault when it fails as a whole."""
+"""What the domain logic of the router needs of the wire and of metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from headrace.columns import Batch
 from headrace.hop.errors import Fault
-from headrace.pipeline import StepsStage
-
-Rules: TypeAlias = tuple[tuple[str, int, int], ...]
-"""How old values may be: view, age up to which they are present, and how much older they may be as stale ones (µs)."""
-
-
-class FeatureSource(Protocol):
-    """The features service."""
-
-    async def get(self, feature_service: str, rules: Rules, batch: Batch) -> Batch:
-        """One column per feature, and per view `@age_us/<view>` (int64) and `@source/<view>` (uint8)."""
-        ...
-
-
-class StepRunner(Protocol):
-    """The preprocessing or postprocessing service."""
-
-    async def run(self, stage: StepsStage, batch: Batch) -> Batch:
-        """The columns that the stage declares as outputs."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What a model gave, and which it was. `sha256`: of its artifact, hexadecimal. `backend`: what ran it; `standby`: that was
-    not its first choice; `cold_start`: the rows waited for it to be woken."""
-
-    batch: Batch
-    version: str
-    sha256: str
-    backend: str = ""
-    standby: bool = False
-    cold_start: bool = False
-
-
-class ModelRunner(Protocol):
-    """The executor."""
-
-    async def execute(self, model: str, version: str, batch: Batch) -> Execution:
-        """One column per output of the model; `version` "" = the newest."""
-        ...
-
-
-class ModelState(Enum):
-    """What a version in the repository is doing."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    ASLEEP = "asleep"
-    ACTIVE = "active"
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedModel:
-    """A version in the repository. `progress`: while it is being loaded, how far that is, in words."""
-
-    name: str
-    version: str
-    state: ModelState
-    progress: str
+from headrace.pipeline import IndexedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +21,8 @@ class LoadedModel:
     device: str
 
 
-class Operators(Protocol):
-    """The executor's calls for operators, each on every replica: one answer or Fault per replica, at least one.
+class ExecutorReplicas(Protocol):
+    """The executor's calls for operators, each made on every replica: one reply or Fault per replica, at least one.
 
     Deadlines are monotonic seconds. Raises Fault if there is no replica at all.
     """
@@ -115,17 +54,5 @@ class Meter(Protocol):
         ...
 
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
-        """`count` rows were refused as a view that the pipeline demands had nothing for them, or nothing young enough."""
+        """`count` rows were refused: a view that the pipeline demands had no values for them, or only values that are too old."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The services that are configured; None for one that is not."""
-
-    features: FeatureSource | None = None
-    preprocessing: StepRunner | None = None
-    executor: ModelRunner | None = None
-    postprocessing: StepRunner | None = None
-    # The executor again, for those who say which models it has.
-    operators: Operators | None = None

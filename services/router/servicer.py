@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import time
 
-from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import wire
 from headrace.hop.call import Call
+from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
-from services.router.inferring import Decision, Inferring
-from services.router.operating import Operating
+from services.router.inference import Inference
+from services.router.operations.models import ModelOperations
 from services.router.pipelines import Pipelines
-from services.router.ports import ModelState
-
-_STATES = {
-    ModelState.UNLOADED: executor_pb2.MODEL_STATE_UNLOADED,
-    ModelState.LOADING: executor_pb2.MODEL_STATE_LOADING,
-    ModelState.ASLEEP: executor_pb2.MODEL_STATE_ASLEEP,
-    ModelState.ACTIVE: executor_pb2.MODEL_STATE_ACTIVE,
-}
 
 
 class RouterServicer:
     """Serves headrace.api.router.v1.RouterService."""
 
-    def __init__(self, inferring: Inferring, pipelines: Pipelines, operating: Operating) -> None:
-        self._inferring = inferring
+    def __init__(self, inference: Inference, pipelines: Pipelines, models: ModelOperations) -> None:
+        self._inference = inference
         self._pipelines = pipelines
-        self._operating = operating
+        self._models = models
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         batch = wire.read_request(request, call, time.monotonic())
-        answer = await self._inferring.infer(request.pipeline, request.version, batch)
-        reply = pb.InferResponse(fallbacks=answer.fallbacks)
-        wire.write_reply(reply, answer.batch, call, time.monotonic())
-        for decision in answer.decisions:
-            _add_decision(reply, decision)
+        result = await self._inference.infer(request.pipeline, request.version, batch)
+        reply = pb.InferResponse(fallbacks=result.fallbacks)
+        wire.write_reply(reply, result.batch, call, time.monotonic())
+        for decision in result.decisions:
+            added = reply.decisions.add(
+                version=decision.version, revision=decision.revision, route=decision.route
+            )
+            write_model_uses(decision.models, added.models)
         return reply
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
@@ -49,19 +44,13 @@ class RouterServicer:
 
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:  # noqa: ARG002 - no fields
         _check_operator(call)
-        models = await self._operating.index(call.deadline)
-        return pb.IndexModelsResponse(
-            models=[
-                executor_pb2.IndexedModel(
-                    name=m.name, version=m.version, state=_STATES[m.state], progress=m.progress
-                )
-                for m in models
-            ]
-        )
+        reply = pb.IndexModelsResponse()
+        write_index(await self._models.index(call.deadline), reply.models)
+        return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         _check_operator(call)
-        loaded = await self._operating.load(request.model, request.version, request.operator, call.deadline)
+        loaded = await self._models.load(request.model, request.version, request.operator, call.deadline)
         return pb.LoadModelResponse(
             model=loaded.name,
             version=loaded.version,
@@ -72,24 +61,10 @@ class RouterServicer:
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, call: Call) -> pb.UnloadModelResponse:
         _check_operator(call)
-        gone = await self._operating.unload(request.model, request.version, request.operator, call.deadline)
+        gone = await self._models.unload(request.model, request.version, request.operator, call.deadline)
         return pb.UnloadModelResponse(versions=gone)
 
 
 def _check_operator(call: Call) -> None:
     if not call.peer.trusted:
         raise errors.operators_only()
-
-
-def _add_decision(reply: pb.InferResponse, decision: Decision) -> None:
-    added = reply.decisions.add(version=decision.version, revision=decision.revision, route=decision.route)
-    for used in decision.models:
-        added.models.add(
-            stage=used.stage,
-            model=used.model,
-            version=used.version,
-            sha256=used.sha256,
-            backend=used.backend,
-            standby=used.standby,
-            cold_start=used.cold_start,
-        )

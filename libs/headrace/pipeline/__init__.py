@@ -5,42 +5,50 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 `rows_from_batch` serve the door.
 """
 
-from headrace.pipeline.catalog import Catalog, Quarantined, Reload
-from headrace.pipeline.checking import ModelSignature, ViewSignature, check
-from headrace.pipeline.document import load, load_folder, parse
-from headrace.pipeline.durations import duration_text
-from headrace.pipeline.keeping import Kept
-from headrace.pipeline.planning import Plan, PlannedStage, plan
-from headrace.pipeline.problems import DocumentError, Problem
-from headrace.pipeline.rounding import rounded, rounds
-from headrace.pipeline.rows import batch_from_rows, rows_from_batch
-from headrace.pipeline.spec import (
-    FeaturesStage,
-    Freshness,
-    InputField,
-    ModelOutput,
-    ModelStage,
-    OutputField,
-    Pipeline,
-    Stage,
-    StepsStage,
-    ViewSpec,
-    stage_kind,
+from headrace.pipeline.checks.offline import check
+from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
+from headrace.pipeline.document.durations import duration_text
+from headrace.pipeline.document.files import load, load_folder
+from headrace.pipeline.document.last_good import Kept
+from headrace.pipeline.document.parse import parse
+from headrace.pipeline.models import (
+    Decision,
+    IndexedModel,
+    ModelState,
+    ModelUse,
+    read_index,
+    read_model_uses,
+    write_index,
+    write_model_uses,
 )
+from headrace.pipeline.problems import DocumentError, Problem
+from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
+from headrace.pipeline.requests.validation import null_column, validate_inputs
+from headrace.pipeline.spec import InputField, OutputField, Pipeline
+from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
+from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
+from headrace.pipeline.stages.model import ModelOutput, ModelStage
+from headrace.pipeline.stages.registry import STAGE_KINDS, stage_kind
+from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
-from headrace.pipeline.validation import null_column, validate_inputs
 
 __all__ = [
+    "STAGE_KINDS",
     "Catalog",
     "ColumnType",
+    "Decision",
     "DocumentError",
     "FeaturesStage",
     "Freshness",
+    "IndexedModel",
     "InputField",
     "Kept",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
+    "ModelState",
+    "ModelUse",
     "OutputField",
     "Pipeline",
     "Plan",
@@ -49,6 +57,7 @@ __all__ = [
     "Quarantined",
     "Reload",
     "Stage",
+    "StageKind",
     "StepsStage",
     "ViewSignature",
     "ViewSpec",
@@ -60,9 +69,13 @@ __all__ = [
     "null_column",
     "parse",
     "plan",
+    "read_index",
+    "read_model_uses",
     "rounded",
     "rounds",
     "rows_from_batch",
     "stage_kind",
     "validate_inputs",
+    "write_index",
+    "write_model_uses",
 ]

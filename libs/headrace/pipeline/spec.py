@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 from headrace.columns import DType
 from headrace.pipeline.problems import Source
+from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
-
-OnMissing: TypeAlias = Literal["default", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,91 +36,8 @@ class InputField:
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
-    """How old the values of a view may be (microseconds): up to `max_age_us` they are present, and for `stale_us` more
-    they are used as stale ones. `otherwise`: what to do with a row whose values are older."""
-
-    max_age_us: int
-    stale_us: int
-    otherwise: OnMissing
-
-
-@dataclass(frozen=True, slots=True)
-class ViewSpec:
-    """A feature view: its features (scalars) and what to do with a row for which it has no present values.
-
-    `freshness` None: values may be as old as the view's time to live.
-    """
-
-    features: Mapping[str, DType]
-    on_missing: OnMissing = "default"
-    freshness: Freshness | None = None
-
-    @property
-    def too_old(self) -> OnMissing:
-        """What to do with a row whose values are too old."""
-        return self.freshness.otherwise if self.freshness else self.on_missing
-
-    @property
-    def takes_stale(self) -> bool:
-        """Whether stale values are good enough for a view that demands present ones."""
-        return self.freshness is not None and self.freshness.stale_us > 0
-
-
-@dataclass(frozen=True, slots=True)
-class FeaturesStage:
-    """Reads the features of a Feast feature service for the entities of each row.
-
-    `request`: columns that on-demand feature views are worked out from, besides stored features.
-    """
-
-    name: str
-    feature_service: str
-    entities: tuple[str, ...]
-    views: Mapping[str, ViewSpec]
-    request: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StepsStage:
-    """Runs steps over columns. `spec`: what the service is sent as `spec_json`, known by `spec_sha256`."""
-
-    kind: Literal["preprocessing", "postprocessing"]
-    name: str
-    spec: Mapping[str, object]
-    spec_json: bytes
-    spec_sha256: str
-    reads: tuple[str, ...]
-    # Every column that the steps make; only `outputs` leave the service.
-    writes: tuple[str, ...]
-    outputs: Mapping[str, ColumnType]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOutput:
-    """Where an output of a model goes. `type` None: whatever the model's signature says."""
-
-    column: str
-    type: ColumnType | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStage:
-    """Runs a model. `version` "": the newest loaded. `inputs`: model input → column."""
-
-    name: str
-    model: str
-    version: str
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, ModelOutput]
-
-
-Stage: TypeAlias = FeaturesStage | StepsStage | ModelStage
-
-
-@dataclass(frozen=True, slots=True)
 class OutputField:
-    """One column of the answer. `digits`: after the point, to which its numbers are rounded; None: they are not."""
+    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded."""
 
     name: str
     type: ColumnType
@@ -152,10 +66,3 @@ class Pipeline:
     stages: tuple[Stage, ...]
     outputs: tuple[OutputField, ...]
     source: Source = field(default=Source("(document)"), repr=False)
-
-
-def stage_kind(stage: Stage) -> str:
-    """The key that begins the stage in the document."""
-    if isinstance(stage, FeaturesStage):
-        return "features"
-    return stage.kind if isinstance(stage, StepsStage) else "model"

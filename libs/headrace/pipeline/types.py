@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from headrace.columns import DType
-from headrace.pipeline.nodes import Entry
+from headrace.pipeline.document.entries import Entry
 
 Scalar: TypeAlias = "bool | int | float | bytes"
 
@@ -38,7 +38,7 @@ class ColumnType:
         return f"{name}{list(self.row_shape)}" if self.row_shape else name
 
     def fits(self, other: ColumnType) -> bool:
-        """Whether the two have the same columns; text or not is the reader's affair."""
+        """Whether the two have the same columns; whether BYTES are text does not matter."""
         return self.dtype is other.dtype and self.row_shape == other.row_shape
 
 
@@ -57,12 +57,6 @@ def read_typed(entry: Entry) -> ColumnType:
         name = entry.choice(TYPE_NAMES)
         return ColumnType(TYPE_NAMES[name], (), name == "string")
     return read_type(entry.fields(["type"], ["shape"]))
-
-
-def bounds(dtype: DType) -> tuple[int, int]:
-    """Smallest and largest value of an integer type."""
-    bits = dtype.numpy.itemsize * 8
-    return (0, (1 << bits) - 1) if dtype.numpy.kind == "u" else (-(1 << bits - 1), (1 << bits - 1) - 1)
 
 
 def scalar(dtype: DType, text: bool, value: object) -> Scalar:
@@ -86,7 +80,7 @@ def scalar(dtype: DType, text: bool, value: object) -> Scalar:
 
 
 def _integer(dtype: DType, value: object) -> int:
-    low, high = bounds(dtype)
+    low, high = dtype.bounds
     number = _integral(value, wide=dtype.numpy.itemsize == 8)
     if number is None:
         raise ValueError(f"should be an integer ({dtype.name.lower()}), is {_shown(value)}")

@@ -16,9 +16,10 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from deploy.pipelines.flights.feature_repo import SERVICE, VIEWS
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
+from headrace.columns.batch_codec import BatchCall
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from services.router.clients import HopFeatures
+from services.router.stages.features import get_features
 
 Keys = dict[str, list[str]]
 _BUDGET_S = 3000.0
@@ -118,7 +119,7 @@ class HopClient:
         # No limit that the load would first have to raise.
         wide = rules.Limiter(initial=512, minimum=512)
         self._client = Client("features", rules.Client(f"unix:{socket}", limiter=wide))
-        self._features = HopFeatures(self._client)
+        self._get = get_features(self._client)
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,7 +131,7 @@ class HopClient:
 
     async def packed(self, batch: Batch) -> int:
         """How many columns the answer has. Raises RuntimeError if the service failed a row."""
-        answer = await self._features.get(SERVICE, (), batch)
+        answer = (await self._get(BatchCall((SERVICE, ()), batch))).batch
         if answer.errors:
             raise RuntimeError(next(iter(answer.errors.values())).message)
         return len(answer.columns)

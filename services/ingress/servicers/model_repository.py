@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline import ModelState
 from services.ingress.catalog import require
 from services.ingress.exchange import Exchange
 from services.ingress.ports import ModelOperations
@@ -22,11 +23,11 @@ SCOPE = "operate"
 _LOAD_S = 600.0
 _INDEX_S = 10.0
 # Triton's states. An ASLEEP version answers: the next call wakes it.
-_STATES: Mapping[str, tuple[str, str]] = {
-    "active": ("READY", ""),
-    "asleep": ("READY", "asleep; the next call wakes it"),
-    "loading": ("LOADING", ""),
-    "unloaded": ("UNAVAILABLE", "unloaded"),
+_STATES: Mapping[ModelState, tuple[str, str]] = {
+    ModelState.ACTIVE: ("READY", ""),
+    ModelState.ASLEEP: ("READY", "asleep; the next call wakes it"),
+    ModelState.LOADING: ("LOADING", ""),
+    ModelState.UNLOADED: ("UNAVAILABLE", "unloaded"),
 }
 
 
@@ -55,7 +56,7 @@ class ModelRepository:
         models = await self._operations.index(self._deadline(exchange, _INDEX_S))
         index = pb.RepositoryIndexResponse()
         for model in models:
-            state, reason = _STATES.get(model.state, ("UNAVAILABLE", model.state))
+            state, reason = _STATES[model.state]
             if state == "READY" or not request.ready:
                 reason = model.progress or reason
                 index.models.add(name=model.name, version=model.version, state=state, reason=reason)

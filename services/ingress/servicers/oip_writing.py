@@ -9,9 +9,9 @@ from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline import Decision
 from services.ingress.catalog import Entry
 from services.ingress.inferring import Answer
-from services.ingress.ports import Decision
 
 _LENGTH = struct.Struct("<I")
 _SOURCE = "@source/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import ANNOTATION, Batch, RowError, encode_columns
-from headrace.pipeline import rows_from_batch
+from headrace.pipeline import rows_from_batch, write_model_uses
 from services.ingress.inferring import Answer
 from services.ingress.servicers.oip_writing import source_name
 from services.ingress.servicers.structs import fill
@@ -15,16 +15,8 @@ _SOURCE, _AGE = "@source/", "@age_us/"
 
 def write_models(answer: Answer, reply: pb.PredictResponse) -> None:
     """Adds the models that took part."""
-    for m in answer.decision.models if answer.decision else ():
-        reply.models.add(
-            model=m.model,
-            version=m.version,
-            sha256=m.sha256,
-            stage=m.stage,
-            backend=m.backend,
-            standby=m.standby,
-            cold_start=m.cold_start,
-        )
+    if answer.decision:
+        write_model_uses(answer.decision.models, reply.models)
 
 
 def write_rows(answer: Answer, reply: pb.PredictResponse) -> None:

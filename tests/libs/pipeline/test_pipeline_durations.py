@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.pipeline.durations import duration_text, parse_duration
+from headrace.pipeline.document.durations import duration_text, parse_duration
 
 SECOND_US = 1_000_000
 

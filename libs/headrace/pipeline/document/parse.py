@@ -1,0 +1,107 @@
+"""A pipeline document: text → `Pipeline`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from headrace.pipeline.checks.whole_numbers import misfits
+from headrace.pipeline.document.entries import Entry, Json, Log, compose
+from headrace.pipeline.document.input_fields import read_inputs
+from headrace.pipeline.problems import DocumentError, Source, suggestion
+from headrace.pipeline.spec import OutputField, Pipeline
+from headrace.pipeline.stage_order import column_types, plan
+from headrace.pipeline.stages.registry import read_stages
+
+MAX_DEADLINE_MS = 3_600_000
+# A float64 has no more decimal digits.
+MAX_DIGITS = 15
+
+
+def parse(text: str, file: str) -> Pipeline:
+    """The pipeline of a document; `file` names it in errors.
+
+    Raises DocumentError with every problem found. Whether the stages fit together is checked only when each of them
+    can be read.
+    """
+    log = Log(file)
+    top = compose(text, log)
+    fields = top.fields(
+        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"], ["description"]
+    )
+    inputs = read_inputs(fields.get("inputs"))
+    stages = read_stages(fields.get("stages"))
+    outputs = _read_outputs(fields["outputs"]) if "outputs" in fields else {}
+    if "outputs" in fields and not outputs:
+        fields["outputs"].fail("needs at least one column")
+    draft = Pipeline(
+        fields["pipeline"].name() if "pipeline" in fields else "",
+        fields["version"].integer(1, (1 << 53) - 1) if "version" in fields else 0,
+        revision_of(top.plain()),
+        fields["description"].text() if "description" in fields else "",
+        fields["deadline_ms"].integer(1, MAX_DEADLINE_MS) if "deadline_ms" in fields else 0,
+        inputs,
+        stages,
+        (),
+        log.source(),
+    )
+    log.raise_if_any()
+    pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
+    log.raise_if_any()
+    return pipeline
+
+
+def revision_of(document: Json) -> str:
+    """SHA-256 of the canonical JSON text of a document (keys sorted, no spaces, UTF-8), hexadecimal."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_outputs(entry: Entry) -> dict[str, int | None]:
+    """The columns of the reply, with the number of digits to which they are rounded."""
+    found: dict[str, int | None] = {}
+    for item in entry.items():
+        digits = None
+        if item.is_mapping:
+            fields = item.fields(["column"], ["round"])
+            if "column" not in fields:
+                continue
+            name = fields["column"].name()
+            if "round" in fields:
+                digits = fields["round"].integer(0, MAX_DIGITS)
+        else:
+            name = item.name()
+        if name in found:
+            item.fail(f"{name!r} is listed twice")
+        found[name] = digits
+    return found
+
+
+def _with_outputs(draft: Pipeline, outputs: Mapping[str, int | None], entry: Entry, log: Log) -> Pipeline:
+    """The pipeline with its outputs typed by the stages that write them."""
+    try:
+        plan(draft)
+    except DocumentError as error:
+        log.problems.extend(error.problems)
+    else:
+        log.problems.extend(misfits(replace(draft, source=log.source())))
+    types = column_types(draft)
+    found = []
+    for i, (name, digits) in enumerate(outputs.items()):
+        kind = types.get(name)
+        if kind is not None:
+            found.append(OutputField(name, kind, digits))
+            if digits is not None and not kind.dtype.is_float:
+                log.add(
+                    f"{entry.key}[{i}].round", f"only floating-point numbers are rounded; {name!r} is {kind}"
+                )
+        elif name in types:
+            example = f"{{column: {name}, type: float32, shape: […]}}"
+            message = f"the model that writes {name!r} must say its type: `{example}`"
+            log.add(f"{entry.key}[{i}]", message)
+        else:
+            log.add(f"{entry.key}[{i}]", f"no stage writes {name!r}{suggestion(name, types)}")
+    return replace(draft, outputs=tuple(found), source=Source(log.file, MappingProxyType(dict(log.lines))))

@@ -1,0 +1,130 @@
+"""Models as the router and the ingress speak of them: those that took part in a prediction, those in the repository.
+
+The messages of their contracts have the same fields, so one function each reads and writes them here. The messages are
+known by their fields alone: this library imports no generated code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+
+class _ModelUseFields(Protocol):
+    """A message that names a model that took part."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def standby(self) -> bool: ...
+    @property
+    def cold_start(self) -> bool: ...
+
+
+class _Repeated(Protocol):
+    """A repeated field of messages."""
+
+    def add(self, **fields: Any) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A model that took part in a prediction. `sha256`: of its artifact, hexadecimal. `backend`: what ran it. `standby`: this
+    was not the model's first choice of backend. `cold_start`: the rows waited until the model was loaded again."""
+
+    stage: str
+    model: str
+    version: str
+    sha256: str
+    backend: str = ""
+    standby: bool = False
+    cold_start: bool = False
+
+
+def read_model_uses(messages: Iterable[_ModelUseFields]) -> list[ModelUse]:
+    """The models that a message names."""
+    return [
+        ModelUse(m.stage, m.model, m.version, m.sha256, m.backend, m.standby, m.cold_start) for m in messages
+    ]
+
+
+def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
+    """Adds the models to a repeated field."""
+    for m in models:
+        field.add(
+            stage=m.stage,
+            model=m.model,
+            version=m.version,
+            sha256=m.sha256,
+            backend=m.backend,
+            standby=m.standby,
+            cold_start=m.cold_start,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One route through a pipeline that rows took: the revision that served, and the models that ran."""
+
+    version: int
+    revision: str
+    route: str
+    models: Sequence[ModelUse]
+
+
+class ModelState(IntEnum):
+    """State of a version in the repository, numbered as headrace.api.executor.v1.ModelState."""
+
+    UNLOADED = 1
+    LOADING = 2
+    ACTIVE = 3
+    ASLEEP = 4
+
+    @classmethod
+    def _missing_(cls, value: object) -> ModelState:  # noqa: ARG003 - enum's own signature
+        # A state that only a newer executor knows: nothing may be sent to the version.
+        return cls.UNLOADED
+
+
+class _IndexedFields(Protocol):
+    """A message that lists a version."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def progress(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedModel:
+    """A version in the model repository. `progress`: while it is being loaded, how far that is, in words."""
+
+    name: str
+    version: str
+    state: ModelState
+    progress: str
+
+
+def read_index(messages: Iterable[_IndexedFields]) -> list[IndexedModel]:
+    """The versions that a message lists."""
+    return [IndexedModel(m.name, m.version, ModelState(m.state), m.progress) for m in messages]
+
+
+def write_index(models: Iterable[IndexedModel], field: _Repeated) -> None:
+    """Adds the versions to a repeated field."""
+    for m in models:
+        field.add(name=m.name, version=m.version, state=int(m.state), progress=m.progress)

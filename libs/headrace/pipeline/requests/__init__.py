@@ -1,0 +1,1 @@
+"""Requests and answers of a pipeline: checks, plain rows, rounding."""

@@ -1,0 +1,113 @@
+"""Which stage waits for which: a stage starts when the columns that it reads exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.pipeline.problems import DocumentError, Problem, suggestion
+from headrace.pipeline.spec import Pipeline
+from headrace.pipeline.stages.kind import Stage
+from headrace.pipeline.stages.registry import kind_of
+from headrace.pipeline.types import ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage, the columns that it is sent and those that come back, and its neighbours in the order.
+
+    `after`: positions (in `Plan.stages`) of the stages that write what it reads; `before`: of those that wait
+    for it. Type None: the model's signature knows it.
+    """
+
+    stage: Stage
+    reads: tuple[str, ...]
+    writes: Mapping[str, ColumnType | None]
+    after: tuple[int, ...]
+    before: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The stages in the order of the document."""
+
+    pipeline: Pipeline
+    stages: tuple[PlannedStage, ...]
+
+
+def reads(stage: Stage) -> tuple[str, ...]:
+    """Columns that the stage is sent."""
+    return tuple(kind_of(stage).reads(stage))
+
+
+def writes(stage: Stage) -> dict[str, ColumnType | None]:
+    """Columns that come back from the stage; None: the model's signature knows the type."""
+    return {written.column: written.type for written in kind_of(stage).writes(stage)}
+
+
+def column_types(pipeline: Pipeline) -> dict[str, ColumnType | None]:
+    """Every column of the pipeline with its type; None: the model's signature knows it."""
+    found: dict[str, ColumnType | None] = {f.name: f.type for f in pipeline.inputs}
+    for stage in pipeline.stages:
+        found.update(writes(stage))
+    return found
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """The order of the stages.
+
+    Raises DocumentError naming each unknown column, each column that is written twice, and the stages that
+    wait for each other.
+    """
+    writers, problems = _writers(pipeline)
+    after = []
+    for i, stage in enumerate(pipeline.stages):
+        for column, key in kind_of(stage).reads(stage).items():
+            if column not in writers:
+                message = f"no input and no stage gives {column!r}{suggestion(column, writers)}"
+                problems.append(pipeline.source.problem(f"stages[{i}].{key}", message))
+        found = {writers[c] for c in reads(stage) if c in writers} - {None}
+        after.append(tuple(sorted(w for w in found if w is not None)))
+    for i in _circular(after):
+        others = ", ".join(pipeline.stages[j].name for j in after[i])
+        message = f"stage {pipeline.stages[i].name!r} waits for itself through {others}"
+        problems.append(pipeline.source.problem(f"stages[{i}]", message))
+    if problems:
+        raise DocumentError(problems)
+    before = [tuple(j for j, needs in enumerate(after) if i in needs) for i in range(len(after))]
+    return Plan(
+        pipeline,
+        tuple(
+            PlannedStage(s, reads(s), writes(s), after[i], before[i]) for i, s in enumerate(pipeline.stages)
+        ),
+    )
+
+
+def _writers(pipeline: Pipeline) -> tuple[dict[str, int | None], list[Problem]]:
+    """Column → position of the stage that writes it, None for an input."""
+    writers: dict[str, int | None] = {f.name: None for f in pipeline.inputs}
+    problems = []
+    for i, stage in enumerate(pipeline.stages):
+        for column, _, key in kind_of(stage).writes(stage):
+            if column in writers:
+                first = writers[column]
+                who = "an input" if first is None else f"written by stage {pipeline.stages[first].name!r}"
+                problems.append(
+                    pipeline.source.problem(f"stages[{i}].{key}", f"column {column!r} is already {who}")
+                )
+            else:
+                writers[column] = i
+    return writers, problems
+
+
+def _circular(after: Sequence[Sequence[int]]) -> list[int]:
+    """The stages that wait for themselves, directly or through others."""
+    reach: list[set[int]] = [set(a) for a in after]
+    changed = True
+    while changed:
+        changed = False
+        for found in reach:
+            more = set[int]().union(*(reach[j] for j in found)) - found
+            found |= more
+            changed = changed or bool(more)
+    return [i for i, found in enumerate(reach) if i in found]

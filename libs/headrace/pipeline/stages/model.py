@@ -1,0 +1,115 @@
+"""`model` stages: run a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from headrace.pipeline.document.entries import Entry
+from headrace.pipeline.problems import suggestion
+from headrace.pipeline.stages.kind import Finding, ModelSignature, Signatures, StageKind, Written
+from headrace.pipeline.types import ColumnType, read_type
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """Where an output of a model goes. `type` None: whatever the model's signature says."""
+
+    column: str
+    type: ColumnType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStage:
+    """Runs a model. `version` "": the newest loaded. `inputs`: model input → column. `outputs`: model output → column."""
+
+    kind: ClassVar[str] = "model"
+
+    name: str
+    model: str
+    version: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, ModelOutput]
+
+
+class ModelKind(StageKind[ModelStage]):
+    """Stages that run a model."""
+
+    name = ModelStage.kind
+
+    def read(self, entry: Entry) -> ModelStage | None:
+        required = ["model", "name", "inputs", "outputs"]
+        fields = entry.fields(required, ["version"])
+        if not set(required) <= fields.keys():
+            return None
+        return ModelStage(
+            fields["model"].name(),
+            fields["name"].name(),
+            fields["version"].text() if "version" in fields else "",
+            MappingProxyType({n: e.name() for n, e in fields["inputs"].entries().items()}),
+            MappingProxyType({n: _read_output(e) for n, e in fields["outputs"].entries().items()}),
+        )
+
+    def reads(self, stage: ModelStage) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for name, column in stage.inputs.items():
+            found.setdefault(column, f"inputs.{name}")
+        return found
+
+    def writes(self, stage: ModelStage) -> list[Written]:
+        return [Written(o.column, o.type, f"outputs.{name}") for name, o in stage.outputs.items()]
+
+    def output_types(self, stage: ModelStage, signatures: Signatures) -> Mapping[str, ColumnType | None]:
+        signature = (signatures.models or {}).get(stage.model)
+        real = signature.outputs if signature else {}
+        return {o.column: o.type or real.get(name) for name, o in stage.outputs.items()}
+
+    def check(
+        self, stage: ModelStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
+    ) -> Iterable[Finding]:
+        if signatures.models is None:
+            return
+        signature = signatures.models.get(stage.model)
+        if signature is None:
+            hint = suggestion(stage.model, signatures.models)
+            yield Finding("name", f"there is no model {stage.model!r}{hint}")
+            return
+        yield from _check_inputs(stage, signature, types)
+        yield from _check_outputs(stage, signature)
+
+
+def _read_output(entry: Entry) -> ModelOutput:
+    if not entry.is_mapping:
+        return ModelOutput(entry.name())
+    fields = entry.fields(["column", "type"], ["shape"])
+    column = fields["column"].name() if "column" in fields else ""
+    return ModelOutput(column, read_type(fields))
+
+
+def _check_inputs(
+    stage: ModelStage, signature: ModelSignature, types: Mapping[str, ColumnType | None]
+) -> Iterable[Finding]:
+    for name, column in stage.inputs.items():
+        wanted, given = signature.inputs.get(name), types.get(column)
+        if wanted is None:
+            message = f"model {stage.model!r} has no input {name!r}{suggestion(name, signature.inputs)}"
+            yield Finding(f"inputs.{name}", message)
+        elif given is not None and not given.fits(wanted):
+            yield Finding(f"inputs.{name}", f"column {column!r} is {given}, the model's input is {wanted}")
+    for name in signature.inputs.keys() - stage.inputs.keys():
+        yield Finding("inputs", f"the model needs its input {name!r} too")
+
+
+def _check_outputs(stage: ModelStage, signature: ModelSignature) -> Iterable[Finding]:
+    for name, output in stage.outputs.items():
+        real = signature.outputs.get(name)
+        if real is None:
+            message = f"model {stage.model!r} has no output {name!r}{suggestion(name, signature.outputs)}"
+            yield Finding(f"outputs.{name}", message)
+        elif output.type is not None and not output.type.fits(real):
+            yield Finding(f"outputs.{name}", f"declared as {output.type}, the model gives {real}")
+
+
+MODEL = ModelKind()

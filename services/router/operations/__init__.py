@@ -1,0 +1,1 @@
+"""What operators do: replace pipeline documents, load and unload models."""

@@ -1,0 +1,1 @@
+"""What runs each kind of stage: one file a kind, and the registry of them."""

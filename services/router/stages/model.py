@@ -1,0 +1,81 @@
+"""`model` stages: the executor runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.columns import Batch
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.columns.column import Mask
+from headrace.hop.client.dial import Client
+from headrace.hop.config import Settings
+from headrace.hop.method import unary
+from headrace.pipeline import ModelStage, ModelUse
+from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+
+EXECUTE = unary(
+    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
+)
+# Model and version.
+Header: TypeAlias = tuple[str, str]
+Execute: TypeAlias = Callable[[BatchCall[Header]], Awaitable[BatchReply[pb.ExecuteResponse]]]
+
+
+class ModelRunner:
+    """A model stage: columns have the model's names in the call, and the pipeline's names in the result."""
+
+    service = "executor"
+
+    def __init__(self, stage: ModelStage, execute: Execute) -> None:
+        self._stage = stage
+        self._execute = execute
+        self._header = (stage.model, stage.version)
+        self._types = {name: output.type for name, output in stage.outputs.items()}
+
+    async def run(self, batch: Batch) -> StageResult:
+        stage = self._stage
+        inputs = {name: batch.columns[column].renamed(name) for name, column in stage.inputs.items()}
+        reply = await self._execute(BatchCall(self._header, Batch(batch.rows, inputs)))
+        columns = columns_of(stage.name, reply.batch, self._types, len(batch))
+        ran = reply.response
+        used = ModelUse(
+            stage.name, stage.model, ran.version, ran.sha256, ran.backend, ran.standby, ran.cold_start
+        )
+        return StageResult(
+            [c.renamed(stage.outputs[c.name].column) for c in columns],
+            errors=reply.batch.errors,
+            timings=reply.batch.timings,
+            fallbacks=self._standby_rows(reply.batch) if used.standby else {},
+            model=used,
+            attributes=_attributes(used),
+        )
+
+    def _standby_rows(self, batch: Batch) -> dict[str, Mask]:
+        """The rows that a standby answered, as a fallback."""
+        answered = np.ones(len(batch), bool)
+        answered[list(batch.errors)] = False
+        return {f"model/{self._stage.name}:standby": answered} if answered.any() else {}
+
+
+def _attributes(used: ModelUse) -> dict[str, str]:
+    found = {"model.name": used.model, "model.version": used.version, "backend": used.backend}
+    if used.standby:
+        found["standby"] = "true"
+    if used.cold_start:
+        found["cold_start"] = "true"
+    return found
+
+
+def _connect(client: Client, settings: Settings, clock: Callable[[], float]) -> RunnerFactory:  # noqa: ARG001 - needs neither
+    codec: ColumnCodec[Header, pb.ExecuteRequest, pb.ExecuteResponse] = ColumnCodec(
+        lambda header: pb.ExecuteRequest(model=header[0], version=header[1]), callee=client.callee
+    )
+    execute = client.coalesced(EXECUTE, codec)
+    return lambda stage: ModelRunner(stage, execute)
+
+
+MODEL = RunnerKind("model", "executor", _connect)

@@ -1,0 +1,88 @@
+"""What runs a stage, whatever its kind: the call of a service, and what its reply means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from headrace.columns import Batch, Column, RowError, Timing
+from headrace.columns.column import Mask
+from headrace.hop.client.dial import Client
+from headrace.hop.config import Settings
+from headrace.pipeline import ColumnType, ModelUse
+from services.router import errors
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """Columns for the rows that were sent, in that order.
+
+    `annotations`: columns that the pipeline does not declare and only the answer carries; a row for which they say nothing
+    holds −1 where the type is signed, else 0. `errors`: position → why that row failed.
+    `fallbacks`: name → bool (rows,), the rows that used it. `refusals`: what a demanded view had instead of present
+    values → how many rows were refused for it. `timings`: the callee's own, counted from when it got the call.
+    `attributes`: for the stage's span.
+    """
+
+    columns: Sequence[Column] = ()
+    annotations: Sequence[Column] = ()
+    errors: Mapping[int, RowError] = field(default_factory=dict)
+    fallbacks: Mapping[str, Mask] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    timings: Sequence[Timing] = ()
+    model: ModelUse | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class StageRunner(Protocol):
+    """Runs one stage of one pipeline."""
+
+    @property
+    def service(self) -> str:
+        """The service that does the work."""
+        ...
+
+    async def run(self, batch: Batch) -> StageResult:
+        """Runs the stage over rows with the columns it reads. Raises Fault if it failed for all of them."""
+        ...
+
+
+RunnerFactory: TypeAlias = Callable[[Any], StageRunner]
+"""Makes the runner of a stage; the stage is of the kind that the factory is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerKind:
+    """How the router runs one kind of stage. `name`: of its `headrace.pipeline.StageKind`.
+
+    `callee`: the service that is called, and the key of its client in the router's settings. `connect`: takes that client,
+    the router's settings and a clock (monotonic seconds); called once, so that the batches of all stages of this kind can
+    share messages. `settings`: class of the further settings that the kind adds to the router's; None: it adds none.
+    """
+
+    name: str
+    callee: str
+    connect: Callable[[Client, Any, Callable[[], float]], RunnerFactory]
+    settings: type[Settings] | None = None
+
+
+def columns_of(stage: str, reply: Batch, wanted: Mapping[str, ColumnType | None], rows: int) -> list[Column]:
+    """The wanted columns of a reply; those of a reply in which every row failed are not there.
+
+    Raises Fault INTERNAL if one is absent or not as declared.
+    """
+    if len(reply) != rows:
+        raise errors.unusable_reply(stage, f"{len(reply)} rows for {rows}")
+    if len(reply.errors) == rows:
+        return []
+    found = []
+    for name, kind in wanted.items():
+        column = reply.columns.get(name)
+        if column is None:
+            raise errors.unusable_reply(stage, f"column {name!r} is missing")
+        if kind is not None and (column.dtype is not kind.dtype or column.row_shape != kind.row_shape):
+            got = ColumnType(column.dtype, column.row_shape)
+            raise errors.unusable_reply(stage, f"column {name!r} is {got}, the pipeline declares {kind}")
+        found.append(column)
+    return found

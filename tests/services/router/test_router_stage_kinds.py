@@ -1,0 +1,235 @@
+"""A kind of stage is added by two registrations: of how a document says it, and of what runs it. Nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from pydantic import PositiveInt
+
+from headrace.api.executor.v1 import executor_pb2
+from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import Batch, Column, DType, decode, encode
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.hop.call import Call
+from headrace.hop.client.dial import Client
+from headrace.hop.config import Settings
+from headrace.hop.errors import Fault, Reason
+from headrace.hop.method import unary
+from headrace.hop.testing import served
+from headrace.pipeline import STAGE_KINDS, ColumnType, DocumentError, StageKind, check, parse, plan
+from headrace.pipeline.document.entries import Entry
+from headrace.pipeline.stages.kind import Finding, Signatures, Written
+from services.router.stages.registry import RUNNER_KINDS
+from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.wiring import definition
+from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of
+
+DOCUMENT = """
+pipeline: translated
+version: 1
+deadline_ms: 5000
+inputs:
+  key: {type: string}
+  x: {type: float32}
+stages:
+  - lookup: words
+    table: de
+    column: x
+    into: scaled
+  - model: sum
+    name: adder
+    inputs: {numbers: scaled}
+    outputs: {total: {column: y, type: float32}}
+outputs: [y, scaled]
+"""
+# A contract that is there serves as that of a service that is not: the router must not care.
+METHOD = unary(
+    pb.DESCRIPTOR,
+    "PreprocessingService",
+    "Transform",
+    pb.TransformRequest,
+    pb.TransformResponse,
+    idempotent=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LookupStage:
+    """Looks a column up in a table."""
+
+    kind: ClassVar[str] = "lookup"
+
+    name: str
+    table: str
+    column: str
+    into: str
+
+
+class LookupKind(StageKind[LookupStage]):
+    """What a document says of such stages."""
+
+    name = "lookup"
+
+    def read(self, entry: Entry) -> LookupStage | None:
+        fields = entry.fields(["lookup", "table", "column", "into"])
+        if len(fields) < 4:
+            return None
+        return LookupStage(*(fields[key].name() for key in ("lookup", "table", "column", "into")))
+
+    def reads(self, stage: LookupStage) -> Mapping[str, str]:
+        return {stage.column: "column"}
+
+    def writes(self, stage: LookupStage) -> list[Written]:
+        return [Written(stage.into, ColumnType(DType.FLOAT32), "into")]
+
+    def check(
+        self, stage: LookupStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
+    ) -> Iterable[Finding]:
+        if types.get(stage.column) != ColumnType(DType.FLOAT32):
+            yield Finding("column", f"is {types.get(stage.column)}; a lookup takes float32")
+
+
+class LookupSettings(Settings):
+    """What such stages add to the router's settings."""
+
+    lookup_limit: PositiveInt = 10
+
+
+class LookupRunner:
+    """Runs such a stage."""
+
+    service = "dictionary"
+
+    def __init__(self, stage: LookupStage, call: Callable[[BatchCall[str]], Any], limit: int) -> None:
+        self._stage, self._call, self._limit = stage, call, limit
+
+    async def run(self, batch: Batch) -> StageResult:
+        reply = await self._call(BatchCall(self._stage.table, batch))
+        wanted = {"found": ColumnType(DType.FLOAT32)}
+        [found] = columns_of(self._stage.name, reply.batch, wanted, len(batch))
+        limited = np.minimum(found.array, self._limit).astype(np.float32)
+        return StageResult([Column.of(self._stage.into, limited)])
+
+
+def connect(client: Client, settings: LookupSettings, clock: Callable[[], float]) -> RunnerFactory:
+    codec: ColumnCodec[str, pb.TransformRequest, pb.TransformResponse] = ColumnCodec(
+        lambda table: pb.TransformRequest(spec_sha256=table), callee=client.callee
+    )
+    call = client.coalesced(METHOD, codec)
+    return lambda stage: LookupRunner(stage, call, settings.lookup_limit)
+
+
+class Dictionary:
+    """The service: three times the number."""
+
+    def __init__(self) -> None:
+        self.tables: list[str] = []
+
+    async def Transform(self, request: pb.TransformRequest, call: Call) -> pb.TransformResponse:
+        self.tables.append(request.spec_sha256)
+        batch = decode(request.batch)
+        [column] = batch.columns.values()
+        reply = batch.with_columns([Column.of("found", column.array * np.float32(3))])
+        return pb.TransformResponse(batch=encode(reply))
+
+
+@pytest.fixture
+def lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two registrations."""
+    monkeypatch.setitem(STAGE_KINDS, "lookup", LookupKind())
+    monkeypatch.setitem(RUNNER_KINDS, "lookup", RunnerKind("lookup", "dictionary", connect, LookupSettings))
+
+
+async def ask(
+    folder: Path, settings: Mapping[str, Any], batch: Batch
+) -> BatchReply[router_pb2.InferResponse]:
+    """One call of a router that is started for it."""
+    (folder / "translated").mkdir()
+    (folder / "translated" / "pipeline.yaml").write_text(DOCUMENT)
+    codec: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
+        lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
+    )
+    async with served(definition(), {"pipelines": folder, **settings}) as router:
+        infer = router.client().coalesced(INFER, codec)
+        reply: BatchReply[router_pb2.InferResponse] = await infer(BatchCall(("translated", 0), batch))
+        return reply
+
+
+@asynccontextmanager
+async def callees(dictionary: Dictionary) -> AsyncIterator[dict[str, Any]]:
+    """The router's settings for the two services, which are served meanwhile."""
+    own = _definition("dictionary", pb.DESCRIPTOR, "PreprocessingService", dictionary)
+    executor = _definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", Executor())
+    async with served(own) as first, served(executor) as second:
+        yield {"dictionary": {"target": first.target}, "executor": {"target": second.target}}
+
+
+@pytest.mark.usefixtures("lookup")
+async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
+    dictionary = Dictionary()
+    async with callees(dictionary) as settings:
+        reply = await ask(tmp_path, settings, batch_of(["a", "b"], [2.0, 7.0]))
+    assert not reply.batch.errors
+    assert reply.batch.columns["scaled"].array.tolist() == [6.0, 10.0]
+    assert reply.batch.columns["y"].array.tolist() == [6.0, 10.0]
+    assert dictionary.tables == ["de"]
+    assert [(t.stage, t.service) for t in reply.batch.timings if "/" not in t.stage] == [
+        ("words", "dictionary"),
+        ("sum", "executor"),
+    ]
+
+
+@pytest.mark.usefixtures("lookup")
+async def test_its_settings_are_keys_of_the_routers(tmp_path: Path) -> None:
+    async with callees(Dictionary()) as settings:
+        reply = await ask(tmp_path, {**settings, "lookup_limit": 4}, batch_of(["a"], [2.0]))
+    assert reply.batch.columns["scaled"].array.tolist() == [4.0]
+    assert {"features", "executor", "dictionary", "lookup_limit"} <= definition().config.model_fields.keys()
+
+
+@pytest.mark.usefixtures("lookup")
+def test_its_stages_are_read_ordered_and_checked() -> None:
+    pipeline = parse(DOCUMENT, "p.yaml")
+    assert [stage.kind for stage in pipeline.stages] == ["lookup", "model"]
+    assert [planned.after for planned in plan(pipeline).stages] == [(), (0,)]
+    assert check(pipeline, None, None) == []
+    [problem] = check(parse(DOCUMENT.replace("column: x", "column: key"), "p.yaml"), None, None)
+    assert (problem.line, problem.key) == (11, "stages[0].column")
+    assert problem.message == "is string; a lookup takes float32"
+
+
+@pytest.mark.usefixtures("lookup")
+def test_its_mistakes_name_line_and_key() -> None:
+    with pytest.raises(DocumentError) as error:
+        parse(DOCUMENT.replace("    table: de\n", "").replace("numbers: scaled", "numbers: scald"), "p.yaml")
+    assert [(p.line, p.key, p.message) for p in error.value.problems] == [
+        (9, "stages[0]", "needs the key 'table'"),
+    ]
+    with pytest.raises(DocumentError) as error:
+        parse(DOCUMENT.replace("column: x", "column: z"), "p.yaml")
+    assert [(p.key, p.message) for p in error.value.problems] == [
+        ("stages[0].column", "no input and no stage gives 'z'; known: key, scaled, x, y"),
+    ]
+
+
+def test_without_the_registrations_there_is_no_such_kind() -> None:
+    with pytest.raises(DocumentError) as error:
+        parse(DOCUMENT, "p.yaml")
+    [problem] = error.value.problems
+    assert problem.key == "stages[0]"
+    assert "begins with 'lookup'; known: features, model, postprocessing, preprocessing" in problem.message
+
+
+@pytest.mark.usefixtures("lookup")
+async def test_a_router_without_a_client_of_its_service_quarantines_the_document(tmp_path: Path) -> None:
+    async with callees(Dictionary()) as settings:
+        with pytest.raises(Fault) as error:
+            await ask(tmp_path, {"executor": settings["executor"]}, batch_of(["a"], [2.0]))
+    assert error.value.reason == Reason.REASON_PIPELINE_QUARANTINED
