@@ -13,8 +13,8 @@ from headrace.cli.commands.models.executor_check import Bounds
 from headrace.cli.commands.models.options import Key, Name, Place, Root, Unsigned, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.repository import Metadata, TensorSpec, publish
-from headrace.repository import keys as pairs
-from headrace.repository.inspecting import inspect
+from headrace.repository.signing import key_pair as pairs
+from headrace.repository.model_import.onnx_inspection import inspect
 
 Seconds = Annotated[
     float | None,
@@ -113,7 +113,7 @@ def import_(
 ) -> None:
     """Add an ONNX model from an MLflow registry, under the registry's version number."""
     # Only this needs an HTTP client.
-    from headrace.repository.mlflow import Registry
+    from headrace.repository.model_import.mlflow import Registry
 
     at = Place(place(home), root)
     how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))

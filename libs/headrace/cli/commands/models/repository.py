@@ -16,7 +16,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines
 from headrace.pipeline import ModelStage
 from headrace.repository import Repository, RepositoryError, label, remove, resign, unlabel
-from headrace.repository.access import entries
+from headrace.repository.access_log import entries
 from headrace.repository.records import Records
 
 
