@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.features.judging import Ages, JudgedColumns
-from services.features.remembering import Memory
-from services.features.shaping import Judged, Source
+from services.features.cache.cache import Memory
+from services.features.freshness.freshness import Judged, Source
+from services.features.freshness.judging import Ages, JudgedColumns
 
 # From a second to three months, in thirds of a decade or so.
 _AGES_S = [

@@ -11,11 +11,11 @@ from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import DType, carrying, encode_into
 from headrace.hop.call import Call
 from services.features.errors import ambiguous, no_column, wrong_rule
-from services.features.forming import Form
-from services.features.planning import ServicePlan
-from services.features.reading import Reader
-from services.features.refreshing import Catalog
-from services.features.shaping import Judged, Rule
+from services.features.freshness.freshness import Judged, Rule
+from services.features.plan.catalog import Catalog
+from services.features.plan.plan import ServicePlan
+from services.features.reader import Reader
+from services.features.reply.columns import Form
 
 _NO_RULES: Mapping[str, Rule] = MappingProxyType({})
 _MICRO = 1_000_000

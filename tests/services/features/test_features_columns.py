@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.columns import DType
-from services.features import serving
-from services.features.forming import Form
-from services.features.judging import judge_columns
-from services.features.keying import Keys
+from services.features.cache.cache import Memory
+from services.features.cache.column_table import Block, block_of
+from services.features.freshness.freshness import Answer, Judged, Rule, judge
+from services.features.freshness.judging import judge_columns
 from services.features.metrics import FeaturesMetrics
-from services.features.planning import EntityKey, Feature, ServicePlan, ViewPlan
-from services.features.ports import Ask, StoredRow
-from services.features.remembering import Memory
-from services.features.shaping import Answer, Judged, Rule, judge
-from services.features.tabulating import Block, block_of
+from services.features.plan.entity_keys import Keys
+from services.features.plan.plan import EntityKey, Feature, ServicePlan, ViewPlan
+from services.features.reply import feast_messages as serving
+from services.features.reply.columns import Form
+from services.features.stores.online_store import Ask, StoredRow
 
 pytest.importorskip("feast")
 from feast.protos.feast.types.Value_pb2 import Value

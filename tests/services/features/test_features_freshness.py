@@ -13,9 +13,9 @@ from prometheus_client import generate_latest
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
-from services.features.keying import Keys
-from services.features.planning import Feature, ViewPlan
-from services.features.shaping import Answer, Rule, Source, judge
+from services.features.freshness.freshness import Answer, Rule, Source, judge
+from services.features.plan.entity_keys import Keys
+from services.features.plan.plan import Feature, ViewPlan
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, entity_column
 from tests.services.features.conftest import RedisServer

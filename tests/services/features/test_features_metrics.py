@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from services.features.freshness.freshness import Source
 from services.features.metrics import Tally
-from services.features.shaping import Source
 
 EDGES_S = [1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800, 604800, 2592000, 7776000]
 AGES = st.integers(-1, 10**13) | st.sampled_from([-1, 0, *[edge * 1_000_000 for edge in EDGES_S]])

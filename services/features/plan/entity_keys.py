@@ -1,0 +1,97 @@
+"""From the entity columns of a batch to the distinct stored keys that a view is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Column, DType, Ragged
+from services.features.errors import missing_key, wrong_key
+from services.features.plan import key_bytes as entity_keys
+from services.features.plan.plan import EntityKey, ViewPlan
+
+Parts = Mapping[str, Sequence[bytes | None]]
+"""By join key: each row's value as stored keys hold it; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The distinct keys of a batch for one view.
+
+    `place`: each row's key, len(`keys`) where it has none; None: row i has key i.
+    """
+
+    keys: list[bytes]
+    place: list[int] | None
+
+    @cached_property
+    def at(self) -> NDArray[np.intp] | None:
+        """`place` as an array."""
+        return None if self.place is None else np.array(self.place, np.intp)
+
+    @property
+    def rows(self) -> int:
+        """Of the batch."""
+        return len(self.keys if self.place is None else self.place)
+
+
+def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
+    """The values of each join key.
+
+    Raises Fault INVALID_ARGUMENT for a column that is missing or of another type.
+    """
+    return {key.name: _parts(columns.get(key.name), key) for key in keys}
+
+
+def distinct(view: ViewPlan, parts: Parts, rows: int) -> Keys:
+    """The stored keys of `rows` rows, each once; a row that lacks one of the join keys has none."""
+    prefix = view.key_prefix
+    found: list[bytes | None]
+    if len(view.key_names) == 1:
+        found = [part and prefix + part for part in parts[view.key_names[0]]]
+    else:
+        columns = [parts[name] for name in view.key_names]
+        if any(None in column for column in columns):
+            found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
+        else:
+            found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
+    once = dict.fromkeys(found)
+    if len(once) == rows and None not in once:
+        return Keys(found, None)  # type: ignore[arg-type]  # no None in it
+    once.pop(None, None)
+    whole: list[bytes] = list(once)  # type: ignore[arg-type]  # None was taken out
+    index: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+    index[None] = len(whole)
+    return Keys(whole, [index[key] for key in found])
+
+
+def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
+    if column is None:
+        raise missing_key(key.name)
+    fits = column.dtype is DType.BYTES if key.dtype is DType.BYTES else column.dtype.numpy.kind in "iu"
+    if column.row_shape or not fits:
+        found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
+        raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
+    if isinstance(column.values, Ragged):
+        parts, valid = entity_keys.text_parts(column.values.to_list()), column.valid
+    else:
+        numbers, valid = _in_range(column, key)
+        parts = entity_keys.integer_parts(numbers, key.dtype)
+    if valid is None:
+        return parts
+    return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
+
+
+def _in_range(column: Column, key: EntityKey) -> tuple[list[int], NDArray[np.bool_] | None]:
+    """The numbers, and which rows have one that the key's type can hold (None: all); a larger one is no entity's."""
+    numbers: list[int] = column.array.tolist()
+    if np.can_cast(column.dtype.numpy, key.dtype.numpy):
+        return numbers, column.valid
+    low, high = key.dtype.bounds
+    fits = np.array([low <= n <= high for n in numbers], bool)
+    return [n if low <= n <= high else 0 for n in numbers], fits & column.is_valid()
