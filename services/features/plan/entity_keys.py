@@ -1,19 +1,33 @@
-"""From the entity columns of a batch to the distinct stored keys that a view is asked for."""
+"""Entity keys: from the join-key columns of a batch to the distinct keys under which the online store holds rows.
+
+The encoding is Feast's entity key, version 3: the number of join keys, their names in order, then their values in that
+order, each with type and length. Feast's docs/specs/online_store_format.md is its contract; a test compares with Feast's
+own encoder.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Column, DType, Ragged
 from services.features.errors import missing_key, wrong_key
-from services.features.plan import key_bytes as entity_keys
-from services.features.plan.plan import EntityKey, ViewPlan
+
+if TYPE_CHECKING:
+    # At run time plan.py imports this module.
+    from services.features.plan.plan import EntityKey, ViewPlan
+
+# Numbers of feast.types.ValueType.
+_STRING, _INT32, _INT64 = 2, 3, 4
+_TEXT_HEADS = [struct.pack("<II", _STRING, size) for size in range(256)]
+_INTEGERS = {DType.INT32: (_INT32, "<IIi"), DType.INT64: (_INT64, "<IIq")}
 
 Parts = Mapping[str, Sequence[bytes | None]]
 """By join key: each row's value as stored keys hold it; None where there is none."""
@@ -38,6 +52,12 @@ class Keys:
     def rows(self) -> int:
         """Of the batch."""
         return len(self.keys if self.place is None else self.place)
+
+
+def prefix(names: Sequence[str]) -> bytes:
+    """The first bytes of all entity keys with these join keys (names, sorted)."""
+    encoded = [name.encode() for name in names]
+    return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", _STRING, len(n)) + n for n in encoded)
 
 
 def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
@@ -78,10 +98,10 @@ def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
         found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
         raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
     if isinstance(column.values, Ragged):
-        parts, valid = entity_keys.text_parts(column.values.to_list()), column.valid
+        parts, valid = _text_parts(column.values.to_list()), column.valid
     else:
         numbers, valid = _in_range(column, key)
-        parts = entity_keys.integer_parts(numbers, key.dtype)
+        parts = _integer_parts(numbers, key.dtype)
     if valid is None:
         return parts
     return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
@@ -95,3 +115,16 @@ def _in_range(column: Column, key: EntityKey) -> tuple[list[int], NDArray[np.boo
     low, high = key.dtype.bounds
     fits = np.array([low <= n <= high for n in numbers], bool)
     return [n if low <= n <= high else 0 for n in numbers], fits & column.is_valid()
+
+
+def _text_parts(texts: Sequence[bytes]) -> list[bytes]:
+    """Values of a text join key (UTF-8), as entity keys hold them."""
+    heads = {n: _TEXT_HEADS[n] if n < 256 else struct.pack("<II", _STRING, n) for n in set(map(len, texts))}
+    return [heads[len(t)] + t for t in texts]
+
+
+def _integer_parts(numbers: Sequence[int], dtype: DType) -> list[bytes]:
+    """Values of an INT32 or INT64 join key, as entity keys hold them."""
+    kind, layout = _INTEGERS[dtype]
+    pack, size = struct.Struct(layout).pack, dtype.numpy.itemsize
+    return [pack(kind, size, n) for n in numbers]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from headrace.columns import DType
-from services.features.plan import key_bytes as entity_keys
+from services.features.plan.entity_keys import prefix
 from services.features.reply.values import DTYPES, Floats, Packer, packer
 
 
@@ -79,7 +79,7 @@ class ViewPlan:
     @cached_property
     def key_prefix(self) -> bytes:
         """What the stored keys of its entities begin with."""
-        return entity_keys.prefix([key.stored for key in self.keys])
+        return prefix([key.stored for key in self.keys])
 
     @cached_property
     def key_names(self) -> tuple[str, ...]:
