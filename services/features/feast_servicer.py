@@ -11,7 +11,7 @@ from feast.protos.feast.serving import ServingService_pb2 as pb
 
 from headrace.columns import Batch, Rows
 from headrace.hop.call import Call
-from services.features.freshness.freshness import Judged, Source
+from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.catalog import Catalog
 from services.features.reader import Reader
 from services.features.reply import feast_messages as serving
@@ -56,7 +56,7 @@ class ServingServicer:
         return serving.response(names, results)
 
 
-def _fallbacks(judged: Sequence[Judged]) -> str:
+def _fallbacks(judged: Sequence[ViewResult]) -> str:
     """`view=stale,view=default` for what the store was not there to vouch for."""
     told = [
         f"{one.view.name}={source.name.lower()}"

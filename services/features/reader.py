@@ -8,19 +8,25 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from headrace.columns import Batch, Column, Timing
-from services.features.cache.column_table import Block
 from services.features.cache.fetcher import Fetched, Fetcher
-from services.features.freshness.freshness import Answer, Judged, Rule, Source, held, judge
-from services.features.freshness.judging import judge_columns
+from services.features.freshness.freshness import (
+    ANY_AGE,
+    FoundRows,
+    FreshnessRule,
+    Source,
+    ViewResult,
+    assess,
+    hold_to_rule,
+)
 from services.features.freshness.on_demand import Deriver, plain_values
-from services.features.plan.entity_keys import Keys, distinct, read_parts
+from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import Rows, StoreError, StoreTimeoutError
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
 _MICRO = 1_000_000
-_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
+_NO_RULES: Mapping[str, FreshnessRule] = MappingProxyType({})
 
 
 class Stock(Protocol):
@@ -40,8 +46,8 @@ class Observer(Protocol):
         """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
         ...
 
-    def served(self, judged: Judged) -> None:
-        """A view's rows go out."""
+    def served(self, results: Sequence[ViewResult]) -> None:
+        """These results go out."""
         ...
 
 
@@ -73,8 +79,8 @@ class Reader:
         self._timeout_s = timeout_s
 
     async def read(
-        self, plan: ServicePlan, batch: Batch, budget_s: float, rules: Mapping[str, Rule] = _NO_RULES
-    ) -> tuple[list[Judged], Batch]:
+        self, plan: ServicePlan, batch: Batch, budget_s: float, rules: Mapping[str, FreshnessRule] = _NO_RULES
+    ) -> tuple[list[ViewResult], Batch]:
         """What is known of the batch's rows, per view and then per derivation of the plan; and the batch without
         columns, with the time it took.
 
@@ -88,23 +94,24 @@ class Reader:
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
         if plan.stock:
             found = await self._from_stock(plan, batch, timeout_s)
-            keys = [Keys([b""] * len(batch), None)] * len(found)
+            keys = [EntityKeys([b""] * len(batch), None)] * len(found)
         else:
             found = await self._fetcher.fetch(plan.views, keys, timeout_s)
         read_ended = clock()
-        judged = self._judged(plan, keys, found, rules)
-        derived = await self._deriver.derive(plan, judged, batch.columns, len(batch))
-        derived = [held(one, rules[n]) if (n := one.view.name) in rules else one for one in derived]
-        for one in derived:
-            self._observer.served(one)
-        judged += derived
+        results = self._assessed(plan, keys, found, rules)
+        self._observer.served(results)
+        if plan.derivations:
+            derived = await self._deriver.derive(plan, results, batch.columns, len(batch))
+            held = [hold_to_rule(one, rules.get(one.view.name, ANY_AGE)) for one in derived]
+            self._observer.served(held)
+            results += held
         ended = clock()
         reply = Batch(batch.rows, {}, batch.errors).with_errors(batch.expired(ended, "features"))
         reply.timings = [
-            replace(_timing("features", began, began, ended, len(batch)), attributes=_fallbacks(judged)),
+            replace(_timing("features", began, began, ended, len(batch)), attributes=_fallbacks(results)),
             _timing("features/store", began, read_began, read_ended, sum([len(k.keys) for k in keys])),
         ]
-        return judged, reply
+        return results, reply
 
     async def _from_stock(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[Fetched]:
         given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.stock_inputs}
@@ -118,40 +125,30 @@ class Reader:
         self._observer.stock(self._clocks.monotonic() - began, error)
         return [(found, not error) for found in rows]
 
-    def _judged(
-        self, plan: ServicePlan, keys: Sequence[Keys], found: Sequence[Fetched], rules: Mapping[str, Rule]
-    ) -> list[Judged]:
-        now = self._clocks.wall()
-        judged: dict[int, Judged] = {}
-        columns: list[int] = []
-        blocks: list[tuple[Answer, Block]] = []
-        for i, (view, view_keys, (rows, asked)) in enumerate(zip(plan.views, keys, found, strict=True)):
-            answer = Answer(view, view_keys, rows, asked)
-            if rules and view.name in rules:
-                answer.rule = rules[view.name]
-            if isinstance(rows, Block):
-                columns.append(i)
-                blocks.append((answer, rows))
-            else:
-                judged[i] = judge(answer, now)
-        if blocks:
-            judged.update(zip(columns, judge_columns(blocks, now), strict=True))
-        in_order = [judged[i] for i in range(len(plan.views))]
-        for one in in_order:
-            self._observer.served(one)
-        return in_order
+    def _assessed(
+        self,
+        plan: ServicePlan,
+        keys: Sequence[EntityKeys],
+        fetched: Sequence[Fetched],
+        rules: Mapping[str, FreshnessRule],
+    ) -> list[ViewResult]:
+        found = [
+            FoundRows(view, its, rows, answered, rules.get(view.name, ANY_AGE))
+            for view, its, (rows, answered) in zip(plan.views, keys, fetched, strict=True)
+        ]
+        return assess(found, self._clocks.wall())
 
 
-def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[Keys]:
+def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[EntityKeys]:
     """Per view, the distinct keys of the rows."""
     parts = read_parts(columns, plan.keys)
-    keys: list[Keys] = []
+    keys: list[EntityKeys] = []
     for i, (view, group) in enumerate(zip(plan.views, plan.key_groups, strict=True)):
         keys.append(distinct(view, parts, rows) if group == i else keys[group])
     return keys
 
 
-def _fallbacks(judged: Sequence[Judged]) -> dict[str, str]:
+def _fallbacks(judged: Sequence[ViewResult]) -> dict[str, str]:
     """Attributes for the span: per view that has them, how many rows are not simply present, by source."""
     found = {}
     for one in judged:

@@ -12,7 +12,7 @@ from itertools import islice, repeat
 from operator import itemgetter
 from typing import TypeAlias
 
-from services.features.cache.column_table import Block, Tables
+from services.features.cache.column_table import ColumnTables, TableRows
 from services.features.plan.plan import ViewPlan
 from services.features.stores.online_store import Ask, Rows, StoredRow
 
@@ -98,7 +98,7 @@ class Memory:
         self._absent: OrderedDict[tuple[str, bytes], _Mark] = OrderedDict()
         self._absent_views: set[str] = set()
         self._absent_bytes = 0
-        self._tables = Tables(2 * entries)
+        self._tables = ColumnTables(2 * entries)
         self._ages = 0
 
     def __len__(self) -> int:
@@ -121,9 +121,9 @@ class Memory:
 
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float, many: bool = False
-    ) -> tuple[list[StoredRow | None] | Block, list[int]]:
+    ) -> tuple[list[StoredRow | None] | TableRows, list[int]]:
         """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
-        that is known not to be there. And the places of those that are not known. `many`: as a Block where possible."""
+        that is known not to be there. And the places of those that are not known. `many`: as a TableRows where possible."""
         if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
             return block, []
         age = self._ages
@@ -185,7 +185,7 @@ class Memory:
                 entry = view.get(key)
                 if entry is not None:
                     view[key] = (entry[0], _OUTDATED, entry[2])
-        self._tables.outdate(key)
+        self._tables.forget_entity(key)
 
     def learn(self, ask: Ask, found: Rows, epoch: int, until: float) -> None:
         """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""

@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import Memory
-from services.features.cache.column_table import MANY, Block
+from services.features.cache.column_table import MANY_ROWS, TableRows
 from services.features.cache.single_flight import Flights, Seat
 from services.features.plan.catalog import Log
-from services.features.plan.entity_keys import Keys
+from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import ViewPlan
 from services.features.stores.online_store import (
     Ask,
@@ -23,7 +23,7 @@ from services.features.stores.online_store import (
     StoreTimeoutError,
 )
 
-Fetched: TypeAlias = tuple[Rows, bool]
+Fetched: TypeAlias = tuple[Rows | TableRows, bool]
 """Rows, and whether the store vouches for them; else they are the last known."""
 
 
@@ -55,7 +55,7 @@ class _Wanted(NamedTuple):
 
     view: ViewPlan
     keys: list[bytes]
-    rows: list[StoredRow | None] | Block
+    rows: list[StoredRow | None] | TableRows
     holes: list[int]
     seats: list[tuple[int, Seat]]
 
@@ -86,7 +86,9 @@ class Fetcher:
         self._changed: set[bytes] = set()
         store.watch(self._on_change)
 
-    async def fetch(self, views: Sequence[ViewPlan], keys: Sequence[Keys], timeout_s: float) -> list[Fetched]:
+    async def fetch(
+        self, views: Sequence[ViewPlan], keys: Sequence[EntityKeys], timeout_s: float
+    ) -> list[Fetched]:
         """Per view, the rows of its keys."""
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
@@ -113,14 +115,14 @@ class Fetcher:
             for w in wanted
         ]
 
-    def _look(self, view: ViewPlan, wanted: Keys, epoch: int, now: float | None) -> _Wanted:
+    def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Wanted:
         """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
         keys = wanted.keys
-        rows: list[StoredRow | None] | Block
+        rows: list[StoredRow | None] | TableRows
         if now is None:
             rows, holes = [None] * len(keys), list(range(len(keys)))
         else:
-            rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY)
+            rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY_ROWS)
         seats: list[tuple[int, Seat]] = []
         if self._flights and holes:
             missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headrace.columns import Column, DType
 from services.features.errors import missing_input, wrong_input
-from services.features.freshness.freshness import Judged, JudgedRows, Source
+from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import Derivation, Feature, ServicePlan
 
 # From the best to the worst: what is made of several rows is as good as the worst of them.
@@ -33,8 +36,8 @@ class Deriver:
         self._observer = observer
 
     async def derive(
-        self, plan: ServicePlan, judged: Sequence[Judged], columns: Mapping[str, Column], rows: int
-    ) -> list[Judged]:
+        self, plan: ServicePlan, judged: Sequence[ViewResult], columns: Mapping[str, Column], rows: int
+    ) -> list[ViewResult]:
         """One per derivation of the plan. Rows that a function fails for have no values, and source DEFAULT.
 
         Raises Fault INVALID_ARGUMENT for a request column that is missing or of another type.
@@ -45,10 +48,15 @@ class Deriver:
         return [await self._one(derivation, judged, request, rows) for derivation in plan.derivations]
 
     async def _one(
-        self, derivation: Derivation, judged: Sequence[Judged], request: Mapping[str, list[Any]], rows: int
-    ) -> Judged:
+        self,
+        derivation: Derivation,
+        judged: Sequence[ViewResult],
+        request: Mapping[str, list[Any]],
+        rows: int,
+    ) -> ViewResult:
         derived, places, view = derivation
-        inputs = [[row[j] for row in judged[i].values] for i, j in places]
+        features = {i: judged[i].by_feature() for i, _ in places}
+        inputs = [features[i][j] for i, j in places]
         brought = [request[f.name] for f in derived.request]
         if derived.blocking:
             loop = asyncio.get_running_loop()
@@ -64,9 +72,8 @@ class Deriver:
             for i in failed:
                 sources[i] = Source.DEFAULT
         values = [nothing if row is None else row for row in found]
-        return JudgedRows(
-            view, values, bytes(sources), _oldest([one.ages_us for one in made_of], rows), [None] * rows
-        )
+        ages = _oldest([one.ages_us for one in made_of], rows)
+        return ViewResult(view, values, bytes(sources), ages)
 
 
 def _transform(
@@ -102,11 +109,12 @@ def _worst(sources: Sequence[bytes], rows: int) -> bytes:
     return bytes([_RANKS[max(row)] for row in zip(*ranks, strict=True)])
 
 
-def _oldest(ages: Sequence[list[int]], rows: int) -> list[int]:
+def _oldest(ages: Sequence[NDArray[np.int64]], rows: int) -> NDArray[np.int64]:
     """The age of each row's oldest input; −1 if that of one is not known, 0 if there are none."""
     if not ages:
-        return [0] * rows
-    return [max(row) if min(row) >= 0 else -1 for row in zip(*ages, strict=True)]
+        return np.zeros(rows, np.int64)
+    together = np.stack(ages)
+    return np.where(together.min(0) >= 0, together.max(0), -1)
 
 
 def plain_values(column: Column | None, wanted: Feature) -> list[Any]:

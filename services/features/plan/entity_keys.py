@@ -34,24 +34,24 @@ Parts = Mapping[str, Sequence[bytes | None]]
 
 
 @dataclass(frozen=True)
-class Keys:
+class EntityKeys:
     """The distinct keys of a batch for one view.
 
-    `place`: each row's key, len(`keys`) where it has none; None: row i has key i.
+    `index`: per row, the position of its key; len(`keys`) where it has none; None: row i has key i.
     """
 
     keys: list[bytes]
-    place: list[int] | None
+    index: list[int] | None
 
     @cached_property
-    def at(self) -> NDArray[np.intp] | None:
-        """`place` as an array."""
-        return None if self.place is None else np.array(self.place, np.intp)
+    def index_array(self) -> NDArray[np.intp] | None:
+        """`index` as an array."""
+        return None if self.index is None else np.array(self.index, np.intp)
 
     @property
     def rows(self) -> int:
         """Of the batch."""
-        return len(self.keys if self.place is None else self.place)
+        return len(self.keys if self.index is None else self.index)
 
 
 def prefix(names: Sequence[str]) -> bytes:
@@ -68,7 +68,7 @@ def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Part
     return {key.name: _parts(columns.get(key.name), key) for key in keys}
 
 
-def distinct(view: ViewPlan, parts: Parts, rows: int) -> Keys:
+def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
     """The stored keys of `rows` rows, each once; a row that lacks one of the join keys has none."""
     prefix = view.key_prefix
     found: list[bytes | None]
@@ -82,12 +82,12 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> Keys:
             found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
     once = dict.fromkeys(found)
     if len(once) == rows and None not in once:
-        return Keys(found, None)  # type: ignore[arg-type]  # no None in it
+        return EntityKeys(found, None)  # type: ignore[arg-type]  # no None in it
     once.pop(None, None)
     whole: list[bytes] = list(once)  # type: ignore[arg-type]  # None was taken out
     index: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
     index[None] = len(whole)
-    return Keys(whole, [index[key] for key in found])
+    return EntityKeys(whole, [index[key] for key in found])
 
 
 def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from headrace.columns import DType
 from services.features.plan.entity_keys import prefix
-from services.features.reply.values import DTYPES, Floats, Packer, packer
+from services.features.reply.values import DTYPES, FloatPacker, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Feature:
 class ViewPlan:
     """The part of one feature view that is read. `ttl_s`: how old a value may be; 0 = any age.
 
-    `name`: as replies call it; `stored`: as the online store calls it. Keys are in the order of their stored names,
+    `name`: as replies call it; `stored`: as the online store calls it. EntityKeys are in the order of their stored names,
     which is their order in stored keys.
     """
 
@@ -71,10 +71,10 @@ class ViewPlan:
         return not dtypes & {None, DType.BYTES}
 
     @cached_property
-    def floats(self) -> Floats | None:
+    def floats(self) -> FloatPacker | None:
         """What packs all its features, if they are floating-point numbers of one kind."""
         first = self.packers[0] if self.packers else None
-        return first if isinstance(first, Floats) and set(self.packers) == {first} else None
+        return first if isinstance(first, FloatPacker) and set(self.packers) == {first} else None
 
     @cached_property
     def key_prefix(self) -> bytes:
@@ -87,7 +87,7 @@ class ViewPlan:
         return tuple(key.name for key in self.keys)
 
 
-def nothing_of(view: ViewPlan) -> tuple[bytes, ...]:
+def null_values(view: ViewPlan) -> tuple[bytes, ...]:
     """The values of an entity that has none."""
     return (b"",) * len(view.features)
 

@@ -1,96 +1,84 @@
-"""A reply's columns: all features of one stored type together, then the ages and the sources of all views."""
+"""The columns of a reply: all features of one stored type together, then the ages and the sources of all views."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.columns import DType
-from services.features.cache.column_table import MANY
-from services.features.freshness.freshness import Judged, by_feature_of
-from services.features.freshness.judging import JudgedColumns
+from services.features.cache.column_table import MANY_ROWS
+from services.features.freshness.freshness import ViewResult
 from services.features.plan.plan import ServicePlan
-from services.features.reply.values import Floats, Packed, Packer
+from services.features.reply.values import FloatPacker, Packed, Packer
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Columns of one type, end to end: their names, and where each is (view of the plan, feature of the view).
+@dataclass(slots=True)
+class ColumnGroup:
+    """Columns of one stored type, end to end. `given`: by view of the plan, which of its features they hold, in order.
 
-    `whole`: by view, how many features are given of one that has no others; empty if the columns are not all of such.
+    `whole`: whether these views have no features of another type, and the first ones of each are given.
     """
 
     dtype: DType
+    packer: Packer
     names: list[str]
-    places: list[tuple[int, int]]
-    pack: Packer
-    whole: dict[int, int]
+    given: dict[int, list[int]]
+    whole: bool = False
 
 
-class Form:
-    """The columns of one plan's replies. Worked out once; a reply is then a few joins."""
+class ReplyBuilder:
+    """Builds the columns of one plan's replies. The layout is worked out once; a reply is then a few joins."""
 
     def __init__(self, plan: ServicePlan) -> None:
-        self.views = [i for i, shown in enumerate(plan.given_counts) if shown >= 0]
-        groups: dict[Packer, Group] = {}
-        for i, (view, features) in zip(self.views, plan.given, strict=True):
-            for k, (feature, pack) in enumerate(zip(features, view.packers, strict=False)):
+        self.views = [i for i, count in enumerate(plan.given_counts) if count >= 0]
+        groups: dict[Packer, ColumnGroup] = {}
+        given = list(zip(self.views, plan.given, strict=True))
+        for i, (view, features) in given:
+            for k, (feature, packer) in enumerate(zip(features, view.packers, strict=False)):
                 assert feature.dtype is not None, (
                     "the servicer refuses plans with features that no column can hold"
                 )
-                group = groups.setdefault(pack, Group(feature.dtype, [], [], pack, {}))
+                group = groups.setdefault(packer, ColumnGroup(feature.dtype, packer, [], {}))
                 group.names.append(feature.name)
-                group.places.append((i, k))
+                group.given.setdefault(i, []).append(k)
         self.groups = list(groups.values())
         for group in self.groups:
-            views = dict.fromkeys(i for i, _ in group.places)
-            if isinstance(group.pack, Floats) and all(self._only(plan, i, group.pack) for i in views):
-                group.whole.update({i: plan.given_counts[i] for i in views})
-        names = [view.name for view, _ in plan.given]
-        self.ages, self.sources = [f"@age_us/{n}" for n in names], [f"@source/{n}" for n in names]
+            group.whole = all(
+                i < len(plan.views) and plan.views[i].floats is group.packer for i in group.given
+            )
+        self.age_names = [f"@age_us/{view.name}" for _, (view, _) in given]
+        self.source_names = [f"@source/{view.name}" for _, (view, _) in given]
 
-    def features(self, judged: Sequence[Judged]) -> list[tuple[Group, Packed]]:
-        """Each group with its values: those of the first column, of the second, and so on, in one."""
+    def features(self, results: Sequence[ViewResult]) -> list[tuple[ColumnGroup, Packed]]:
+        """Each group with its values: those of the first column, of the second, and so on, end to end."""
         return [
-            (group, self._by_row(group, judged) or self._by_column(group, judged)) for group in self.groups
+            (group, self._matrices(group, results) or self._one_by_one(group, results))
+            for group in self.groups
         ]
 
     @staticmethod
-    def _only(plan: ServicePlan, i: int, pack: Packer) -> bool:
-        """Whether a view of the plan has no values but those that `pack` packs."""
-        return i < len(plan.views) and set(plan.views[i].packers) == {pack}
-
-    @staticmethod
-    def _by_row(group: Group, judged: Sequence[Judged]) -> Packed | None:
-        """Many rows are sooner cut apart together than put into columns one by one."""
-        if not group.whole or len(judged[0].sources) < MANY or not isinstance(group.pack, Floats):
+    def _matrices(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed | None:
+        """Floats of many rows: a few NumPy calls for the whole group. None if they are not such."""
+        if not group.whole or len(results[0].sources) < MANY_ROWS:
             return None
-        pack, views, shown = group.pack, [judged[i] for i in group.whole], list(group.whole.values())
-        if not any([isinstance(view, JudgedColumns) for view in views]):  # noqa: C419 - quicker as a list
-            return pack.by_row([view.values for view in views], shown)
-        arrays = [v.columns if isinstance(v, JudgedColumns) else pack.columns(v.values) for v in views]
-        whole = [array for array in arrays if array is not None]
-        return pack.of_columns(whole, shown) if len(whole) == len(arrays) else None
+        matrices = [matrix for i in group.given if (matrix := results[i].floats()) is not None]
+        if len(matrices) < len(group.given):
+            return None
+        return FloatPacker.pack_matrices(matrices, list(map(len, group.given.values())))
 
     @staticmethod
-    def _by_column(group: Group, judged: Sequence[Judged]) -> Packed:
-        by_view = {i: by_feature_of(judged[i]) for i in dict.fromkeys(i for i, _ in group.places)}
+    def _one_by_one(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed:
         raws: list[bytes] = []
-        for i, k in group.places:
-            raws += by_view[i][k]
-        return group.pack(raws)
+        for i, features in group.given.items():
+            by_feature = results[i].by_feature()
+            for k in features:
+                raws += by_feature[k]
+        return group.packer(raws)
 
-    def ages_of(self, judged: Sequence[Judged]) -> bytes:
+    def ages(self, results: Sequence[ViewResult]) -> bytes:
         """INT64 microseconds of all views, one after the other."""
-        return b"".join([_ages(judged[i]) for i in self.views])
+        return b"".join([results[i].ages_us.astype("<i8", copy=False).tobytes() for i in self.views])
 
-    def sources_of(self, judged: Sequence[Judged]) -> bytes:
+    def sources(self, results: Sequence[ViewResult]) -> bytes:
         """UINT8 of all views, one after the other."""
-        return b"".join([judged[i].sources for i in self.views])
-
-
-def _ages(judged: Judged) -> bytes:
-    if isinstance(judged, JudgedColumns):
-        return judged.ages.each.astype("<i8", copy=False).tobytes()
-    return struct.pack(f"<{len(judged.ages_us)}q", *judged.ages_us)
+        return b"".join([results[i].sources for i in self.views])

@@ -16,12 +16,10 @@ from feast.protos.feast.types.Value_pb2 import Null, RepeatedValue, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.columns import Column, DType, Ragged
-from headrace.columns.column import Array
 from services.features.errors import mixed_entity, uneven_entities
-from services.features.freshness.freshness import Judged, Source, by_feature_of
-from services.features.freshness.judging import JudgedColumns
+from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import ServicePlan
-from services.features.reply.values import DTYPES, Floats
+from services.features.reply.values import DTYPES
 
 # By Source. A last-known value is not known to be within its age; a default is no finding at all.
 _STATUSES = {
@@ -94,14 +92,11 @@ def echo(values: RepeatedValue) -> bytes:
     return values.SerializeToString() + _statuses(bytes([pb.PRESENT]) * count) + (_TIME + b"\0") * count
 
 
-def vectors(judged: Judged, shown: int) -> list[bytes]:
-    """One serialised FeatureVector per given feature."""
-    times = b"".join(map(_stamped, judged.times))
-    statuses = judged.sources.translate(_STATUS_OF)
-    if isinstance(judged, JudgedColumns) and judged.view.floats is not None:
-        return [_column_vector(judged.view.floats, c, statuses, times) for c in judged.columns.T[:shown]]
-    columns = by_feature_of(judged)[:shown]
-    return [_vector(raws, statuses, times) for raws in columns]
+def vectors(result: ViewResult, count: int) -> list[bytes]:
+    """One serialised FeatureVector for each of the first `count` features."""
+    times = b"".join(map(_stamped, result.event_times()))
+    statuses = result.sources.translate(_STATUS_OF)
+    return [_vector(raws, statuses, times) for raws in result.by_feature()[:count]]
 
 
 def response(names: Sequence[str], results: Sequence[bytes]) -> bytes:
@@ -120,15 +115,6 @@ def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> bytes:
                 for status, raw in zip(statuses, raws, strict=True)
             ])  # fmt: skip
     return _framed(_VALUE, raws) + _statuses(statuses) + times
-
-
-def _column_vector(pack: Floats, column: Array, statuses: bytes, times: bytes) -> bytes:
-    """What `_vector` makes of the same values."""
-    nulls = np.isnan(column)
-    if nulls.any():
-        found = np.frombuffer(statuses, np.uint8)
-        statuses = np.where(nulls & (found == pb.PRESENT), np.uint8(pb.NULL_VALUE), found).tobytes()
-    return pack.framed(column, _VALUE) + _statuses(statuses) + times
 
 
 def _statuses(statuses: bytes) -> bytes:

@@ -41,7 +41,7 @@ def packer(field: str) -> Packer:
     return _PACKERS.get(field, _refuse)
 
 
-class Floats:
+class FloatPacker:
     """Packs floating-point numbers: those of one column, or of whole rows."""
 
     def __init__(self, tag: int, code: str, field: str) -> None:
@@ -49,8 +49,6 @@ class Floats:
         self._tag, self._code, self._field = tag, code, field
         self._size, self._width = size, 1 + size
         self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
-        # A field of a message: its tag, the size, the value.
-        self._field_record = np.dtype([("head", "u1"), ("size", "u1"), *self._record.descr])
         self.dtype: np.dtype[Any] = self._record["value"]
 
     def __call__(self, raws: Raws) -> Packed:
@@ -62,25 +60,9 @@ class Floats:
         cut = self._cut(raws)
         return self._slowly(raws) if cut is None else _packed(*cut)
 
-    def by_row(self, views: Sequence[Sequence[tuple[bytes, ...]]], shown: Sequence[int]) -> Packed | None:
-        """Columns of views that hold nothing else, each of the same rows: of each view the first `shown` of its values,
-        column by column. None if a value is in a form that has to be parsed."""
-        cut = self._cut(list(chain.from_iterable(chain.from_iterable(views))))
-        if cut is None:
-            return None
-        values, valid = cut
-        columns, masks, start = [], [], 0
-        for rows, count in zip(views, shown, strict=True):
-            stop = start + len(rows) * len(rows[0])
-            columns.append(values[start:stop].reshape(len(rows), -1).T[:count])
-            if valid is not None:
-                masks.append(valid[start:stop].reshape(len(rows), -1).T[:count])
-            start = stop
-        return _packed(np.concatenate(columns), None if valid is None else np.concatenate(masks))
-
-    def columns(self, rows: Sequence[tuple[bytes, ...]]) -> Array | None:
-        """Rows that hold nothing else as an array of them, NaN = null. None if a value is in a form that has to be parsed,
-        or is itself NaN: the array tells all that is stored."""
+    def matrix(self, rows: Sequence[tuple[bytes, ...]]) -> Array | None:
+        """Rows whose values are all of this type, as (rows, features), NaN = null. None if protobuf has to parse a value, or
+        if one is itself NaN: then the array would not say what is stored."""
         raws = list(chain.from_iterable(rows))
         cut = self._cut(raws)
         if cut is None:
@@ -92,23 +74,10 @@ class Floats:
             values = np.where(valid, values, self.dtype.type(np.nan))
         return values.reshape(len(rows), -1)
 
-    def framed(self, column: Array, tag: bytes) -> bytes:
-        """A column as `columns` gives it, each value as it is stored, as a field of a message of its own."""
-        fields = np.empty(len(column), self._field_record)
-        fields["head"], fields["size"] = tag[0], self._width
-        fields["tag"], fields["value"] = self._tag, column
-        nulls = np.isnan(column)
-        if not nulls.any():
-            return fields.tobytes()
-        fields["size"][nulls] = 0
-        there = np.ones((len(column), self._field_record.itemsize), bool)
-        there[nulls, 2:] = False
-        return fields.view(np.uint8).reshape(there.shape)[there].tobytes()
-
     @staticmethod
-    def of_columns(arrays: Sequence[Array], shown: Sequence[int]) -> Packed:
-        """What `by_row` gives, of arrays as `columns` gives them."""
-        values = np.concatenate([array.T[:count] for array, count in zip(arrays, shown, strict=True)])
+    def pack_matrices(matrices: Sequence[Array], counts: Sequence[int]) -> Packed:
+        """The first `counts` columns of each matrix, column after column. All have the same number of rows."""
+        values = np.concatenate([m.T[:count] for m, count in zip(matrices, counts, strict=True)])
         nan = np.isnan(values)
         if not nan.any():
             return values.tobytes(), b"", b""
@@ -215,8 +184,8 @@ _PACKERS: dict[str, Packer] = {
     "string_val": _texts(2 << 3 | 2, "string_val"),
     "int32_val": _integers(3 << 3, "i", "int32_val"),
     "int64_val": _integers(4 << 3, "q", "int64_val"),
-    "double_val": Floats(5 << 3 | 1, "d", "double_val"),
-    "float_val": Floats(6 << 3 | 5, "f", "float_val"),
+    "double_val": FloatPacker(5 << 3 | 1, "d", "double_val"),
+    "float_val": FloatPacker(6 << 3 | 5, "f", "float_val"),
     "bool_val": _integers(7 << 3, "?", "bool_val"),
     "unix_timestamp_val": _integers(8 << 3, "q", "unix_timestamp_val"),
 }

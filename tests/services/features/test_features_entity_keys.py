@@ -46,7 +46,7 @@ def test_keys_are_those_of_feast(data: st.DataObject) -> None:
             join_keys=list(kinds),
             entity_values=[Value(**{KINDS[d][1]: values[n][row]}) for n, d in kinds.items()],
         )
-        place = row if found.place is None else found.place[row]
+        place = row if found.index is None else found.index[row]
         assert found.keys[place] == serialize_entity_key(feast, 3)
     assert len(set(found.keys)) == len(found.keys)
 
@@ -59,4 +59,4 @@ def test_rows_without_a_key_have_none_and_others_are_told_once() -> None:
     }
     found = distinct(view, read_parts(columns, view.keys), 5)
     assert len(found.keys) == 1
-    assert found.place == [0, 1, 1, 0, 1]
+    assert found.index == [0, 1, 1, 0, 1]
