@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.repository import AccessLog
-from headrace.repository import Repository
-from headrace.repository import Trust
-from headrace.repository.signing import key_pair
 from headrace.cli.installation import layout
+from headrace.repository import AccessLog, Repository, Trust
+from headrace.repository.signing import key_pair
 
 Report = Callable[[str, int, int], None]
 

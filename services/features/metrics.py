@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from itertools import accumulate
+from collections import deque
+from collections.abc import Iterable, Sequence
+from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.features.judging import Ages, JudgedColumns
-from services.features.remembering import Memory
-from services.features.shaping import Judged, Source
+from services.features.cache.cache import Memory
+from services.features.freshness.freshness import Source, ViewResult
 
 # From a second to three months, in thirds of a decade or so.
 _AGES_S = [
@@ -34,72 +34,51 @@ _AGES_S = [
 ]
 _READS_S = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0]
 _MICRO = 1_000_000
-_AGES_US = [edge * _MICRO for edge in _AGES_S]
-_EDGES_US = np.array(_AGES_US, np.int64)
-_SOURCES = [int(source) for source in Source]
+_EDGES_US = np.array(_AGES_S, np.int64) * _MICRO
+_COUNTED_AT_ONCE = 2048
 
 
-class Tally(Collector):
-    """Rows by view and source, and their ages (seconds) by view. Counted for a batch at once: at a call per row,
-    prometheus_client's own counters and histograms would take longer than reading the rows."""
+class RowMetrics(Collector):
+    """Rows by view and source, and their ages (seconds) by view.
+
+    Results are counted many at a time, at the latest when Prometheus asks: a call of prometheus_client's own counters and
+    histograms per row would take longer than reading the row.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._sources: dict[str, list[int]] = {}
-        self._counts: dict[str, list[int]] = {}
+        self._sources: dict[str, NDArray[np.int64]] = {}
+        self._ages: dict[str, NDArray[np.int64]] = {}
         self._sums: dict[str, float] = {}
+        self._uncounted: deque[tuple[str, bytes, NDArray[np.int64]]] = deque()
+        self._uncounted_rows = 0
+        # Results come from the event loop, and Prometheus may ask from another thread.
+        self._lock = Lock()
         registry.register(self)
 
-    def add(self, view: str, sources: bytes, ages_us: list[int]) -> None:
-        """One byte (a Source) and one age in microseconds per row; negative ones are no ages."""
-        counts = self._count(view, sources)
-        if not sources:
-            return
-        youngest = min(ages_us)
-        first = bisect_left(_AGES_US, youngest)
-        if youngest >= 0 and first == bisect_left(_AGES_US, max(ages_us)):
-            # All in one bucket, as many ages are.
-            counts[first] += len(ages_us)
-            self._sums[view] += sum(ages_us) / _MICRO
-            return
-        # Where each bucket ends among the ages in order; at their beginning are those that are none.
-        ordered = sorted(ages_us)
-        place = bisect_left(ordered, 0)
-        self._sums[view] += sum(ordered[place:]) / _MICRO
-        for bucket, edge in enumerate(_AGES_US):
-            end = bisect_right(ordered, edge, place)
-            counts[bucket] += end - place
-            place = end
-        counts[-1] += len(ordered) - place
+    def add(self, view: str, sources: bytes, ages_us: NDArray[np.int64]) -> None:
+        """The rows of a view: one byte (a Source) and one age in microseconds each; negative ones are no ages."""
+        self._uncounted.append((view, sources, ages_us))
+        self._uncounted_rows += 1 + len(sources)
+        if self._uncounted_rows > _COUNTED_AT_ONCE:
+            self._uncounted_rows = 0
+            self._count()
 
-    def add_all(self, view: str, sources: bytes, ages: Ages) -> None:
-        """The same of an array, of one row or more."""
-        counts = self._count(view, sources)
-        each, youngest, total = ages.each, ages.least, ages.total
-        if youngest < 0:
-            each = each[each >= 0]
-            total += len(ages.each) - len(each)
-            youngest = int(each.min()) if len(each) else 0
-        self._sums[view] += total / _MICRO
-        first = bisect_left(_AGES_US, youngest)
-        if first == bisect_left(_AGES_US, ages.greatest):
-            counts[first] += len(each)
-            return
-        for bucket, count in enumerate(np.bincount(np.searchsorted(_EDGES_US, each)).tolist()):
-            counts[bucket] += count
-
-    def _count(self, view: str, sources: bytes) -> list[int]:
-        """Counts the sources; the view's ages."""
-        by_source = self._sources.get(view)
-        if by_source is None:
-            by_source = self._sources[view] = [0] * (len(Source) + 1)
-            self._counts[view] = [0] * (len(_AGES_S) + 1)
-            self._sums[view] = 0.0
-        if len(sources) == 1:
-            by_source[sources[0]] += 1
-        elif sources:
-            for source in _SOURCES:
-                by_source[source] += sources.count(source)
-        return self._counts[view]
+    def _count(self) -> None:
+        with self._lock:
+            by_view: dict[str, list[tuple[bytes, NDArray[np.int64]]]] = {}
+            while self._uncounted:
+                view, its_sources, its_ages = self._uncounted.popleft()
+                by_view.setdefault(view, []).append((its_sources, its_ages))
+            for view, parts in by_view.items():
+                sources = np.frombuffer(b"".join([its for its, _ in parts]), np.uint8)
+                ages_us = np.concatenate([its for _, its in parts])
+                ages_us = ages_us[ages_us >= 0]
+                buckets = np.searchsorted(_EDGES_US, ages_us)
+                self._sources.setdefault(view, _zeros(len(Source) + 1))
+                self._sources[view] += np.bincount(sources, minlength=len(Source) + 1)
+                self._ages.setdefault(view, _zeros(len(_EDGES_US) + 1))
+                self._ages[view] += np.bincount(buckets, minlength=len(_EDGES_US) + 1)
+                self._sums[view] = self._sums.get(view, 0.0) + ages_us.sum() / _MICRO
 
     def collect(self) -> Iterable[Metric]:
         """The families, as Prometheus scrapes them."""
@@ -112,20 +91,25 @@ class Tally(Collector):
             "headrace_features_age_seconds", "Age of the feature values served, by view.", labels=["view"]
         )
         labels = [*[str(float(e)) for e in _AGES_S], "+Inf"]
+        self._count()
         for view, by_source in list(self._sources.items()):
             for source in Source:
                 if by_source[source]:
-                    rows.add_metric([view, source.name.lower()], by_source[source])
-            buckets = list(zip(labels, accumulate(self._counts[view]), strict=True))
+                    rows.add_metric([view, source.name.lower()], int(by_source[source]))
+            buckets = list(zip(labels, np.cumsum(self._ages[view]).tolist(), strict=True))
             ages.add_metric([view], buckets, self._sums[view])
         return [rows, ages]
+
+
+def _zeros(count: int) -> NDArray[np.int64]:
+    return np.zeros(count, np.int64)
 
 
 class FeaturesMetrics:
     """All instruments; views and feature services come from the registry, so their labels are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._tally = Tally(registry)
+        self._rows = RowMetrics(registry)
         self.read_seconds = Histogram(
             "headrace_features_read_seconds",
             "Time of a read of the store, for all views of a batch.",
@@ -144,7 +128,7 @@ class FeaturesMetrics:
         )
         keys = Counter(
             "headrace_features_keys",
-            "Keys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
+            "EntityKeys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
             ["from"],
             registry=registry,
         )
@@ -210,12 +194,9 @@ class FeaturesMetrics:
         """See deriving.Observer."""
         self._underived.labels(view).inc(rows)
 
-    def served(self, judged: Judged) -> None:
-        """See reading.Observer."""
-        view = judged.view.name
-        if isinstance(judged, JudgedColumns):
-            self._tally.add_all(view, judged.sources, judged.ages)
-        else:
-            self._tally.add(view, judged.sources, judged.ages_us)
-        if judged.ahead_s:
-            self.ahead.labels(view).set(judged.ahead_s)
+    def served(self, results: Sequence[ViewResult]) -> None:
+        """See reader.Observer."""
+        for result in results:
+            self._rows.add(result.view.name, result.sources, result.ages_us)
+            if result.ahead_s:
+                self.ahead.labels(result.view.name).set(result.ahead_s)

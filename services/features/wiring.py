@@ -12,17 +12,17 @@ from headrace.api.features.v1 import features_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.resilience.breaker import Breaker
+from services.features.cache.cache import Memory
+from services.features.cache.fetcher import Cache, Fetcher
 from services.features.config import FeaturesConfig, Stream
-from services.features.consuming import Consumer
-from services.features.deriving import Deriver
-from services.features.fetching import Cache, Fetcher
+from services.features.freshness.on_demand import Deriver
 from services.features.metrics import FeaturesMetrics
-from services.features.ports import OnlineStore, Registry, StoreError
-from services.features.reading import Clocks, Reader, Stock
-from services.features.refreshing import Catalog
-from services.features.remembering import Memory
+from services.features.plan.catalog import Catalog
+from services.features.reader import Clocks, Reader, Stock
 from services.features.servicer import FeaturesServicer
-from services.features.warming import Patience, Warmer
+from services.features.stores.online_store import OnlineStore, Registry, StoreError
+from services.features.stream.consumer import Consumer
+from services.features.warm_up import Patience, Warmer
 
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 
@@ -77,7 +77,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, Stock]:
     # Feast takes three seconds to import: not while the event loop waits.
-    from services.features.opening import open_feast
+    from services.features.stores.registry import open_feast
 
     return open_feast(config.repo, threads, config.store_timeout_s)
 
@@ -85,7 +85,7 @@ def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry
 def _consumer(
     config: FeaturesConfig, stream: Stream, threads: ThreadPoolExecutor, runtime: Runtime
 ) -> Consumer:
-    from services.features.feast_writing import FeastWriter
+    from services.features.stream.writer import FeastWriter
 
     telemetry = runtime.telemetry
     return Consumer(
@@ -95,7 +95,7 @@ def _consumer(
 
 def _feast_service(catalog: Catalog, reader: Reader) -> Service:
     # Loaded by now.
-    from services.features.serving_servicer import DESCRIPTOR, ServingServicer
+    from services.features.feast_servicer import DESCRIPTOR, ServingServicer
 
     return Service(DESCRIPTOR, ServingServicer(catalog, reader))
 

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.repository.access_log import entries
 from headrace.cli.installation import layout
+from headrace.repository.access_log import entries
 from headrace.state import atomic
 from tests.pipeline.test_other_peoples_clients import run
 from tests.system import CLIENTS_PYTHON, HOME, ROOT, System, headrace, poll, row_request

@@ -17,8 +17,7 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, decode
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
-from headrace.repository import TensorSpec
-from headrace.repository import label
+from headrace.repository import TensorSpec, label
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
 from services.executor.lifecycle.memory import MemoryBudget

@@ -12,7 +12,7 @@ from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.method import unary
 from headrace.hop.testing import Harness
-from services.features.shaping import Source
+from services.features.freshness.freshness import Source
 
 GET = unary(
     pb.DESCRIPTOR,

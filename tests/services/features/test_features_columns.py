@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,16 +12,16 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.columns import DType
-from services.features import serving
-from services.features.forming import Form
-from services.features.judging import judge_columns
-from services.features.keying import Keys
+from services.features.cache.cache import Memory
+from services.features.cache.column_table import TableRows, table_rows_of
+from services.features.freshness.freshness import FoundRows, FreshnessRule, ViewResult, assess
 from services.features.metrics import FeaturesMetrics
-from services.features.planning import EntityKey, Feature, ServicePlan, ViewPlan
-from services.features.ports import Ask, StoredRow
-from services.features.remembering import Memory
-from services.features.shaping import Answer, Judged, Rule, judge
-from services.features.tabulating import Block, block_of
+from services.features.plan.entity_keys import EntityKeys
+from services.features.plan.plan import EntityKey, Feature, ServicePlan, ViewPlan
+from services.features.reply import feast_messages as serving
+from services.features.reply.columns import ReplyBuilder
+from services.features.stores.online_store import Ask, StoredRow
+from tests.services.features import reference
 
 pytest.importorskip("feast")
 from feast.protos.feast.types.Value_pb2 import Value
@@ -54,7 +55,7 @@ def a_row(field: str) -> st.SearchStrategy[StoredRow | None]:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> list[Answer]:
+def answers(draw: st.DrawFn) -> list[FoundRows]:
     """Of one batch, two views of one type."""
     field, rows = draw(st.sampled_from(FIELDS)), draw(st.integers(1, 12))
     found = []
@@ -63,43 +64,48 @@ def answers(draw: st.DrawFn) -> list[Answer]:
         others = rows - len(known)
         place = draw(st.lists(st.integers(0, len(known)), min_size=others, max_size=others))
         place = draw(st.permutations([*range(len(known)), *place]))
-        keys = Keys([bytes([i]) for i in range(len(known))], None if others == 0 else list(place))
+        keys = EntityKeys([bytes([i]) for i in range(len(known))], None if others == 0 else list(place))
         limits = st.sampled_from([0.0, 1.0, 50.0, 500.0])
-        rule = Rule(draw(limits), draw(limits))
-        found.append(Answer(view_of(field, draw(limits), name), keys, known, True, rule))
+        rule = FreshnessRule(draw(limits), draw(limits))
+        found.append(FoundRows(view_of(field, draw(limits), name), keys, known, draw(st.booleans()), rule))
     return found
 
 
-def told(judged: list[Judged]) -> str:
+def told(results: list[ViewResult]) -> str:
     registry = CollectorRegistry()
     metrics = FeaturesMetrics(registry)
-    for one in judged:
-        metrics.served(one)
+    metrics.served(results)
     return "\n".join(
         line for line in generate_latest(registry).decode().splitlines() if "_created" not in line
     )
 
 
-def known_of(one: Judged) -> tuple[Any, ...]:
-    return one.view, list(one.values), one.sources, one.ages_us, list(one.times), one.ahead_s
+def known_of(one: ViewResult) -> tuple[Any, ...]:
+    each = zip(one.values(), one.sources, one.ages_us.tolist(), one.event_times(), strict=True)
+    return one.view, list(each), one.ahead_s
 
 
 @settings(max_examples=300)
 @given(answers())
-def test_rows_as_columns_are_judged_counted_and_packed_as_one_by_one(given_answers: list[Answer]) -> None:
-    slow: list[Judged] = [judge(answer, NOW) for answer in given_answers]
-    blocks = [block_of(answer.view, answer.rows) for answer in given_answers]
-    whole = [(a, b) for a, b in zip(given_answers, blocks, strict=True) if b is not None]
-    columns = iter(judge_columns(whole, NOW) if whole else [])
-    # Where a view has values in another form, the two ways are mixed in one reply.
-    quick: list[Judged] = [s if b is None else next(columns) for s, b in zip(slow, blocks, strict=True)]
+def test_rows_as_columns_are_assessed_counted_and_packed_as_one_by_one(given_rows: list[FoundRows]) -> None:
+    slow = assess(given_rows, NOW)
+    assert [known_of(one) for one in slow] == [
+        (f.view, reference.assessed(f, NOW), max(reference.ahead_s(f, NOW), 0.0)) for f in given_rows
+    ]
+    tables = [table_rows_of(found.view, list(found.rows)) for found in given_rows]
+    # Where a view has values in another form, lists and tables are mixed in one reply.
+    quick = assess(
+        [f if t is None else replace(f, rows=t) for f, t in zip(given_rows, tables, strict=True)], NOW
+    )
     assert [known_of(one) for one in quick] == [known_of(one) for one in slow]
-    views = tuple(answer.view for answer in given_answers)
+    views = tuple(answer.view for answer in given_rows)
     plan = ServicePlan("s", views, KEYS, (2, 1), (), "r")
-    form = Form(plan)
-    assert [packed for _, packed in form.features(quick)] == [packed for _, packed in form.features(slow)]
-    assert form.ages_of(quick) == form.ages_of(slow)
-    assert form.sources_of(quick) == form.sources_of(slow)
+    builder = ReplyBuilder(plan)
+    assert [packed for _, packed in builder.features(quick)] == [
+        packed for _, packed in builder.features(slow)
+    ]
+    assert builder.ages(quick) == builder.ages(slow)
+    assert builder.sources(quick) == builder.sources(slow)
     assert [serving.vectors(one, 1) for one in quick] == [serving.vectors(one, 1) for one in slow]
     assert told(quick) == told(slow)
 
@@ -164,13 +170,13 @@ def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
     keys = [bytes([n]) for n in range(10)]
     value = raw("double_val", 1.5)
     memory.learn(Ask(view, keys), [(1.0, (value, b""))] * 9 + [None], 1, 5.0)
-    kinds = [isinstance(memory.current(view, keys, 1, 0.0, many=True)[0], Block) for _ in range(3)]
+    kinds = [isinstance(memory.current(view, keys, 1, 0.0, many=True)[0], TableRows) for _ in range(3)]
     assert kinds == [False, True, True]
     memory.outdate(keys[3])
     found, holes = memory.current(view, keys, 1, 0.0, many=True)
-    assert (isinstance(found, Block), holes) == (False, [3])
+    assert (isinstance(found, TableRows), holes) == (False, [3])
     others = keys[:3] + keys[4:]
-    assert isinstance(memory.current(view, others, 1, 4.9, many=True)[0], Block)
+    assert isinstance(memory.current(view, others, 1, 4.9, many=True)[0], TableRows)
     assert memory.current(view, others, 1, 5.0, many=True)[1] == list(range(9))
     assert memory.current(view, others, 2, 4.9, many=True)[1] == list(range(9))
 
@@ -199,7 +205,7 @@ def test_what_expires_and_is_read_again_takes_no_more_room_than_what_is_there() 
         memory.learn(Ask(view, keys), rows, 0, time + 0.5)
         memory.current(view, keys, 0, float(time), True)
         found, holes = memory.current(view, keys, 0, float(time), True)
-        assert isinstance(found, Block)
+        assert isinstance(found, TableRows)
         assert not holes
         assert list(found) == rows
         taken.append((found, rows))

@@ -20,7 +20,7 @@ KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": 
 
 
 def looked_up(harness: Harness) -> dict[str, float]:
-    """Keys so far, by where their rows came from."""
+    """EntityKeys so far, by where their rows came from."""
     lines = generate_latest(harness.runtime.telemetry.registry).decode().splitlines()
     found = [
         line.split('headrace_features_keys_total{from="')[1].split('"} ')

@@ -17,7 +17,7 @@ from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, entity_column
 from tests.services.features.conftest import NOW, write_config
-from tests.services.features.test_features_serving import feast_client
+from tests.services.features.test_features_feast_clients import feast_client
 
 with warnings.catch_warnings():
     # Feast's own imports warn about what they import.

@@ -13,9 +13,9 @@ from prometheus_client import generate_latest
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
-from services.features.keying import Keys
-from services.features.planning import Feature, ViewPlan
-from services.features.shaping import Answer, Rule, Source, judge
+from services.features.freshness.freshness import FoundRows, FreshnessRule, Source, assess
+from services.features.plan.entity_keys import EntityKeys
+from services.features.plan.plan import Feature, ViewPlan
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, entity_column
 from tests.services.features.conftest import RedisServer
@@ -77,20 +77,20 @@ LIMITS = st.sampled_from([0.0, 1.0, 50.0, 500.0])
 
 
 @given(AGES, LIMITS, LIMITS, LIMITS, st.booleans())
-def test_the_quick_way_and_the_slow_way_judge_alike(
+def test_rows_together_are_assessed_as_each_alone(
     ages: list[float | None], ttl: float, max_age: float, stale: float, asked: bool
 ) -> None:
     """Rows together are judged as each of them alone would be, and by the words of the contract."""
     view = ViewPlan("v", "v", (), (Feature("f", "double_val"),), ttl)
     now = 1e6
     rows = [None if age is None else (now - age, (b"x",)) for age in ages]
-    rule = Rule(max_age, stale)
-    together = judge(Answer(view, Keys([b""] * len(rows), None), rows, asked, rule), now)
+    rule = FreshnessRule(max_age, stale)
+    [together] = assess([FoundRows(view, EntityKeys([b""] * len(rows), None), rows, asked, rule)], now)
     for i, (age, row) in enumerate(zip(ages, rows, strict=True)):
-        alone = judge(Answer(view, Keys([b""], None), [row], asked, rule), now)
+        [alone] = assess([FoundRows(view, EntityKeys([b""], None), [row], asked, rule)], now)
         source = together.sources[i]
-        assert (source, together.ages_us[i], together.values[i]) == (
-            alone.sources[0], alone.ages_us[0], alone.values[0],
+        assert (source, together.ages_us[i], together.values()[i]) == (
+            alone.sources[0], alone.ages_us[0], alone.values()[0],
         )  # fmt: skip
         if age is None:
             assert source == (Source.NOT_FOUND if asked else Source.DEFAULT)
@@ -103,4 +103,4 @@ def test_the_quick_way_and_the_slow_way_judge_alike(
         else:
             good = asked and (not max_age or age <= max_age)
             assert source == (Source.PRESENT if good else Source.STALE)
-        assert (together.values[i] == (b"x",)) == usable
+        assert (together.values()[i] == (b"x",)) == usable

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from services.features.metrics import Tally
-from services.features.shaping import Source
+from services.features.freshness.freshness import Source
+from services.features.metrics import RowMetrics
 
 EDGES_S = [1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800, 604800, 2592000, 7776000]
 AGES = st.integers(-1, 10**13) | st.sampled_from([-1, 0, *[edge * 1_000_000 for edge in EDGES_S]])
@@ -21,10 +22,10 @@ ROWS = st.lists(st.tuples(st.sampled_from(list(Source)), AGES), max_size=12)
 @given(st.lists(ROWS, max_size=4))
 def test_a_histogram_of_batches_is_that_of_their_rows(batches: list[list[tuple[Source, int]]]) -> None:
     registry = CollectorRegistry()
-    tally = Tally(registry)
+    metrics = RowMetrics(registry)
     counts, total = [0] * (len(EDGES_S) + 1), 0.0
     for rows in batches:
-        tally.add("v", bytes(source for source, _ in rows), [age for _, age in rows])
+        metrics.add("v", bytes(source for source, _ in rows), np.array([age for _, age in rows], np.int64))
         for _, age in rows:
             if age >= 0:
                 counts[bisect_left(EDGES_S, age / 1_000_000)] += 1

@@ -21,7 +21,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-    from headrace.featurestore.checking import ViewReport
+    from headrace.featurestore.consistency import ViewReport
 
 features = typer.Typer(help="The feature store.", no_args_is_help=True)
 # So many rows are written at once.
@@ -37,14 +37,14 @@ def push(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Write rows into the online store; rows older than what it has are left out."""
-    from headrace.featurestore import writing
+    from headrace.featurestore import writer
 
     store = _open(home)
     written = older = 0
     try:
         for rows in _rows(path):
             with _quiet():
-                pushed = writing.push(store, name, rows)
+                pushed = writer.push(store, name, rows)
             written, older = written + pushed.written, older + pushed.older
     except Exception as error:  # noqa: BLE001 - the file's and each kind of store's own; all end the command with their text
         fail(f"{error} ({written} rows were written)")
@@ -61,7 +61,7 @@ def materialize(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Fill the online store from the offline tables, view by view."""
-    from headrace.featurestore import writing
+    from headrace.featurestore import writer
 
     store = _open(home)
     moment = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
@@ -70,11 +70,11 @@ def materialize(
         task = shown.add_task("reading the registry", total=None)
         try:
             with _quiet():
-                writing.materialize(
+                writer.materialize(
                     store, moment, views or [],
                     lambda view, done, total: shown.update(task, description=view or "done", completed=done, total=total),
                 )  # fmt: skip
-        except writing.WriteError as error:
+        except writer.WriteError as error:
             fail(str(error))
     out.print(f"the online store is at {moment:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -85,13 +85,13 @@ def check(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Compare online values with the offline tables on a sample, and show their ages; exit code 1 if they differ."""
-    from headrace.featurestore import checking
+    from headrace.featurestore import consistency
 
     store = _open(home)
     try:
         with _quiet():
-            reports = list(checking.check(store, sample, datetime.now(UTC)))
-    except checking.CheckError as error:
+            reports = list(consistency.check(store, sample, datetime.now(UTC)))
+    except consistency.CheckError as error:
         fail(str(error))
     out.print(_table(reports))
     if not all(report.good for report in reports):
@@ -99,14 +99,14 @@ def check(
 
 
 def _open(home: Path) -> FeatureStore:
-    from headrace.featurestore import writing
+    from headrace.featurestore import writer
 
     layout = place(home)
     if not (layout.feast / "feature_store.yaml").exists():
         fail(f"{layout.feast} is no feature repository; headrace up prepares one")
     try:
-        return writing.open_store(layout.feast)
-    except writing.WriteError as error:
+        return writer.open_store(layout.feast)
+    except writer.WriteError as error:
         fail(str(error))
 
 

@@ -12,10 +12,7 @@ from headrace.pipeline.stage_order import reads, writes
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.stages.registry import kind_of
 from headrace.pipeline.types import ColumnType
-from headrace.steps.program.exactness import flow
-from headrace.steps.value_ranges import Known
-from headrace.steps.value_ranges import Loss
-from headrace.steps.value_ranges import Values
+from headrace.steps.value_ranges import Known, Loss, Values
 
 
 def lossy(pipeline: Pipeline, types: Mapping[str, ColumnType | None]) -> list[Problem]:

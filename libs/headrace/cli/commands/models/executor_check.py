@@ -12,11 +12,10 @@ from typing import Any
 import yaml
 
 from headrace.cli.console import fail
-from headrace.repository import RepositoryError
-from headrace.repository import publish
-from headrace.repository import bounded_process as bounded
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import overlaid
+from headrace.repository import RepositoryError, publish
+from headrace.repository import bounded_process as bounded
 
 _CHECK = "services.executor.check"
 # The check's own bound on time is the executor's; this is for its process to start and end.

@@ -18,12 +18,8 @@ import typer
 from headrace.cli.console import fail
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
-from headrace.repository import AccessLog
-from headrace.repository import Repository
-from headrace.repository import TensorSpec
-from headrace.repository import Trust
+from headrace.repository import AccessLog, Repository, RepositoryError, TensorSpec, Trust
 from headrace.repository.names import may_name
-from headrace.repository import RepositoryError
 
 Root = Annotated[
     str, typer.Option("--root", help="Another repository: a folder, or a URL that fsspec knows.")

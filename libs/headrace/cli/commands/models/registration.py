@@ -13,8 +13,8 @@ from headrace.cli.commands.models.executor_check import Bounds
 from headrace.cli.commands.models.options import Key, Name, Place, Root, Unsigned, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.repository import Metadata, TensorSpec, publish
-from headrace.repository.signing import key_pair as pairs
 from headrace.repository.model_import.onnx_inspection import inspect
+from headrace.repository.signing import key_pair as pairs
 
 Seconds = Annotated[
     float | None,

@@ -1,0 +1,246 @@
+"""Rows that the store gave: current ones save asking again, others are for when the store can't be asked.
+
+Rows come and are looked up by hundreds, so all that is done for each of them is done by dict and zip, not by loops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import islice, repeat
+from operator import itemgetter
+from typing import TypeAlias
+
+from services.features.cache.column_table import ColumnTables, TableRows
+from services.features.plan.plan import ViewPlan
+from services.features.stores.online_store import Ask, Rows, StoredRow
+
+# Python's objects for an entry, its key and its values, besides their bytes; and what it takes among the tables.
+_ENTRY_BYTES = 400
+_VALUE_BYTES = 33
+# The same for an entity that is not there.
+_ABSENT_BYTES = 250
+# A number as it is stored, at most.
+_NUMBER_BYTES = 11
+_VIEWS = 1000
+
+
+class _Mark:
+    """Rows learnt together are current together: in this epoch, until then (monotonic seconds)."""
+
+    __slots__ = ("epoch", "until")
+
+    def __init__(self, epoch: int, until: float) -> None:
+        self.epoch = epoch
+        self.until = until
+
+    def holds(self, epoch: int, now: float) -> bool:
+        return self.epoch == epoch and now < self.until
+
+
+# Row, mark, size in bytes. A plain tuple, the fastest thing to make.
+_Entry: TypeAlias = tuple[StoredRow, _Mark, int]
+_OUTDATED = _Mark(-2, -math.inf)
+_ROW, _MARK, _SIZE = map(itemgetter, range(3))
+
+
+class _Generation:
+    """Entries by view and key, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, dict[bytes, _Entry]] = {}
+        self.count = 0
+        self.size_bytes = 0
+
+    def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_Entry]) -> None:
+        """Adds entries, or puts them in the place of earlier ones."""
+        view = self.views.setdefault(identity, {})
+        before = len(view)
+        earlier = sum(map(_SIZE, filter(None, map(view.get, keys)))) if before else 0
+        view.update(zip(keys, entries, strict=True))
+        self.count += len(view) - before
+        self.size_bytes += sum(map(_SIZE, entries)) - earlier
+
+    def take(self, identity: str, keys: Iterable[bytes]) -> list[_Entry]:
+        """Removes those of the keys that are there."""
+        view = self.views.get(identity)
+        if not view:
+            return []
+        found: list[_Entry] = list(filter(None, map(view.pop, keys, repeat(None))))
+        self.count -= len(found)
+        self.size_bytes -= sum(map(_SIZE, found))
+        return found
+
+    def trim(self, entries: int, size_bytes: int) -> None:
+        """Removes what came first in each view, until there are no more than so many."""
+        while self.count > entries or self.size_bytes > size_bytes:
+            identity, view = max(self.views.items(), key=lambda item: len(item[1]))
+            excess = max(self.count - entries, len(view) // 8, 1)
+            self.take(identity, list(islice(view, min(excess, len(view)))))
+
+
+class Memory:
+    """A map from entity and view to the last-known row, bounded by entries and bytes.
+
+    It has two generations: what comes or is used goes to the young one, and when that is half of all, the old one is
+    dropped and the young one grows old. So about half of it is always the newest. That the store does not have an entity is
+    kept apart, in a tenth of the places and bytes: whoever asks for many that are not there pushes out none that are.
+
+    Beside it are tables of rows that were found current and are young or absent, which give the same quicker. Whatever
+    is changed, dropped or grows old here is taken out of them: so a row that they give needs no more looking at.
+    """
+
+    def __init__(self, entries: int, size_bytes: int) -> None:
+        self._entries = entries
+        self._size_bytes = size_bytes
+        self._young, self._old = _Generation(), _Generation()
+        self._absent: OrderedDict[tuple[str, bytes], _Mark] = OrderedDict()
+        self._absent_views: set[str] = set()
+        self._absent_bytes = 0
+        self._tables = ColumnTables(2 * entries)
+        self._ages = 0
+
+    def __len__(self) -> int:
+        return self._young.count + self._old.count
+
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of what it holds."""
+        return self._young.size_bytes + self._old.size_bytes
+
+    @property
+    def absent_bytes(self) -> int:
+        """The same of what it knows not to be there."""
+        return self._absent_bytes
+
+    @property
+    def table_rows(self) -> int:
+        """Rows in the tables, those that were left behind there included."""
+        return len(self._tables)
+
+    def current(
+        self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float, many: bool = False
+    ) -> tuple[list[StoredRow | None] | TableRows, list[int]]:
+        """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
+        that is known not to be there. And the places of those that are not known. `many`: as a TableRows where possible."""
+        if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
+            return block, []
+        age = self._ages
+        entries = self._entries_of(view.identity, keys)
+        if (
+            not many
+            and None not in entries
+            and not [
+                mark
+                for mark in set(map(_MARK, entries))  # type: ignore[arg-type]  # none is None
+                if not mark.holds(epoch, now)
+            ]
+        ):
+            return list(map(_ROW, entries)), []  # type: ignore[arg-type]  # as above
+        found: list[StoredRow | None] = []
+        marks: list[_Mark | None] = []
+        for key, entry in zip(keys, entries, strict=True):
+            mark = self._absent.get((view.identity, key)) if entry is None else entry[1]
+            good = mark is not None and mark.holds(epoch, now)
+            found.append(entry[0] if good and entry is not None else None)
+            marks.append(mark if good else None)
+        holes = [i for i, mark in enumerate(marks) if mark is None]
+        if many and age == self._ages:
+            known = [
+                (key, row, mark.until) for key, row, mark in zip(keys, found, marks, strict=True) if mark
+            ]
+            self._tables.put(view, *(map(list, zip(*known, strict=True)) if known else ([], [], [])))
+        return found, holes
+
+    def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
+        """The last-known rows, however old; None where nothing is remembered."""
+        return [entry and entry[0] for entry in self._entries_of(view.identity, keys)]
+
+    def _entries_of(self, identity: str, keys: Sequence[bytes]) -> list[_Entry | None]:
+        """What is there of each key; from now on it is young."""
+        young = self._young.views.get(identity)
+        entries: list[_Entry | None] = list(map(young.get, keys)) if young else [None] * len(keys)
+        old = self._old.views.get(identity)
+        if old and None in entries:
+            again = [key for key, entry in zip(keys, entries, strict=True) if entry is None and key in old]
+            if again:
+                again = list(dict.fromkeys(again))
+                self._young.put(identity, again, self._old.take(identity, again))
+                self._grow_old()
+                return self._both(identity, keys)
+        return entries
+
+    def _both(self, identity: str, keys: Sequence[bytes]) -> list[_Entry | None]:
+        young, old = self._young.views.get(identity, {}), self._old.views.get(identity, {})
+        return [young.get(key) or old.get(key) for key in keys]
+
+    def outdate(self, key: bytes) -> None:
+        """The entity's rows are current no longer; they are still the last known."""
+        for identity in self._absent_views:
+            if self._absent.pop((identity, key), None) is not None:
+                self._absent_bytes -= len(key) + _ABSENT_BYTES
+        for generation in (self._young, self._old):
+            for view in generation.views.values():
+                entry = view.get(key)
+                if entry is not None:
+                    view[key] = (entry[0], _OUTDATED, entry[2])
+        self._tables.forget_entity(key)
+
+    def learn(self, ask: Ask, found: Rows, epoch: int, until: float) -> None:
+        """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
+        identity, mark = ask.view.identity, _Mark(epoch, until)
+        keys: Sequence[bytes] = ask.keys
+        self._tables.forget(identity, keys)
+        rows: Sequence[StoredRow] = found  # type: ignore[assignment]  # those that are None are taken out below
+        if None in found:
+            self._learn_absent(identity, [k for k, row in zip(keys, found, strict=True) if row is None], mark)
+            keys = [k for k, row in zip(keys, found, strict=True) if row is not None]
+            rows = [row for row in found if row is not None]
+        if not keys:
+            return
+        if self._old.count:
+            self._old.take(identity, keys)
+        sizes = _sizes(ask.view, keys, rows)
+        self._young.put(identity, keys, list(zip(rows, repeat(mark), sizes)))
+        self._grow_old()
+
+    def _learn_absent(self, identity: str, keys: Sequence[bytes], mark: _Mark) -> None:
+        self._young.take(identity, keys)
+        self._old.take(identity, keys)
+        absent = self._absent
+        self._absent_views.add(identity)
+        if len(self._absent_views) > _VIEWS:
+            # Lists of references that nobody asks for any more.
+            self._absent_views = {view for view, _ in absent} | {identity}
+        for key in keys:
+            if (identity, key) not in absent:
+                self._absent_bytes += len(key) + _ABSENT_BYTES
+            absent[identity, key] = mark
+            absent.move_to_end((identity, key))
+        while len(absent) > self._entries // 10 or self._absent_bytes > self._size_bytes // 10:
+            (dropped, key), _ = absent.popitem(last=False)
+            self._tables.forget(dropped, (key,))
+            self._absent_bytes -= len(key) + _ABSENT_BYTES
+
+    def _grow_old(self) -> None:
+        young = self._young
+        if (
+            2 * young.count < self._entries
+            and 2 * young.size_bytes < self._size_bytes
+            and len(self) <= self._entries
+            and self.size_bytes <= self._size_bytes
+        ):
+            return
+        self._old, self._young = young, _Generation()
+        self._ages += 1
+        self._tables.clear()
+        young.trim(self._entries, self._size_bytes)
+
+
+def _sizes(view: ViewPlan, keys: Sequence[bytes], rows: Sequence[StoredRow]) -> Iterable[int]:
+    """Of each entry, by estimate: of numbers their mean."""
+    overhead = _ENTRY_BYTES + _VALUE_BYTES * len(view.features)
+    if view.numbers:
+        return repeat(overhead + _NUMBER_BYTES * len(view.features) + sum(map(len, keys)) // len(keys))
+    return [overhead + len(key) + sum(map(len, values)) for key, (_, values) in zip(keys, rows, strict=True)]

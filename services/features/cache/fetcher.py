@@ -1,0 +1,235 @@
+"""Gets rows: those that are current from memory, the others from the store, and last-known ones when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from headrace.hop.resilience.breaker import Breaker
+from services.features.cache.cache import Memory
+from services.features.cache.column_table import MANY_ROWS, TableRows
+from services.features.cache.single_flight import Flights, Seat
+from services.features.plan.catalog import Log
+from services.features.plan.entity_keys import EntityKeys
+from services.features.plan.plan import ViewPlan
+from services.features.stores.online_store import (
+    Ask,
+    OnlineStore,
+    Rows,
+    StoredRow,
+    StoreError,
+    StoreTimeoutError,
+)
+
+Fetched: TypeAlias = tuple[Rows | TableRows, bool]
+"""Rows, and whether the store vouches for them; else they are the last known."""
+
+
+class Observer(Protocol):
+    """Sees what was read; see metrics.py."""
+
+    def read(self, seconds: float, error: str) -> None:
+        """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
+        ...
+
+    def found(self, current: int, joined: int, read: int) -> None:
+        """So many keys were current in memory, were being read for another call, and were read from the store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How long rows stay current in memory, in seconds; 0: not at all.
+
+    `told_s`: where the store tells of changes, so that they are as good as the store's. `blind_s`: where it does not.
+    """
+
+    told_s: float
+    blind_s: float
+
+
+class _Wanted(NamedTuple):
+    """One view's part of a fetch. `rows`: filled in place. `holes`: positions to be read for this call."""
+
+    view: ViewPlan
+    keys: list[bytes]
+    rows: list[StoredRow | None] | TableRows
+    holes: list[int]
+    seats: list[tuple[int, Seat]]
+
+
+class Fetcher:
+    """One store behind a memory and a breaker. Used on one event loop."""
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        memory: Memory,
+        breaker: Breaker,
+        observer: Observer,
+        clock: Callable[[], float],
+        cache: Cache,
+        log: Log,
+    ) -> None:
+        """`clock`: monotonic seconds."""
+        self._store = store
+        self._memory = memory
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._cache = cache
+        self._log = log
+        self._failing = False
+        self._flights = Flights()
+        self._changed: set[bytes] = set()
+        store.watch(self._on_change)
+
+    async def fetch(
+        self, views: Sequence[ViewPlan], keys: Sequence[EntityKeys], timeout_s: float
+    ) -> list[Fetched]:
+        """Per view, the rows of its keys."""
+        epoch = self._store.epoch()
+        lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
+        now = self._clock()
+        wanted = [self._look(v, k, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)]
+        asks = _asks(wanted)
+        self._count(wanted)
+        read: Sequence[Rows] | None = ()
+        if asks:
+            read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
+        if read is not None:
+            for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
+                assert isinstance(w.rows, list), "a block has no holes"
+                if len(w.holes) == len(w.keys):
+                    w.rows[:] = rows
+                    continue
+                for i, row in zip(w.holes, rows, strict=True):
+                    w.rows[i] = row
+        until = now + timeout_s
+        return [
+            (w.rows, True)
+            if (read is not None or not w.holes) and (not w.seats or await self._join(w, until))
+            else (self._memory.recall(w.view, w.keys), False)
+            for w in wanted
+        ]
+
+    def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Wanted:
+        """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
+        keys = wanted.keys
+        rows: list[StoredRow | None] | TableRows
+        if now is None:
+            rows, holes = [None] * len(keys), list(range(len(keys)))
+        else:
+            rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY_ROWS)
+        seats: list[tuple[int, Seat]] = []
+        if self._flights and holes:
+            missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
+            found = self._flights.seats(view.identity, missing)
+            if found.count(None) != len(found):
+                # What was changed since a read began may have been read before the change.
+                changed = self._changed
+                seats = [
+                    (i, seat)
+                    for i, seat in zip(holes, found, strict=True)
+                    if seat is not None and keys[i] not in changed
+                ]
+                taken = {i for i, _ in seats}
+                holes = [i for i in holes if i not in taken]
+        return _Wanted(view, keys, rows, holes, seats)
+
+    async def _join(self, wanted: _Wanted, until: float) -> bool:
+        """Takes rows from reads for other calls; whether they are all there."""
+        for landing in {seat[0] for _, seat in wanted.seats}:
+            if not landing.done():
+                await asyncio.wait((landing,), timeout=max(until - self._clock(), 0))
+            if not landing.done() or landing.result() is None:
+                return False
+        for i, (landing, view, place) in wanted.seats:
+            found = landing.result()
+            assert found is not None, "looked at above"
+            assert isinstance(wanted.rows, list), "a block has no holes"
+            wanted.rows[i] = found[view][place]
+        return True
+
+    async def _fly(
+        self, asks: Sequence[Ask], timeout_s: float, epoch: int, until: float
+    ) -> Sequence[Rows] | None:
+        landing = self._flights.start(asks)
+        found: Sequence[Rows] | None = None
+        try:
+            found = await self._guarded(asks, timeout_s)
+            if found is not None:
+                for ask, rows in zip(asks, found, strict=True):
+                    self._memory.learn(ask, rows, epoch, until)
+                # The news of a change may have overtaken the row that it is about.
+                for key in self._changed:
+                    self._memory.outdate(key)
+        finally:
+            self._flights.end(landing, found)
+            if not self._flights:
+                self._changed.clear()
+        return found
+
+    async def _guarded(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows] | None:
+        """The rows of each ask; None if they could not be read."""
+        began = self._clock()
+        permit = self._breaker.admit(began)
+        if not permit:
+            self._observer.read(0.0, "breaker_open")
+            return None
+        error, found = "", None
+        try:
+            found = await self._store.read(asks, timeout_s)
+        except StoreTimeoutError as failure:
+            error = "timeout"
+            self._tell(str(failure))
+        except StoreError as failure:
+            error = "store"
+            self._tell(str(failure))
+        except BaseException:
+            # The caller went away: that says nothing of the store.
+            self._breaker.release(permit)
+            raise
+        if not error and self._failing:
+            self._failing = False
+            self._log.info("the store answers again")
+        now = self._clock()
+        self._breaker.record(permit, now, now - began, 1.0 if error else 0.0, error == "timeout")
+        self._observer.read(now - began, error)
+        return found
+
+    def _tell(self, why: str) -> None:
+        """Logs the first failure after a success: the others are in the metrics."""
+        if not self._failing:
+            self._failing = True
+            self._log.warning("the store can't be read; last-known values and defaults are served", why=why)
+
+    def _on_change(self, key: bytes) -> None:
+        self._memory.outdate(key)
+        if self._flights:
+            self._changed.add(key)
+
+    def _count(self, wanted: list[_Wanted]) -> None:
+        read = sum([len(w.holes) for w in wanted])
+        joined = sum([len(w.seats) for w in wanted])
+        self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)
+
+
+def _asks(wanted: Sequence[_Wanted]) -> list[Ask]:
+    """What is to be read. Views with the very same keys are given the very same list: stores read them together."""
+    asks: list[Ask] = []
+    last: tuple[_Wanted, list[bytes]] | None = None
+    for w in wanted:
+        if not w.holes:
+            continue
+        if len(w.holes) == len(w.keys):
+            keys = w.keys
+        elif last is not None and last[0].keys is w.keys and last[0].holes == w.holes:
+            keys = last[1]
+        else:
+            keys = [w.keys[i] for i in w.holes]
+            last = w, keys
+        asks.append(Ask(w.view, keys))
+    return asks

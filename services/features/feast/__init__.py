@@ -1,0 +1,1 @@
+"""What only Feast can do or tell: its registry, its on-demand views, its store layout."""

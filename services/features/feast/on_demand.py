@@ -1,0 +1,115 @@
+"""On-demand feature views as plans: what they take, and how their functions are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from feast import OnDemandFeatureView
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import PrimitiveFeastType
+
+from services.features.plan.plan import Derived, Feature
+
+# Types whose values have a column type of their own → the field of Feast's Value that holds them.
+_FIELDS: dict[Any, str] = {
+    PrimitiveFeastType.FLOAT64: "double_val",
+    PrimitiveFeastType.FLOAT32: "float_val",
+    PrimitiveFeastType.INT64: "int64_val",
+    PrimitiveFeastType.INT32: "int32_val",
+    PrimitiveFeastType.BOOL: "bool_val",
+    PrimitiveFeastType.STRING: "string_val",
+    PrimitiveFeastType.BYTES: "bytes_val",
+    PrimitiveFeastType.UNIX_TIMESTAMP: "unix_timestamp_val",
+}
+_Values = dict[str, list[Any]]
+_Function = Callable[[_Values], Mapping[str, Sequence[Any]]]
+
+
+def field_of_type(kind: object) -> str:
+    """The field of Feast's Value that holds a type; "" for lists, maps and the like."""
+    return _FIELDS.get(kind, "")
+
+
+def derived_of(view: OnDemandFeatureView) -> Derived:
+    """The plan of an on-demand feature view."""
+    inputs = tuple(
+        (projection.name, Feature(f.name, field_of_type(f.dtype)))
+        for projection in view.source_feature_view_projections.values()
+        for f in projection.features
+    )
+    request = tuple(
+        Feature(f.name, field_of_type(f.dtype))
+        for source in view.source_request_sources.values()
+        for f in source.schema
+    )
+    features = tuple(Feature(f.name, field_of_type(f.dtype)) for f in view.features)
+    call = _Call(_caller(view), inputs, request, features)
+    return Derived(view.name, inputs, request, features, call, view.mode != "python")
+
+
+class _Call:
+    """See Derived.transform. The function is called with what Feast would call it with, but for the entities' keys."""
+
+    def __init__(
+        self,
+        function: _Function,
+        inputs: Sequence[tuple[str, Feature]],
+        request: Sequence[Feature],
+        features: Sequence[Feature],
+    ) -> None:
+        self._function = function
+        self._inputs = inputs
+        self._request = request
+        self._features = features
+
+    def __call__(
+        self, inputs: Sequence[Sequence[bytes]], request: Sequence[Sequence[Any]]
+    ) -> list[list[bytes]]:
+        given: _Values = {f.name: list(v) for f, v in zip(self._request, request, strict=True)}
+        for (view, feature), raws in zip(self._inputs, inputs, strict=True):
+            # A function may read a feature as `feature` and as `view__feature`.
+            given[feature.name] = given[f"{view}__{feature.name}"] = [_plain(raw) for raw in raws]
+        found = self._function(given)
+        return [[_stored(value, f.field) for value in found[f.name]] for f in self._features]
+
+
+def _caller(view: OnDemandFeatureView) -> _Function:
+    """The view's own function, batch in and batch out."""
+    transformation: Any = view.feature_transformation
+    function = transformation.udf
+
+    def one_by_one(given: _Values) -> Mapping[str, Sequence[Any]]:
+        rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+        found = [function(row) for row in rows]
+        return {f.name: [row[f.name] for row in found] for f in view.features}
+
+    def framed(given: _Values) -> Mapping[str, Sequence[Any]]:
+        frame = function(pd.DataFrame(given))
+        return {f.name: frame[f.name].tolist() for f in view.features}
+
+    if view.mode == "python":
+        return one_by_one if view.singleton else function
+    return framed
+
+
+def _plain(raw: bytes) -> Any:
+    """A stored value as Python's; None for null."""
+    if not raw:
+        return None
+    value = Value.FromString(raw)
+    field = value.WhichOneof("val")
+    found: Any = getattr(value, field) if field else None
+    return list(found.val) if hasattr(found, "val") else found
+
+
+def _stored(value: Any, field: str) -> bytes:
+    """A value as it would be stored; None and NaN are null. Raises TypeError or ValueError for one of another type."""
+    if value is None or value != value:
+        return b""
+    value = value.item() if hasattr(value, "item") else value
+    if field.startswith(("int", "unix")):
+        value = int(value)
+    stored: bytes = Value(**{field: value}).SerializeToString()
+    return stored

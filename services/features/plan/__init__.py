@@ -1,0 +1,1 @@
+"""What to read for a feature service: plans compiled from the registry, and the entity keys of a batch."""

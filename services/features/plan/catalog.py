@@ -1,0 +1,102 @@
+"""Keeps the plans current with the registry, off the request path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from services.features.errors import unknown_references, unknown_service
+from services.features.plan.assembly import assemble
+from services.features.plan.plan import Pick, Plans, ServicePlan, Unsupported
+from services.features.stores.online_store import Registry, StoreError
+
+# Lists of references that are planned once; whoever sends more kinds of them is served all the same.
+_MAX_REFERENCES = 256
+
+
+class Log(Protocol):
+    """The part of a structlog logger that is used here."""
+
+    def info(self, event: str, **values: object) -> object: ...
+    def warning(self, event: str, **values: object) -> object: ...
+
+
+class Catalog:
+    """The plans of a registry. Swapped as a whole; a registry that can't be read leaves the last ones in force."""
+
+    def __init__(
+        self, registry: Registry, threads: ThreadPoolExecutor, log: Log, count: Callable[[str], None]
+    ) -> None:
+        """`count`: told "ok" or "failed" after each reading."""
+        self._registry = registry
+        self._threads = threads
+        self._log = log
+        self._count = count
+        self._plans = Plans({}, {}, {})
+        self._of_references: dict[tuple[str, ...], ServicePlan] = {}
+
+    def plan(self, name: str) -> ServicePlan:
+        """The plan of a feature service. Raises Fault NOT_FOUND."""
+        plan = self._plans.services.get(name)
+        if plan is None:
+            raise unknown_service(name, list(self._plans.services))
+        return plan
+
+    def plan_of(self, references: tuple[str, ...]) -> ServicePlan:
+        """The plan of a list of `view:feature`. Raises Fault INVALID_ARGUMENT for one that is not known."""
+        plan = self._of_references.get(references)
+        if plan is None:
+            if len(self._of_references) >= _MAX_REFERENCES:
+                self._of_references.clear()
+            plan = self._of_references[references] = _plan_of(references, self._plans)
+        return plan
+
+    @property
+    def services(self) -> Collection[ServicePlan]:
+        """The plans of all feature services."""
+        return self._plans.services.values()
+
+    async def load(self) -> None:
+        """Reads the registry. Raises StoreError."""
+        loop = asyncio.get_running_loop()
+        plans = await loop.run_in_executor(self._threads, self._registry.plans)
+        for name, plan in plans.services.items():
+            known = self._plans.services.get(name)
+            if known is None or known.revision != plan.revision:
+                self._log.info("feature service planned", feature_service=name, revision=plan.revision)
+                if plan.stock:
+                    why = plan.stock
+                    self._log.warning(
+                        "a feature service is left to Feast, which is slow", feature_service=name, why=why
+                    )
+        self._plans = plans
+        self._of_references = {}
+
+    async def follow(self, every_s: float) -> None:
+        """Reads the registry again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.load()
+            except Exception as error:  # noqa: BLE001 - a registry may hold anything, and the next reading must come
+                self._count("failed")
+                self._log.warning(
+                    "the registry can't be read; the last plans stay in force",
+                    error=str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
+                )
+            else:
+                self._count("ok")
+
+
+def _plan_of(references: tuple[str, ...], plans: Plans) -> ServicePlan:
+    features: dict[str, list[str]] = {}
+    for reference in references:
+        view, _, feature = reference.partition(":")
+        features.setdefault(view, []).append(feature)
+    picks = [Pick(view, tuple(dict.fromkeys(names))) for view, names in features.items()]
+    try:
+        return assemble("", picks, plans.views, plans.derived)
+    except Unsupported as why:
+        raise unknown_references(str(why)) from None

@@ -1,0 +1,130 @@
+"""Entity keys: from the join-key columns of a batch to the distinct keys under which the online store holds rows.
+
+The encoding is Feast's entity key, version 3: the number of join keys, their names in order, then their values in that
+order, each with type and length. Feast's docs/specs/online_store_format.md is its contract; a test compares with Feast's
+own encoder.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Column, DType, Ragged
+from services.features.errors import missing_key, wrong_key
+
+if TYPE_CHECKING:
+    # At run time plan.py imports this module.
+    from services.features.plan.plan import EntityKey, ViewPlan
+
+# Numbers of feast.types.ValueType.
+_STRING, _INT32, _INT64 = 2, 3, 4
+_TEXT_HEADS = [struct.pack("<II", _STRING, size) for size in range(256)]
+_INTEGERS = {DType.INT32: (_INT32, "<IIi"), DType.INT64: (_INT64, "<IIq")}
+
+Parts = Mapping[str, Sequence[bytes | None]]
+"""By join key: each row's value as stored keys hold it; None where there is none."""
+
+
+@dataclass(frozen=True)
+class EntityKeys:
+    """The distinct keys of a batch for one view.
+
+    `index`: per row, the position of its key; len(`keys`) where it has none; None: row i has key i.
+    """
+
+    keys: list[bytes]
+    index: list[int] | None
+
+    @cached_property
+    def index_array(self) -> NDArray[np.intp] | None:
+        """`index` as an array."""
+        return None if self.index is None else np.array(self.index, np.intp)
+
+    @property
+    def rows(self) -> int:
+        """Of the batch."""
+        return len(self.keys if self.index is None else self.index)
+
+
+def prefix(names: Sequence[str]) -> bytes:
+    """The first bytes of all entity keys with these join keys (names, sorted)."""
+    encoded = [name.encode() for name in names]
+    return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", _STRING, len(n)) + n for n in encoded)
+
+
+def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
+    """The values of each join key.
+
+    Raises Fault INVALID_ARGUMENT for a column that is missing or of another type.
+    """
+    return {key.name: _parts(columns.get(key.name), key) for key in keys}
+
+
+def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
+    """The stored keys of `rows` rows, each once; a row that lacks one of the join keys has none."""
+    prefix = view.key_prefix
+    found: list[bytes | None]
+    if len(view.key_names) == 1:
+        found = [part and prefix + part for part in parts[view.key_names[0]]]
+    else:
+        columns = [parts[name] for name in view.key_names]
+        if any(None in column for column in columns):
+            found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
+        else:
+            found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
+    once = dict.fromkeys(found)
+    if len(once) == rows and None not in once:
+        return EntityKeys(found, None)  # type: ignore[arg-type]  # no None in it
+    once.pop(None, None)
+    whole: list[bytes] = list(once)  # type: ignore[arg-type]  # None was taken out
+    index: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+    index[None] = len(whole)
+    return EntityKeys(whole, [index[key] for key in found])
+
+
+def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
+    if column is None:
+        raise missing_key(key.name)
+    fits = column.dtype is DType.BYTES if key.dtype is DType.BYTES else column.dtype.numpy.kind in "iu"
+    if column.row_shape or not fits:
+        found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
+        raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
+    if isinstance(column.values, Ragged):
+        parts, valid = _text_parts(column.values.to_list()), column.valid
+    else:
+        numbers, valid = _in_range(column, key)
+        parts = _integer_parts(numbers, key.dtype)
+    if valid is None:
+        return parts
+    return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
+
+
+def _in_range(column: Column, key: EntityKey) -> tuple[list[int], NDArray[np.bool_] | None]:
+    """The numbers, and which rows have one that the key's type can hold (None: all); a larger one is no entity's."""
+    numbers: list[int] = column.array.tolist()
+    if np.can_cast(column.dtype.numpy, key.dtype.numpy):
+        return numbers, column.valid
+    low, high = key.dtype.bounds
+    fits = np.array([low <= n <= high for n in numbers], bool)
+    return [n if low <= n <= high else 0 for n in numbers], fits & column.is_valid()
+
+
+def _text_parts(texts: Sequence[bytes]) -> list[bytes]:
+    """Values of a text join key (UTF-8), as entity keys hold them."""
+    heads = {n: _TEXT_HEADS[n] if n < 256 else struct.pack("<II", _STRING, n) for n in set(map(len, texts))}
+    return [heads[len(t)] + t for t in texts]
+
+
+def _integer_parts(numbers: Sequence[int], dtype: DType) -> list[bytes]:
+    """Values of an INT32 or INT64 join key, as entity keys hold them."""
+    kind, layout = _INTEGERS[dtype]
+    pack, size = struct.Struct(layout).pack, dtype.numpy.itemsize
+    return [pack(kind, size, n) for n in numbers]

@@ -1,0 +1,198 @@
+"""What to read for one feature service: compiled from the registry off the request path, immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from headrace.columns import DType
+from services.features.plan.entity_keys import prefix
+from services.features.reply.values import DTYPES, FloatPacker, Packer, packer
+
+
+@dataclass(frozen=True, slots=True)
+class EntityKey:
+    """A join key. `name`: its column in requests; `stored`: its name in stored keys; `dtype`: BYTES (text) or an integer."""
+
+    name: str
+    dtype: DType
+    stored: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature. `field`: the field of Feast's Value that holds it."""
+
+    name: str
+    field: str
+
+    @property
+    def dtype(self) -> DType | None:
+        """Type of its column; None for lists, maps and the like, which have none."""
+        return DTYPES.get(self.field)
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """The part of one feature view that is read. `ttl_s`: how old a value may be; 0 = any age.
+
+    `name`: as replies call it; `stored`: as the online store calls it. EntityKeys are in the order of their stored names,
+    which is their order in stored keys.
+    """
+
+    name: str
+    stored: str
+    keys: tuple[EntityKey, ...]
+    features: tuple[Feature, ...]
+    ttl_s: float
+
+    @cached_property
+    def identity(self) -> str:
+        """Plans of the same identity read the same rows in the same form."""
+        return repr((self.stored, [(k.stored, k.dtype) for k in self.keys], self.features))
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Name of each feature → its place in rows."""
+        return {feature.name: i for i, feature in enumerate(self.features)}
+
+    @cached_property
+    def packers(self) -> tuple[Packer, ...]:
+        """What packs the column of each feature."""
+        return tuple(packer(feature.field) for feature in self.features)
+
+    @cached_property
+    def numbers(self) -> bool:
+        """Whether all features are numbers, whose stored values are of about one size."""
+        dtypes = {feature.dtype for feature in self.features}
+        return not dtypes & {None, DType.BYTES}
+
+    @cached_property
+    def floats(self) -> FloatPacker | None:
+        """What packs all its features, if they are floating-point numbers of one kind."""
+        first = self.packers[0] if self.packers else None
+        return first if isinstance(first, FloatPacker) and set(self.packers) == {first} else None
+
+    @cached_property
+    def key_prefix(self) -> bytes:
+        """What the stored keys of its entities begin with."""
+        return prefix([key.stored for key in self.keys])
+
+    @cached_property
+    def key_names(self) -> tuple[str, ...]:
+        """The columns of its join keys, in the order of stored keys."""
+        return tuple(key.name for key in self.keys)
+
+
+def null_values(view: ViewPlan) -> tuple[bytes, ...]:
+    """The values of an entity that has none."""
+    return (b"",) * len(view.features)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An on-demand feature view: features worked out from others and from what the request brings.
+
+    `inputs`: (view, feature) read for it. `request`: columns that the request must bring. `transform`: takes a column
+    of serialised values per input and one of plain values per request column, and gives one of serialised values per
+    feature; raises whatever its author's code raises. `blocking`: not on an event loop.
+    """
+
+    name: str
+    inputs: tuple[tuple[str, Feature], ...]
+    request: tuple[Feature, ...]
+    features: tuple[Feature, ...]
+    transform: Callable[[Sequence[Sequence[bytes]], Sequence[Sequence[Any]]], list[list[bytes]]]
+    blocking: bool
+
+
+class Pick(NamedTuple):
+    """What a feature service takes of one view: some of its features, under another name or with other keys if given."""
+
+    view: str
+    features: tuple[str, ...]
+    alias: str = ""
+    key_names: Mapping[str, str] = MappingProxyType({})
+
+
+class Derivation(NamedTuple):
+    """A derived view in a plan. `places`: of its inputs, as (view, feature). `view`: its shown features, as a view's."""
+
+    derived: Derived
+    places: tuple[tuple[int, int], ...]
+    view: ViewPlan
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """What a feature service reads and gives.
+
+    `keys`: all join keys of its views. `shown`: per view, how many of its first features are given, the others being
+    inputs of `derivations`; −1: nothing of it, not even its age. `stock`: why only Feast itself can read it; "": it need not;
+    `stock_inputs`: what it is given then.
+    """
+
+    name: str
+    views: tuple[ViewPlan, ...]
+    keys: tuple[EntityKey, ...]
+    shown: tuple[int, ...]
+    derivations: tuple[Derivation, ...]
+    revision: str
+    stock: str = ""
+    stock_inputs: tuple[Feature, ...] = ()
+
+    @cached_property
+    def key_groups(self) -> tuple[int, ...]:
+        """Per view, the first view with the same keys: their rows have the same keys, which are worked out once."""
+        first: dict[tuple[EntityKey, ...], int] = {}
+        return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
+
+    @cached_property
+    def given(self) -> tuple[tuple[ViewPlan, tuple[Feature, ...]], ...]:
+        """The views that are given, with their features that are; in the order of replies."""
+        read = [(v, v.features[:n]) for v, n in zip(self.views, self.shown, strict=True) if n >= 0]
+        return (*read, *[(d.view, d.view.features) for d in self.derivations])
+
+    @cached_property
+    def given_counts(self) -> tuple[int, ...]:
+        """Per view and then per derivation, how many of its features are given; −1: it is not given at all."""
+        return (*self.shown, *[len(d.view.features) for d in self.derivations])
+
+    @cached_property
+    def request(self) -> tuple[Feature, ...]:
+        """What the request must bring besides join keys."""
+        found = {f.name: f for d in self.derivations for f in d.derived.request}
+        found |= {f.name: f for f in self.stock_inputs}
+        return tuple(found.values())
+
+    @cached_property
+    def unpackable(self) -> str:
+        """The first feature that no column can hold, with its view; "" if there is none."""
+        names = [f"{v.name}:{f.name}" for v, features in self.given for f in features if f.dtype is None]
+        return names[0] if names else ""
+
+    @cached_property
+    def ambiguous(self) -> str:
+        """The first feature name that two views give, with both; "" if there is none."""
+        owners: dict[str, str] = {}
+        for view, features in self.given:
+            for feature in features:
+                if owners.setdefault(feature.name, view.name) != view.name:
+                    return f"feature {feature.name} is in {owners[feature.name]} and in {view.name}"
+        return ""
+
+
+class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure
+    """Picks that can't be read directly; the text says why."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """All that a registry has, by name."""
+
+    views: Mapping[str, ViewPlan]
+    derived: Mapping[str, Derived]
+    services: Mapping[str, ServicePlan]

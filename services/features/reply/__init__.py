@@ -1,0 +1,1 @@
+"""Replies: columns of a batch, or Feast's own messages."""

@@ -1,0 +1,84 @@
+"""The columns of a reply: all features of one stored type together, then the ages and the sources of all views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.columns import DType
+from services.features.cache.column_table import MANY_ROWS
+from services.features.freshness.freshness import ViewResult
+from services.features.plan.plan import ServicePlan
+from services.features.reply.values import FloatPacker, Packed, Packer
+
+
+@dataclass(slots=True)
+class ColumnGroup:
+    """Columns of one stored type, end to end. `given`: by view of the plan, which of its features they hold, in order.
+
+    `whole`: whether these views have no features of another type, and the first ones of each are given.
+    """
+
+    dtype: DType
+    packer: Packer
+    names: list[str]
+    given: dict[int, list[int]]
+    whole: bool = False
+
+
+class ReplyBuilder:
+    """Builds the columns of one plan's replies. The layout is worked out once; a reply is then a few joins."""
+
+    def __init__(self, plan: ServicePlan) -> None:
+        self.views = [i for i, count in enumerate(plan.given_counts) if count >= 0]
+        groups: dict[Packer, ColumnGroup] = {}
+        given = list(zip(self.views, plan.given, strict=True))
+        for i, (view, features) in given:
+            for k, (feature, packer) in enumerate(zip(features, view.packers, strict=False)):
+                assert feature.dtype is not None, (
+                    "the servicer refuses plans with features that no column can hold"
+                )
+                group = groups.setdefault(packer, ColumnGroup(feature.dtype, packer, [], {}))
+                group.names.append(feature.name)
+                group.given.setdefault(i, []).append(k)
+        self.groups = list(groups.values())
+        for group in self.groups:
+            group.whole = all(
+                i < len(plan.views) and plan.views[i].floats is group.packer for i in group.given
+            )
+        self.age_names = [f"@age_us/{view.name}" for _, (view, _) in given]
+        self.source_names = [f"@source/{view.name}" for _, (view, _) in given]
+
+    def features(self, results: Sequence[ViewResult]) -> list[tuple[ColumnGroup, Packed]]:
+        """Each group with its values: those of the first column, of the second, and so on, end to end."""
+        return [
+            (group, self._matrices(group, results) or self._one_by_one(group, results))
+            for group in self.groups
+        ]
+
+    @staticmethod
+    def _matrices(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed | None:
+        """Floats of many rows: a few NumPy calls for the whole group. None if they are not such."""
+        if not group.whole or len(results[0].sources) < MANY_ROWS:
+            return None
+        matrices = [matrix for i in group.given if (matrix := results[i].floats()) is not None]
+        if len(matrices) < len(group.given):
+            return None
+        return FloatPacker.pack_matrices(matrices, list(map(len, group.given.values())))
+
+    @staticmethod
+    def _one_by_one(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed:
+        raws: list[bytes] = []
+        for i, features in group.given.items():
+            by_feature = results[i].by_feature()
+            for k in features:
+                raws += by_feature[k]
+        return group.packer(raws)
+
+    def ages(self, results: Sequence[ViewResult]) -> bytes:
+        """INT64 microseconds of all views, one after the other."""
+        return b"".join([results[i].ages_us.astype("<i8", copy=False).tobytes() for i in self.views])
+
+    def sources(self, results: Sequence[ViewResult]) -> bytes:
+        """UINT8 of all views, one after the other."""
+        return b"".join([results[i].sources for i in self.views])

@@ -1,0 +1,151 @@
+"""Feast's own messages: entities in, values as they are stored out.
+
+Replies are put together as bytes: an object per value would cost ten times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from feast.protos.feast.serving import ServingService_pb2 as pb
+from feast.protos.feast.types.Value_pb2 import Null, RepeatedValue, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headrace.columns import Column, DType, Ragged
+from services.features.errors import mixed_entity, uneven_entities
+from services.features.freshness.freshness import Source, ViewResult
+from services.features.plan.plan import ServicePlan
+from services.features.reply.values import DTYPES
+
+# By Source. A last-known value is not known to be within its age; a default is no finding at all.
+_STATUSES = {
+    Source.PRESENT: pb.PRESENT,
+    Source.NOT_FOUND: pb.NOT_FOUND,
+    Source.OUTSIDE_MAX_AGE: pb.OUTSIDE_MAX_AGE,
+    Source.STALE: pb.OUTSIDE_MAX_AGE,
+    Source.DEFAULT: pb.INVALID,
+}
+_STATUS_OF = bytes(_STATUSES[Source(s)] if s in list(Source) else 0 for s in range(256))
+# Fields of Value that say null in so many words.
+_NULL = Value(null_val=Null.NULL).SerializeToString()
+_NULLS = (b"", _NULL)
+# Tags of FeatureVector (values, statuses, event times) and of GetOnlineFeaturesResponse (results).
+_VALUE, _STATUS, _TIME = b"\x0a", b"\x12", b"\x1a"
+_RESULTS = b"\x12"
+_MICRO = 1_000_000
+
+
+def columns_of(given: Mapping[str, RepeatedValue], plan: ServicePlan) -> tuple[dict[str, Column], int]:
+    """Columns of the entities and of the request data that the plan takes, and the number of rows.
+
+    Raises Fault INVALID_ARGUMENT.
+    """
+    kinds = {key.name: _KEY_FIELDS[key.dtype] for key in plan.keys} | {f.name: f.field for f in plan.request}
+    lengths = {len(values.val) for name, values in given.items() if name in kinds}
+    if len(lengths) > 1:
+        raise uneven_entities()
+    columns = {n: _column(n, values.val, kinds[n]) for n, values in given.items() if n in kinds}
+    return columns, lengths.pop() if lengths else 0
+
+
+_KEY_FIELDS = {DType.BYTES: "string_val", DType.INT64: "int64_val", DType.INT32: "int32_val"}
+
+
+def _column(name: str, values: Sequence[Value], field: str) -> Column:
+    found: list[Any] = list(map(attrgetter(field), values))
+    valid = None
+    # A field that is not set reads as nothing or zero: only those are looked at again.
+    if not all(found):
+        empty = [i for i, v in enumerate(found) if not v and not values[i].HasField(field)]  # type: ignore[arg-type]  # one of DTYPES
+        for i in empty:
+            if values[i].WhichOneof("val") not in (None, "null_val"):
+                found[i] = _whole(name, values[i], field)
+        nulls = [i for i in empty if values[i].WhichOneof("val") in (None, "null_val")]
+        if nulls:
+            valid = np.ones(len(found), bool)
+            valid[nulls] = False
+    dtype = DTYPES[field]
+    if dtype is DType.BYTES:
+        texts = list(map(str.encode, found)) if field == "string_val" else found
+        return Column(name, dtype, Ragged.of(texts), (), valid)
+    return Column.of(name, np.array(found, dtype.numpy), valid)
+
+
+def _whole(name: str, value: Value, field: str) -> int:
+    """An integer that came as one of the other size. Raises Fault for anything else."""
+    other = value.WhichOneof("val")
+    number: int = getattr(value, other) if other in ("int32_val", "int64_val") else 0
+    low, high = DTYPES[field].bounds if field in ("int32_val", "int64_val") else (1, 0)
+    if other not in ("int32_val", "int64_val") or not low <= number <= high:
+        raise mixed_entity(name)
+    return number
+
+
+def echo(values: RepeatedValue) -> bytes:
+    """A join key or request data in the reply, as Feast gives it: a serialised FeatureVector."""
+    count = len(values.val)
+    # RepeatedValue is to its values what FeatureVector is to its own: the same field of the same type.
+    return values.SerializeToString() + _statuses(bytes([pb.PRESENT]) * count) + (_TIME + b"\0") * count
+
+
+def vectors(result: ViewResult, count: int) -> list[bytes]:
+    """One serialised FeatureVector for each of the first `count` features."""
+    times = b"".join(map(_stamped, result.event_times()))
+    statuses = result.sources.translate(_STATUS_OF)
+    return [_vector(raws, statuses, times) for raws in result.by_feature()[:count]]
+
+
+def response(names: Sequence[str], results: Sequence[bytes]) -> bytes:
+    """The serialised reply with these serialised vectors, one per name."""
+    rest = pb.GetOnlineFeaturesResponse(status=True)
+    rest.metadata.feature_names.val.extend(names)
+    return rest.SerializeToString() + _framed(_RESULTS, results)
+
+
+def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> bytes:
+    if b"" in raws or _NULL in raws:
+        present = pb.PRESENT
+        if present in statuses:
+            statuses = bytes([
+                pb.NULL_VALUE if status == present and raw in _NULLS else status
+                for status, raw in zip(statuses, raws, strict=True)
+            ])  # fmt: skip
+    return _framed(_VALUE, raws) + _statuses(statuses) + times
+
+
+def _statuses(statuses: bytes) -> bytes:
+    return _STATUS + _varint(len(statuses)) + statuses
+
+
+def _framed(tag: bytes, parts: Sequence[bytes]) -> bytes:
+    """Each part as a field of its own."""
+    sizes = set(map(len, parts))
+    if len(sizes) == 1:
+        head = tag + _varint(sizes.pop())
+        return head + head.join(parts)
+    if len(sizes) == 2 and 0 in sizes:
+        # Values of one size and nulls.
+        head, nothing = tag + _varint(max(sizes)), tag + b"\0"
+        return b"".join([head + part if part else nothing for part in parts])
+    heads = {size: tag + _varint(size) for size in sizes}
+    return b"".join([heads[len(part)] + part for part in parts])
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
+@lru_cache(4096)
+def _stamped(time: float | None) -> bytes:
+    """The field of an event time in microseconds, as Feast gives it; 1970 where none is known."""
+    if time is None:
+        return _TIME + b"\0"
+    seconds, micros = divmod(round(time * _MICRO), _MICRO)
+    stamp: bytes = Timestamp(seconds=seconds, nanos=micros * 1000).SerializeToString()
+    return _TIME + _varint(len(stamp)) + stamp

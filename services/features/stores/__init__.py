@@ -1,0 +1,1 @@
+"""The online stores that are read, and their registry."""

@@ -1,0 +1,103 @@
+"""What only Feast itself can read: views without keys or in one version, keys of odd types, other online stores.
+
+Several times slower than reading directly, and counted, so that nobody depends on it unknowingly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from feast import FeatureService, FeatureStore
+
+from services.features.feast.layout import name_of
+from services.features.feast.on_demand import field_of_type
+from services.features.plan.assembly import revision_of
+from services.features.plan.plan import Feature, ServicePlan, ViewPlan
+from services.features.stores.online_store import Ask, Rows, StoredRow, StoreError, StoreTimeoutError
+
+
+def stock_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> ServicePlan:
+    """The plan of a service that Feast reads. Its keys are request columns of any type."""
+    plans, inputs = [], {}
+    for projection in service.feature_view_projections:
+        features = tuple(Feature(f.name, field_of_type(f.dtype)) for f in projection.features)
+        view = views.get(projection.name)
+        ttl = getattr(view, "ttl", None)
+        plans.append(
+            ViewPlan(name_of(projection), projection.name, (), features, ttl.total_seconds() if ttl else 0.0)
+        )
+        for column in getattr(view, "entity_columns", ()):
+            if column.name != "__dummy_id":
+                name = projection.join_key_map.get(column.name, column.name)
+                inputs[name] = Feature(name, field_of_type(column.dtype))
+        for source in getattr(view, "source_request_sources", {}).values():
+            inputs |= {f.name: Feature(f.name, field_of_type(f.dtype)) for f in source.schema}
+    shown = tuple(len(view.features) for view in plans)
+    revision = revision_of(service.name, plans, shown, ())
+    return ServicePlan(service.name, tuple(plans), (), shown, (), revision, why, tuple(inputs.values()))
+
+
+class StockReader:
+    """Reads as `get_online_features` does, in a thread."""
+
+    def __init__(self, store: FeatureStore, threads: ThreadPoolExecutor) -> None:
+        self._store = store
+        self._threads = threads
+
+    async def read(
+        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
+    ) -> Sequence[Rows]:
+        """Per view, a row for each row of the request. Raises StoreError."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(
+                loop.run_in_executor(self._threads, self._read, plan, given, rows), timeout_s
+            )
+        except TimeoutError:
+            raise StoreTimeoutError("Feast did not answer in time") from None
+
+    def _read(self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int) -> Sequence[Rows]:
+        try:
+            service = self._store.get_feature_service(plan.name, allow_cache=True)
+            # A view without keys is asked for with whatever there is: Feast needs to know how many rows.
+            entities = dict(given) or {"__row": list(range(rows))}
+            found = self._store.get_online_features(service, entities, full_feature_names=True).proto
+        except Exception as error:  # each store has its own exceptions
+            raise StoreError(f"Feast can't read {plan.name}: {type(error).__name__}") from error
+        vectors = dict(zip(found.metadata.feature_names.val, found.results, strict=True))
+        return [
+            _rows([vectors[f"{view.name}__{f.name}"] for f in view.features], rows) for view in plan.views
+        ]
+
+
+def _rows(vectors: Sequence[Any], rows: int) -> Rows:
+    found: list[StoredRow | None] = []
+    for i in range(rows):
+        stamps = [v.event_timestamps[i] for v in vectors]
+        values = tuple(v.values[i].SerializeToString() for v in vectors)
+        time = max((s.seconds + s.nanos / 1e9 for s in stamps), default=0.0)
+        # On-demand features have no time; of the others, an entity that is not there has none.
+        found.append((time, values) if time or any(values) else None)
+    return found
+
+
+class NoStore:
+    """An `OnlineStore` that is never asked: Feast reads all."""
+
+    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+        """See ports.OnlineStore."""
+        del asks, timeout_s
+        raise StoreError("this store is read by Feast alone")
+
+    def watch(self, changed: Callable[[bytes], None]) -> None:
+        """See ports.OnlineStore."""
+
+    def epoch(self) -> int:
+        """See ports.OnlineStore."""
+        return -1
+
+    async def close(self) -> None:
+        """See ports.OnlineStore."""

@@ -1,0 +1,59 @@
+"""What the features service needs of a feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from services.features.plan.plan import Plans, ViewPlan
+
+# A plain tuple: there are several per row of a batch, and nothing is made faster.
+StoredRow: TypeAlias = tuple[float, tuple[bytes, ...]]
+"""What the store has of one entity in one view: event time, seconds since 1970 (UTC), and the values of the plan's
+features, in order, as serialised `feast.types.Value`; empty: null."""
+
+Rows: TypeAlias = Sequence[StoredRow | None]
+"""One per key; None where the entity is not in the store."""
+
+
+class Ask(NamedTuple):
+    """Stored keys (see keying.py) to read of one view."""
+
+    view: ViewPlan
+    keys: Sequence[bytes]
+
+
+class StoreError(Exception):
+    """The store could not be asked, or its answer is unusable."""
+
+
+class StoreTimeoutError(StoreError):
+    """The store did not answer in time."""
+
+
+class OnlineStore(Protocol):
+    """Current rows by entity. Used on one event loop, which it never keeps waiting."""
+
+    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+        """The rows of each ask, all read in one go. Raises StoreError, and StoreTimeoutError after `timeout_s`."""
+        ...
+
+    def epoch(self) -> int:
+        """Rows read in the same epoch are what the store still has, as far as it can tell; −1: it can't tell."""
+        ...
+
+    def watch(self, changed: Callable[[bytes], None]) -> None:
+        """`changed` is told the entity keys of rows that somebody changes within an epoch."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        ...
+
+
+class Registry(Protocol):
+    """Which feature services there are."""
+
+    def plans(self) -> Plans:
+        """Reads the registry anew. Blocks. Raises StoreError."""
+        ...

@@ -1,0 +1,173 @@
+"""Feast's Redis online store, read directly: one HMGET per view and key, all of a tick sent together.
+
+An entity's key is its entity key and the project's name; the hash there holds a field per view and feature, and the
+event time of each view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from services.features.stores.online_store import Ask, Rows, StoreError, StoreTimeoutError
+from services.features.stores.redis_connection import Wire, pack
+from services.features.stores.redis_layout import RedisLayout
+
+_PLAIN = {"db", "username", "password", "ssl", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+_TLS = {"ssl_cert_reqs", "ssl_check_hostname"}
+# How long to wait is ours to say, and there is one connection without checks of its health.
+_NOT_NEEDED = {
+    "socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry", "retry_on_timeout", "retry_on_error",
+    "health_check_interval", "max_connections", "client_name", "protocol", "decode_responses",
+}  # fmt: skip
+# One attempt to connect, greeting included.
+_CONNECT_S = 0.5
+
+
+def serves(options: Mapping[str, Any]) -> bool:
+    """Whether RedisStore knows all these options of a connection string."""
+    return set(options) <= _PLAIN | _TLS | _NOT_NEEDED
+
+
+class RedisStore:
+    """An `OnlineStore` on one Redis server."""
+
+    def __init__(self, host: str, port: int, options: Mapping[str, Any], layout: RedisLayout) -> None:
+        """Connects at the first read. `options`: of Feast's connection string; see `serves`."""
+        self._host = host
+        self._port = port
+        self._options = options
+        self._layout = layout
+        self._tls = _context(options) if options.get("ssl") else None
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[Wire] | None = None
+        self._tell: Callable[[bytes], None] | None = None
+        self._epochs = 0
+        self._tracked = False
+
+    def watch(self, changed: Callable[[bytes], None]) -> None:
+        """See ports.OnlineStore."""
+        self._tell = changed
+
+    def epoch(self) -> int:
+        """See ports.OnlineStore: as long as one connection holds, Redis tells what is changed."""
+        return self._epochs if self._tracked and self._wire is not None and not self._wire.closed else -1
+
+    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+        """See ports.OnlineStore."""
+        commands, count = self._layout.commands(asks)
+        wire = self._wire
+        try:
+            if wire is not None and not wire.closed:
+                replies = await _within(wire.ask(commands, count), timeout_s)
+            else:
+                async with asyncio.timeout(timeout_s):
+                    wire = await self._connected()
+                    replies = await wire.ask(commands, count)
+        except TimeoutError:
+            # Replies that come later would hold up others; and a peer that hangs may never close it.
+            if wire is not None:
+                wire.close()
+            raise StoreTimeoutError("Redis did not answer in time") from None
+        except (OSError, ssl.SSLError) as error:
+            raise StoreError(f"can't reach Redis: {error}") from error
+        try:
+            return self._layout.rows(asks, replies)
+        except StoreError:
+            if not any(isinstance(reply, Exception) for reply in replies):
+                # Answers to something else: whatever follows is as wrong.
+                wire.close()
+            raise
+
+    async def close(self) -> None:
+        """See ports.OnlineStore."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError, StoreError, OSError):
+                await self._connecting
+        if self._wire is not None:
+            self._wire.close()
+
+    async def _connected(self) -> Wire:
+        """A connection that is being made is shared; it goes on when a caller gives up."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(_retrieved)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self) -> Wire:
+        # Not for as long as the kernel tries: a server that is back is to be found within seconds.
+        async with asyncio.timeout(_CONNECT_S):
+            return await self._greeted()
+
+    async def _greeted(self) -> Wire:
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(
+            lambda: Wire(self._changed),
+            self._host,
+            self._port,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls else None,
+        )
+        try:
+            self._tracked = await self._greet(wire)
+        except BaseException:
+            wire.close()
+            raise
+        self._epochs += 1
+        self._wire = wire
+        return wire
+
+    async def _greet(self, wire: Wire) -> bool:
+        """Authenticates, chooses the database; whether changes will be told."""
+        user, password = self._options.get("username"), self._options.get("password")
+        account = [] if password is None else [str(user or "default"), str(password)]
+        (hello,) = await wire.ask(pack("HELLO", 3, *(["AUTH", *account] if account else [])), 1)
+        if isinstance(hello, Exception) and account:
+            # Before Redis 6.
+            await _demand(wire, "AUTH", *(account if user else account[1:]))
+        if database := self._options.get("db"):
+            await _demand(wire, "SELECT", int(database))
+        if isinstance(hello, Exception):
+            return False
+        (tracking,) = await wire.ask(pack("CLIENT", "TRACKING", "ON"), 1)
+        return not isinstance(tracking, Exception)
+
+    def _changed(self, keys: list[bytes] | None) -> None:
+        if keys is None:
+            self._epochs += 1
+        elif self._tell is not None:
+            for key in keys:
+                self._tell(self._layout.entity_key(key))
+
+
+async def _within(future: asyncio.Future[list[Any]], timeout_s: float) -> list[Any]:
+    async with asyncio.timeout(timeout_s):
+        return await future
+
+
+async def _demand(wire: Wire, *words: str | int) -> None:
+    (reply,) = await wire.ask(pack(*words), 1)
+    if isinstance(reply, Exception):
+        raise StoreError(f"Redis refuses {words[0]}: {reply}")
+
+
+def _retrieved(task: asyncio.Task[Wire]) -> None:
+    """Takes note of a failure that nobody waits for any more, so that asyncio does not complain of it."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    required = str(options.get("ssl_cert_reqs", "required")).lower()
+    context.check_hostname = required == "required" and options.get("ssl_check_hostname", True) is not False
+    context.verify_mode = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL}.get(
+        required, ssl.CERT_REQUIRED
+    )
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context

@@ -1,0 +1,1 @@
+"""Feature events of a Redis Stream, written into the online store."""

@@ -1,0 +1,44 @@
+"""The rules of freshness for one row at a time, in plain Python: what the service must say of rows together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from services.features.freshness.freshness import FoundRows, Source
+from services.features.plan.plan import null_values
+
+Assessed = tuple[tuple[bytes, ...], int, int, float | None]
+"""Values, source, age in microseconds and event time."""
+
+
+def assessed(found: FoundRows, now: float) -> list[Assessed]:
+    """Each row of the batch."""
+    rows = list(found.rows)
+    index: Sequence[int] = range(len(rows)) if found.keys.index is None else found.keys.index
+    return [
+        (null_values(found.view), Source.NOT_FOUND, -1, None) if i == len(rows) else _one(found, rows[i], now)
+        for i in index
+    ]
+
+
+def _one(found: FoundRows, row: tuple[float, tuple[bytes, ...]] | None, now: float) -> Assessed:
+    nulls = null_values(found.view)
+    good_s = usable_s = found.view.ttl_s or math.inf
+    if found.rule.max_age_s:
+        good_s = min(found.rule.max_age_s, good_s)
+        usable_s = min(found.rule.max_age_s + found.rule.stale_s, usable_s)
+    absent = Source.NOT_FOUND if found.answered else Source.DEFAULT
+    if row is None or (not found.answered and now - row[0] > usable_s):
+        return nulls, absent, -1, None
+    age = now - row[0]
+    age_us = int(age * 1_000_000) if age > 0 else 0
+    if age > usable_s:
+        return nulls, Source.OUTSIDE_MAX_AGE, age_us, row[0]
+    good = found.answered and age <= good_s
+    return row[1], Source.PRESENT if good else Source.STALE, age_us, row[0]
+
+
+def ahead_s(found: FoundRows, now: float) -> float:
+    """How far in the future the newest event time is."""
+    return max([row[0] - now for row in found.rows if row is not None], default=0.0)
