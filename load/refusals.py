@@ -25,9 +25,9 @@ from headrace.hop.errors import Code, Fault, Reason
 from load.arrivals import arrivals, steady
 from load.open_loop import PATH, shoot
 from load.shooting import Caller, Plan, Shots
-from services.ingress import envoy
 from services.ingress.config import Http, IngressSettings
-from services.ingress.protocols.frames import status_headers
+from services.ingress.envoy import configuration as envoy
+from services.ingress.protocols.grpc.frames import status_headers
 
 _ROUTER = {
     "name": "envoy.filters.http.router",

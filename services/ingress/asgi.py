@@ -15,10 +15,10 @@ from headrace.hop import config
 from headrace.hop.process import grpc_core as core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
-from services.ingress.envoy import SETTINGS_VARIABLE
+from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from services.ingress.process import hosting
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
-from services.ingress.protocols.routing import routes
+from services.ingress.protocols.registry import routes
 from services.ingress.wiring import assembled
 
 # Envoy's threads have 0.

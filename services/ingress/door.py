@@ -12,14 +12,14 @@ from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import Method, methods_of
-from services.ingress.admitting import Admission
-from services.ingress.authenticating import Authenticator
-from services.ingress.catalog import require
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Shed
-from services.ingress.quotas import Quotas
-from services.ingress.reporting import Reporter
-from services.ingress.tenants import Credential
+from services.ingress.admission.admission_control import Admission
+from services.ingress.admission.quotas import Quotas
+from services.ingress.auth.authenticator import Authenticator
+from services.ingress.documents.catalog import require
+from services.ingress.documents.tenants import Credential
+from services.ingress.reporting.metrics import Shed
+from services.ingress.reporting.reporter import Reporter
+from services.ingress.request_context import Exchange, begin
 
 Handler = Callable[[Any, Exchange], Awaitable[Message]]
 # Answered without a credential: they say nothing of pipelines.

@@ -11,14 +11,14 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
-from services.ingress.exchange import Exchange
-from services.ingress.metrics import Shed
-from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
-from services.ingress.protocols.body import SMALL_BYTES, Bodies
-from services.ingress.protocols.codecs import Codec
+from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies
+from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
+from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.refusals import headers_too_large
+from services.ingress.reporting.metrics import Shed
+from services.ingress.request_context import Exchange
 
 Headers = list[tuple[bytes, bytes]]
 

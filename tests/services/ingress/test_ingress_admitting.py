@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingress.admitting import Admission, Rules
+from services.ingress.admission.admission_control import Admission, Rules
 from services.ingress.config import Admission as AdmissionSettings
 
 RULES = Rules(initial=64, minimum=8, maximum=4096, goal=0.4)

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.hop.errors import BLAME, Code, Fault, Reason, reason_of
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Metrics, Shed
+from services.ingress.reporting.metrics import Metrics, Shed
+from services.ingress.request_context import Exchange, begin
 
 # By hand, once more: a reason that is added needs a decision here and in BLAME.
 OURS = {

@@ -9,8 +9,8 @@ import pytest
 
 from headrace.hop.errors import Code, Fault
 from services.ingress.config import Limits
-from services.ingress.exchange import Exchange, begin
-from services.ingress.protocols.body import Bodies
+from services.ingress.protocols.body.bodies import Bodies
+from services.ingress.request_context import Exchange, begin
 
 
 class Clock:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.tenants import QuotaSpec
-from services.ingress.admitting import Admission, Rules
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Shed
-from services.ingress.protocols.gates import HEADER, Gates
-from services.ingress.quotas import QuotaFault
-from services.ingress.tenants import Credential, Tenant
+from services.ingress.admission.admission_control import Admission, Rules
+from services.ingress.admission.quotas import QuotaFault
+from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.protocols.grpc.gates import HEADER, Gates
+from services.ingress.reporting.metrics import Shed
+from services.ingress.request_context import Exchange, begin
 
 TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
 OVERLOADED = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "no room")

@@ -18,10 +18,10 @@ from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
 from headrace.state.queries import QueryTable, places_for, used
 from headrace.state.tenants import QuotaSpec
-from services.ingress.exchange import Exchange, begin
-from services.ingress.guarding import ExtractionGuard
-from services.ingress.quotas import QuotaFault
-from services.ingress.tenants import Credential, Tenant
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.admission.quotas import QuotaFault
+from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.request_context import Exchange, begin
 from tests.services.ingress.ingress_door import PIPELINE
 
 NOON = 1_800_014_400.0

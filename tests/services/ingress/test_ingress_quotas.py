@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Reason
 from headrace.state.tenants import QuotaSpec
-from services.ingress.quotas import QuotaFault, Quotas, TokenBucket
-from services.ingress.tenants import Tenant
+from services.ingress.admission.quotas import QuotaFault, Quotas, TokenBucket
+from services.ingress.documents.tenants import Tenant
 
 
 def tenant(name: str, **limits: float) -> Tenant:

@@ -13,10 +13,10 @@ from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import parse
-from services.ingress.catalog import Entry
-from services.ingress.inferring import Answer
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import Answer
+from services.ingress.oip.response import Responses
 from services.ingress.ports import Decision, ModelUse
-from services.ingress.servicers.oip_writing import Responses
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))

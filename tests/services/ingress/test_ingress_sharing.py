@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from headrace.hop.errors import Fault
 from headrace.state.tenants import QuotaSpec
-from services.ingress.quotas import Quotas
-from services.ingress.sharing import Shared
-from services.ingress.tenants import Tenant
+from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.shared_counters import Shared
+from services.ingress.documents.tenants import Tenant
 
 
 def tenant(name: str = "a", **limits: float) -> Tenant:
@@ -112,7 +112,7 @@ def test_what_is_in_flight_elsewhere_counts_until_its_process_ends(tmp_path: Pat
 
 def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from services.ingress.sharing import Shared\n"
+        "import sys, pathlib; from services.ingress.admission.shared_counters import Shared\n"
         "shared = Shared(pathlib.Path(sys.argv[1])); cell = shared.cell('a')\n"
         "cell.begin(); cell.begin(); print('held', flush=True); sys.stdin.read()"
     )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import parse
-from services.ingress.catalog import Entry
-from services.ingress.inferring import Answer
-from services.ingress.statistics import Statistics
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import Answer
+from services.ingress.reporting.statistics import Statistics
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))

@@ -14,12 +14,12 @@ import pytest
 from headrace.cli.tracing import find
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
-from services.ingress.catalog import Entry
-from services.ingress.exchange import begin
-from services.ingress.inferring import Answer
-from services.ingress.otlp import OtlpExporter
-from services.ingress.span_store import SpanStore
-from services.ingress.tracing import record
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import Answer
+from services.ingress.reporting.otlp import OtlpExporter
+from services.ingress.reporting.span_store import SpanStore
+from services.ingress.reporting.traces import record
+from services.ingress.request_context import begin
 from tests.disks import fill, tiny_disk
 
 FLIGHTS = Path(__file__).parents[3] / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
