@@ -55,12 +55,12 @@ class IngressApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
     # pyvoy answers a `receive` that connectrpc has cancelled meanwhile; nothing is lost by it.
-    handle = repr(context.get("handle"))
-    if "RecvFutureExecutor" in handle and isinstance(context.get("exception"), asyncio.InvalidStateError):
+    handle = repr(details.get("handle"))
+    if "RecvFutureExecutor" in handle and isinstance(details.get("exception"), asyncio.InvalidStateError):
         return
-    loop.default_exception_handler(context)
+    loop.default_exception_handler(details)
 
 
 async def _open(stack: AsyncExitStack) -> Application:

@@ -13,11 +13,11 @@ from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.documents.catalog import Entry
 from services.ingress.documents.tenants import Credential
 from services.ingress.ports import Decision, Router
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InferenceResult:
     """What became of the rows of one request. `router_start_s`: seconds from its arrival to the call of the router."""
 
     entry: Entry
@@ -42,7 +42,7 @@ class Answer:
         return self.decisions[0].revision if self.decisions else self.entry.pipeline.revision
 
 
-class Inferring:
+class InferenceRunner:
     """Runs requests. `clock`: monotonic seconds."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Inferring:
 
     def rows(
         self,
-        exchange: Exchange,
+        context: RequestContext,
         entry: Entry,
         credential: Credential,
         count: int,
@@ -79,22 +79,22 @@ class Inferring:
         """
         check_rows(count, self.max_rows(credential))
         allowed = credential.tenant.priority
-        deadline = exchange.received + min(entry.deadline_s, timeout_s)
-        exchange.time_allowed = min(deadline, exchange.deadline) - exchange.received
-        exchange.deadline_is_ours = deadline <= exchange.deadline and timeout_s >= entry.deadline_s
-        trace = exchange.trace
+        deadline = context.received + min(entry.deadline_s, timeout_s)
+        context.time_allowed = min(deadline, context.deadline) - context.received
+        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
+        trace = context.trace
         return Rows.one_request(
             count,
-            exchange.request_id,
+            context.request_id,
             credential.tenant.name,
-            min(deadline, exchange.deadline),
+            min(deadline, context.deadline),
             min(priority, allowed) if priority else allowed,
             trace.traceparent if trace.sampled or trace.parent else "",
         )
 
     async def infer(
-        self, exchange: Exchange, entry: Entry, batch: Batch, version: int, *, whole: bool
-    ) -> Answer:
+        self, context: RequestContext, entry: Entry, batch: Batch, version: int, *, whole: bool
+    ) -> InferenceResult:
         """Validates and runs the rows. `version` 0: whichever the router chooses.
 
         `whole`: the first row that fails fails the request; a request of one row fails with that row in any case.
@@ -108,8 +108,8 @@ class Inferring:
         self._check_budget(batch.rows.deadlines[0] - now)
         if len(batch.errors) == len(batch):
             # Nothing to run; each row has its own error, and no model is asked.
-            return Answer(entry, batch, (), (), now - exchange.received, 0.0)
-        self._guard.check(exchange, entry.pipeline, batch)
+            return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
+        self._guard.check(context, entry.pipeline, batch)
         routed = await self._router.infer(entry.pipeline.name, version, batch)
         # A row that the door refused keeps the door's error, whatever became of it on the way.
         result = (
@@ -119,15 +119,15 @@ class Inferring:
         )
         if entry.rounds:
             result = rounded(entry.pipeline, result)
-        answer = Answer(
+        answer = InferenceResult(
             entry,
             result,
             routed.fallbacks,
             routed.decisions,
-            now - exchange.received,
+            now - context.received,
             self._clock() - now,
         )
-        exchange.answer = answer
+        context.result = answer
         if whole and result.errors:
             raise _first_fault(result)
         return answer

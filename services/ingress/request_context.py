@@ -14,7 +14,7 @@ from services.ingress.documents.tenants import Credential
 
 if TYPE_CHECKING:
     from services.ingress.admission.quotas import Quota
-    from services.ingress.inference import Answer
+    from services.ingress.inference import InferenceResult
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
@@ -60,7 +60,7 @@ def chance(ratio: float) -> bool:
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """What is known of one request. `received` and `deadline` are monotonic seconds."""
 
     method: str
@@ -73,7 +73,7 @@ class Exchange:
     credential: Credential | None = None
     pipeline: str = ""
     fault: Fault | None = None
-    answer: Answer | None = None
+    result: InferenceResult | None = None
     # Set for calls that run a model; others do not count in the objectives.
     inference: bool = False
     # It is counted among those that are served; its message has come whole; what its tenant uses is counted there.
@@ -104,9 +104,9 @@ class Exchange:
             )
         self.request_id = asked
 
-    def of_message(self, now: float) -> Exchange:
-        """An exchange for one message of this stream: same caller, deadline and trace, an identity of its own."""
-        own = Exchange(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
+    def of_message(self, now: float) -> RequestContext:
+        """A context for one message of this stream: same caller, deadline and trace, an identity of its own."""
+        own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
         own.credential = self.credential
         return own
 
@@ -116,14 +116,14 @@ class Exchange:
         return "" if self.credential is None else self.credential.tenant.name
 
 
-def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> Exchange:
-    """The exchange of a request that came at `now`, with the identity in `x-request-id` or a new one."""
-    exchange = Exchange(method, headers, now, read_trace(headers, trace_ratio))
+def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
+    """The context of a request that came at `now`, with the identity in `x-request-id` or a new one."""
+    context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
     sent = headers.get(b"x-request-id")
     if sent is not None:
         text = sent.decode("latin-1")
         if REQUEST_ID.match(text):
-            exchange.request_id = text
-            return exchange
-    exchange.request_id = new_request_id()
-    return exchange
+            context.request_id = text
+            return context
+    context.request_id = new_request_id()
+    return context

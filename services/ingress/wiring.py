@@ -16,10 +16,10 @@ from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.state.tenants import read_pepper
-from services.ingress.admission.admission_control import Admission, Rules
+from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas
-from services.ingress.admission.shared_counters import Shared
+from services.ingress.admission.shared_counters import SharedCounters
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import HopModelOperations, HopRouter
@@ -30,7 +30,7 @@ from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
-from services.ingress.inference import Inferring
+from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.predict.service import Inference
@@ -103,19 +103,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        inferring = Inferring(
+        runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, inferring, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = Inference(catalog, inferring)
+        own = Inference(catalog, runner)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
-        admission = Admission(Rules(**dict(settings.admission)), time.monotonic)
+        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
             served, authenticator, reporter, quotas, admission, telemetry.settings.trace_ratio, time.monotonic
@@ -151,13 +151,13 @@ class _Sharing:
         self.quotas = quotas
         self._folder = folder
         self._log = log
-        self._shared: Shared | None = None
+        self._shared: SharedCounters | None = None
         self._complained = False
 
     async def look(self) -> None:
         if self._shared is None and self._folder is not None:
             try:
-                self._shared = Shared(self._folder)
+                self._shared = SharedCounters(self._folder)
             except OSError as error:
                 if not self._complained:
                     self._complained = True

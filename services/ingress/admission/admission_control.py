@@ -36,7 +36,7 @@ _FAILED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AdmissionRules:
     """Bounds of the limit, and which part of their time requests should take on average."""
 
     initial: int
@@ -45,10 +45,10 @@ class Rules:
     goal: float
 
 
-class Admission:
+class AdmissionControl:
     """Counts the inferences on their way, in all and by tenant. `clock`: monotonic seconds.
 
-    Each `enter` that returned True is followed by one `leave`.
+    Each `acquire` that returned True is followed by one `release`.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Admission:
         "in_flight",
     )
 
-    def __init__(self, rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: AdmissionRules, clock: Callable[[], float]) -> None:
         self._rules = rules
         self._clock = clock
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
@@ -83,17 +83,17 @@ class Admission:
     def limit(self) -> int:
         return int(self._limit)
 
-    def enter(self, tenant: str, priority: int) -> bool:
+    def acquire(self, tenant: str, priority: int) -> bool:
         """Takes a place for a request; False if there is none for it."""
         mine = self._of.get(tenant, 0)
-        if self.in_flight >= self._limit * _ANYBODY * (1 - _LEFT) and self.room(tenant, priority) < 1:
+        if self.in_flight >= self._limit * _ANYBODY * (1 - _LEFT) and self.headroom(tenant, priority) < 1:
             self._felt = True
             return False
         self.in_flight += 1
         self._of[tenant] = mine + 1
         return True
 
-    def room(self, tenant: str, priority: int) -> int:
+    def headroom(self, tenant: str, priority: int) -> int:
         """How many more of a tenant's requests would find a place now."""
         mine = self._of.get(tenant, 0)
         places = self._limit * (_ANYBODY + (1 - _ANYBODY) * (priority - 1) / (_PRIORITIES - 1))
@@ -105,7 +105,7 @@ class Admission:
                 places += self._limit * _FOR_OTHERS
         return max(math.ceil(max(places, 1.0)) - self.in_flight, 0)
 
-    def leave(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
+    def release(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
         """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: for want of time or room."""
         self.in_flight -= 1
         left = self._of[tenant] - 1

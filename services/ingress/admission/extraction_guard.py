@@ -20,7 +20,7 @@ from headrace.hop.errors import Reason
 from headrace.pipeline import Pipeline
 from headrace.state.queries import QueryTable, file_of, files_of, places_for, remove_others
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 _DAY_S = 86_400
 # The part of the budget at which the operators are warned.
@@ -31,9 +31,9 @@ _MOST_PIPELINES = 1_000
 
 
 class Tell(Protocol):
-    """Takes a security event: (kind, exchange, details)."""
+    """Takes a security event: (kind, context, details)."""
 
-    def __call__(self, kind: str, exchange: Exchange, details: Mapping[str, str]) -> None: ...
+    def __call__(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -67,12 +67,12 @@ class ExtractionGuard:
         self._names: dict[Pipeline, tuple[str, ...]] = {}
         self._todays: dict[tuple[str, str], _Today] = {}
 
-    def check(self, exchange: Exchange, pipeline: Pipeline, batch: Batch) -> None:
+    def check(self, context: RequestContext, pipeline: Pipeline, batch: Batch) -> None:
         """Counts the rows of a request that have passed its checks. Raises QuotaFault, counting none.
 
         For a tenant without a budget there is nothing to do.
         """
-        credential = exchange.credential
+        credential = context.credential
         if credential is None or (budget := credential.tenant.limits.distinct_queries_per_day) is None:
             return
         now, tenant = self._wall(), credential.tenant.name
@@ -84,7 +84,7 @@ class ExtractionGuard:
         before = table.count
         if before + len(new) > budget:
             told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(before)}
-            self._tell("extraction_guard", exchange, told)
+            self._tell("extraction_guard", context, told)
             limit = f"{budget} different rows per day (UTC) of pipeline {pipeline.name}"
             raise QuotaFault(
                 tenant,
@@ -97,7 +97,7 @@ class ExtractionGuard:
         table.add(new)
         if before < budget * _WARNED <= table.count:
             told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(table.count)}
-            self._tell("extraction_warning", exchange, told)
+            self._tell("extraction_warning", context, told)
 
     def keep_only(self, names: set[str]) -> None:
         """Forgets tenants that are gone; the files of today stay."""

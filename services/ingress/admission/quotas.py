@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.tenants import QuotaSpec
-from services.ingress.admission.shared_counters import BYTES, ROWS, Cell, Shared
+from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.tenants import Tenant
 
 _RETRY_CONCURRENCY_S = 0.05
@@ -89,13 +89,13 @@ class TokenBucket:
 
 
 class Quota:
-    """What one tenant has used of its limits; `cell`: what it uses in other processes."""
+    """What one tenant has used of its limits; `counters`: what it uses in other processes."""
 
     __slots__ = (
         "_bytes",
-        "_cell",
         "_clock",
         "_concurrency",
+        "_counters",
         "_rows",
         "_tenant",
         "_unlimited",
@@ -104,7 +104,11 @@ class Quota:
     )
 
     def __init__(
-        self, tenant: str, limits: QuotaSpec, clock: Callable[[], float], cell: Cell | None = None
+        self,
+        tenant: str,
+        limits: QuotaSpec,
+        clock: Callable[[], float],
+        counters: TenantCounters | None = None,
     ) -> None:
         self.limits = limits
         self.in_flight = 0
@@ -114,19 +118,19 @@ class Quota:
         self._rows = _bucket(limits.rows_per_s, limits.rows_burst, clock())
         self._bytes = _bucket(limits.bytes_per_s, limits.bytes_burst, clock())
         self._unlimited = self._rows is None and self._bytes is None
-        self._cell = cell
+        self._counters = counters
 
-    def enter(self) -> None:
-        """Counts a request that begins; `leave` must follow. Raises QuotaFault, counting nothing."""
-        cell = self._cell
+    def acquire(self) -> None:
+        """Counts a request that begins; `release` must follow. Raises QuotaFault, counting nothing."""
+        counters = self._counters
         if self._concurrency is not None:
-            elsewhere = cell.in_flight_elsewhere() if cell is not None else 0
+            elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
             if self.in_flight + elsewhere >= self._concurrency:
                 limit = f"{self._concurrency} requests at once"
                 raise QuotaFault(self._tenant, "concurrency", limit, wait=_RETRY_CONCURRENCY_S, empty=True)
         self.in_flight += 1
-        if cell is not None:
-            cell.begin()
+        if counters is not None:
+            counters.begin()
 
     def charge(self, rows: int, size_bytes: int) -> None:
         """Takes what a request costs. Raises QuotaFault, taking nothing.
@@ -135,9 +139,9 @@ class Quota:
         """
         if self._unlimited:
             return
-        now, cell = self._clock(), self._cell
-        if cell is not None and cell.others:
-            self._look(now, cell)
+        now, counters = self._clock(), self._counters
+        if counters is not None and counters.others:
+            self._look(now, counters)
         by_rows, by_bytes = self._rows, self._bytes
         if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
@@ -147,28 +151,28 @@ class Quota:
             raise QuotaFault(self._tenant, "bytes", limit, wait=wait, empty=by_bytes.empty)
         if by_rows is not None:
             by_rows.spend(rows)
-            if cell is not None:
-                cell.take(ROWS, rows)
+            if counters is not None:
+                counters.take(ROWS, rows)
         if by_bytes is not None:
             by_bytes.spend(size_bytes)
-            if cell is not None:
-                cell.take(BYTES, size_bytes)
+            if counters is not None:
+                counters.take(BYTES, size_bytes)
 
-    def leave(self) -> None:
-        """Ends a request that `enter` counted."""
+    def release(self) -> None:
+        """Ends a request that `acquire` counted."""
         self.in_flight -= 1
-        if self._cell is not None:
-            self._cell.end()
+        if self._counters is not None:
+            self._counters.end()
 
     def look(self) -> None:
         """Accounts for what was taken elsewhere, though nobody asks here."""
-        if self._cell is not None:
-            self._look(self._clock(), self._cell)
+        if self._counters is not None:
+            self._look(self._clock(), self._counters)
 
-    def _look(self, now: float, cell: Cell) -> None:
+    def _look(self, now: float, counters: TenantCounters) -> None:
         for place, bucket in ((ROWS, self._rows), (BYTES, self._bytes)):
             if bucket is not None:
-                taken, largest = cell.taken_elsewhere(place)
+                taken, largest = counters.taken_elsewhere(place)
                 if taken:
                     bucket.spent_elsewhere(now, taken, largest)
 
@@ -176,23 +180,23 @@ class Quota:
 class Quotas:
     """The quotas of all tenants. `clock`: monotonic seconds; `shared`: where other processes count, too."""
 
-    def __init__(self, clock: Callable[[], float], shared: Shared | None = None) -> None:
+    def __init__(self, clock: Callable[[], float], shared: SharedCounters | None = None) -> None:
         self._clock = clock
         self._shared = shared
         self._quotas: dict[str, Quota] = {}
 
-    def enter(self, tenant: Tenant) -> Quota:
-        """Counts a request of `tenant`; call `charge` of the result when its size is known, and `leave` when it is over.
+    def acquire(self, tenant: Tenant) -> Quota:
+        """Counts a request of `tenant`; call `charge` of the result when its size is known, and `release` when it is over.
 
         Raises QuotaFault (RESOURCE_EXHAUSTED) with a hint when to try again.
         """
         quota = self._quotas.get(tenant.name)
         if quota is None or quota.limits is not tenant.limits:
             quota = self._renewed(quota, tenant)
-        quota.enter()
+        quota.acquire()
         return quota
 
-    def share(self, shared: Shared) -> None:
+    def share(self, shared: SharedCounters) -> None:
         """Counts with other processes from now on. What was used so far is forgotten: a tenant may have one more burst."""
         self._shared = shared
         self._quotas.clear()
@@ -209,11 +213,11 @@ class Quotas:
             old.limits = tenant.limits
             return old
         # Requests of the old quota leave the old object; a changed limit begins with an empty count.
-        cell = self._shared.cell(tenant.name) if self._shared is not None else None
-        if cell is not None:
+        counters = self._shared.counters(tenant.name) if self._shared is not None else None
+        if counters is not None:
             for place in (ROWS, BYTES):
-                cell.taken_elsewhere(place)  # before these buckets began
-        quota = self._quotas[tenant.name] = Quota(tenant.name, tenant.limits, self._clock, cell)
+                counters.taken_elsewhere(place)  # before these buckets began
+        quota = self._quotas[tenant.name] = Quota(tenant.name, tenant.limits, self._clock, counters)
         return quota
 
     def keep_only(self, names: set[str]) -> None:

@@ -30,7 +30,7 @@ _FILE_BYTES = _HEAD_BYTES + _RECORDS * _RECORD_BYTES
 
 
 @dataclass(slots=True)
-class _Elsewhere:
+class _PeerCounters:
     """A tenant's record in the file of another process, and how much of its rows and bytes is accounted for."""
 
     numbers: memoryview[float]
@@ -38,7 +38,7 @@ class _Elsewhere:
     seen: list[float]
 
 
-class Cell:
+class TenantCounters:
     """One tenant's record here, and what the others have for it."""
 
     __slots__ = ("_at", "_numbers", "others")
@@ -47,7 +47,7 @@ class Cell:
         self._numbers = numbers
         self._at = at
         # By the inode of the other's file.
-        self.others: dict[int, _Elsewhere] = {}
+        self.others: dict[int, _PeerCounters] = {}
 
     def take(self, what: int, amount: float) -> None:
         """So many ROWS or BYTES were taken by one request."""
@@ -81,7 +81,7 @@ class Cell:
         return int(sum(other.numbers[other.at + _IN_FLIGHT] for other in self.others.values()))
 
 
-class _File:
+class _PeerFile:
     """The file of another process, as far as it was read."""
 
     def __init__(self, path: str) -> None:
@@ -115,15 +115,15 @@ class _File:
         os.close(self._descriptor)
 
 
-class Shared:
+class SharedCounters:
     """This process's file among those of `folder`."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError if the folder can't be used."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
-        self._cells: dict[str, Cell] = {}
-        self._files: dict[int, _File] = {}
+        self._tenants: dict[str, TenantCounters] = {}
+        self._files: dict[int, _PeerFile] = {}
         # Locked before it bears its name: nobody may take it for a dead one's.
         partial = self._path.with_suffix(".new")
         self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -140,19 +140,19 @@ class Shared:
         partial.replace(self._path)
         self.refresh()
 
-    def cell(self, tenant: str) -> Cell | None:
+    def counters(self, tenant: str) -> TenantCounters | None:
         """The tenant's; None if there is no room for one more."""
-        found = self._cells.get(tenant)
-        if found is None and (count := len(self._cells)) < _RECORDS:
+        found = self._tenants.get(tenant)
+        if found is None and (count := len(self._tenants)) < _RECORDS:
             start = _HEAD_BYTES + count * _RECORD_BYTES
             name = tenant.encode()
             self._map[start : start + len(name)] = name
-            found = self._cells[tenant] = Cell(self._numbers, (start + _NAME_BYTES) // 8)
+            found = self._tenants[tenant] = TenantCounters(self._numbers, (start + _NAME_BYTES) // 8)
             self._numbers[0] = count + 1.0
             for inode, file in self._files.items():
                 if (at := file.places.get(tenant)) is not None:
                     # What was taken before this tenant came here is no concern of a bucket that begins now.
-                    found.others[inode] = _Elsewhere(file.numbers, at, list(file.numbers[at : at + 2]))
+                    found.others[inode] = _PeerCounters(file.numbers, at, list(file.numbers[at : at + 2]))
         return found
 
     def refresh(self) -> None:
@@ -160,22 +160,22 @@ class Shared:
         present = {e.inode(): e.path for e in os.scandir(self._path.parent) if self._is_anothers(e)}
         for inode in [i for i, file in self._files.items() if i not in present or file.orphaned]:
             self._files.pop(inode).close()
-            for cell in self._cells.values():
-                cell.others.pop(inode, None)
+            for counters in self._tenants.values():
+                counters.others.pop(inode, None)
         for inode in present.keys() - self._files.keys():
-            self._meet(inode, present[inode])
+            self._add_peer(inode, present[inode])
         for inode, file in self._files.items():
             for tenant in file.read():
-                if tenant in self._cells:
+                if tenant in self._tenants:
                     at = file.places[tenant]
-                    self._cells[tenant].others[inode] = _Elsewhere(file.numbers, at, [0.0, 0.0])
+                    self._tenants[tenant].others[inode] = _PeerCounters(file.numbers, at, [0.0, 0.0])
 
     def _is_anothers(self, entry: os.DirEntry[str]) -> bool:
         return entry.name.endswith(_SUFFIX) and entry.name != self._path.name
 
-    def _meet(self, inode: int, path: str) -> None:
+    def _add_peer(self, inode: int, path: str) -> None:
         try:
-            file = _File(path)
+            file = _PeerFile(path)
         except FileNotFoundError:
             return  # it went meanwhile
         if file.orphaned:

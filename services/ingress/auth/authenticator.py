@@ -9,10 +9,10 @@ from typing import Protocol
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.documents.tenants import Credential, Directory
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
-SecurityEvent = Callable[[str, Exchange, Mapping[str, str]], None]
-"""(kind, exchange, details): told of each refusal. Kinds are few; details hold no secret."""
+SecurityEvent = Callable[[str, RequestContext, Mapping[str, str]], None]
+"""(kind, context, details): told of each refusal. Kinds are few; details hold no secret."""
 
 _MAX_CREDENTIAL_BYTES = 8192
 _BEARER = b"bearer "
@@ -51,34 +51,34 @@ class Authenticator:
         self._directory = directory
         self._known = {}
 
-    def authenticate(self, exchange: Exchange) -> Credential:
-        """The credential in the exchange's `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED.
+    def authenticate(self, context: RequestContext) -> Credential:
+        """The credential in the context's `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED.
 
         A key's hash is worked out once, until the directory is replaced: revocation does that.
         """
-        headers = exchange.headers
+        headers = context.headers
         secret = headers.get(b"authorization")
         if secret is None:
             secret = headers.get(b"x-api-key", b"")
         elif secret[:7].lower() == _BEARER:
             secret = secret[7:].strip()
         else:
-            raise self._refused(exchange, "unknown_scheme")
+            raise self._refused(context, "unknown_scheme")
         if not secret:
-            raise self._refused(exchange, "missing_credential")
+            raise self._refused(context, "missing_credential")
         if len(secret) > _MAX_CREDENTIAL_BYTES:
-            raise self._refused(exchange, "oversized_credential")
+            raise self._refused(context, "oversized_credential")
         found = self._known.get(secret) or self._of_key(secret)
         if found is None and self._tokens is not None and secret.count(b".") == 2:
             found = self._tokens.verify(secret)
             if found is None:
-                raise self._refused(exchange, "bad_token")
+                raise self._refused(context, "bad_token")
         if found is None:
             named = _KEY_ID.match(secret)
             # The id is no secret, and says whose key it was, or who is tried.
-            raise self._refused(exchange, "unknown_key", **({"key": named[1].decode()} if named else {}))
+            raise self._refused(context, "unknown_key", **({"key": named[1].decode()} if named else {}))
         if found.expires is not None and found.expires <= self._clock():
-            raise self._refused(exchange, "expired_credential", tenant=found.tenant.name, key=found.key_id)
+            raise self._refused(context, "expired_credential", tenant=found.tenant.name, key=found.key_id)
         return found
 
     def _of_key(self, secret: bytes) -> Credential | None:
@@ -88,8 +88,8 @@ class Authenticator:
             self._known[secret] = found
         return found
 
-    def _refused(self, exchange: Exchange, kind: str, **details: str) -> Fault:
-        self._on_event(kind, exchange, details)
+    def _refused(self, context: RequestContext, kind: str, **details: str) -> Fault:
+        self._on_event(kind, context, details)
         return Fault(
             Code.UNAUTHENTICATED,
             Reason.REASON_CREDENTIAL_INVALID,

@@ -15,7 +15,7 @@ from services.ingress.documents.catalog import require
 from services.ingress.documents.tenants import Credential
 from services.ingress.oip.service import proven
 from services.ingress.ports import ModelOperations
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 SCOPE = "operate"
 # A load may build an engine. Whoever waits less sets a deadline; the load goes on all the same.
@@ -31,7 +31,7 @@ _STATES: Mapping[str, tuple[str, str]] = {
 
 
 class ModelRepository:
-    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault. `clock`: monotonic seconds.
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `clock`: monotonic seconds.
 
     `reaches_all`: whether a load by `operations` reaches every executor that there is.
     """
@@ -48,11 +48,11 @@ class ModelRepository:
         self._clock = clock
 
     async def RepositoryIndex(
-        self, request: pb.RepositoryIndexRequest, exchange: Exchange
+        self, request: pb.RepositoryIndexRequest, context: RequestContext
     ) -> pb.RepositoryIndexResponse:
-        _operator(exchange)
+        _operator(context)
         _check_repository(request.repository_name)
-        models = await self._operations.index(self._deadline(exchange, _INDEX_S))
+        models = await self._operations.index(self._deadline(context, _INDEX_S))
         index = pb.RepositoryIndexResponse()
         for model in models:
             state, reason = _STATES.get(model.state, ("UNAVAILABLE", model.state))
@@ -62,27 +62,27 @@ class ModelRepository:
         return index
 
     async def RepositoryModelLoad(
-        self, request: pb.RepositoryModelLoadRequest, exchange: Exchange
+        self, request: pb.RepositoryModelLoadRequest, context: RequestContext
     ) -> pb.RepositoryModelLoadResponse:
-        credential = _operator(exchange)
+        credential = _operator(context)
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         for name in request.parameters:
             raise _not_brought_along(name)
         self._check_reach()
-        deadline = self._deadline(exchange, _LOAD_S)
+        deadline = self._deadline(context, _LOAD_S)
         await self._operations.load(model, version, _who(credential), deadline)
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
-        self, request: pb.RepositoryModelUnloadRequest, exchange: Exchange
+        self, request: pb.RepositoryModelUnloadRequest, context: RequestContext
     ) -> pb.RepositoryModelUnloadResponse:
         # `unload_dependents` means the models of an ensemble; no model of this repository has any.
-        credential = _operator(exchange)
+        credential = _operator(context)
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         self._check_reach()
-        deadline = self._deadline(exchange, _LOAD_S)
+        deadline = self._deadline(context, _LOAD_S)
         await self._operations.unload(model, version, _who(credential), deadline)
         return pb.RepositoryModelUnloadResponse()
 
@@ -95,12 +95,12 @@ class ModelRepository:
                 "them; load it while there is one process, which later ones go by, or run the services apart",
             )
 
-    def _deadline(self, exchange: Exchange, most_s: float) -> float:
-        return self._clock() + most_s if exchange.deadline == math.inf else exchange.deadline
+    def _deadline(self, context: RequestContext, most_s: float) -> float:
+        return self._clock() + most_s if context.deadline == math.inf else context.deadline
 
 
-def _operator(exchange: Exchange) -> Credential:
-    credential = proven(exchange)
+def _operator(context: RequestContext) -> Credential:
+    credential = proven(context)
     require(credential, SCOPE)
     return credential
 

@@ -10,7 +10,7 @@ from headrace.columns import Batch, Column, Ragged
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.documents.catalog import Entry
-from services.ingress.inference import Answer
+from services.ingress.inference import InferenceResult
 from services.ingress.ports import Decision
 
 _LENGTH = struct.Struct("<I")
@@ -56,7 +56,7 @@ class Responses:
         self._decisions: Sequence[Decision] = ()
         self._heads: dict[Hashable, bytes] = {}
 
-    def write(self, answer: Answer, names: list[str], request_id: str) -> pb.ModelInferResponse:
+    def write(self, answer: InferenceResult, names: list[str], request_id: str) -> pb.ModelInferResponse:
         """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
         batch = answer.batch
         outputs = []
@@ -80,7 +80,7 @@ class Responses:
 
 
 def _head(
-    answer: Answer, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
+    answer: InferenceResult, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
 ) -> pb.ModelInferResponse:
     """A response without its identity and its values."""
     count = len(answer.batch)

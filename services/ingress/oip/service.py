@@ -13,18 +13,18 @@ from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.documents.catalog import Catalog, Entry
 from services.ingress.documents.tenants import Credential
-from services.ingress.inference import Inferring, read_timeout
+from services.ingress.inference import InferenceRunner, read_timeout
 from services.ingress.oip import metadata as describing
 from services.ingress.oip.request import read_columns
 from services.ingress.oip.response import Responses, wanted_outputs
 from services.ingress.reporting.statistics import Statistics
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 StreamedInfer = Callable[[pb.ModelInferRequest], Awaitable[pb.ModelInferResponse]]
 
 
 class OpenInference:
-    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault.
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault.
 
     The Repository* RPCs are in `model_repository.py`.
     """
@@ -32,70 +32,78 @@ class OpenInference:
     def __init__(
         self,
         catalog: Catalog,
-        inferring: Inferring,
+        runner: InferenceRunner,
         statistics: Statistics,
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
         self._catalog = catalog
-        self._inferring = inferring
+        self._runner = runner
         self._statistics = statistics
         self._ready = ready
         self._responses = Responses()
 
-    async def ServerLive(self, _: pb.ServerLiveRequest, __: Exchange) -> pb.ServerLiveResponse:
+    async def ServerLive(self, _: pb.ServerLiveRequest, __: RequestContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, _: pb.ServerReadyRequest, __: Exchange) -> pb.ServerReadyResponse:
+    async def ServerReady(self, _: pb.ServerReadyRequest, __: RequestContext) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=await self._ready())
 
-    async def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Exchange) -> pb.ServerMetadataResponse:
+    async def ServerMetadata(
+        self, _: pb.ServerMetadataRequest, __: RequestContext
+    ) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
             name="headrace", version=build_version(), extensions=describing.EXTENSIONS
         )
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, exchange: Exchange) -> pb.ModelReadyResponse:
-        self._entry(request.name, request.version, exchange, "read")
+    async def ModelReady(
+        self, request: pb.ModelReadyRequest, context: RequestContext
+    ) -> pb.ModelReadyResponse:
+        self._entry(request.name, request.version, context, "read")
         return pb.ModelReadyResponse(ready=await self._ready())
 
     async def ModelMetadata(
-        self, request: pb.ModelMetadataRequest, exchange: Exchange
+        self, request: pb.ModelMetadataRequest, context: RequestContext
     ) -> pb.ModelMetadataResponse:
-        return describing.metadata(self._entry(request.name, request.version, exchange, "read"))
+        return describing.metadata(self._entry(request.name, request.version, context, "read"))
 
-    async def ModelConfig(self, request: pb.ModelConfigRequest, exchange: Exchange) -> pb.ModelConfigResponse:
-        entry = self._entry(request.name, request.version, exchange, "read")
-        limit = self._inferring.max_rows(proven(exchange))
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest, context: RequestContext
+    ) -> pb.ModelConfigResponse:
+        entry = self._entry(request.name, request.version, context, "read")
+        limit = self._runner.max_rows(proven(context))
         return pb.ModelConfigResponse(config=describing.configuration(entry, limit))
 
     async def ModelStatistics(
-        self, request: pb.ModelStatisticsRequest, exchange: Exchange
+        self, request: pb.ModelStatisticsRequest, context: RequestContext
     ) -> pb.ModelStatisticsResponse:
         if request.name:
-            entries = [self._entry(request.name, request.version, exchange, "read")]
+            entries = [self._entry(request.name, request.version, context, "read")]
         else:
-            entries = self._catalog.visible(proven(exchange), "read")
+            entries = self._catalog.visible(proven(context), "read")
         stats = [describing.statistics(e, self._statistics.of(e.pipeline.name)) for e in entries]
         return pb.ModelStatisticsResponse(model_stats=stats)
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, exchange: Exchange) -> pb.ModelInferResponse:
-        exchange.identify(request.id)
-        credential = proven(exchange)
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, context: RequestContext
+    ) -> pb.ModelInferResponse:
+        context.identify(request.id)
+        credential = proven(context)
         version = read_version(request.model_version)
         entry = self._catalog.find(request.model_name, version, credential, "predict")
-        exchange.pipeline = request.model_name
+        context.pipeline = request.model_name
         names = wanted_outputs(request, entry)
-        max_rows = self._inferring.max_rows(credential)
-        charge(_claimed_rows(request, max_rows), request, exchange)
+        max_rows = self._runner.max_rows(credential)
+        charge(_claimed_rows(request, max_rows), request, context)
         columns, count = read_columns(request, entry, max_rows)
         priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
-        rows = self._inferring.rows(exchange, entry, credential, count, priority, timeout_s)
-        answer = await self._inferring.infer(exchange, entry, Batch(rows, columns), version, whole=True)
-        return self._responses.write(answer, names, exchange.request_id)
+        rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
+        answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)
+        return self._responses.write(answer, names, context.request_id)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """One answer per request, in order. `infer` makes each an exchange of its own (logged, counted, limited)."""
+        """One answer per request, in order. `infer` makes each a context of its own (logged, counted, limited)."""
         async for request in requests:
             try:
                 reply = await infer(request)
@@ -107,26 +115,26 @@ class OpenInference:
                 reply.parameters["triton_final_response"].bool_param = True
             yield pb.ModelStreamInferResponse(infer_response=reply)
 
-    def _entry(self, name: str, version: str, exchange: Exchange, scope: str) -> Entry:
-        entry = self._catalog.find(name, read_version(version), proven(exchange), scope)
-        exchange.pipeline = name
+    def _entry(self, name: str, version: str, context: RequestContext, scope: str) -> Entry:
+        entry = self._catalog.find(name, read_version(version), proven(context), scope)
+        context.pipeline = name
         return entry
 
 
-def proven(exchange: Exchange) -> Credential:
+def proven(context: RequestContext) -> Credential:
     """The caller's credential; the door has seen to it that there is one."""
-    if exchange.credential is None:
+    if context.credential is None:
         raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
-    return exchange.credential
+    return context.credential
 
 
-def charge(rows: int, request: Message, exchange: Exchange) -> None:
+def charge(rows: int, request: Message, context: RequestContext) -> None:
     """Takes from the tenant's quota what a request costs. Raises QuotaFault."""
-    quota = exchange.quota
+    quota = context.quota
     if quota is None:
         return
     # Of a message that its protocol has not measured, only where somebody asks: it is written anew for that.
-    size = exchange.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
+    size = context.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
     quota.charge(rows, size)
 
 

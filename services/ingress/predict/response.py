@@ -6,14 +6,14 @@ from headrace.api.batch.v1 import batch_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import ANNOTATION, Batch, RowError, encode_columns
 from headrace.pipeline import rows_from_batch
-from services.ingress.inference import Answer
+from services.ingress.inference import InferenceResult
 from services.ingress.oip.response import source_name
 from services.ingress.predict.structs import fill
 
 _SOURCE, _AGE = "@source/", "@age_us/"
 
 
-def write_models(answer: Answer, reply: pb.PredictResponse) -> None:
+def write_models(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds the models that took part."""
     for m in answer.decision.models if answer.decision else ():
         reply.models.add(
@@ -27,7 +27,7 @@ def write_models(answer: Answer, reply: pb.PredictResponse) -> None:
         )
 
 
-def write_rows(answer: Answer, reply: pb.PredictResponse) -> None:
+def write_rows(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds a Prediction for each row: outputs, fallbacks and the ages of its features, or its error."""
     batch = answer.batch
     predictions = [reply.predictions.add() for _ in range(len(batch))]
@@ -61,7 +61,7 @@ def _ages(batch: Batch, predictions: list[pb.Prediction]) -> None:
                 feature.age_ms = age // 1000
 
 
-def _fallbacks(answer: Answer, predictions: list[pb.Prediction]) -> None:
+def _fallbacks(answer: InferenceResult, predictions: list[pb.Prediction]) -> None:
     used = answer.batch.columns.get("@fallbacks")
     if used is None or not answer.fallbacks:
         return
@@ -70,7 +70,7 @@ def _fallbacks(answer: Answer, predictions: list[pb.Prediction]) -> None:
             prediction.fallbacks.extend(name for name, bit in answer.fallbacks if bits >> bit & 1)
 
 
-def write_columns(answer: Answer, reply: pb.PredictResponse) -> None:
+def write_columns(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds the outputs and annotations as columns, and the errors of rows."""
     batch = answer.batch
     names = answer.entry.outputs

@@ -10,46 +10,48 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
 from services.ingress.documents.catalog import Catalog, Entry
 from services.ingress.documents.tenants import Credential
-from services.ingress.inference import Inferring, check_rows
+from services.ingress.inference import InferenceRunner, check_rows
 from services.ingress.oip.service import charge, proven
 from services.ingress.predict.response import write_columns, write_models, write_rows
 from services.ingress.predict.structs import to_python
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 
 class Inference:
-    """Methods are named like the RPCs and take `(request, exchange)`; they raise Fault."""
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault."""
 
-    def __init__(self, catalog: Catalog, inferring: Inferring) -> None:
+    def __init__(self, catalog: Catalog, runner: InferenceRunner) -> None:
         self._catalog = catalog
-        self._inferring = inferring
+        self._runner = runner
 
-    async def Predict(self, request: pb.PredictRequest, exchange: Exchange) -> pb.PredictResponse:
-        exchange.identify(request.request_id)
-        credential = proven(exchange)
+    async def Predict(self, request: pb.PredictRequest, context: RequestContext) -> pb.PredictResponse:
+        context.identify(request.request_id)
+        credential = proven(context)
         entry = self._catalog.find(request.pipeline, request.version, credential, "predict")
-        exchange.pipeline = request.pipeline
-        batch = self._batch(request, exchange, entry, credential)
-        answer = await self._inferring.infer(exchange, entry, batch, request.version, whole=False)
+        context.pipeline = request.pipeline
+        batch = self._batch(request, context, entry, credential)
+        answer = await self._runner.infer(context, entry, batch, request.version, whole=False)
         reply = pb.PredictResponse(
-            request_id=exchange.request_id,
+            request_id=context.request_id,
             pipeline=request.pipeline,
             version=answer.version,
             revision=answer.revision,
-            trace_id=exchange.trace.trace_id,
+            trace_id=context.trace.trace_id,
         )
         write_models(answer, reply)
         (write_rows if request.rows else write_columns)(answer, reply)
         return reply
 
-    async def ListPipelines(self, _: pb.ListPipelinesRequest, exchange: Exchange) -> pb.ListPipelinesResponse:
-        entries = self._catalog.visible(proven(exchange), "read")
+    async def ListPipelines(
+        self, _: pb.ListPipelinesRequest, context: RequestContext
+    ) -> pb.ListPipelinesResponse:
+        entries = self._catalog.visible(proven(context), "read")
         return pb.ListPipelinesResponse(pipelines=[_described(e) for e in entries])
 
     def _batch(
         self,
         request: pb.PredictRequest,
-        exchange: Exchange,
+        context: RequestContext,
         entry: Entry,
         credential: Credential,
     ) -> Batch:
@@ -62,9 +64,9 @@ class Inference:
                 metadata={"field": "rows"},
             )
         count = len(request.rows) or request.row_count
-        check_rows(count, self._inferring.max_rows(credential))
-        charge(count, request, exchange)
-        rows = self._inferring.rows(exchange, entry, credential, count, min(request.priority, 10), math.inf)
+        check_rows(count, self._runner.max_rows(credential))
+        charge(count, request, context)
+        rows = self._runner.rows(context, entry, credential, count, min(request.priority, 10), math.inf)
         if request.rows:
             return batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)
         return Batch(rows, decode_columns(request.columns, count))

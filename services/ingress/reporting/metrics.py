@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace.hop.errors import BLAME, OUR_CODES, Blame, Code, Fault, Reason
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A caller who waits no longer: its own deadline passed, or it went away. Neither is our failure, but both tell of latency.
@@ -94,20 +94,20 @@ class Metrics:
         self._requests.labels("", tenant, Code.RESOURCE_EXHAUSTED.name, fault).inc(shed.calls)
         self._shed.labels(tenant, fault).inc(shed.calls)
 
-    def done(self, exchange: Exchange, code: Code, seconds: float) -> None:
+    def done(self, context: RequestContext, code: Code, seconds: float) -> None:
         """Counts one finished request. Its pipeline and tenant are names from our documents, or ""."""
-        fault = exchange.fault
-        ours = fault is not None and is_ours(fault, exchange)
-        key = (exchange.pipeline, exchange.tenant, code, ours)
+        fault = context.fault
+        ours = fault is not None and is_ours(fault, context)
+        key = (context.pipeline, context.tenant, code, ours)
         child = self._children.get(key)
         if child is None:
             label = "none" if fault is None else "ours" if ours else "caller"
             child = self._children[key] = self._requests.labels(*key[:2], code.name, label)
         child.inc()
-        if exchange.inference:
-            self._timer(exchange.pipeline, _outcome(code, ours)).observe(seconds)
-            if fault is None and exchange.answer is not None:
-                self._rows_of(exchange.pipeline).inc(len(exchange.answer.batch))
+        if context.inference:
+            self._timer(context.pipeline, _outcome(code, ours)).observe(seconds)
+            if fault is None and context.result is not None:
+                self._rows_of(context.pipeline).inc(len(context.result.batch))
 
     def _timer(self, pipeline: str, outcome: str) -> Histogram:
         timer = self._timers.get((pipeline, outcome))
@@ -122,14 +122,14 @@ class Metrics:
         return answered
 
 
-def is_ours(fault: Fault, exchange: Exchange) -> bool:
+def is_ours(fault: Fault, context: RequestContext) -> bool:
     """Whether a failure is our doing. Time that the caller made too short is not."""
     if fault.code is Code.DEADLINE_EXCEEDED:
-        return exchange.deadline_is_ours
+        return context.deadline_is_ours
     if fault.code in OUR_CODES:
         return True
     blame = BLAME.get(fault.reason, Blame.OURS)  # a newer service may have reasons of its own
-    return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and exchange.inference)
+    return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and context.inference)
 
 
 def _outcome(code: Code, ours: bool) -> str:

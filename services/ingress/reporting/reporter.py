@@ -12,7 +12,7 @@ from services.ingress.reporting import traces as tracing
 from services.ingress.reporting.metrics import Metrics, is_ours
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.statistics import Statistics
-from services.ingress.request_context import Exchange, chance
+from services.ingress.request_context import RequestContext, chance
 
 _KEPT = 2000
 _SECURITY_LINES_PER_S = 20.0
@@ -60,66 +60,66 @@ class Reporter:
         self._overload_lines = TokenBucket(_OVERLOAD_LINES_PER_S, _OVERLOAD_LINES_PER_S, clock())
         self._pending: list[Mapping[str, Any]] = []
 
-    def done(self, exchange: Exchange) -> None:
-        """One request is over; its outcome stands in `exchange.fault`."""
-        seconds = self._clock() - exchange.received
-        fault = exchange.fault
+    def done(self, context: RequestContext) -> None:
+        """One request is over; its outcome stands in `context.fault`."""
+        seconds = self._clock() - context.received
+        fault = context.fault
         code = Code.OK if fault is None else fault.code
-        self.metrics.done(exchange, code, seconds)
-        if exchange.inference and exchange.pipeline:
-            if fault is None and exchange.answer is not None:
-                self._statistics.success(exchange.answer, seconds)
+        self.metrics.done(context, code, seconds)
+        if context.inference and context.pipeline:
+            if fault is None and context.result is not None:
+                self._statistics.success(context.result, seconds)
             elif fault is not None:
-                self._statistics.fail(exchange.pipeline, seconds)
-        if code in _OVERLOAD and not exchange.trace.sampled and self._overload_lines.take(self._clock()) > 0:
+                self._statistics.fail(context.pipeline, seconds)
+        if code in _OVERLOAD and not context.trace.sampled and self._overload_lines.take(self._clock()) > 0:
             return  # the counters have it; a line and a trace would cost more than the refusal
         if fault is not None or chance(self._log_ratio):
-            self._line(exchange, code, seconds)
-        broken = fault is not None or (exchange.answer is not None and bool(exchange.answer.batch.errors))
-        wanted = exchange.trace.sampled or broken or seconds >= self._slow_s
-        if wanted and exchange.inference and exchange.credential is not None and self._exporters:
-            self._keep(exchange, seconds)
+            self._line(context, code, seconds)
+        broken = fault is not None or (context.result is not None and bool(context.result.batch.errors))
+        wanted = context.trace.sampled or broken or seconds >= self._slow_s
+        if wanted and context.inference and context.credential is not None and self._exporters:
+            self._keep(context, seconds)
 
-    def _line(self, exchange: Exchange, code: Code, seconds: float) -> None:
+    def _line(self, context: RequestContext, code: Code, seconds: float) -> None:
         fields: dict[str, Any] = {
-            "request_id": exchange.request_id,
-            "trace_id": exchange.trace.trace_id,
-            "method": exchange.method,
-            "tenant": exchange.tenant,
-            "pipeline": exchange.pipeline,
+            "request_id": context.request_id,
+            "trace_id": context.trace.trace_id,
+            "method": context.method,
+            "tenant": context.tenant,
+            "pipeline": context.pipeline,
             "code": code.name,
             "duration_ms": round(seconds * 1000, 3),
         }
-        fault = exchange.fault
+        fault = context.fault
         if fault is None:
             self._log.info("request", **fields)
             return
         # Without a proven tenant anybody may fill our disk; those lines are rationed (the counter is not).
-        if exchange.credential is None and self._lines.take(self._clock()) > 0:
+        if context.credential is None and self._lines.take(self._clock()) > 0:
             return
         fields |= {"reason": reason_name(fault.reason), "message": fault.message}
-        tell = self._log.error if is_ours(fault, exchange) else self._log.info
+        tell = self._log.error if is_ours(fault, context) else self._log.info
         tell("request", **fields)
 
-    def security(self, kind: str, exchange: Exchange, details: Mapping[str, str]) -> None:
+    def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
         """A credential was refused, or something forbidden was tried."""
         self.metrics.security(kind)
-        self._security.add(kind, exchange, details)
+        self._security.add(kind, context, details)
         if self._lines.take(self._clock()) == 0:
-            told = {**details, "kind": kind, "request_id": exchange.request_id}
-            if exchange.tenant:
-                told["tenant"] = exchange.tenant
+            told = {**details, "kind": kind, "request_id": context.request_id}
+            if context.tenant:
+                told["tenant"] = context.tenant
             self._log.warning("security", **told)
 
     def unexpected(self, method: str, error: Exception, request_id: str) -> None:
         """A bug: the trace goes into our log, never to the caller."""
         self._log.error("unexpected", request_id=request_id, method=method, exc_info=error)
 
-    def _keep(self, exchange: Exchange, seconds: float) -> None:
+    def _keep(self, context: RequestContext, seconds: float) -> None:
         # Under a storm of failures the newest are dropped: a bounded buffer, written once a moment.
         if len(self._pending) < _KEPT:
             start = int((self._wall() - seconds) * 1e6)
-            self._pending.append(tracing.record(exchange, start, int(seconds * 1e6)))
+            self._pending.append(tracing.record(context, start, int(seconds * 1e6)))
 
     async def flush(self) -> None:
         """Hands finished traces to the exporters, in a thread."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 # Lines of events a second; all of a second beyond that are one line.
 _LINES_PER_S = 50
@@ -99,11 +99,11 @@ class SecurityLog:
         """Events that are not in the file yet."""
         return len(self._lines) + (sum(self._summary.kinds.values()) if self._summary else 0)
 
-    def add(self, kind: str, exchange: Exchange, details: Mapping[str, str]) -> None:
+    def add(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
         """One event."""
         if self._path is None:
             return
-        now, address = self._wall(), client_address(exchange)
+        now, address = self._wall(), client_address(context)
         if int(now) != self._second:
             self._second, self._in_second = int(now), 0
             self._end_summary(now)
@@ -113,15 +113,15 @@ class SecurityLog:
                 self._summary = _Summary(now)
             self._summary.add(now, kind, address)
             return
-        credential = exchange.credential
+        credential = context.credential
         event = {
             "time": _time(now),
             "kind": kind,
             "client": address,
-            "tenant": exchange.tenant,
+            "tenant": context.tenant,
             "key": "" if credential is None else credential.key_id,
-            "request_id": exchange.request_id,
-            "method": exchange.method,
+            "request_id": context.request_id,
+            "method": context.method,
         }
         event |= {name: value for name, value in details.items() if not event.get(name)}
         self._lines.append(_line({k: v[:_MAX_TEXT] for k, v in event.items()}))
@@ -182,13 +182,13 @@ class SecurityLog:
             os.close(lock)
 
 
-def client_address(exchange: Exchange) -> str:
+def client_address(context: RequestContext) -> str:
     """Where a request came from, as Envoy saw it; "" if it did not come by Envoy.
 
     Envoy appends the address of its peer to `x-forwarded-for` (`use_remote_address`). What stands before that was sent by
     the caller, who may write there what it likes.
     """
-    sent = exchange.headers.get(b"x-forwarded-for", b"")
+    sent = context.headers.get(b"x-forwarded-for", b"")
     return sent.rpartition(b",")[2].strip().decode("latin-1")[:64]
 
 

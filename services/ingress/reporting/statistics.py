@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.columns import Timing
-from services.ingress.inference import Answer
+from services.ingress.inference import InferenceResult
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Statistics:
             found = self._pipelines[pipeline] = PipelineCounts()
         return found
 
-    def success(self, answer: Answer, total_s: float) -> None:
+    def success(self, answer: InferenceResult, total_s: float) -> None:
         """A request that was answered after `total_s`."""
         counts = self.of(answer.entry.pipeline.name)
         rows = len(answer.batch)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 Failure: TypeAlias = tuple[RowError, int]
 """The first error of some rows, and how many there are."""
@@ -25,19 +25,19 @@ def span_id() -> str:
 
 
 def record(
-    exchange: Exchange, started_unix_us: int, duration_us: int, make_id: Callable[[], str] = span_id
+    context: RequestContext, started_unix_us: int, duration_us: int, make_id: Callable[[], str] = span_id
 ) -> dict[str, Any]:
     """The trace of one finished request.
 
     {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}
     """
-    trace, answer, fault = exchange.trace, exchange.answer, exchange.fault
+    trace, answer, fault = context.trace, context.result, context.fault
     failed = {} if answer is None else _failed(answer.batch)
-    attributes = {"request_id": exchange.request_id, "tenant": exchange.tenant, "pipeline": exchange.pipeline}
+    attributes = {"request_id": context.request_id, "tenant": context.tenant, "pipeline": context.pipeline}
     if fault is not None:
         attributes |= {"reason": reason_name(fault.reason), "message": fault.message}
     root = _span(
-        exchange.method,
+        context.method,
         "ingress",
         trace.span_id,
         trace.parent,
@@ -69,7 +69,7 @@ def record(
         if behind:
             _mark(call, behind.values())
         spans += _stages(answer.batch.timings, start, call, make_id, behind)
-    return {"request_id": exchange.request_id, "trace_id": trace.trace_id, "spans": spans}
+    return {"request_id": context.request_id, "trace_id": trace.trace_id, "spans": spans}
 
 
 def _failed(batch: Batch) -> dict[str, Failure]:

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from services.ingress.reporting.security_log import SecurityLog, client_address
-from services.ingress.request_context import Exchange, begin
+from services.ingress.request_context import RequestContext, begin
 
 
-def call(address: str = "10.0.0.1", **more: bytes) -> Exchange:
+def call(address: str = "10.0.0.1", **more: bytes) -> RequestContext:
     headers = {b"x-forwarded-for": address.encode(), b"x-request-id": b"r-1"}
     return begin("ModelInfer", headers | {k.encode(): v for k, v in more.items()}, 0.0, 0.0)
 

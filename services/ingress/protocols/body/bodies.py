@@ -11,7 +11,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.protocols.asgi import Disconnected, Receive
 from services.ingress.protocols.refusals import malformed, too_large
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 # Of operations that run no model: their messages hold a few names.
 SMALL_BYTES = 64 * 1024
@@ -31,24 +31,24 @@ class Bodies:
         self._max_seconds = limits.max_body_s
         self._max_arriving = limits.max_arriving_bytes
         self._clock = clock
-        self._waits = Waits(clock)
+        self._timeouts = Timeouts(clock)
         # Bytes of bodies that are not whole yet, in all and by tenant.
         self._arriving = 0
         self._of: Counter[str] = Counter()
 
-    async def read(self, receive: Receive, exchange: Exchange, limit: int, framing: int = 0) -> bytes:
+    async def read(self, receive: Receive, context: RequestContext, limit: int, framing: int = 0) -> bytes:
         """The whole body: a message of at most `limit` bytes, and `framing` bytes around it.
 
         Raises Fault RESOURCE_EXHAUSTED (too large; too many bytes arriving at once), DEADLINE_EXCEEDED (the caller's deadline
         passed, or `max_body_s`, before the body was whole), INVALID_ARGUMENT (no sensible content-length); Disconnected.
         """
-        declared = exchange.headers.get(b"content-length")
+        declared = context.headers.get(b"content-length")
         most = limit + framing
         announced = 0 if declared is None else _size(declared)
         if announced > most * _DRAINED:
             raise too_large(announced, limit)
-        left = exchange.deadline - self._clock()
-        wait = self._waits.begin(min(left, self._max_seconds))
+        left = context.deadline - self._clock()
+        wait = self._timeouts.begin(min(left, self._max_seconds))
         try:
             if announced > most:
                 await _drain(receive)
@@ -56,13 +56,13 @@ class Bodies:
             event = await receive()
             body: bytes = _piece(event)
             if event.get("more_body", False):
-                body = await self._rest(receive, exchange.tenant, body, most)
+                body = await self._rest(receive, context.tenant, body, most)
         except asyncio.CancelledError:
-            if not wait.ended_it():
+            if not wait.caused_it():
                 raise
             raise _not_whole(left, self._max_seconds) from None
         finally:
-            self._waits.end(wait)
+            self._timeouts.end(wait)
         if len(body) > most:
             raise too_large(len(body), limit)
         return body
@@ -101,7 +101,7 @@ class Bodies:
             )
 
 
-class Waits:
+class Timeouts:
     """Tasks that may wait until a time of their own; who waits longer is cancelled.
 
     As asyncio.timeout, which costs 4 µs a request; this a tenth, since one timer looks at all of them now and then. `clock`:
@@ -110,33 +110,33 @@ class Waits:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._waits: dict[Wait, None] = {}
+        self._timeouts: dict[Timeout, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, seconds: float) -> Wait:
+    def begin(self, seconds: float) -> Timeout:
         """The running task waits from now on; `end` must follow."""
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
-        wait = Wait(task, self._clock() + seconds)
-        self._waits[wait] = None
+        wait = Timeout(task, self._clock() + seconds)
+        self._timeouts[wait] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
         return wait
 
-    def end(self, wait: Wait) -> None:
+    def end(self, wait: Timeout) -> None:
         """It waits no more."""
-        self._waits.pop(wait, None)
+        self._timeouts.pop(wait, None)
 
     def _look(self) -> None:
         now = self._clock()
-        for wait in [wait for wait in self._waits if wait.until <= now]:
-            del self._waits[wait]
+        for wait in [wait for wait in self._timeouts if wait.until <= now]:
+            del self._timeouts[wait]
             wait.expired = True
             wait.task.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._waits else None
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._timeouts else None
 
 
-class Wait:
+class Timeout:
     """One task that waits, and until when."""
 
     __slots__ = ("expired", "task", "until")
@@ -146,7 +146,7 @@ class Wait:
         self.until = until
         self.expired = False
 
-    def ended_it(self) -> bool:
+    def caused_it(self) -> bool:
         """Whether a cancellation that the task has met is ours, and nobody else's; it is taken back then."""
         return self.expired and self.task.uncancel() == 0
 

@@ -15,7 +15,7 @@ from connectrpc.codec import Codec as ConnectCodec
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
-from connectrpc.request import RequestContext
+from connectrpc.request import RequestContext as ConnectContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
@@ -33,10 +33,10 @@ from services.ingress.protocols.connect import reflection as reflecting
 from services.ingress.protocols.connect.health import Health
 from services.ingress.protocols.refusals import too_large
 from services.ingress.protocols.unary import Intake
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
 
-Context: TypeAlias = "RequestContext[Any, Any]"
+RpcContext: TypeAlias = "ConnectContext[Any, Any]"
 _TYPES = {
     (False, False): StreamType.UNARY,
     (False, True): StreamType.SERVER_STREAM,
@@ -161,45 +161,44 @@ class Connect:
             found[method.path] = Endpoint.bidi_stream(_info(method), servicer.serve)
         return found
 
-    async def _stream_infer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Message]:
-        exchange = _begin(self._door, "ModelStreamInfer", context)
-        context.response_headers["x-request-id"] = exchange.request_id
+    async def _stream_infer(self, requests: AsyncIterator[Any], rpc: RpcContext) -> AsyncIterator[Message]:
+        context = _begin(self._door, "ModelStreamInfer", rpc)
+        rpc.response_headers["x-request-id"] = context.request_id
         operation = self._door.operations[f"/{OIP_SERVICE.full_name}/ModelInfer"]
         try:
             serve = self._ingress.open_inference.ModelStreamInfer
-            async for reply in self._door.stream(operation, serve, requests, exchange):
+            async for reply in self._door.stream(operation, serve, requests, context):
                 yield reply
         except Fault as fault:
-            raise to_connect(fault, context) from None
+            raise to_connect(fault, rpc) from None
 
 
-def _begin(door: Door, name: str, context: Context) -> Exchange:
+def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:
     headers = {
-        k.encode("latin-1", "replace"): v.encode("latin-1", "replace")
-        for k, v in context.request_headers.items()
+        k.encode("latin-1", "replace"): v.encode("latin-1", "replace") for k, v in rpc.request_headers.items()
     }
-    exchange = door.begin(name, headers)
-    left_ms = context.timeout_ms
+    context = door.begin(name, headers)
+    left_ms = rpc.timeout_ms
     if left_ms is not None:
-        exchange.deadline = exchange.received + left_ms / 1000
-    return exchange
+        context.deadline = context.received + left_ms / 1000
+    return context
 
 
 def _quiet(handler: Any, method: Method[Any, Any]) -> Any:
     """A handler that is neither authenticated nor reported: health probes come every second."""
     if method.server_streaming:
 
-        async def stream(request: Any, _: Context) -> AsyncIterator[Message]:
+        async def stream(request: Any, _: RpcContext) -> AsyncIterator[Message]:
             async for reply in handler(request):
                 yield reply
 
         return stream
 
-    async def call(request: Any, context: Context) -> Message:
+    async def call(request: Any, rpc: RpcContext) -> Message:
         try:
             reply: Message = await handler(request)
         except Fault as fault:
-            raise to_connect(fault, context) from None
+            raise to_connect(fault, rpc) from None
         return reply
 
     return call
@@ -216,12 +215,12 @@ def _info(method: Method[Any, Any]) -> MethodInfo[Any, Any]:
     )
 
 
-def to_connect(fault: Fault, context: Context) -> ConnectError:
-    """The fault as connectrpc sends it; the retry hint goes into the context's metadata."""
+def to_connect(fault: Fault, rpc: RpcContext) -> ConnectError:
+    """The fault as connectrpc sends it; the retry hint goes into the rpc's metadata."""
     if fault.retry_after_s is not None:
         milliseconds = max(0, round(fault.retry_after_s * 1000))
-        context.response_trailers[PUSHBACK] = str(milliseconds)
-        context.response_headers["retry-after"] = str(-(-milliseconds // 1000))
+        rpc.response_trailers[PUSHBACK] = str(milliseconds)
+        rpc.response_headers["retry-after"] = str(-(-milliseconds // 1000))
     return connect_error(fault)
 
 

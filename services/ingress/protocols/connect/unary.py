@@ -20,7 +20,7 @@ from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import GZIP, inflate
 from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.unary import UnaryProtocol
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 _ERROR_INFO = "google.rpc.ErrorInfo"
 
@@ -50,16 +50,16 @@ class UnaryConnect(UnaryProtocol):
             )
         return await inflate(body, GZIP, limit)
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
-            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-request-id", context.request_id.encode()),
         ]
         await respond(send, 200, headers, codec.write(reply))
 
-    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Whatever the codec, errors are JSON. Trailers of a unary call are headers that begin with `trailer-`."""
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", exchange.request_id.encode())]
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", context.request_id.encode())]
         if fault.retry_after_s is not None:
             milliseconds = max(0, round(fault.retry_after_s * 1000))
             headers.append((f"trailer-{PUSHBACK}".encode(), b"%d" % milliseconds))

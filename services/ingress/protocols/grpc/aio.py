@@ -12,7 +12,7 @@ from headrace.hop.definition import Service
 from headrace.hop.errors import Fault
 from services.ingress.door import Door, Operation
 from services.ingress.protocols.refusals import too_large
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
 
 _INFER = f"/{OIP_SERVICE.full_name}/ModelInfer"
@@ -43,11 +43,11 @@ def _prover(door: Door) -> Callable[[str, Mapping[str, str]], None]:
         operation = door.operations.get(_INFER if path == _STREAM else path)
         if operation is None or operation.open:
             return
-        exchange = door.begin(operation.method.name, _headers(metadata))
+        context = door.begin(operation.method.name, _headers(metadata))
         try:
-            door.prove(operation, exchange)
+            door.prove(operation, context)
         except Fault as fault:
-            raise door.refuse(exchange, fault) from None
+            raise door.refuse(context, fault) from None
 
     return prove
 
@@ -56,21 +56,21 @@ def _headers(metadata: Mapping[str, str]) -> dict[bytes, bytes]:
     return {k.encode(): v.encode("latin-1", "replace") for k, v in metadata.items()}
 
 
-def _begin(door: Door, name: str, call: Call) -> Exchange:
-    exchange = door.begin(name, _headers(call.metadata))
-    exchange.deadline = call.deadline
-    return exchange
+def _begin(door: Door, name: str, call: Call) -> RequestContext:
+    context = door.begin(name, _headers(call.metadata))
+    context.deadline = call.deadline
+    return context
 
 
 def _unary(door: Door, operation: Operation, limit: int) -> Callable[[Any, Call], Any]:
     async def serve(request: Any, call: Call) -> Message:
-        exchange = _begin(door, operation.method.name, call)
+        context = _begin(door, operation.method.name, call)
         try:
             if request.ByteSize() > limit:
-                raise door.refuse(exchange, too_large(request.ByteSize(), limit))
-            return await door.call(operation, request, exchange)
+                raise door.refuse(context, too_large(request.ByteSize(), limit))
+            return await door.call(operation, request, context)
         finally:
-            call.trailing.append(("x-request-id", exchange.request_id))
+            call.trailing.append(("x-request-id", context.request_id))
 
     return serve
 
@@ -79,10 +79,10 @@ def _stream(ingress: Ingress) -> Callable[[Any, Call], Any]:
     operation = ingress.door.operations[_INFER]
 
     async def serve(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Message]:
-        exchange = _begin(ingress.door, "ModelStreamInfer", call)
-        call.trailing.append(("x-request-id", exchange.request_id))
+        context = _begin(ingress.door, "ModelStreamInfer", call)
+        call.trailing.append(("x-request-id", context.request_id))
         handler = ingress.open_inference.ModelStreamInfer
-        async for reply in ingress.door.stream(operation, handler, requests, exchange):
+        async for reply in ingress.door.stream(operation, handler, requests, context):
             yield reply
 
     return serve

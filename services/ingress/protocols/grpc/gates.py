@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.admission.admission_control import Admission
+from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.reporting.metrics import Shed
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 HEADER = b"x-headrace-gate"
 Headers = list[tuple[bytes, bytes]]
@@ -28,7 +28,7 @@ _MOST = 20_000
 class Gates:
     """What is known of each gate. Without Envoy's filter there are none, and nothing is told. `clock`: monotonic seconds."""
 
-    def __init__(self, admission: Admission, clock: Callable[[], float]) -> None:
+    def __init__(self, admission: AdmissionControl, clock: Callable[[], float]) -> None:
         self._admission = admission
         self._clock = clock
         # By gate: the number of its newest call.
@@ -38,13 +38,13 @@ class Gates:
         # When the last call was refused, at the gates that were told how much room there is, and not yet that it is plenty.
         self._narrow: dict[bytes, float] = {}
 
-    def come(self, exchange: Exchange) -> Shed | None:
+    def come(self, context: RequestContext) -> Shed | None:
         """Notes a call; those of the same credential that were refused in Envoy since the last that came."""
-        header = exchange.headers.get(HEADER)
+        header = context.headers.get(HEADER)
         if header is None:
             return None
         gate, call, shed = header.split()
-        exchange.gate, number = gate, int(call)
+        context.gate, number = gate, int(call)
         # They come nearly in order.
         if number > self._seen.get(gate, 0):
             if len(self._seen) >= _MOST:
@@ -54,16 +54,16 @@ class Gates:
             self._seen[gate] = number
         if shed == b"0":
             return None
-        self._narrow[gate] = exchange.received
+        self._narrow[gate] = context.received
         return Shed(int(shed), self._reasons.get(gate, Reason.REASON_OVERLOADED))
 
-    def told(self, exchange: Exchange, fault: Fault | None = None) -> Headers:
+    def told(self, context: RequestContext, fault: Fault | None = None) -> Headers:
         """What the reply has to carry: nothing while there is room for as many again as there are."""
-        gate, credential = exchange.gate, exchange.credential
+        gate, credential = context.gate, context.credential
         if not gate or credential is None:
             return []
         tenant = credential.tenant
-        room = self._admission.room(tenant.name, tenant.priority)
+        room = self._admission.headroom(tenant.name, tenant.priority)
         if fault is not None and fault.code is Code.RESOURCE_EXHAUSTED:
             if fault.reason not in _FOR_ROOM:
                 return []  # too large, say: Envoy would repeat it to others
@@ -80,5 +80,5 @@ class Gates:
             if self._clock() - since > _CALM_S:
                 del self._narrow[gate]
                 return [(HEADER, b"%b %d %b" % (gate, self._seen.get(gate, 0), _PLENTY))]
-        self._narrow.setdefault(gate, exchange.received)
+        self._narrow.setdefault(gate, context.received)
         return [(HEADER, b"%b %d %d" % (gate, self._seen.get(gate, 0), room))]

@@ -12,7 +12,7 @@ from services.ingress.protocols.grpc.convoy import Convoy
 from services.ingress.protocols.grpc.gates import Gates
 from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.reporting.metrics import Shed
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 _TYPE = b"application/grpc"
 _OK = [(b"grpc-status", b"0")]
@@ -27,29 +27,29 @@ class UnaryGrpc(FramedProtocol):
         self._gates = Gates(intake.door.admission, intake.door.clock)
         self.join = Convoy().join
 
-    def shed(self, exchange: Exchange) -> Shed | None:
-        return self._gates.come(exchange)
+    def shed(self, context: RequestContext) -> Shed | None:
+        return self._gates.come(context)
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
         data = codec.write(reply)
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
-            (b"x-request-id", exchange.request_id.encode()),
-            *self._gates.told(exchange),
+            (b"x-request-id", context.request_id.encode()),
+            *self._gates.told(context),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
         body = frames.PREFIX.pack(0, len(data)) + data
         await send({"type": "http.response.body", "body": body, "more_body": False})
         await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
 
-    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """A response of headers alone (gRPC's "trailers-only")."""
         headers = [
             (b"content-type", _TYPE),
             _ENCODINGS,
-            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
-            *self._gates.told(exchange, fault),
+            *self._gates.told(context, fault),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

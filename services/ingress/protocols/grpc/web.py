@@ -12,7 +12,7 @@ from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.unary import FramedProtocol
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 _TYPE = b"application/grpc-web"
 # The first byte of the frame that holds the trailers.
@@ -23,21 +23,21 @@ _OK = b"grpc-status:0\r\n"
 class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
         data = codec.write(reply)
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
-            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-request-id", context.request_id.encode()),
         ]
         pack = frames.PREFIX.pack
         body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
         await respond(send, 200, headers, body)
 
-    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """The status stands in the headers, as there is nothing else."""
         headers = [
             (b"content-type", _TYPE),
-            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
         ]
         await respond(send, 200, headers, b"")

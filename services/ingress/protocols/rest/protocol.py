@@ -22,7 +22,7 @@ from services.ingress.protocols.rest import repository as rest_repository
 from services.ingress.protocols.rest.json_form import to_json
 from services.ingress.protocols.rest.tensors import read_request, write_response
 from services.ingress.protocols.unary import Intake
-from services.ingress.request_context import Exchange
+from services.ingress.request_context import RequestContext
 
 Headers = list[tuple[bytes, bytes]]
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -55,50 +55,50 @@ class Rest:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}."""
-        exchange = self._intake.begin("rest", scope)
+        context = self._intake.begin("rest", scope)
         try:
             self._intake.check_headers(scope)
-            exchange.deadline = exchange.received + _timeout(exchange.headers)
-            operation, handle = self._route(scope["method"], scope["path"].rstrip("/"), exchange)
-            exchange.method = operation.method.name
-            self._door.admit(operation, exchange)
-            body = await self._body(operation, scope, receive, exchange)
+            context.deadline = context.received + _timeout(context.headers)
+            operation, handle = self._route(scope["method"], scope["path"].rstrip("/"), context)
+            context.method = operation.method.name
+            self._door.admit(operation, context)
+            body = await self._body(operation, scope, receive, context)
         except Fault as fault:
-            self._door.refuse(exchange, fault)
-            await _fail(send, fault, exchange)
+            self._door.refuse(context, fault)
+            await _fail(send, fault, context)
             return
         except (Disconnected, asyncio.CancelledError) as gone:
-            self._intake.gone(exchange)
+            self._intake.gone(context)
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
-            await _fail(send, self._door.broken(exchange, error), exchange)
+            await _fail(send, self._door.broken(context, error), context)
             return
         try:
             with self._intake.departures.watch(receive):
                 status, extra, content = await handle(body)
-                await respond(
-                    send, status, [*extra, (b"x-request-id", exchange.request_id.encode())], content
-                )
+                await respond(send, status, [*extra, (b"x-request-id", context.request_id.encode())], content)
         except Fault as fault:
-            if exchange.fault is None:  # unreadable: it never became a call
-                self._door.refuse(exchange, fault)
-            await _fail(send, fault, exchange)
+            if context.fault is None:  # unreadable: it never became a call
+                self._door.refuse(context, fault)
+            await _fail(send, fault, context)
         except Exception as error:
-            if exchange.fault is not None or exchange.answer is not None:
+            if context.fault is not None or context.result is not None:
                 raise  # the answer could not be sent
-            await _fail(send, self._door.broken(exchange, error), exchange)
+            await _fail(send, self._door.broken(context, error), context)
         finally:
-            if exchange.entered:  # the caller went away while the body was parsed
-                self._intake.gone(exchange)
+            if context.entered:  # the caller went away while the body was parsed
+                self._intake.gone(context)
 
-    async def _body(self, operation: Operation, scope: Scope, receive: Receive, exchange: Exchange) -> bytes:
+    async def _body(
+        self, operation: Operation, scope: Scope, receive: Receive, context: RequestContext
+    ) -> bytes:
         if scope["method"] != "POST":
             return b""
         limit = self._intake.limit(operation)
-        body = await self._intake.bodies.read(receive, exchange, limit)
-        encoding = exchange.headers.get(b"content-encoding", b"identity")
+        body = await self._intake.bodies.read(receive, context, limit)
+        encoding = context.headers.get(b"content-encoding", b"identity")
         if encoding == b"identity":
             return body
         if encoding not in (b"gzip", b"deflate"):
@@ -108,7 +108,7 @@ class Rest:
         return await inflate(body, GZIP_OR_ZLIB, limit)
 
     def _route(
-        self, method: str, path: str, exchange: Exchange
+        self, method: str, path: str, context: RequestContext
     ) -> tuple[Operation, Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]]:
         found = _MODEL.match(path)
         name, request = "", None
@@ -116,7 +116,7 @@ class Rest:
             model, version, action = found["model"], found["version"] or "", found["action"] or ""
             if action == "infer":
                 _expect(method, "POST")
-                return self._infer, lambda body: self._inference(body, model, version, exchange)
+                return self._infer, lambda body: self._inference(body, model, version, context)
             name, kind = _READS[action]
             request = kind(name=model, version=version)
         elif path == "/v2":
@@ -131,17 +131,17 @@ class Rest:
             _expect(method, "POST")
             rpc, make = repository
             change = self._operation(rpc)
-            return change, lambda body: self._read(change, make(body), exchange)
+            return change, lambda body: self._read(change, make(body), context)
         if request is None:
             raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
         _expect(method, "GET")
         asked, read = request, self._operation(name)
-        return read, lambda _: self._read(read, asked, exchange)
+        return read, lambda _: self._read(read, asked, context)
 
     async def _read(
-        self, operation: Operation, request: Message, exchange: Exchange
+        self, operation: Operation, request: Message, context: RequestContext
     ) -> tuple[int, Headers, bytes]:
-        reply = await self._door.call(operation, request, exchange)
+        reply = await self._door.call(operation, request, context)
         if isinstance(reply, pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse):
             return _health(reply, getattr(request, "name", ""))
         if isinstance(reply, pb.RepositoryModelLoadResponse | pb.RepositoryModelUnloadResponse):
@@ -149,11 +149,11 @@ class Rest:
         return _json(_shown(reply))
 
     async def _inference(
-        self, body: bytes, model: str, version: str, exchange: Exchange
+        self, body: bytes, model: str, version: str, context: RequestContext
     ) -> tuple[int, Headers, bytes]:
-        exchange.size_bytes = len(body)
-        request, all_binary = await self._request(body, _header_length(exchange.headers), model, version)
-        reply = await self._door.call(self._infer, request, exchange)
+        context.size_bytes = len(body)
+        request, all_binary = await self._request(body, _header_length(context.headers), model, version)
+        reply = await self._door.call(self._infer, request, context)
         assert isinstance(reply, pb.ModelInferResponse)
         asked = {
             o.name: o.parameters["binary_data"].bool_param
@@ -218,7 +218,7 @@ def _health(
     return (200 if good else 503), [_IS_JSON], content
 
 
-async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
+async def _fail(send: Send, fault: Fault, context: RequestContext) -> None:
     status = http_status(fault)
     if fault.reason == Reason.REASON_TOO_LARGE and status != 431:
         status = 413
@@ -230,7 +230,7 @@ async def _fail(send: Send, fault: Fault, exchange: Exchange) -> None:
         "reason": reason_name(fault.reason),
         "metadata": dict(fault.metadata),
     }
-    headers = [_IS_JSON, (b"x-request-id", exchange.request_id.encode())]
+    headers = [_IS_JSON, (b"x-request-id", context.request_id.encode())]
     if fault.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_after_s)))
     if fault.code is Code.UNAUTHENTICATED:
