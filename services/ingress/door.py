@@ -11,6 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ADMISSION
 from headrace.hop.method import Method, methods_of
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import Quotas
@@ -231,11 +232,8 @@ class Door:
 
 
 def _overloaded() -> Fault:
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_OVERLOADED,
-        "there is more to do than can be done in time; try again later",
-        retry_after_s=_RETRY_AFTER_S,
+    return ADMISSION.refusal(
+        "there is more to do than can be done in time; try again later", retry_after_s=_RETRY_AFTER_S
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headrace.columns import Batch, Column, Ragged
-from headrace.hop.errors import Reason
+from headrace.hop.limiters import TENANT_QUERIES
 from headrace.pipeline import Pipeline
 from headrace.state.queries import QueryTable, file_of, files_of, places_for, remove_others
 from services.ingress.admission.quotas import QuotaFault
@@ -88,11 +88,10 @@ class ExtractionGuard:
             limit = f"{budget} different rows per day (UTC) of pipeline {pipeline.name}"
             raise QuotaFault(
                 tenant,
-                "queries",
+                TENANT_QUERIES,
                 limit,
                 wait=_DAY_S - now % _DAY_S,
                 empty=False,
-                reason=Reason.REASON_QUERY_BUDGET_EXCEEDED,
             )
         table.add(new)
         if before < budget * _WARNED <= table.count:

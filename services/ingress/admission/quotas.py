@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Fault
+from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.tenants import Tenant
@@ -14,7 +15,7 @@ _RETRY_CONCURRENCY_S = 0.05
 
 
 class QuotaFault(Fault):
-    """A refusal for a tenant's quota. `kind`: rows, bytes, concurrency or queries.
+    """A refusal by one of the limiters of a tenant; `wait`: seconds until it may pass; `limit`: in words.
 
     `empty`: a request of one row would have been refused, too. Only then may the refusal be repeated to other requests
     without asking.
@@ -23,18 +24,18 @@ class QuotaFault(Fault):
     def __init__(
         self,
         tenant: str,
-        kind: str,
+        limiter: Limiter,
         limit: str,
         *,
         wait: float,
         empty: bool,
-        reason: Reason = Reason.REASON_QUOTA_EXCEEDED,
     ) -> None:
+        quota = limiter.name.removeprefix("tenant_")
         super().__init__(
-            Code.RESOURCE_EXHAUSTED,
-            reason,
+            limiter.code,
+            limiter.reason,
             f"tenant {tenant} may have {limit}; try again in {_seconds(wait)}",
-            metadata={"tenant": tenant, "quota": kind, "limit": limit, "limiter": f"tenant_{kind}"},
+            metadata=limiter.metadata(tenant=tenant, quota=quota, limit=limit),
             retry_after_s=wait,
         )
         self.empty = empty
@@ -127,7 +128,9 @@ class Quota:
             elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
             if self.in_flight + elsewhere >= self._concurrency:
                 limit = f"{self._concurrency} requests at once"
-                raise QuotaFault(self._tenant, "concurrency", limit, wait=_RETRY_CONCURRENCY_S, empty=True)
+                raise QuotaFault(
+                    self._tenant, TENANT_CONCURRENCY, limit, wait=_RETRY_CONCURRENCY_S, empty=True
+                )
         self.in_flight += 1
         if counters is not None:
             counters.begin()
@@ -145,10 +148,10 @@ class Quota:
         by_rows, by_bytes = self._rows, self._bytes
         if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
-            raise QuotaFault(self._tenant, "rows", limit, wait=wait, empty=by_rows.empty)
+            raise QuotaFault(self._tenant, TENANT_ROWS, limit, wait=wait, empty=by_rows.empty)
         if by_bytes is not None and (wait := by_bytes.wait(now, size_bytes)) > 0.0:
             limit = f"{_number(self.limits.bytes_per_s)} bytes per second"
-            raise QuotaFault(self._tenant, "bytes", limit, wait=wait, empty=by_bytes.empty)
+            raise QuotaFault(self._tenant, TENANT_BYTES, limit, wait=wait, empty=by_bytes.empty)
         if by_rows is not None:
             by_rows.spend(rows)
             if counters is not None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from headrace.hop import limiters
 from headrace.hop.errors import BLAME, OUR_CODES, Blame, Code, Fault, Reason
+from headrace.hop.limiters import LIMITERS
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -79,6 +81,12 @@ class Metrics:
             ["tenant", "fault"],
             registry=registry,
         )
+        self._refusals = Counter(
+            "headrace_ingress_refusals_total",
+            "Requests refused by a limiter, whichever service it is in; without those that Envoy refused by itself.",
+            ["limiter"],
+            registry=registry,
+        )
         # Looking a child up by label costs more than counting; these are few.
         self._children: dict[tuple[str, str, Code, bool], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
@@ -104,6 +112,8 @@ class Metrics:
             label = "none" if fault is None else "ours" if ours else "caller"
             child = self._children[key] = self._requests.labels(*key[:2], code.name, label)
         child.inc()
+        if fault is not None and (limiter := fault.metadata.get(limiters.KEY)) in LIMITERS:
+            self._refusals.labels(limiter).inc()
         if context.inference:
             self._timer(context.pipeline, _outcome(code, ours)).observe(seconds)
             if fault is None and context.result is not None:

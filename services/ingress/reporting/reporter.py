@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from headrace.hop import limiters
 from headrace.hop.errors import Code, reason_name
 from services.ingress.admission.quotas import TokenBucket
 from services.ingress.reporting import traces as tracing
@@ -98,6 +99,8 @@ class Reporter:
         if context.credential is None and self._lines.take(self._clock()) > 0:
             return
         fields |= {"reason": reason_name(fault.reason), "message": fault.message}
+        if limiters.KEY in fault.metadata:
+            fields[limiters.KEY] = fault.metadata[limiters.KEY]
         tell = self._log.error if is_ours(fault, context) else self._log.info
         tell("request", **fields)
 

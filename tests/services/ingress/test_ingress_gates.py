@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ADMISSION, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
@@ -14,9 +15,9 @@ from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext, begin
 
 TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
-OVERLOADED = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "no room")
-QUOTA = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=True)
-QUOTA_FOR_LARGE = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=False)
+OVERLOADED = ADMISSION.refusal("no room")
+QUOTA = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=True)
+QUOTA_FOR_LARGE = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=False)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ARRIVING_BYTES
 from services.ingress.config import Limits
 from services.ingress.protocols.asgi import Disconnected, Receive
 from services.ingress.protocols.refusals import malformed, too_large
@@ -92,11 +93,8 @@ class Bodies:
 
     def _check_arriving(self, tenant: str) -> None:
         if self._arriving > self._max_arriving or self._of[tenant] > self._max_arriving * _TENANT_PART:
-            raise Fault(
-                Code.RESOURCE_EXHAUSTED,
-                Reason.REASON_OVERLOADED,
+            raise ARRIVING_BYTES.refusal(
                 "too many bytes of requests are on their way at once; try again later",
-                metadata={"limiter": "arriving_bytes"},
                 retry_after_s=_RETRY_AFTER_S,
             )
 

@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no 
 from protobuf.wkt import Any as WireAny
 
 from headrace.hop.errors import Code, Fault
+from headrace.hop.limiters import OPEN_CALLS
 from headrace.hop.method import Method, methods_of
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.door import Door
@@ -31,6 +32,7 @@ from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
 from services.ingress.protocols.connect import reflection as reflecting
 from services.ingress.protocols.connect.health import Health
+from services.ingress.protocols.connect.unary import error_body
 from services.ingress.protocols.refusals import too_large
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
@@ -46,6 +48,9 @@ _TYPES = {
 _CODES: Mapping[Code, ConnectCode] = {
     code: ConnectCode[code.name.replace("CANCELLED", "CANCELED")] for code in Code if code is not Code.OK
 }
+_TOO_MANY_OPEN_CALLS = error_body(
+    OPEN_CALLS.refusal("too many calls without a credential are being served; try again in a second")
+)
 _STREAM_INFER = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _WATCH = f"/{_HEALTH.full_name}/Watch"
@@ -125,8 +130,9 @@ class Connect:
         if scope["path"] == _STREAM_INFER:
             await self._serve(self._streams, scope, receive, send)
         elif self._open_calls >= _MAX_OPEN_CALLS:
-            # gRPC's clients read UNAVAILABLE from it.
-            await respond(send, 503, [(b"retry-after", b"1")], b"")
+            # gRPC's clients read UNAVAILABLE from the HTTP status.
+            headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
+            await respond(send, 503, headers, _TOO_MANY_OPEN_CALLS)
         else:
             self._open_calls += 1
             try:

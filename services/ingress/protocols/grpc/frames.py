@@ -6,6 +6,7 @@ import base64
 import functools
 import struct
 
+from headrace.hop import limiters
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.wire_errors import DETAILS, PUSHBACK, cut, status_of
 from services.ingress.protocols.body.inflate import GZIP, inflate
@@ -14,6 +15,7 @@ from services.ingress.protocols.refusals import malformed, too_large
 PREFIX = struct.Struct(">BI")
 Headers = list[tuple[bytes, bytes]]
 _UNITS = {ord("H"): 3600.0, ord("M"): 60.0, ord("S"): 1.0, ord("m"): 1e-3, ord("u"): 1e-6, ord("n"): 1e-9}
+_LIMITER_ALONE = {limiters.KEY}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
@@ -64,15 +66,16 @@ def check_encoding(encoding: bytes) -> None:
 
 def status_headers(fault: Fault) -> Headers:
     """The trailers (or headers, when there is nothing else) that say how a call failed."""
-    if fault.metadata:
+    if fault.metadata.keys() != _LIMITER_ALONE:
         return _made(fault)
-    # Thousands a second of the same, when there is too much to do.
-    return list(_of_kind(fault.code, fault.reason, fault.message, fault.retry_after_s))
+    # Under overload thousands of equal refusals a second.
+    limiter = fault.metadata[limiters.KEY]
+    return list(_of_kind(fault.code, fault.reason, fault.message, limiter, fault.retry_after_s))
 
 
 @functools.lru_cache(maxsize=64)
-def _of_kind(code: Code, reason: Reason, message: str, retry_after_s: float | None) -> Headers:
-    return _made(Fault(code, reason, message, retry_after_s=retry_after_s))
+def _of_kind(code: Code, reason: Reason, message: str, limiter: str, retry_after_s: float | None) -> Headers:
+    return _made(Fault(code, reason, message, metadata={limiters.KEY: limiter}, retry_after_s=retry_after_s))
 
 
 def _made(fault: Fault) -> Headers:
