@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 import numpy as np
 
 from headrace.columns import Column, DType, Ragged
 from headrace.columns.column import Array
+from headrace.columns.oip_tensors import CONTENTS, LENGTH, unpack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import InputField
 from services.ingress.documents.catalog import Entry, Input
 from services.ingress.inference import check_rows
 
-_TYPED: Mapping[DType, str] = {
-    DType.BOOL: "bool_contents",
-    DType.INT8: "int_contents",
-    DType.INT16: "int_contents",
-    DType.INT32: "int_contents",
-    DType.INT64: "int64_contents",
-    DType.UINT8: "uint_contents",
-    DType.UINT16: "uint_contents",
-    DType.UINT32: "uint_contents",
-    DType.UINT64: "uint64_contents",
-    DType.FLOAT32: "fp32_contents",
-    DType.FLOAT64: "fp64_contents",
-    DType.BYTES: "bytes_contents",
-}
-_LENGTH = struct.Struct("<I")
 _OFFSETS = struct.Struct("=II")
 Tensor = pb.ModelInferRequest.InferInputTensor
 
@@ -102,20 +88,11 @@ def _read(tensor: Tensor, raw: bytes | None, wanted: Input, rows: int) -> Column
 
 def _read_strings(name: str, raw: bytes, elements: int) -> Ragged:
     """Elements as 4-byte little-endian length and bytes each."""
-    if elements == 1 and len(raw) >= 4 and _LENGTH.unpack_from(raw)[0] == len(raw) - 4:
+    if elements == 1 and len(raw) >= 4 and LENGTH.unpack_from(raw)[0] == len(raw) - 4:
         # One string is the common case, and making its offsets by NumPy costs more than all else here.
         return Ragged(np.frombuffer(_OFFSETS.pack(0, len(raw) - 4), np.uint32), raw[4:])
-    items: list[bytes] = []
-    at, end = 0, len(raw)
-    while at < end:
-        start = at + 4
-        if start > end or len(items) == elements:
-            break
-        at = start + _LENGTH.unpack_from(raw, start - 4)[0]
-        if at > end:
-            break
-        items.append(raw[start:at])
-    if at != end or len(items) != elements:
+    items, size = unpack_bytes(raw, elements)
+    if size != len(raw) or len(items) != elements:
         raise _wrong_shape(
             name,
             f"input {name} needs {elements} raw elements (4-byte length, then bytes); element {len(items)} does not fit",
@@ -126,7 +103,7 @@ def _read_strings(name: str, raw: bytes, elements: int) -> Ragged:
 
 def _read_typed(tensor: Tensor, field: InputField, rows: int, elements: int) -> Column:
     name, dtype = field.name, field.dtype
-    attribute = _TYPED.get(dtype)
+    attribute = CONTENTS.get(dtype)
     if attribute is None:
         raise _malformed(f"input {name}: {dtype.oip} has no typed contents; send raw_input_contents", name)
     values: Sequence[object] = getattr(tensor.contents, attribute)

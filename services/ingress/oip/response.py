@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Hashable, Iterable, Sequence
 
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
+from headrace.columns.oip_tensors import pack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 from services.ingress.ports import Decision
 
-_LENGTH = struct.Struct("<I")
 _SOURCE = "@source/"
 
 
@@ -107,7 +106,7 @@ def raw_contents(column: Column) -> bytes:
     """Little-endian elements; each byte string as its 4-byte length and its bytes."""
     values = column.values
     if isinstance(values, Ragged):
-        return b"".join(part for item in values.to_list() for part in (_LENGTH.pack(len(item)), item))
+        return pack_bytes(values.to_list())
     return values.tobytes()
 
 

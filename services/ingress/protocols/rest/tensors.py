@@ -6,7 +6,6 @@ Every tensor becomes raw contents, so that one translation (`servicers/oip_readi
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 
 from headrace.columns import DType
 from headrace.columns.dtypes import of_oip
+from headrace.columns.oip_tensors import pack_bytes, unpack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.protocols.body import json_text
 from services.ingress.protocols.refusals import malformed
 
-_LENGTH = struct.Struct("<I")
 _MAX_RANK = 16
 # Numbers that become an array at once.
 _PART = 65_536
@@ -90,8 +89,7 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
     if dtype is DType.BYTES:
         if not all(isinstance(item, str) for item in flat):
             raise _mistyped(name, datatype)
-        items = [item.encode() for item in flat]
-        return b"".join(part for item in items for part in (_LENGTH.pack(len(item)), item))
+        return pack_bytes([item.encode() for item in flat])
     fits: tuple[type, ...] = (bool,) if dtype is DType.BOOL else (int, float) if dtype.is_float else (int,)
     if not all(type(item) in fits for item in flat):
         raise _mistyped(name, datatype)
@@ -152,12 +150,8 @@ def write_response(
 def _data(datatype: str, raw: bytes) -> list[Any]:
     dtype = of_oip(datatype)
     if dtype is DType.BYTES:
-        items, at = [], 0
-        while at < len(raw):
-            end = at + 4 + _LENGTH.unpack_from(raw, at)[0]
-            items.append(raw[at + 4 : end].decode(errors="replace"))
-            at = end
-        return items
+        items, _ = unpack_bytes(raw)
+        return [item.decode(errors="replace") for item in items]
     assert dtype is not None, "our own outputs have types that we know"
     values: list[Any] = np.frombuffer(raw, dtype.numpy).tolist()
     # JSON has no NaN and no infinities.
