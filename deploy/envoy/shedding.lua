@@ -1,7 +1,7 @@
 -- Refuses in Envoy what the application would refuse: it costs less than half there, and many refusals at once would leave no time
 -- for those who are let in.
 --
--- The application alone decides who is refused, and why (services/ingress/admitting.py, quotas.py). When it gets crowded it
+-- The application alone decides who is refused, and why (services/ingress/admission/admission_control.py, quotas.py). When it gets crowded it
 -- says with each reply how many more calls it has room for from this caller, and which of them it has seen (services/ingress/
 -- protocols/gates.py). No more than that go through, and one now and then; the others hear what the application told the
 -- last that it refused. What is let through beyond the room is how a caller learns of room that others have made.
@@ -143,7 +143,7 @@ function envoy_on_request(handle)
   local gate = gate_of(credential)
   if full(gate, handle:timestamp()) then
     gate.shed = gate.shed + 1
-    -- For the access log (services/ingress/envoy.py).
+    -- For the access log (services/ingress/envoy/configuration.py).
     handle:streamInfo():dynamicMetadata():set("envoy.filters.http.lua", "shed", true)
     gate.told["x-request-id"] = headers:get("x-request-id")
     handle:respond(gate.told, "")

@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 
 from headrace.hop.config import Client
 from headrace.hop.errors import Code, Fault, Reason
-from load.generator.arrivals import arrivals, steady
-from load.generator.load_generator import Caller, Plan, Samples
-from load.generator.open_loop import PATH, run_plan
-from services.ingress import envoy
+from load.generator.arrivals import arrivals
+from load.generator.arrivals import steady
+from load.generator.load_generator import Caller
+from load.generator.load_generator import Plan
+from load.generator.load_generator import Samples
+from load.generator.open_loop import PATH
+from load.generator.open_loop import run_plan
 from services.ingress.config import Http, IngressSettings
-from services.ingress.protocols.frames import status_headers
+from services.ingress.envoy import configuration as envoy
+from services.ingress.protocols.grpc.frames import status_headers
 
 _ROUTER = {
     "name": "envoy.filters.http.router",

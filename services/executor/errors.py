@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from headrace.columns import RowError
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import MODEL_QUEUE
 from headrace.repository import AbsentError, BadNameError, RepositoryError, TensorSpec, UntrustedError
 
 STAGE = "executor"
@@ -126,11 +127,11 @@ def overloaded(model: str, retry_after_s: float) -> RowError:
     """The queue is full, and the rows in it come before this one."""
     wait = str(max(round(retry_after_s * 1000), 1))
     return RowError(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_OVERLOADED,
+        MODEL_QUEUE.code,
+        MODEL_QUEUE.reason,
         f"the queue of model {model!r} is full; try again in {wait} ms",
         STAGE,
-        {"model": model, "retry_after_ms": wait},
+        MODEL_QUEUE.metadata(model=model, retry_after_ms=wait),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.hop.config import ConfigError, load
 from headrace.hop.process import grpc_core as core
 from services.ingress.config import IngressSettings
-from services.ingress.running import run
+from services.ingress.envoy.launch import run
 
 
 def main() -> None:

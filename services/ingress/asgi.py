@@ -15,10 +15,10 @@ from headrace.hop import config
 from headrace.hop.process import grpc_core as core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
-from services.ingress.envoy import SETTINGS_VARIABLE
+from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from services.ingress.process import hosting
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
-from services.ingress.protocols.routing import routes
+from services.ingress.protocols.registry import routes
 from services.ingress.wiring import assembled
 
 # Envoy's threads have 0.
@@ -55,12 +55,12 @@ class IngressApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
     # pyvoy answers a `receive` that connectrpc has cancelled meanwhile; nothing is lost by it.
-    handle = repr(context.get("handle"))
-    if "RecvFutureExecutor" in handle and isinstance(context.get("exception"), asyncio.InvalidStateError):
+    handle = repr(details.get("handle"))
+    if "RecvFutureExecutor" in handle and isinstance(details.get("exception"), asyncio.InvalidStateError):
         return
-    loop.default_exception_handler(context)
+    loop.default_exception_handler(details)
 
 
 async def _open(stack: AsyncExitStack) -> Application:

@@ -11,17 +11,18 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ADMISSION
 from headrace.hop.method import Method, methods_of
-from services.ingress.admitting import Admission
-from services.ingress.authenticating import Authenticator
-from services.ingress.catalog import require
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Shed
-from services.ingress.quotas import Quotas
-from services.ingress.reporting import Reporter
-from services.ingress.tenants import Credential
+from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.admission.quotas import Quotas
+from services.ingress.auth.authenticator import Authenticator
+from services.ingress.documents.catalog import require
+from services.ingress.documents.tenants import Credential
+from services.ingress.reporting.metrics import Shed
+from services.ingress.reporting.reporter import Reporter
+from services.ingress.request_context import RequestContext, begin
 
-Handler = Callable[[Any, Exchange], Awaitable[Message]]
+Handler = Callable[[Any, RequestContext], Awaitable[Message]]
 # Answered without a credential: they say nothing of pipelines.
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They cost what a model costs; the others are not held up by them.
@@ -83,7 +84,7 @@ class Door:
         authenticator: Authenticator,
         reporter: Reporter,
         quotas: Quotas,
-        admission: Admission,
+        admission: AdmissionControl,
         trace_ratio: float,
         clock: Callable[[], float],
     ) -> None:
@@ -97,45 +98,45 @@ class Door:
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
-    def begin(self, method: str, headers: Mapping[bytes, bytes]) -> Exchange:
-        """The exchange of a request that comes now. `headers`: names in lower case."""
+    def begin(self, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
+        """The context of a request that comes now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
-    def admit(self, operation: Operation, exchange: Exchange, shed: Shed | None = None) -> None:
+    def admit(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> None:
         """Proves the right to a call, by its headers alone: credential, scope, how many the tenant may have at once, and
         whether there is room for an inference. Protocols do it before they read the body; `call` does it for who has not.
         `call` or `refuse` must follow. `shed`: calls of the same credential that were refused in Envoy before this one.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if there is no room.
         """
-        if exchange.entered:
+        if context.entered:
             return
-        exchange.entered = True
+        context.entered = True
         self.in_flight += 1
         if operation.open:
             return
-        tenant = self.prove(operation, exchange, shed).tenant
-        exchange.inference = operation.inference
+        tenant = self.prove(operation, context, shed).tenant
+        context.inference = operation.inference
         if operation.counted:
-            quota = exchange.quota = self._quotas.enter(tenant)
+            quota = context.quota = self._quotas.acquire(tenant)
             if not operation.inference:
                 # An inference is charged when its rows are known.
                 quota.charge(1, 0)
         if operation.inference:
-            if not self.admission.enter(tenant.name, tenant.priority):
+            if not self.admission.acquire(tenant.name, tenant.priority):
                 raise _overloaded()
-            exchange.admitted = True
+            context.admitted = True
 
-    def prove(self, operation: Operation, exchange: Exchange, shed: Shed | None = None) -> Credential:
+    def prove(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> Credential:
         """The caller's credential, which allows the operation. Takes nothing that must be given back.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
         """
-        credential = exchange.credential
+        credential = context.credential
         if credential is None:
-            credential = exchange.credential = self._authenticator.authenticate(exchange)
+            credential = context.credential = self._authenticator.authenticate(context)
         if shed is not None:
-            self._reporter.metrics.shed(exchange.tenant, shed)
+            self._reporter.metrics.shed(context.tenant, shed)
         require(credential, operation.scope)
         return credential
 
@@ -143,74 +144,74 @@ class Door:
         self,
         operation: Operation,
         request: Message,
-        exchange: Exchange,
+        context: RequestContext,
         join: Callable[[], Awaitable[None]] | None = None,
     ) -> Message:
         """Authenticates and runs one unary call, and reports it. Raises Fault, and nothing else but CancelledError.
 
         `join`: what a reply waits for before it leaves, while there are others on their way; a part of the call's time.
         """
-        exchange.whole = True
+        context.whole = True
         try:
-            self.admit(operation, exchange)
-            reply = await operation.handler(request, exchange)
+            self.admit(operation, context)
+            reply = await operation.handler(request, context)
             if join is not None and self.in_flight > 1:
                 await join()
             return reply
         except Fault as fault:
-            exchange.fault = fault.copy()
+            context.fault = fault.copy()
             raise
         except asyncio.CancelledError:
-            exchange.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
+            context.fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
             raise
         except Exception as error:
-            self._reporter.unexpected(exchange.method, error, exchange.request_id)
-            exchange.fault = internal(exchange)
-            raise exchange.fault.copy() from error
+            self._reporter.unexpected(context.method, error, context.request_id)
+            context.fault = internal(context)
+            raise context.fault.copy() from error
         finally:
-            self._done(exchange)
+            self._done(context)
 
-    def authenticate(self, operation: Operation, exchange: Exchange) -> None:
+    def authenticate(self, operation: Operation, context: RequestContext) -> None:
         """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
         try:
-            self.prove(operation, exchange)
+            self.prove(operation, context)
         except Fault as fault:
-            self.refuse(exchange, fault)
+            self.refuse(context, fault)
             raise
 
-    def refuse(self, exchange: Exchange, fault: Fault) -> Fault:
+    def refuse(self, context: RequestContext, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
-        # A copy: the fault that is raised knows the frames it came through, and these the exchange and the message. In a
+        # A copy: the fault that is raised knows the frames it came through, and these the context and the message. In a
         # circle they would stay until the collector of garbage looks, which it does only when there are more.
-        exchange.fault = fault.copy()
-        self._done(exchange)
+        context.fault = fault.copy()
+        self._done(context)
         return fault
 
-    def broken(self, exchange: Exchange, error: Exception) -> Fault:
+    def broken(self, context: RequestContext, error: Exception) -> Fault:
         """Reports a bug in a protocol's part of a call; what the caller is told."""
-        self._reporter.unexpected(exchange.method, error, exchange.request_id)
-        return self.refuse(exchange, internal(exchange))
+        self._reporter.unexpected(context.method, error, context.request_id)
+        return self.refuse(context, internal(context))
 
-    def _done(self, exchange: Exchange) -> None:
-        if exchange.entered:
-            exchange.entered = False
+    def _done(self, context: RequestContext) -> None:
+        if context.entered:
+            context.entered = False
             self.in_flight -= 1
-        if exchange.quota is not None:
-            exchange.quota.leave()
-            exchange.quota = None
-        if exchange.admitted:
-            exchange.admitted = False
-            took = self.clock() - exchange.received
+        if context.quota is not None:
+            context.quota.release()
+            context.quota = None
+        if context.admitted:
+            context.admitted = False
+            took = self.clock() - context.received
             # A message that was never whole says nothing of how much there is to do.
-            overloaded = exchange.whole and _for_load(exchange.fault)
-            self.admission.leave(exchange.tenant, took, exchange.time_allowed, overloaded)
-        fault = exchange.fault
+            overloaded = context.whole and _for_load(context.fault)
+            self.admission.release(context.tenant, took, context.time_allowed, overloaded)
+        fault = context.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
-            self._reporter.security("denied", exchange, fault.metadata)
-        self._reporter.done(exchange)
+            self._reporter.security("denied", context, fault.metadata)
+        self._reporter.done(context)
 
     def unexpected(self, method: str, error: Exception) -> None:
-        """Tells of a bug in a protocol, where no exchange is at hand."""
+        """Tells of a bug in a protocol, where no context is at hand."""
         self._reporter.unexpected(method, error, "")
 
     async def stream(
@@ -218,24 +219,21 @@ class Door:
         operation: Operation,
         serve: Callable[[AsyncIterator[Any], Callable[[Any], Awaitable[Any]]], AsyncIterator[Message]],
         requests: AsyncIterator[Any],
-        exchange: Exchange,
+        context: RequestContext,
     ) -> AsyncIterator[Message]:
         """Serves a stream whose every message is a call of `operation`. Raises Fault."""
-        self.authenticate(operation, exchange)
+        self.authenticate(operation, context)
 
         def call(request: Any) -> Awaitable[Any]:
-            return self.call(operation, request, exchange.of_message(self.clock()))
+            return self.call(operation, request, context.of_message(self.clock()))
 
         async for reply in serve(requests, call):
             yield reply
 
 
 def _overloaded() -> Fault:
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_OVERLOADED,
-        "there is more to do than can be done in time; try again later",
-        retry_after_s=_RETRY_AFTER_S,
+    return ADMISSION.refusal(
+        "there is more to do than can be done in time; try again later", retry_after_s=_RETRY_AFTER_S
     )
 
 
@@ -246,11 +244,11 @@ def _for_load(fault: Fault | None) -> bool:
     return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED
 
 
-def internal(exchange: Exchange) -> Fault:
+def internal(context: RequestContext) -> Fault:
     """What a caller is told of a bug."""
     return Fault(
         Code.INTERNAL,
         Reason.REASON_INTERNAL,
-        f"unexpected error; tell the operators the request id {exchange.request_id}",
-        metadata={"request_id": exchange.request_id},
+        f"unexpected error; tell the operators the request id {context.request_id}",
+        metadata={"request_id": context.request_id},
     )

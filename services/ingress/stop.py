@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headrace.hop.config import ConfigError, load
 from services.ingress.config import IngressSettings
-from services.ingress.stopping import AdminPort, stop
+from services.ingress.envoy.drain import AdminPort, stop
 
 
 def main() -> None:

@@ -16,30 +16,30 @@ from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.state.tenants import read_pepper
-from services.ingress.admitting import Admission, Rules
-from services.ingress.authenticating import Authenticator
-from services.ingress.catalog import Catalog
-from services.ingress.certificates import CertificateReloads
+from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.shared_counters import SharedCounters
+from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
+from services.ingress.documents.catalog import Catalog
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Periodic, TenantReloads
 from services.ingress.door import Door, operations
-from services.ingress.guarding import ExtractionGuard
-from services.ingress.inferring import Inferring
-from services.ingress.metrics import Metrics
-from services.ingress.otlp import OtlpExporter
-from services.ingress.quotas import Quotas
-from services.ingress.readiness import Readiness
-from services.ingress.reloading import DocumentMetrics, DocumentReloads, Periodic, TenantReloads
-from services.ingress.reporting import Exporter, Log, Reporter
-from services.ingress.security import SecurityLog
-from services.ingress.servicers.inference import Inference
-from services.ingress.servicers.model_repository import ModelRepository
-from services.ingress.servicers.open_inference import OpenInference
-from services.ingress.sharing import Shared
-from services.ingress.span_store import SpanStore
-from services.ingress.statistics import Statistics
-from services.ingress.stopping import AdminPort
-from services.ingress.tokens import TokenVerifier
+from services.ingress.envoy.certificates import CertificateReloads
+from services.ingress.envoy.drain import AdminPort
+from services.ingress.envoy.readiness import Readiness
+from services.ingress.inference import InferenceRunner
+from services.ingress.oip.repository import ModelRepository
+from services.ingress.oip.service import OpenInference
+from services.ingress.predict.service import Inference
+from services.ingress.reporting.metrics import Metrics
+from services.ingress.reporting.otlp import OtlpExporter
+from services.ingress.reporting.reporter import Exporter, Log, Reporter
+from services.ingress.reporting.security_log import SecurityLog
+from services.ingress.reporting.span_store import SpanStore
+from services.ingress.reporting.statistics import Statistics
 
 _FLUSH_EVERY_S = 0.5
 # Some milliseconds each.
@@ -103,19 +103,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        inferring = Inferring(
+        runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, inferring, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = Inference(catalog, inferring)
+        own = Inference(catalog, runner)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
-        admission = Admission(Rules(**dict(settings.admission)), time.monotonic)
+        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
             served, authenticator, reporter, quotas, admission, telemetry.settings.trace_ratio, time.monotonic
@@ -151,13 +151,13 @@ class _Sharing:
         self.quotas = quotas
         self._folder = folder
         self._log = log
-        self._shared: Shared | None = None
+        self._shared: SharedCounters | None = None
         self._complained = False
 
     async def look(self) -> None:
         if self._shared is None and self._folder is not None:
             try:
-                self._shared = Shared(self._folder)
+                self._shared = SharedCounters(self._folder)
             except OSError as error:
                 if not self._complained:
                     self._complained = True

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 
 from headrace.columns import DType
 from headrace.columns.dtypes import of_oip
+from headrace.columns.oip_tensors import CONTENTS, pack_bytes, unpack_bytes
 from headrace.oip import open_inference_pb2 as oip
 from headrace.repository import TensorSpec
 from services.executor.backends.backend import Array, Tensors
-
-_LENGTH = struct.Struct("<I")
-# The field of InferTensorContents that holds a type's elements, where a server does not answer raw.
-_CONTENTS = {
-    DType.BOOL: "bool_contents",
-    DType.INT8: "int_contents",
-    DType.INT16: "int_contents",
-    DType.INT32: "int_contents",
-    DType.INT64: "int64_contents",
-    DType.UINT8: "uint_contents",
-    DType.UINT16: "uint_contents",
-    DType.UINT32: "uint_contents",
-    DType.UINT64: "uint64_contents",
-    DType.FLOAT32: "fp32_contents",
-    DType.FLOAT64: "fp64_contents",
-    DType.BYTES: "bytes_contents",
-}
 
 
 class ProtocolError(Exception):
@@ -60,7 +43,7 @@ def infer_outputs(reply: oip.ModelInferResponse, rows: int) -> dict[str, Array]:
         try:
             array = _of_raw(dtype, raw[i]) if raw else _of_contents(dtype, tensor.contents)
             outputs[tensor.name] = array.reshape(tuple(tensor.shape))
-        except (ValueError, struct.error) as error:
+        except ValueError as error:
             raise ProtocolError(f"output {tensor.name} does not fit its shape ({error})") from error
         if outputs[tensor.name].shape[:1] != (rows,):
             raise ProtocolError(f"output {tensor.name} of {rows} rows has shape {list(tensor.shape)}")
@@ -80,26 +63,20 @@ def spec_of(tensor: oip.ModelMetadataResponse.TensorMetadata) -> TensorSpec | st
 def _raw(dtype: DType, array: Array) -> bytes:
     if dtype is not DType.BYTES:
         return np.ascontiguousarray(array, dtype.numpy).tobytes()
-    items = [v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist()]
-    return b"".join([_LENGTH.pack(len(item)) + item for item in items])
+    return pack_bytes([v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist()])
 
 
 def _of_raw(dtype: DType, content: bytes) -> Array:
     if dtype is not DType.BYTES:
         return np.frombuffer(content, dtype.numpy)
-    items, at = [], 0
-    while at < len(content):
-        (length,) = _LENGTH.unpack_from(content, at)
-        at += _LENGTH.size
-        if at + length > len(content):
-            raise ValueError("an element is longer than what is there")
-        items.append(content[at : at + length])
-        at += length
+    items, size = unpack_bytes(content)
+    if size != len(content):
+        raise ValueError("an element is longer than what is there")
     return _objects(items)
 
 
 def _of_contents(dtype: DType, contents: oip.InferTensorContents) -> Array:
-    field = _CONTENTS.get(dtype)
+    field = CONTENTS.get(dtype)
     if field is None:
         raise ValueError(f"{dtype.oip} travels raw only")
     values = getattr(contents, field)

@@ -11,14 +11,14 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
-from services.ingress.exchange import Exchange
-from services.ingress.metrics import Shed
-from services.ingress.protocols import frames
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
-from services.ingress.protocols.body import SMALL_BYTES, Bodies
-from services.ingress.protocols.codecs import Codec
+from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies
+from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
+from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.refusals import headers_too_large
+from services.ingress.reporting.metrics import Shed
+from services.ingress.request_context import RequestContext
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -33,8 +33,8 @@ class Intake:
         self.limits = limits
         self._max_header_bytes = limits.max_header_kb * 1024
 
-    def begin(self, method: str, scope: Scope) -> Exchange:
-        """The exchange of a request whose headers have come."""
+    def begin(self, method: str, scope: Scope) -> RequestContext:
+        """The context of a request whose headers have come."""
         return self.door.begin(method, dict(scope["headers"]))
 
     def check_headers(self, scope: Scope) -> None:
@@ -50,10 +50,10 @@ class Intake:
         """Most bytes of a message of that operation."""
         return self.limits.max_request_bytes if operation.inference else SMALL_BYTES
 
-    def gone(self, exchange: Exchange) -> None:
+    def gone(self, context: RequestContext) -> None:
         """Reports a call whose caller went away before it was one."""
         fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
-        self.door.refuse(exchange, fault)
+        self.door.refuse(context, fault)
 
 
 class UnaryProtocol(ABC):
@@ -72,43 +72,43 @@ class UnaryProtocol(ABC):
         self, operation: Operation, codec: Codec, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """One call: never raises for what the caller did wrong."""
-        exchange = self._intake.begin(operation.method.name, scope)
+        context = self._intake.begin(operation.method.name, scope)
         try:
-            request = await self._request(operation, codec, exchange, scope, receive)
+            request = await self._request(operation, codec, context, scope, receive)
         except Fault as fault:
-            self._door.refuse(exchange, fault)
-            await self.fail(send, fault, exchange)
+            self._door.refuse(context, fault)
+            await self.fail(send, fault, context)
             return
         except (Disconnected, asyncio.CancelledError) as gone:
-            self._intake.gone(exchange)
+            self._intake.gone(context)
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
-            await self.fail(send, self._door.broken(exchange, error), exchange)
+            await self.fail(send, self._door.broken(context, error), context)
             return
         try:
             with self._intake.departures.watch(receive):
-                reply = await self._door.call(operation, request, exchange, self.join)
-                await self.reply(send, reply, codec, exchange)
+                reply = await self._door.call(operation, request, context, self.join)
+                await self.reply(send, reply, codec, context)
         except Fault as fault:
-            await self.fail(send, fault, exchange)
+            await self.fail(send, fault, context)
 
     async def _request(
-        self, operation: Operation, codec: Codec, exchange: Exchange, scope: Scope, receive: Receive
+        self, operation: Operation, codec: Codec, context: RequestContext, scope: Scope, receive: Receive
     ) -> Message:
         self._intake.check_headers(scope)
-        timeout = self.timeout(exchange.headers)
+        timeout = self.timeout(context.headers)
         if timeout is not None:
-            exchange.deadline = exchange.received + timeout
-        self._door.admit(operation, exchange, self.shed(exchange))
+            context.deadline = context.received + timeout
+        self._door.admit(operation, context, self.shed(context))
         limit = self._intake.limit(operation)
-        body = await self._intake.bodies.read(receive, exchange, limit, self.framing_bytes)
-        message = await self.unpack(body, limit, exchange.headers)
-        exchange.size_bytes = len(message)
+        body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
+        message = await self.unpack(body, limit, context.headers)
+        context.size_bytes = len(message)
         return await codec.read(message, operation.method.request)
 
-    def shed(self, exchange: Exchange) -> Shed | None:  # noqa: ARG002 - who has such counts overrides it
+    def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - who has such counts overrides it
         """The calls of the same credential that were refused in Envoy since the last that came."""
         return None
 
@@ -121,11 +121,11 @@ class UnaryProtocol(ABC):
         """The message in a body, of at most `limit` bytes, uncompressed. Raises Fault."""
 
     @abstractmethod
-    async def reply(self, send: Send, reply: Message, codec: Codec, exchange: Exchange) -> None:
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
         """Sends the answer."""
 
     @abstractmethod
-    async def fail(self, send: Send, fault: Fault, exchange: Exchange) -> None:
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Sends a refusal or a failure."""
 
 

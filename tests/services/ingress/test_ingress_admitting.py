@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingress.admitting import Admission, Rules
+from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.config import Admission as AdmissionSettings
 
-RULES = Rules(initial=64, minimum=8, maximum=4096, goal=0.4)
+RULES = AdmissionRules(initial=64, minimum=8, maximum=4096, goal=0.4)
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Served:
     """A system of so many requests per second, first come first served, behind an admission; time is made up."""
 
     rate: float
-    rules: Rules = RULES
+    rules: AdmissionRules = RULES
     now: float = 0.0
     free_at: float = 0.0
     in_time: Counter[str] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Served:
     latencies: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.rules, lambda: self.now)
+        self.admission = AdmissionControl(self.rules, lambda: self.now)
         self._ends: list[tuple[float, float, str]] = []
 
     def run(
@@ -43,7 +43,7 @@ class Served:
         arrivals = [(self.now + t, who) for who, rate in asked.items() for t in times(random_, rate, seconds)]
         for at, (tenant, priority) in sorted(arrivals):
             self._until(at, allowed)
-            if self.admission.enter(tenant, priority):
+            if self.admission.acquire(tenant, priority):
                 self.free_at = max(self.free_at, at) + 1 / self.rate
                 heapq.heappush(self._ends, (self.free_at, at, tenant))
             else:
@@ -57,7 +57,7 @@ class Served:
             took = end - began
             self.in_time[tenant] += took <= allowed
             self.latencies.setdefault(tenant, []).append(took)
-            self.admission.leave(tenant, took, allowed, overloaded=took > allowed)
+            self.admission.release(tenant, took, allowed, overloaded=took > allowed)
         self.now = at
 
 
@@ -90,8 +90,8 @@ def test_below_the_capacity_nobody_is_refused() -> None:
 
 
 def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
-    admission = Admission(Rules(**dict(AdmissionSettings())), lambda: 0.0)
-    assert all(admission.enter("a", 1) for _ in range(150))
+    admission = AdmissionControl(AdmissionRules(**dict(AdmissionSettings())), lambda: 0.0)
+    assert all(admission.acquire("a", 1) for _ in range(150))
 
 
 def test_high_priority_goes_first() -> None:
@@ -114,10 +114,10 @@ def test_a_greedy_tenant_does_not_take_the_places_of_modest_ones() -> None:
 
 @pytest.mark.parametrize("priority", [1, 10])
 def test_a_tenant_that_holds_all_it_may_leaves_room_for_the_next(priority: int) -> None:
-    admission = Admission(RULES, lambda: 0.0)
-    while admission.enter("first", priority):
+    admission = AdmissionControl(RULES, lambda: 0.0)
+    while admission.acquire("first", priority):
         pass  # none of them ends: half-sent messages
-    assert sum(admission.enter("second", priority) for _ in range(100)) >= 0.1 * RULES.initial
+    assert sum(admission.acquire("second", priority) for _ in range(100)) >= 0.1 * RULES.initial
 
 
 def test_alone_a_tenant_may_take_it_all() -> None:
@@ -137,7 +137,7 @@ def test_the_limit_grows_again_when_the_system_does() -> None:
 
 
 def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
-    system = Served(1000.0, Rules(initial=512, minimum=8, maximum=4096, goal=0.4))
+    system = Served(1000.0, AdmissionRules(initial=512, minimum=8, maximum=4096, goal=0.4))
     system.run({("a", 1): 200.0}, 1.0)
     assert system.admission.limit == 512
     system.rate = 20.0  # next to nothing is in time
@@ -161,20 +161,20 @@ def test_callers_who_allow_hopelessly_little_time_press_nobody_else() -> None:
 
 
 def test_there_is_room_for_whoever_may_enter_and_for_nobody_else() -> None:
-    admission = Admission(RULES, lambda: 0.0)
-    while room := admission.room("a", 1):
-        assert admission.enter("a", 1)
-        assert admission.room("a", 1) <= room - 1
-    assert not admission.enter("a", 1)
-    assert admission.room("b", 10) > 0
-    assert admission.enter("b", 10)
+    admission = AdmissionControl(RULES, lambda: 0.0)
+    while room := admission.headroom("a", 1):
+        assert admission.acquire("a", 1)
+        assert admission.headroom("a", 1) <= room - 1
+    assert not admission.acquire("a", 1)
+    assert admission.headroom("b", 10) > 0
+    assert admission.acquire("b", 10)
 
 
 def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:
-    admission = Admission(RULES, iter(range(100_000)).__next__)
+    admission = AdmissionControl(RULES, iter(range(100_000)).__next__)
     for _ in range(1000):
-        assert admission.enter("a", 1)
-        admission.leave("a", 1e6, math.inf, overloaded=False)
+        assert admission.acquire("a", 1)
+        admission.release("a", 1e6, math.inf, overloaded=False)
     assert admission.limit == RULES.initial
 
 
@@ -185,21 +185,21 @@ def test_requests_without_a_limit_in_time_do_not_shrink_it() -> None:
 )
 def test_counts_and_bounds_hold_whatever_happens(steps: list[tuple[str, int, bool, float]]) -> None:
     clock = iter(i / 100 for i in range(1_000_000))
-    rules = Rules(initial=4, minimum=2, maximum=10, goal=0.5)
-    admission = Admission(rules, clock.__next__)
+    rules = AdmissionRules(initial=4, minimum=2, maximum=10, goal=0.5)
+    admission = AdmissionControl(rules, clock.__next__)
     inside: list[str] = []
     for tenant, priority, enters, took in steps:
         if enters or not inside:
             before = admission.in_flight
-            if admission.enter(tenant, priority):
+            if admission.acquire(tenant, priority):
                 inside.append(tenant)
                 assert before < admission.limit + 1
         else:
-            admission.leave(inside.pop(0), took, 1.0, overloaded=False)
+            admission.release(inside.pop(0), took, 1.0, overloaded=False)
         assert admission.in_flight == len(inside)
         assert rules.minimum <= admission.limit <= rules.maximum
     for tenant in inside:
-        admission.leave(tenant, 0.1, 1.0, overloaded=True)
+        admission.release(tenant, 0.1, 1.0, overloaded=True)
     assert admission.in_flight == 0
     # Of an empty house anybody may be the first guest.
-    assert admission.enter("d", 1)
+    assert admission.acquire("d", 1)

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.hop.errors import BLAME, Code, Fault, Reason, reason_of
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Metrics, Shed
+from services.ingress.reporting.metrics import Metrics, Shed
+from services.ingress.request_context import RequestContext, begin
 
 # By hand, once more: a reason that is added needs a decision here and in BLAME.
 OURS = {
@@ -62,18 +62,18 @@ CODES = {
 
 def finished(
     reason: str, code: Code | None = None, *, inference: bool = True, our_time: bool = True
-) -> Exchange:
-    exchange = begin("ModelInfer", {}, 0.0, 0.0)
-    exchange.inference, exchange.deadline_is_ours, exchange.pipeline = inference, our_time, "p"
+) -> RequestContext:
+    context = begin("ModelInfer", {}, 0.0, 0.0)
+    context.inference, context.deadline_is_ours, context.pipeline = inference, our_time, "p"
     code = code or CODES.get(reason, Code.FAILED_PRECONDITION)
-    exchange.fault = Fault(code, reason_of(reason), "said")
-    return exchange
+    context.fault = Fault(code, reason_of(reason), "said")
+    return context
 
 
-def fault_of(exchange: Exchange) -> str:
+def fault_of(context: RequestContext) -> str:
     registry = CollectorRegistry()
-    assert exchange.fault is not None
-    Metrics(registry).done(exchange, exchange.fault.code, 0.1)
+    assert context.fault is not None
+    Metrics(registry).done(context, context.fault.code, 0.1)
     [family] = [f for f in registry.collect() if f.name == "headrace_ingress_requests"]
     [sample] = [s for s in family.samples if s.name.endswith("_total")]
     return sample.labels["fault"]
@@ -110,9 +110,9 @@ def test_some_codes_are_ours_whatever_the_reason(code: Code) -> None:
 
 
 def test_a_reason_that_only_newer_services_know_is_ours() -> None:
-    exchange = finished("INTERNAL")
-    exchange.fault = Fault(Code.FAILED_PRECONDITION, cast("Reason", 4711), "new")
-    assert fault_of(exchange) == "ours"
+    context = finished("INTERNAL")
+    context.fault = Fault(Code.FAILED_PRECONDITION, cast("Reason", 4711), "new")
+    assert fault_of(context) == "ours"
 
 
 def test_what_envoy_refused_bears_the_fault_of_what_it_repeated() -> None:
@@ -140,10 +140,10 @@ def test_latency_has_every_inference_by_its_outcome() -> None:
         "gave_up": ("CANCELLED", Code.CANCELLED),
     }
     for reason, code in ended.values():
-        exchange = finished(reason or "INTERNAL", code)
+        context = finished(reason or "INTERNAL", code)
         if reason is None:
-            exchange.fault = None
-        metrics.done(exchange, code, 0.2)
+            context.fault = None
+        metrics.done(context, code, 0.2)
     metrics.done(finished("DEADLINE_PASSED", our_time=False), Code.DEADLINE_EXCEEDED, 0.7)
     metrics.done(finished("DEADLINE_PASSED"), Code.DEADLINE_EXCEEDED, 0.7)
     metrics.done(finished("INPUT_RANGE", inference=False), Code.INVALID_ARGUMENT, 0.7)

@@ -9,8 +9,8 @@ import pytest
 
 from headrace.hop.errors import Code, Fault
 from services.ingress.config import Limits
-from services.ingress.exchange import Exchange, begin
-from services.ingress.protocols.body import Bodies
+from services.ingress.protocols.body.bodies import Bodies
+from services.ingress.request_context import RequestContext, begin
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def exchange(deadline: float = math.inf, **headers: str) -> Exchange:
+def context(deadline: float = math.inf, **headers: str) -> RequestContext:
     made = begin(
         "Predict", {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}, 100.0, 0.0
     )
@@ -38,7 +38,7 @@ async def test_the_sooner_of_the_callers_deadline_and_our_own_ends_it() -> None:
     for deadline, allowed, says in ((100.2, 0.2, "its deadline"), (math.inf, 30.0, "30 s")):
         clock = Clock()
         bodies = Bodies(Limits(), clock)
-        task = asyncio.create_task(bodies.read(never, exchange(deadline), 1000))
+        task = asyncio.create_task(bodies.read(never, context(deadline), 1000))
         await asyncio.sleep(0.12)
         assert not task.done()
         clock.now += allowed
@@ -49,7 +49,7 @@ async def test_the_sooner_of_the_callers_deadline_and_our_own_ends_it() -> None:
 
 
 async def test_somebody_elses_cancellation_goes_on() -> None:
-    task = asyncio.create_task(Bodies(Limits(), Clock()).read(never, exchange(), 1000))
+    task = asyncio.create_task(Bodies(Limits(), Clock()).read(never, context(), 1000))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -58,7 +58,7 @@ async def test_somebody_elses_cancellation_goes_on() -> None:
 
 async def test_both_at_once_are_a_cancellation() -> None:
     clock = Clock()
-    task = asyncio.create_task(Bodies(Limits(), clock).read(never, exchange(100.1), 1000))
+    task = asyncio.create_task(Bodies(Limits(), clock).read(never, context(100.1), 1000))
     await asyncio.sleep(0)
     clock.now += 1
     asyncio.get_running_loop().call_later(0.04, task.cancel)
@@ -76,11 +76,11 @@ async def test_nothing_stays_behind() -> None:
         piece = pieces.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
-    assert await bodies.read(receive, exchange(), 4) == b"abcd"
+    assert await bodies.read(receive, context(), 4) == b"abcd"
     pieces += [b"abc", b"de", b"f"]
     with pytest.raises(Fault):
-        await bodies.read(receive, exchange(), 4)
-    assert (bodies._arriving, dict(bodies._of), len(bodies._waits._waits)) == (0, {}, 0)
+        await bodies.read(receive, context(), 4)
+    assert (bodies._arriving, dict(bodies._of), len(bodies._timeouts._timeouts)) == (0, {}, 0)
 
 
 async def test_a_body_that_announces_little_too_much_is_read_and_one_of_much_is_not() -> None:
@@ -95,7 +95,7 @@ async def test_a_body_that_announces_little_too_much_is_read_and_one_of_much_is_
     for announced, pieces in ((150, 3), (1500, 0)):
         read = 0
         with pytest.raises(Fault) as caught:
-            await bodies.read(receive, exchange(content_length=str(announced)), 100)
+            await bodies.read(receive, context(content_length=str(announced)), 100)
         assert (caught.value.code, read) == (Code.RESOURCE_EXHAUSTED, pieces)
     with pytest.raises(Fault, match="content-length"):
-        await bodies.read(receive, exchange(content_length="-1"), 100)
+        await bodies.read(receive, context(content_length="-1"), 100)

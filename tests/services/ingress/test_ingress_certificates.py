@@ -38,12 +38,12 @@ async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 def served(folder: Folder) -> bytes | None:
     """The certificate that the TLS listener shows; None if it shows none."""
     host, port = folder.tls.split(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls_context.check_hostname, tls_context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
             socket.create_connection((host, int(port)), 5) as raw,
-            context.wrap_socket(raw, server_hostname=host) as tls,
+            tls_context.wrap_socket(raw, server_hostname=host) as tls,
         ):
             return tls.getpeercert(binary_form=True)
     except OSError:

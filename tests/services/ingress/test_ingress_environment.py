@@ -9,7 +9,7 @@ import pytest
 
 SHOW = """
 from pathlib import Path
-from services.ingress.envoy import environment, libpython
+from services.ingress.envoy.configuration import environment, libpython
 print(environment(Path("settings.yaml"), {"LANG": "C"})["PYTHONOPTIMIZE"] if libpython() else "no libpython")
 """
 

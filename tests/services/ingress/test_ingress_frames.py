@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.protocols import frames
+from services.ingress.protocols.grpc import frames
 
 LIMIT = 1000
 T = TypeVar("T")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ADMISSION, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
-from services.ingress.admitting import Admission, Rules
-from services.ingress.exchange import Exchange, begin
-from services.ingress.metrics import Shed
-from services.ingress.protocols.gates import HEADER, Gates
-from services.ingress.quotas import QuotaFault
-from services.ingress.tenants import Credential, Tenant
+from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.quotas import QuotaFault
+from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.protocols.grpc.gates import HEADER, Gates
+from services.ingress.reporting.metrics import Shed
+from services.ingress.request_context import RequestContext, begin
 
 TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
-OVERLOADED = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "no room")
-QUOTA = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=True)
-QUOTA_FOR_LARGE = QuotaFault("demo", "rows", "1 row per second", wait=1.0, empty=False)
+OVERLOADED = ADMISSION.refusal("no room")
+QUOTA = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=True)
+QUOTA_FOR_LARGE = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=False)
 
 
 @dataclass
@@ -24,36 +25,36 @@ class Door:
     """A door with 70 places for anybody, at a made-up time."""
 
     now: float = 0.0
-    admission: Admission = field(init=False)
+    admission: AdmissionControl = field(init=False)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(Rules(100, 100, 100, 0.4), lambda: self.now)
+        self.admission = AdmissionControl(AdmissionRules(100, 100, 100, 0.4), lambda: self.now)
         self.gates = Gates(self.admission, lambda: self.now)
 
-    def comes(self, header: bytes | None) -> tuple[Exchange, Shed | None]:
-        exchange = begin("ModelInfer", {} if header is None else {HEADER: header}, self.now, 0.0)
-        exchange.credential = Credential(TENANT, "k", frozenset({"predict"}))
-        return exchange, self.gates.come(exchange)
+    def comes(self, header: bytes | None) -> tuple[RequestContext, Shed | None]:
+        context = begin("ModelInfer", {} if header is None else {HEADER: header}, self.now, 0.0)
+        context.credential = Credential(TENANT, "k", frozenset({"predict"}))
+        return context, self.gates.come(context)
 
     def fill(self, places: int) -> None:
         for _ in range(places):
-            assert self.admission.enter("demo", 1)
+            assert self.admission.acquire("demo", 1)
 
 
 def test_while_there_is_room_nothing_is_told() -> None:
     door = Door()
     door.fill(30)
-    exchange, shed = door.comes(b"w.1 5 0")
+    context, shed = door.comes(b"w.1 5 0")
     assert shed is None
-    assert door.gates.told(exchange) == []
+    assert door.gates.told(context) == []
 
 
 def test_without_envoys_filter_nothing_is_told() -> None:
     door = Door()
     door.fill(70)
-    exchange, shed = door.comes(None)
+    context, shed = door.comes(None)
     assert shed is None
-    assert door.gates.told(exchange, OVERLOADED) == []
+    assert door.gates.told(context, OVERLOADED) == []
 
 
 def test_a_crowded_door_tells_its_room_and_the_newest_call_it_has_seen() -> None:
@@ -79,40 +80,40 @@ def test_each_gate_has_calls_of_its_own() -> None:
 def test_plenty_is_told_once_and_only_when_nobody_was_refused_for_a_second() -> None:
     door = Door()
     door.fill(70)
-    exchange, _ = door.comes(b"w.1 1 0")
-    assert door.gates.told(exchange, OVERLOADED) == [(HEADER, b"w.1 1 0")]
+    context, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(context, OVERLOADED) == [(HEADER, b"w.1 1 0")]
     for _ in range(70):
-        door.admission.leave("demo", 0.1, 1.0, overloaded=False)
+        door.admission.release("demo", 0.1, 1.0, overloaded=False)
     door.now = 0.9
-    assert door.gates.told(exchange) == [(HEADER, b"w.1 1 70")]
-    exchange, shed = door.comes(b"w.1 2 17")  # refused meanwhile by Envoy
+    assert door.gates.told(context) == [(HEADER, b"w.1 1 70")]
+    context, shed = door.comes(b"w.1 2 17")  # refused meanwhile by Envoy
     assert shed == Shed(17, Reason.REASON_OVERLOADED)
     door.now = 1.8
-    assert door.gates.told(exchange) == [(HEADER, b"w.1 2 70")]
+    assert door.gates.told(context) == [(HEADER, b"w.1 2 70")]
     door.now = 2.0
-    assert door.gates.told(exchange) == [(HEADER, b"w.1 2 -")]
-    assert door.gates.told(exchange) == []
+    assert door.gates.told(context) == [(HEADER, b"w.1 2 -")]
+    assert door.gates.told(context) == []
 
 
 def test_who_has_used_up_a_quota_has_no_room_however_empty_the_door() -> None:
     door = Door()
-    exchange, _ = door.comes(b"w.1 1 0")
-    assert door.gates.told(exchange, QUOTA) == [(HEADER, b"w.1 1 0")]
+    context, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(context, QUOTA) == [(HEADER, b"w.1 1 0")]
 
 
 def test_a_refusal_that_a_smaller_call_would_not_have_met_is_not_repeated_to_others() -> None:
     door = Door()
     door.fill(70)
-    exchange, _ = door.comes(b"w.1 1 0")
-    assert door.gates.told(exchange, QUOTA_FOR_LARGE) == []
+    context, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(context, QUOTA_FOR_LARGE) == []
 
 
 def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -> None:
     door = Door()
     door.fill(70)
-    exchange, _ = door.comes(b"w.1 1 0")
+    context, _ = door.comes(b"w.1 1 0")
     other, _ = door.comes(b"w.2 1 0")
-    door.gates.told(exchange, QUOTA)
+    door.gates.told(context, QUOTA)
     door.gates.told(other, OVERLOADED)
     assert door.comes(b"w.1 2 5")[1] == Shed(5, Reason.REASON_QUOTA_EXCEEDED)
     assert door.comes(b"w.2 2 6")[1] == Shed(6, Reason.REASON_OVERLOADED)
@@ -120,14 +121,14 @@ def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -
 
 def test_other_failures_tell_of_no_lack_of_room() -> None:
     door = Door()
-    exchange, _ = door.comes(b"w.1 1 0")
+    context, _ = door.comes(b"w.1 1 0")
     wrong = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "no x")
-    assert door.gates.told(exchange, wrong) == []
+    assert door.gates.told(context, wrong) == []
 
 
 def test_a_message_that_is_too_large_is_nothing_to_be_repeated_to_others() -> None:
     door = Door()
     door.fill(70)
-    exchange, _ = door.comes(b"w.1 1 0")
+    context, _ = door.comes(b"w.1 1 0")
     large = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, "too many rows")
-    assert door.gates.told(exchange, large) == []
+    assert door.gates.told(context, large) == []

@@ -18,10 +18,10 @@ from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
 from headrace.state.queries import QueryTable, slots_for, used
 from headrace.state.tenants import QuotaSpec
-from services.ingress.exchange import Exchange, begin
-from services.ingress.guarding import ExtractionGuard
-from services.ingress.quotas import QuotaFault
-from services.ingress.tenants import Credential, Tenant
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.admission.quotas import QuotaFault
+from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_door import PIPELINE
 
 NOON = 1_800_014_400.0
@@ -29,11 +29,11 @@ PIPE: Pipeline = parse(PIPELINE, "pipeline.yaml")
 OTHER: Pipeline = parse(PIPELINE.replace("pipeline: double", "pipeline: triple"), "pipeline.yaml")
 
 
-def call(budget: int | None, tenant: str = "acme") -> Exchange:
-    exchange = begin("ModelInfer", {}, 0.0, 0.0)
+def call(budget: int | None, tenant: str = "acme") -> RequestContext:
+    context = begin("ModelInfer", {}, 0.0, 0.0)
     limits = QuotaSpec(distinct_queries_per_day=budget)
-    exchange.credential = Credential(Tenant(tenant, frozenset("*"), limits, 1), "k", frozenset())
-    return exchange
+    context.credential = Credential(Tenant(tenant, frozenset("*"), limits, 1), "k", frozenset())
+    return context
 
 
 def batch(numbers: Sequence[int], word: bytes | None = b"w", failed: Sequence[int] = ()) -> Batch:
@@ -220,13 +220,13 @@ def test_the_hash_depends_on_the_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 256])
 def test_a_row_costs_microseconds(tmp_path: Path, rows: int) -> None:
     """No limit that a busy machine could break: the figure is in the README."""
-    guard, exchange, asked = Guard(tmp_path), call(1_000_000), batch(range(rows))
-    guard.guard.check(exchange, PIPE, asked)
-    best = min(_timed(guard, exchange, asked) for _ in range(50)) / rows
+    guard, context, asked = Guard(tmp_path), call(1_000_000), batch(range(rows))
+    guard.guard.check(context, PIPE, asked)
+    best = min(_timed(guard, context, asked) for _ in range(50)) / rows
     assert best < 100e-6
 
 
-def _timed(guard: Guard, exchange: Exchange, asked: Batch) -> float:
+def _timed(guard: Guard, context: RequestContext, asked: Batch) -> float:
     began = time.perf_counter()
-    guard.guard.check(exchange, PIPE, asked)
+    guard.guard.check(context, PIPE, asked)
     return time.perf_counter() - began

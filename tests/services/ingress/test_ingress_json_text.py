@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Fault
-from services.ingress.protocols import json_text
+from services.ingress.protocols.body import json_text
 
 MOST = 100_000
 values = st.recursive(

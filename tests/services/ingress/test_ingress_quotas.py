@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Reason
 from headrace.state.tenants import QuotaSpec
-from services.ingress.quotas import QuotaFault, Quotas, TokenBucket
-from services.ingress.tenants import Tenant
+from services.ingress.admission.quotas import QuotaFault, Quotas, TokenBucket
+from services.ingress.documents.tenants import Tenant
 
 
 def tenant(name: str, **limits: float) -> Tenant:
@@ -44,11 +44,11 @@ def test_the_hint_is_long_enough(rate: float, burst: float) -> None:
 
 def asks(quotas: Quotas, who: Tenant, rows: int = 1, size_bytes: int = 1) -> None:
     """One request, from its beginning to its end."""
-    quota = quotas.enter(who)
+    quota = quotas.acquire(who)
     try:
         quota.charge(rows, size_bytes)
     finally:
-        quota.leave()
+        quota.release()
 
 
 def refusal(quotas: Quotas, who: Tenant, rows: int = 1, size_bytes: int = 1) -> QuotaFault:
@@ -73,12 +73,12 @@ def waits(quotas: Quotas, who: Tenant, rows: int) -> float:
 def test_concurrency_is_given_back_and_refusal_costs_no_token() -> None:
     quotas = Quotas(lambda: 0.0)
     limited = tenant("a", rows_per_s=1, rows_burst=2, concurrency=1)
-    first = quotas.enter(limited)
+    first = quotas.acquire(limited)
     first.charge(1, 1)
     fault = refusal(quotas, limited)
     assert fault.metadata["quota"] == "concurrency"
     assert fault.empty
-    first.leave()
+    first.release()
     asks(quotas, limited)
     assert "1 rows per second" in refusal(quotas, limited).message
     for _ in range(10):

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # has no s
 
 from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
-from services.ingress.readiness import FRESH_S, Readiness
-from services.ingress.stopping import AdminPort, stop
+from services.ingress.envoy.drain import AdminPort, stop
+from services.ingress.envoy.readiness import FRESH_S, Readiness
 from tests.services.ingress.ingress_calls import OIP, call, http, infer
 from tests.services.ingress.ingress_door import (
     DoorProcess,

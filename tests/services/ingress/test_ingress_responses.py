@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
-from headrace.pipeline import Decision, ModelUse, parse
-from services.ingress.catalog import Entry
-from services.ingress.inferring import Answer
-from services.ingress.servicers.oip_writing import Responses
+from headrace.pipeline import parse
+from headrace.pipeline import Decision
+from headrace.pipeline import ModelUse
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import InferenceResult
+from services.ingress.oip.response import Responses
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
@@ -28,7 +30,9 @@ MESSAGES: list[list[Decision]] = [
 ]
 
 
-def answer(message: int, rows: int, fallbacks: list[tuple[str, int]], source: int, seed: int) -> Answer:
+def answer(
+    message: int, rows: int, fallbacks: list[tuple[str, int]], source: int, seed: int
+) -> InferenceResult:
     random = np.random.default_rng(seed)
     columns = [
         Column.of("y", random.random((rows, 2), np.float32)),
@@ -37,7 +41,7 @@ def answer(message: int, rows: int, fallbacks: list[tuple[str, int]], source: in
         Column.of("@source/weather", np.full(rows, source, np.uint8)),
     ]
     batch = Batch.of(Rows.one_request(rows, f"r{seed}", "demo", 1.0), columns)
-    return Answer(ENTRY, batch, fallbacks, MESSAGES[message], 0.0, 0.0)
+    return InferenceResult(ENTRY, batch, fallbacks, MESSAGES[message], 0.0, 0.0)
 
 
 answers = st.tuples(
@@ -77,6 +81,6 @@ def test_an_output_that_is_missing_is_noticed_behind_one_that_was_whole() -> Non
     responses, whole = Responses(), answer(0, 1, [], 1, 1)
     responses.write(whole, ["y", "big"], "a")
     columns = {n: c for n, c in whole.batch.columns.items() if n != "big"}
-    lacking = Answer(ENTRY, Batch(whole.batch.rows, columns), (), whole.decisions, 0.0, 0.0)
+    lacking = InferenceResult(ENTRY, Batch(whole.batch.rows, columns), (), whole.decisions, 0.0, 0.0)
     with pytest.raises(Fault, match="gave no output big"):
         responses.write(lacking, ["y", "big"], "b")

@@ -12,7 +12,7 @@ import yaml
 
 from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
-from services.ingress.stopping import AdminPort, stop
+from services.ingress.envoy.drain import AdminPort, stop
 from tests.services.ingress.ingress_door import (
     DoorProcess,
     FakeRouter,

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from services.ingress.exchange import Exchange, begin
-from services.ingress.security import SecurityLog, client_address
+from services.ingress.reporting.security_log import SecurityLog, client_address
+from services.ingress.request_context import RequestContext, begin
 
 
-def call(address: str = "10.0.0.1", **more: bytes) -> Exchange:
+def call(address: str = "10.0.0.1", **more: bytes) -> RequestContext:
     headers = {b"x-forwarded-for": address.encode(), b"x-request-id": b"r-1"}
     return begin("ModelInfer", headers | {k.encode(): v for k, v in more.items()}, 0.0, 0.0)
 
@@ -133,7 +133,7 @@ async def test_processes_share_the_file_and_its_rotation(tmp_path: Path) -> None
     path, each, writers = tmp_path / "security.jsonl", 300, 4
     script = (
         "import asyncio, sys, time\nfrom pathlib import Path\n"
-        "from services.ingress.exchange import begin\nfrom services.ingress.security import SecurityLog\n"
+        "from services.ingress.request_context import begin\nfrom services.ingress.reporting.security_log import SecurityLog\n"
         "async def main():\n"
         "    log = SecurityLog(Path(sys.argv[1]), 4000, 1000, time.time, print)\n"
         f"    for i in range({each}):\n"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from headrace.hop.errors import Fault
 from headrace.state.tenants import QuotaSpec
-from services.ingress.quotas import Quotas
-from services.ingress.sharing import Shared
-from services.ingress.tenants import Tenant
+from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.shared_counters import SharedCounters
+from services.ingress.documents.tenants import Tenant
 
 
 def tenant(name: str = "a", **limits: float) -> Tenant:
@@ -26,17 +26,17 @@ class Worker:
     """One process's quotas, under a clock that all workers of a test share."""
 
     def __init__(self, folder: Path, now: list[float]) -> None:
-        self.shared = Shared(folder)
+        self.shared = SharedCounters(folder)
         self.quotas = Quotas(lambda: now[0], self.shared)
 
     def passes(self, who: Tenant, rows: int = 1) -> bool:
-        quota = self.quotas.enter(who)
+        quota = self.quotas.acquire(who)
         try:
             quota.charge(rows, 1)
         except Fault:
             return False
         finally:
-            quota.leave()
+            quota.release()
         return True
 
     def look(self) -> None:
@@ -96,25 +96,25 @@ def test_a_tenant_gets_its_whole_rate_from_one_of_them(tmp_path: Path) -> None:
 def test_what_is_in_flight_elsewhere_counts_until_its_process_ends(tmp_path: Path) -> None:
     now, who = [0.0], tenant(concurrency=2)
     one, other = workers(tmp_path, 2, now)
-    first, _second = one.quotas.enter(who), one.quotas.enter(who)
+    first, _second = one.quotas.acquire(who), one.quotas.acquire(who)
     other.look()
     with pytest.raises(Fault, match="2 requests at once"):
-        other.quotas.enter(who)
-    first.leave()
-    other.quotas.enter(who)
+        other.quotas.acquire(who)
+    first.release()
+    other.quotas.acquire(who)
     one.look()
     with pytest.raises(Fault):
-        one.quotas.enter(who)
+        one.quotas.acquire(who)
     one.shared.close()
     other.look()
-    other.quotas.enter(who)
+    other.quotas.acquire(who)
 
 
 def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from services.ingress.sharing import Shared\n"
-        "shared = Shared(pathlib.Path(sys.argv[1])); cell = shared.cell('a')\n"
-        "cell.begin(); cell.begin(); print('held', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from services.ingress.admission.shared_counters import Shared\n"
+        "shared = SharedCounters(pathlib.Path(sys.argv[1])); counters = shared.counters('a')\n"
+        "counters.begin(); counters.begin(); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dying:
@@ -122,11 +122,11 @@ def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Path) -> 
         assert dying.stdout.readline() == b"held\n"
         [one] = workers(tmp_path, 1, [0.0])
         with pytest.raises(Fault):
-            one.quotas.enter(tenant(concurrency=2))
+            one.quotas.acquire(tenant(concurrency=2))
         dying.kill()
         dying.wait()
     one.look()
-    one.quotas.enter(tenant(concurrency=2))
+    one.quotas.acquire(tenant(concurrency=2))
     workers(tmp_path, 1, [0.0])
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -174,24 +174,24 @@ def test_what_one_large_request_took_elsewhere_is_owed_here_too(tmp_path: Path) 
 def test_bytes_are_counted_together(tmp_path: Path) -> None:
     now, who = [0.0], tenant(bytes_per_s=100, bytes_burst=1000)
     one, other = workers(tmp_path, 2, now)
-    one.quotas.enter(who).charge(1, 1)
-    other.quotas.enter(who).charge(1, 1)
+    one.quotas.acquire(who).charge(1, 1)
+    other.quotas.acquire(who).charge(1, 1)
     look(one, other)
-    one.quotas.enter(who).charge(1, 998)
+    one.quotas.acquire(who).charge(1, 998)
     with pytest.raises(Fault, match="100 bytes per second"):
-        other.quotas.enter(who).charge(1, 10)
+        other.quotas.acquire(who).charge(1, 10)
 
 
 def test_a_folder_that_comes_later_is_counted_in_from_then_on(tmp_path: Path) -> None:
     now, who = [0.0], tenant(concurrency=1)
     [one] = workers(tmp_path, 1, now)
     alone = Quotas(lambda: now[0])
-    alone.enter(who)
-    alone.share(Shared(tmp_path))
-    one.quotas.enter(who)
+    alone.acquire(who)
+    alone.share(SharedCounters(tmp_path))
+    one.quotas.acquire(who)
     alone.look()
     with pytest.raises(Fault, match="1 requests at once"):
-        alone.enter(who)
+        alone.acquire(who)
 
 
 def test_a_disk_without_room_is_told_at_once_and_kills_nobody_later(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_disk_without_room_is_told_at_once_and_kills_nobody_later(tmp_path: Pa
         pytest.skip("mounts are not allowed here")
     try:
         with pytest.raises(OSError, match="No space left"):
-            Shared(tmp_path / "quotas")
+            SharedCounters(tmp_path / "quotas")
         assert list((tmp_path / "quotas").iterdir()) == []
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

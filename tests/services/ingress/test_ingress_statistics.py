@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import parse
-from services.ingress.catalog import Entry
-from services.ingress.inferring import Answer
-from services.ingress.statistics import Statistics
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import InferenceResult
+from services.ingress.reporting.statistics import Statistics
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
 
 
-def answered(timings: Sequence[Timing], rows: int = 1) -> Answer:
+def answered(timings: Sequence[Timing], rows: int = 1) -> InferenceResult:
     batch = Batch(Rows.one_request(rows, "r", "demo", 1.0), {}, {}, timings)
-    return Answer(ENTRY, batch, (), (), router_start_s=0.001, router_s=0.010)
+    return InferenceResult(ENTRY, batch, (), (), router_start_s=0.001, router_s=0.010)
 
 
 def test_a_batch_counts_once_however_its_requests_are_told_of() -> None:

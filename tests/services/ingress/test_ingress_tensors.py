@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import Pipeline, parse
-from services.ingress.catalog import Entry
-from services.ingress.protocols.rest_tensors import read_request
-from services.ingress.servicers.oip_reading import read_columns
-from services.ingress.servicers.oip_writing import raw_contents
+from services.ingress.documents.catalog import Entry
+from services.ingress.oip.request import read_columns
+from services.ingress.oip.response import raw_contents
+from services.ingress.protocols.rest.tensors import read_request
 
 TYPES = [
     "bool",

@@ -13,11 +13,11 @@ import pytest
 
 from headrace.hop.errors import Code, Fault
 from headrace.state.tenants import TenantsFile, TenantSpec, new_key
-from services.ingress.authenticating import Authenticator
+from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.tokens import TokenVerifier, fetch_jwks
 from services.ingress.config import Jwt
-from services.ingress.exchange import Exchange, begin
-from services.ingress.tenants import Directory
-from services.ingress.tokens import TokenVerifier, fetch_jwks
+from services.ingress.documents.tenants import Directory
+from services.ingress.request_context import RequestContext, begin
 from tests import token_issuer
 from tests.token_issuer import AUDIENCE, ISSUER, Publisher, jwks
 
@@ -28,7 +28,7 @@ SETTINGS = Jwt(jwks="keys.json", issuer=ISSUER, audience=AUDIENCE)
 token = functools.partial(token_issuer.token, KEY)
 
 
-def call(headers: dict[bytes, bytes]) -> Exchange:
+def call(headers: dict[bytes, bytes]) -> RequestContext:
     return begin("ModelInfer", headers, 0.0, 0.0)
 
 

@@ -14,28 +14,28 @@ import pytest
 from headrace.cli.commands.requests.span_tree import find
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
-from services.ingress.catalog import Entry
-from services.ingress.exchange import begin
-from services.ingress.inferring import Answer
-from services.ingress.otlp import OtlpExporter
-from services.ingress.span_store import SpanStore
-from services.ingress.tracing import record
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import InferenceResult
+from services.ingress.reporting.otlp import OtlpExporter
+from services.ingress.reporting.span_store import SpanStore
+from services.ingress.reporting.traces import record
+from services.ingress.request_context import begin
 from tests.disks import fill, tiny_disk
 
 FLIGHTS = Path(__file__).parents[3] / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
 
 
 def test_spans_nest_and_lie_within_their_parents() -> None:
-    exchange = begin("Predict", {b"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}, 0.0, 0.0)
+    context = begin("Predict", {b"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}, 0.0, 0.0)
     timings = [
         Timing("store", "router", 100, 2000, 8),
         Timing("store/GetFeatures", "features", 300, 1500, 8),
         Timing("light", "router", 2200, 800, 8),
     ]
     batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
-    exchange.answer = Answer(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
     ids = (f"{n:016x}" for n in itertools.count(1))
-    trace = record(exchange, 1_000_000, 8000, lambda: next(ids))
+    trace = record(context, 1_000_000, 8000, lambda: next(ids))
     spans = {s["name"]: s for s in trace["spans"]}
     assert trace["trace_id"] == "a" * 32
     assert spans["Predict"]["parent_id"] == "b" * 16
@@ -51,7 +51,7 @@ def test_spans_nest_and_lie_within_their_parents() -> None:
 
 
 def test_each_span_names_who_did_the_work_whatever_a_stage_is_called() -> None:
-    exchange = begin("Predict", {}, 0.0, 0.0)
+    context = begin("Predict", {}, 0.0, 0.0)
     timings = [
         Timing("router", "router", 100, 2000, 8),
         Timing("router/Transform", "preprocessing", 300, 1500, 8),
@@ -59,8 +59,8 @@ def test_each_span_names_who_did_the_work_whatever_a_stage_is_called() -> None:
         Timing("Infer/run", "executor", 2300, 600, 8),
     ]
     batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
-    exchange.answer = Answer(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
-    spans = record(exchange, 1_000_000, 8000)["spans"]
+    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    spans = record(context, 1_000_000, 8000)["spans"]
     by_id = {s["span_id"]: s for s in spans}
 
     def path(span: dict[str, Any]) -> str:

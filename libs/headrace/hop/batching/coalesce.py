@@ -20,6 +20,7 @@ from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Next
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
+from headrace.hop.limiters import CLIENT_QUEUE
 from headrace.hop.method import Method
 
 Item = TypeVar("Item")
@@ -112,7 +113,7 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         gathering = self._gathering
         for refused in gathering.offer(key, entry):
-            _fail(refused.handle, faults.overloaded(self._callee))
+            _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
         lone, self._lone = key == self._lone, None
         returning = self._returning.get(key)
         if returning is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import BREAKER, Limiter
 
 
 def deadline_passed(callee: str) -> Fault:
@@ -15,11 +16,8 @@ def deadline_passed(callee: str) -> Fault:
 
 
 def breaker_open(callee: str) -> Fault:
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_BREAKER_OPEN,
-        f"{callee} failed too often just now and is given a rest; retry in a few seconds",
-        metadata={"callee": callee},
+    return BREAKER.refusal(
+        f"{callee} failed too often just now and is given a rest; retry in a few seconds", callee=callee
     )
 
 
@@ -32,12 +30,9 @@ def unreachable(callee: str) -> Fault:
     )
 
 
-def overloaded(callee: str) -> Fault:
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_OVERLOADED,
-        f"{callee} has more calls than it can take; retry later or send less",
-        metadata={"callee": callee},
+def overloaded(callee: str, limiter: Limiter) -> Fault:
+    return limiter.refusal(
+        f"{callee} has more calls than it can take; retry later or send less", callee=callee
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.errors import Code, Fault
+from headrace.hop.limiters import CLIENT_CONCURRENCY
 from headrace.hop.resilience.limiter import Limiter
 from headrace.hop.resilience.replicas import ReplicaSet
 
@@ -26,7 +27,9 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
                 return await call_next(out)
             limiter = replica.limiter
             if not limiter.acquire():
-                raise faults.overloaded(callee)  # not reached: nothing comes between the choice and this
+                raise faults.overloaded(
+                    callee, CLIENT_CONCURRENCY
+                )  # not reached: nothing comes between the choice and this
             began = time.monotonic()
             try:
                 reply = await call_next(out)

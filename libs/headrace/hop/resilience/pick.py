@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.limiters import CLIENT_CONCURRENCY
 from headrace.hop.resilience import picker
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 
@@ -47,7 +48,7 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
 
 async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
     if not out.patient:
-        raise faults.overloaded(callee)
+        raise faults.overloaded(callee, CLIENT_CONCURRENCY)
     with replicas.waiting() as turn:
         while True:
             left = out.deadline - time.monotonic()

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.call import Call, Peer, enter
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer, PeerOf
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.clocks import CLOCK_KEY, is_ours
@@ -208,11 +209,9 @@ def _malformed(why: str) -> Fault:
 
 
 def _too_many() -> Fault:
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_OVERLOADED,
-        f"One exchange holds at most {_MAX_OPEN} calls; wait for answers before sending more.",
-        metadata={"limit": str(_MAX_OPEN)},
+    return STREAM_CALLS.refusal(
+        f"One stream holds at most {_MAX_OPEN} calls; wait for answers before sending more.",
+        limit=str(_MAX_OPEN),
     )
 
 

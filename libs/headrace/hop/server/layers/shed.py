@@ -7,6 +7,7 @@ from types import TracebackType
 
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import SERVER_CONCURRENCY
 
 # Long enough for part of what is in flight to finish, short against any deadline.
 _RETRY_AFTER_S = 0.05
@@ -46,12 +47,11 @@ class Shed:
                 retry_after_s=0.0,
             )
         if self.in_flight >= self._limit:
-            raise Fault(
-                Code.RESOURCE_EXHAUSTED,
-                Reason.REASON_OVERLOADED,
+            raise SERVER_CONCURRENCY.refusal(
                 f"{self._service} serves {self._limit} calls already; try again later.",
-                metadata={"service": self._service, "limit": str(self._limit)},
                 retry_after_s=_RETRY_AFTER_S,
+                service=self._service,
+                limit=str(self._limit),
             )
         self.in_flight += 1
 

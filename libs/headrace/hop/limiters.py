@@ -1,0 +1,203 @@
+"""Who refuses what: the registry of every limiter in headrace.
+
+A limiter refuses a call because something is full or used up, not because the call is wrong. Each refusal is made by
+`Limiter.refusal`, so its metadata always has the key `limiter` with the name that stands here. LIMITERS.md is this registry
+as a table; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from headrace.api.errors.v1 import errors_pb2
+from headrace.hop.errors import Code, Fault, Reason, reason_name
+
+KEY = "limiter"
+# The reasons that only limiters give.
+REASONS = frozenset(
+    {
+        Reason.REASON_QUOTA_EXCEEDED,
+        Reason.REASON_QUERY_BUDGET_EXCEEDED,
+        Reason.REASON_OVERLOADED,
+        Reason.REASON_BREAKER_OPEN,
+        Reason.REASON_RETRY_BUDGET_EMPTY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """One limiter. `bounds`: what it limits; `setting`: where the limit is set; `advice`: what a caller can do.
+
+    `metadata_sent` is False where Envoy refuses by itself and sends an HTTP status without metadata.
+    """
+
+    name: str
+    bounds: str
+    setting: str
+    code: Code
+    reason: errors_pb2.Reason
+    advice: str
+    metadata_sent: bool = True
+
+    def metadata(self, **more: str) -> dict[str, str]:
+        """The metadata of a refusal: the limiter's name, then `more`."""
+        return {KEY: self.name, **more}
+
+    def refusal(self, message: str, /, *, retry_after_s: float | None = None, **metadata: str) -> Fault:
+        """The Fault of a refusal. `retry_after_s`: hint when to try again."""
+        return Fault(
+            self.code, self.reason, message, metadata=self.metadata(**metadata), retry_after_s=retry_after_s
+        )
+
+
+_FULL, _GONE = Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE
+_QUOTA, _OVERLOADED = Reason.REASON_QUOTA_EXCEEDED, Reason.REASON_OVERLOADED
+_AFTER_HINT = "retry after the hint"
+_LESS = "retry after the hint, send less, or ask for a higher limit"
+
+# The ingress, in the order in which a request meets them.
+ENVOY_CONNECTIONS = Limiter(
+    "envoy_connections",
+    "connections to one ingress",
+    "ingress `limits.max_connections`",
+    _GONE,
+    _OVERLOADED,
+    "reuse connections",
+    metadata_sent=False,
+)
+ENVOY_MEMORY = Limiter(
+    "envoy_memory",
+    "memory of Envoy and of what runs in its process",
+    "ingress `limits.max_heap_bytes`",
+    _GONE,
+    _OVERLOADED,
+    "retry with backoff",
+    metadata_sent=False,
+)
+OPEN_CALLS = Limiter(
+    "open_calls",
+    "calls without a credential (health, reflection) in one ingress",
+    "fixed: 256",
+    _GONE,
+    _OVERLOADED,
+    "retry after a second",
+)
+TENANT_CONCURRENCY = Limiter(
+    "tenant_concurrency",
+    "requests of a tenant in flight",
+    "tenants document `limits.concurrency`",
+    _FULL,
+    _QUOTA,
+    _LESS,
+)
+ADMISSION = Limiter(
+    "admission",
+    "inferences in flight in one ingress",
+    "ingress `admission`; tenants document `priority`",
+    _FULL,
+    _OVERLOADED,
+    _AFTER_HINT,
+)
+ARRIVING_BYTES = Limiter(
+    "arriving_bytes",
+    "bytes of request bodies that are not complete",
+    "ingress `limits.max_arriving_bytes`; one tenant: half",
+    _FULL,
+    _OVERLOADED,
+    _AFTER_HINT,
+)
+TENANT_ROWS = Limiter(
+    "tenant_rows",
+    "rows per second of a tenant",
+    "tenants document `limits.rows_per_s`, `rows_burst`",
+    _FULL,
+    _QUOTA,
+    _LESS,
+)
+TENANT_BYTES = Limiter(
+    "tenant_bytes",
+    "bytes per second of a tenant",
+    "tenants document `limits.bytes_per_s`, `bytes_burst`",
+    _FULL,
+    _QUOTA,
+    _LESS,
+)
+TENANT_QUERIES = Limiter(
+    "tenant_queries",
+    "different rows of a tenant per pipeline and UTC day (extraction guard)",
+    "tenants document `limits.distinct_queries_per_day`",
+    _FULL,
+    Reason.REASON_QUERY_BUDGET_EXCEEDED,
+    "wait for the next UTC day, or ask for a higher limit",
+)
+# Every client of hop.
+BREAKER = Limiter(
+    "breaker",
+    "calls to a callee that fails",
+    "caller's client settings `breaker`",
+    _GONE,
+    Reason.REASON_BREAKER_OPEN,
+    "retry after some seconds",
+)
+CLIENT_CONCURRENCY = Limiter(
+    "client_concurrency",
+    "calls in flight to one replica, when they are not batched",
+    "caller's client settings `limiter`",
+    _FULL,
+    _OVERLOADED,
+    "retry later, or send less",
+)
+CLIENT_QUEUE = Limiter(
+    "client_queue",
+    "rows that wait in a client for their batch; the lowest priority is refused first",
+    "caller's client settings `coalesce.max_waiting_rows`",
+    _FULL,
+    _OVERLOADED,
+    "retry later, or send less",
+)
+# Every server of hop.
+SERVER_CONCURRENCY = Limiter(
+    "server_concurrency",
+    "calls in flight in one service",
+    "service's `server.max_concurrent_calls`",
+    _FULL,
+    _OVERLOADED,
+    _AFTER_HINT,
+)
+STREAM_CALLS = Limiter(
+    "stream_calls",
+    "calls in flight on one stream between two processes",
+    "fixed: 16384",
+    _FULL,
+    _OVERLOADED,
+    "wait for answers before sending more",
+)
+# The executor.
+MODEL_QUEUE = Limiter(
+    "model_queue",
+    "rows that wait for one model; the lowest priority is refused first",
+    "executor `defaults` or `overrides.MODEL`: `max_queue_rows`",
+    _FULL,
+    _OVERLOADED,
+    _AFTER_HINT,
+)
+
+# Every limiter above; a new one cannot be forgotten here.
+LIMITERS: Mapping[str, Limiter] = MappingProxyType(
+    {found.name: found for found in tuple(globals().values()) if isinstance(found, Limiter)}
+)
+
+
+def table(limiters: Iterable[Limiter]) -> str:
+    """The registry as a table in Markdown, in the order in which a request meets the limiters."""
+    lines = [
+        "| limiter | what it bounds | where it is set | code and reason | what a caller can do |",
+        "|---|---|---|---|---|",
+    ]
+    for each in limiters:
+        answer = f"{each.code.name} `{reason_name(each.reason)}`" if each.metadata_sent else "HTTP 503"
+        lines.append(f"| `{each.name}` | {each.bounds} | {each.setting} | {answer} | {each.advice} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Who is let in: admission control, quotas, extraction guard. See LIMITERS.md."""

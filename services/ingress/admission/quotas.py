@@ -1,0 +1,241 @@
+"""How much each tenant may use: rows and bytes per second by token buckets, and a count of its requests in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from headrace.hop.errors import Fault
+from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
+from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
+from services.ingress.documents.tenants import Tenant
+
+_RETRY_CONCURRENCY_S = 0.05
+
+
+class QuotaFault(Fault):
+    """A refusal by one of the limiters of a tenant; `wait`: seconds until it may pass; `limit`: in words.
+
+    `empty`: a request of one row would have been refused, too. Only then may the refusal be repeated to other requests
+    without asking.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        limiter: Limiter,
+        limit: str,
+        *,
+        wait: float,
+        empty: bool,
+    ) -> None:
+        quota = limiter.name.removeprefix("tenant_")
+        super().__init__(
+            limiter.code,
+            limiter.reason,
+            f"tenant {tenant} may have {limit}; try again in {_seconds(wait)}",
+            metadata=limiter.metadata(tenant=tenant, quota=quota, limit=limit),
+            retry_after_s=wait,
+        )
+        self.empty = empty
+
+
+class TokenBucket:
+    """Lets `rate` tokens per second through, and up to `burst` at once. Time is passed in, in seconds.
+
+    Who takes more than `burst` waits for a full bucket and leaves a debt: so a large request passes now and then, and the
+    rate holds in the long run.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, max(burst, 1.0)
+        self._tokens, self._at = self._burst, now
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was less than one token when it was last looked at."""
+        return self._tokens < 1.0
+
+    def take(self, now: float) -> float:
+        """0.0 if one token could be taken (it is taken), else the seconds until one might."""
+        wait = self.wait(now, 1.0)
+        if wait == 0.0:
+            self.spend(1.0)
+        return wait
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` might be taken; 0.0: now."""
+        # A clock that stands still or goes back must not make tokens.
+        passed = now - self._at
+        if passed > 0.0:
+            self._at = now
+            tokens = self._tokens + passed * self._rate
+            self._tokens = tokens if tokens < self._burst else self._burst
+        missing = (amount if amount < self._burst else self._burst) - self._tokens
+        return missing / self._rate if missing > 0.0 else 0.0
+
+    def spend(self, amount: float) -> None:
+        """Takes `amount`, which may leave a debt."""
+        self._tokens -= amount
+
+    def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
+        """Accounts for what others took meanwhile; `largest`: the most that one request of theirs took."""
+        self.wait(now, 0.0)
+        # Others may have taken the same last tokens, or under another limit: a debt, but no endless one.
+        floor = min(self._tokens, -max(self._burst, largest))
+        self._tokens = max(self._tokens - amount, floor)
+
+
+class Quota:
+    """What one tenant has used of its limits; `counters`: what it uses in other processes."""
+
+    __slots__ = (
+        "_bytes",
+        "_clock",
+        "_concurrency",
+        "_counters",
+        "_rows",
+        "_tenant",
+        "_unlimited",
+        "in_flight",
+        "limits",
+    )
+
+    def __init__(
+        self,
+        tenant: str,
+        limits: QuotaSpec,
+        clock: Callable[[], float],
+        counters: TenantCounters | None = None,
+    ) -> None:
+        self.limits = limits
+        self.in_flight = 0
+        self._tenant = tenant
+        self._clock = clock
+        self._concurrency = limits.concurrency
+        self._rows = _bucket(limits.rows_per_s, limits.rows_burst, clock())
+        self._bytes = _bucket(limits.bytes_per_s, limits.bytes_burst, clock())
+        self._unlimited = self._rows is None and self._bytes is None
+        self._counters = counters
+
+    def acquire(self) -> None:
+        """Counts a request that begins; `release` must follow. Raises QuotaFault, counting nothing."""
+        counters = self._counters
+        if self._concurrency is not None:
+            elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
+            if self.in_flight + elsewhere >= self._concurrency:
+                limit = f"{self._concurrency} requests at once"
+                raise QuotaFault(
+                    self._tenant, TENANT_CONCURRENCY, limit, wait=_RETRY_CONCURRENCY_S, empty=True
+                )
+        self.in_flight += 1
+        if counters is not None:
+            counters.begin()
+
+    def charge(self, rows: int, size_bytes: int) -> None:
+        """Takes what a request costs. Raises QuotaFault, taking nothing.
+
+        A request of more than a bucket holds passes when the bucket is full, and leaves a debt.
+        """
+        if self._unlimited:
+            return
+        now, counters = self._clock(), self._counters
+        if counters is not None and counters.others:
+            self._look(now, counters)
+        by_rows, by_bytes = self._rows, self._bytes
+        if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
+            limit = f"{_number(self.limits.rows_per_s)} rows per second"
+            raise QuotaFault(self._tenant, TENANT_ROWS, limit, wait=wait, empty=by_rows.empty)
+        if by_bytes is not None and (wait := by_bytes.wait(now, size_bytes)) > 0.0:
+            limit = f"{_number(self.limits.bytes_per_s)} bytes per second"
+            raise QuotaFault(self._tenant, TENANT_BYTES, limit, wait=wait, empty=by_bytes.empty)
+        if by_rows is not None:
+            by_rows.spend(rows)
+            if counters is not None:
+                counters.take(ROWS, rows)
+        if by_bytes is not None:
+            by_bytes.spend(size_bytes)
+            if counters is not None:
+                counters.take(BYTES, size_bytes)
+
+    def release(self) -> None:
+        """Ends a request that `acquire` counted."""
+        self.in_flight -= 1
+        if self._counters is not None:
+            self._counters.end()
+
+    def look(self) -> None:
+        """Accounts for what was taken elsewhere, though nobody asks here."""
+        if self._counters is not None:
+            self._look(self._clock(), self._counters)
+
+    def _look(self, now: float, counters: TenantCounters) -> None:
+        for place, bucket in ((ROWS, self._rows), (BYTES, self._bytes)):
+            if bucket is not None:
+                taken, largest = counters.taken_elsewhere(place)
+                if taken:
+                    bucket.spent_elsewhere(now, taken, largest)
+
+
+class Quotas:
+    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: where other processes count, too."""
+
+    def __init__(self, clock: Callable[[], float], shared: SharedCounters | None = None) -> None:
+        self._clock = clock
+        self._shared = shared
+        self._quotas: dict[str, Quota] = {}
+
+    def acquire(self, tenant: Tenant) -> Quota:
+        """Counts a request of `tenant`; call `charge` of the result when its size is known, and `release` when it is over.
+
+        Raises QuotaFault (RESOURCE_EXHAUSTED) with a hint when to try again.
+        """
+        quota = self._quotas.get(tenant.name)
+        if quota is None or quota.limits is not tenant.limits:
+            quota = self._renewed(quota, tenant)
+        quota.acquire()
+        return quota
+
+    def share(self, shared: SharedCounters) -> None:
+        """Counts with other processes from now on. What was used so far is forgotten: a tenant may have one more burst."""
+        self._shared = shared
+        self._quotas.clear()
+
+    def look(self) -> None:
+        """Learns which processes and tenants came and went elsewhere: now and then, off the path of requests."""
+        if self._shared is not None:
+            self._shared.refresh()
+            for quota in self._quotas.values():
+                quota.look()
+
+    def _renewed(self, old: Quota | None, tenant: Tenant) -> Quota:
+        if old is not None and old.limits == tenant.limits:
+            old.limits = tenant.limits
+            return old
+        # Requests of the old quota leave the old object; a changed limit begins with an empty count.
+        counters = self._shared.counters(tenant.name) if self._shared is not None else None
+        if counters is not None:
+            for place in (ROWS, BYTES):
+                counters.taken_elsewhere(place)  # before these buckets began
+        quota = self._quotas[tenant.name] = Quota(tenant.name, tenant.limits, self._clock, counters)
+        return quota
+
+    def keep_only(self, names: set[str]) -> None:
+        """Forgets tenants that are gone."""
+        for name in self._quotas.keys() - names:
+            del self._quotas[name]
+
+
+def _bucket(rate: float | None, burst: float | None, now: float) -> TokenBucket | None:
+    return None if rate is None else TokenBucket(rate, burst or rate, now)
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.15g}"
+
+
+def _seconds(wait: float) -> str:
+    return f"{wait:.3f} s" if wait < 100 else str(timedelta(seconds=round(wait)))

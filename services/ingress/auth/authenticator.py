@@ -1,0 +1,97 @@
+"""Who calls: API keys and JSON Web Tokens → a Credential, or UNAUTHENTICATED without a hint which part was wrong."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.documents.tenants import Credential, Directory
+from services.ingress.request_context import RequestContext
+
+SecurityEvent = Callable[[str, RequestContext, Mapping[str, str]], None]
+"""(kind, context, details): told of each refusal. Kinds are few; details hold no secret."""
+
+_MAX_CREDENTIAL_BYTES = 8192
+_BEARER = b"bearer "
+_KEY_ID = re.compile(rb"hr_([0-9a-f]{8})_")
+
+
+class Tokens(Protocol):
+    """Checks JSON Web Tokens (`tokens.py`)."""
+
+    def verify(self, token: bytes) -> Credential | None:
+        """The identity that a token proves; None if it proves none."""
+        ...
+
+
+class Authenticator:
+    """Finds the credential of a request. `clock`: seconds since the epoch."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        pepper: bytes,
+        clock: Callable[[], float],
+        on_event: SecurityEvent,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self._directory = directory
+        self._pepper = pepper
+        self._clock = clock
+        self._on_event = on_event
+        self._tokens = tokens
+        # What keys were found to be, as long as the directory stands.
+        self._known: dict[bytes, Credential] = {}
+
+    def replace(self, directory: Directory) -> None:
+        """From now on these tenants and keys count; nothing of the old ones is remembered."""
+        self._directory = directory
+        self._known = {}
+
+    def authenticate(self, context: RequestContext) -> Credential:
+        """The credential in the context's `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED.
+
+        A key's hash is worked out once, until the directory is replaced: revocation does that.
+        """
+        headers = context.headers
+        secret = headers.get(b"authorization")
+        if secret is None:
+            secret = headers.get(b"x-api-key", b"")
+        elif secret[:7].lower() == _BEARER:
+            secret = secret[7:].strip()
+        else:
+            raise self._refused(context, "unknown_scheme")
+        if not secret:
+            raise self._refused(context, "missing_credential")
+        if len(secret) > _MAX_CREDENTIAL_BYTES:
+            raise self._refused(context, "oversized_credential")
+        found = self._known.get(secret) or self._of_key(secret)
+        if found is None and self._tokens is not None and secret.count(b".") == 2:
+            found = self._tokens.verify(secret)
+            if found is None:
+                raise self._refused(context, "bad_token")
+        if found is None:
+            named = _KEY_ID.match(secret)
+            # The id is no secret, and says whose key it was, or who is tried.
+            raise self._refused(context, "unknown_key", **({"key": named[1].decode()} if named else {}))
+        if found.expires is not None and found.expires <= self._clock():
+            raise self._refused(context, "expired_credential", tenant=found.tenant.name, key=found.key_id)
+        return found
+
+    def _of_key(self, secret: bytes) -> Credential | None:
+        found = self._directory.keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        if found is not None:
+            # As many as there are keys: what is no key is not kept.
+            self._known[secret] = found
+        return found
+
+    def _refused(self, context: RequestContext, kind: str, **details: str) -> Fault:
+        self._on_event(kind, context, details)
+        return Fault(
+            Code.UNAUTHENTICATED,
+            Reason.REASON_CREDENTIAL_INVALID,
+            "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`",
+        )

@@ -1,0 +1,1 @@
+"""The documents that the ingress follows: tenants and pipelines."""

@@ -1,0 +1,1 @@
+"""Envoy around the application: configuration, start, certificates, readiness, drain."""

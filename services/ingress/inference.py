@@ -1,0 +1,173 @@
+"""One inference: limits, deadline, schema, router; for every protocol of the door."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from headrace.columns import Batch, Rows
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import rounded
+from headrace.pipeline import validate_inputs
+from services.ingress.ports import Router
+from headrace.pipeline import Decision
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.documents.catalog import Entry
+from services.ingress.documents.tenants import Credential
+from services.ingress.request_context import RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """What became of the rows of one request. `router_start_s`: seconds from its arrival to the call of the router."""
+
+    entry: Entry
+    batch: Batch
+    # Name of each fallback that any of the rows used, and its bit in the column `@fallbacks`.
+    fallbacks: Sequence[tuple[str, int]]
+    decisions: Sequence[Decision]
+    router_start_s: float
+    router_s: float
+
+    @property
+    def decision(self) -> Decision | None:
+        """The route that answered, or the first of several."""
+        return self.decisions[0] if self.decisions else None
+
+    @property
+    def version(self) -> int:
+        return self.decisions[0].version if self.decisions else self.entry.pipeline.version
+
+    @property
+    def revision(self) -> str:
+        return self.decisions[0].revision if self.decisions else self.entry.pipeline.revision
+
+
+class InferenceRunner:
+    """Runs requests. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        router: Router,
+        max_rows: int,
+        min_budget_s: float,
+        guard: ExtractionGuard,
+        clock: Callable[[], float],
+    ) -> None:
+        self._router = router
+        self._guard = guard
+        self._max_rows = max_rows
+        self._min_budget_s = min_budget_s
+        self._clock = clock
+
+    def max_rows(self, credential: Credential) -> int:
+        """Most rows that one request of this caller may bring."""
+        own = credential.tenant.limits.max_rows
+        return self._max_rows if own is None else min(own, self._max_rows)
+
+    def rows(
+        self,
+        context: RequestContext,
+        entry: Entry,
+        credential: Credential,
+        count: int,
+        priority: int,
+        timeout_s: float,
+    ) -> Rows:
+        """The context of `count` rows. `priority` 0: the tenant's; `timeout_s` inf: none but the deadline.
+
+        Raises Fault INVALID_ARGUMENT for no rows, RESOURCE_EXHAUSTED for too many.
+        """
+        check_rows(count, self.max_rows(credential))
+        allowed = credential.tenant.priority
+        deadline = context.received + min(entry.deadline_s, timeout_s)
+        context.time_allowed = min(deadline, context.deadline) - context.received
+        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
+        trace = context.trace
+        return Rows.one_request(
+            count,
+            context.request_id,
+            credential.tenant.name,
+            min(deadline, context.deadline),
+            min(priority, allowed) if priority else allowed,
+            trace.traceparent if trace.sampled or trace.parent else "",
+        )
+
+    async def infer(
+        self, context: RequestContext, entry: Entry, batch: Batch, version: int, *, whole: bool
+    ) -> InferenceResult:
+        """Validates and runs the rows. `version` 0: whichever the router chooses.
+
+        `whole`: the first row that fails fails the request; a request of one row fails with that row in any case.
+        Raises Fault.
+        """
+        batch = validate_inputs(entry.pipeline, batch)
+        whole = whole or len(batch) == 1
+        if batch.errors and whole:
+            raise _first_fault(batch)
+        now = self._clock()
+        self._check_budget(batch.rows.deadlines[0] - now)
+        if len(batch.errors) == len(batch):
+            # Nothing to run; each row has its own error, and no model is asked.
+            return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
+        self._guard.check(context, entry.pipeline, batch)
+        routed = await self._router.infer(entry.pipeline.name, version, batch)
+        # A row that the door refused keeps the door's error, whatever became of it on the way.
+        result = (
+            routed.batch
+            if not batch.errors
+            else replace(routed.batch, errors={**routed.batch.errors, **batch.errors})
+        )
+        if entry.rounds:
+            result = rounded(entry.pipeline, result)
+        answer = InferenceResult(
+            entry,
+            result,
+            routed.fallbacks,
+            routed.decisions,
+            now - context.received,
+            self._clock() - now,
+        )
+        context.result = answer
+        if whole and result.errors:
+            raise _first_fault(result)
+        return answer
+
+    def _check_budget(self, left: float) -> None:
+        if left < self._min_budget_s:
+            left_ms = f"{max(left, 0.0) * 1000:.1f}"
+            raise Fault(
+                Code.DEADLINE_EXCEEDED,
+                Reason.REASON_DEADLINE_PASSED,
+                f"{left_ms} ms are left, too few to try; allow more",
+                metadata={"remaining_ms": left_ms},
+            )
+
+
+def check_rows(count: int, limit: int) -> None:
+    """Raises Fault INVALID_ARGUMENT for no rows, RESOURCE_EXHAUSTED for more than `limit`."""
+    if count < 1:
+        raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "the request has no rows")
+    if count > limit:
+        raise Fault(
+            Code.RESOURCE_EXHAUSTED,
+            Reason.REASON_TOO_LARGE,
+            f"{count} rows in one request; at most {limit}",
+            metadata={"rows": str(count), "limit": str(limit)},
+        )
+
+
+def read_timeout(microseconds: int) -> float:
+    """Seconds of a timeout parameter; 0 or less means none."""
+    return microseconds / 1_000_000 if microseconds > 0 else math.inf
+
+
+def _first_fault(batch: Batch) -> Fault:
+    row = min(batch.errors)
+    error = batch.errors[row]
+    fault = error.fault()
+    if len(batch) == 1 or "row" in error.metadata:
+        return fault
+    metadata = {**error.metadata, "row": str(row)}
+    return Fault(fault.code, fault.reason, f"row {row}: {fault.message}", metadata=metadata)

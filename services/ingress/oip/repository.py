@@ -1,0 +1,145 @@
+"""The Open Inference Protocol's model repository extension, for operators: which models are loaded, and which should be.
+
+Names here are those of models in the model repository, `NAME`, `NAME:VERSION` or `NAME:LABEL` as everywhere else;
+elsewhere at the door a model is a pipeline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline import ModelState
+from services.ingress.documents.catalog import require
+from services.ingress.documents.tenants import Credential
+from services.ingress.oip.service import proven
+from services.ingress.ports import ModelOperations
+from services.ingress.request_context import RequestContext
+
+SCOPE = "operate"
+# A load may build an engine. Whoever waits less sets a deadline; the load goes on all the same.
+_LOAD_S = 600.0
+_INDEX_S = 10.0
+# Triton's states. An ASLEEP version answers: the next call wakes it.
+_STATES: Mapping[ModelState, tuple[str, str]] = {
+    ModelState.ACTIVE: ("READY", ""),
+    ModelState.ASLEEP: ("READY", "asleep; the next call wakes it"),
+    ModelState.LOADING: ("LOADING", ""),
+    ModelState.UNLOADED: ("UNAVAILABLE", "unloaded"),
+}
+
+
+class ModelRepository:
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `clock`: monotonic seconds.
+
+    `reaches_all`: whether a load by `operations` reaches every executor that there is.
+    """
+
+    def __init__(
+        self,
+        operations: ModelOperations,
+        clock: Callable[[], float],
+        *,
+        reaches_all: bool = True,
+    ) -> None:
+        self._operations = operations
+        self._reaches_all = reaches_all
+        self._clock = clock
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: RequestContext
+    ) -> pb.RepositoryIndexResponse:
+        _operator(context)
+        _check_repository(request.repository_name)
+        models = await self._operations.index(self._deadline(context, _INDEX_S))
+        index = pb.RepositoryIndexResponse()
+        for model in models:
+            state, reason = _STATES[model.state]
+            if state == "READY" or not request.ready:
+                reason = model.progress or reason
+                index.models.add(name=model.name, version=model.version, state=state, reason=reason)
+        return index
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: RequestContext
+    ) -> pb.RepositoryModelLoadResponse:
+        credential = _operator(context)
+        _check_repository(request.repository_name)
+        model, version = _named(request.model_name)
+        for name in request.parameters:
+            raise _not_brought_along(name)
+        self._check_reach()
+        deadline = self._deadline(context, _LOAD_S)
+        await self._operations.load(model, version, _who(credential), deadline)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: RequestContext
+    ) -> pb.RepositoryModelUnloadResponse:
+        # `unload_dependents` means the models of an ensemble; no model of this repository has any.
+        credential = _operator(context)
+        _check_repository(request.repository_name)
+        model, version = _named(request.model_name)
+        self._check_reach()
+        deadline = self._deadline(context, _LOAD_S)
+        await self._operations.unload(model, version, _who(credential), deadline)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _check_reach(self) -> None:
+        if not self._reaches_all:
+            raise Fault(
+                Code.FAILED_PRECONDITION,
+                Reason.REASON_NOT_ALLOWED,
+                "several processes share this door, each with an executor of its own, and the call would change one of "
+                "them; load it while there is one process, which later ones go by, or run the services apart",
+            )
+
+    def _deadline(self, context: RequestContext, most_s: float) -> float:
+        return self._clock() + most_s if context.deadline == math.inf else context.deadline
+
+
+def _operator(context: RequestContext) -> Credential:
+    credential = proven(context)
+    require(credential, SCOPE)
+    return credential
+
+
+def _who(credential: Credential) -> str:
+    """For the audit."""
+    return f"{credential.tenant.name}/{credential.key_id}"
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Model, and version or label ("" if none is named). Raises Fault INVALID_ARGUMENT."""
+    model, colon, version = text.partition(":")
+    if model and bool(colon) == bool(version):
+        return model, version
+    raise Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_MALFORMED_REQUEST,
+        f"{text[:80]!r} names no model; send NAME, NAME:VERSION or NAME:LABEL",
+        metadata={"field": "model_name", "value": text[:80]},
+    )
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise Fault(
+            Code.INVALID_ARGUMENT,
+            Reason.REASON_MALFORMED_REQUEST,
+            f"there is one model repository and it has no name; leave out {name[:80]!r}",
+            metadata={"field": "repository_name", "value": name[:80]},
+        )
+
+
+def _not_brought_along(parameter: str) -> Fault:
+    """Triton takes configurations and files by this call; here models come signed, by `headrace models add`."""
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_NOT_ALLOWED,
+        f"parameter {parameter[:80]!r} is not taken: a model is loaded as it was published and signed; "
+        "publish another version with `headrace models add`",
+        metadata={"parameter": parameter[:80]},
+    )

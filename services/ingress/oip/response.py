@@ -1,0 +1,130 @@
+"""Answers → Open Inference Protocol responses: raw contents, one entry per output, always."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from headrace.api.features.v1 import features_pb2
+from headrace.columns import Batch, Column, Ragged
+from headrace.columns.oip_tensors import pack_bytes
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline import Decision
+from services.ingress.documents.catalog import Entry
+from services.ingress.inference import InferenceResult
+
+_SOURCE = "@source/"
+
+
+def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
+    """Names of the outputs that a request asks for; all if it names none.
+
+    Raises Fault INVALID_ARGUMENT for an unknown name, or an extension that headrace does not have.
+    """
+    if not request.outputs:
+        return list(entry.outputs)
+    names = []
+    for output in request.outputs:
+        name = output.name
+        if name not in entry.outputs:
+            known = ", ".join(entry.outputs)
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                Reason.REASON_INPUT_UNKNOWN,
+                f"no output {name[:80]!r}; pipeline {entry.pipeline.name} has the outputs {known}",
+                metadata={"output": name[:80], "outputs": known},
+            )
+        for extension in ("classification", "shared_memory_region"):
+            if extension in output.parameters:
+                raise Fault(
+                    Code.INVALID_ARGUMENT,
+                    Reason.REASON_MALFORMED_REQUEST,
+                    f"output {name}: {extension} is not supported",
+                    metadata={"output": name, "parameter": extension},
+                )
+        names.append(name)
+    return names
+
+
+class Responses:
+    """Writes responses. Requests that shared a message of the router, asked for the same and met the same fallbacks differ in
+    their identity and their values alone: the rest is written for the first of them and kept for the others."""
+
+    def __init__(self) -> None:
+        # Each message of the router has a list of decisions of its own, which is not given away while it is kept here.
+        self._decisions: Sequence[Decision] = ()
+        self._heads: dict[Hashable, bytes] = {}
+
+    def write(self, answer: InferenceResult, names: list[str], request_id: str) -> pb.ModelInferResponse:
+        """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
+        batch = answer.batch
+        outputs = []
+        for name in names:
+            column = batch.columns.get(name)
+            if column is None:
+                raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
+            outputs.append(column)
+        if answer.decisions is not self._decisions or not answer.decisions:
+            self._decisions, self._heads = answer.decisions, {}
+        # A view whose values were not there is a fallback too, so there is nothing to look for without one.
+        absent = tuple(absent_features(batch)) if answer.fallbacks else ()
+        key = answer.entry.pipeline.revision, tuple(names), len(batch), tuple(answer.fallbacks), absent
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = _head(answer, outputs, absent).SerializeToString()
+        reply = pb.ModelInferResponse.FromString(head)
+        reply.id = request_id
+        reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+        return reply
+
+
+def _head(
+    answer: InferenceResult, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
+) -> pb.ModelInferResponse:
+    """A response without its identity and its values."""
+    count = len(answer.batch)
+    reply = pb.ModelInferResponse(model_name=answer.entry.pipeline.name, model_version=str(answer.version))
+    for column in outputs:
+        shape = (count, *(column.row_shape or (1,)))
+        reply.outputs.add(name=column.name, datatype=column.dtype.oip, shape=shape)
+    parameters = reply.parameters
+    parameters["revision"].string_param = answer.revision
+    if answer.decision is not None:
+        models = answer.decision.models
+        parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
+        parameters["backends"].string_param = ",".join(m.backend for m in models)
+        if any(m.cold_start for m in models):
+            parameters["cold_start"].bool_param = True
+    if answer.fallbacks:
+        parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
+        for view, source in absent:
+            parameters[f"features.{view}"].string_param = source
+    return reply
+
+
+def raw_contents(column: Column) -> bytes:
+    """Little-endian elements; each byte string as its 4-byte length and its bytes."""
+    values = column.values
+    if isinstance(values, Ragged):
+        return pack_bytes(values.to_list())
+    return values.tobytes()
+
+
+def absent_features(batch: Batch) -> list[tuple[str, str]]:
+    """Feature views whose values were not all present, with what they were instead (the first row's that lacked them)."""
+    found = []
+    for name, column in batch.columns.items():
+        if name.startswith(_SOURCE):
+            for value in column.array.tolist():
+                if value != features_pb2.SOURCE_PRESENT:
+                    found.append((name.removeprefix(_SOURCE), source_name(value)))
+                    break
+    return found
+
+
+def source_name(value: int) -> str:
+    """`present`, `not_found`, … of a headrace.api.features.v1.Source."""
+    try:
+        return features_pb2.Source.Name(value).removeprefix("SOURCE_").lower()
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,176 @@
+"""inference.GRPCInferenceService: the Open Inference Protocol with Triton's extensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from google.protobuf.message import Message
+
+from headrace.columns import Batch
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.process.telemetry import build_version
+from headrace.oip import open_inference_pb2 as pb
+from services.ingress.documents.catalog import Catalog, Entry
+from services.ingress.documents.tenants import Credential
+from services.ingress.inference import InferenceRunner, read_timeout
+from services.ingress.oip import metadata as describing
+from services.ingress.oip.request import read_columns
+from services.ingress.oip.response import Responses, wanted_outputs
+from services.ingress.reporting.statistics import Statistics
+from services.ingress.request_context import RequestContext
+
+StreamedInfer = Callable[[pb.ModelInferRequest], Awaitable[pb.ModelInferResponse]]
+
+
+class OpenInference:
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault.
+
+    The Repository* RPCs are in `model_repository.py`.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        runner: InferenceRunner,
+        statistics: Statistics,
+        ready: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._catalog = catalog
+        self._runner = runner
+        self._statistics = statistics
+        self._ready = ready
+        self._responses = Responses()
+
+    async def ServerLive(self, _: pb.ServerLiveRequest, __: RequestContext) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _: pb.ServerReadyRequest, __: RequestContext) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=await self._ready())
+
+    async def ServerMetadata(
+        self, _: pb.ServerMetadataRequest, __: RequestContext
+    ) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(
+            name="headrace", version=build_version(), extensions=describing.EXTENSIONS
+        )
+
+    async def ModelReady(
+        self, request: pb.ModelReadyRequest, context: RequestContext
+    ) -> pb.ModelReadyResponse:
+        self._entry(request.name, request.version, context, "read")
+        return pb.ModelReadyResponse(ready=await self._ready())
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: RequestContext
+    ) -> pb.ModelMetadataResponse:
+        return describing.metadata(self._entry(request.name, request.version, context, "read"))
+
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest, context: RequestContext
+    ) -> pb.ModelConfigResponse:
+        entry = self._entry(request.name, request.version, context, "read")
+        limit = self._runner.max_rows(proven(context))
+        return pb.ModelConfigResponse(config=describing.configuration(entry, limit))
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: RequestContext
+    ) -> pb.ModelStatisticsResponse:
+        if request.name:
+            entries = [self._entry(request.name, request.version, context, "read")]
+        else:
+            entries = self._catalog.visible(proven(context), "read")
+        stats = [describing.statistics(e, self._statistics.of(e.pipeline.name)) for e in entries]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, context: RequestContext
+    ) -> pb.ModelInferResponse:
+        context.identify(request.id)
+        credential = proven(context)
+        version = read_version(request.model_version)
+        entry = self._catalog.find(request.model_name, version, credential, "predict")
+        context.pipeline = request.model_name
+        names = wanted_outputs(request, entry)
+        max_rows = self._runner.max_rows(credential)
+        charge(_claimed_rows(request, max_rows), request, context)
+        columns, count = read_columns(request, entry, max_rows)
+        priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
+        rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
+        answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)
+        return self._responses.write(answer, names, context.request_id)
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """One answer per request, in order. `infer` makes each a context of its own (logged, counted, limited)."""
+        async for request in requests:
+            try:
+                reply = await infer(request)
+            except Fault as fault:
+                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                yield pb.ModelStreamInferResponse(error_message=fault.message, infer_response=failed)
+                continue
+            if _wants_final_flag(request):
+                reply.parameters["triton_final_response"].bool_param = True
+            yield pb.ModelStreamInferResponse(infer_response=reply)
+
+    def _entry(self, name: str, version: str, context: RequestContext, scope: str) -> Entry:
+        entry = self._catalog.find(name, read_version(version), proven(context), scope)
+        context.pipeline = name
+        return entry
+
+
+def proven(context: RequestContext) -> Credential:
+    """The caller's credential; the door has seen to it that there is one."""
+    if context.credential is None:
+        raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
+    return context.credential
+
+
+def charge(rows: int, request: Message, context: RequestContext) -> None:
+    """Takes from the tenant's quota what a request costs. Raises QuotaFault."""
+    quota = context.quota
+    if quota is None:
+        return
+    # Of a message that its protocol has not measured, only where somebody asks: it is written anew for that.
+    size = context.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
+    quota.charge(rows, size)
+
+
+def _claimed_rows(request: pb.ModelInferRequest, max_rows: int) -> int:
+    """The rows that the first input says there are; 1 where the request will be refused for them."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    return shape[0] if shape and 0 < shape[0] <= max_rows else 1
+
+
+def read_version(text: str) -> int:
+    """Version number of a pipeline; 0 (the current one) for "". Raises Fault INVALID_ARGUMENT."""
+    if not text:
+        return 0
+    if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0:
+        return int(text)
+    raise Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_VERSION_UNKNOWN,
+        f"version {text[:40]!r} is not a positive integer",
+        metadata={"version": text[:40]},
+    )
+
+
+def _parameters(request: pb.ModelInferRequest) -> tuple[int, float]:
+    """(priority, 0 = the tenant's; timeout in seconds, inf = none); what we do not know is ignored, as Triton does."""
+    parameters = request.parameters
+    priority, timeout = 0, 0
+    if "priority" in parameters:
+        value = parameters["priority"]
+        priority = value.uint64_param or max(value.int64_param, 0)
+    if "timeout" in parameters:
+        value = parameters["timeout"]
+        timeout = value.int64_param or min(value.uint64_param, 1 << 62)
+    return min(priority, 10), read_timeout(timeout)
+
+
+def _wants_final_flag(request: pb.ModelInferRequest) -> bool:
+    flag = "triton_enable_empty_final_response"
+    return flag in request.parameters and request.parameters[flag].bool_param

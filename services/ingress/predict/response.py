@@ -1,0 +1,83 @@
+"""Answers → PredictResponse: one Prediction per row, or columns with row errors."""
+
+from __future__ import annotations
+
+from headrace.api.batch.v1 import batch_pb2
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.columns import ANNOTATION, Batch, RowError, encode_columns
+from headrace.pipeline import rows_from_batch
+from headrace.pipeline import write_model_uses
+from services.ingress.inference import InferenceResult
+from services.ingress.oip.response import source_name
+from services.ingress.predict.structs import fill
+
+_SOURCE, _AGE = "@source/", "@age_us/"
+
+
+def write_models(answer: InferenceResult, reply: pb.PredictResponse) -> None:
+    """Adds the models that took part."""
+    if answer.decision:
+        write_model_uses(answer.decision.models, reply.models)
+
+
+def write_rows(answer: InferenceResult, reply: pb.PredictResponse) -> None:
+    """Adds a Prediction for each row: outputs, fallbacks and the ages of its features, or its error."""
+    batch = answer.batch
+    predictions = [reply.predictions.add() for _ in range(len(batch))]
+    for row, values in enumerate(rows_from_batch(answer.entry.pipeline, batch)):
+        if row in batch.errors:
+            _error(predictions[row].error, batch.errors[row])
+        else:
+            fill(predictions[row].outputs, values)
+    _ages(batch, predictions)
+    _fallbacks(answer, predictions)
+
+
+def _error(target: pb.PredictionError, error: RowError) -> None:
+    target.code, target.reason, target.message = int(error.code), error.reason, error.message
+    target.metadata.update(error.metadata)
+
+
+def _ages(batch: Batch, predictions: list[pb.Prediction]) -> None:
+    for name, column in batch.columns.items():
+        if not name.startswith(_SOURCE):
+            continue
+        view = name.removeprefix(_SOURCE)
+        ages = batch.columns.get(_AGE + view)
+        known = [-1] * len(predictions) if ages is None else ages.array.tolist()
+        for prediction, source, age in zip(predictions, column.array.tolist(), known, strict=True):
+            if not source:
+                continue
+            feature = prediction.features[view]
+            feature.source = source_name(source)
+            if age >= 0:
+                feature.age_ms = age // 1000
+
+
+def _fallbacks(answer: InferenceResult, predictions: list[pb.Prediction]) -> None:
+    used = answer.batch.columns.get("@fallbacks")
+    if used is None or not answer.fallbacks:
+        return
+    for prediction, bits in zip(predictions, used.array.tolist(), strict=True):
+        if bits:
+            prediction.fallbacks.extend(name for name, bit in answer.fallbacks if bits >> bit & 1)
+
+
+def write_columns(answer: InferenceResult, reply: pb.PredictResponse) -> None:
+    """Adds the outputs and annotations as columns, and the errors of rows."""
+    batch = answer.batch
+    names = answer.entry.outputs
+    reply.columns.extend(
+        encode_columns(c for n, c in batch.columns.items() if n in names or n.startswith(ANNOTATION))
+    )
+    for row, e in batch.errors.items():
+        reply.errors.append(
+            batch_pb2.RowError(
+                row=row,
+                code=int(e.code),
+                reason=e.reason,
+                message=e.message,
+                stage=e.stage,
+                metadata=dict(e.metadata),
+            )
+        )

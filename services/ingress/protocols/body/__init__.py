@@ -1,0 +1,1 @@
+"""Request bodies: read, decompressed and parsed within limits."""

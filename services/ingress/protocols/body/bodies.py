@@ -1,0 +1,178 @@
+"""Request bodies: read within the caller's time and within limits of size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import ARRIVING_BYTES
+from services.ingress.config import Limits
+from services.ingress.protocols.asgi import Disconnected, Receive
+from services.ingress.protocols.refusals import malformed, too_large
+from services.ingress.request_context import RequestContext
+
+# Of operations that run no model: their messages hold a few names.
+SMALL_BYTES = 64 * 1024
+# One tenant may have this part of the bytes that may be arriving at once.
+_TENANT_PART = 0.5
+_RETRY_AFTER_S = 0.5
+# A body that announces at most so many times the limit is read to its end, so that its sender hears why it is refused.
+_DRAINED = 2
+# How late a wait may be ended.
+_LOOK_S = 0.05
+
+
+class Bodies:
+    """Reads the bodies of calls whose callers are proven. `clock`: monotonic seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._max_seconds = limits.max_body_s
+        self._max_arriving = limits.max_arriving_bytes
+        self._clock = clock
+        self._timeouts = Timeouts(clock)
+        # Bytes of bodies that are not whole yet, in all and by tenant.
+        self._arriving = 0
+        self._of: Counter[str] = Counter()
+
+    async def read(self, receive: Receive, context: RequestContext, limit: int, framing: int = 0) -> bytes:
+        """The whole body: a message of at most `limit` bytes, and `framing` bytes around it.
+
+        Raises Fault RESOURCE_EXHAUSTED (too large; too many bytes arriving at once), DEADLINE_EXCEEDED (the caller's deadline
+        passed, or `max_body_s`, before the body was whole), INVALID_ARGUMENT (no sensible content-length); Disconnected.
+        """
+        declared = context.headers.get(b"content-length")
+        most = limit + framing
+        announced = 0 if declared is None else _size(declared)
+        if announced > most * _DRAINED:
+            raise too_large(announced, limit)
+        left = context.deadline - self._clock()
+        wait = self._timeouts.begin(min(left, self._max_seconds))
+        try:
+            if announced > most:
+                await _drain(receive)
+                raise too_large(announced, limit)
+            event = await receive()
+            body: bytes = _piece(event)
+            if event.get("more_body", False):
+                body = await self._rest(receive, context.tenant, body, most)
+        except asyncio.CancelledError:
+            if not wait.caused_it():
+                raise
+            raise _not_whole(left, self._max_seconds) from None
+        finally:
+            self._timeouts.end(wait)
+        if len(body) > most:
+            raise too_large(len(body), limit)
+        return body
+
+    async def _rest(self, receive: Receive, tenant: str, first: bytes, most: int) -> bytes:
+        """All that comes, or as much of it as shows that it is too much."""
+        pieces, size, more = [first], len(first), True
+        self._count(tenant, size)
+        try:
+            while more and size <= most:
+                self._check_arriving(tenant)
+                event = await receive()
+                piece = _piece(event)
+                pieces.append(piece)
+                size += len(piece)
+                self._count(tenant, len(piece))
+                more = event.get("more_body", False)
+            return b"".join(pieces)
+        finally:
+            self._count(tenant, -size)
+
+    def _count(self, tenant: str, added: int) -> None:
+        self._arriving += added
+        self._of[tenant] += added
+        if not self._of[tenant]:
+            del self._of[tenant]
+
+    def _check_arriving(self, tenant: str) -> None:
+        if self._arriving > self._max_arriving or self._of[tenant] > self._max_arriving * _TENANT_PART:
+            raise ARRIVING_BYTES.refusal(
+                "too many bytes of requests are on their way at once; try again later",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+
+class Timeouts:
+    """Tasks that may wait until a time of their own; who waits longer is cancelled.
+
+    As asyncio.timeout, which costs 4 µs a request; this a tenth, since one timer looks at all of them now and then. `clock`:
+    monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._timeouts: dict[Timeout, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, seconds: float) -> Timeout:
+        """The running task waits from now on; `end` must follow."""
+        task = asyncio.current_task()
+        assert task is not None, "requests are served in tasks"
+        wait = Timeout(task, self._clock() + seconds)
+        self._timeouts[wait] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+        return wait
+
+    def end(self, wait: Timeout) -> None:
+        """It waits no more."""
+        self._timeouts.pop(wait, None)
+
+    def _look(self) -> None:
+        now = self._clock()
+        for wait in [wait for wait in self._timeouts if wait.until <= now]:
+            del self._timeouts[wait]
+            wait.expired = True
+            wait.task.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._timeouts else None
+
+
+class Timeout:
+    """One task that waits, and until when."""
+
+    __slots__ = ("expired", "task", "until")
+
+    def __init__(self, task: asyncio.Task[Any], until: float) -> None:
+        self.task = task
+        self.until = until
+        self.expired = False
+
+    def caused_it(self) -> bool:
+        """Whether a cancellation that the task has met is ours, and nobody else's; it is taken back then."""
+        return self.expired and self.task.uncancel() == 0
+
+
+async def _drain(receive: Receive) -> None:
+    """Reads the body to its end and keeps nothing of it: many clients do not look for an answer before they have sent all."""
+    while (await receive()).get("more_body", False):
+        pass
+
+
+def _piece(event: MutableMapping[str, Any]) -> bytes:
+    if event["type"] != "http.request":
+        raise Disconnected
+    piece: bytes = event.get("body", b"")
+    return piece
+
+
+def _size(declared: bytes) -> int:
+    if not declared.isdigit() or len(declared) > 18:
+        raise malformed("content-length is not a number of bytes")
+    return int(declared)
+
+
+def _not_whole(left: float, limit: float) -> Fault:
+    allowed = "its deadline" if left <= limit else f"{limit:g} s"
+    return Fault(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        f"the message was not whole within {allowed}",
+        metadata={"remaining_ms": "0.0"},
+    )

@@ -1,0 +1,108 @@
+"""Messages in their two forms, protobuf and JSON, read within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+
+from services.ingress.protocols.body import json_text, wire_scan
+from services.ingress.protocols.refusals import malformed
+
+M = TypeVar("M", bound=Message)
+P = ParamSpec("P")
+R = TypeVar("R")
+# JSON from this size on is read in a thread: it takes some milliseconds, which other requests need not wait for.
+THREAD_BYTES = 16 * 1024
+# One is enough: it works with the same lock of the interpreter as the event loop.
+_thread = ThreadPoolExecutor(1, thread_name_prefix="large-json")
+
+
+async def in_thread(read: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Runs the reading of a large JSON text beside the event loop, one at a time."""
+    work = functools.partial(read, *arguments, **options)
+    return await asyncio.get_running_loop().run_in_executor(_thread, work)
+
+
+class Codec(Protocol):
+    """One form of messages. `name`: what stands for it in content types."""
+
+    name: str
+
+    async def read(self, data: bytes, message: type[M]) -> M:
+        """Raises Fault INVALID_ARGUMENT for what is no such message, RESOURCE_EXHAUSTED for too many values."""
+        ...
+
+    def read_at_once(self, data: bytes, message: type[M]) -> M:
+        """The same, while everybody else waits."""
+        ...
+
+    def write(self, message: Message) -> bytes: ...
+
+
+class Proto:
+    """Protobuf's binary form. `max_values`: most values of one message."""
+
+    name = "proto"
+
+    def __init__(self, max_values: int) -> None:
+        self._most = max_values
+        # So many bytes can't hold more.
+        self._free_bytes = wire_scan.LEAST_BYTES * max_values
+
+    async def read(self, data: bytes, message: type[M]) -> M:
+        if len(data) > self._free_bytes:
+            for _ in self._scan(data, message):
+                await asyncio.sleep(0)
+        return _parse(data, message)
+
+    def read_at_once(self, data: bytes, message: type[M]) -> M:
+        if len(data) > self._free_bytes:
+            for _ in self._scan(data, message):
+                pass
+        return _parse(data, message)
+
+    def _scan(self, data: bytes, message: type[Message]) -> Any:
+        return wire_scan.scan(data, wire_scan.fields_of(message.DESCRIPTOR), self._most)
+
+    def write(self, message: Message) -> bytes:
+        return message.SerializeToString()
+
+
+class Json:
+    """Protobuf's JSON form. Fields that we do not know are skipped, as newer clients may send them."""
+
+    name = "json"
+
+    def __init__(self, max_values: int) -> None:
+        self._most = max_values
+
+    async def read(self, data: bytes, message: type[M]) -> M:
+        if len(data) <= THREAD_BYTES:
+            return self.read_at_once(data, message)
+        return await in_thread(self.read_at_once, data, message)
+
+    def read_at_once(self, data: bytes, message: type[M]) -> M:
+        value = json_text.read(data, self._most) if data else {}
+        if not isinstance(value, dict):
+            raise malformed("the body is not a JSON object")
+        try:
+            return json_format.ParseDict(value, message(), ignore_unknown_fields=True)
+        except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            text = str(error).partition("\n")[0]
+            raise malformed(f"the JSON is not a {message.DESCRIPTOR.full_name}: {text[:200]}") from None
+
+    def write(self, message: Message) -> bytes:
+        return json_format.MessageToJson(message).encode()
+
+
+def _parse(data: bytes, message: type[M]) -> M:
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise malformed(f"the message is not a {message.DESCRIPTOR.full_name}") from None

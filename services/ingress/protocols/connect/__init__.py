@@ -1,0 +1,1 @@
+"""Connect, and the streams of all protocols that connectrpc serves."""

@@ -1,0 +1,55 @@
+"""Unary gRPC calls over ASGI: the hot path, as thin as the protocol allows."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Fault
+from services.ingress.protocols.asgi import Send
+from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.grpc import frames
+from services.ingress.protocols.grpc.convoy import Convoy
+from services.ingress.protocols.grpc.gates import Gates
+from services.ingress.protocols.unary import FramedProtocol, Intake
+from services.ingress.reporting.metrics import Shed
+from services.ingress.request_context import RequestContext
+
+_TYPE = b"application/grpc"
+_OK = [(b"grpc-status", b"0")]
+_ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
+
+
+class UnaryGrpc(FramedProtocol):
+    """Serves `content-type: application/grpc`, `+proto` and `+json`."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self._gates = Gates(intake.door.admission, intake.door.clock)
+        self.join = Convoy().join
+
+    def shed(self, context: RequestContext) -> Shed | None:
+        return self._gates.come(context)
+
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
+        data = codec.write(reply)
+        headers = [
+            (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
+            (b"x-request-id", context.request_id.encode()),
+            *self._gates.told(context),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+        body = frames.PREFIX.pack(0, len(data)) + data
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
+
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
+        """A response of headers alone (gRPC's "trailers-only")."""
+        headers = [
+            (b"content-type", _TYPE),
+            _ENCODINGS,
+            (b"x-request-id", context.request_id.encode()),
+            *frames.status_headers(fault),
+            *self._gates.told(context, fault),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,43 @@
+"""Unary gRPC-Web calls: gRPC for pages in browsers, whose trailers come in the body.
+
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
+"""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from headrace.hop.errors import Fault
+from services.ingress.protocols.asgi import Send, respond
+from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.grpc import frames
+from services.ingress.protocols.unary import FramedProtocol
+from services.ingress.request_context import RequestContext
+
+_TYPE = b"application/grpc-web"
+# The first byte of the frame that holds the trailers.
+_TRAILERS = 0x80
+_OK = b"grpc-status:0\r\n"
+
+
+class UnaryGrpcWeb(FramedProtocol):
+    """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
+
+    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
+        data = codec.write(reply)
+        headers = [
+            (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
+            (b"x-request-id", context.request_id.encode()),
+        ]
+        pack = frames.PREFIX.pack
+        body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
+        await respond(send, 200, headers, body)
+
+    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
+        """The status stands in the headers, as there is nothing else."""
+        headers = [
+            (b"content-type", _TYPE),
+            (b"x-request-id", context.request_id.encode()),
+            *frames.status_headers(fault),
+        ]
+        await respond(send, 200, headers, b"")

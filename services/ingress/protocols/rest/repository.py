@@ -1,0 +1,79 @@
+"""The model repository extension in REST's form: /v2/repository/index, /v2/repository/models/NAME/load and …/unload."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+
+from headrace.oip import open_inference_pb2 as pb
+from services.ingress.protocols.refusals import malformed
+from services.ingress.protocols.rest.tensors import read_object
+
+_INDEX = "/v2/repository/index"
+_CHANGE = re.compile(r"/v2/repository/models/(?P<model>[^/]+)/(?P<action>load|unload)\Z")
+_FILE = "file:"
+# Of one request: a few parameters.
+_MAX_VALUES = 10_000
+
+
+def find(path: str) -> tuple[str, Callable[[bytes], Message]] | None:
+    """Name of the RPC that `path` means, and what makes its request of a body; None if it means none.
+
+    All are POST. Making the request raises Fault INVALID_ARGUMENT.
+    """
+    if path == _INDEX:
+        return "RepositoryIndex", _index
+    found = _CHANGE.match(path)
+    if found is None:
+        return None
+    model = found["model"]
+    if found["action"] == "load":
+        return "RepositoryModelLoad", lambda body: _with_parameters(
+            pb.RepositoryModelLoadRequest(model_name=model), body
+        )
+    return "RepositoryModelUnload", lambda body: _with_parameters(
+        pb.RepositoryModelUnloadRequest(model_name=model), body
+    )
+
+
+def _index(body: bytes) -> pb.RepositoryIndexRequest:
+    ready = _object(body).get("ready", False)
+    if not isinstance(ready, bool):
+        raise malformed("`ready` is true or false")
+    return pb.RepositoryIndexRequest(ready=ready)
+
+
+def _with_parameters(request: Any, body: bytes) -> Message:
+    given = _object(body).get("parameters", {})
+    if not isinstance(given, dict):
+        raise malformed("`parameters` is an object")
+    for name, value in given.items():
+        parameter = request.parameters[name]
+        if isinstance(value, bool):
+            parameter.bool_param = value
+        elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+            parameter.int64_param = value
+        elif isinstance(value, str) and name.startswith(_FILE):
+            parameter.bytes_param = _bytes(value, name)
+        elif isinstance(value, str):
+            parameter.string_param = value
+        else:
+            raise malformed(f"parameter {name[:80]!r} is neither true, false, an integer nor text")
+    made: Message = request
+    return made
+
+
+def _bytes(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise malformed(f"parameter {name[:80]!r} is not base64") from None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    return read_object(body, _MAX_VALUES) if body.strip() else {}

@@ -1,0 +1,150 @@
+"""The door's own instruments. Labels come from the pipelines' and tenants' documents, so their number is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from headrace.hop import limiters
+from headrace.hop.errors import BLAME, OUR_CODES, Blame, Code, Fault, Reason
+from headrace.hop.limiters import LIMITERS
+from services.ingress.request_context import RequestContext
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A caller who waits no longer: its own deadline passed, or it went away. Neither is our failure, but both tell of latency.
+_GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Calls of one credential that Envoy refused by itself: it repeated a refusal of ours, which had this reason."""
+
+    calls: int
+    reason: Reason
+
+
+class Metrics:
+    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "headrace_ingress_requests_total",
+            "Requests by how they ended. fault: none, caller (their doing) or ours (counts against availability).",
+            ["pipeline", "tenant", "code", "fault"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "headrace_request_seconds",
+            "Time from the arrival of an inference to its answer. outcome: ok, ours (we failed), caller (their "
+            "mistake), gave_up (the caller waited no longer).",
+            ["pipeline", "outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._rows = Counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"], registry=registry)
+        self.in_flight = Gauge(
+            "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
+        )
+        self.limit = Gauge(
+            "headrace_ingress_limit", "Inferences that may be on their way at once, now.", registry=registry
+        )
+        self.tenants_broken = Gauge(
+            "headrace_ingress_tenants_broken",
+            "1 while the tenants document can't be used and the last good one is in force.",
+            registry=registry,
+        )
+        self.certificate_ends = Gauge(
+            "headrace_ingress_certificate_end_seconds",
+            "When the certificate that is served ends, in seconds since the epoch; 0: there is none.",
+            registry=registry,
+        )
+        self._security = Counter(
+            "headrace_ingress_security_events_total",
+            "Refused credentials, forbidden requests, and what else the security log tells of.",
+            ["kind"],
+            registry=registry,
+        )
+        self.security_waiting = Gauge(
+            "headrace_ingress_security_events_waiting",
+            "Security events that are not in their file yet.",
+            registry=registry,
+        )
+        self.security_failing = Gauge(
+            "headrace_ingress_security_log_failing",
+            "1 while the file of security events can't be written, else 0.",
+            registry=registry,
+        )
+        self._shed = Counter(
+            "headrace_ingress_shed_total",
+            "Requests among the refused that Envoy refused without asking the application; fault: as there.",
+            ["tenant", "fault"],
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "headrace_ingress_refusals_total",
+            "Requests refused by a limiter, whichever service it is in; without those that Envoy refused by itself.",
+            ["limiter"],
+            registry=registry,
+        )
+        # Looking a child up by label costs more than counting; these are few.
+        self._children: dict[tuple[str, str, Code, bool], Counter] = {}
+        self._timers: dict[tuple[str, str], Histogram] = {}
+        self._answered: dict[str, Counter] = {}
+
+    def security(self, kind: str) -> None:
+        """Counts one security event."""
+        self._security.labels(kind).inc()
+
+    def shed(self, tenant: str, shed: Shed) -> None:
+        """Counts calls that were refused before they came here: as we would have counted them."""
+        fault = "ours" if BLAME[shed.reason] is Blame.OURS else "caller"
+        self._requests.labels("", tenant, Code.RESOURCE_EXHAUSTED.name, fault).inc(shed.calls)
+        self._shed.labels(tenant, fault).inc(shed.calls)
+
+    def done(self, context: RequestContext, code: Code, seconds: float) -> None:
+        """Counts one finished request. Its pipeline and tenant are names from our documents, or ""."""
+        fault = context.fault
+        ours = fault is not None and is_ours(fault, context)
+        key = (context.pipeline, context.tenant, code, ours)
+        child = self._children.get(key)
+        if child is None:
+            label = "none" if fault is None else "ours" if ours else "caller"
+            child = self._children[key] = self._requests.labels(*key[:2], code.name, label)
+        child.inc()
+        if fault is not None and (limiter := fault.metadata.get(limiters.KEY)) in LIMITERS:
+            self._refusals.labels(limiter).inc()
+        if context.inference:
+            self._timer(context.pipeline, _outcome(code, ours)).observe(seconds)
+            if fault is None and context.result is not None:
+                self._rows_of(context.pipeline).inc(len(context.result.batch))
+
+    def _timer(self, pipeline: str, outcome: str) -> Histogram:
+        timer = self._timers.get((pipeline, outcome))
+        if timer is None:
+            timer = self._timers[pipeline, outcome] = self._seconds.labels(pipeline, outcome)
+        return timer
+
+    def _rows_of(self, pipeline: str) -> Counter:
+        answered = self._answered.get(pipeline)
+        if answered is None:
+            answered = self._answered[pipeline] = self._rows.labels(pipeline)
+        return answered
+
+
+def is_ours(fault: Fault, context: RequestContext) -> bool:
+    """Whether a failure is our doing. Time that the caller made too short is not."""
+    if fault.code is Code.DEADLINE_EXCEEDED:
+        return context.deadline_is_ours
+    if fault.code in OUR_CODES:
+        return True
+    blame = BLAME.get(fault.reason, Blame.OURS)  # a newer service may have reasons of its own
+    return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and context.inference)
+
+
+def _outcome(code: Code, ours: bool) -> str:
+    if code is Code.OK:
+        return "ok"
+    if ours:
+        return "ours"
+    return "gave_up" if code in _GAVE_UP else "caller"

@@ -1,0 +1,136 @@
+"""What is told of each finished request: metrics, a log line, the protocol's statistics, its trace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from headrace.hop import limiters
+from headrace.hop.errors import Code, reason_name
+from services.ingress.admission.quotas import TokenBucket
+from services.ingress.reporting import traces as tracing
+from services.ingress.reporting.metrics import Metrics, is_ours
+from services.ingress.reporting.security_log import SecurityLog
+from services.ingress.reporting.statistics import Statistics
+from services.ingress.request_context import RequestContext, chance
+
+_KEPT = 2000
+_SECURITY_LINES_PER_S = 20.0
+# Of requests that failed for want of room or time. There may be thousands a second of them just when time is short.
+_OVERLOAD_LINES_PER_S = 50.0
+_OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
+
+
+class Log(Protocol):
+    """structlog's logger, as far as it is used here."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class Exporter(Protocol):
+    """Takes finished traces; blocks, so it is called in a thread."""
+
+    def write(self, traces: list[Mapping[str, Any]]) -> None: ...
+
+
+class Reporter:
+    """Tells of requests. `clock`: monotonic seconds; `wall`: seconds since the epoch."""
+
+    def __init__(
+        self,
+        log: Log,
+        metrics: Metrics,
+        statistics: Statistics,
+        exporters: list[Exporter],
+        security: SecurityLog,
+        *,
+        log_ratio: float,
+        slow_s: float,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.metrics = metrics
+        self._log, self._statistics, self._exporters = log, statistics, exporters
+        self._security = security
+        self._log_ratio, self._slow_s = log_ratio, slow_s
+        self._clock, self._wall = clock, wall
+        self._lines = TokenBucket(_SECURITY_LINES_PER_S, _SECURITY_LINES_PER_S, clock())
+        self._overload_lines = TokenBucket(_OVERLOAD_LINES_PER_S, _OVERLOAD_LINES_PER_S, clock())
+        self._pending: list[Mapping[str, Any]] = []
+
+    def done(self, context: RequestContext) -> None:
+        """One request is over; its outcome stands in `context.fault`."""
+        seconds = self._clock() - context.received
+        fault = context.fault
+        code = Code.OK if fault is None else fault.code
+        self.metrics.done(context, code, seconds)
+        if context.inference and context.pipeline:
+            if fault is None and context.result is not None:
+                self._statistics.success(context.result, seconds)
+            elif fault is not None:
+                self._statistics.fail(context.pipeline, seconds)
+        if code in _OVERLOAD and not context.trace.sampled and self._overload_lines.take(self._clock()) > 0:
+            return  # the counters have it; a line and a trace would cost more than the refusal
+        if fault is not None or chance(self._log_ratio):
+            self._line(context, code, seconds)
+        broken = fault is not None or (context.result is not None and bool(context.result.batch.errors))
+        wanted = context.trace.sampled or broken or seconds >= self._slow_s
+        if wanted and context.inference and context.credential is not None and self._exporters:
+            self._keep(context, seconds)
+
+    def _line(self, context: RequestContext, code: Code, seconds: float) -> None:
+        fields: dict[str, Any] = {
+            "request_id": context.request_id,
+            "trace_id": context.trace.trace_id,
+            "method": context.method,
+            "tenant": context.tenant,
+            "pipeline": context.pipeline,
+            "code": code.name,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        fault = context.fault
+        if fault is None:
+            self._log.info("request", **fields)
+            return
+        # Without a proven tenant anybody may fill our disk; those lines are rationed (the counter is not).
+        if context.credential is None and self._lines.take(self._clock()) > 0:
+            return
+        fields |= {"reason": reason_name(fault.reason), "message": fault.message}
+        if limiters.KEY in fault.metadata:
+            fields[limiters.KEY] = fault.metadata[limiters.KEY]
+        tell = self._log.error if is_ours(fault, context) else self._log.info
+        tell("request", **fields)
+
+    def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
+        """A credential was refused, or something forbidden was tried."""
+        self.metrics.security(kind)
+        self._security.add(kind, context, details)
+        if self._lines.take(self._clock()) == 0:
+            told = {**details, "kind": kind, "request_id": context.request_id}
+            if context.tenant:
+                told["tenant"] = context.tenant
+            self._log.warning("security", **told)
+
+    def unexpected(self, method: str, error: Exception, request_id: str) -> None:
+        """A bug: the trace goes into our log, never to the caller."""
+        self._log.error("unexpected", request_id=request_id, method=method, exc_info=error)
+
+    def _keep(self, context: RequestContext, seconds: float) -> None:
+        # Under a storm of failures the newest are dropped: a bounded buffer, written once a moment.
+        if len(self._pending) < _KEPT:
+            start = int((self._wall() - seconds) * 1e6)
+            self._pending.append(tracing.record(context, start, int(seconds * 1e6)))
+
+    async def flush(self) -> None:
+        """Hands finished traces to the exporters, in a thread."""
+        traces, self._pending = self._pending, []
+        if not traces:
+            return
+        for exporter in self._exporters:
+            try:
+                await asyncio.to_thread(exporter.write, traces)
+            except OSError as error:
+                self._log.warning("traces lost", count=len(traces), error=type(error).__name__)

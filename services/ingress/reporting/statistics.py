@@ -1,0 +1,80 @@
+"""What the protocol's ModelStatistics reports: counts and times of each pipeline since the process began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from headrace.columns import Timing
+from services.ingress.inference import InferenceResult
+
+
+@dataclass(slots=True)
+class Sum:
+    """Events, and their durations added up in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.ns += int(seconds * 1e9)
+
+
+@dataclass(slots=True)
+class PipelineCounts:
+    """One pipeline. `executions`: each batch of the router counts once, shared out among the requests in it."""
+
+    success: Sum = field(default_factory=Sum)
+    fail: Sum = field(default_factory=Sum)
+    queue: Sum = field(default_factory=Sum)
+    compute_input: Sum = field(default_factory=Sum)
+    compute_infer: Sum = field(default_factory=Sum)
+    compute_output: Sum = field(default_factory=Sum)
+    rows: int = 0
+    executions: float = 0.0
+    last_ms: int = 0
+
+
+class Statistics:
+    """Counts by pipeline. `clock`: seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pipelines: dict[str, PipelineCounts] = {}
+        # The timings that were looked at last: requests of one batch have the same. Their largest batch, and their end (µs).
+        self._timings: Sequence[Timing] = ()
+        self._seen = 0, 0
+
+    def of(self, pipeline: str) -> PipelineCounts:
+        """The counts of a pipeline (known names only, so the table is bounded)."""
+        found = self._pipelines.get(pipeline)
+        if found is None:
+            found = self._pipelines[pipeline] = PipelineCounts()
+        return found
+
+    def success(self, answer: InferenceResult, total_s: float) -> None:
+        """A request that was answered after `total_s`."""
+        counts = self.of(answer.entry.pipeline.name)
+        rows = len(answer.batch)
+        most, inside_us = self._look(answer.batch.timings)
+        counts.success.add(total_s)
+        # What the router's own stages do not account for was spent waiting for the batch before and on the way.
+        counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))
+        counts.compute_input.add(answer.router_start_s)
+        counts.compute_infer.add(min(inside_us / 1e6, answer.router_s))
+        counts.compute_output.add(max(total_s - answer.router_start_s - answer.router_s, 0.0))
+        counts.rows += rows
+        counts.executions += rows / max(most, rows)
+        counts.last_ms = int(self._clock() * 1000)
+
+    def _look(self, timings: Sequence[Timing]) -> tuple[int, int]:
+        if timings is not self._timings:
+            most = max((t.row_count for t in timings), default=0)
+            end = max((t.start_us + t.duration_us for t in timings), default=0)
+            self._timings, self._seen = timings, (most, end)
+        return self._seen
+
+    def fail(self, pipeline: str, total_s: float) -> None:
+        """A request for a known pipeline that failed."""
+        self.of(pipeline).fail.add(total_s)

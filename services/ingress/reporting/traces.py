@@ -1,0 +1,140 @@
+"""One trace per request, drawn afterwards from the timings that came back with its batch.
+
+Rows travel in shared batches, so no service can have a span of one request while it works. The router reports how
+long each stage took; from those the request's own spans are made here, once it is known to be wanted: sampled,
+failed or slow. All other requests cost nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from headrace.columns import Batch, RowError, Timing
+from headrace.hop.errors import reason_name
+from services.ingress.request_context import RequestContext
+
+Failure: TypeAlias = tuple[RowError, int]
+"""The first error of some rows, and how many there are."""
+_random = random.Random()  # noqa: S311 - identities, not secrets
+
+
+def span_id() -> str:
+    return f"{_random.getrandbits(64):016x}"
+
+
+def record(
+    context: RequestContext, started_unix_us: int, duration_us: int, make_id: Callable[[], str] = span_id
+) -> dict[str, Any]:
+    """The trace of one finished request.
+
+    {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}
+    """
+    trace, answer, fault = context.trace, context.result, context.fault
+    failed = {} if answer is None else _failed(answer.batch)
+    attributes = {"request_id": context.request_id, "tenant": context.tenant, "pipeline": context.pipeline}
+    if fault is not None:
+        attributes |= {"reason": reason_name(fault.reason), "message": fault.message}
+    root = _span(
+        context.method,
+        "ingress",
+        trace.span_id,
+        trace.parent,
+        started_unix_us,
+        duration_us,
+        "OK" if fault is None else fault.code.name,
+        attributes,
+    )
+    spans = [root]
+    if answer is not None:
+        if failed and fault is None:
+            # Answered, with rows that failed. The request as a whole did if all of them have.
+            _mark(root, failed.values(), whole=len(answer.batch.errors) == len(answer.batch))
+        start = started_unix_us + int(answer.router_start_s * 1e6)
+        rows = str(len(answer.batch))
+        # Named as the spans within a stage are: the call, and who did the work. A stage may be named `router` itself.
+        call = _span(
+            "Infer",
+            "router",
+            make_id(),
+            trace.span_id,
+            start,
+            int(answer.router_s * 1e6),
+            "OK",
+            {"rows": rows},
+        )
+        spans.append(call)
+        behind = {stage: failure for stage, failure in failed.items() if stage}
+        if behind:
+            _mark(call, behind.values())
+        spans += _stages(answer.batch.timings, start, call, make_id, behind)
+    return {"request_id": context.request_id, "trace_id": trace.trace_id, "spans": spans}
+
+
+def _failed(batch: Batch) -> dict[str, Failure]:
+    """By stage ("": the door itself), the first error of the request's rows there, and how many it failed."""
+    found: dict[str, Failure] = {}
+    for _, error in sorted(batch.errors.items()):
+        first, rows = found.get(error.stage, (error, 0))
+        found[error.stage] = first, rows + 1
+    return found
+
+
+def _mark(span: dict[str, Any], failures: Iterable[Failure], *, whole: bool = True) -> None:
+    """Says of a span that rows failed in it: the first error, and how many. `whole`: so the span itself did."""
+    failures = list(failures)
+    error = failures[0][0]
+    if whole:
+        span["status"] = error.code.name
+    told = {"reason": reason_name(error.reason), "message": error.message}
+    span["attributes"] = {**span["attributes"], **told, "failed_rows": str(sum(n for _, n in failures))}
+
+
+def _stages(
+    timings: Sequence[Timing],
+    origin: int,
+    call: Mapping[str, Any],
+    make_id: Callable[[], str],
+    failed: Mapping[str, Failure],
+) -> list[dict[str, Any]]:
+    """Spans of the stages; the parent of "a/b" is "a"."""
+    spans: list[dict[str, Any]] = []
+    ids: dict[str, str] = {}
+    # The batch may have left after this request began to wait for it: set its clock so that it ends with the call.
+    end = max((t.start_us + t.duration_us for t in timings), default=0)
+    origin += max(int(call["duration_us"]) - end, 0)
+    for timing in sorted(timings, key=lambda t: t.stage.count("/")):
+        identity = make_id()
+        ids.setdefault(timing.stage, identity)
+        parent = ids.get(timing.stage.rpartition("/")[0], call["span_id"])
+        attributes = {**timing.attributes, "batch_rows": str(timing.row_count)}
+        name = timing.stage.rpartition("/")[2]
+        start = origin + timing.start_us
+        span = _span(name, timing.service, identity, parent, start, timing.duration_us, "OK", attributes)
+        if timing.stage in failed:
+            _mark(span, [failed[timing.stage]])
+        spans.append(span)
+    return spans
+
+
+def _span(
+    name: str,
+    service: str,
+    identity: str,
+    parent: str,
+    start_us: int,
+    duration_us: int,
+    status: str,
+    attributes: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "service": service,
+        "span_id": identity,
+        "parent_id": parent,
+        "start_unix_us": start_us,
+        "duration_us": duration_us,
+        "status": status,
+        "attributes": dict(attributes),
+    }

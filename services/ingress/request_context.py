@@ -1,0 +1,129 @@
+"""One request at the door, whatever its protocol: its headers, its times, and what becomes known of it."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.documents.tenants import Credential
+
+if TYPE_CHECKING:
+    from services.ingress.admission.quotas import Quota
+    from services.ingress.inference import InferenceResult
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
+# Identities need to be unique, not secret.
+_random = random.Random()  # noqa: S311 - names traces, guards nothing
+
+
+def new_request_id() -> str:
+    """A fresh identity: 32 hexadecimal digits."""
+    return f"{_random.getrandbits(128):032x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The trace that a request belongs to. `parent`: span of the caller, "" if it sent none."""
+
+    trace_id: str
+    parent: str
+    span_id: str
+    sampled: bool
+
+    @property
+    def traceparent(self) -> str:
+        """W3C traceparent for those we call: this request's own span is their parent."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> Trace:
+    """The caller's trace if it sent a `traceparent`, else a new one that is sampled with probability `ratio`."""
+    span_id = f"{_random.getrandbits(64):016x}"
+    sent = headers.get(b"traceparent")
+    found = _TRACEPARENT.match(sent) if sent else None
+    if found is not None and found[1] != b"0" * 32:
+        return Trace(
+            found[1].decode(), found[2].decode(), span_id, bool(int(found[3], 16) & 1) or chance(ratio)
+        )
+    return Trace(f"{_random.getrandbits(128):032x}", "", span_id, chance(ratio))
+
+
+def chance(ratio: float) -> bool:
+    """True with probability `ratio`."""
+    return ratio > 0 and _random.random() < ratio
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What is known of one request. `received` and `deadline` are monotonic seconds."""
+
+    method: str
+    # Names in lower case.
+    headers: Mapping[bytes, bytes]
+    received: float
+    trace: Trace
+    deadline: float = math.inf
+    request_id: str = ""
+    credential: Credential | None = None
+    pipeline: str = ""
+    fault: Fault | None = None
+    result: InferenceResult | None = None
+    # Set for calls that run a model; others do not count in the objectives.
+    inference: bool = False
+    # It is counted among those that are served; its message has come whole; what its tenant uses is counted there.
+    entered: bool = False
+    whole: bool = False
+    quota: Quota | None = None
+    # Of its message, inflated; 0: not known.
+    size_bytes: int = 0
+    # It holds one of the door's places.
+    admitted: bool = False
+    # Envoy's name for its credential (protocols/gates.py); empty: none.
+    gate: bytes = b""
+    # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
+    time_allowed: float = math.inf
+    # The time that ran out was our own (the pipeline's deadline), not one that the caller set.
+    deadline_is_ours: bool = False
+
+    def identify(self, asked: str) -> None:
+        """Takes the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it can't be one."""
+        if not asked:
+            return
+        if not REQUEST_ID.match(asked):
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                Reason.REASON_MALFORMED_REQUEST,
+                "a request id has at most 128 letters, digits, `.`, `_`, `:` and `-`",
+                metadata={"field": "request_id"},
+            )
+        self.request_id = asked
+
+    def of_message(self, now: float) -> RequestContext:
+        """A context for one message of this stream: same caller, deadline and trace, an identity of its own."""
+        own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
+        own.credential = self.credential
+        return own
+
+    @property
+    def tenant(self) -> str:
+        """Name of the proven tenant; "" before that."""
+        return "" if self.credential is None else self.credential.tenant.name
+
+
+def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
+    """The context of a request that came at `now`, with the identity in `x-request-id` or a new one."""
+    context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
+    sent = headers.get(b"x-request-id")
+    if sent is not None:
+        text = sent.decode("latin-1")
+        if REQUEST_ID.match(text):
+            context.request_id = text
+            return context
+    context.request_id = new_request_id()
+    return context

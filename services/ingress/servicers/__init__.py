@@ -1,1 +1,0 @@
-"""The RPCs of the door: proto → domain → proto."""
