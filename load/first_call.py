@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from headrace.client import Headrace
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 from load.executor.serving import ROOT, executor, inputs_of, newest, one
 
 _MODELS = ("flights_light", "flights_heavy", "open_nsfw")
@@ -94,7 +94,7 @@ def restarted(home: Path) -> Times:
 
 def started(models: Path, name: str) -> Times:
     """Of calls in this process."""
-    core.settle()
+    grpc_core.settle()
     import uvloop
 
     return uvloop.run(_called(models, name))
@@ -103,7 +103,7 @@ def started(models: Path, name: str) -> Times:
 async def _called(models: Path, name: str) -> Times:
     artifact = newest(models, name)
     raw = inputs_of(artifact).request(name, 1)
-    async with executor(models, core.freeze, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
+    async with executor(models, grpc_core.freeze, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
 
         async def took() -> float:
             began = time.perf_counter()

@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from headrace.hop.config import Client
+from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason
 from load.arrivals import arrivals, steady
 from load.open_loop import PATH, shoot
@@ -107,7 +107,7 @@ def _envoy(folder: Path, refuse: _Refuse) -> Iterator[tuple[str, int]]:
         pipelines=folder,
         tenants=folder,
         pepper=folder,
-        router=Client(target="unix:/none"),
+        router=ClientSettings(target="unix:/none"),
     )
     rendered = envoy.render(settings)
     refuse(_manager(rendered))

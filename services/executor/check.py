@@ -24,7 +24,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headrace.hop import config as hop
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory as process_memory
 from headrace.repository import Artifact, Repository, RepositoryError, bounded
 from headrace.repository.records import Checked, Records
 from services.executor.config import ExecutorConfig, ModelSettings
@@ -191,5 +191,5 @@ if __name__ == "__main__":
     # The kernel must not write a core of what is expected to crash.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Memory is managed as in the executor itself: it is measured.
-    lean.settle()
+    process_memory.settle()
     main()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.columns import Batch
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory
 from headrace.repository import Artifact, Metadata, RepositoryError
 from services.executor import errors
 from services.executor.calls import Executed
@@ -174,4 +174,4 @@ class Loaded:
 def _freed(model: Model) -> None:
     """Its memory goes back to the system; the allocator would keep most of it (73 of 98 MiB of open_nsfw)."""
     model.lineup.deactivate()
-    lean.give_back()
+    memory.give_back()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory
 
 _STATUS = Path("/proc/self/status")
 
@@ -14,7 +14,7 @@ def held_bytes() -> int:
 
     What was freed goes back to the system first: it is nobody's. That takes some milliseconds.
     """
-    lean.give_back()
+    memory.give_back()
     try:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("RssAnon:"):

@@ -18,10 +18,10 @@ class RouterConfig(config.ServiceSettings):
     # Replicas may share it. Absent: a document that is broken at the start has nothing that serves.
     kept: Path | None = None
     # The services that stages call; one that no pipeline needs may stay out.
-    features: config.Client | None = None
-    preprocessing: config.Client | None = None
-    executor: config.Client | None = None
-    postprocessing: config.Client | None = None
+    features: config.ClientSettings | None = None
+    preprocessing: config.ClientSettings | None = None
+    executor: config.ClientSettings | None = None
+    postprocessing: config.ClientSettings | None = None
     # What a features stage may take of the row's time before its defaults apply.
     features_timeout_s: PositiveFloat = 0.25
     # How often changed documents are looked for.

@@ -48,7 +48,7 @@ async def build(settings: RouterConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 
 def _dialled(settings: RouterConfig, runtime: Runtime, stack: AsyncExitStack) -> Services:
-    def dial(callee: str, client: config.Client | None) -> Client | None:
+    def dial(callee: str, client: config.ClientSettings | None) -> Client | None:
         if client is None:
             return None
         dialled = runtime.dial(callee, client)

@@ -77,7 +77,7 @@ class ServiceSettings(Settings):
     telemetry: Telemetry = Telemetry()
 
 
-class Breaker(Settings):
+class BreakerSettings(Settings):
     """Circuit breaker of one replica."""
 
     window_s: PositiveFloat = 5.0
@@ -92,7 +92,7 @@ class Breaker(Settings):
     probes: PositiveInt = 2
 
 
-class Limiter(Settings):
+class LimiterSettings(Settings):
     """Adaptive concurrency limit towards one replica (Vegas)."""
 
     initial: PositiveInt = 32
@@ -100,7 +100,7 @@ class Limiter(Settings):
     maximum: PositiveInt = 512
 
 
-class Retry(Settings):
+class RetrySettings(Settings):
     """Retries of calls that failed as a whole."""
 
     attempts: PositiveInt = 2
@@ -111,7 +111,7 @@ class Retry(Settings):
     max_backoff_s: PositiveFloat = 0.5
 
 
-class Coalesce(Settings):
+class CoalesceSettings(Settings):
     """Natural batching at a client: idle, a call leaves at once; busy, what waits leaves together.
 
     With a window of one, a call also waits up to 12 ms for those who were just answered, where they come back at once.
@@ -126,7 +126,7 @@ class Coalesce(Settings):
     max_waiting_rows: PositiveInt = 4096
 
 
-class Client(Settings):
+class ClientSettings(Settings):
     """One hop client: how a service reaches another."""
 
     # "unix:/path", "local" (same process), "host:port[,host:port…]", or "dns:///name:port" (every address is a replica).
@@ -141,10 +141,10 @@ class Client(Settings):
     max_message_bytes: PositiveInt = 64 * 1024 * 1024
     # Carries calls over one stream to a callee that has it; else, and with a span, each is an RPC.
     exchange: bool = True
-    breaker: Breaker = Breaker()
-    limiter: Limiter = Limiter()
-    retry: Retry = Retry()
-    coalesce: Coalesce = Coalesce()
+    breaker: BreakerSettings = BreakerSettings()
+    limiter: LimiterSettings = LimiterSettings()
+    retry: RetrySettings = RetrySettings()
+    coalesce: CoalesceSettings = CoalesceSettings()
 
 
 class ConfigError(Exception):

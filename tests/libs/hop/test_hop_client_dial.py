@@ -222,7 +222,7 @@ print(*[m for m in banned if m in sys.modules])
 
 @pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])
 def test_plain_settings_have_the_defaults_of_the_validated_ones(name: str) -> None:
-    plain, full = getattr(client_settings, name), getattr(config, name)
+    plain, full = getattr(client_settings, name), getattr(config, f"{name}Settings")
     needed = {"target": "unix:/x"} if name == "Client" else {}
     one, other = plain(**needed), full(**needed)
     assert {f.name for f in fields(plain)} == set(full.model_fields)

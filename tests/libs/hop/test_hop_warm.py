@@ -44,7 +44,7 @@ class Warmed:
         self, _settings: config.ServiceSettings, _runtime: hop.Runtime
     ) -> AsyncIterator[Sequence[hop.Service]]:
         self.done.append("built")
-        yield [hop.Service(ECHO, self.servicer, warm=self.warm)]
+        yield [hop.Service(ECHO, self.servicer, warm_up=self.warm)]
 
 
 @pytest.fixture

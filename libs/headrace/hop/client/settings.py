@@ -1,6 +1,6 @@
 """What the client half asks of its settings, and plain defaults for programs without pydantic (the SDK).
 
-`headrace.hop.config.Client` satisfies these protocols; a test keeps the defaults of both in step.
+`headrace.hop.config.ClientSettings` satisfies these protocols; a test keeps the defaults of both in step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class BreakerRules(Protocol):
-    """See `config.Breaker`."""
+    """See `config.BreakerSettings`."""
 
     @property
     def window_s(self) -> float: ...
@@ -32,7 +32,7 @@ class BreakerRules(Protocol):
 
 
 class LimiterRules(Protocol):
-    """See `config.Limiter`."""
+    """See `config.LimiterSettings`."""
 
     @property
     def initial(self) -> int: ...
@@ -43,7 +43,7 @@ class LimiterRules(Protocol):
 
 
 class RetryRules(Protocol):
-    """See `config.Retry`."""
+    """See `config.RetrySettings`."""
 
     @property
     def attempts(self) -> int: ...
@@ -58,7 +58,7 @@ class RetryRules(Protocol):
 
 
 class CoalesceRules(Protocol):
-    """See `config.Coalesce`."""
+    """See `config.CoalesceSettings`."""
 
     @property
     def enabled(self) -> bool: ...
@@ -84,7 +84,7 @@ class TlsFiles(Protocol):
 
 
 class ClientRules(Protocol):
-    """See `config.Client`."""
+    """See `config.ClientSettings`."""
 
     @property
     def target(self) -> str: ...
@@ -114,7 +114,7 @@ class ClientRules(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Plain `config.Breaker`."""
+    """Plain `config.BreakerSettings`."""
 
     window_s: float = 5.0
     min_calls: int = 10
@@ -128,7 +128,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Limiter:
-    """Plain `config.Limiter`."""
+    """Plain `config.LimiterSettings`."""
 
     initial: int = 32
     minimum: int = 4
@@ -137,7 +137,7 @@ class Limiter:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Plain `config.Retry`."""
+    """Plain `config.RetrySettings`."""
 
     attempts: int = 2
     budget_ratio: float = 0.1
@@ -148,7 +148,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Coalesce:
-    """Plain `config.Coalesce`."""
+    """Plain `config.CoalesceSettings`."""
 
     enabled: bool = True
     window: int = 2
@@ -159,7 +159,7 @@ class Coalesce:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Plain `config.Client`; not validated."""
+    """Plain `config.ClientSettings`; not validated."""
 
     target: str
     tls: TlsFiles | None = None
