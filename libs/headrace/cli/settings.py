@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from headrace.cli import ports as port_names
 from headrace.cli.layout import LEAVES, Layout, instance, service_of
-from headrace.hop.client.settings import Coalesce
+from headrace.hop.client.settings import CoalesceRules
 
 Shape = Literal["apart", "together"]
 
@@ -146,7 +146,7 @@ def _client(installation: Installation, callee: str, shape: Shape) -> dict[str, 
         return target
     # A replica without a batch does nothing: there must be as many on their way.
     replicas = installation.count(callee)
-    return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target
+    return {**target, "coalesce": {"window": replicas}} if replicas > CoalesceRules().window else target
 
 
 def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

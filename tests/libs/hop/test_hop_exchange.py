@@ -262,7 +262,7 @@ async def hand_made(
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, streams)])
     server.add_insecure_port(f"unix:{path}")
     await server.start()
-    client = Client("echo", rules.Client(f"unix:{path}", retry=rules.Retry(attempts=1)))
+    client = Client("echo", rules.ClientRules(f"unix:{path}", retry=rules.RetryRules(attempts=1)))
     try:
         yield client
     finally:
