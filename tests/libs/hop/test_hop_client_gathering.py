@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.batching.deadlines import Due
-from headrace.hop.batching.queue import Gathering, Waiting
+from headrace.hop.batching.queue import Due, Gathering, Waiting
 from headrace.hop.client.settings import CoalesceRules
 
 Entry: TypeAlias = Waiting[Any, Any]

@@ -17,8 +17,8 @@ from headrace.hop.definition import Definition, Runtime, Service, warm_up
 from headrace.hop.process.lifecycle import run
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, answering, bind, rpc_handler, streams
+from headrace.hop.server.checks import UNIX_PEER
 from headrace.hop.server.health import Health
-from headrace.hop.server.layers.auth import UNIX_PEER
 from headrace.hop.server.listen import UnixListener, bind_tcp
 from headrace.hop.server.routes import Handler, Routes
 from headrace.hop.server.stack import ServerStack, server_stack
