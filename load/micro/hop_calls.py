@@ -68,8 +68,8 @@ async def _measured(
     target: str, pid: int, concurrency: int, exchange: bool, seconds: float = 1.5
 ) -> tuple[float, ...]:
     # No limit that the load would first have to raise.
-    wide = rules.Limiter(initial=512, minimum=512)
-    client = Client("nothing", rules.Client(target, exchange=exchange, limiter=wide))
+    wide = rules.LimiterRules(initial=512, minimum=512)
+    client = Client("nothing", rules.ClientRules(target, exchange=exchange, limiter=wide))
     try:
         call = client.unary(_FORMAT)
         await _load(call, concurrency, 0.3)

@@ -20,15 +20,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from headrace.hop.config import Client
+from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason
-from load.generator.arrivals import arrivals
-from load.generator.arrivals import steady
-from load.generator.load_generator import Caller
-from load.generator.load_generator import Plan
-from load.generator.load_generator import Samples
-from load.generator.open_loop import PATH
-from load.generator.open_loop import run_plan
+from load.generator.arrivals import arrivals, steady
+from load.generator.load_generator import Caller, Plan, Samples
+from load.generator.open_loop import PATH, run_plan
 from services.ingress.config import Http, IngressSettings
 from services.ingress.envoy import configuration as envoy
 from services.ingress.protocols.grpc.frames import status_headers
@@ -113,7 +109,7 @@ def _envoy(folder: Path, refuse: _Refuse) -> Iterator[tuple[str, int]]:
         pipelines=folder,
         tenants=folder,
         pepper=folder,
-        router=Client(target="unix:/none"),
+        router=ClientSettings(target="unix:/none"),
     )
     rendered = envoy.render(settings)
     refuse(_manager(rendered))

@@ -24,7 +24,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headrace.hop import config as hop
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory as process_memory
 from headrace.repository import Artifact, Repository, RepositoryError
 from headrace.repository import bounded_process as bounded
 from headrace.repository.records import Checked, Records
@@ -191,5 +191,5 @@ if __name__ == "__main__":
     # A crash is expected here: the kernel must not write a core dump.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Memory is measured: manage it as the executor does.
-    lean.settle()
+    process_memory.settle()
     main()

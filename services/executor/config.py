@@ -60,7 +60,7 @@ class ModelSettings(Settings):
 class RemoteServer(Settings):
     """A server of the Open Inference Protocol: Triton, KServe, or another headrace."""
 
-    client: hop.Client
+    client: hop.ClientSettings
     # File with the credential that is sent as `authorization: Bearer …`.
     key_file: Path | None = None
 

@@ -64,7 +64,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
         servicer = ExecutorServicer(models)
         warm = partial(warm_up_calls, servicer.call_serialized, models, metrics.tallies)
-        yield [Service(descriptor, servicer, takes_payload=True, warm=warm)]
+        yield [Service(descriptor, servicer, takes_payload=True, warm_up=warm)]
     finally:
         await models.close()
         await servers.close()

@@ -45,6 +45,6 @@ class FeaturesConfig(config.ServiceSettings):
     blind_cache_s: NonNegativeFloat = 0.0
     # Events to write into the online store; absent: none are consumed.
     stream: Stream | None = None
-    breaker: config.Breaker = config.Breaker(
+    breaker: config.BreakerSettings = config.BreakerSettings(
         window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1
     )

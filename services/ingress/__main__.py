@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from headrace.hop.config import ConfigError, load
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.launch import run
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="ingress")
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
-    core.settle()  # Envoy's Python inherits it
+    grpc_core.settle()  # Envoy's Python inherits it
     try:
         settings = load(IngressSettings, options.config)
         sys.exit(run(settings, options.config))

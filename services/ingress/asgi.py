@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.hop import config
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
@@ -69,7 +69,7 @@ async def _open(stack: AsyncExitStack) -> Application:
     settings = config.load(IngressSettings, path)
     runtime = await stack.enter_async_context(hosting(settings))
     ingress = await stack.enter_async_context(assembled(settings, runtime))
-    core.freeze()
+    grpc_core.freeze()
     _yield_to_envoy()
     runtime.telemetry.ready(True)
     runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls)

@@ -142,7 +142,7 @@ class IngressSettings(config.ServiceSettings):
     jwt: Jwt | None = None
     # Files are looked at this often, so a revoked key dies within it.
     reload_s: PositiveFloat = 1.0
-    router: config.Client
+    router: config.ClientSettings
     limits: Limits = Limits()
     admission: Admission = Admission()
     traces: Traces = Traces()

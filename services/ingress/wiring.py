@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.hop.definition import Runtime
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
@@ -127,7 +127,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, tenants.check)
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
-        periodic.every(_COLLECT_EVERY_S, core.collect)
+        periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set

@@ -24,9 +24,9 @@ class RouterSettings(config.Settings):
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
 
-    def client(self, callee: str) -> config.Client | None:
+    def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""
-        found: config.Client | None = getattr(self, callee)
+        found: config.ClientSettings | None = getattr(self, callee)
         return found
 
 
@@ -34,7 +34,7 @@ def router_config() -> type[Any]:
     """The settings class: one key per callee of the registered kinds of stages, and their further settings."""
     further = dict.fromkeys(kind.settings for kind in RUNNER_KINDS.values() if kind.settings)
     bases: Any = (config.ServiceSettings, RouterSettings, *further)
-    clients: dict[str, Any] = dict.fromkeys(callees(), (config.Client | None, None))
+    clients: dict[str, Any] = dict.fromkeys(callees(), (config.ClientSettings | None, None))
     made: type[Any] = create_model("RouterConfig", __base__=bases, __doc__=_DOC, **clients)
     return made
 

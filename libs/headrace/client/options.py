@@ -38,10 +38,10 @@ class Options:
     max_message_bytes: int = 64 * 1024 * 1024
     hook: Hook | None = None
 
-    def settings(self, target: str) -> client_settings.Client:
+    def settings(self, target: str) -> client_settings.ClientRules:
         """hop's settings for this client."""
         most = self.max_concurrent
-        return client_settings.Client(
+        return client_settings.ClientRules(
             target=target,
             server_name=self.server_name,
             default_timeout_s=self.timeout_s,
@@ -51,10 +51,10 @@ class Options:
             # The door counts, admits and logs by request.
             exchange=False,
             # The server sheds by tenant and priority; guessing its capacity from outside would only add refusals.
-            limiter=client_settings.Limiter(initial=most, minimum=most, maximum=most),
+            limiter=client_settings.LimiterRules(initial=most, minimum=most, maximum=most),
             # Slow answers are the pipeline's business: only failures open the breaker.
-            breaker=client_settings.Breaker(slow_ratio=1.0, slow_s=float("inf")),
-            retry=client_settings.Retry(
+            breaker=client_settings.BreakerRules(slow_ratio=1.0, slow_s=float("inf")),
+            retry=client_settings.RetryRules(
                 attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02, max_backoff_s=1.0
             ),
         )

@@ -7,27 +7,35 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from headrace.hop.client.settings import (
+    BreakerRules,
+    ClientRules,
+    CoalesceRules,
+    LimiterRules,
+    RetryRules,
+    TlsFiles,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-class Settings(BaseModel):
+# Tells type checkers that subclasses are frozen too, so that they may extend frozen dataclasses.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+class Settings(BaseModel, frozen=True):
     """Base of every settings class: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
 
-class Tls(Settings):
-    """Certificates for mTLS, as files; read again when they change."""
+class Tls(Settings, TlsFiles):
+    """Certificates for mTLS, and who is believed."""
 
-    certificate: Path
-    key: Path
-    ca: Path
     # Names (DNS or URI SANs) of peers that are believed; empty: any that the CA signed.
     peers: tuple[str, ...] = ()
 
@@ -77,74 +85,30 @@ class ServiceSettings(Settings):
     telemetry: Telemetry = Telemetry()
 
 
-class Breaker(Settings):
-    """Circuit breaker of one replica."""
-
-    window_s: PositiveFloat = 5.0
-    min_calls: PositiveInt = 10
-    failure_ratio: float = Field(default=0.5, gt=0, le=1)
-    # A call slower than this counts as slow; the breaker opens at `slow_ratio` of slow calls.
-    slow_s: PositiveFloat = 2.0
-    slow_ratio: float = Field(default=0.9, gt=0, le=1)
-    open_s: PositiveFloat = 1.0
-    # The open time doubles at each failed probe, up to this.
-    max_open_s: PositiveFloat = 10.0
-    probes: PositiveInt = 2
+class BreakerSettings(Settings, BreakerRules):
+    """Circuit breaker of one replica, validated."""
 
 
-class Limiter(Settings):
-    """Adaptive concurrency limit towards one replica (Vegas)."""
-
-    initial: PositiveInt = 32
-    minimum: PositiveInt = 4
-    maximum: PositiveInt = 512
+class LimiterSettings(Settings, LimiterRules):
+    """Adaptive concurrency limit towards one replica, validated."""
 
 
-class Retry(Settings):
-    """Retries of calls that failed as a whole."""
-
-    attempts: PositiveInt = 2
-    # Retries allowed per ordinary call, and the reserve that a quiet client may spend; time fills it in 10 s.
-    budget_ratio: float = Field(default=0.1, ge=0, le=1)
-    budget_reserve: float = Field(default=10.0, ge=0)
-    backoff_s: PositiveFloat = 0.01
-    max_backoff_s: PositiveFloat = 0.5
+class RetrySettings(Settings, RetryRules):
+    """Retries of calls that failed as a whole, validated."""
 
 
-class Coalesce(Settings):
-    """Natural batching at a client: idle, a call leaves at once; busy, what waits leaves together.
-
-    With a window of one, a call also waits up to 12 ms for those who were just answered, where they come back at once.
-    """
-
-    enabled: bool = True
-    # Calls in flight at once per key; while that many are out, rows gather.
-    window: PositiveInt = 2
-    max_rows: PositiveInt = 256
-    max_bytes: PositiveInt = 8 * 1024 * 1024
-    # Rows that may wait; beyond, RESOURCE_EXHAUSTED.
-    max_waiting_rows: PositiveInt = 4096
+class CoalesceSettings(Settings, CoalesceRules):
+    """Natural batching at a client, validated."""
 
 
-class Client(Settings):
-    """One hop client: how a service reaches another."""
+class ClientSettings(Settings, ClientRules):
+    """One hop client, validated: how a service reaches another. Fields and defaults: `client/settings.py`."""
 
-    # "unix:/path", "local" (same process), "host:port[,host:port…]", or "dns:///name:port" (every address is a replica).
-    target: str
     tls: Tls | None = None
-    # Name to check in the callee's certificate, if it is not the host's.
-    server_name: str = ""
-    default_timeout_s: PositiveFloat = 5.0
-    # Taken off the deadline handed to the callee, so that this side can still answer in time.
-    deadline_margin_s: float = Field(default=0.002, ge=0)
-    resolve_every_s: PositiveFloat = 5.0
-    max_message_bytes: PositiveInt = 64 * 1024 * 1024
-    # Carries calls over one stream to a callee that has it; else, and with a span, each is an RPC.
-    exchange: bool = True
-    breaker: Breaker = Breaker()
-    limiter: Limiter = Limiter()
-    retry: Retry = Retry()
-    coalesce: Coalesce = Coalesce()
+    breaker: BreakerSettings = BreakerSettings()
+    limiter: LimiterSettings = LimiterSettings()
+    retry: RetrySettings = RetrySettings()
+    coalesce: CoalesceSettings = CoalesceSettings()
 
 
 class ConfigError(Exception):

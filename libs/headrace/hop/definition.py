@@ -33,17 +33,17 @@ class Service:
     takes_payload: bool = False
     # Passes the way of a call, so that no caller is the first to. Awaited when the process's memory is settled, before
     # health says SERVING.
-    warm: Callable[[], Coroutine[Any, Any, None]] | None = None
+    warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
     # Looks at the path and the metadata of a gRPC call before its message is read, and raises Fault for one that may not be
     # made. Calls that hop's clients carry over a stream do not pass it: it is for callers from outside.
-    prove: Callable[[str, Mapping[str, str]], None] | None = None
+    precheck: Callable[[str, Mapping[str, str]], None] | None = None
 
 
-async def warmed(services: Iterable[Service]) -> None:
+async def warm_up(services: Iterable[Service]) -> None:
     """Each service has passed the way of its calls, if it has one to pass."""
     for service in services:
-        if service.warm is not None:
-            await service.warm()
+        if service.warm_up is not None:
+            await service.warm_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Runtime:
     # The services hosted in this process (the together shape); empty in the apart shape.
     local: LocalServers
 
-    def dial(self, callee: str, settings: config.Client) -> Client:
+    def dial(self, callee: str, settings: config.ClientSettings) -> Client:
         """A client of another service. The caller closes it."""
         from headrace.hop.client.dial import Client
 

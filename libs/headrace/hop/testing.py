@@ -45,7 +45,9 @@ class Harness:
     def client(self, callee: str = "", **overrides: Any) -> Client:
         """A client of the served definition, or of a hosted one by name; closed with the harness."""
         target = self.target if callee in ("", self.name) else "local"
-        client = self.runtime.dial(callee or self.name, config.Client(**{"target": target, **overrides}))
+        client = self.runtime.dial(
+            callee or self.name, config.ClientSettings(**{"target": target, **overrides})
+        )
         self._clients.append(client)
         return client
 

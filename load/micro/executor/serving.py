@@ -18,7 +18,7 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, Rows, encode
 from headrace.hop import config as hop
 from headrace.hop.call import LOCAL_PEER, Call
-from headrace.hop.definition import Runtime, warmed
+from headrace.hop.definition import Runtime, warm_up
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.transport.in_process import LocalServers
 from headrace.repository import Artifact, Repository, TensorSpec
@@ -44,7 +44,7 @@ async def executor(
         assert isinstance(servicer, ExecutorServicer)
         if settle is not None:
             settle()
-            await warmed(services)
+            await warm_up(services)
         yield servicer
     await telemetry.close()
 

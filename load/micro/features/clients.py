@@ -117,8 +117,8 @@ class HopClient:
 
     def __init__(self, socket: Path) -> None:
         # No limit that the load would first have to raise.
-        wide = rules.Limiter(initial=512, minimum=512)
-        self._client = Client("features", rules.Client(f"unix:{socket}", limiter=wide))
+        wide = rules.LimiterRules(initial=512, minimum=512)
+        self._client = Client("features", rules.ClientRules(f"unix:{socket}", limiter=wide))
         self._get = get_features(self._client)
 
     async def __aenter__(self) -> Self:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 
-core.settle()  # before grpc is imported
+grpc_core.settle()  # before grpc is imported
 
 import grpc  # noqa: E402 - as above
 import uvloop  # noqa: E402 - as above
@@ -32,7 +32,7 @@ async def serve(socket: str, size: int) -> None:
     server = grpc.aio.server(handlers=[Anything()])  # noqa: TID251 - what is measured is grpc without hop
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
-    core.freeze()
+    grpc_core.freeze()
     await server.wait_for_termination()
 
 

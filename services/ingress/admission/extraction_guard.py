@@ -18,11 +18,7 @@ from typing import Protocol
 from headrace.columns import Batch, Column, Ragged
 from headrace.hop.limiters import TENANT_QUERIES
 from headrace.pipeline import Pipeline
-from headrace.state.queries import QueryTable
-from headrace.state.queries import file_of
-from headrace.state.queries import files_of
-from headrace.state.queries import remove_others
-from headrace.state.queries import slots_for
+from headrace.state.queries import QueryTable, file_of, files_of, remove_others, slots_for
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.request_context import RequestContext
 

@@ -17,7 +17,7 @@ import uvicorn
 import yaml
 
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import stop_signal
 from headrace.hop.server.health import Health
 from headrace.hop.server.serve import serving
@@ -85,7 +85,7 @@ async def serve(settings: IngressSettings) -> int:
         front = await _start(settings)
         ended = asyncio.create_task(front.wait())
         asked = asyncio.create_task(stopped.wait())
-        core.freeze()
+        grpc_core.freeze()
         admin = AdminPort(settings.admin).ask
         telling = asyncio.create_task(_tell(running.health, Readiness(admin, time.monotonic)))
         await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)

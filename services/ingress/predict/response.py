@@ -5,8 +5,7 @@ from __future__ import annotations
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import ANNOTATION, Batch, RowError, encode_columns
-from headrace.pipeline import rows_from_batch
-from headrace.pipeline import write_model_uses
+from headrace.pipeline import rows_from_batch, write_model_uses
 from services.ingress.inference import InferenceResult
 from services.ingress.oip.response import source_name
 from services.ingress.predict.structs import fill

@@ -31,7 +31,10 @@ class DummyConfig(config.ServiceSettings):
 @pytest.fixture
 def one_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Installed besides the real ones: `dummy`, which nobody calls, and `caller`, which calls it and the executor."""
-    fields = {"dummy": "", "caller": "executor: config.Client\n    dummy: config.Client | None = None"}
+    fields = {
+        "dummy": "",
+        "caller": "executor: config.ClientSettings\n    dummy: config.ClientSettings | None = None",
+    }
     for name, text in fields.items():
         package = tmp_path / f"installed_{name}"
         package.mkdir()

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.client.settings import Breaker as Rules
+from headrace.hop.client.settings import BreakerRules as Rules
 from headrace.hop.resilience.breaker import Breaker, State
 
 RULES = Rules(

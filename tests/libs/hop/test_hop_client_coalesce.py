@@ -30,7 +30,9 @@ async def dial(callee: Callee) -> AsyncIterator[Dial]:
     clients = []
 
     def make(**coalesce: Any) -> Client:
-        clients.append(Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(**coalesce))))
+        clients.append(
+            Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(**coalesce)))
+        )
         return clients[-1]
 
     yield make
@@ -132,7 +134,7 @@ async def test_without_time_nothing_is_sent(dial: Dial) -> None:
 
 
 async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
-    client = Client("work", rules.Client(callee.target, default_timeout_s=0.1))
+    client = Client("work", rules.ClientRules(callee.target, default_timeout_s=0.1))
     for call in (
         client.unary(DO)(words("sleep 5"), deadline=math.inf),
         client.coalesced(DO, WordCodec())(Item("sleep 5", within=math.inf)),
@@ -181,7 +183,7 @@ async def test_a_bug_in_the_codec_is_a_fault_for_those_in_the_call_and_logged(
 
 
 async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: Callee) -> None:
-    client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
+    client = Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(window=1)))
     do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
     tasks = [asyncio.create_task(do(Item(w))) for w in ("sleep 0.1", "b")]
     await asyncio.sleep(0.05)
@@ -197,11 +199,11 @@ async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: C
 
 async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     codec = WordCodec()
-    settings = rules.Client(
+    settings = rules.ClientRules(
         f"unix:{tmp_path}/s",
-        retry=rules.Retry(attempts=50, backoff_s=0.2, budget_reserve=100),
+        retry=rules.RetryRules(attempts=50, backoff_s=0.2, budget_reserve=100),
         # However long the callee takes to start.
-        breaker=rules.Breaker(min_calls=1000, slow_s=60),
+        breaker=rules.BreakerRules(min_calls=1000, slow_s=60),
     )
     client = Client("work", settings)
     do = client.coalesced(DO, codec)
@@ -220,7 +222,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_back(callee: Callee) -> None:
-    client = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
+    client = Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(window=1)))
     do = client.coalesced(DO, WordCodec())
     for turns in range(6):
         task = asyncio.create_task(do(Item("given up")))
@@ -233,7 +235,7 @@ async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_
 
 
 async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:
-    settings = rules.Client(callee.target, limiter=rules.Limiter(initial=1, minimum=1, maximum=1))
+    settings = rules.ClientRules(callee.target, limiter=rules.LimiterRules(initial=1, minimum=1, maximum=1))
     client = Client("work", settings)
     do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
     gathered = [asyncio.create_task(do(Item("sleep 0.1", key=key))) for key in "abc"]

@@ -103,7 +103,7 @@ async def test_resolution_is_repeated_and_a_failing_name_server_changes_nothing(
 
 async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as leaving, Callee(tmp_path / "b") as staying:
-        client = Client("work", client_settings.Client(f"{leaving.target}"))
+        client = Client("work", client_settings.ClientRules(f"{leaving.target}"))
         do = client.unary(DO)
         slow = asyncio.create_task(do(words("sleep 0.3"), deadline=soon()))
         await asyncio.sleep(0.1)
@@ -119,7 +119,7 @@ async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path: Path) 
 
 async def test_a_key_stays_with_its_replica(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as two:
-        client = Client("work", client_settings.Client(f"{one.target},{two.target}"))
+        client = Client("work", client_settings.ClientRules(f"{one.target},{two.target}"))
         do = client.unary(DO)
         homes = {
             key: {next(iter(await do(words("pid"), deadline=soon(), key=key))) for _ in range(5)}
@@ -162,7 +162,7 @@ async def test_labels_of_replicas_are_bounded() -> None:
     instruments = telemetry.once(ClientInstruments)
     client = Client(
         "work",
-        client_settings.Client(",".join(f"unix:/nowhere/{n}" for n in range(200))),
+        client_settings.ClientRules(",".join(f"unix:/nowhere/{n}" for n in range(200))),
         observer=MetricsObserver("work", instruments),
     )
     text = generate_latest(telemetry.registry).decode()
@@ -209,7 +209,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import asyncio
 from headrace.hop.client.dial import Client
-from headrace.hop.client.settings import Client as Settings
+from headrace.hop.client.settings import ClientRules as Settings
 async def main():
     client = Client("x", Settings("unix:/nowhere"))
     await client.close()
@@ -222,7 +222,7 @@ print(*[m for m in banned if m in sys.modules])
 
 @pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])
 def test_plain_settings_have_the_defaults_of_the_validated_ones(name: str) -> None:
-    plain, full = getattr(client_settings, name), getattr(config, name)
+    plain, full = getattr(client_settings, f"{name}Rules"), getattr(config, f"{name}Settings")
     needed = {"target": "unix:/x"} if name == "Client" else {}
     one, other = plain(**needed), full(**needed)
     assert {f.name for f in fields(plain)} == set(full.model_fields)

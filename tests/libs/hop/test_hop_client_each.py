@@ -72,7 +72,7 @@ def told(answers: Sequence[ListValue | Fault]) -> list[str]:
 
 async def test_every_replica_answers_for_itself(pair: tuple[Harness, str]) -> None:
     harness, target = pair
-    client = harness.runtime.dial("work", config.Client(target=target))
+    client = harness.runtime.dial("work", config.ClientSettings(target=target))
     try:
         each = client.each(LENGTHY)
         within = time.monotonic() + 5
@@ -87,7 +87,7 @@ async def test_every_replica_answers_for_itself(pair: tuple[Harness, str]) -> No
 
 async def test_no_replica_at_all_is_unavailable(pair: tuple[Harness, str]) -> None:
     harness, _ = pair
-    client = harness.runtime.dial("work", config.Client(target="unix-dir:/nowhere/at/all"))
+    client = harness.runtime.dial("work", config.ClientSettings(target="unix-dir:/nowhere/at/all"))
     try:
         with pytest.raises(Fault) as caught:
             await client.each(LENGTHY)(words("hello"), deadline=time.monotonic() + 1)

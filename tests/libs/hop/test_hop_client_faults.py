@@ -18,7 +18,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.breaker import State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
 
-QUICK = rules.Breaker(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
+QUICK = rules.BreakerRules(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
 
 
 @pytest.fixture(autouse=True, params=["rpc", "exchange"])
@@ -29,7 +29,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 def client_of(*callees: Callee, **settings: Any) -> Client:
     target = ",".join(c.target for c in callees)
-    return Client("work", rules.Client(target, **settings))
+    return Client("work", rules.ClientRules(target, **settings))
 
 
 class Watch(NullObserver):
@@ -53,7 +53,7 @@ def state_of(client: Client, index: int = 0) -> State:
 
 
 async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> None:
-    client = Client("work", rules.Client(f"unix:{tmp_path}/nobody"))
+    client = Client("work", rules.ClientRules(f"unix:{tmp_path}/nobody"))
     ends = soon(60)
     fault = await fault_of(client.unary(DO)(words("a"), deadline=ends))
     assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)
@@ -233,7 +233,9 @@ async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_
 async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
         watch = Watch()
-        client = Client("work", rules.Client(callee.target, retry=rules.Retry(attempts=5)), observer=watch)
+        client = Client(
+            "work", rules.ClientRules(callee.target, retry=rules.RetryRules(attempts=5)), observer=watch
+        )
         fault = await fault_of(client.unary(DO_ONCE)(words("fault UNAVAILABLE 0.5"), deadline=soon()))
         assert fault.code is Code.UNAVAILABLE
         assert watch.retries == []
@@ -254,7 +256,9 @@ async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> No
 async def test_pushback_decides_whether_and_when_to_try_again(tmp_path: Path, word: str, waits: bool) -> None:
     async with Callee(tmp_path / "s") as callee:
         watch = Watch()
-        client = Client("work", rules.Client(callee.target, retry=rules.Retry(attempts=2)), observer=watch)
+        client = Client(
+            "work", rules.ClientRules(callee.target, retry=rules.RetryRules(attempts=2)), observer=watch
+        )
         began = time.monotonic()
         await fault_of(client.unary(DO)(words(word), deadline=soon(30)))
         assert len(watch.retries) == waits
@@ -264,10 +268,10 @@ async def test_pushback_decides_whether_and_when_to_try_again(tmp_path: Path, wo
 
 async def test_retries_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        settings = rules.Client(
+        settings = rules.ClientRules(
             callee.target,
-            retry=rules.Retry(attempts=2, budget_ratio=0, budget_reserve=3),
-            breaker=rules.Breaker(min_calls=1000),
+            retry=rules.RetryRules(attempts=2, budget_ratio=0, budget_reserve=3),
+            breaker=rules.BreakerRules(min_calls=1000),
         )
         watch = Watch()
         client = Client("work", settings, observer=watch)

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.batching.deadlines import Due
-from headrace.hop.batching.queue import Gathering, Waiting
-from headrace.hop.client.settings import Coalesce
+from headrace.hop.batching.queue import Due, Gathering, Waiting
+from headrace.hop.client.settings import CoalesceRules
 
 Entry: TypeAlias = Waiting[Any, Any]
 Queue: TypeAlias = Gathering[Any, Any]
-RULES = Coalesce(window=2, max_rows=8, max_bytes=100, max_waiting_rows=20)
+RULES = CoalesceRules(window=2, max_rows=8, max_bytes=100, max_waiting_rows=20)
 
 
 def item(name: object, rows: int = 1, size: int = 1, deadline: float = 1e9, priority: int = 1) -> Entry:

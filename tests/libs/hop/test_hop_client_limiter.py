@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.client.settings import Limiter as Rules
+from headrace.hop.client.settings import LimiterRules as Rules
 from headrace.hop.resilience.limiter import Limiter
 
 

@@ -77,7 +77,7 @@ def door(tmp_path: Path) -> Door:
 
 @asynccontextmanager
 async def client_of(door: Door, **settings: Any) -> AsyncIterator[Client]:
-    client = Client("echo", rules.Client(door.target, retry=rules.Retry(attempts=1), **settings))
+    client = Client("echo", rules.ClientRules(door.target, retry=rules.RetryRules(attempts=1), **settings))
     try:
         yield client
     finally:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.hop.resilience.picker import by_key, least_of_two, pick
-from headrace.hop.resilience.retry_budget import REFILL_S, RetryBudget
+from headrace.hop.resilience.balancer import by_key, choose, least_of_two
+from headrace.hop.resilience.retry import REFILL_S, RetryBudget
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def test_only_the_keys_of_a_vanished_replica_move(count: int, keys: list[str], d
 
 def test_keys_spread_evenly() -> None:
     candidates = [Peer(f"unix:/{i}") for i in range(4)]
-    spread = Counter(pick(candidates, f"key {i}", random.random).address for i in range(4000))
+    spread = Counter(choose(candidates, f"key {i}", random.random).address for i in range(4000))
     assert all(800 < n < 1200 for n in spread.values())
 
 

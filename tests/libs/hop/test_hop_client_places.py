@@ -18,7 +18,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from tests.libs.hop.hop_callee import DO, soon
 
-FULL = rules.Limiter(initial=1, minimum=1, maximum=1)
+FULL = rules.LimiterRules(initial=1, minimum=1, maximum=1)
 
 
 class Line:
@@ -48,7 +48,7 @@ class Two:
 
     def __init__(self, **settings: Any) -> None:
         self.lines: dict[str, Line] = {}
-        given = rules.Client("unix:/a,unix:/b", limiter=FULL, **settings)
+        given = rules.ClientRules("unix:/a,unix:/b", limiter=FULL, **settings)
         self.replicas = ReplicaSet(given, self._connect, lambda: 0.0, lambda _: None)
         self.replicas.update(["a", "b"])
         self.stack = compose("work", given, self.replicas, lambda: 0.0, NullObserver(), None)
@@ -124,7 +124,7 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
 
 
 async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none() -> None:
-    two = Two(retry=rules.Retry(attempts=1))
+    two = Two(retry=rules.RetryRules(attempts=1))
     failing = await two.begin()
     away = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
     await two.end("a", away)
@@ -141,7 +141,7 @@ async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none() -
 
 
 async def test_a_gathered_call_waits_for_the_trusted_one_and_not_for_ever() -> None:
-    two = Two(retry=rules.Retry(attempts=1))
+    two = Two(retry=rules.RetryRules(attempts=1))
     failing = await two.begin()
     await two.end("a", Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away"))
     await refusal(failing)

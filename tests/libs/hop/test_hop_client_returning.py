@@ -80,7 +80,7 @@ def test_no_wait_is_longer_than_twelve_milliseconds(seen: list[tuple[float, floa
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     async with Callee(tmp_path / "s") as callee:
-        made = Client("work", rules.Client(callee.target, coalesce=rules.Coalesce(window=1)))
+        made = Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(window=1)))
         yield made
         await made.close()
 

@@ -32,7 +32,7 @@ async def served(servicer: EchoServicer, tls: config.Tls) -> AsyncIterator[str]:
 async def dialled(
     address: str, tls: config.Tls, server_name: str = "echo.test"
 ) -> AsyncIterator[Callable[[str], Awaitable[StringValue]]]:
-    client = Client("echo", config.Client(target=address, tls=tls, server_name=server_name))
+    client = Client("echo", config.ClientSettings(target=address, tls=tls, server_name=server_name))
     call = client.unary(ONE)
     try:
         yield lambda word: call(StringValue(value=word), deadline=time.monotonic() + 5)
@@ -74,4 +74,4 @@ async def test_a_callee_with_another_name_is_not_believed(tmp_path: Path) -> Non
 async def test_missing_files_are_told_when_the_client_is_made(tmp_path: Path) -> None:
     nothing = config.Tls(certificate=tmp_path / "a", key=tmp_path / "b", ca=tmp_path / "c")
     with pytest.raises(TlsError):
-        Client("echo", config.Client(target="127.0.0.1:1", tls=nothing))
+        Client("echo", config.ClientSettings(target="127.0.0.1:1", tls=nothing))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from headrace.hop import config
 
@@ -89,3 +89,32 @@ def test_what_is_well_is_read(tmp_path: Path) -> None:
     file.write_text("# nothing\n")
     with pytest.raises(config.ConfigError, match=r"server: Field required"):
         config.load(Own, file, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (config.BreakerSettings, {"window_s": 0, "min_calls": 0, "failure_ratio": 0, "slow_s": 0, "slow_ratio": 1.1}),
+        (config.BreakerSettings, {"open_s": 0, "max_open_s": 0, "probes": 0, "failure_ratio": 1.1, "slow_ratio": 0}),
+        (config.LimiterSettings, {"initial": 0, "minimum": 0, "maximum": 0}),
+        (config.RetrySettings, {"attempts": 0, "budget_ratio": -0.1, "budget_reserve": -1, "backoff_s": 0}),
+        (config.RetrySettings, {"budget_ratio": 1.1, "max_backoff_s": 0}),
+        (config.CoalesceSettings, {"window": 0, "max_rows": 0, "max_bytes": 0, "max_waiting_rows": 0}),
+        (config.ClientSettings, {"default_timeout_s": 0, "deadline_margin_s": -1, "resolve_every_s": 0}),
+        (config.ClientSettings, {"max_message_bytes": 0, "exchange": "maybe", "unknown": 1}),
+    ],
+)  # fmt: skip
+def test_the_bounds_of_the_plain_settings_are_checked(
+    kind: type[config.Settings], wrong: dict[str, object]
+) -> None:
+    needed = {"target": "unix:/x"} if kind is config.ClientSettings else {}
+    with pytest.raises(ValidationError) as caught:
+        kind.model_validate({**needed, **wrong})
+    assert {error["loc"] for error in caught.value.errors()} == {(name,) for name in wrong}
+
+
+def test_values_at_the_bounds_are_taken() -> None:
+    config.RetrySettings(budget_ratio=0, budget_reserve=0)
+    config.RetrySettings(budget_ratio=1)
+    config.BreakerSettings(failure_ratio=1, slow_ratio=1)
+    config.ClientSettings(target="unix:/x", deadline_margin_s=0)

@@ -88,7 +88,7 @@ async def test_either_side_can_do_without(servicer: EchoServicer, side: str) -> 
 
 @pytest.mark.parametrize("exchange", [False, True])
 async def test_faults_are_the_same_as_those_of_an_rpc(served: testing.Harness, exchange: bool) -> None:
-    client = served.client(exchange=exchange, retry=config.Retry(attempts=1))
+    client = served.client(exchange=exchange, retry=config.RetrySettings(attempts=1))
     fault = await fault_of(client, "fault")
     assert (fault.code, fault.reason, fault.message) == (
         hop.Code.NOT_FOUND,
@@ -214,7 +214,7 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
 
 
 async def test_many_at_once_are_each_answered_with_their_own(served: testing.Harness) -> None:
-    client = served.client(limiter=config.Limiter(initial=512))
+    client = served.client(limiter=config.LimiterSettings(initial=512))
     words = [f"{n}" for n in range(400)]
     assert await asyncio.gather(*(say(client, w) for w in words)) == words
 
@@ -262,7 +262,7 @@ async def hand_made(
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, streams)])
     server.add_insecure_port(f"unix:{path}")
     await server.start()
-    client = Client("echo", rules.Client(f"unix:{path}", retry=rules.Retry(attempts=1)))
+    client = Client("echo", rules.ClientRules(f"unix:{path}", retry=rules.RetryRules(attempts=1)))
     try:
         yield client
     finally:

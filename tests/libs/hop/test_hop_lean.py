@@ -26,8 +26,8 @@ def said_by(program: str) -> list[str]:
 def test_a_large_block_that_is_freed_on_a_thread_does_not_stay() -> None:
     program = """
 import ctypes, threading
-from headrace.hop.process import grpc_core as core
-core.settle()
+from headrace.hop.process import grpc_core
+grpc_core.settle()
 
 def work():
     # The first freed block would teach glibc to serve the next of that size from the thread's heap, which never shrinks
@@ -52,12 +52,12 @@ thread.join()
 print(own_mib() - before)
 """
     assert float(said_by(program)[0]) < 8
-    assert float(said_by(program.replace("core.settle()", ""))[0]) > 30, "the test shows nothing here"
+    assert float(said_by(program.replace("grpc_core.settle()", ""))[0]) > 30, "the test shows nothing here"
 
 
 def test_freezing_gives_small_freed_blocks_back() -> None:
     program = """
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 import array
 kept, freed = [], []
 for _ in range(2000):
@@ -66,7 +66,7 @@ for _ in range(2000):
 full = own_mib()
 freed.clear()
 held = own_mib()
-core.freeze()
+grpc_core.freeze()
 print(full, held, own_mib())
 """
     full, held, after = map(float, said_by(program))

@@ -144,7 +144,7 @@ async def test_sigterm_under_load_loses_no_call(directory: Path) -> None:
 
 async def test_a_replacement_takes_the_socket_over_without_a_failed_call(directory: Path) -> None:
     config_path = write_config(directory)
-    client = hop.Client("echo", config.Client(target=f"unix:{directory}/echo"))
+    client = hop.Client("echo", config.ClientSettings(target=f"unix:{directory}/echo"))
     one = client.unary(ONE)
 
     def call() -> Coroutine[Any, Any, StringValue]:

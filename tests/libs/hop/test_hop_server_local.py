@@ -144,7 +144,7 @@ def hosting_bind(servicer: object) -> object:
 
 
 class CallerSettings(config.ServiceSettings):
-    echo: config.Client
+    echo: config.ClientSettings
 
 
 async def test_hosting_builds_leaves_first_and_closes_them_last() -> None:
@@ -168,7 +168,7 @@ async def test_hosting_builds_leaves_first_and_closes_them_last() -> None:
     leaf = named("leaf", config.ServiceSettings)
     telemetry = hop.Telemetry("together", config.Telemetry(log_level="warning"))
     parts = [
-        (router, CallerSettings(server=server, echo=config.Client(target="local"))),
+        (router, CallerSettings(server=server, echo=config.ClientSettings(target="local"))),
         (leaf, config.ServiceSettings(server=server)),
     ]
     async with hosting.hosted(parts, telemetry) as local:

@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace import hop
 from headrace.hop import config, testing
 from headrace.hop.process import logs
-from headrace.hop.server.layers.report import LineBudget
+from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
 from tests.libs.hop.hop_echo import ONE, caller, definition
 

@@ -44,7 +44,7 @@ class Warmed:
         self, _settings: config.ServiceSettings, _runtime: hop.Runtime
     ) -> AsyncIterator[Sequence[hop.Service]]:
         self.done.append("built")
-        yield [hop.Service(ECHO, self.servicer, warm=self.warm)]
+        yield [hop.Service(ECHO, self.servicer, warm_up=self.warm)]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_calls_come_when_memory_is_settled_and_the_way_is_passed(
 ) -> None:
     address = f"unix:{tmp_path}/echo"
     settings = config.ServiceSettings(server=config.Server(listen=address, drain_notice_s=0))
-    client = Client("echo", rules.Client(address, retry=rules.Retry(attempts=1)))
+    client = Client("echo", rules.ClientRules(address, retry=rules.RetryRules(attempts=1)))
 
     async def call() -> str:
         reply = await client.unary(ONE)(StringValue(value="hello"), deadline=time.monotonic() + 5)

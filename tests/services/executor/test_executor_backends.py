@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.hop.config import Client, Telemetry
+from headrace.hop.config import ClientSettings, Telemetry
 from headrace.hop.definition import Runtime
 from headrace.hop.process.telemetry import Telemetry as Telling
 from headrace.hop.transport.in_process import LocalServers
@@ -67,7 +67,7 @@ async def backend(request: Any, models: Path, tmp_path: Path) -> AsyncIterator[B
     runtime = Runtime("test", telemetry, LocalServers(telemetry))
     with far_server(request.param, models, tmp_path) as target:
         servers = Servers(
-            {"far": RemoteServer(client=Client(target=target))}, runtime, asyncio.get_running_loop()
+            {"far": RemoteServer(client=ClientSettings(target=target))}, runtime, asyncio.get_running_loop()
         )
         if request.param.startswith("remote"):
             made: Backend = Remote.of(artifact, ModelSettings(), "far", servers)

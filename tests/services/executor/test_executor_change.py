@@ -209,13 +209,13 @@ async def test_what_operators_ask_is_recorded_with_who_asked(tmp_path: Path, mod
 async def test_only_this_installation_changes_what_is_loaded(models: Path) -> None:
     put(models)
     server = {"listen": "127.0.0.1:0", "allow_plaintext": True}
-    from headrace.hop.config import Client
+    from headrace.hop.config import ClientSettings
     from headrace.hop.server.serve import serving
     from services.executor.config import ExecutorConfig
 
     config = ExecutorConfig.model_validate({"server": server, "models": models})
     async with serving(SERVICE, config) as running:
-        client = running.runtime.dial("executor", Client(target=running.address))
+        client = running.runtime.dial("executor", ClientSettings(target=running.address))
         stranger = Caller.of(client)
         try:
             for refused in (load(stranger, "1"), unload(stranger, "1"), states(stranger)):

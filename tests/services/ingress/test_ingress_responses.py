@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
-from headrace.pipeline import parse
-from headrace.pipeline import Decision
-from headrace.pipeline import ModelUse
+from headrace.pipeline import Decision, ModelUse, parse
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 from services.ingress.oip.response import Responses

@@ -132,7 +132,7 @@ async def test_only_this_installation_changes_what_is_loaded(tmp_path: Path) -> 
     server = {"listen": "127.0.0.1:0", "allow_plaintext": True}
     settings = RouterConfig.model_validate({"server": server, "pipelines": tmp_path})
     async with serving(SERVICE, settings) as running:
-        client = running.runtime.dial("router", config.Client(target=running.address))
+        client = running.runtime.dial("router", config.ClientSettings(target=running.address))
         try:
             for call in (INDEX, LOAD, UNLOAD):
                 with pytest.raises(Fault) as caught:

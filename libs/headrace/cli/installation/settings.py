@@ -11,7 +11,7 @@ from typing import Any, Literal
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation import services
 from headrace.cli.installation.layout import Layout, instance, service_of
-from headrace.hop.client.settings import Coalesce
+from headrace.hop.client.settings import CoalesceRules
 
 Shape = Literal["apart", "together"]
 
@@ -141,7 +141,7 @@ def _client(installation: Installation, caller: str, callee: str) -> dict[str, A
         return target
     # A replica without a batch does nothing: there must be as many batches in flight as replicas.
     replicas = installation.count(callee)
-    return {**target, "coalesce": {"window": replicas}} if replicas > Coalesce().window else target
+    return {**target, "coalesce": {"window": replicas}} if replicas > CoalesceRules().window else target
 
 
 def _window(installation: Installation, callee: str) -> int:

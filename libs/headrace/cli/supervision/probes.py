@@ -16,8 +16,7 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-h
 
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop.client.dial import Client
-from headrace.hop.client.settings import Client as ClientSettings
-from headrace.hop.client.settings import Coalesce, Retry
+from headrace.hop.client.settings import ClientRules, CoalesceRules, RetryRules
 from headrace.hop.errors import Code, Fault
 from headrace.hop.method import unary
 from headrace.hop.process.heartbeat import AGE
@@ -60,11 +59,11 @@ class GrpcProbe:
 
     def __init__(self, service: str, path: Path, metrics: str) -> None:
         """`metrics`: host:port."""
-        settings = ClientSettings(
+        settings = ClientRules(
             target=f"unix:{path}",
             exchange=False,
-            retry=Retry(attempts=1),
-            coalesce=Coalesce(enabled=False),
+            retry=RetryRules(attempts=1),
+            coalesce=CoalesceRules(enabled=False),
         )
         self._client = Client(service, settings)
         self._check = self._client.unary(_CHECK)

@@ -1,13 +1,15 @@
-"""Natural batching as a pure state machine: what waits, what leaves together, what is turned away.
+"""The queue of natural batching, a pure state machine: what waits, what leaves together, what is refused.
 
-A lane per key: while fewer than `window` calls of a lane are out, what waits leaves at once; else it gathers.
+A lane per key: while fewer than `window` calls of a lane are in flight, what waits leaves at once; else it waits and leaves
+with others. `Due` is a heap of the deadlines of those who wait.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import CoalesceRules
@@ -193,3 +195,49 @@ class Gathering(Generic[Item, Handle]):
         """Forgets a lane without items and calls, so that keys of the past cost nothing."""
         if not lane.rows and not lane.in_flight:
             self._lanes.pop(lane.key, None)
+
+
+class Answerable(Protocol):
+    """An entry that somebody waits for, until it is answered."""
+
+    def done(self) -> bool: ...
+
+
+E = TypeVar("E", bound=Answerable)
+_SWEEP = 256
+
+
+class Due(Generic[E]):
+    """Entries by deadline (monotonic seconds). Answered ones are forgotten when they come up or pile up."""
+
+    __slots__ = ("_heap", "_sequence", "_sweep_at")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, E]] = []
+        self._sequence = 0  # entries need not be comparable
+        self._sweep_at = _SWEEP
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, deadline: float, entry: E) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (deadline, self._sequence, entry))
+        if len(self._heap) > self._sweep_at:
+            self._heap = [e for e in self._heap if not e[2].done()]
+            heapq.heapify(self._heap)
+            self._sweep_at = 2 * len(self._heap) + _SWEEP
+
+    def earliest(self) -> float | None:
+        """Deadline of the first entry that is not answered; None if there is none."""
+        heap = self._heap
+        while heap and heap[0][2].done():
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def take(self, now: float) -> list[E]:
+        """The unanswered entries whose deadline has come."""
+        taken = []
+        while (first := self.earliest()) is not None and first <= now:
+            taken.append(heapq.heappop(self._heap)[2])
+        return taken

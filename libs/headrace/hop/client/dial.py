@@ -19,7 +19,7 @@ from headrace.hop.client.stack import compose
 from headrace.hop.errors import Fault
 from headrace.hop.method import Method
 from headrace.hop.resilience import resolve
-from headrace.hop.resilience.pick import first
+from headrace.hop.resilience.balancer import first
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security

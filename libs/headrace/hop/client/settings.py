@@ -1,175 +1,114 @@
-"""What the client half asks of its settings, and plain defaults for programs without pydantic (the SDK).
+"""Settings of the client half: their fields, defaults and bounds, defined once and without pydantic.
 
-`headrace.hop.config.Client` satisfies these protocols; a test keeps the defaults of both in step.
+Programs that must not need pydantic (the SDK) use these classes as they are; nothing is validated then. `config.py`
+makes pydantic models of them, which read a settings file and check the bounds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Any
 
 
-class BreakerRules(Protocol):
-    """See `config.Breaker`."""
+@dataclass(frozen=True)
+class Bounds:
+    """Allowed range of a number (None: no limit on that side): an annotation that pydantic finds by its method."""
 
-    @property
-    def window_s(self) -> float: ...
-    @property
-    def min_calls(self) -> int: ...
-    @property
-    def failure_ratio(self) -> float: ...
-    @property
-    def slow_s(self) -> float: ...
-    @property
-    def slow_ratio(self) -> float: ...
-    @property
-    def open_s(self) -> float: ...
-    @property
-    def max_open_s(self) -> float: ...
-    @property
-    def probes(self) -> int: ...
+    gt: float | None = None
+    ge: float | None = None
+    le: float | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        given = {"gt": self.gt, "ge": self.ge, "le": self.le}
+        return {**handler(source), **{name: value for name, value in given.items() if value is not None}}
 
 
-class LimiterRules(Protocol):
-    """See `config.Limiter`."""
-
-    @property
-    def initial(self) -> int: ...
-    @property
-    def minimum(self) -> int: ...
-    @property
-    def maximum(self) -> int: ...
+_POSITIVE = Bounds(gt=0)
+_NOT_NEGATIVE = Bounds(ge=0)
 
 
-class RetryRules(Protocol):
-    """See `config.Retry`."""
+@dataclass(frozen=True)
+class TlsFiles:
+    """Certificates for mTLS, as files; read again when they change."""
 
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def budget_ratio(self) -> float: ...
-    @property
-    def budget_reserve(self) -> float: ...
-    @property
-    def backoff_s(self) -> float: ...
-    @property
-    def max_backoff_s(self) -> float: ...
+    certificate: Path
+    key: Path
+    ca: Path
 
 
-class CoalesceRules(Protocol):
-    """See `config.Coalesce`."""
+@dataclass(frozen=True)
+class BreakerRules:
+    """Circuit breaker of one replica."""
 
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def max_rows(self) -> int: ...
-    @property
-    def max_bytes(self) -> int: ...
-    @property
-    def max_waiting_rows(self) -> int: ...
-
-
-class TlsFiles(Protocol):
-    """See `config.Tls`."""
-
-    @property
-    def certificate(self) -> Path: ...
-    @property
-    def key(self) -> Path: ...
-    @property
-    def ca(self) -> Path: ...
+    window_s: Annotated[float, _POSITIVE] = 5.0
+    min_calls: Annotated[int, _POSITIVE] = 10
+    failure_ratio: Annotated[float, Bounds(gt=0, le=1)] = 0.5
+    # A call slower than this counts as slow; the breaker opens at `slow_ratio` of slow calls.
+    slow_s: Annotated[float, _POSITIVE] = 2.0
+    slow_ratio: Annotated[float, Bounds(gt=0, le=1)] = 0.9
+    open_s: Annotated[float, _POSITIVE] = 1.0
+    # The open time doubles at each failed probe, up to this.
+    max_open_s: Annotated[float, _POSITIVE] = 10.0
+    probes: Annotated[int, _POSITIVE] = 2
 
 
-class ClientRules(Protocol):
-    """See `config.Client`."""
+@dataclass(frozen=True)
+class LimiterRules:
+    """Adaptive concurrency limit towards one replica (Vegas)."""
 
-    @property
-    def target(self) -> str: ...
-    @property
-    def tls(self) -> TlsFiles | None: ...
-    @property
-    def server_name(self) -> str: ...
-    @property
-    def default_timeout_s(self) -> float: ...
-    @property
-    def deadline_margin_s(self) -> float: ...
-    @property
-    def resolve_every_s(self) -> float: ...
-    @property
-    def max_message_bytes(self) -> int: ...
-    @property
-    def exchange(self) -> bool: ...
-    @property
-    def breaker(self) -> BreakerRules: ...
-    @property
-    def limiter(self) -> LimiterRules: ...
-    @property
-    def retry(self) -> RetryRules: ...
-    @property
-    def coalesce(self) -> CoalesceRules: ...
+    initial: Annotated[int, _POSITIVE] = 32
+    minimum: Annotated[int, _POSITIVE] = 4
+    maximum: Annotated[int, _POSITIVE] = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """Plain `config.Breaker`."""
+@dataclass(frozen=True)
+class RetryRules:
+    """Retries of calls that failed as a whole."""
 
-    window_s: float = 5.0
-    min_calls: int = 10
-    failure_ratio: float = 0.5
-    slow_s: float = 2.0
-    slow_ratio: float = 0.9
-    open_s: float = 1.0
-    max_open_s: float = 10.0
-    probes: int = 2
+    attempts: Annotated[int, _POSITIVE] = 2
+    # Retries allowed per ordinary call, and the reserve that a quiet client may spend; time refills it in 10 s.
+    budget_ratio: Annotated[float, Bounds(ge=0, le=1)] = 0.1
+    budget_reserve: Annotated[float, _NOT_NEGATIVE] = 10.0
+    backoff_s: Annotated[float, _POSITIVE] = 0.01
+    max_backoff_s: Annotated[float, _POSITIVE] = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Limiter:
-    """Plain `config.Limiter`."""
+@dataclass(frozen=True)
+class CoalesceRules:
+    """Natural batching at a client: when idle, a call is sent at once; when busy, waiting items are sent together.
 
-    initial: int = 32
-    minimum: int = 4
-    maximum: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Plain `config.Retry`."""
-
-    attempts: int = 2
-    budget_ratio: float = 0.1
-    budget_reserve: float = 10.0
-    backoff_s: float = 0.01
-    max_backoff_s: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Coalesce:
-    """Plain `config.Coalesce`."""
+    With a window of one, a batch also waits up to 12 ms for the callers that were just answered, if these usually
+    call again at once.
+    """
 
     enabled: bool = True
-    window: int = 2
-    max_rows: int = 256
-    max_bytes: int = 8 * 1024 * 1024
-    max_waiting_rows: int = 4096
+    # Calls in flight at once per key; while there are that many, rows wait and form a batch.
+    window: Annotated[int, _POSITIVE] = 2
+    max_rows: Annotated[int, _POSITIVE] = 256
+    max_bytes: Annotated[int, _POSITIVE] = 8 * 1024 * 1024
+    # Rows that may wait; beyond, RESOURCE_EXHAUSTED.
+    max_waiting_rows: Annotated[int, _POSITIVE] = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Plain `config.Client`; not validated."""
+@dataclass(frozen=True)
+class ClientRules:
+    """One hop client: how a service reaches another."""
 
+    # "unix:/path[,unix:/path…]", "unix-dir:/path" (each *.sock in it is a replica), "local" (same process),
+    # "host:port[,host:port…]", or "dns:///name:port" (every address is a replica).
     target: str
     tls: TlsFiles | None = None
+    # Name to check in the callee's certificate, if it is not the host's.
     server_name: str = ""
-    default_timeout_s: float = 5.0
-    deadline_margin_s: float = 0.002
-    resolve_every_s: float = 5.0
-    max_message_bytes: int = 64 * 1024 * 1024
+    default_timeout_s: Annotated[float, _POSITIVE] = 5.0
+    # Subtracted from the deadline that the callee gets, so that this side can still answer in time.
+    deadline_margin_s: Annotated[float, _NOT_NEGATIVE] = 0.002
+    resolve_every_s: Annotated[float, _POSITIVE] = 5.0
+    max_message_bytes: Annotated[int, _POSITIVE] = 64 * 1024 * 1024
+    # Sends calls over one shared stream if the callee offers it; otherwise, and for calls with a span, one RPC each.
     exchange: bool = True
-    breaker: Breaker = field(default=Breaker())
-    limiter: Limiter = field(default=Limiter())
-    retry: Retry = field(default=Retry())
-    coalesce: Coalesce = field(default=Coalesce())
+    breaker: BreakerRules = BreakerRules()
+    limiter: LimiterRules = LimiterRules()
+    retry: RetryRules = RetryRules()
+    coalesce: CoalesceRules = CoalesceRules()

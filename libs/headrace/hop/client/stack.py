@@ -17,18 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from headrace.hop.client.deadline import deadline
+from headrace.hop.client.layers import deadline, report, trace
 from headrace.hop.client.observer import Observer
 from headrace.hop.client.outgoing import Next
-from headrace.hop.client.report import report
 from headrace.hop.client.settings import ClientRules
-from headrace.hop.client.trace import trace
-from headrace.hop.resilience.breaker_layer import breaker, transport
-from headrace.hop.resilience.limit import limit
-from headrace.hop.resilience.pick import pick
+from headrace.hop.resilience.balancer import pick
+from headrace.hop.resilience.breaker import breaker, transport
+from headrace.hop.resilience.limiter import limit
 from headrace.hop.resilience.replicas import ReplicaSet
-from headrace.hop.resilience.retry import retry
-from headrace.hop.resilience.retry_budget import RetryBudget
+from headrace.hop.resilience.retry import RetryBudget, retry
 
 if TYPE_CHECKING:
     from headrace.hop.client.spans import ClientTraces

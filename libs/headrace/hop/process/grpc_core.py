@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import MutableMapping
 
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory
 
 _VARIABLE = "GRPC_EXPERIMENTS"
 # grpc.aio waits for the core in a thread of its own. The event engine puts two more between the socket and that
@@ -22,7 +22,7 @@ def settle(environ: MutableMapping[str, str] | None = None) -> None:
     """
     environ = os.environ if environ is None else environ  # noqa: TID251 - the core reads nothing else
     environ.setdefault(_VARIABLE, _WITHOUT_EVENT_ENGINE)
-    lean.settle()
+    memory.settle()
 
 
 # Containers made and not freed before the youngest are looked at; Python's 700 come together in ten requests.
@@ -36,7 +36,7 @@ def freeze() -> None:
     call's cost, and pauses of many milliseconds.
     """
     gc.collect()
-    lean.give_back()
+    memory.give_back()
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 20)
 

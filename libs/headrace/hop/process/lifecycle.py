@@ -15,7 +15,7 @@ from typing import Any
 
 from headrace.hop import config
 from headrace.hop.definition import Definition, Runtime
-from headrace.hop.process import grpc_core as core
+from headrace.hop.process import grpc_core
 
 EXIT_CONFIG = 2
 
@@ -27,7 +27,7 @@ def run(definition: Definition[Any] | str, argv: Sequence[str] | None = None) ->
     Exit codes: 0 after a drain, 2 for unusable settings (one line on stderr says what is wrong), 1 for a
     service that failed to start. A second signal ends the process at once.
     """
-    core.settle()
+    grpc_core.settle()
     definition = _found(definition)
     options = _arguments(definition.name, argv)
     try:
@@ -61,7 +61,7 @@ async def _serve(definition: Definition[Any], settings: config.ServiceSettings, 
     stop = stop_signal()
     try:
         # Memory is settled before the first call: it takes a while, and what is given back must be touched anew.
-        server = serving(definition, settings, runtime, replace=replace, settle=core.freeze)
+        server = serving(definition, settings, runtime, replace=replace, settle=grpc_core.freeze)
         with beating(telemetry):
             await _until(stop, server)
     except config.ConfigError:

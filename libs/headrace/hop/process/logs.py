@@ -13,10 +13,10 @@ from typing import Any, TextIO, cast
 from weakref import WeakKeyDictionary
 
 from headrace.hop import config
-from headrace.hop.process import memory as lean
+from headrace.hop.process import memory
 
 # Its console renderer takes rich along wherever that is installed: 6 MiB in each process, for prettier tracebacks.
-with lean.without("rich"):
+with memory.without("rich"):
     import structlog
 
 # The end of a key decides, so that `token` is hidden and `token_count` is not.

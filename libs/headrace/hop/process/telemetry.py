@@ -8,14 +8,13 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from headrace.hop import config
 from headrace.hop.process import logs
-from headrace.hop.process.metrics_endpoint import MetricsEndpoint
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -115,3 +114,26 @@ def _traces(service: str, settings: config.Telemetry, exporter: SpanExporter | N
     from headrace.hop.process.traces import Traces
 
     return Traces(service, build_version(), settings.trace_ratio, settings.otlp_endpoint, exporter)
+
+
+class MetricsEndpoint:
+    """Serves a registry at `host:port` from a thread of its own; port 0 takes a free one."""
+
+    def __init__(self, address: str, registry: CollectorRegistry) -> None:
+        """Raises config.ConfigError if the address is malformed or taken."""
+        host, _, port = address.rpartition(":")
+        if not port.isdigit():
+            raise config.ConfigError(f"telemetry.metrics: {address!r} is not host:port")
+        try:
+            self._server, self._thread = start_http_server(
+                int(port), host.strip("[]") or "127.0.0.1", registry
+            )
+        except (OSError, OverflowError) as error:
+            raise config.ConfigError(f"telemetry.metrics: cannot listen on {address}: {error}") from error
+        self.address = f"{host or '127.0.0.1'}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stops serving; blocks until the thread has ended."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,18 +1,20 @@
-"""Adaptive concurrency limit towards one replica, after Vegas in Netflix's concurrency-limits. Pure.
-
-Round-trip times above the best one seen mean that calls queue at the callee. Few queued: the limit grows; many:
-it shrinks; refused or timed out: it shrinks at once. Batches differ in size, so the best time is kept per `kind`
-of call (method and magnitude of rows): a large batch is not a queue.
-"""
+"""Limiter: no more calls at once to a replica than it answers without queueing. A pure state machine, and its layer."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from headrace.hop.client import faults
+from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.errors import Code, Fault
+from headrace.hop.limiters import CLIENT_CONCURRENCY
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
+    from headrace.hop.resilience.replicas import ReplicaSet
 
 # As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured anew.
 _PROBE_MULTIPLIER = 30
@@ -105,3 +107,45 @@ class Limiter:
 
     def _jitter(self) -> float:
         return 0.5 + self._random() / 2
+
+
+def limit(callee: str, replicas: ReplicaSet) -> Layer:
+    """Counts calls in and out; where there is no place, the call has waited or was refused before (`pick.py`).
+
+    Lengthy calls take no place: a few of them would hold all, and their durations would teach the limit nonsense.
+    """
+
+    def layer(call_next: Next) -> Next:
+        async def call(out: Outgoing) -> Any:
+            replica = out.replica
+            assert replica is not None
+            if out.method.lengthy:
+                return await call_next(out)
+            limiter = replica.limiter
+            if not limiter.acquire():
+                # Not reached: nothing comes between the choice and this.
+                raise faults.overloaded(callee, CLIENT_CONCURRENCY)
+            began = time.monotonic()
+            try:
+                reply = await call_next(out)
+            except Fault as fault:
+                if out.sent:
+                    _learn(limiter, out, fault.code, time.monotonic() - began)
+                raise
+            else:
+                limiter.sample(out.kind, time.monotonic() - began)
+                return reply
+            finally:
+                limiter.release()
+                replicas.wake()
+
+        return call
+
+    return layer
+
+
+def _learn(limiter: Limiter, out: Outgoing, code: Code, seconds: float) -> None:
+    if code is Code.RESOURCE_EXHAUSTED:
+        limiter.dropped(out.kind, 0.0)
+    elif code is Code.DEADLINE_EXCEEDED:
+        limiter.dropped(out.kind, seconds)

@@ -18,7 +18,7 @@ _FIRST_RETRY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parsed `config.Client.target`. `addresses` are gRPC targets; empty if they must be looked up: of
+    """A parsed `config.ClientSettings.target`. `addresses` are gRPC targets; empty if they must be looked up: of
     `dns_host`, or the sockets in `directory`."""
 
     addresses: tuple[str, ...] = ()

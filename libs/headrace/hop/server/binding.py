@@ -24,7 +24,7 @@ PeerOf = Callable[[Any], Peer]
 # Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
 # Raises Fault for a call, by its path and metadata, that may not be made.
-Prove = Callable[[str, Mapping[str, str]], None]
+Precheck = Callable[[str, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,15 @@ class Bound:
     method: Method[Any, Any]
     serve: Callable[[Any, Call], Any]
     takes_payload: bool = False
-    prove: Prove | None = None
+    precheck: Precheck | None = None
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
     """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
-        method.path: Bound(method, _callable(service.servicer, method), service.takes_payload, service.prove)
+        method.path: Bound(
+            method, _callable(service.servicer, method), service.takes_payload, service.precheck
+        )
         for service in services
         for method in methods_of(service.descriptor)
     }

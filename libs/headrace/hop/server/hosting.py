@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from headrace.hop import config
-from headrace.hop.definition import Definition, Runtime, warmed
+from headrace.hop.definition import Definition, Runtime, warm_up
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.transport.in_process import LocalServers
 
@@ -55,7 +55,7 @@ def leaves_first(parts: Iterable[Part]) -> list[Part]:
 def dials_locally(settings: config.Settings) -> bool:
     """Whether the settings hold a client of a service in the same process."""
     for _, value in settings:
-        if isinstance(value, config.Client) and value.target == "local":
+        if isinstance(value, config.ClientSettings) and value.target == "local":
             return True
         if isinstance(value, config.Settings) and dials_locally(value):
             return True
@@ -68,7 +68,7 @@ async def _one(
 ) -> AsyncIterator[None]:
     runtime = Runtime(definition.name, telemetry, servers)
     async with definition.build(settings, runtime) as services:
-        await warmed(services)
+        await warm_up(services)
         servers.add(definition.name, services, settings.server, telemetry)
         telemetry.ready(True)
         try:

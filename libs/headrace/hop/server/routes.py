@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.server.binding import Prove
+from headrace.hop.server.binding import Precheck
 from headrace.hop.transport.wire_errors import cut, status_code, trailers
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
@@ -26,22 +26,22 @@ class Routes(grpc.GenericRpcHandler):
         self._handlers: dict[str, Handler] | None = None
         self._others: list[grpc.GenericRpcHandler] = []
         self._starting = _refusal(_starting(name))
-        self._provers: Mapping[str, Prove] = {}
+        self._prechecks: Mapping[str, Precheck] = {}
 
-    def open(self, handlers: dict[str, Handler], provers: Mapping[str, Prove]) -> None:
+    def open(self, handlers: dict[str, Handler], prechecks: Mapping[str, Precheck]) -> None:
         """From now on, the service's own methods by path, and what must be proven of a call before its message is read."""
         self._handlers = handlers
-        self._provers = provers
+        self._prechecks = prechecks
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         path = handler_call_details.method
         if self._handlers is not None and (found := self._handlers.get(path)) is not None:
-            prove = self._provers.get(path) if self._provers else None
-            if prove is None:
+            precheck = self._prechecks.get(path) if self._prechecks else None
+            if precheck is None:
                 return found
             metadata = handler_call_details.invocation_metadata
             try:
-                prove(path, {key: value for key, value in metadata if isinstance(value, str)})
+                precheck(path, {key: value for key, value in metadata if isinstance(value, str)})
             except Fault as fault:
                 return _refusal(fault.copy())
             return found

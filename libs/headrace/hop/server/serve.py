@@ -13,12 +13,12 @@ import grpc
 
 from headrace.hop import config
 from headrace.hop.call import Peer
-from headrace.hop.definition import Definition, Runtime, Service, warmed
+from headrace.hop.definition import Definition, Runtime, Service, warm_up
 from headrace.hop.process.lifecycle import run
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, answering, bind, rpc_handler, streams
+from headrace.hop.server.checks import UNIX_PEER
 from headrace.hop.server.health import Health
-from headrace.hop.server.layers.auth import UNIX_PEER
 from headrace.hop.server.listen import UnixListener, bind_tcp
 from headrace.hop.server.routes import Handler, Routes
 from headrace.hop.server.stack import ServerStack, server_stack
@@ -69,7 +69,7 @@ async def serving(
         server = _Server(definition.name, settings.server, runtime.telemetry, replace=replace)
         async with server.listening(), definition.build(settings, runtime) as services:
             settle()
-            await warmed(services)
+            await warm_up(services)
             await server.open(services)
             try:
                 yield Running(server.address, runtime.telemetry.metrics_address, server.health, runtime)
@@ -125,8 +125,8 @@ class _Server:
         self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
-        provers = {path: b.prove for path, b in bound.items() if b.prove is not None}
-        self._routes.open(self._handlers(bound, self._stack), provers)
+        prechecks = {path: b.precheck for path, b in bound.items() if b.precheck is not None}
+        self._routes.open(self._handlers(bound, self._stack), prechecks)
         await self.health.know(names)
         await self.health.set(serving=True)
         if self._unix is not None and self._replace:

@@ -14,12 +14,8 @@ from typing import Any, Protocol
 from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.server.layers.auth import Auth
-from headrace.hop.server.layers.deadline import Deadline
-from headrace.hop.server.layers.errors import Errors
-from headrace.hop.server.layers.report import Report, ServerInstruments
-from headrace.hop.server.layers.shed import Shed
-from headrace.hop.server.layers.trace import Trace
+from headrace.hop.server.checks import Auth, Deadline, Shed
+from headrace.hop.server.report import Errors, Report, ServerInstruments, Trace
 
 Handler = Callable[[Call], Awaitable[Any]]
 # Serves a call: runs the handler inside all layers, and raises nothing but Fault and CancelledError.

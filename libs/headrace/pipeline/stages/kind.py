@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from headrace.columns import DType
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.types import ColumnType
-from headrace.steps.flowing import Known, Values
+from headrace.steps.value_ranges import Known, Values
 
 
 class Stage(Protocol):

@@ -12,7 +12,8 @@ from headrace.pipeline.problems import suggestion
 from headrace.pipeline.stages.kind import StageKind, Written
 from headrace.pipeline.types import ColumnType, read_typed
 from headrace.steps import SpecError, compile_steps, spec_json, spec_sha256
-from headrace.steps.flowing import Known, Values, flow
+from headrace.steps.program.exactness import flow
+from headrace.steps.value_ranges import Known, Values
 
 StepsKindName: TypeAlias = Literal["preprocessing", "postprocessing"]
 

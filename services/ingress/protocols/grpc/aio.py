@@ -32,7 +32,7 @@ def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
         }
         if descriptor is OIP_SERVICE:
             methods["ModelStreamInfer"] = staticmethod(_stream(ingress))
-        found.append(Service(descriptor, type(descriptor.name, (), methods)(), prove=_prover(door)))
+        found.append(Service(descriptor, type(descriptor.name, (), methods)(), precheck=_prover(door)))
     return found
 
 

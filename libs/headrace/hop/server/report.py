@@ -1,17 +1,25 @@
-"""Counts, times and logs every call, once, with the status that the caller sees."""
+"""What a server reports of each call: a span, counts, times, a log line, and an error that a caller may see.
+
+Three layers (`stack.py` has the order): Trace, Report, Errors.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
+import secrets
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from headrace.hop.call import Call
-from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.process.logs import some
+
+if TYPE_CHECKING:
+    from headrace.hop.process.telemetry import Telemetry
 
 # Seconds. Hops take from some hundred µs (a warm leaf) to the default timeout of 10 s.
 BUCKETS = (
@@ -80,8 +88,8 @@ class Report:
         self._seconds: dict[str, Histogram] = {}
         self._calls: dict[tuple[str, Code], Counter] = {}
 
-    def around(self, call: Call) -> _Around:
-        return _Around(self, call)
+    def around(self, call: Call) -> _ReportAround:
+        return _ReportAround(self, call)
 
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
         """Notes one finished call; `error` is a Fault, a cancellation or None."""
@@ -123,7 +131,7 @@ class Report:
         return child
 
 
-class _Around:
+class _ReportAround:
     __slots__ = ("_began", "_call", "_report")
 
     def __init__(self, report: Report, call: Call) -> None:
@@ -149,3 +157,106 @@ def _code(error: BaseException | None) -> Code:
     if error is None:
         return Code.OK
     return error.code if isinstance(error, Fault) else Code.CANCELLED
+
+
+class Errors:
+    """A `Fault` passes. Anything else is a defect: logged whole under an id, and only the id is told."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def around(self, call: Call) -> _ErrorsAround:
+        return _ErrorsAround(self._log, call)
+
+
+class _ErrorsAround:
+    __slots__ = ("_call", "_log")
+
+    def __init__(self, log: Any, call: Call) -> None:
+        self._log = log
+        self._call = call
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, Fault) or not _is_defect(error):
+            return
+        # Not a counter: two processes must not give the same id.
+        identity = secrets.token_hex(6)
+        self._log.error(
+            "call failed unexpectedly",
+            method=self._call.method,
+            error_id=identity,
+            exc_info=error,
+            **named(self._call),
+        )
+        raise Fault(
+            Code.INTERNAL,
+            Reason.REASON_INTERNAL,
+            f"An internal error occurred; the operator finds it in the log as {identity}.",
+            metadata={"error_id": identity},
+        ) from error
+
+
+def _is_defect(error: BaseException) -> bool:
+    if not isinstance(error, asyncio.CancelledError):
+        return isinstance(error, Exception)
+    # A cancellation that nobody asked of this task leaked out of something it awaited. Let through, grpc.aio
+    # would end the handler without a status and the caller would wait for its whole deadline.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() == 0
+
+
+class Trace:
+    """Notes the reason of a failure, and what the servicer notes, on the call's span. A local call's span begins
+    here; a gRPC call's was begun by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._traces = telemetry.traces
+
+    def around(self, call: Call) -> _Nothing | _TraceAround:
+        return _NOTHING if self._traces is None else _TraceAround(self._traces, call)
+
+
+class _Nothing:
+    __slots__ = ()
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+_NOTHING = _Nothing()
+
+
+class _TraceAround:
+    __slots__ = ("_call", "_span", "_traces")
+
+    def __init__(self, traces: Any, call: Call) -> None:
+        self._traces = traces
+        self._call = call
+        self._span: Any = None
+
+    async def __aenter__(self) -> None:
+        if self._call.peer.transport == "local":
+            self._span = self._traces.local_span(self._call)
+            self._span.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Fault):
+            self._traces.mark(error.code.name, reason_name(error.reason), error.message)
+        if self._call.notes:
+            self._traces.note(self._call.notes)
+        if self._span is not None:
+            # A Fault is an answer, marked above; recording it as an exception too would say it twice.
+            known = isinstance(error, Fault)
+            self._span.__exit__(None if known else kind, None if known else error, None if known else trace)

@@ -1,0 +1,178 @@
+"""What a server checks before a handler runs: room for the call, who the peer is, the deadline.
+
+Three layers, always run one after another (`stack.py` has the order). A refused call costs no work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Container
+from types import TracebackType
+
+from headrace.hop.call import Call, Peer
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import SERVER_CONCURRENCY
+
+# Long enough for part of what is in flight to finish, short against any deadline.
+_RETRY_AFTER_S = 0.05
+
+
+class Shed:
+    """Counts the calls in flight. `close()` refuses all that come later: the service is going away."""
+
+    def __init__(self, service: str, max_concurrent_calls: int) -> None:
+        self._service = service
+        self._limit = max_concurrent_calls
+        self._closed = False
+        self._idle: asyncio.Event | None = None
+        self.in_flight = 0
+
+    def close(self) -> None:
+        """From here on, every new call is answered UNAVAILABLE."""
+        self._closed = True
+
+    async def idle(self) -> None:
+        """Returns when no call is in flight. For one waiter, after `close`."""
+        if self.in_flight:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def around(self, call: Call) -> Shed:  # noqa: ARG002 - as of Layer
+        # The layer itself is the context manager: it needs nothing of the call, only the count.
+        return self
+
+    async def __aenter__(self) -> None:
+        if self._closed:
+            raise Fault(
+                Code.UNAVAILABLE,
+                Reason.REASON_DRAINING,
+                f"{self._service} is shutting down; try another replica.",
+                metadata={"service": self._service},
+                retry_after_s=0.0,
+            )
+        if self.in_flight >= self._limit:
+            raise SERVER_CONCURRENCY.refusal(
+                f"{self._service} serves {self._limit} calls already; try again later.",
+                retry_after_s=_RETRY_AFTER_S,
+                service=self._service,
+                limit=str(self._limit),
+            )
+        self.in_flight += 1
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.in_flight -= 1
+        if self._idle is not None and self.in_flight == 0:
+            self._idle.set()
+
+
+# The socket's directory is private (checked when it is bound), so whoever connects runs as us.
+UNIX_PEER = Peer("unix", "same-user", True)
+
+
+class Auth:
+    """Settles `call.peer`. A TLS peer must show one of `peers`, if any are named; its certificate was
+    checked against the CA in the handshake. Plain TCP passes, untrusted: the server refuses to listen on it
+    unless the settings say so."""
+
+    def __init__(self, peers: tuple[str, ...]) -> None:
+        self._peers = frozenset(peers)
+
+    def around(self, call: Call) -> _AuthAround:
+        return _AuthAround(self, call)
+
+    def identify(self, peer: Peer) -> Peer:
+        """The peer, its identity and trust settled. Raises Fault PERMISSION_DENIED for an unknown name."""
+        if peer.transport != "tls":
+            return peer
+        if not self._peers:
+            return Peer("tls", peer.names[0] if peer.names else "", True, peer.names)
+        for name in peer.names:
+            if name in self._peers:
+                return Peer("tls", name, True, peer.names)
+        # The names are not echoed: the list of whom we trust is none of a stranger's business.
+        raise Fault(
+            Code.PERMISSION_DENIED,
+            Reason.REASON_PEER_UNTRUSTED,
+            "The client certificate is valid, but no name in it is allowed here; the operator can add one.",
+        )
+
+
+class _AuthAround:
+    __slots__ = ("_auth", "_call")
+
+    def __init__(self, auth: Auth, call: Call) -> None:
+        self._auth = auth
+        self._call = call
+
+    async def __aenter__(self) -> None:
+        if not self._call.peer.trusted:
+            self._call.peer = self._auth.identify(self._call.peer)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Deadline:
+    """A call without a deadline gets `default_timeout_s`; not a stream, which may be meant to stay open."""
+
+    def __init__(self, default_timeout_s: float, min_budget_s: float, streams: Container[str] = ()) -> None:
+        self._default = default_timeout_s
+        self._minimum = min_budget_s
+        self._streams = streams
+
+    def around(self, call: Call) -> _DeadlineAround:
+        return _DeadlineAround(self, call)
+
+    def budget(self, call: Call) -> float:
+        """Seconds that the call may take; settles its deadline. Raises Fault DEADLINE_EXCEEDED if too few."""
+        if call.deadline == math.inf:
+            if call.method in self._streams:
+                return math.inf
+            call.deadline = time.monotonic() + self._default
+            return self._default
+        remaining = call.remaining()
+        if remaining < self._minimum:
+            raise Fault(
+                Code.DEADLINE_EXCEEDED,
+                Reason.REASON_DEADLINE_PASSED,
+                f"{remaining * 1000:.2f} ms were left on arrival, too few to begin; allow a longer deadline.",
+                metadata={"remaining_us": str(round(remaining * 1e6))},
+            )
+        return remaining
+
+
+class _DeadlineAround:
+    __slots__ = ("_call", "_layer", "_timeout")
+
+    def __init__(self, layer: Deadline, call: Call) -> None:
+        self._layer = layer
+        self._call = call
+        self._timeout: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> None:
+        budget = self._layer.budget(self._call)
+        if budget != math.inf:
+            # Relative, because the loop's clock need not be `time.monotonic`.
+            self._timeout = asyncio.timeout(budget)
+            await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timeout is None:
+            return
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as expired:
+            # Only the timeout's own expiry is raised here; a handler's TimeoutError came in as `error`.
+            raise Fault(
+                Code.DEADLINE_EXCEEDED,
+                Reason.REASON_DEADLINE_PASSED,
+                "The deadline passed while the call was served.",
+            ) from expired
