@@ -18,12 +18,12 @@ Shape = Literal["apart", "together"]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What all settings are made from."""
+    """What all settings are made from. `ports`: by name, as in ports.py."""
 
     layout: Layout
     shape: Shape
     ports: Mapping[str, int]
-    # Processes of a service; one of each that is not named.
+    # Number of processes by service; 1 for a service that is not here.
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -50,12 +50,12 @@ class Installation:
 
     @property
     def plaintext(self) -> str:
-        """host:port of the door without TLS."""
+        """host:port of the ingress without TLS."""
         return f"{port_names.LOOPBACK}:{self.ports['http']}"
 
     @property
     def tls(self) -> str:
-        """host:port of the door with TLS."""
+        """host:port of the ingress with TLS."""
         return f"{port_names.LOOPBACK}:{self.ports['tls']}"
 
 
@@ -158,7 +158,7 @@ def _window(installation: Installation, callee: str) -> int:
 
 
 def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `extra` put over it, mapping by mapping."""
+    """`base` with the keys of `extra` laid over it, also in the mappings within."""
     merged = dict(base)
     for key, value in extra.items():
         below = merged.get(key)

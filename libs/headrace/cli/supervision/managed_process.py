@@ -34,7 +34,7 @@ Moved = Callable[[str, str], None]
 
 _SEEN = {
     ProbeResult.REFUSING: "it says that it takes no calls now",
-    ProbeResult.TURNING: "it does not answer, though its event loop takes turns",
+    ProbeResult.BUSY: "it does not answer, though its event loop takes turns",
     ProbeResult.SILENT: "it does not answer, and its event loop stands still",
 }
 

@@ -19,7 +19,7 @@ from headrace.cli.installation import log_files, ports
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
 from headrace.cli.supervision import pdeathsig
-from headrace.cli.supervision.probes import DoorProbe, GrpcProbe, Probe
+from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
 from headrace.hop.config import Document
@@ -84,7 +84,7 @@ class Process:
         """What it does now; `timeout_s`: for its answer."""
         if self._probe is None:
             if self.service == "ingress":
-                self._probe = DoorProbe(self._door, self.metrics)
+                self._probe = IngressProbe(self._door, self.metrics)
             elif self._bound.exists():
                 self._probe = GrpcProbe(self.service, self._bound, self.metrics)
             else:

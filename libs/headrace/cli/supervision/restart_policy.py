@@ -32,7 +32,7 @@ class ProbeResult(enum.Enum):
     # It answered that it takes no work now.
     REFUSING = enum.auto()
     # No answer in time, but its event loop takes its turns.
-    TURNING = enum.auto()
+    BUSY = enum.auto()
     # No answer in time, and no sign that its event loop takes turns.
     SILENT = enum.auto()
 
