@@ -247,7 +247,7 @@ def checkout() -> Path:
 
 
 def _fits(sockets: Path) -> bool:
-    longest = max((*services.hosted(), services.DOOR), key=len)
+    longest = max((*services.hosted(), services.INGRESS), key=len)
     return len(os.fsencode(sockets / "starting" / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
 
 

@@ -23,8 +23,8 @@ _LAST = 32767  # above it are the kernel's ephemeral ports, which any outgoing c
 
 def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
     """Name of each port and where the search for it begins; `instances`: those beyond the first of each service."""
-    *others, door = services.start_order()
-    processes = dict.fromkeys((door, *others, *instances))
+    *others, ingress = services.start_order()
+    processes = dict.fromkeys((ingress, *others, *instances))
     names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
     return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
 
@@ -41,7 +41,7 @@ def admin(instance: str, slot: int) -> str:
 
 def own(instance: str, slot: int) -> list[str]:
     """Names of the ports that one process does not share."""
-    own_admin = [admin(instance, slot)] if service_of(instance) == services.DOOR else []
+    own_admin = [admin(instance, slot)] if service_of(instance) == services.INGRESS else []
     return [*own_admin, metrics(instance, slot)]
 
 

@@ -1,4 +1,4 @@
-"""`headrace keys`: API keys of tenants. The door sees a change within a second."""
+"""`headrace keys`: API keys of tenants. The ingress sees a change within a second."""
 
 from __future__ import annotations
 

@@ -73,12 +73,12 @@ def _shape(together: bool) -> Shape:
 
 def _counts(workers: int, replicas: Sequence[str], shape: Shape) -> dict[str, int]:
     """Processes of each service that has more than one."""
-    *others, door = services.start_order()
-    counts = {door: workers}
+    *others, ingress = services.start_order()
+    counts = {ingress: workers}
     for text in replicas:
         service, _, count = text.partition("=")
         if service not in others or service in counts:
-            fail(f"--replicas {text}: name one of {', '.join(others)}, once ({door}: --workers)")
+            fail(f"--replicas {text}: name one of {', '.join(others)}, once ({ingress}: --workers)")
         if not count.isdecimal() or not 1 <= int(count) <= MAX_INSTANCES:
             fail(f"--replicas {text}: a number from 1 to {MAX_INSTANCES} must follow {service}=")
         if shape == "together":
