@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from load.micro.executor.serving import bare_seconds, executor, inputs_of, newest, one
+from load.micro.executor.in_process import bare_seconds, executor, inputs_of, newest, one
 
 
 async def latency(models: Path, seconds: float) -> None:

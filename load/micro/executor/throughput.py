@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from load.micro.executor.serving import RUNS, bare_seconds, closed_loop, executor, inputs_of, newest, one
+from load.micro.executor.in_process import RUNS, bare_seconds, closed_loop, executor, inputs_of, newest, one
 from services.executor.servicer import ExecutorServicer
 
 # Always 512 rows in flight: two full runs. A batch of the router has the rows of up to 64 callers.

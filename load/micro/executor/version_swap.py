@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.hop.errors import Fault
 from headrace.repository import publish
-from load.micro.executor.serving import CALL, bare, closed_loop, executor, inputs_of, newest, one
+from load.micro.executor.in_process import CALL, bare, closed_loop, executor, inputs_of, newest, one
 from services.executor.servicer import ExecutorServicer
 
 ROUNDS = 5

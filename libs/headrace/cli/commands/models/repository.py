@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from headrace.cli.commands.models import options
+from headrace.cli.commands.models.load_unload import serves as serves_version
 from headrace.cli.commands.models.options import Key, Model, Name, Place, Root, Unsigned, refusals_told
-from headrace.cli.commands.models.serving import serves as serves_version
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines
 from headrace.pipeline import ModelStage
