@@ -92,9 +92,9 @@ class IngressProbe:
     socket, at which TLS arrives: only that one is sure to reach this process.
     """
 
-    def __init__(self, door: Path | str, metrics: str) -> None:
-        """`door`: the private socket; the public host:port where there is no TLS. `metrics`: host:port."""
-        self._door = door
+    def __init__(self, address: Path | str, metrics: str) -> None:
+        """`address`: the private socket; the public host:port where there is no TLS. `metrics`: host:port."""
+        self._address = address
         self._metrics = metrics
 
     async def look(self, timeout_s: float) -> ProbeResult:
@@ -111,9 +111,9 @@ class IngressProbe:
 
     async def _ask(self) -> int:
         """The HTTP status; 0 if the connection was closed without one."""
-        private = isinstance(self._door, Path)
+        private = isinstance(self._address, Path)
         reader, writer = await (
-            asyncio.open_unix_connection(self._door) if private else _connected(str(self._door))
+            asyncio.open_unix_connection(self._address) if private else _connected(str(self._address))
         )
         try:
             writer.write((_OF_OURS if private else b"") + _request(_READY_PATH, "headrace"))

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from headrace.cli.installation import log_files, ports
+from headrace.cli.installation import log_files, ports, services
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
 from headrace.cli.supervision import pdeathsig
@@ -43,10 +43,10 @@ class Process:
         child: asyncio.subprocess.Process,
         own_settings: Document,
         log_begins: int,
-        door: Path | str = "",
+        probe_address: Path | str = "",
     ) -> None:
         """`own_settings`: those that a person laid over the generated ones; `log_begins`: where its part of the log begins;
-        `door`: address of an ingress for probes."""
+        `probe_address`: of an ingress, where to probe it."""
         layout = installation.layout
         self.service = service_of(instance)
         self.slot = slot
@@ -58,7 +58,7 @@ class Process:
         self._config = layout.config(instance, slot)
         self._bound = layout.starting(instance, generation)
         self._listed = layout.listed(self.service) / self._bound.name
-        self._door = door
+        self._probe_address = probe_address
         self._own_settings = own_settings
         self._log = layout.log(instance)
         self._log_begins = log_begins
@@ -83,8 +83,8 @@ class Process:
     async def look(self, timeout_s: float) -> ProbeResult:
         """Probes it. `timeout_s`: how long to wait for the answer."""
         if self._probe is None:
-            if self.service == "ingress":
-                self._probe = IngressProbe(self._door, self.metrics)
+            if self.service == services.INGRESS:
+                self._probe = IngressProbe(self._probe_address, self.metrics)
             elif self._bound.exists():
                 self._probe = GrpcProbe(self.service, self._bound, self.metrics)
             else:
@@ -102,7 +102,7 @@ class Process:
     async def publish(self) -> None:
         """Moves its socket to where callers look; does nothing the second time."""
         # A socket is found by its inode: moving it breaks no connection, and the process need not know.
-        if self.service != "ingress" and self._bound.exists():
+        if self.service != services.INGRESS and self._bound.exists():
             self._bound.rename(self._listed)
             await self._close_probe()
             self._probe = GrpcProbe(self.service, self._listed, self.metrics)
@@ -116,7 +116,7 @@ class Process:
     async def retire(self, *, successor: bool = False) -> None:
         """Lets it finish its calls and end; kills it if it does not. `successor`: another process has replaced it already."""
         self._unlist()
-        if self.alive and self.service == "ingress":
+        if self.alive and self.service == services.INGRESS:
             # Envoy closes everything at once on SIGTERM; its clean stop goes through its admin port.
             await self._stop_ingress(successor)
         self._signal(signal.SIGTERM)
@@ -199,11 +199,11 @@ async def start(installation: Installation, instance: str, slot: int, generation
             # A Ctrl-C at the terminal of `up` must reach only the supervisor, which then stops its services in order.
             start_new_session=True,
         )
-    door = _door(made, child.pid) if service == "ingress" else ""
-    return Process(installation, instance, slot, generation, child, own_settings, log_begins, door)
+    probe_address = _probe_address(made, child.pid) if service == services.INGRESS else ""
+    return Process(installation, instance, slot, generation, child, own_settings, log_begins, probe_address)
 
 
-def _door(made: Mapping[str, Any], pid: int) -> Path | str:
+def _probe_address(made: Mapping[str, Any], pid: int) -> Path | str:
     """The socket on which only this process's Envoy listens; without TLS the port that all of them share."""
     if made["http"]["tls"]:
         return Path(made["run_dir"]).resolve() / f"tls-{pid}.sock"
