@@ -37,7 +37,7 @@ _DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RepositoryPlace:
     """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`."""
 
     layout: Layout
