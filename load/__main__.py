@@ -9,7 +9,7 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
-strangers  what people without a credential can do: the latency of who has one, the door's memory
+strangers  what people without a credential can do: the latency of who has one, the ingress's memory
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
 capacity   the processes and cores that a load needs, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
@@ -19,7 +19,7 @@ refusals   what a refusal costs in Envoy alone
 executor   the executor in one process: overhead, latency, batching, a version swap
 features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
            `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage
-moderation pictures through the door of a running headrace: rate, latency and memory
+moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.

@@ -1,4 +1,4 @@
-"""When requests are meant to leave: Poisson arrivals at a rate that may change in time. Pure."""
+"""When each request is due: Poisson arrivals at a rate that may change over time. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def arrivals(stretches: Sequence[Stretch], random: np.random.Generator) -> Times
     bounds = np.cumsum([0.0] + [s.seconds for s in stretches])
     expected = np.cumsum([0.0] + [s.seconds * (s.start + s.end) / 2 for s in stretches])
     count = int(expected[-1] + 10 * np.sqrt(expected[-1]) + 20)
-    # Unit-rate arrivals, carried over to the time at which so many requests were to be expected.
+    # Arrivals at rate 1, mapped to the time at which that many requests are expected.
     unit: Times = np.cumsum(random.exponential(size=count))
     unit = unit[unit < expected[-1]]
     times: Times = np.zeros(len(unit))
@@ -52,7 +52,7 @@ def arrivals(stretches: Sequence[Stretch], random: np.random.Generator) -> Times
 
 
 def _inverse(stretch: Stretch, expected: Times) -> Times:
-    """Seconds into the stretch after which `expected` requests were to be expected."""
+    """Seconds into the stretch after which `expected` requests are expected."""
     slope = (stretch.end - stretch.start) / stretch.seconds
     if abs(slope) < 1e-9:
         return np.asarray(expected / stretch.start)

@@ -13,7 +13,7 @@ from load.generator.open_loop import PATH, run_plan
 from load.systems.processes import turn
 
 _WARM_UP_S = 1.0
-# The kernel deals connections out among processes that share a port; of few, one may get most.
+# The kernel distributes connections among processes that share a port; with few, one process may get most of them.
 _CONNECTIONS = 16
 _DEADLINE_S = 5.0
 # No system here is faster; requests that are never sent cost nothing.
@@ -32,7 +32,7 @@ class Target:
     key: str
     pids: frozenset[int]
     check: Check
-    # Others who are at work for it, such as a store: their CPU is not the servers', but no disturbance either.
+    # Processes that work for the servers, such as a store: their CPU is neither the servers' nor a disturbance.
     helpers: frozenset[int] = frozenset()
     # Keys of several callers instead of `key`, and the part of the requests that each sends (empty: the same).
     keys: Sequence[str] = ()
@@ -58,7 +58,7 @@ class Figures:
 
 
 def drive(target: Target, at_once: int, seconds: float, seed: int) -> Figures:
-    """Sends for `seconds` after a first one, which is not counted. The same seed gives the same requests in order."""
+    """Sends for a first second, which is not counted, and then for `seconds`. The same seed gives the same requests."""
     made = plan(target, at_once, _WARM_UP_S + seconds, seed)
     with turn():
         samples = run_plan(made)

@@ -1,4 +1,4 @@
-"""Headers of gRPC calls in HPACK: as much as a client needs who lets the server remember nothing."""
+"""Headers of gRPC calls in HPACK, for a client that uses no dynamic table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ UNKNOWN = 2
 # Names that HPACK's static table has, as literals without indexing.
 _STATIC = {":authority": b"\x01", ":path": b"\x04", "content-type": b"\x0f\x10", "authorization": b"\x0f\x08"}
 _INDEXED = {(":method", "POST"): b"\x83", (":scheme", "http"): b"\x86"}
-# HPACK's Huffman code of what `grpc-status: N` is written with.
+# HPACK's Huffman code of the characters in `grpc-status: N`.
 _HUFFMAN = {
     **{"0": "00000", "1": "00001", "2": "00010", "a": "00011", "c": "00100", "s": "01000", "t": "01001"},
     **{"-": "010110", "g": "100110", "p": "101011", "r": "101100", "u": "101101"},
@@ -39,7 +39,7 @@ _STATUS_VALUES |= {_string(_huffman(str(n)), huffman=True): n for n in range(17)
 
 
 def header_block(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Headers in HPACK, nothing of which the server needs to remember."""
+    """Headers in HPACK without entries for the dynamic table."""
     block = b""
     for name, value in headers:
         known = _INDEXED.get((name, value))

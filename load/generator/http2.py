@@ -17,14 +17,14 @@ _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW, _CONTINUATION = 0, 1,
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 1, 1, 4, 8, 32
 _HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW = 1, 2, 3, 4
 _CANCEL = 8
-_WINDOW_BYTES = 1 << 30  # of ours: answers are never held up by it
+_WINDOW_BYTES = 1 << 30  # our receive window: so large that it never delays an answer
 _REPLENISH = 1 << 28
 _FRAME_BYTES = 16384  # every server takes frames of this size
 DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 
 
 class ProtocolError(Exception):
-    """The server does what this client does not know."""
+    """The server uses a part of the protocol that this client does not know."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -34,7 +34,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 @dataclass(slots=True)
 class CallResult:
-    """What a call came to. `message`: the reply's bytes, empty if it failed."""
+    """Result of a call. `message`: the reply's bytes, empty if it failed."""
 
     call: int
     status: int
@@ -79,9 +79,9 @@ class Connection:
         return len(self._streams)
 
     def call(self, call: int, headers: bytes, message: bytes) -> int:
-        """Begins the call that its caller knows as `call`; the stream's number, 0 if there is no room now."""
+        """Begins a call, which its caller knows as `call`. Returns the stream's number; 0 if no stream is free now."""
         size = len(message) + 5
-        # Who finds bytes of others waiting for the window waits before their stream, not in it.
+        # While large messages wait for the window, a new call waits for its stream.
         if self.closing or len(self._streams) >= self._most or self._bodies:
             return 0
         stream, self._next = self._next, self._next + 2
@@ -100,7 +100,7 @@ class Connection:
         return stream
 
     def cancel(self, stream: int) -> bool:
-        """Gives a call up; False if it has ended."""
+        """Cancels a call. Returns False if it has ended already."""
         if self._streams.pop(stream, None) is None:
             return False
         self._bodies.pop(stream, None)
@@ -120,7 +120,7 @@ class Connection:
                 del self._bodies[stream]
 
     def receive(self, data: bytes) -> list[CallResult]:
-        """The calls that `data` ends. Raises ProtocolError."""
+        """Reads frames. Returns the calls that have ended. Raises ProtocolError."""
         data = self._incoming + data if self._incoming else data
         answers: list[CallResult] = []
         at, end = 0, len(data)
@@ -137,7 +137,7 @@ class Connection:
         return answers
 
     def lost(self) -> list[CallResult]:
-        """The connection is gone: all that was under way."""
+        """The connection is closed. Returns the calls that were in flight, as UNAVAILABLE."""
         self.closing = self.gone = True
         gone = [CallResult(o.call, UNAVAILABLE, b"") for o in self._streams.values()]
         self._streams.clear()

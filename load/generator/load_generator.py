@@ -30,7 +30,7 @@ from load.systems.processes import CpuMeter, OtherWork
 
 # Status of a request that was neither answered nor past its deadline when the run ended. There must be none.
 PENDING = 255
-_GRACE_S = 0.5  # a caller hears of its deadline from the server if it can; then it gives up
+_GRACE_S = 0.5  # after the deadline the client waits so long for the server's own DEADLINE_EXCEEDED
 _LONGEST_WAIT_S = 0.05
 _RECEIVE_BYTES = 1 << 18
 
@@ -46,7 +46,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a run sends. Shot i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`.
+    """All that a run sends. Request i leaves at `times[i]`, from `callers[who[i]]`, with `messages[what[i]]`.
 
     `at_once` > 0: a closed loop of so many, which ends after `seconds`; requests leave in their order, whatever `times` says.
     """
@@ -63,7 +63,7 @@ class Plan:
     connections: int = 8
     # Processes whose CPU time is taken over the run.
     servers: frozenset[int] = frozenset()
-    # Whose work is expected beside them.
+    # Processes whose work is expected, such as a store.
     helpers: frozenset[int] = frozenset()
     cpus: frozenset[int] | None = None
     at_once: int = 0
@@ -86,7 +86,7 @@ class Samples:
 
 
 class LoadGenerator:
-    """Runs a plan over plain sockets, without an event loop: `select` waits in microseconds, uvloop in milliseconds."""
+    """Runs a plan over plain sockets, without an event loop: `select` waits for microseconds, uvloop for milliseconds."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -102,8 +102,8 @@ class LoadGenerator:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._headers: dict[tuple[int, int], bytes] = {}
         self._turn = 0
-        self._held: deque[int] = deque()  # due, without a stream
-        # What is under way, in the order of its deadlines: of callers who allow the same time, since there may be many.
+        self._held: deque[int] = deque()  # requests that are due and have no stream yet
+        # Requests in flight by the time that their callers allow, so that each queue is in the order of the deadlines.
         self._due: dict[float, deque[tuple[float, int, Connection, int]]] = {
             c.deadline_s: deque() for c in plan.callers
         }
@@ -146,7 +146,7 @@ class LoadGenerator:
         return times[self._following] if self._following < count else math.inf
 
     def _settle(self) -> None:
-        """Exchanges settings first, so that the run does not begin with a connection's first steps."""
+        """Waits for HTTP/2 settings, so that opening the connections is not a part of the run."""
         until = time.monotonic() + 1.0
         while time.monotonic() < until and not all(c.settled for c in self._connections):
             self._flush()
@@ -163,13 +163,13 @@ class LoadGenerator:
                 held.popleft()
                 self._ended(CallResult(request, DEADLINE_EXCEEDED, b""), now)
                 continue
-            connection = self._roomy(request, who, left)
+            connection = self._connection_for(request, who, left)
             if connection is None:
                 return
             held.popleft()
             self.samples.sent[request] = now
 
-    def _roomy(self, request: int, who: int, left: float) -> Connection | None:
+    def _connection_for(self, request: int, who: int, left: float) -> Connection | None:
         plan = self._plan
         caller = plan.callers[who]
         millis = max(int(left * 1000 + 0.5), 1)
@@ -202,7 +202,7 @@ class LoadGenerator:
                 try:
                     sent = each.send(connection.outgoing)
                 except OSError:
-                    continue  # full: `select` tells when it is not; broken: reading shows it
+                    continue  # full: `select` says when it is not; broken: reading shows it
                 del connection.outgoing[:sent]
 
     def _listen(self, wait: float, start: float) -> None:
@@ -234,7 +234,7 @@ class LoadGenerator:
 
 
 class ClosedLoopGenerator(LoadGenerator):
-    """The same in a closed loop."""
+    """The same in a closed loop: a caller sends its next request when the last one has ended."""
 
     def _release(self, now: float) -> float:
         plan, count = self._plan, len(self._times)
@@ -258,7 +258,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # By its own name: what is pickled must be found by whoever reads it.
+    # Imported by its name, so that the pickled classes are found by the process that reads them.
     from load.generator.load_generator import main as run
 
     run()

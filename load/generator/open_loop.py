@@ -1,4 +1,4 @@
-"""One open-loop run: who sends what at which rate → what became of it."""
+"""One open-loop run: streams of requests at given rates, and their results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Outcome:
         return _percentile(self.answered, percentile)
 
     def refusal_ms(self, percentile: float) -> float:
-        """How fast the refused were told; NaN if there are none."""
+        """How long refusals took; NaN if there are none."""
         return _percentile(self.refused, percentile)
 
 
@@ -151,7 +151,7 @@ def _plan(
     times = np.concatenate(parts)
     who = np.concatenate([np.full(len(p), i, np.uint16) for i, p in enumerate(parts)])
     order = np.argsort(times, kind="stable")
-    # Every row once before any comes again, in another order each time.
+    # Each row once before any is repeated, in another order each time.
     rounds = -(-len(times) // distinct)
     what = np.concatenate([random.permutation(distinct) for _ in range(rounds)])[: len(times)].astype(
         np.uint32
@@ -178,7 +178,7 @@ def _messages(home: Path, model: str) -> list[bytes]:
 
 
 def run_plan(plan: Plan) -> Samples:
-    """Runs the plan in a process of its own: its garbage and its lock are nobody else's."""
+    """Runs the plan in a process of its own, so that nothing else in this one (the GIL, the collector) delays it."""
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder) / "plan", Path(folder) / "samples"
         asked.write_bytes(pickle.dumps(plan))

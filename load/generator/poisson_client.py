@@ -1,6 +1,6 @@
-"""Requests at an even rate, by Poisson arrivals, for as long as one likes, and how each ended.
+"""A client that sends requests at a constant rate (Poisson arrivals) until it is stopped, and records how each ended.
 
-By grpcio, which finds a door again that was killed or restarted, as the clients of app backends do; its own retries are
+By grpcio, which finds an ingress again that was killed or restarted, as the clients of app backends do; its own retries are
 off. Each request leaves when it is due, whatever became of those before, and its time counts from then.
 """
 
@@ -21,7 +21,7 @@ import uvloop
 from headrace.oip import open_inference_pb2 as oip
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
-# Retries off; connections of their own; a door that is back is found at once.
+# Retries off; connections of their own; an ingress that is back is found at once.
 _OPTIONS = [
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -45,7 +45,7 @@ class RequestResult:
 
     @property
     def refused(self) -> bool:
-        """Whether the door had too much to do, and said so."""
+        """Whether the ingress had too much to do, and said so."""
         return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     @property
@@ -55,7 +55,7 @@ class RequestResult:
 
     @property
     def hit(self) -> bool:
-        """Whether there was none, or one that says what it lacked."""
+        """Whether there was no answer, or one on a fallback."""
         return self.failed or self.refused or self.fell_back
 
 
@@ -85,12 +85,12 @@ class PoissonClient:
         self._thread.join()
 
     def since(self, when: float) -> list[RequestResult]:
-        """Those that were due at or after `when` and have ended, in the order of their ends."""
+        """The requests that were due at or after `when` and have ended, in the order in which they ended."""
         return [e for e in list(self._ended) if e.due >= when]
 
     async def _run(self) -> None:
         channels = [
-            grpc.aio.insecure_channel(self._target, options=_OPTIONS)  # noqa: TID251 - a client of the door, not of ours
+            grpc.aio.insecure_channel(self._target, options=_OPTIONS)  # noqa: TID251 - a client of the ingress, not of ours
             for _ in range(_CHANNELS)
         ]
         calls: list[Any] = [

@@ -1,4 +1,4 @@
-"""Are the answers right? Recomputed with no service between: stock Feast, the document's steps, the model's artifact."""
+"""Whether the answers are right: recomputed without any service, by stock Feast, the document's steps, the model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pictures through the door: rate, latency and memory, in a closed loop. Needs a running home and the samples of scikit-image."""
+"""Pictures through the ingress in a closed loop: rate, latency and memory.
+
+Needs a running home and the samples of scikit-image.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ async def _drive(found: dict[str, Any], concurrency: int, seconds: float) -> tup
             which += 1
 
     metadata = (("authorization", f"Bearer {found['demo_key']}"),)
-    async with grpc.aio.insecure_channel(found["endpoints"]["grpc"]) as channel:  # noqa: TID251 - a client of the door
+    async with grpc.aio.insecure_channel(found["endpoints"]["grpc"]) as channel:  # noqa: TID251 - a client of the ingress
         call = channel.unary_unary(
             _INFER,
             request_serializer=oip.ModelInferRequest.SerializeToString,

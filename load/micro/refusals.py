@@ -1,4 +1,4 @@
-"""What a refusal costs in Envoy alone: the least that it can, and by the door's script. No application is in it.
+"""What a refusal costs in Envoy alone: the least that it can, and by the ingress's script. No application is in it.
 
 What three times too much leaves for answers is bounded by this: Envoy has to take in each request before it can refuse it.
 """
@@ -33,7 +33,7 @@ _ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
 }
-# Gives Envoy's HTTP filters another end.
+# Changes Envoy's HTTP filters so that they refuse each request.
 _Refuse: TypeAlias = Callable[[dict[str, Any]], None]
 _MESSAGE_BYTES = 260
 _READY_S = 20.0
@@ -99,7 +99,7 @@ def _measured(
 
 @contextmanager
 def _envoy(folder: Path, refuse: _Refuse) -> Iterator[tuple[str, int]]:
-    """Envoy as the door has it, on one core, with other filters: its address and process."""
+    """Envoy as the ingress has it, on one core, with other filters: its address and process."""
     ports = _free_ports(2)
     settings = IngressSettings(
         http=Http(plaintext=f"127.0.0.1:{ports[0]}"),

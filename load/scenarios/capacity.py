@@ -26,7 +26,7 @@ Figures: TypeAlias = "Sequence[Mapping[str, Any]]"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Of one service: CPU per request, processes, cores that they must find, their memory in MiB."""
+    """What one service needs: CPU µs per request, processes, cores, memory in MiB."""
 
     us: float
     processes: int

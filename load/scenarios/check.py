@@ -1,4 +1,4 @@
-"""`check`: is natural batching still worth what it should be? For every CI run, on any machine, in a minute.
+"""`check`: whether natural batching still saves as much CPU as it should. In a minute, on any machine, for each run of CI.
 
 A closed loop of a few callers against this build, and against the same with coalescing off. Compared is the CPU that the
 servers use per answer, not how fast they are: what else a machine does, or how many cores it has, changes speed by

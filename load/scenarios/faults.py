@@ -27,9 +27,9 @@ from load.systems.headrace import Running, Setup, configuration, headrace
 from load.systems.processes import OtherWork
 
 _CALM_S, _STOPPED_S, _LONGEST_S, _RESTART_S = 3.0, 5.0, 30.0, 300.0
-# All is well again once so long nothing was hit.
+# A fault is over when no request was hit for so long.
 _QUIET_S = 2.0
-# The pipeline gives a request a second; its caller waits longer, so that it hears the pipeline's answer.
+# The pipeline allows a request one second; the client waits longer, so that it gets the pipeline's answer.
 _DEADLINE_S = 2.0
 _COLUMNS = (
     "fault", "service", "asked", "failed", "refused", "fell back", "codes", "told in p50 ms", "longest ms",
@@ -66,14 +66,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def services(fault: str, options: argparse.Namespace) -> Sequence[str]:
-    """Which ones: those that have a process. A door that is stopped answers nobody, which tells nothing."""
-    there = installed.start_order() if options.shape == "apart" else (installed.DOOR,)
+    """Which ones: those that have a process. An ingress that is stopped answers nobody, which tells nothing."""
+    there = installed.start_order() if options.shape == "apart" else (installed.INGRESS,)
     wanted = [s for s in there if not options.services or s in options.services]
-    return [s for s in wanted if not (fault == "stop" and s == installed.DOOR)]
+    return [s for s in wanted if not (fault == "stop" and s == installed.INGRESS)]
 
 
 def calm_messages(running: Running, home: Path) -> list[bytes]:
-    """Requests that fall back on nothing while all is well, so that whatever does later is the fault's doing."""
+    """Requests that need no fallback without a fault, so that each later fallback is caused by the fault."""
     [key] = running.keys.values()
     messages = [infer_message("flights", row) for row in rows(home)[:1000]]
     with PoissonClient(running.target, key, messages, 300.0, _DEADLINE_S) as sending:
@@ -130,7 +130,7 @@ def told(done: Fault, during: Sequence[RequestResult]) -> str:
 
 
 def _wait_until_well(sending: PoissonClient, done: Fault) -> None:
-    """Or for half a minute; the table shows that by its times."""
+    """Waits until no request is hit, at most half a minute; the times in the table show it."""
     give_up = time.monotonic() + _LONGEST_S
     while time.monotonic() < give_up:
         now = time.monotonic()

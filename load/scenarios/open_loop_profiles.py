@@ -14,9 +14,9 @@ from load.systems.headrace import Running, Setup, configuration, headrace
 from load.systems.processes import pss_mib
 
 _SLICES = 10
-# A soak sends its requests in stretches this long; between them the memory is read.
+# A soak sends its requests in parts of this length; after each, the memory is read.
 _SOAK_STEP_S = 30.0
-# Memory that grows by less over a soak is flat: what the allocator keeps moves by as much.
+# Memory that grows by less over a soak counts as flat: the allocator's own reserve varies by as much.
 _FLAT = 0.02
 _HEAD = (
     "| {} | offered/s | goodput/s | p50 ms | p99 ms | refused | late | failed "
@@ -76,7 +76,7 @@ def soaked(options: argparse.Namespace) -> None:
 
 def soak_verdict(failures: int, offered: int, memory: Sequence[float]) -> str:
     """What a soak showed, in words. `memory`: MB after each stretch. Raises SystemExit if a request failed or memory grew."""
-    # What is filled once (caches, pools) fills in the beginning.
+    # Caches and pools are filled in the beginning.
     settled = memory[len(memory) // 5 :]
     grew = _trend(settled) * (len(settled) - 1) if len(settled) > 1 else 0.0
     told = (
@@ -106,7 +106,7 @@ def _begin(setup: Setup, options: argparse.Namespace, running: Running) -> None:
     print(
         f"{options.model}, open loop, client on {where}, deadline {options.deadline_ms:.0f} ms\n", flush=True
     )
-    # The first seconds of a system are not what is asked for here.
+    # The first seconds of a system are not measured.
     _run(running, options, steady(200.0, 3.0), check=False)
 
 

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.state.tenants import QuotaSpec, TenantSpec
+from headrace.state.tenants import TenantSpec
 from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
-from load.systems.headrace import Running, Setup, Shape, configuration, headrace
+from load.systems.headrace import AMPLE, Running, Setup, Shape, configuration, headrace
 
 _FACTOR = 3.0
 _HIGH, _NORMAL = 5, 1
-# What the tenants who keep to their share ask for together, as parts of the peak.
+# What the tenants that keep to their share ask for together, as a part of the peak.
 _MODEST = 0.4
 _MODEST_TENANTS = 4
 _STEP = 1.25
@@ -52,16 +52,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
-    """Tenants of equal rights, one of whom will be greedy, and one of high priority: the door, which refuses before it has
-    read a message, goes by the tenant's. The quotas are finite, but do not help here."""
-    ample = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
+    """Tenants with equal rights, one of which will be greedy, and one with high priority.
+
+    The ingress refuses before it has read a message, so it uses the priority of the tenant. The quotas are finite, but
+    never reached.
+    """
     names = dict.fromkeys(["load", *(f"modest-{i}" for i in range(_MODEST_TENANTS)), "greedy"], _NORMAL)
     names["high"] = _HIGH
     return Setup(
         home,
         shape,
         servers,
-        tenants={n: TenantSpec(pipelines=("*",), limits=ample, priority=p) for n, p in names.items()},
+        tenants={n: TenantSpec(pipelines=("*",), limits=AMPLE, priority=p) for n, p in names.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""`race`: this build in both shapes and what people would pick instead, on the same flights; all run at once, asked in turns.
+"""`race`: this build in both shapes beside other systems, on the same flights; all run at once and are asked in turns.
 
 Same client in a closed loop, same requests, same model file, same Redis. The peers' features come in two reads of what
 one process packed for them, ours in five views of Feast's: the work is theirs or more.
@@ -20,7 +20,7 @@ from load.scenarios.closed import HEAD, Point, Result, in_turns, line, pipeline_
 from load.systems.headrace import Setup, Shape, configuration, headrace, prepare
 from load.systems.peers import model_target, our_features, peer, shared_redis
 
-# Shape, and processes of the door.
+# Shape, and processes of the ingress.
 OURS: dict[str, tuple[Shape, int]] = {
     "headrace together, 2 workers": ("together", 2),
     "headrace together": ("together", 1),
@@ -82,7 +82,7 @@ def _copied(home: Path, name: str) -> Iterator[Path]:
     """A home of its own for each of ours, beside the one that was prepared."""
     copy = home.with_name(f"{home.name}-{name.replace(' ', '-').replace(',', '')}")
     shutil.rmtree(copy, ignore_errors=True)
-    # Not what a running system leaves there: sockets can't be copied.
+    # Without what a running system leaves there: sockets can't be copied.
     shutil.copytree(home, copy, symlinks=True, ignore=shutil.ignore_patterns("run", "peers-art"))
     try:
         yield copy

@@ -1,4 +1,4 @@
-"""What people without a credential can do to those who have one: their latency, and the door's memory.
+"""What clients without a credential can do to those with one: their latency, and the ingress's memory.
 
 The strangers send at a steady rate, in every protocol and encoding, bodies of at most 64 KiB that inflate to whatever they like.
 """
@@ -134,7 +134,7 @@ def _rss(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-# --- The strangers, in a process of their own.
+# The strangers, in a process of their own.
 
 
 def _attack(target: str, rate: float, requests: int, answers: Any) -> None:
@@ -142,7 +142,7 @@ def _attack(target: str, rate: float, requests: int, answers: Any) -> None:
 
 
 class Strangers:
-    """Sends what nobody should, at a steady rate."""
+    """Sends requests without a valid credential at a constant rate."""
 
     def __init__(self, target: str, seed: int = 1) -> None:
         self._host, _, port = target.rpartition(":")

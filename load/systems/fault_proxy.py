@@ -28,7 +28,7 @@ class FaultProxy:
             self._cut()
 
     def switch(self, mode: str) -> None:
-        """From now on; connections are cut unless they are only slowed."""
+        """Changes the mode. Closes the connections for `closed` and `garbage`."""
         self.mode = mode
         if mode in ("closed", "garbage"):
             self._cut()
@@ -46,7 +46,7 @@ class FaultProxy:
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
             await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer, back=True))
         except (OSError, RuntimeError):
-            # Cut from either side, or by `switch`.
+            # Closed from either side, or by `switch`.
             pass
         finally:
             writer.transport.abort()

@@ -24,7 +24,7 @@ from load.systems.processes import ROOT, children_of
 HEADRACE = Path(sys.executable).parent / "headrace"
 PIPELINES = ROOT / "deploy" / "pipelines"
 Shape = Literal["apart", "together"]
-# Finite, and out of the way: what is measured is not the quota.
+# Finite, but never reached: the quota is not what is measured.
 AMPLE = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
 _OFF = {"coalesce": {"enabled": False}}
 _UP_TIMEOUT_S = 600
@@ -53,7 +53,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs. `target`: host:port of the door; `keys`: by tenant; `pids`: of all processes; `services`: the process
+    """What runs. `target`: host:port of the ingress; `keys`: by tenant; `pids`: of all processes; `services`: the process
     of each by name, `executor.1` for a further one."""
 
     setup: Setup
@@ -74,7 +74,7 @@ def headrace(setup: Setup) -> Iterator[Running]:
     try:
         _up(setup)
         if not prepared:
-            # A first start makes the secrets that keys are hashed with; the door reads tenants again within a second.
+            # A first start makes the secrets that keys are hashed with; the ingress reads tenants again within a second.
             keys = _write_tenants(setup)
             _command("down", home)
             _up(setup)
@@ -94,7 +94,7 @@ def status(home: Path) -> dict[str, Any]:
 
 
 def prepare(home: Path) -> None:
-    """Sees to it that the home has data, features and models: a first start makes them."""
+    """Makes data, features and models of a home that has none, by a first start."""
     if not (home / "pepper").exists():
         _command("up", home)
         _command("down", home)
@@ -139,11 +139,11 @@ def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     own["router"] |= documents
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
-    door = own.pop(services.DOOR) | documents
+    door = own.pop(services.INGRESS) | documents
     own = {name: values for name, values in own.items() if values}
     if setup.shape == "together":
-        return {services.DOOR: door | {"together": own}}
-    return {services.DOOR: door, **own}
+        return {services.INGRESS: door | {"together": own}}
+    return {services.INGRESS: door, **own}
 
 
 def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _write_settings(setup: Setup) -> None:
 
 
 def _write_tenants(setup: Setup) -> dict[str, str]:
-    """The home's tenants become those of the setup; the demo's key stays, since `up` shows a prediction with it."""
+    """Replaces the home's tenants by those of the setup. The demo tenant stays, as `up` makes a prediction with its key."""
     path = setup.home / "tenants.yaml"
     file = tenants_file.load(path)
     kept = {"demo": file.tenants["demo"]} if "demo" in file.tenants else {}
@@ -191,7 +191,7 @@ def _command(verb: str, home: Path, *options: str, before: list[str] | None = No
 
 
 def configuration(setup: Setup) -> str:
-    """What the run measured, in words: to be printed with its figures."""
+    """The configuration that a run measures, in words; to be printed with its figures."""
     cores = os.cpu_count()
     on = f"core {', '.join(map(str, sorted(setup.cpus)))}" if setup.cpus else f"all {cores} cores"
     quotas = "; ".join(f"{name}: {_quota(spec.limits)}" for name, spec in list(setup.tenants.items())[:5])

@@ -1,4 +1,4 @@
-"""What people would pick instead, run by the peers' own harness (`--peers FOLDER`, prepared by its setup.sh)."""
+"""Other systems that do the same, run by the peers' own harness (`--peers FOLDER`, prepared by its setup.sh)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RENAMED = {"day_of_week": "dow"}
 
 
 def harness(folder: Path, home: Path) -> tuple[Any, Any]:
-    """Its modules `bench` and `peers`, which shall run our model: the same file in every system."""
+    """Imports its modules `bench` and `peers` and has them use our model file, so that it is the same in every system."""
     import importlib
 
     root = Path(os.environ.get("PEERS_ROOT", "~/.cache/headrace-peers")).expanduser()  # noqa: TID251 - theirs
@@ -61,7 +61,7 @@ def _wait_for(port: int, within_s: float = 10.0) -> None:
 
 @contextmanager
 def shared_redis(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
-    """The store of all systems, with the peers' features in it: host:port, and its process."""
+    """A Redis for all systems, with the peers' features in it: its host:port and pid."""
     _, table = harness(folder, home)
     address = f"127.0.0.1:{table.REDIS_PORT}"
     server = subprocess.Popen(
@@ -79,7 +79,7 @@ def shared_redis(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
 
 
 def our_features(home: Path, redis: str) -> Path:
-    """Fills the store with our features, too (Feast on Redis); the folder of its feature_store.yaml."""
+    """Writes our features into the store, too (Feast on Redis). Returns the folder of feature_store.yaml."""
     from deploy.pipelines.flights.feature_store import create, materialize
 
     folder = home / "feast-redis"
@@ -89,7 +89,7 @@ def our_features(home: Path, redis: str) -> Path:
 
 @contextmanager
 def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[Target]:
-    """One peer, running. Its answers are verified where it runs the model alone; its features are of its own making."""
+    """One running peer. Its answers are verified only if it serves the model alone, as it makes its features itself."""
     bench, table = harness(folder, home)
     spec = (table.PART_B if part == "pipeline" else table.PART_A)[name]
     server = bench.Server(spec, f"{part}-{name}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ LOCK = "LOAD_LOCK"
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """Ours alone, of those that know the lock."""
+    """Waits until no other measurement that knows the lock runs, and keeps others waiting."""
     name = os.environ.get(LOCK)  # noqa: TID251 - not a setting of a service
     if not name:
         yield
@@ -29,14 +27,14 @@ def turn() -> Iterator[None]:
 
 
 class OtherWork:
-    """Cores that others than the processes given used since this was made: above 0.2, figures are suspect."""
+    """How many cores other processes than the given ones have used since this was made: above 0.2, figures are suspect."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._own = CpuMeter({*pids, os.getpid()})
         self._before, self._children = _system(), os.times()
 
     def cores(self) -> float:
-        """Of late. What our own ended children used is not others'."""
+        """Their mean number. What our own children used that have ended does not count."""
         busy, total = (after - before for after, before in zip(_system(), self._before, strict=True))
         now, before = os.times(), self._children
         children = now.children_user + now.children_system - before.children_user - before.children_system
@@ -81,7 +79,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def pss_mib(pids: Iterable[int]) -> float:
-    """Proportional set size in MiB: shared pages are split among those who share them."""
+    """Proportional set size in MiB: shared pages are divided among the processes that share them."""
     return mapped_mib(pids, "Pss")
 
 
@@ -111,35 +109,3 @@ class CpuMeter:
 
     def seconds(self) -> float:
         return cpu_seconds(self._pids) - self._before
-
-
-class Sampler:
-    """Cores that processes use while this is entered, over the part of the time in which they were at work."""
-
-    _EVERY_S = 0.2
-
-    def __init__(self, pids: Iterable[int]) -> None:
-        self._pids = set(pids)
-        self._stop = threading.Event()
-        self._rates: list[float] = []
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def cores(self) -> float:
-        """Mean of the samples of at least half the highest: a client's own start and end are not load."""
-        busy = [rate for rate in self._rates if rate >= max(self._rates) / 2]
-        return sum(busy) / len(busy) if busy else 0.0
-
-    def _sample(self) -> None:
-        before, at = cpu_seconds(self._pids), time.monotonic()
-        while not self._stop.wait(self._EVERY_S):
-            used, now = cpu_seconds(self._pids), time.monotonic()
-            self._rates.append((used - before) / (now - at))
-            before, at = used, now

@@ -15,7 +15,7 @@ _START_S = 20.0
 
 
 class Redis:
-    """A redis-server of this run's own, which keeps what it has over a kill."""
+    """A redis-server of this run's own, which keeps its data when it is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.port = 16400 + random.randint(0, 900)
@@ -36,17 +36,17 @@ class Redis:
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
             connection.sendall(b"PING\r\n")
-            # While it loads what it had it answers with an error.
+            # While it loads its data it answers with an error.
             return connection.recv(7) == b"+PONG\r\n"
         return False
 
     @property
     def pid(self) -> int:
-        """Its process, until it is killed."""
+        """Pid of its process."""
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        """Sends it a signal; one that ends it is waited for."""
+        """Sends it a signal; waits for its end after SIGKILL and SIGTERM."""
         self._process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             self._process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 
@@ -26,3 +27,15 @@ def test_each_service_can_be_installed_by_itself() -> None:
     assert extras.keys() >= FOLDERS
     [everything] = extras["all"]
     assert set(everything.removeprefix("headrace[").removesuffix("]").split(",")) >= FOLDERS
+
+
+def test_no_list_of_the_services_is_written_down_again() -> None:
+    sources = [p for room in ("libs/headrace/cli", "load") for p in (ROOT / room).rglob("*.py")]
+    lists = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.List | ast.Tuple | ast.Set)
+        if len({e.value for e in node.elts if isinstance(e, ast.Constant)} & FOLDERS) > 2
+    ]
+    assert lists == [], "take it from headrace.cli.installation.services"

@@ -1,4 +1,4 @@
-"""How the command speaks: to a person on a terminal, plainly to a pipe, and with an exit code to a script."""
+"""How the commands print: with colours on a terminal, plainly into a pipe, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from headrace.cli.installation import layout
 
-# A pipe has no width of its own; what reads it should see whole lines.
+# A pipe has no width; its reader should get whole lines.
 _PIPE_WIDTH = 160
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -26,7 +26,7 @@ DEFAULT_HOME = Path(".headrace")
 
 
 def place(home: Path) -> layout.Layout:
-    """The layout of a home; ends the command if there can be none."""
+    """The layout of a home; ends the command if the home can't be used."""
     try:
         return layout.of(home)
     except layout.LayoutError as error:
@@ -50,8 +50,8 @@ def command() -> str:
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
-    """Says what is wrong and ends the command."""
+    """Prints what is wrong and ends the command."""
     err.print("error:", style="bold red", end=" ")
-    # Not markup: a message may hold brackets of its own.
+    # Not markup: a message may contain brackets.
     err.print(text, markup=False, soft_wrap=True)
     raise typer.Exit(code)

@@ -26,14 +26,14 @@ from headrace.cli.console import fail
 
 
 class _Commands(TyperGroup):
-    """The commands. What the system refuses (a full disk, a right that is missing) ends one with a sentence."""
+    """The commands. An error of the operating system (a full disk, no permission) ends one with a sentence."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except OSError as error:
             if error.errno == errno.EPIPE or not error.strerror:
-                raise  # the reader of our output went away; or none of the system's
+                raise  # nobody reads our output any more; or not an error of the operating system
             where = f"{error.filename}: " if error.filename else ""
             fail(f"{where}{error.strerror.lower()}")
 

@@ -1,1 +1,1 @@
-"""The executor within one process; run as `python -m load.executor`."""
+"""The executor within one process; run as `python -m load executor`."""

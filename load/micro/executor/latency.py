@@ -1,4 +1,4 @@
-"""What a call costs where few come."""
+"""Latency of a call by one caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from load.micro.executor.serving import bare_seconds, executor, inputs_of, newest, one
+from load.micro.executor.in_process import bare_seconds, executor, inputs_of, newest, one
 
 
 async def latency(models: Path, seconds: float) -> None:
@@ -20,7 +20,7 @@ async def latency(models: Path, seconds: float) -> None:
             while (began := time.perf_counter()) < end:
                 await one(servicer, raw)
                 times.append((time.perf_counter() - began) * 1e6)
-                # A caller that lives elsewhere comes back through the event loop.
+                # The reply to a caller in another process passes the event loop.
                 await asyncio.sleep(0)
         times.sort()
         p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]

@@ -1,4 +1,4 @@
-"""What a call costs where many come: against a bare loop of the same runs, and with batching off."""
+"""Throughput at saturation: against a bare loop of the same runs, and with batching off."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from load.micro.executor.serving import RUNS, bare_seconds, closed_loop, executor, inputs_of, newest, one
+from load.micro.executor.in_process import RUNS, bare_seconds, closed_loop, executor, inputs_of, newest, one
 from services.executor.servicer import ExecutorServicer
 
-# Always 512 rows under way: two runs of the most that one takes. A batch of the router carries what 64 callers have.
+# Always 512 rows in flight: two full runs. A batch of the router has the rows of up to 64 callers.
 CASES = (
     ("flights_heavy", 256, 2),
     ("flights_heavy", 64, 8),

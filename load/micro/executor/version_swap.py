@@ -1,4 +1,4 @@
-"""What a version swap disturbs: replies of calls that come while versions change, back and forth."""
+"""What a version swap disturbs: calls while versions are changed back and forth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.hop.errors import Fault
 from headrace.repository import publish
-from load.micro.executor.serving import CALL, bare, closed_loop, executor, inputs_of, newest, one
+from load.micro.executor.in_process import CALL, bare, closed_loop, executor, inputs_of, newest, one
 from services.executor.servicer import ExecutorServicer
 
 ROUNDS = 5
@@ -53,7 +53,7 @@ def flipped(content: bytes, output: str) -> bytes:
 
 
 @dataclass
-class Seen:
+class LoopReplies:
     """Replies of an open loop: version and output of each, looked at when the loop is over."""
 
     latencies: list[float] = field(default_factory=list)
@@ -137,7 +137,9 @@ async def _round(
     servicer: ExecutorServicer, raw: bytes, answers: dict[str, Any], seconds: float, tested: Tested
 ) -> None:
     # With the same client's work as under load: it shares the process.
-    capacity = await closed_loop(lambda: asyncio.create_task(_call(servicer, raw, Seen(), 0.0)), 32, 1.0)
+    capacity = await closed_loop(
+        lambda: asyncio.create_task(_call(servicer, raw, LoopReplies(), 0.0)), 32, 1.0
+    )
     rate = LOAD * capacity
     before = await _open_loop(servicer, raw, rate, seconds)
     without = await _open_loop(servicer, raw, rate, seconds)
@@ -156,7 +158,7 @@ async def _round(
 
 @asynccontextmanager
 async def _swapping(servicer: ExecutorServicer, tested: Tested) -> AsyncIterator[None]:
-    """Changes versions until it is left, and leaves version 1 alone."""
+    """Changes versions while it is entered; at the end version 1 alone serves."""
     over = asyncio.Event()
 
     async def to(new: str, old: str) -> None:
@@ -179,7 +181,7 @@ async def _swapping(servicer: ExecutorServicer, tested: Tested) -> AsyncIterator
         await changing
 
 
-async def _call(servicer: ExecutorServicer, raw: bytes, seen: Seen, due: float) -> None:
+async def _call(servicer: ExecutorServicer, raw: bytes, seen: LoopReplies, due: float) -> None:
     try:
         reply = await one(servicer, raw)
     except Fault as fault:
@@ -191,9 +193,9 @@ async def _call(servicer: ExecutorServicer, raw: bytes, seen: Seen, due: float) 
     seen.replies.append((reply.version, reply.batch.columns[0].data))
 
 
-async def _open_loop(servicer: ExecutorServicer, raw: bytes, rate: float, seconds: float) -> Seen:
+async def _open_loop(servicer: ExecutorServicer, raw: bytes, rate: float, seconds: float) -> LoopReplies:
     """Calls at a steady rate, whatever becomes of them; latency counts from when a call was due."""
-    seen, calls = Seen(), set()
+    seen, calls = LoopReplies(), set()
     began = time.perf_counter()
     for i in range(int(rate * seconds)):
         due = began + i / rate

@@ -1,4 +1,4 @@
-"""Clients, most of which cost little, and the same request in its forms: Feast's JSON, Feast's message, ours, a batch."""
+"""Clients for the measurements, and one request in several forms: Feast's JSON, Feast's message, ours, a batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUDGET_S = 3000.0
 
 
 def feast_json(keys: Keys) -> bytes:
-    """For `feast serve`. References: it slows when a feature service is named."""
+    """For `feast serve`. By references, as it is slower when a feature service is named."""
     references = [f"{view}:{feature}" for view, (_, _, features) in VIEWS.items() for feature in features]
     return json.dumps({"features": references, "entities": keys}).encode()
 
@@ -45,7 +45,7 @@ def packed_message(keys: Keys) -> bytes:
 
 
 def hop_batch(keys: Keys) -> Batch:
-    """What the router has in hand."""
+    """The batch from which the router makes its request."""
     count = len(next(iter(keys.values())))
     rows = Rows.one_request(count, "0123456789abcdef", "tenant", time.monotonic() + _BUDGET_S)
     return Batch.of(rows, [Column.of_text(name, list(values)) for name, values in keys.items()])

@@ -1,4 +1,4 @@
-"""The least that an RPC can cost in Python: grpc.aio with a handler that gives the same bytes to everybody.
+"""The least that an RPC can cost in Python: grpc.aio with a handler that always returns the same bytes.
 
 usage: python -m load.micro.features.empty_handler SOCKET BYTES
 

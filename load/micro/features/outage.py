@@ -35,7 +35,7 @@ Fault = Callable[["FaultProxy", Redis], None]
 
 
 @dataclass
-class Seen:
+class StoreCalls:
     """Calls so far: when each ended (monotonic), how long it took, and the sources of its rows."""
 
     calls: list[tuple[float, float, set[int]]] = field(default_factory=list)
@@ -48,7 +48,7 @@ def _is_source(column: batch_pb2.Column) -> bool:
 
 
 async def load(
-    client: GrpcClient, messages: list[bytes], seen: Seen, deadline_s: float, stop: asyncio.Event
+    client: GrpcClient, messages: list[bytes], seen: StoreCalls, deadline_s: float, stop: asyncio.Event
 ) -> None:
     """A closed loop that reads what it gets."""
     while not stop.is_set():
@@ -68,7 +68,7 @@ async def load(
         await asyncio.sleep(0.002)
 
 
-async def walk(name: str, begin: Fault, end: Fault, proxy: FaultProxy, redis: Redis, seen: Seen) -> str:
+async def walk(name: str, begin: Fault, end: Fault, proxy: FaultProxy, redis: Redis, seen: StoreCalls) -> str:
     """One fault: a row of the table."""
     seen.calls.clear()
     seen.failed.clear()
@@ -121,7 +121,7 @@ async def measure(
         await ready(client.packed, messages[0])
         for message in messages:
             await client.packed(message)
-        seen, stop = Seen(), asyncio.Event()
+        seen, stop = StoreCalls(), asyncio.Event()
         loops = [
             asyncio.create_task(load(client, messages, seen, arguments.deadline, stop))
             for _ in range(arguments.concurrency)

@@ -1,4 +1,4 @@
-"""`scaling tenants`: what a request costs, the more tenants share the door, evenly and by Zipf's law."""
+"""`scaling tenants`: what a request costs, the more tenants share the ingress, evenly and by Zipf's law."""
 
 from __future__ import annotations
 

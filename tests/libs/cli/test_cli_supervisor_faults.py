@@ -16,16 +16,8 @@ from headrace.cli.supervision import daemon, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
-from tests.libs.cli.test_cli_supervisor import (
-    LOG,
-    SERVICE,
-    gone,
-    installation,
-    pid_of,
-    poll,
-    ready,
-    until,
-)
+from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, pid_of, until
+from tests.libs.cli.test_cli_supervisor import poll, ready
 
 
 async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The commands, one file each; `headrace.cli.main` puts them together."""
+"""The commands, a folder for each group of them; `headrace.cli.main` puts them together."""

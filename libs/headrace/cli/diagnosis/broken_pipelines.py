@@ -1,4 +1,4 @@
-"""Which pipeline documents can't be served as they are, seen as the router sees them; whether it runs or not."""
+"""Which pipeline documents can't be served, read as the router reads them; the router need not run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def look(layout: Layout) -> Catalog:
 
 
 def told(catalog: Catalog) -> list[dict[str, Any]]:
-    """For programs: each broken document, and what is wrong with the folder."""
+    """For `--json`: each broken document, and what is wrong with the folder."""
     found = [
         {
             "pipeline": q.name,
@@ -54,7 +54,7 @@ def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:
 
 
 def _setting(layout: Layout, key: str) -> str | None:
-    """What a person set for the router instead of what is generated, in either shape; None: nothing."""
+    """A setting that a person laid over the router's generated ones, in either shape; None if there is none."""
     own = _read(layout.override("router")).get(key)
     together = _read(layout.override("ingress")).get("together")
     hosted = together.get("router") if isinstance(together, Mapping) else None
@@ -63,7 +63,7 @@ def _setting(layout: Layout, key: str) -> str | None:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    # A broken settings file is told of elsewhere.
+    # Another check reports a broken settings file.
     try:
         found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

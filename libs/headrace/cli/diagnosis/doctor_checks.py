@@ -1,4 +1,4 @@
-"""What this machine and this home lack for headrace to run, each with how to put it right."""
+"""The checks of `headrace doctor`: what this machine and this home lack, and how to correct it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIN_DISK_BYTES = 2 * _GIB
 MIN_MEMORY_BYTES = 3 * _GIB
 MIN_FILES = 4096
 MIN_PYTHON = (3, 11)
-# Imported by the services; a missing one means an incomplete installation.
+# The services import them; if one is missing, the installation is incomplete.
 _PACKAGES = ("grpc", "pyvoy", "envoy", "onnxruntime", "feast", "connectrpc", "uvloop")
 
 
@@ -40,7 +40,7 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `fix`: what to do, "" if nothing."""
+    """Result of one check. `fix`: what to do, "" if nothing."""
 
     what: str
     level: Level
@@ -49,7 +49,7 @@ class Finding:
 
 
 def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
-    """Looks at one thing after the other."""
+    """Runs the checks, one after the other."""
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _packages,
@@ -75,7 +75,7 @@ def _python() -> Finding:
 
 
 def python(version: tuple[int, ...]) -> Finding:
-    """Whether this version of Python will do."""
+    """Whether this version of Python is new enough."""
     text = ".".join(map(str, version))
     if version >= MIN_PYTHON:
         return Finding("Python", Level.GOOD, text)
@@ -167,7 +167,7 @@ def _pipelines(layout: Layout) -> Finding:
     lines = broken_pipelines.lines(catalog)
     if not lines:
         return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
-    # The others are served whatever becomes of these.
+    # A warning only: the other documents are served all the same.
     return Finding("pipelines", Level.WARN, "\n".join(lines), broken_pipelines.FIX)
 
 

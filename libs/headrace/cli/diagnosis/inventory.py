@@ -1,4 +1,4 @@
-"""What a prepared home really has, for checking documents offline: model signatures and registered features."""
+"""The models and features of a prepared home, against which documents are checked offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.pipeline import ColumnType, ModelSignature, ViewSignature
 from headrace.repository import Repository, TensorSpec
 from headrace.repository.records import Records
 
-# Feast's type names and ours, for what a feature view may hold here.
+# Our types by Feast's names, for the types that a feature view may have here.
 _FEAST_TYPES: Mapping[str, DType] = {
     "Bool": DType.BOOL,
     "Bytes": DType.BYTES,
@@ -47,10 +47,10 @@ def _types(tensors: tuple[TensorSpec, ...]) -> dict[str, ColumnType]:
 
 
 def features(layout: Layout) -> dict[str, ViewSignature] | None:
-    """What each feature view gives and takes, from Feast's registry; None if none is prepared."""
+    """Outputs and request inputs of each feature view, from Feast's registry; None if no features are prepared."""
     if not (layout.feast / "feature_store.yaml").exists():
         return None
-    # Takes seconds to import, and only this needs it.
+    # Its import takes seconds, and only this function needs it.
     from feast import FeatureStore
 
     store = FeatureStore(repo_path=str(layout.feast))
@@ -63,7 +63,7 @@ def features(layout: Layout) -> dict[str, ViewSignature] | None:
 
 
 def _dtypes(fields: Iterable[Any]) -> dict[str, DType]:
-    """Name → type of Feast's fields; those that no column holds are left out."""
+    """Type by name of Feast's fields; types that no column can hold are left out."""
     return {f.name: _FEAST_TYPES[str(f.dtype)] for f in fields if str(f.dtype) in _FEAST_TYPES}
 
 

@@ -1,4 +1,4 @@
-"""Models that should serve and can't, as the executors say."""
+"""Model versions that should serve and can't be used, as the executors recorded it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def models(layout: Layout) -> list[dict[str, str]]:
 
 
 def sentence(model: dict[str, str]) -> str:
-    """What is wrong with one of them."""
+    """What is wrong with one of them, as a sentence."""
     version = f" version {model['version']}" if model["version"] else ""
     return f"model {model['model']}{version} is in quarantine: {model['problem']}"
 
 
 def newly_held(old: bytes, new: bytes) -> list[str]:
-    """NAME:VERSION of what one process has in quarantine and another, that it is to replace, has not; by their metrics."""
+    """NAME:VERSION of what a new process has in quarantine and the old one has not. `old`, `new`: their metrics pages."""
     if not old:
-        return []  # it did not answer: nothing is known of what it serves
+        return []  # it did not answer: what it serves is not known
     return sorted(b":".join(key).decode() for key in {*_HELD.findall(new)} - {*_HELD.findall(old)})
 
 
 def forget(layout: Layout, keys: Iterable[str]) -> list[str]:
-    """Takes back what a process that was given up has recorded; a sentence for each."""
+    """Removes the records that a process wrote which was given up. Returns a sentence for each."""
     given_up = set(keys)
     told = [sentence(m) for m in models(layout) if f"{m['model']}:{m['version']}" in given_up]
     records = Records(layout.executor_state)

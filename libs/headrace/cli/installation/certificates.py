@@ -1,4 +1,4 @@
-"""A private certificate authority and the door's certificate: for this machine, made when absent or soon to expire."""
+"""A private certificate authority and the ingress's certificate, for this machine; made if absent or soon to expire."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CA_LIFE = timedelta(days=5 * 365)
 _SERVER_LIFE = timedelta(days=90)
 # Renewed by `headrace up` when less than this is left.
 RENEW_BEFORE = timedelta(days=14)
-# So that a client whose clock is a little behind accepts a fresh certificate.
+# So that a client whose clock is a little late accepts a new certificate.
 _BACKDATED = timedelta(hours=1)
 
 
 def ensure(folder: Path, now: datetime) -> bool:
-    """Makes `ca.pem`, `ca.key`, `server.pem` and `server.key` (keys: mode 0600) unless they are good for a while.
+    """Makes `ca.pem`, `ca.key`, `server.pem` and `server.key` (keys: mode 0600) unless they are valid for a while.
 
-    Says whether it made a certificate. The authority stays as long as it is good: clients may have it installed.
+    Returns whether it made a certificate. The authority stays as long as it is valid: clients may have installed it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = False

@@ -1,4 +1,4 @@
-"""Where everything of one installation lies: a home folder, and a private folder for its sockets."""
+"""Where everything of one installation is: a home folder, and a private folder for its sockets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MAX_INSTANCES = 64
 
 
 def instance(service: str, number: int) -> str:
-    """Name of one of a service's processes, from 1 on. The first bears the service's own."""
+    """Name of one of a service's processes, numbered from 1. The first has the name of the service."""
     return service if number == 1 else f"{service}.{number}"
 
 
 def service_of(instance: str) -> str:
-    """The service that an instance is of."""
+    """The service of an instance."""
     return instance.partition(".")[0]
 
 
@@ -149,12 +149,12 @@ class Layout:
 
     @property
     def quotas(self) -> Path:
-        """Where the processes of the ingress tell each other what tenants use."""
+        """Where the processes of the ingress share their counts of what tenants use."""
         return self.run / "quotas"
 
     @property
     def queries(self) -> Path:
-        """What tenants with a budget of different queries have asked today."""
+        """What tenants with a daily budget of different queries have sent today."""
         return self.home / "queries"
 
     @property
@@ -163,7 +163,7 @@ class Layout:
         return self.home / "audit" / "security.jsonl"
 
     def config(self, instance: str, slot: int) -> Path:
-        """Settings of the process in a slot: during a restart there are two of one instance."""
+        """Settings file of the process in a slot: during a restart an instance has two processes."""
         return self.run / "config" / f"{instance}.{slot}.yaml"
 
     def private(self, instance: str, slot: int) -> Path:
@@ -178,15 +178,15 @@ class Layout:
         return self.logs / f"{instance}.log"
 
     def listed(self, service: str) -> Path:
-        """Folder whose sockets are the live replicas of a service; its callers follow it."""
+        """Folder with a socket for each live replica of a service; callers watch it."""
         return self.sockets / service
 
     def starting(self, instance: str, generation: int) -> Path:
-        """Where a process binds; its socket moves to `listed` of its service when it is ready."""
+        """Where a process binds; when it is ready, its socket moves to the `listed` folder of its service."""
         return self.sockets / "starting" / f"{instance}.{generation}.sock"
 
     def make_home(self) -> None:
-        """Makes the home, or closes one that is there to everybody else: data, traces and settings lie in it.
+        """Makes the home, and takes other users' access to one that exists: it holds data, traces and settings.
 
         Raises LayoutError if it can't be closed.
         """
@@ -225,8 +225,8 @@ class Layout:
 def of(home: Path, *, root: Path | None = None) -> Layout:
     """The layout of the installation in `home`.
 
-    Sockets lie under the home or, where that path would be too long for a unix socket, in a folder of this user in
-    /tmp (not in XDG_RUNTIME_DIR: it goes at logout, and another session would not find it).
+    The sockets are in the home or, if that path is too long for a unix socket, in a folder of this user in /tmp (not in
+    XDG_RUNTIME_DIR: it is deleted at logout, and another session would not find it).
     """
     home = home.absolute()
     sockets = home / "run" / "sockets"
@@ -247,12 +247,12 @@ def checkout() -> Path:
 
 
 def _fits(sockets: Path) -> bool:
-    longest = max((*services.hosted(), services.DOOR), key=len)
+    longest = max((*services.hosted(), services.INGRESS), key=len)
     return len(os.fsencode(sockets / "starting" / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
 
 
 def _make_private(folder: Path) -> None:
-    # /tmp is everybody's: someone may have put a folder or a link there first.
+    # Everybody may write to /tmp: someone may have put a folder or a link there first.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid():

@@ -1,4 +1,4 @@
-"""The log files of an installation: how they are bounded, and their last lines."""
+"""The log files of an installation: how their size is bounded, and how their last lines are read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
-    """Moves a log that has outgrown `max_bytes` aside to PATH.1, PATH.2, … and empties it. Says whether it did.
+    """Copies a log larger than `max_bytes` to PATH.1, PATH.2, … and empties it. Returns whether it did.
 
-    The processes keep writing to the same open file (they append, so emptying it is safe); lines written between
-    the copy and the emptying are lost, which is the price of not reading every line of theirs ourselves.
+    The processes keep writing to the same open file (they append, so emptying it is safe). Lines that are written between
+    the copy and the emptying are lost; to keep them, all output would have to pass through the supervisor.
 
-    Where the disk has no room for a copy, the oldest copies are given up for it; a log of twice `max_bytes` for which
-    even that is not enough is emptied without one, for it must stay bounded. Raises OSError if nothing helped.
+    If the disk has no space for a copy, the oldest copies are deleted. If that is not enough, a log of twice `max_bytes`
+    is emptied without a copy, because it must stay bounded. Raises OSError if nothing helped.
     """
     try:
         size = path.stat().st_size
@@ -47,7 +47,7 @@ def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
 
 
 def _copied(path: Path, older: Sequence[Path]) -> Path:
-    """A whole copy under a name of its own: what fails half-way must not take the place of a copy that is whole."""
+    """A complete copy under a temporary name: one that fails half-way must not replace a complete one."""
     copy = path.with_name(f".{path.name}.copy")
     while True:
         try:
@@ -64,7 +64,7 @@ def _copied(path: Path, older: Sequence[Path]) -> Path:
 def tail(path: Path, lines: int, block_bytes: int = _BLOCK, *, begins: int = 0) -> list[str]:
     """The last `lines` lines of a log, read from its end; none if there is no such file.
 
-    `begins`: only what was written from there on, unless the log was emptied since.
+    `begins`: a position; only what was written after it, unless the log was emptied since.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""One supervisor per home: whoever holds the lock on the pid file is it."""
+"""One supervisor per home: the process that holds the lock on the pid file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 class Lock:
-    """Held from `take` until the process ends; the kernel gives it back even after a kill -9."""
+    """Held from `take` until the process ends; the kernel releases it even after a kill -9."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Takes it and writes our pid into the file; says whether it was free."""
+        """Takes it and writes our pid into the file. Returns whether it was free."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -24,7 +24,7 @@ class Lock:
             return False
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor = descriptor  # open for as long as we live
+        self._descriptor = descriptor  # open until this process ends
         return True
 
 

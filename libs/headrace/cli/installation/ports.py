@@ -1,4 +1,4 @@
-"""TCP ports of one installation: free when chosen, then kept, so that bookmarks and scrapers stay right."""
+"""TCP ports of one installation: free when chosen, then kept, so that bookmarks and scrapers stay valid."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from headrace.cli.installation import services
 from headrace.cli.installation.layout import service_of
 from headrace.state import atomic
 
-# During a restart the old and the new process of a service live side by side. What they can't share, each
-# takes from a slot of its own.
+# During a restart the old and the new process of a service run at the same time. Ports that they can't share come from
+# two slots, one for each process.
 SLOTS = (0, 1)
 LOOPBACK = "127.0.0.1"
-# The door's own: old and new Envoy listen on them together.
+# Of the ingress: the old and the new Envoy listen on them at the same time.
 SHARED = ("http", "tls")
-_LAST = 32767  # above are the kernel's ephemeral ports, which any outgoing connection may take
+_LAST = 32767  # above it are the kernel's ephemeral ports, which any outgoing connection may take
 
 
 def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
-    """Name of every port and where the search for it begins; `instances`: those beyond the first of each service."""
-    *others, door = services.start_order()
-    processes = dict.fromkeys((door, *others, *instances))
+    """Name of each port and where the search for it begins; `instances`: those beyond the first of each service."""
+    *others, ingress = services.start_order()
+    processes = dict.fromkeys((ingress, *others, *instances))
     names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
     return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
 
@@ -40,8 +40,8 @@ def admin(instance: str, slot: int) -> str:
 
 
 def own(instance: str, slot: int) -> list[str]:
-    """Names of the ports that one process has for itself."""
-    own_admin = [admin(instance, slot)] if service_of(instance) == services.DOOR else []
+    """Names of the ports that one process does not share."""
+    own_admin = [admin(instance, slot)] if service_of(instance) == services.INGRESS else []
     return [*own_admin, metrics(instance, slot)]
 
 
@@ -68,9 +68,9 @@ def choose(first: Mapping[str, int], saved: Mapping[str, int], free: Callable[[i
 def secured(
     ports: Mapping[str, int], instance: str, slot: int, free: Callable[[int], bool]
 ) -> dict[str, int]:
-    """The ports, with fresh ones for a process that is about to start where someone has taken those of its slot.
+    """The ports, with new ones for a process that is about to start if another program has taken those of its slot.
 
-    A slot stands empty until the next restart, and meanwhile another program, or another home, may use its ports.
+    A slot is unused until the next restart, and meanwhile another program, or another home, may take its ports.
     """
     mine = own(instance, slot)
     others = {name: port for name, port in ports.items() if name not in mine}
@@ -82,10 +82,10 @@ def secured(
 def free(port: int) -> bool:
     """Whether nobody listens on this port of the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # So that connections in TIME_WAIT, left by an earlier run, don't count.
+        # Connections in TIME_WAIT, left by an earlier run, must not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            # Not listening: a look must not be in the way of a process that is about to listen there.
+            # Bound, but not listening: the check must not hinder a process that is about to listen there.
             probe.bind((LOOPBACK, port))
         except OSError:
             return False
@@ -93,17 +93,18 @@ def free(port: int) -> bool:
 
 
 def hold(port: int) -> socket.socket:
-    """Takes a port for this installation alone, until the socket is closed; its door may listen on it meanwhile.
+    """Reserves a port for this installation until the socket is closed; its Envoys can listen on it meanwhile.
 
-    Envoy listens with SO_REUSEPORT, so that a restart loses nothing: two doors of one user would share a port, and
-    its callers, without a word. This socket never listens; it makes every bind fail that has not that option, and so
-    other installations' look for free ports. Raises OSError if somebody has the port.
+    Envoy listens with SO_REUSEPORT, so that a restart loses no connection. Without this socket the Envoys of two
+    installations of one user would share the port, and its callers, without an error. This socket never listens. It
+    makes every bind without that option fail, and so other installations' search for free ports. Raises OSError if
+    the port is taken.
     """
     holding = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT don't count
         holding.bind((LOOPBACK, port))
-        # Only now: bound alone, shared from here on, but with nobody who is content with SO_REUSEADDR.
+        # Only after the bind: it was made without others, and from here on only SO_REUSEPORT may share the port.
         holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
@@ -124,7 +125,7 @@ def claim(path: Path, instances: Iterable[str] = ()) -> tuple[dict[str, int], li
             try:
                 held = [stack.enter_context(hold(chosen[name])) for name in SHARED]
             except OSError:
-                continue  # somebody took it since we looked
+                continue  # another program has taken it since
             stack.pop_all()
         save(path, chosen)
         return chosen, held

@@ -1,4 +1,4 @@
-"""Runs the pipelines' own preparations and passes their progress on."""
+"""Runs the pipelines' own preparation scripts and reports their progress."""
 
 from __future__ import annotations
 

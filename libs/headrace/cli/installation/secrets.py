@@ -11,7 +11,7 @@ from headrace.cli.installation.layout import Layout
 from headrace.state import atomic, tenants
 
 DEMO = "demo"
-# Finite, and beyond what a machine of this kind can do: the demo is what load is tested with.
+# Finite, but more than one machine can do: load tests use the demo tenant.
 DEMO_LIMITS = tenants.QuotaSpec(
     rows_per_s=200_000,
     rows_burst=400_000,
@@ -24,12 +24,12 @@ OPERATOR = "operator"
 
 
 def ensure(layout: Layout, now: datetime) -> list[str]:
-    """Makes what is not there yet; returns what was made, for a person. Raises ConfigError for unusable files."""
+    """Makes what is missing. Returns the names of what was made. Raises ConfigError for unusable files."""
     layout.make_home()
     made = []
     if certificates.ensure(layout.tls, now):
         made.append("certificates")
-    # Two that begin at once must not hash with two peppers.
+    # Two commands at the same time must not make two peppers.
     with tenants.locked(layout.tenants):
         if not layout.pepper.exists():
             atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
@@ -44,12 +44,15 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
 
 
 def ensure_operator(layout: Layout, now: datetime) -> bool:
-    """A tenant that may load and unload models, and nothing else, with its key. Raises OSError, ConfigError."""
+    """Makes a tenant that may only load and unload models, and its key. Returns whether it made the key.
+
+    Raises OSError, ConfigError.
+    """
     return _ensure_key(layout, layout.operator_key, OPERATOR, tenants.TenantSpec(scopes=("operate",)), now)
 
 
 def _ensure_key(layout: Layout, path: Path, name: str, spec: tenants.TenantSpec, now: datetime) -> bool:
-    """A tenant, `spec` if it is new, and its key in a file that only this user can read. Returns whether it was made."""
+    """Makes a tenant (`spec` if it is new) and its key, in a file that only this user can read. Returns whether it did."""
     pepper = tenants.read_pepper(layout.pepper)
     key = _key(path)
     if key is not None and layout.tenants.exists():
@@ -57,7 +60,7 @@ def _ensure_key(layout: Layout, path: Path, name: str, spec: tenants.TenantSpec,
         if tenants.hash_key(key, pepper) in {k.hash for k in known}:
             return False
     text, kept = tenants.new_key(pepper, created=now)
-    # The file that is read by the door comes last: a key it knows is one that we have.
+    # The tenants document, which the ingress reads, comes last: we have every key that it knows.
     atomic.write(path, text.encode() + b"\n", mode=0o600)
 
     def with_tenant(file: tenants.TenantsFile) -> tenants.TenantsFile:

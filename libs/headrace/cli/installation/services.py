@@ -1,4 +1,4 @@
-"""Which services there are, who calls whom, and in which order they start. No service is named here but the door.
+"""Which services there are, who calls whom, and in which order they start. No service is named here but the ingress.
 
 A service is there if an entry point of the group `headrace.services` names it. It calls those for which its settings
 have a field. So a new service needs no edit here.
@@ -15,13 +15,13 @@ from headrace.hop.config import ServiceSettings
 # As hop's `server/hosting.py` has it, whose import takes longer than most commands.
 GROUP = "headrace.services"
 # Not in the group: it hosts the others in the together shape, and nobody hosts it.
-DOOR = "ingress"
-_DOOR_PACKAGE = "services.ingress"
+INGRESS = "ingress"
+_INGRESS_PACKAGE = "services.ingress"
 
 
 @cache
 def hosted() -> tuple[str, ...]:
-    """The services of the group, by name: all but the door. The names alone; cheap."""
+    """The services of the group, by name: all but the ingress. The names alone; cheap."""
     return tuple(sorted(entry_points(group=GROUP).names))
 
 
@@ -34,7 +34,7 @@ def callees(service: str) -> tuple[str, ...]:
 
 @cache
 def start_order() -> tuple[str, ...]:
-    """All services, each after those that it calls; the door is the last."""
+    """All services, each after those that it calls; the ingress is the last."""
     found: list[str] = []
     seen: set[str] = set()
 
@@ -45,10 +45,10 @@ def start_order() -> tuple[str, ...]:
                 visit(callee)
             found.append(service)
 
-    # The door first, so that services start in the order in which a request reaches them.
-    for service in (DOOR, *hosted()):
+    # The ingress first, so that services start in the order in which a request reaches them.
+    for service in (INGRESS, *hosted()):
         visit(service)
-    return (*(s for s in found if s != DOOR), DOOR)
+    return (*(s for s in found if s != INGRESS), INGRESS)
 
 
 @cache
@@ -75,7 +75,7 @@ def _settings_class(service: str) -> type[ServiceSettings]:
 
     Not by loading the entry point: `wiring.py` imports what the service runs on, such as Feast, which takes seconds.
     """
-    package = _DOOR_PACKAGE if service == DOOR else _package(service)
+    package = _INGRESS_PACKAGE if service == INGRESS else _package(service)
     module = import_module(f"{package}.config")
     [found] = {
         value

@@ -18,18 +18,18 @@ Shape = Literal["apart", "together"]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What all settings are made from."""
+    """What all settings are made from. `ports`: by name, as in ports.py."""
 
     layout: Layout
     shape: Shape
     ports: Mapping[str, int]
-    # Processes of a service; one of each that is not named.
+    # Number of processes by service; 1 for a service that is not here.
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def services(self) -> tuple[str, ...]:
         """Services that have processes of their own, in the order in which they start."""
-        return services.start_order() if self.shape == "apart" else (services.DOOR,)
+        return services.start_order() if self.shape == "apart" else (services.INGRESS,)
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -50,12 +50,12 @@ class Installation:
 
     @property
     def plaintext(self) -> str:
-        """host:port of the door without TLS."""
+        """host:port of the ingress without TLS."""
         return f"{port_names.LOOPBACK}:{self.ports['http']}"
 
     @property
     def tls(self) -> str:
-        """host:port of the door with TLS."""
+        """host:port of the ingress with TLS."""
         return f"{port_names.LOOPBACK}:{self.ports['tls']}"
 
 
@@ -67,7 +67,7 @@ def settings(
         "server": {"listen": f"unix:{listen}"},
         "telemetry": {"metrics": installation.metrics(instance, slot)},
     }
-    if service_of(instance) == services.DOOR:
+    if service_of(instance) == services.INGRESS:
         return made | _ingress(installation, instance, slot, run_dir)
     return made | _own(installation, service_of(instance))
 
@@ -111,19 +111,19 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "security": {"file": str(layout.security_log)},
-        "workers": installation.count(services.DOOR),
-        **_clients(installation, services.DOOR),
+        "workers": installation.count(services.INGRESS),
+        **_clients(installation, services.INGRESS),
         "traces": {"folder": str(layout.traces)},
         "together": _together(installation) if installation.shape == "together" else {},
     }
 
 
 def _together(installation: Installation) -> dict[str, Any]:
-    """Settings of the services that live in the door's process. Nothing reaches them from outside."""
+    """Settings of the services that live in the ingress's process. Nothing reaches them from outside."""
     return {
         name: {"server": {"listen": "local"}} | _own(installation, name)
         for name in services.start_order()
-        if name != services.DOOR
+        if name != services.INGRESS
     }
 
 
@@ -135,7 +135,7 @@ def _clients(installation: Installation, caller: str) -> dict[str, Any]:
 def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
     local = installation.shape == "together"
     target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
-    if caller == services.DOOR:
+    if caller == services.INGRESS:
         return {**target, "coalesce": {"window": _window(installation, callee)}}
     if local:
         return target
@@ -145,7 +145,7 @@ def _client(installation: Installation, caller: str, callee: str) -> dict[str, A
 
 
 def _window(installation: Installation, callee: str) -> int:
-    """How many batches the door has in flight at once: as many as the cores can work on.
+    """How many batches the ingress has in flight at once: as many as the cores can work on.
 
     On two cores one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/HISTORY.md). In
     one process there is one thread to work on them: a second batch would leave with the first row that comes, and cost
@@ -158,7 +158,7 @@ def _window(installation: Installation, callee: str) -> int:
 
 
 def overlaid(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `extra` put over it, mapping by mapping."""
+    """`base` with the keys of `extra` laid over it, also in the mappings within."""
     merged = dict(base)
     for key, value in extra.items():
         below = merged.get(key)

@@ -1,4 +1,4 @@
-"""How the command talks to the supervisor: JSON lines over a unix socket, one request and one reply per connection."""
+"""How commands talk to the supervisor: JSON lines over a unix socket, one request and one reply per connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ControlError(Exception):
 
 @asynccontextmanager
 async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
-    """Answers requests at `path`, which must lie in a private folder: whoever can connect is obeyed."""
+    """Answers requests at `path`, which must be in a private folder: every client that can connect is obeyed."""
     _remove(path)  # of a supervisor that was killed
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,7 +30,7 @@ async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
             writer.write(json.dumps(reply).encode() + b"\n")
             await writer.drain()
         except (ValueError, ConnectionError):
-            pass  # no request of ours, or its sender went away
+            pass  # not a request of ours, or its sender has gone
         finally:
             writer.close()
 
@@ -45,7 +45,7 @@ async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
 async def _answered(handler: RequestHandler, request: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return await handler(request)
-    except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+    except Exception as error:  # noqa: BLE001 - the client must get the error, whatever it is
         return {"error": f"the supervisor could not do it: {type(error).__name__}: {error}"}
 
 

@@ -1,4 +1,4 @@
-"""From a prepared home to a running supervisor, and back."""
+"""How the commands start the supervisor, ask it, and stop it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from headrace.cli.supervision import control, pdeathsig
 
 _ANSWER_S = 5.0
 _CONTROL_S = 15.0
-# Feast's import sets it in whatever process prepared a home: services that inherit it keep their metrics in files of a
-# folder that ends with that process.
+# Importing Feast sets it, in each process that prepares a home. Services that inherited it would keep their metrics in
+# files of a folder that is deleted when that process ends.
 _NOT_OURS = "PROMETHEUS_MULTIPROC_DIR"
 # A stop drains the ingress, then the router, then the leaves.
 _STOP_S = 120.0
@@ -31,8 +31,11 @@ class StartError(Exception):
 def start_supervisor(
     layout: Layout, shape: Shape, counts: Mapping[str, int] | None = None, *, tie: bool
 ) -> subprocess.Popen[bytes]:
-    """Starts the supervisor in a session of its own; `counts`: processes of a service; `tie`: it dies with this process."""
-    # Left by one that was killed: nobody answers there, and nobody may be asked before the new one listens.
+    """Starts the supervisor in a session of its own.
+
+    `counts`: number of processes by service; `tie`: it dies with this process.
+    """
+    # A supervisor that was killed leaves its socket, on which nobody answers; the new one makes it again.
     layout.control.unlink(missing_ok=True)
     own = ["-m", "headrace.cli.supervision.supervisor", "--home", str(layout.home), "--shape", shape]
     each = [f"--count={service}={count}" for service, count in (counts or {}).items()]
@@ -58,8 +61,11 @@ def wait_ready(
     seen: Callable[[Mapping[str, Any]], None],
     within_s: float,
 ) -> None:
-    """Waits until every service is ready; `seen` is told of each look. Raises StartError with the last log lines: when
-    the time is over, and as soon as a service says that it can't use its settings or ends again and again."""
+    """Waits until every service is ready; calls `seen` with each state of the services.
+
+    Raises StartError with the last log lines when the time is over, and as soon as a service can't use its settings or
+    ends again and again.
+    """
     deadline = time.monotonic() + within_s
     services: Mapping[str, Any] = {}
     while time.monotonic() < deadline:
@@ -105,7 +111,7 @@ def stop(layout: Layout) -> bool:
     deadline = time.monotonic() + _STOP_S
     try:
         while not layout.control.exists() and time.monotonic() < deadline and pid_lock.holder(layout.lock):
-            time.sleep(0.05)  # it has only just begun
+            time.sleep(0.05)  # it has just been started
         control.ask(layout.control, {"do": "stop"}, _CONTROL_S)
     except control.ControlError:
         if pid_lock.holder(layout.lock) is not None:

@@ -1,4 +1,4 @@
-"""One instance of a service under supervision: always a process, and during a restart the next one beside it."""
+"""One instance of a service under supervision: it has one process, and during a restart a second one beside it."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from headrace.cli.supervision.restart_policy import ProbeResult, RestartPolicy, 
 from headrace.hop.config import ConfigError
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 
-_LOOK_STARTING_S = 0.05
-# Of one that is unready, to see it recover.
-_LOOK_UNREADY_S = 0.5
+# Seconds between two probes of a process that starts, and of one that is unready, to see it recover.
+_PROBE_STARTING_S = 0.05
+_PROBE_UNREADY_S = 0.5
 _TIMEOUT_STARTING_S = 1.0
 _LINES = 8
-# Between the look for a free port and the bind of a process, another program may take the port. A look now sees it, so
-# the next try has fresh ones; more tries than two only for homes that restart side by side.
+# Between the search for a free port and the bind of a process, another program may take the port. The next search sees
+# that, so the next try has other ports. More than two tries are needed only if several homes restart at the same time.
 _PORT_TRIES = 4
-# After so many processes that ended before they were ready, another one hardly fares better.
-_IN_VAIN = 4
+# After so many processes that ended before they were ready, the next one will hardly become ready.
+_HOPELESS_AFTER = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
 Moved = Callable[[str, str], None]
 
 _SEEN = {
     ProbeResult.REFUSING: "it says that it takes no calls now",
-    ProbeResult.TURNING: "it does not answer, though its event loop takes turns",
+    ProbeResult.BUSY: "it does not answer, though its event loop takes turns",
     ProbeResult.SILENT: "it does not answer, and its event loop stands still",
 }
 
 
 class ReplaceError(Exception):
-    """The new process did not become ready; the old one goes on. The text says what to look at."""
+    """The new process did not become ready, and the old one goes on. The text says what to look at."""
 
 
 class ManagedProcess:
@@ -55,21 +55,21 @@ class ManagedProcess:
         start: Start = process.start,
         moved: Moved = lambda _instance, _metrics: None,
     ) -> None:
-        """`moved` is told of each process that takes the instance over, and the host:port of its metrics."""
+        """`moved` is called for each process that becomes the current one, with the host:port of its metrics."""
         self.instance = instance
         self.policy = RestartPolicy(rules)
         self.current: Process | None = None
         self._refused = False  # the last process could not use its settings
         self._reason = ""
         self._unstartable = False  # the last try to start one failed
-        self._failures = 0  # processes that ended unasked, and tries to start one that failed
+        self._failures = 0  # processes that ended by themselves, and failed tries to start one
         self._installation = installation
         self._rules = rules
         self._log = log.bind(member=instance)
         self._start = start
         self._moved = moved
         self._generation = 0
-        self._changing = asyncio.Lock()  # held by who changes `current`
+        self._changing = asyncio.Lock()  # must be held to change `current`
         self._replacing = (
             asyncio.Lock()
         )  # one restart at a time: its old process has the other slot until it ends
@@ -78,20 +78,20 @@ class ManagedProcess:
 
     @property
     def trouble(self) -> str:
-        """Why it will not be ready by itself; empty while there is hope."""
+        """Why it will not become ready by itself; empty while it still may."""
         if self.policy.state is State.READY:
             return ""
         if self._refused:
             return (
                 f"it can't use its settings: {self._reason}" if self._reason else "it can't use its settings"
             )
-        if self.policy.in_vain >= _IN_VAIN:
+        if self.policy.in_vain >= _HOPELESS_AFTER:
             return f"it ended {self.policy.in_vain} times before it was ready: {self._reason}"
         return ""
 
     @property
     def reason(self) -> str:
-        """What became of its last process, or of the try to start one; empty once another one is ready."""
+        """Why its last process, or the last try to start one, failed; empty once another one is ready."""
         return "" if self.policy.state is State.READY else self._reason
 
     def begin(self) -> None:
@@ -120,7 +120,7 @@ class ManagedProcess:
                 await old.retire(successor=True)
                 self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
                 return
-            # Nothing serves, so there is nothing to hand over: no more waiting for the backoff.
+            # Nothing serves, so there is nothing to hand over: the next process starts at once, without the backoff.
             failures = self._failures
             self._hurry.set()
             await self._until_ready(failures)
@@ -155,7 +155,7 @@ class ManagedProcess:
         self.policy.replaced(time.monotonic())
 
     async def _refuse_worse(self, old: Process, new: Process) -> None:
-        """A restart must not take away a model that is served: its file may have changed on the disk meanwhile."""
+        """Raises ReplaceError if the new process has a model in quarantine that the old one serves: its file may have changed."""
         pages = await asyncio.gather(probes.metrics_page(old.metrics), probes.metrics_page(new.metrics))
         lost = quarantined_models.newly_held(*pages)
         if not lost:
@@ -169,45 +169,45 @@ class ManagedProcess:
         )
 
     async def _successor(self, slot: int, deadline: float) -> Process:
-        """A new process that is ready, or one that has ended and is tidied away."""
+        """A new process that is ready, or one that has ended and whose files are removed."""
         new = await self._spawn(slot)
         while await new.look(_TIMEOUT_STARTING_S) is not ProbeResult.READY:
-            if await new.ended(_LOOK_STARTING_S) or time.monotonic() > deadline:
+            if await new.ended(_PROBE_STARTING_S) or time.monotonic() > deadline:
                 new.kill()
                 await new.forget()
                 break
         return new
 
     async def _until_ready(self, failures: int) -> None:
-        """`failures`: how many there were when the wait began. It ends when another try has failed without hope."""
+        """Waits for readiness. Raises ReplaceError. `failures`: how many there were when the wait began."""
         deadline = time.monotonic() + self._rules.start
         while self.policy.state is not State.READY:
             if self._failures > failures and (self.trouble or self._unstartable):
                 raise ReplaceError(f"{self.instance}: {self._reason}; it is tried again and again")
             if time.monotonic() > deadline:
                 raise ReplaceError(self._why("it did not become ready"))
-            await asyncio.sleep(_LOOK_STARTING_S)
+            await asyncio.sleep(_PROBE_STARTING_S)
 
     async def _keep(self) -> None:
         while True:
             try:
-                delay = await self._one()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the service must be tried again
-                delay = self._could_not(error)
+                delay = await self._run_one()
+            except Exception as error:  # noqa: BLE001 - after any error the service must be tried again
+                delay = self._after_error(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), delay)
             self._hurry.clear()
 
-    async def _one(self) -> float:
-        """One process, from its start to its end; how many seconds to wait before the next one."""
+    async def _run_one(self) -> float:
+        """One process, from its start to its end. Returns the seconds to wait before the next one."""
         async with self._changing:
             if self.current is None:
                 self.current = await self._spawn(slot=0)
                 self._moved(self.instance, self.current.metrics)
                 self.policy.started(time.monotonic())
-        lost, killed = await self._attend()
+        lost, killed = await self._supervise_current()
         delay = self.policy.exited(time.monotonic())
-        # One whose ports somebody else took may say so with the same exit code, and has others next time.
+        # A process whose ports were taken may end with the same exit code; the next one has other ports.
         self._refused = lost.exit_code == EXIT_CONFIG and not lost.crowded_out
         self._unstartable = False
         self._reason = killed or _end_of(lost.exit_code)
@@ -219,11 +219,11 @@ class ManagedProcess:
         )
         return delay
 
-    def _could_not(self, error: Exception) -> float:
-        """No process could be started, or looked after; how many seconds to wait before the next try."""
+    def _after_error(self, error: Exception) -> float:
+        """No process could be started, or supervised. Returns the seconds to wait before the next try."""
         if self.current is not None:
             self._log.error("the supervision failed and goes on", error=sentence(error))
-            return _LOOK_UNREADY_S
+            return _PROBE_UNREADY_S
         delay = self.policy.unstartable(time.monotonic())
         self._refused = isinstance(error, ConfigError)
         self._unstartable = True
@@ -232,30 +232,30 @@ class ManagedProcess:
         self._log.error("can't be started", reason=self._reason, again_in_s=delay)
         return delay
 
-    async def _attend(self) -> tuple[Process, str]:
-        """Looks after the current process until it has ended; returns it, and why we killed it if we did."""
+    async def _supervise_current(self) -> tuple[Process, str]:
+        """Probes the current process until it has ended. Returns it, and why it was killed (empty if it was not)."""
         killed, why = None, ""
         while True:
             process = self.current
-            assert process is not None, "only `_attend` and `stop` take it away"
+            assert process is not None, "only `_supervise_current` and `stop` take it away"
             planned = self._pause()
             began = time.monotonic()
             if await process.ended(planned):
-                async with self._changing:  # a restart that is under way decides first who is the current one
+                async with self._changing:  # a restart in progress decides first which one is current
                     if self.current is process:
                         self.current = None
                         await process.forget()
                         return process, why if killed is process else ""
                 continue
             late_by = time.monotonic() - began - planned
-            found = await self._look_at(process, late_by)
+            found = await self._probe(process, late_by)
             if found and self.current is process:
                 killed, why = process, found
                 self._log.error("killed", pid=process.pid, reason=why)
                 process.kill()
 
-    async def _look_at(self, process: Process, late_by: float) -> str:
-        """One probe of the current process; why it must be killed, or empty."""
+    async def _probe(self, process: Process, late_by: float) -> str:
+        """One probe of the current process. Returns why it must be killed, or an empty text."""
         starting = self.policy.state is State.STARTING
         allowed = _TIMEOUT_STARTING_S if starting else self._rules.timeout
         began = time.monotonic()
@@ -275,7 +275,7 @@ class ManagedProcess:
         return self.policy.hung()
 
     def _note(self, seen: ProbeResult) -> None:
-        """Says why a process that runs is not ready."""
+        """Records why a process that runs is not ready."""
         if self.policy.state is State.READY:
             self._reason, self._refused, self._unstartable = "", False, False
         elif self.policy.state is State.UNREADY:
@@ -284,8 +284,8 @@ class ManagedProcess:
     def _pause(self) -> float:
         """Seconds until the next probe."""
         if self.policy.state is State.STARTING:
-            return _LOOK_STARTING_S
-        return _LOOK_UNREADY_S if self.policy.state is State.UNREADY else self._rules.every
+            return _PROBE_STARTING_S
+        return _PROBE_UNREADY_S if self.policy.state is State.UNREADY else self._rules.every
 
     async def _spawn(self, slot: int) -> Process:
         self._generation += 1
@@ -306,7 +306,7 @@ def _end_of(exit_code: int | None) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, for a person."""
+    """What went wrong, as text for a person."""
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror.lower()}{where}"

@@ -1,8 +1,9 @@
 """Becomes another program that dies with its parent: `python -I -S pdeathsig.py PARENT PROGRAM ARGUMENT…`.
 
-A supervisor that is killed can't stop its children, so the kernel does (PR_SET_PDEATHSIG, kept over exec). It is done
-in this step between, and not in a `preexec_fn`, because the supervisor has gRPC's threads, and Python code must not run
-between fork and exec of a program with threads. SIGKILL, as a stopped or hung child would not act on anything else.
+A supervisor that is killed can't stop its children, so the kernel does (PR_SET_PDEATHSIG, which survives exec). It is set
+by this program in between, and not in a `preexec_fn`: the supervisor has gRPC's threads, and a program with threads
+must not run Python code between fork and exec. The signal is SIGKILL, because a stopped or hung child would not act on
+another one.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
-"""What a process is seen to do, asked of the process itself: by calls that a caller of it could make.
+"""Probes of a process: calls like those that its callers make.
 
-A call that gets its answer has passed the process's event loop. Where none comes in time, the loop's heartbeat, which
-another thread of the process tells, says whether the loop stands still or has too much to do.
+A call that is answered has passed the process's event loop. If no answer comes in time, the heartbeat of the loop, which
+another thread of the process publishes with the metrics, says whether the loop is blocked or has too much to do.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _CHECK = unary(
     health_pb2.HealthCheckResponse,
     idempotent=True,
 )
-# The client's own words for a callee that did not answer.
+# Codes by which hop's client says that the callee did not answer.
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _HEARTBEAT = re.compile(rf"^{AGE} (\S+)$".encode(), re.MULTILINE)
-# A thread of the process tells the heartbeat; on a loaded machine it waits for its turn, too.
+# A thread of the process publishes the heartbeat; on a loaded machine it has to wait, too.
 HEARTBEAT_TIMEOUT_S = 2.0
 _FRESH_S = 5.0
 _PAGE_TIMEOUT_S = 10.0
 _READY_PATH = "/v2/health/ready"
-# PROXY protocol, version 2, command LOCAL: what follows is on this connection's own account, as of any health check.
+# PROXY protocol, version 2, command LOCAL: the connection is made for no other client, as is usual for health checks.
 _OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 
 
@@ -46,11 +46,11 @@ class Probe(Protocol):
     """Looks at one process."""
 
     async def look(self, timeout_s: float) -> ProbeResult:
-        """What it does now. Never raises; `timeout_s`: for its answer."""
+        """What it does now. Never raises. `timeout_s`: how long to wait for the answer."""
         ...
 
     async def close(self) -> None:
-        """Gives back its connection."""
+        """Closes its connection."""
         ...
 
 
@@ -84,16 +84,16 @@ class GrpcProbe:
         await self._client.close()
 
 
-class DoorProbe:
-    """The door itself, asked for `/v2/health/ready`: through Envoy's listener, its filters and the application's loop.
+class IngressProbe:
+    """Asks the ingress for `/v2/health/ready`: through Envoy's listener, its filters and the application's event loop.
 
-    During a restart, and with several workers, processes share the public port. Envoy's listener has a private socket
-    too, at which TLS arrives: that one leads to this process for certain.
+    During a restart, and with several workers, processes share the public port. Envoy's listener also has a private
+    socket, at which TLS arrives: only that one is sure to reach this process.
     """
 
-    def __init__(self, door: Path | str, metrics: str) -> None:
-        """`door`: the private socket; the public host:port where there is no TLS. `metrics`: host:port."""
-        self._door = door
+    def __init__(self, address: Path | str, metrics: str) -> None:
+        """`address`: the private socket; the public host:port where there is no TLS. `metrics`: host:port."""
+        self._address = address
         self._metrics = metrics
 
     async def look(self, timeout_s: float) -> ProbeResult:
@@ -103,16 +103,16 @@ class DoorProbe:
         except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
             return await _unanswered(self._metrics)  # nobody listens, accepts or answers
         except OSError:
-            return ProbeResult.REFUSING  # Envoy closes the connections that it has no room for
+            return ProbeResult.REFUSING  # Envoy closes the connections that are too many for it
         return ProbeResult.READY if status == 200 else ProbeResult.REFUSING
 
     async def close(self) -> None: ...
 
     async def _ask(self) -> int:
         """The HTTP status; 0 if the connection was closed without one."""
-        private = isinstance(self._door, Path)
+        private = isinstance(self._address, Path)
         reader, writer = await (
-            asyncio.open_unix_connection(self._door) if private else _connected(str(self._door))
+            asyncio.open_unix_connection(self._address) if private else _connected(str(self._address))
         )
         try:
             writer.write((_OF_OURS if private else b"") + _request(_READY_PATH, "headrace"))
@@ -124,11 +124,11 @@ class DoorProbe:
 
 async def _unanswered(metrics: str) -> ProbeResult:
     age = await heartbeat_age(metrics)
-    return ProbeResult.SILENT if age is None or age > _FRESH_S else ProbeResult.TURNING
+    return ProbeResult.SILENT if age is None or age > _FRESH_S else ProbeResult.BUSY
 
 
 async def heartbeat_age(metrics: str) -> float | None:
-    """Seconds since the last turn of a process's event loop; None if its metrics, at host:port, don't tell."""
+    """Seconds since a process's event loop last ran; None if its metrics, at host:port, do not say."""
     try:
         async with asyncio.timeout(HEARTBEAT_TIMEOUT_S):
             found = _HEARTBEAT.search(await _get(metrics, "/metrics"))
@@ -138,7 +138,7 @@ async def heartbeat_age(metrics: str) -> float | None:
 
 
 async def metrics_page(metrics: str) -> bytes:
-    """What a process tells Prometheus, at host:port; empty if it does not answer."""
+    """The metrics page of a process, at host:port; empty if it does not answer."""
     try:
         async with asyncio.timeout(_PAGE_TIMEOUT_S):
             return await _get(metrics, "/metrics")
@@ -147,7 +147,7 @@ async def metrics_page(metrics: str) -> bytes:
 
 
 async def _get(address: str, path: str) -> bytes:
-    """The answer to a GET, head included."""
+    """The response to a GET, with its head."""
     reader, writer = await _connected(address)
     try:
         writer.write(_request(path, address))

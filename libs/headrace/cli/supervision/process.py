@@ -1,4 +1,4 @@
-"""One process of a service: started, listed for its callers when ready, and taken away again."""
+"""One process of a service: how it is started, listed for its callers, probed and stopped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 
 import yaml
 
-from headrace.cli.installation import log_files, ports
+from headrace.cli.installation import log_files, ports, services
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
 from headrace.cli.supervision import pdeathsig
-from headrace.cli.supervision.probes import DoorProbe, GrpcProbe, Probe
+from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
 from headrace.hop.config import Document
 from headrace.state import atomic
 
-# A drain takes at most `server.drain_s` (20 s) and some notice; beyond, the process is stuck.
+# A drain takes at most `server.drain_s` (20 s) and a little more; after this, the process is stuck.
 _DRAIN_S = 30.0
-# A key in what a service says of a value that it can't use.
+# The key in a service's message about a setting that it can't use.
 _KEY = re.compile(r"(?<![^\s,;])([A-Za-z_][\w.-]*): ")
 
 
@@ -43,10 +43,10 @@ class Process:
         child: asyncio.subprocess.Process,
         own_settings: Document,
         log_begins: int,
-        door: Path | str = "",
+        probe_address: Path | str = "",
     ) -> None:
-        """`own_settings`: what a person added to the generated ones; `log_begins`: where its part of the log does;
-        `door`: of an ingress, where to ask whether it is open."""
+        """`own_settings`: those that a person laid over the generated ones; `log_begins`: where its part of the log begins;
+        `probe_address`: of an ingress, where to probe it."""
         layout = installation.layout
         self.service = service_of(instance)
         self.slot = slot
@@ -58,7 +58,7 @@ class Process:
         self._config = layout.config(instance, slot)
         self._bound = layout.starting(instance, generation)
         self._listed = layout.listed(self.service) / self._bound.name
-        self._door = door
+        self._probe_address = probe_address
         self._own_settings = own_settings
         self._log = layout.log(instance)
         self._log_begins = log_begins
@@ -77,14 +77,14 @@ class Process:
 
     @property
     def crowded_out(self) -> bool:
-        """Whether it has ended and somebody listens on a port that was its own: taken between our look and its bind."""
+        """Whether it has ended and another program listens on one of its ports, taken between our check and its bind."""
         return not self.alive and not all(map(ports.free, self._own_ports))
 
     async def look(self, timeout_s: float) -> ProbeResult:
-        """What it does now; `timeout_s`: for its answer."""
+        """Probes it. `timeout_s`: how long to wait for the answer."""
         if self._probe is None:
-            if self.service == "ingress":
-                self._probe = DoorProbe(self._door, self.metrics)
+            if self.service == services.INGRESS:
+                self._probe = IngressProbe(self._probe_address, self.metrics)
             elif self._bound.exists():
                 self._probe = GrpcProbe(self.service, self._bound, self.metrics)
             else:
@@ -92,7 +92,7 @@ class Process:
         return await self._probe.look(timeout_s)
 
     def last_words(self) -> str:
-        """What it wrote last, for a person: why it can't use its settings, with the place in the file of a person's own."""
+        """Its last log line: why it can't use its settings; with file and line of a setting that a person made."""
         said = log_files.tail(self._log, 1, begins=self._log_begins)
         words = said[0].strip() if said else ""
         keys = [found[1] for found in _KEY.finditer(words)]
@@ -100,27 +100,27 @@ class Process:
         return f"{words} (set in {'; '.join(dict.fromkeys(places))})" if places else words
 
     async def publish(self) -> None:
-        """Lists its socket where callers look; does nothing the second time."""
-        # A socket goes by its inode: moving it neither breaks connections nor needs the process to know.
-        if self.service != "ingress" and self._bound.exists():
+        """Moves its socket to where callers look; does nothing the second time."""
+        # A socket is found by its inode: moving it breaks no connection, and the process need not know.
+        if self.service != services.INGRESS and self._bound.exists():
             self._bound.rename(self._listed)
             await self._close_probe()
             self._probe = GrpcProbe(self.service, self._listed, self.metrics)
 
     async def ended(self, within: float) -> bool:
-        """Waits at most `within` seconds for its end; says whether it ended."""
+        """Waits at most `within` seconds for its end. Returns whether it ended."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._end()), within)
         return not self.alive
 
     async def retire(self, *, successor: bool = False) -> None:
-        """Lets it finish what it has, then end; kills it if not. `successor`: another has its place already."""
+        """Lets it finish its calls and end; kills it if it does not. `successor`: another process has replaced it already."""
         self._unlist()
-        if self.alive and self.service == "ingress":
+        if self.alive and self.service == services.INGRESS:
             # Envoy closes everything at once on SIGTERM; its clean stop goes through its admin port.
             await self._stop_ingress(successor)
         self._signal(signal.SIGTERM)
-        # One that is stopped (SIGSTOP) would never see the signal.
+        # A process that is stopped (SIGSTOP) would never get the signal.
         self._signal(signal.SIGCONT)
         if not await self.ended(_DRAIN_S):
             self.kill()
@@ -131,7 +131,7 @@ class Process:
         self._signal(signal.SIGKILL)
 
     async def forget(self) -> None:
-        """After its end: removes what it left behind."""
+        """Waits for its end and removes its files."""
         await self._end()
         self._unlist()
         with contextlib.suppress(OSError):
@@ -147,9 +147,7 @@ class Process:
             self._probe = None
 
     def _unlist(self) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # a disk that can't be written must keep nobody from being replaced
+        with contextlib.suppress(OSError):  # a disk that can't be written must not prevent a replacement
             self._listed.unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -163,7 +161,7 @@ class Process:
         try:
             stop = await asyncio.create_subprocess_exec(*command, cwd=self._root)
         except OSError:
-            return  # no process can be made: its end is less clean
+            return  # no process can be started: the ingress ends less cleanly
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _DRAIN_S)
         if stop.returncode is None:
@@ -180,15 +178,15 @@ async def start(installation: Installation, instance: str, slot: int, generation
     own_ports = ports.secured(installation.ports, instance, slot, ports.free)
     installation = replace(installation, ports=own_ports)
     layout = installation.layout
-    layout.make()  # someone may have removed a folder meanwhile
+    layout.make()  # a folder may have been removed since
     config, bound = layout.config(instance, slot), layout.starting(instance, generation)
     made = settings(installation, instance, slot=slot, listen=bound, run_dir=layout.private(instance, slot))
     own_settings = _own_settings(layout.override(service))
     made = overlaid(made, own_settings.values)
     # A person's own settings may hold a password.
     atomic.write(config, yaml.safe_dump(made, sort_keys=False).encode(), mode=0o600)
-    # Without assertions (ours only narrow types): typeguard, with which Feast decorates itself, then leaves Feast's
-    # functions as they are, instead of compiling them anew for three seconds at each start.
+    # -O, without assertions (ours only narrow types): Feast decorates its functions with typeguard, which without -O
+    # compiles them again, for three seconds at each start.
     command = (sys.executable, "-O", "-m", f"services.{service}", "--config", str(config))
     with layout.log(instance).open("ab", buffering=0) as log:
         log_begins = log.tell()
@@ -198,15 +196,15 @@ async def start(installation: Installation, instance: str, slot: int, generation
             stdout=log,
             stderr=log,
             cwd=layout.root,
-            # A Ctrl-C at the terminal of `up` is for the supervisor, which then stops its services in order.
+            # A Ctrl-C at the terminal of `up` must reach only the supervisor, which then stops its services in order.
             start_new_session=True,
         )
-    door = _door(made, child.pid) if service == "ingress" else ""
-    return Process(installation, instance, slot, generation, child, own_settings, log_begins, door)
+    probe_address = _probe_address(made, child.pid) if service == services.INGRESS else ""
+    return Process(installation, instance, slot, generation, child, own_settings, log_begins, probe_address)
 
 
-def _door(made: Mapping[str, Any], pid: int) -> Path | str:
-    """Where only this process's Envoy listens; the port of all of them where there is no TLS."""
+def _probe_address(made: Mapping[str, Any], pid: int) -> Path | str:
+    """The socket on which only this process's Envoy listens; without TLS the port that all of them share."""
     if made["http"]["tls"]:
         return Path(made["run_dir"]).resolve() / f"tls-{pid}.sock"
     return str(made["http"]["plaintext"])

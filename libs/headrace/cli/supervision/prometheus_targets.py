@@ -1,6 +1,6 @@
-"""Where the metrics are, for Prometheus: a file of targets that it follows by itself (`file_sd_configs`).
+"""Where the metrics are, for Prometheus: a file of targets, which it reads again by itself (`file_sd_configs`).
 
-Metrics of a service move to another port at each restart. `instance` is the service's name, so its series go on.
+The metrics of a service move to another port at each restart. `instance` is the service's name, so that its series go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headrace.state import atomic
 def write(path: Path, metrics: Mapping[str, str]) -> None:
     """Replaces the file in one step. `metrics`: service → host:port. Raises OSError.
 
-    A service that has crashed belongs in it: that it does not answer is what alerts are for.
+    A service that has crashed stays in the file: alerts tell that it does not answer.
     """
     groups = [{"targets": [address], "labels": {"instance": service}} for service, address in metrics.items()]
     atomic.write(path, json.dumps(groups, indent=1).encode())

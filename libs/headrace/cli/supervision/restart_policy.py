@@ -1,10 +1,10 @@
-"""When a service is restarted: the policy, without processes or a clock of its own.
+"""When a service is restarted: a state machine that knows no processes and no clock.
 
-STARTING → READY ⇄ UNREADY          STOPPED: told to stop, or not begun
+STARTING → READY ⇄ UNREADY          STOPPED: asked to stop, or not started yet
    ↓         ↓        ↓
    └───── WAITING (backoff) → STARTING
 
-A process that hangs does not end by itself: after several probes in a row without an answer it must be killed.
+A process that hangs does not end by itself: it must be killed after several probes in a row without an answer.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 
 
 class State(enum.StrEnum):
-    """What a service's process does now."""
+    """State of a service's process."""
 
     STOPPED = "stopped"
     STARTING = "starting"
     READY = "ready"
-    # It was ready and no longer says so, or does not answer.
+    # It was ready, and now says that it is not, or does not answer.
     UNREADY = "unready"
     # It ended, or could not be started; the next one starts after the backoff.
     WAITING = "waiting"
 
 
 class ProbeResult(enum.Enum):
-    """What one probe of a process saw."""
+    """Result of one probe of a process."""
 
     READY = enum.auto()
-    # It answered that it takes no work now.
+    # It answered that it takes no calls now.
     REFUSING = enum.auto()
-    # No answer in time, but its event loop takes its turns.
-    TURNING = enum.auto()
-    # No answer in time, and no sign that its event loop takes turns.
+    # No answer in time, but its event loop runs.
+    BUSY = enum.auto()
+    # No answer in time, and no sign that its event loop runs.
     SILENT = enum.auto()
 
 
@@ -44,25 +44,25 @@ class RestartRules:
     first_delay: float = 0.1
     max_delay: float = 10.0
     factor: float = 2.0
-    # Ready for this long, a service counts as healthy again: its next restart is quick.
+    # After this long in READY a service counts as healthy again: its next restart has the first delay.
     stable: float = 30.0
     # A process that is not ready after this is killed and counts as failed.
     start: float = 120.0
-    # How often a ready process is probed, and how long it has for its answer. Patient: a loaded machine is no fault.
+    # How often a ready process is probed, and how long it has to answer. Long, because a loaded machine is not a fault.
     every: float = 5.0
     timeout: float = 5.0
     # So many probes in a row must fail before a ready service counts as unready.
     misses: int = 1
-    # A process that was silent at so many probes in a row is killed: after 23 to 28 seconds with the times above.
+    # A process is killed after so many SILENT probes in a row: after 23 to 28 seconds with the times above.
     silent: int = 3
-    # The same for one whose event loop takes turns: it may be loaded, but who gets no answer for a minute has no service.
+    # The same for BUSY and SILENT ones: the process may only be loaded, but after a minute without an answer it is useless.
     unanswered: int = 12
-    # When the supervisor itself was late by more than this, it was stopped or starved, and the probe proves nothing.
+    # If the supervisor itself was late by more than this, it was stopped or got no CPU, and the probe proves nothing.
     late: float = 1.0
 
 
 class RestartPolicy:
-    """One service under the policy. `now` is any clock that only moves forward, in seconds."""
+    """The policy for one process of a service. `now`: a monotonic clock, in seconds."""
 
     def __init__(self, rules: RestartRules) -> None:
         self._rules = rules
@@ -73,7 +73,7 @@ class RestartPolicy:
         self._since = 0.0  # when the state began
         self._ready_since: float | None = None
         self._missed = 0
-        self._silent = 0  # probes in a row without any sign of life
+        self._silent = 0  # SILENT probes in a row
         self._unanswered = 0  # probes in a row without an answer
 
     def started(self, now: float) -> None:
@@ -82,8 +82,8 @@ class RestartPolicy:
         self._ready_since = None
 
     def probed(self, seen: ProbeResult, now: float, late_by: float = 0.0) -> None:
-        """What a probe saw of the process; ignored unless one runs. `late_by`: how much later than planned the
-        supervisor came to send the probe, or to look at its answer."""
+        """Result of a probe; ignored unless a process runs. `late_by`: seconds by which the supervisor was late to send
+        the probe, or to read its answer."""
         if self.state not in (State.STARTING, State.READY, State.UNREADY):
             return
         if seen is ProbeResult.READY:
@@ -97,7 +97,7 @@ class RestartPolicy:
             self._answered()
         elif late_by > self._rules.late:
             if self.state is State.STARTING:
-                self._since += late_by  # the process was stopped or starved just as well
+                self._since += late_by  # the process was probably stopped or got no CPU, too
             return
         else:
             self._unanswered += 1
@@ -107,7 +107,7 @@ class RestartPolicy:
             self._enter(State.UNREADY, now)
 
     def hung(self) -> str:
-        """Why a process that was ready must be killed; empty if it need not be."""
+        """Why a process that was ready must be killed; empty if it need not."""
         if self.state not in (State.READY, State.UNREADY):
             return ""
         if self._silent >= self._rules.silent:
@@ -120,7 +120,7 @@ class RestartPolicy:
         self._silent = self._unanswered = 0
 
     def replaced(self, now: float) -> None:
-        """A new process, ready already, took the place of the old one."""
+        """A new process, which is ready, has replaced the old one."""
         self._answered()
         self._missed = self.in_vain = 0
         self._enter(State.READY, now)
@@ -131,7 +131,7 @@ class RestartPolicy:
         return self.state is State.STARTING and now - self._since >= self._rules.start
 
     def exited(self, now: float) -> float:
-        """The process ended unasked. Returns how many seconds to wait before the next one starts."""
+        """The process ended without being asked to. Returns the seconds to wait before the next one starts."""
         if self._ready_since is not None and now - self._ready_since >= self._rules.stable:
             self._failures = 0
         self.in_vain += self._ready_since is None
@@ -140,7 +140,7 @@ class RestartPolicy:
         return self._backoff(now)
 
     def unstartable(self, now: float) -> float:
-        """No process could be started. Returns how many seconds to wait before the next try."""
+        """No process could be started. Returns the seconds to wait before the next try."""
         self.in_vain += 1
         self._ready_since = None
         return self._backoff(now)
@@ -153,7 +153,7 @@ class RestartPolicy:
         return min(delay, self._rules.max_delay)
 
     def stopped(self, now: float) -> None:
-        """It was told to stop."""
+        """It was asked to stop."""
         self._enter(State.STOPPED, now)
 
     def _enter(self, state: State, now: float) -> None:

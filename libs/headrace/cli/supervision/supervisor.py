@@ -2,7 +2,7 @@
 
     python -m headrace.cli.supervision.supervisor --home DIR --shape SHAPE [--count SERVICE=N …]
 
-It has its own session, so it outlives the terminal it was started from. Its children do not outlive it
+It has its own session, so it outlives the terminal from which it was started. Its children do not outlive it
 (`pdeathsig.py`), so a kill -9 of the supervisor leaves nothing behind.
 """
 
@@ -27,7 +27,7 @@ from headrace.hop import config
 from headrace.hop.process.lifecycle import stop_signal
 from headrace.hop.process.logs import logger
 
-_KEEP_HOUSE_EVERY_S = 5.0
+_KEEP_FILES_EVERY_S = 5.0
 
 
 class Supervisor:
@@ -36,7 +36,7 @@ class Supervisor:
     def __init__(self, installation: Installation, rules: RestartRules, log: Any) -> None:
         self._installation = installation
         self._log = log
-        self._untold = False  # Prometheus has an old list of them
+        self._targets_outdated = False  # the file for Prometheus could not be written
         self._metrics: dict[str, str] = {}  # of each instance that was ever started: host:port
         self._managed = {
             name: ManagedProcess(installation, name, rules, log, moved=self._moved)
@@ -48,16 +48,16 @@ class Supervisor:
         """Keeps them running until `stop` is set, then stops them in order."""
         self._stop = stop
         async with control.serving(self._installation.layout.control, self._answer):
-            keeping = asyncio.create_task(self._keep_house())
+            keeping = asyncio.create_task(self._keep_files())
             for managed in self._managed.values():
                 managed.begin()
             await stop.wait()
             keeping.cancel()
             await self._stop_all()
-            self._tell({})
+            self._write_targets({})
 
     async def _stop_all(self) -> None:
-        # Callers first: nobody is left without those it calls.
+        # Callers first, so that none is left without a service that it calls.
         for group in services.stop_groups():
             stopping = [m.stop() for name, m in self._managed.items() if service_of(name) in group]
             for failed in await asyncio.gather(*stopping, return_exceptions=True):
@@ -67,16 +67,16 @@ class Supervisor:
 
     def _moved(self, instance: str, metrics: str) -> None:
         self._metrics[instance] = metrics
-        self._tell(self._metrics)
+        self._write_targets(self._metrics)
 
-    def _tell(self, metrics: Mapping[str, str]) -> None:
+    def _write_targets(self, metrics: Mapping[str, str]) -> None:
         try:
             prometheus_targets.write(self._installation.layout.targets, metrics)
-        except OSError as error:  # a full disk must not end those who serve
+        except OSError as error:  # a full disk must not end the services
             self._log.error("Prometheus is not told of the metrics", error=sentence(error))
-            self._untold = True
+            self._targets_outdated = True
         else:
-            self._untold = False
+            self._targets_outdated = False
 
     async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request.get("do"):
@@ -123,13 +123,13 @@ class Supervisor:
             }
         return found
 
-    async def _keep_house(self) -> None:
-        """What is to be done now and then; what fails is told of and tried again."""
+    async def _keep_files(self) -> None:
+        """Writes the targets if they are outdated and rotates the logs, now and then; errors are logged and tried again."""
         told: dict[str, str] = {}
         while True:
-            await asyncio.sleep(_KEEP_HOUSE_EVERY_S)
-            if self._untold:
-                self._tell(self._metrics)
+            await asyncio.sleep(_KEEP_FILES_EVERY_S)
+            if self._targets_outdated:
+                self._write_targets(self._metrics)
             for path in sorted(self._installation.layout.logs.glob("*.log")):
                 try:
                     await asyncio.to_thread(log_files.rotate, path)
@@ -144,18 +144,18 @@ _DEFAULT = RestartRules()
 
 
 class SupervisorSettings(config.Settings):
-    """`settings/supervisor.yaml` in the home: how patient the supervisor is with a process that does not answer."""
+    """`settings/supervisor.yaml` in the home: when a process that does not answer is killed."""
 
     # Seconds between two probes of a process that is ready, and seconds for an answer.
     probe_every_s: PositiveFloat = _DEFAULT.every
     probe_timeout_s: PositiveFloat = _DEFAULT.timeout
-    # Killed after so many probes in a row without an answer while its event loop stands still, …
+    # A process is killed after so many probes in a row without an answer while its event loop is blocked, …
     probes_silent: PositiveInt = _DEFAULT.silent
-    # … and after so many without an answer while it takes turns.
+    # … and after so many without an answer while it runs.
     probes_unanswered: PositiveInt = _DEFAULT.unanswered
 
     def rules(self) -> RestartRules:
-        """The policy with these settings in it."""
+        """The policy with these settings."""
         return RestartRules(
             every=self.probe_every_s,
             timeout=self.probe_timeout_s,
@@ -168,7 +168,7 @@ async def _run(home: Path, shape: Shape, counts: Mapping[str, int]) -> int:
     place = layout.of(home)
     place.make()
     own = place.override("supervisor")
-    # Without the environment: its HEADRACE__ variables are settings of the services.
+    # Without the environment, whose HEADRACE__ variables are settings of the services.
     rules = config.load(SupervisorSettings, own if own.exists() else None, {}).rules()
     lock = pid_lock.Lock(place.lock)
     if not lock.take():

@@ -1,4 +1,4 @@
-"""`headrace keys`: API keys of tenants. The door sees a change within a second."""
+"""`headrace keys`: API keys of tenants. The ingress sees a change within a second."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _with_key(
     pipelines: tuple[str, ...],
     scopes: tuple[tenants.Scope, ...],
 ) -> tenants.TenantsFile:
-    """The file with one more key for a tenant, who is made if need be. Raises ConfigError if the tenant may do less."""
+    """The file with one more key for a tenant, which is made if it is new. Raises ConfigError if the key may do more than it."""
     if name not in file.tenants:
         made = tenants.TenantSpec(
             pipelines=pipelines, scopes=scopes or tenants.DEFAULT_SCOPES, limits=tenants.NEW_LIMITS

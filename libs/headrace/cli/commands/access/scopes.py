@@ -1,4 +1,4 @@
-"""Scopes as a person types them."""
+"""Scopes, as they are typed on the command line."""
 
 from __future__ import annotations
 

@@ -52,13 +52,13 @@ def security(
 
 
 def _newest_first(path: Path) -> list[Path]:
-    """The file that is written, and those that it was before."""
+    """The current file, then the rotated ones."""
     older = (p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit())
     return [path, *sorted(older, key=lambda p: int(p.suffix[1:]))]
 
 
 def _events(file: Path) -> Iterator[dict[str, Any]]:
-    """The events of a file, oldest first; what is no line of the log is left out."""
+    """The events of a file, oldest first; lines that are not events are skipped."""
     try:
         text = file.open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def _wanted(event: dict[str, Any], kind: str | None, tenant: str | None) -> bool
 
 
 def _plain(value: object) -> Text:
-    """As text that is neither markup nor an order to the terminal: a part of it was sent by strangers."""
+    """As text without markup or control characters: a part of it was sent by strangers."""
     return Text("".join(c if c.isprintable() else "?" for c in str(value)))
 
 

@@ -1,4 +1,4 @@
-"""`headrace tenants`: who may use what, and how much. The door sees a change within a second."""
+"""`headrace tenants`: who may use what, and how much. The ingress sees a change within a second."""
 
 from __future__ import annotations
 

@@ -73,12 +73,12 @@ def _shape(together: bool) -> Shape:
 
 def _counts(workers: int, replicas: Sequence[str], shape: Shape) -> dict[str, int]:
     """Processes of each service that has more than one."""
-    *others, door = services.start_order()
-    counts = {door: workers}
+    *others, ingress = services.start_order()
+    counts = {ingress: workers}
     for text in replicas:
         service, _, count = text.partition("=")
         if service not in others or service in counts:
-            fail(f"--replicas {text}: name one of {', '.join(others)}, once ({door}: --workers)")
+            fail(f"--replicas {text}: name one of {', '.join(others)}, once ({ingress}: --workers)")
         if not count.isdecimal() or not 1 <= int(count) <= MAX_INSTANCES:
             fail(f"--replicas {text}: a number from 1 to {MAX_INSTANCES} must follow {service}=")
         if shape == "together":
@@ -175,7 +175,7 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
     if row is None or key is None:
         fail(f"there are no rows in {layout.requests}; run: headrace down; rm -r {layout.home}; headrace up")
     try:
-        answer = _patiently(installation.plaintext, key, row)
+        answer = _predicted(installation.plaintext, key, row)
     except HeadraceError as error:
         fail(
             f"everything runs, but a prediction fails: {error}\nsee: headrace logs router; headrace logs ingress"
@@ -197,8 +197,8 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _patiently(address: str, key: str, row: Mapping[str, Any]) -> PredictResult:
-    """A prediction; for a moment after a service became ready, its callers may not have seen it yet."""
+def _predicted(address: str, key: str, row: Mapping[str, Any]) -> PredictResult:
+    """A prediction, tried again for some seconds: callers may not have seen a new service yet."""
     deadline = time.monotonic() + _SEEN_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A model on its way into the repository: the executor's own check loads it, before anybody signs it."""
+"""Before a model is signed and added, the executor's own code loads it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from headrace.repository import RepositoryError, publish
 from headrace.repository import bounded_process as bounded
 
 _CHECK = "services.executor.check"
-# The check's own bound on time is the executor's; this is for its process to start and end.
+# The executor limits the time of the check itself; this is for its process to start and end.
 _STARTING_S = 60.0
 _DEFAULT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the check may take; None: as the executor's settings say."""
+    """Limits of the check; None: as in the executor's settings."""
 
     seconds: float | None = None
     memory_mib: int | None = None
 
 
 def check(layout: Layout, about: dict[str, Any], bounds: Bounds) -> str:
-    """Why the version was not checked, empty if it was. `about`: as for `publish`. Raises RepositoryError: it is refused.
+    """Has the executor's code load a version, in a process with limited time and memory. `about`: as for `publish`.
 
-    The executor's own code loads it, in a process with a bound on time and memory.
+    Returns why it was not checked, or an empty text. Raises RepositoryError if the executor can't use it.
     """
     name, version = about["name"], about["version"]
     if (
@@ -77,7 +77,7 @@ def _verdict(name: str, version: str, ended: bounded.Ended) -> str:
 
 
 def _config(layout: Layout, models: Path, bounds: Bounds) -> dict[str, Any]:
-    """The executor's settings in this home, for the check alone."""
+    """The executor's settings in this home, changed for the check."""
     path = layout.override("executor")
     try:
         own = yaml.safe_load(path.read_text())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.commands.models import registration, repository, serving
+from headrace.cli.commands.models import load_unload, registration, repository
 
 models = typer.Typer(
     help="The model repository: versions, signatures, labels; which versions serve.", no_args_is_help=True
 )
-models.command()(serving.load)
-models.command()(serving.unload)
+models.command()(load_unload.load)
+models.command()(load_unload.unload)
 models.command()(registration.keys)
 models.command()(registration.add)
 models.command(name="import")(registration.import_)

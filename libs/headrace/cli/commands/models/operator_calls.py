@@ -1,4 +1,4 @@
-"""What operators ask of a running system: loading and unloading models, by the repository calls at the door."""
+"""Loading and unloading models in a running system, by the model repository calls of the ingress."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.hop.config import ConfigError
 
-# A load may build an engine; the door itself gives it ten minutes.
+# A load may build an engine; the ingress waits ten minutes for it.
 _TIMEOUT_S = 610.0
-# The door sees a new key within a second.
+# The ingress reads new keys within a second.
 _SEEN_S = 10.0
 
 
 def ask(layout: Layout, action: Literal["load", "unload"], model: str, key: Path | None) -> None:
-    """Has every executor load or unload `model` (NAME or NAME:VERSION); ends the command with a sentence if that fails."""
+    """Has every executor load or unload `model` (NAME or NAME:VERSION); ends the command if that fails."""
     address = _address(layout, action, model)
     text, made = _key(layout, key)
     ends = time.monotonic() + _SEEN_S

@@ -1,4 +1,4 @@
-"""What `headrace models` is told on the command line, read and checked."""
+"""The options of `headrace models`, read and checked."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A repository and how it is used from here: its root, the keys, the access log."""
+class RepositoryPlace:
+    """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`."""
 
     layout: Layout
     elsewhere: str
@@ -53,18 +53,18 @@ class Place:
         return AccessLog(self.layout.model_log, f"{_user()} (headrace models)")
 
     def repository(self, keys: Sequence[Path] = (), *, accept_unsigned: bool = False) -> Repository:
-        """For reading as a service would: `keys`, or the home's own, are trusted."""
+        """For reading as a service does. Trusts `keys`, or the home's own key if there are none."""
         trusted = tuple(keys) or tuple(p for p in [self.layout.model_public_key] if p.exists())
-        # What this home remembers is about its own repository.
+        # The memory of the releases that were seen is about the home's own repository.
         memory = None if self.elsewhere else self.layout.model_memory
         return Repository(self.root, trust=Trust(trusted, accept_unsigned, memory), log=self.log)
 
     def shown(self) -> Repository:
-        """For showing alone: no signature is looked at, nothing is recorded."""
+        """For showing only: checks no signature and records nothing."""
         return Repository(self.root)
 
     def signing_key(self, key: Path | None, unsigned: bool) -> Path | None:
-        """The private key to sign with; ends the command if there is none and nobody said that this is meant."""
+        """The private key to sign with, None if `unsigned`; ends the command if there is no key."""
         if unsigned and key is not None:
             fail("--key and --unsigned exclude each other")
         if unsigned:
@@ -105,7 +105,7 @@ def document(path: Path | None) -> dict[str, Any]:
 def content(path: Path, max_mib: int) -> bytes:
     """The bytes of a plain file; ends the command for anything else, and for one that is too large."""
     try:
-        # A pipe does not block, a link is not followed: what was looked at is what is read.
+        # Opened once, so that the file that is checked is the file that is read; a pipe does not block, a link is not followed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -117,7 +117,7 @@ def content(path: Path, max_mib: int) -> bytes:
         fail(f"{path} is {_kind(status.st_mode)}, not a plain file; name the file itself")
     with os.fdopen(descriptor, "rb") as file:
         limit = max_mib * _MIB
-        # One byte more than allowed is enough to know: some files are longer than they say.
+        # Reads one byte more than allowed: some files are longer than their size says.
         found = file.read(limit + 1) if status.st_size <= limit else b""
         if status.st_size > limit or len(found) > limit:
             fail(f"{path} has more than {max_mib} MiB; if that is meant: --max-mib")

@@ -10,7 +10,7 @@ import typer
 
 from headrace.cli.commands.models import executor_check, options
 from headrace.cli.commands.models.executor_check import Bounds
-from headrace.cli.commands.models.options import Key, Name, Place, Root, Unsigned, refusals_told
+from headrace.cli.commands.models.options import Key, Name, RepositoryPlace, Root, Unsigned, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.repository import Metadata, TensorSpec, publish
 from headrace.repository.model_import.onnx_inspection import inspect
@@ -77,7 +77,7 @@ def add(
     unchecked: Unchecked = False,
 ) -> None:
     """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
     with refusals_told():
         _register(
@@ -115,7 +115,7 @@ def import_(
     # Only this needs an HTTP client.
     from headrace.repository.model_import.mlflow import Registry
 
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
     with refusals_told():
         found = Registry(registry, token).fetch(reference)
@@ -143,7 +143,7 @@ class _How:
     @classmethod
     def of(
         cls,
-        at: Place,
+        at: RepositoryPlace,
         inputs: list[str] | None,
         outputs: list[str] | None,
         key: Path | None,
@@ -158,7 +158,7 @@ def _bounds(seconds: float | None, memory_mib: int | None, unchecked: bool) -> B
     return None if unchecked else Bounds(seconds, memory_mib)
 
 
-def _register(at: Place, how: _How, name: str, version: str, content: bytes, **about: Any) -> None:
+def _register(at: RepositoryPlace, how: _How, name: str, version: str, content: bytes, **about: Any) -> None:
     """Checks, publishes and shows a version; `version` empty: the next number. Raises RepositoryError."""
     seconds = None if how.bounds is None else how.bounds.seconds
     inputs, outputs = inspect(name, content, how.stated, seconds=seconds or _INSPECT_S)
@@ -176,7 +176,7 @@ def _register(at: Place, how: _How, name: str, version: str, content: bytes, **a
     _show_added(at, published, why_not, signed=how.key is not None)
 
 
-def _show_added(at: Place, about: Metadata, why_not: str, *, signed: bool) -> None:
+def _show_added(at: RepositoryPlace, about: Metadata, why_not: str, *, signed: bool) -> None:
     how = "signed" if signed else "not signed"
     checked = f"not checked ({why_not})" if why_not else "checked by the executor"
     out.print(

@@ -10,8 +10,16 @@ import typer
 from rich.table import Table
 
 from headrace.cli.commands.models import options
-from headrace.cli.commands.models.options import Key, Model, Name, Place, Root, Unsigned, refusals_told
-from headrace.cli.commands.models.serving import serves as serves_version
+from headrace.cli.commands.models.load_unload import serves as serves_version
+from headrace.cli.commands.models.options import (
+    Key,
+    Model,
+    Name,
+    RepositoryPlace,
+    Root,
+    Unsigned,
+    refusals_told,
+)
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines
 from headrace.pipeline import ModelStage
@@ -22,7 +30,7 @@ from headrace.repository.records import Records
 
 def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """List models, versions and labels."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("model", "version", "labels", "serves", "backend", "metrics"):
         table.add_column(column)
@@ -42,7 +50,7 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
 
 def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """Print all that is known about a version, as JSON."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     with refusals_told():
         repository = at.shown()
         name, version = _resolved(repository, model)
@@ -63,7 +71,7 @@ def verify(
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Accept models without a signature.")] = False,
 ) -> None:
     """Read models as a service does: digests, signatures, releases. Exit code 1 if one is refused."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     repository = at.repository(trusted or (), accept_unsigned=unsigned)
     with refusals_told():
         found = names or at.shown().models()
@@ -82,7 +90,7 @@ def label_(
     unsigned: Unsigned = False,
 ) -> None:
     """Point a label at a version: a name that a route may follow. Nothing goes live by it."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     with refusals_told():
         signing = at.signing_key(key, unsigned)
         if take_away:
@@ -104,7 +112,7 @@ def remove_(
     unsigned: Unsigned = False,
 ) -> None:
     """Remove a version for good. Those who run it keep it until they let go."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     pipelines = _pinning(at, name, version)
     if pipelines:
         fail(f"pipeline {pipelines[0]} names {name} version {version}; change it first")
@@ -121,7 +129,7 @@ def resign_(
     key: Key = None,
 ) -> None:
     """Sign a model's list of releases with another key."""
-    at = Place(place(home), root)
+    at = RepositoryPlace(place(home), root)
     signing = at.signing_key(key, unsigned=False)
     assert signing is not None
     with refusals_told():
@@ -165,7 +173,7 @@ def _say_refused(error: RepositoryError) -> int:
     return 1
 
 
-def _log_broken(at: Place) -> int:
+def _log_broken(at: RepositoryPlace) -> int:
     try:
         count = sum(1 for _ in entries(at.layout.model_log))
     except FileNotFoundError:
@@ -177,7 +185,7 @@ def _log_broken(at: Place) -> int:
     return 0
 
 
-def _pinning(at: Place, name: str, version: str) -> list[str]:
+def _pinning(at: RepositoryPlace, name: str, version: str) -> list[str]:
     """Pipelines whose documents name this very version; of a broken document, its last good revision counts."""
     return [
         document.name

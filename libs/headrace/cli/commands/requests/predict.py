@@ -1,4 +1,4 @@
-"""`headrace predict PIPELINE`: one prediction through the door."""
+"""`headrace predict PIPELINE`: one prediction through the ingress."""
 
 from __future__ import annotations
 

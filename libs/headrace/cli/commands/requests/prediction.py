@@ -1,4 +1,4 @@
-"""A prediction as an app backend would ask for it: through the door, with a key; and how it is shown."""
+"""A prediction as a client asks for it, through the ingress and with a key; and how it is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 60
 
 
 def predict(address: str, key: str, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> PredictResult:
-    """Asks the door at `address` (host:port, on this machine) for predictions of `rows`.
+    """Asks the ingress at `address` (host:port, on this machine) for predictions of `rows`.
 
     The request is sampled, so that `headrace trace` can draw it. Raises HeadraceError, ValueError for a row that
     can't be sent.
@@ -97,7 +97,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 
 
 def draw(answer: PredictResult, row: Mapping[str, Any]) -> RenderableType:
-    """A table of the first prediction: what went in, what came out, and what it stands on."""
+    """A table of the first prediction: its input, its output, and the features and models behind it."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -134,7 +134,7 @@ def _age(age: FeatureAge) -> Text:
 
 
 def duration(ms: int) -> str:
-    """Milliseconds as a person says them."""
+    """Milliseconds as text for a person, such as `3.5 min`."""
     seconds = ms / 1000
     for limit, per, unit in ((120, 1, "s"), (7200, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:

@@ -1,4 +1,4 @@
-"""One request's trace: found in the ingress's span store, drawn as a tree with times and bars."""
+"""The trace of one request: found in the ingress's span store and drawn as a tree with times and bars."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Span = Mapping[str, Any]
 def find(folder: Path, request_id: str) -> dict[str, Any] | None:
     """The newest trace of a request (or of a trace id); None if the store has none.
 
-    Lines that are not whole (a process was killed while it wrote) are passed over.
+    Incomplete lines (a process was killed while it wrote) are skipped.
     """
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:
             lines = segment.read_bytes().splitlines()
         except FileNotFoundError:
-            continue  # the store dropped it just now
+            continue  # the store has just deleted it
         for line in reversed(lines):
             trace = _read(line) if wanted in line else None
             if trace is not None and request_id in (trace.get("request_id"), trace.get("trace_id")):
@@ -55,7 +55,7 @@ def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
             roots.append(span)
     found: list[tuple[int, Span]] = []
     seen: set[int] = set()
-    # What hangs on nothing but itself (a ring, never ours) is drawn as a root, rather than not at all.
+    # Spans that are their own ancestors (we never write such) are drawn as roots, rather than not at all.
     for root in (*sorted(roots, key=_start), *spans):
         stack = [(0, root)]
         while stack:
@@ -74,7 +74,7 @@ def _start(span: Span) -> int:
 
 
 def bar(start_us: int, duration_us: int, begin_us: int, total_us: int, width: int = _BAR) -> str:
-    """Where in the whole a span lies: `width` characters, at least one of them filled."""
+    """A bar for a span within the request: `width` characters, at least one of them filled."""
     total = max(total_us, 1)
     left = min(max(start_us - begin_us, 0) * width // total, width - 1)
     length = max(round(min(duration_us, total) * width / total), 1)

@@ -52,7 +52,10 @@ def unload(
 def serves(
     name: str, version: str, serving: Mapping[str, Sequence[str]], quarantined: Mapping[str, object]
 ) -> str:
-    """Whether calls get a version: always, if they name it, or not."""
+    """What `models list` says of a version: "yes" if calls that name no version get it, "if named" if only those that do.
+
+    "" if it is not loaded.
+    """
     if f"{name}:{version}" in quarantined:
         return "in quarantine"
     versions = serving.get(name, ())

@@ -18,7 +18,8 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, Rows, encode
 from headrace.hop import config as hop
 from headrace.hop.call import LOCAL_PEER, Call
-from headrace.hop.definition import Runtime, warm_up
+from headrace.hop.definition import Runtime
+from headrace.hop.definition import warm_up
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.transport.in_process import LocalServers
 from headrace.repository import Artifact, Repository, TensorSpec
@@ -32,19 +33,14 @@ _FOREVER_S = 3600.0
 
 
 @asynccontextmanager
-async def executor(
-    models: Path, settle: Callable[[], None] | None = None, **settings: Any
-) -> AsyncIterator[ExecutorServicer]:
-    """The executor's servicer, ready; with `settle`, as a process of a service makes it ready."""
+async def executor(models: Path, **settings: Any) -> AsyncIterator[ExecutorServicer]:
+    """The executor's servicer, ready."""
     telemetry = Telemetry("executor", hop.Telemetry(log_level="error", trace_ratio=0))
     given = {"server": {"listen": "local"}, "models": models, **settings}
     configured = ExecutorConfig.model_validate(given)
     async with build(configured, Runtime("executor", telemetry, LocalServers(telemetry))) as services:
         servicer = services[0].servicer
         assert isinstance(servicer, ExecutorServicer)
-        if settle is not None:
-            settle()
-            await warm_up(services)
         yield servicer
     await telemetry.close()
 

@@ -1,0 +1,281 @@
+"""A real service under supervision: a killed process comes back, a restart hands over, nothing is left behind.
+
+With the two services that need no data; the whole system is in tests/pipeline and tests/faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.installation import layout, ports
+from headrace.cli.installation.settings import Installation
+from headrace.cli.supervision import process
+from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
+from headrace.cli.supervision.process import Process
+from headrace.cli.supervision.restart_policy import RestartRules, State
+from headrace.hop import config
+from headrace.hop.process.logs import logger
+
+SERVICE = "preprocessing"
+LOG = logger("supervisor", config.Telemetry(log_level="error"))
+
+
+def installation(home: Path) -> Installation:
+    place = layout.of(home)
+    place.make()
+    return Installation(place, "apart", ports.choose(ports.wanted(), {}, ports.free))
+
+
+async def until(what: str, true: Callable[[], bool], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A zombie whose parent has not looked yet is as good as gone.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture
+async def managed(tmp_path: Path) -> AsyncIterator[ManagedProcess]:
+    running = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG)
+    running.begin()
+    try:
+        await until("ready", lambda: running.policy.state is State.READY)
+        yield running
+    finally:
+        await running.stop()
+
+
+def sockets(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in layout.of(tmp_path).listed(SERVICE).iterdir())
+
+
+def pid_of(managed: ManagedProcess) -> int:
+    assert managed.current is not None
+    return managed.current.pid
+
+
+async def test_a_killed_service_comes_back_under_a_new_socket(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
+    os.kill(before, signal.SIGKILL)
+    await until("its socket is not listed", lambda: socket not in sockets(tmp_path))
+    await until("ready again", lambda: managed.policy.state is State.READY and len(sockets(tmp_path)) == 1)
+    assert pid_of(managed) != before
+    assert managed.policy.restarts == restarts + 1
+
+
+async def test_a_restart_lists_the_new_one_before_the_old_one_goes(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
+    seen: list[list[str]] = []
+    done = asyncio.Event()
+
+    async def watch() -> None:
+        while not done.is_set():
+            seen.append(sockets(tmp_path))
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.create_task(watch())
+    await managed.replace()
+    done.set()
+    await watching
+
+    assert pid_of(managed) != before
+    assert gone(before)
+    assert [] not in seen  # callers always had somebody
+    assert len(sockets(tmp_path)) == 1
+    assert socket not in sockets(tmp_path)
+    assert managed.policy.restarts == restarts
+    assert managed.policy.state is State.READY
+
+
+async def test_a_new_process_that_fails_leaves_the_old_one_serving(
+    managed: ManagedProcess, tmp_path: Path
+) -> None:
+    before, listed = pid_of(managed), sockets(tmp_path)
+    override = layout.of(tmp_path).override(SERVICE)
+    override.parent.mkdir()
+    override.write_text("no_such_setting: 1\n")
+    with pytest.raises(ReplaceError, match="no_such_setting"):
+        await managed.replace()
+    assert pid_of(managed) == before
+    assert sockets(tmp_path) == listed
+    assert managed.policy.state is State.READY
+
+
+async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
+    before = pid_of(managed)
+    os.kill(before, signal.SIGSTOP)
+    await until("unready", lambda: managed.policy.state is State.UNREADY)
+    assert pid_of(managed) == before
+    await managed.replace()
+    assert pid_of(managed) != before
+    assert gone(before)
+
+
+async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
+    before = pid_of(managed)
+    await asyncio.gather(managed.replace(), managed.replace())
+    assert gone(before)
+    assert len(sockets(tmp_path)) == 1
+    assert managed.policy.state is State.READY
+
+
+class Squatter:
+    """Starts processes, and takes the metrics port of some of them after it was chosen and before they bind it."""
+
+    def __init__(self, victims: int) -> None:
+        self.victims = victims
+        self.taken: list[socket.socket] = []
+
+    async def start(self, home: Installation, service: str, slot: int, generation: int) -> Process:
+        started = await process.start(home, service, slot, generation)
+        if len(self.taken) < self.victims:
+            host, _, port = started.metrics.rpartition(":")
+            self.taken.append(socket.create_server((host, int(port))))
+        return started
+
+
+@pytest.fixture
+def squatter() -> Iterator[Squatter]:
+    squatting = Squatter(0)
+    yield squatting
+    for taken in squatting.taken:
+        taken.close()
+
+
+async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
+    tmp_path: Path, squatter: Squatter
+) -> None:
+    managed = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG, squatter.start)
+    managed.begin()
+    try:
+        await until("ready", lambda: managed.policy.state is State.READY)
+        before, squatter.victims = pid_of(managed), 2
+        await managed.replace()
+        assert len(squatter.taken) == 2
+        assert pid_of(managed) != before
+        assert managed.current is not None
+        assert int(managed.current.metrics.rpartition(":")[2]) not in [
+            s.getsockname()[1] for s in squatter.taken
+        ]
+        assert len(sockets(tmp_path)) == 1
+    finally:
+        await managed.stop()
+
+
+async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
+    tmp_path: Path, squatter: Squatter
+) -> None:
+    squatter.victims = 1
+    told: list[str] = []
+    trying = ManagedProcess(
+        installation(tmp_path),
+        SERVICE,
+        RestartRules(),
+        LOG,
+        squatter.start,
+        lambda *_: told.append(trying.trouble),
+    )
+    trying.begin()
+    try:
+        await until("ready", lambda: trying.policy.state is State.READY)
+        assert len(squatter.taken) == 1
+        assert trying.policy.restarts == 1
+        assert told == ["", ""]  # another port next time: nothing to give up for
+    finally:
+        await trying.stop()
+
+
+async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    looking = True
+
+    def look() -> None:
+        while looking:
+            ports.free(port)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(500):
+            # As Python's HTTP servers, and Envoy, listen.
+            with socket.create_server(("127.0.0.1", port)):
+                pass
+    finally:
+        looking = False
+        looker.join()
+
+
+async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:
+    home = installation(tmp_path)
+    override = home.layout.override(SERVICE)
+    override.parent.mkdir()
+    override.write_text("no_such_setting: 1\n")
+    failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
+    failing.begin()
+    try:
+        await until("three tries", lambda: failing.policy.restarts >= 3)
+        assert failing.trouble.startswith("it can't use its settings: ")
+        assert (
+            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
+        )
+        override.unlink()
+        await until("ready", lambda: failing.policy.state is State.READY)
+        assert failing.trouble == ""
+    finally:
+        await failing.stop()
+
+
+async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
+    short = True
+
+    async def start(home: Installation, service: str, slot: int, generation: int) -> Process:
+        started = await process.start(home, service, slot, generation)
+        if short:
+            started.kill()
+        return started
+
+    rules = RestartRules(first_delay=0.01, max_delay=0.02)
+    failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
+    failing.begin()
+    try:
+        await until("three ends", lambda: failing.policy.in_vain == 3)
+        assert failing.trouble == ""
+        await until("trouble", lambda: bool(failing.trouble))
+        short = False
+        await until("ready", lambda: failing.policy.state is State.READY)
+        assert failing.trouble == ""
+        os.kill(pid_of(failing), signal.SIGKILL)
+        await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
+        assert failing.policy.in_vain == 0
+    finally:
+        await failing.stop()
+
+
+async def test_stop_leaves_nothing(managed: ManagedProcess, tmp_path: Path) -> None:
+    pid = pid_of(managed)
+    await managed.stop()
+    assert gone(pid)
+    assert sockets(tmp_path) == []
+    assert managed.current is None
