@@ -1,4 +1,4 @@
-"""What a service does with a batch: find the program, run it on the event loop or in a thread, count and log."""
+"""What a service does with a batch: find the program in the cache or compile it, run it, count and log."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # One broken step can fail every row; only the first failures of a batch are logged.
 _LOGGED_FAILURES = 3
-
-
 MAX_SPEC_BYTES = 1 << 20
 
 
