@@ -14,8 +14,7 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Code
 from headrace.steps import Frame, compile_steps
 from headrace.steps.service.metrics import StepMetrics
-from headrace.steps.service.program_cache import ProgramCache
-from headrace.steps.service.runner import StepRunner
+from headrace.steps.service.runner import ProgramCache, StepRunner
 
 
 @dataclass(frozen=True)

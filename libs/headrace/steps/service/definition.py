@@ -21,8 +21,7 @@ from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.steps.registry import Kind
 from headrace.steps.service.metrics import StepMetrics
-from headrace.steps.service.program_cache import ProgramCache
-from headrace.steps.service.runner import StepRunner
+from headrace.steps.service.runner import ProgramCache, StepRunner
 
 
 class StepSettings(config.ServiceSettings):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps import compile_steps, spec_json, spec_sha256
-from headrace.steps.program.batch_run import run_batch
-from headrace.steps.service.program_cache import MAX_SPEC_BYTES, ProgramCache
+from headrace.steps.program.program import run_batch
+from headrace.steps.service.runner import MAX_SPEC_BYTES, ProgramCache
 
 SPEC = {
     "steps": [{"log1p": {"column": "x", "into": "y"}}, {"join_text": {"columns": ["t"], "into": "u"}}],
