@@ -20,47 +20,41 @@ _REFUSALS: Mapping[type[RepositoryError], tuple[Code, Reason]] = {
 _FOLDERS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*:/|(?<![\w.…]))/(?:[^\s/'\";]+/)+")
 
 
+def _fault(code: Code, reason: Reason, message: str, **metadata: str) -> Fault:
+    return Fault(code, reason, message, metadata=metadata)
+
+
+def _row_error(code: Code, reason: Reason, message: str, **metadata: str) -> RowError:
+    return RowError(code, reason, message, STAGE, metadata)
+
+
 def model_unknown(model: str, loaded: Iterable[str]) -> Fault:
     """No version of the model is loaded."""
     names = ", ".join(sorted(loaded)) or "none"
-    return Fault(
-        Code.NOT_FOUND,
-        Reason.REASON_MODEL_UNKNOWN,
-        f"model {model!r} is not loaded; loaded are: {names}",
-        metadata={"model": model, "loaded": names},
-    )
+    message = f"model {model!r} is not loaded; loaded are: {names}"
+    return _fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, message, model=model, loaded=names)
 
 
 def version_unknown(model: str, version: str, loaded: Iterable[str]) -> Fault:
     """The model is loaded, but not in this version."""
     versions = ", ".join(loaded)
-    return Fault(
-        Code.NOT_FOUND,
-        Reason.REASON_MODEL_UNKNOWN,
-        f"model {model!r} is not loaded in version {version!r}; loaded are: {versions}",
-        metadata={"model": model, "version": version, "loaded": versions},
+    message = f"model {model!r} is not loaded in version {version!r}; loaded are: {versions}"
+    return _fault(
+        Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, message, model=model, version=version, loaded=versions
     )
 
 
 def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
     """The version should serve and can't. The reason is for operators only: in the log, and in `headrace status`."""
     reason = Reason.REASON_MODEL_UNUSABLE if trusted else Reason.REASON_MODEL_UNTRUSTED
-    return Fault(
-        Code.FAILED_PRECONDITION,
-        reason,
-        f"model {model!r} version {version!r} is in quarantine: it can't be used until its operator mends it",
-        metadata={"model": model, "version": version},
-    )
+    why = "is in quarantine: it can't be used until its operator mends it"
+    return _version_fault(Code.FAILED_PRECONDITION, reason, model, version, why)
 
 
-def preparing(model: str, version: str) -> Fault:
+def loading(model: str, version: str) -> Fault:
     """The version is being loaded for the first time."""
-    return Fault(
-        Code.FAILED_PRECONDITION,
-        Reason.REASON_MODEL_UNUSABLE,
-        f"model {model!r} version {version!r} is being checked and loaded; try again in some seconds",
-        metadata={"model": model, "version": version},
-    )
+    why = "is being checked and loaded; try again in some seconds"
+    return _version_fault(Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNUSABLE, model, version, why)
 
 
 def input_missing(name: str) -> Fault:
@@ -88,39 +82,25 @@ def input_shape(spec: TensorSpec, found: tuple[int, ...]) -> Fault:
 
 
 def _input_fault(reason: Reason, name: str, what: str) -> Fault:
-    return Fault(Code.INVALID_ARGUMENT, reason, f"input {name!r} {what}", metadata={"input": name})
+    return _fault(Code.INVALID_ARGUMENT, reason, f"input {name!r} {what}", input=name)
 
 
 def input_null(name: str) -> RowError:
     """A row has no value for an input; models do not accept nulls."""
-    return RowError(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_INPUT_MISSING,
-        f"input {name!r} has no value in this row; impute it in preprocessing",
-        STAGE,
-        {"input": name},
-    )
+    message = f"input {name!r} has no value in this row; impute it in preprocessing"
+    return _row_error(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, input=name)
 
 
 def expired() -> RowError:
     """The row's deadline passed in the queue."""
-    return RowError(
-        Code.DEADLINE_EXCEEDED,
-        Reason.REASON_DEADLINE_PASSED,
-        "the time budget of the row ended before the model ran",
-        STAGE,
-    )
+    message = "the time budget of the row ended before the model ran"
+    return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message)
 
 
-def too_late(budget_us: int) -> RowError:
+def too_late(run_us: int) -> RowError:
     """The model would not finish before the row's deadline."""
-    return RowError(
-        Code.DEADLINE_EXCEEDED,
-        Reason.REASON_DEADLINE_PASSED,
-        f"the time budget left is less than a run takes (about {budget_us} µs); the model did not run",
-        STAGE,
-        {"run_us": str(budget_us)},
-    )
+    message = f"the time budget left is less than a run takes (about {run_us} µs); the model did not run"
+    return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, run_us=str(run_us))
 
 
 def overloaded(model: str, retry_after_s: float) -> RowError:
@@ -137,45 +117,30 @@ def overloaded(model: str, retry_after_s: float) -> RowError:
 
 def model_failed(model: str, version: str) -> RowError:
     """The engine raised an error or did not return. Its message is in the log only."""
-    return RowError(
-        Code.INTERNAL,
-        Reason.REASON_MODEL_FAILED,
-        f"model {model!r} version {version!r} failed on this row",
-        STAGE,
-        {"model": model, "version": version},
-    )
+    message = f"model {model!r} version {version!r} failed on this row"
+    return _row_error(Code.INTERNAL, Reason.REASON_MODEL_FAILED, message, model=model, version=version)
 
 
 def no_answer(model: str) -> RowError:
     """The engine did not answer before the row's deadline."""
-    return RowError(
-        Code.DEADLINE_EXCEEDED,
-        Reason.REASON_DEADLINE_PASSED,
-        f"the engine of model {model!r} did not answer in time; retry, or allow more time",
-        STAGE,
-        {"model": model},
-    )
+    message = f"the engine of model {model!r} did not answer in time; retry, or allow more time"
+    return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, model=model)
 
 
 def no_backend(model: str) -> RowError:
     """Every backend of the model is lost."""
-    return RowError(
-        Code.UNAVAILABLE,
-        Reason.REASON_MODEL_FAILED,
-        f"no engine can run model {model!r} at the moment; retry in a few seconds",
-        STAGE,
-        {"model": model},
-    )
+    message = f"no engine can run model {model!r} at the moment; retry in a few seconds"
+    return _row_error(Code.UNAVAILABLE, Reason.REASON_MODEL_FAILED, message, model=model)
 
 
 def unloading(model: str, version: str) -> Fault:
     """The version is unloaded while the call arrives."""
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_DRAINING,
-        f"model {model!r} version {version!r} is being unloaded; ask for another version",
-        metadata={"model": model, "version": version},
-    )
+    why = "is being unloaded; ask for another version"
+    return _version_fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, model, version, why)
+
+
+def _version_fault(code: Code, reason: Reason, model: str, version: str, why: str) -> Fault:
+    return _fault(code, reason, f"model {model!r} version {version!r} {why}", model=model, version=version)
 
 
 def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:
@@ -202,15 +167,11 @@ def without_folders(text: str) -> str:
 
 def operators_only() -> Fault:
     """Only processes of this installation may load and unload."""
-    return Fault(
-        Code.PERMISSION_DENIED,
-        Reason.REASON_PEER_UNTRUSTED,
-        "only an authenticated part of this installation may change which models are loaded",
-    )
+    message = "only an authenticated part of this installation may change which models are loaded"
+    return _fault(Code.PERMISSION_DENIED, Reason.REASON_PEER_UNTRUSTED, message)
 
 
 def draining() -> RowError:
     """The executor shuts down while the row waits."""
-    return RowError(
-        Code.UNAVAILABLE, Reason.REASON_DRAINING, "the executor is shutting down; try another replica", STAGE
-    )
+    message = "the executor is shutting down; try another replica"
+    return _row_error(Code.UNAVAILABLE, Reason.REASON_DRAINING, message)

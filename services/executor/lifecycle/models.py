@@ -373,7 +373,7 @@ class Models(LoadedVersions):
                 raise errors.quarantined(model, found, trusted=trusted)
         for name, loading in self._loading:
             if name == model and loading in self._order.get(model, ()) and version in ("", loading):
-                raise errors.preparing(model, loading)
+                raise errors.loading(model, loading)
 
     def _show_quarantine(self) -> None:
         gauge = self._context.metrics.quarantined

@@ -18,17 +18,12 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import unary
 from headrace.hop.testing import Harness
 
-EXECUTE = unary(
-    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
-)
-LIST = unary(
-    pb.DESCRIPTOR,
-    "ExecutorService",
-    "ListModels",
-    pb.ListModelsRequest,
-    pb.ListModelsResponse,
-    idempotent=True,
-)
+_METHOD = partial(unary, pb.DESCRIPTOR, "ExecutorService")
+EXECUTE = _METHOD("Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True)
+LIST = _METHOD("ListModels", pb.ListModelsRequest, pb.ListModelsResponse, idempotent=True)
+INDEX = _METHOD("IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
+LOAD = _METHOD("LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True)
+UNLOAD = _METHOD("UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False)
 
 
 def rows(count: int, budget: float = 10.0, priority: int = 1) -> Rows:
@@ -41,27 +36,6 @@ def xs(*values: float) -> Column:
 
 def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
     return Batch.of(rows(len(values), budget, priority), [xs(*values)])
-
-
-INDEX = unary(
-    pb.DESCRIPTOR,
-    "ExecutorService",
-    "IndexModels",
-    pb.IndexModelsRequest,
-    pb.IndexModelsResponse,
-    idempotent=True,
-)
-LOAD = unary(
-    pb.DESCRIPTOR, "ExecutorService", "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True
-)
-UNLOAD = unary(
-    pb.DESCRIPTOR,
-    "ExecutorService",
-    "UnloadModel",
-    pb.UnloadModelRequest,
-    pb.UnloadModelResponse,
-    idempotent=False,
-)
 
 
 class Caller:

@@ -53,26 +53,23 @@ def lookup() -> bytes:
     return onnx_bytes(helper.make_graph([node], "lookup", [x], [y], [table]))
 
 
+def loop_body(operator: str, dtype: int, shape: list[int]) -> onnx.GraphProto:
+    """One round of a loop: state = operator(state, state)."""
+    nodes = [
+        helper.make_node(operator, ["state", "state"], ["state_out"]),
+        helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+    ]
+    info = helper.make_tensor_value_info
+    round_, go_on = info("round", TensorProto.INT64, []), info("go_on", TensorProto.BOOL, [])
+    outputs = [info("go_on_out", TensorProto.BOOL, []), info("state_out", dtype, shape)]
+    return helper.make_graph(nodes, "body", [round_, go_on, info("state", dtype, shape)], outputs)
+
+
 def slow(loops: int) -> bytes:
     """y = x after `loops` rounds of a multiplication of two 64 × 64 matrices: about 20 µs a round."""
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
     state = [0.0] * (64 * 64)
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["state", "state"], ["state_out"]),
-            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, [64, 64]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state_out", TensorProto.FLOAT, [64, 64]),
-        ],
-    )
+    body = loop_body("MatMul", TensorProto.FLOAT, [64, 64])
     nodes = [
         helper.make_node("Loop", ["loops", "", "start"], ["end"], body=body),
         helper.make_node("ReduceSum", ["end"], ["zero"], keepdims=0),
@@ -88,22 +85,7 @@ def slow(loops: int) -> bytes:
 def counting() -> bytes:
     """y = x, after as many rounds of a loop as the greatest x says."""
     x, y = (helper.make_tensor_value_info(n, TensorProto.INT64, ["rows"]) for n in "xy")
-    body = helper.make_graph(
-        [
-            helper.make_node("Add", ["state", "state"], ["state_out"]),
-            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.INT64, []),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state_out", TensorProto.INT64, []),
-        ],
-    )
+    body = loop_body("Add", TensorProto.INT64, [])
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["rounds"], keepdims=0),
         helper.make_node("Loop", ["rounds", "", "start"], ["end"], body=body),
@@ -121,25 +103,16 @@ def put(
     return publish(root, name, version, content or doubling(), inputs=inputs, outputs=outputs, **spec)  # type: ignore[arg-type]  # tests hand on what they mean
 
 
+def put_lookup(root: Path, name: str = "lookup") -> None:
+    """Publishes `lookup`."""
+    inputs, outputs = [TensorSpec("x", DType.INT64)], [TensorSpec("y", DType.FLOAT32, (2,))]
+    put(root, name, content=lookup(), inputs=inputs, outputs=outputs)
+
+
 def endless() -> bytes:
     """y = x, after a loop that never ends."""
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
-    body = helper.make_graph(
-        [
-            helper.make_node("Mul", ["state", "state"], ["state_out"]),
-            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, []),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state_out", TensorProto.FLOAT, []),
-        ],
-    )
+    body = loop_body("Mul", TensorProto.FLOAT, [])
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["start"], keepdims=0),
         helper.make_node("Loop", ["", "true", "start"], ["end"], body=body),

@@ -275,14 +275,14 @@ async def test_a_run_that_hangs_on_the_loop_is_taken_off_it(models: Path) -> Non
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["enter", "touch", "leave"]), st.integers(0, 4), st.integers(1, 6))),
+    st.lists(st.tuples(st.sampled_from(["add", "touch", "remove"]), st.integers(0, 4), st.integers(1, 6))),
     st.integers(1, 12),
 )
-def test_residency_stays_within_its_budget(steps: list[tuple[str, int, int]], budget: int) -> None:
+def test_the_memory_budget_is_kept(steps: list[tuple[str, int, int]], budget: int) -> None:
     memory: MemoryBudget[int] = MemoryBudget(budget)
     held: dict[int, int] = {}
     for step, key, size in steps:
-        if step == "leave":
+        if step == "remove":
             memory.remove(key)
             held.pop(key, None)
         elif step == "touch":

@@ -288,7 +288,7 @@ def test_a_wrong_estimate_does_not_starve_the_model() -> None:
     assert run is not None
 
 
-def test_waiting_for_company_ends_with_rows_age_or_deadline() -> None:
+def test_waiting_for_a_larger_batch_ends_with_rows_age_or_deadline() -> None:
     it = scheduler(max_rows=4, delay=0.005, known={1: 0.001, 4: 0.001})
     offer(it, "a", 1)
     assert it.start(0.0) is None

@@ -27,7 +27,7 @@ from tests.services.executor.executor_caller import (
     xs,
     ys,
 )
-from tests.services.executor.executor_models import X, Y, doubling, lookup, put, slow
+from tests.services.executor.executor_models import X, Y, doubling, put, put_lookup, slow
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
 SLOW_ROUNDS = 10_000  # some 100 ms
@@ -59,13 +59,7 @@ async def test_models_are_warm_and_listed_before_the_first_call(models: Path) ->
     put(models)
     put(models, version="10")
     put(models, version="9")
-    put(
-        models,
-        name="lookup",
-        content=lookup(),
-        inputs=[TensorSpec("x", DType.INT64)],
-        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
-    )
+    put_lookup(models)
     async with served(SERVICE, {"models": models, "load": ["double", "lookup:1"]}) as harness:
         caller = Caller(harness)
         starts = [
@@ -249,12 +243,7 @@ async def test_overload_sheds_the_lowest_priority(models: Path) -> None:
 
 
 async def test_a_bad_row_fails_alone_and_tells_nothing(models: Path) -> None:
-    put(
-        models,
-        content=lookup(),
-        inputs=[TensorSpec("x", DType.INT64)],
-        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
-    )
+    put_lookup(models, "double")
     async with served(SERVICE, {"models": models}) as harness:
         caller = Caller(harness)
         good, bad = (

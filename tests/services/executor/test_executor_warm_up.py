@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import DType
 from headrace.hop.call import Call
 from headrace.hop.testing import served
-from headrace.repository import TensorSpec
 from services.executor.servicer import ExecutorServicer
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, ys
-from tests.services.executor.executor_models import lookup, put
+from tests.services.executor.executor_models import put, put_lookup
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
 
@@ -42,13 +40,7 @@ async def test_each_version_has_answered_before_the_first_call(
 ) -> None:
     for version in ("1", "2"):
         put(models, version=version)
-    put(
-        models,
-        name="lookup",
-        content=lookup(),
-        inputs=[TensorSpec("x", DType.INT64)],
-        outputs=[TensorSpec("y", DType.FLOAT32, (2,))],
-    )
+    put_lookup(models)
     async with served(SERVICE, {"models": models, "load": ["double", "lookup"]}, transport=transport):
         found = dict(answered)
     assert set(found) == {("double", "1", True), ("double", "2", True), ("lookup", "1", True)}
