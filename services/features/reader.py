@@ -29,7 +29,7 @@ _MICRO = 1_000_000
 _NO_RULES: Mapping[str, FreshnessRule] = MappingProxyType({})
 
 
-class Stock(Protocol):
+class FeastFallback(Protocol):
     """Feast's own way of reading; see stock.py."""
 
     async def read(
@@ -65,7 +65,7 @@ class Reader:
     def __init__(
         self,
         fetcher: Fetcher,
-        stock: Stock,
+        stock: FeastFallback,
         deriver: Deriver,
         observer: Observer,
         clocks: Clocks,

@@ -18,7 +18,7 @@ from services.features.stores.online_store import Ask, OnlineStore, Rows, StoreE
 _SIZES = (1, 16, 300)
 
 
-class Stock(Protocol):
+class FeastFallback(Protocol):
     """Feast's own way of reading; see stock.py."""
 
     async def read(
@@ -39,7 +39,9 @@ class Patience:
 class Warmer:
     """Reads what nobody asked for, past memory, breaker and metrics. Nothing that goes wrong is an obstacle."""
 
-    def __init__(self, store: OnlineStore, stock: Stock, clock: Callable[[], float], log: Log) -> None:
+    def __init__(
+        self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: Log
+    ) -> None:
         """`clock`: monotonic seconds."""
         self._store = store
         self._stock = stock

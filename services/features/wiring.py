@@ -18,7 +18,7 @@ from services.features.config import FeaturesConfig, Stream
 from services.features.freshness.on_demand import Deriver
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.catalog import Catalog
-from services.features.reader import Clocks, Reader, Stock
+from services.features.reader import Clocks, FeastFallback, Reader
 from services.features.servicer import FeaturesServicer
 from services.features.stores.online_store import OnlineStore, Registry, StoreError
 from services.features.stream.consumer import Consumer
@@ -75,7 +75,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, Stock]:
+def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, FeastFallback]:
     # Feast takes three seconds to import: not while the event loop waits.
     from services.features.stores.registry import open_feast
 

@@ -40,7 +40,7 @@ def stock_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> S
     return ServicePlan(service.name, tuple(plans), (), shown, (), revision, why, tuple(inputs.values()))
 
 
-class StockReader:
+class FeastReader:
     """Reads as `get_online_features` does, in a thread."""
 
     def __init__(self, store: FeatureStore, threads: ThreadPoolExecutor) -> None:
@@ -84,7 +84,7 @@ def _rows(vectors: Sequence[Any], rows: int) -> Rows:
     return found
 
 
-class NoStore:
+class UnreadableStore:
     """An `OnlineStore` that is never asked: Feast reads all."""
 
     async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:

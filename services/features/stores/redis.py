@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from services.features.stores.online_store import Ask, Rows, StoreError, StoreTimeoutError
+from feast import RepoConfig
+
+from services.features.feast.layout import limit_waiting, redis_nodes
+from services.features.stores.online_store import Ask, OnlineStore, Rows, StoreError, StoreTimeoutError
+from services.features.stores.redis_client import RedisClientStore, client_of
 from services.features.stores.redis_connection import Wire, pack
 from services.features.stores.redis_layout import RedisLayout
 
@@ -27,16 +32,23 @@ _NOT_NEEDED = {
 _CONNECT_S = 0.5
 
 
-def serves(options: Mapping[str, Any]) -> bool:
-    """Whether RedisStore knows all these options of a connection string."""
-    return set(options) <= _PLAIN | _TLS | _NOT_NEEDED
+def open_store(config: RepoConfig, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
+    """See registry.Open: one server is read over a connection of ours, anything else through redis-py."""
+    online = config.online_store
+    nodes, options = redis_nodes(config)
+    limit_waiting(config, timeout_s)
+    layout = RedisLayout(config.project)
+    if online.redis_type.value == "redis" and set(options) <= _PLAIN | _TLS | _NOT_NEEDED:
+        return RedisStore(nodes[0]["host"], int(nodes[0].get("port", 6379)), options, layout)
+    make = client_of(online.redis_type.value, nodes, options, online.sentinel_master, timeout_s)
+    return RedisClientStore(make, layout)
 
 
 class RedisStore:
     """An `OnlineStore` on one Redis server."""
 
     def __init__(self, host: str, port: int, options: Mapping[str, Any], layout: RedisLayout) -> None:
-        """Connects at the first read. `options`: of Feast's connection string; see `serves`."""
+        """Connects at the first read. `options`: of Feast's connection string; those of `open_store`."""
         self._host = host
         self._port = port
         self._options = options

@@ -17,7 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.features.stores.online_store import Ask, Rows, StoredRow, StoreError, StoreTimeoutError
+from feast import RepoConfig
+
+from services.features.feast.layout import sqlite_path
+from services.features.stores.online_store import (
+    Ask,
+    OnlineStore,
+    Rows,
+    StoredRow,
+    StoreError,
+    StoreTimeoutError,
+)
 
 _INLINE_KEYS = 256
 _SLOW_S = 0.01
@@ -29,6 +39,11 @@ _MAX_KEYS = 8192
 _STATEMENTS = 256
 
 Found = list[tuple[int, bytes, str, bytes, int]]
+
+
+def open_store(config: RepoConfig, threads: ThreadPoolExecutor, _timeout_s: float) -> OnlineStore:
+    """See registry.Open."""
+    return SqliteStore(Path(sqlite_path(config)), config.project, threads)
 
 
 class SqliteStore:
