@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deploy.pipelines.flights.feature_repo import KEYS, TIME
-from deploy.pipelines.flights.feature_store import ColumnTables, create, materialize, write_tables
+from deploy.pipelines.flights.feature_store import Tables, create, materialize, write_tables
 from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.transforming import DOCUMENT, model_inputs
 from headrace.api.features.v1 import features_pb2
@@ -95,7 +95,7 @@ async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -
 
 
 async def served_inputs(
-    folder: Path, tables: ColumnTables, known_at: pd.Timestamp, cut_off: pd.Timestamp, patch: pytest.MonkeyPatch
+    folder: Path, tables: Tables, known_at: pd.Timestamp, cut_off: pd.Timestamp, patch: pytest.MonkeyPatch
 ) -> NDArray[np.float32]:
     """What the services make of the flights asked for at `cut_off`, with the store materialised as of `known_at`."""
     write_tables(tables, folder / "data")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.hop.testing import served
-from services.features.stores.online_store import Ask, Rows
+from services.features.stores.online_store import KeyQuery, Rows
 from services.features.wiring import SERVICE
 from tests.services.features.calling import Features, get
 from tests.services.features.conftest import NOW, planes, write_config
@@ -51,7 +51,7 @@ class DummyStore:
     def __init__(self, rating: float) -> None:
         self._row = (NOW.timestamp() - 60.0, (Value(double_val=rating).SerializeToString(),))
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         del timeout_s
         return [[self._row if key.endswith(b"\0known") else None for key in ask.keys] for ask in asks]
 
