@@ -10,7 +10,7 @@ from headrace.hop import config
 
 
 class Stream(config.Settings):
-    """A Redis Stream of feature events; see consuming.py."""
+    """A Redis Stream of feature events; see stream/consumer.py."""
 
     # redis://host:port/db, rediss:// for TLS.
     url: str

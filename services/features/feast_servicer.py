@@ -34,7 +34,7 @@ class ServingServicer:
         return pb.GetFeastServingInfoResponse(version=feast.__version__)
 
     async def GetOnlineFeatures(self, request: pb.GetOnlineFeaturesRequest, call: Call) -> bytes:
-        """The reply as bytes; see serving.py."""
+        """The reply as bytes; see reply/feast_messages.py."""
         if request.WhichOneof("kind") == "features":
             plan = self._catalog.plan_of(tuple(request.features.val))
         else:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.features.cache.cache import Memory
+from services.features.cache.cache import RowCache
 from services.features.freshness.freshness import Source, ViewResult
 
 # From a second to three months, in thirds of a decade or so.
@@ -160,20 +160,20 @@ class FeaturesMetrics:
             "headrace_features_refreshes", "Readings of the registry.", ["outcome"], registry=registry
         )
 
-    def watch(self, memory: Memory) -> None:
+    def watch(self, memory: RowCache) -> None:
         """Shows how full it is."""
         self._entries.set_function(lambda: len(memory))
         self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 
     def read(self, seconds: float, error: str) -> None:
-        """See fetching.Observer."""
+        """See cache.fetcher.FetchObserver."""
         if error:
             self.store_errors.labels(error).inc()
         if error != "breaker_open":
             self.read_seconds.observe(seconds)
 
     def found(self, current: int, joined: int, read: int) -> None:
-        """See fetching.Observer."""
+        """See cache.fetcher.FetchObserver."""
         if current:
             self._current.inc(current)
         if joined:
@@ -182,20 +182,20 @@ class FeaturesMetrics:
             self._read.inc(read)
 
     def stock(self, seconds: float, error: str) -> None:
-        """See reading.Observer."""
+        """See reader.ServeObserver."""
         self._stock.inc()
         self.read(seconds, error)
 
     def consumed(self, outcome: str, count: int) -> None:
-        """See consuming.Observer."""
+        """See stream.consumer.StreamObserver."""
         self._events.labels(outcome).inc(count)
 
     def underived(self, view: str, rows: int) -> None:
-        """See deriving.Observer."""
+        """See freshness.on_demand.OnDemandObserver."""
         self._underived.labels(view).inc(rows)
 
     def served(self, results: Sequence[ViewResult]) -> None:
-        """See reader.Observer."""
+        """See reader.ServeObserver."""
         for result in results:
             self._rows.add(result.view.name, result.sources, result.ages_us)
             if result.ahead_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from headrace.columns import Batch, Column, Timing
 from services.features.cache.fetcher import Fetched, Fetcher
@@ -18,10 +18,10 @@ from services.features.freshness.freshness import (
     assess,
     hold_to_rule,
 )
-from services.features.freshness.on_demand import Deriver, plain_values
+from services.features.freshness.on_demand import OnDemandRunner, plain_values
 from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ServicePlan
-from services.features.stores.online_store import Rows, StoreError, StoreTimeoutError
+from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
 
 # Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
 _SHARE = 0.8
@@ -29,17 +29,7 @@ _MICRO = 1_000_000
 _NO_RULES: Mapping[str, FreshnessRule] = MappingProxyType({})
 
 
-class Stock(Protocol):
-    """Feast's own way of reading; see stock.py."""
-
-    async def read(
-        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
-    ) -> Sequence[Rows]:
-        """Per view, a row for each row of the request. Raises StoreError."""
-        ...
-
-
-class Observer(Protocol):
+class ServeObserver(Protocol):
     """Sees what goes out; see metrics.py."""
 
     def stock(self, seconds: float, error: str) -> None:
@@ -65,9 +55,9 @@ class Reader:
     def __init__(
         self,
         fetcher: Fetcher,
-        stock: Stock,
-        deriver: Deriver,
-        observer: Observer,
+        stock: FeastFallback,
+        deriver: OnDemandRunner,
+        observer: ServeObserver,
         clocks: Clocks,
         timeout_s: float,
     ) -> None:
@@ -92,15 +82,15 @@ class Reader:
         keys = keys_of(plan, batch.columns, len(batch))
         read_began = clock()
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
-        if plan.stock:
-            found = await self._from_stock(plan, batch, timeout_s)
+        if plan.fallback:
+            found = await self._by_feast(plan, batch, timeout_s)
             keys = [EntityKeys([b""] * len(batch), None)] * len(found)
         else:
             found = await self._fetcher.fetch(plan.views, keys, timeout_s)
         read_ended = clock()
         results = self._assessed(plan, keys, found, rules)
         self._observer.served(results)
-        if plan.derivations:
+        if plan.on_demand:
             derived = await self._deriver.derive(plan, results, batch.columns, len(batch))
             held = [hold_to_rule(one, rules.get(one.view.name, ANY_AGE)) for one in derived]
             self._observer.served(held)
@@ -113,8 +103,8 @@ class Reader:
         ]
         return results, reply
 
-    async def _from_stock(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[Fetched]:
-        given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.stock_inputs}
+    async def _by_feast(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[Fetched]:
+        given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.fallback_inputs}
         began = self._clocks.monotonic()
         try:
             rows = await self._stock.read(plan, given, len(batch), timeout_s)

@@ -64,7 +64,7 @@ def _rules(request: pb.GetFeaturesRequest, plan: ServicePlan) -> Mapping[str, Fr
     if not request.rules:
         return _NO_RULES
     rules: dict[str, FreshnessRule] = {}
-    known = {view.name for view in (*plan.views, *[d.view for d in plan.derivations])}
+    known = {view.name for view in (*plan.views, *[d.view for d in plan.on_demand])}
     for rule in request.rules:
         if rule.view not in known or rule.view in rules:
             raise wrong_rule(rule.view)

@@ -6,47 +6,38 @@ take 0.3 (Redis, an idle machine), and more than the 50 allowed while everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from services.features.plan.catalog import Log
 from services.features.plan.plan import ServicePlan
-from services.features.stores.online_store import Ask, OnlineStore, Rows, StoreError
+from services.features.stores.online_store import FeastFallback, KeyQuery, OnlineStore, StoreError
 
 # One request, a batch, and one so large that SQLite is read in a thread.
 _SIZES = (1, 16, 300)
 
 
-class Stock(Protocol):
-    """Feast's own way of reading; see stock.py."""
-
-    async def read(
-        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
-    ) -> Sequence[Rows]:
-        """Per view, a row for each row of the request. Raises StoreError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WarmUpLimits:
     """A read is good that takes `good_s`; it is tried again until then, but for no more than `limit_s` in all."""
 
     good_s: float
     limit_s: float
 
 
-class Warmer:
+class WarmUp:
     """Reads what nobody asked for, past memory, breaker and metrics. Nothing that goes wrong is an obstacle."""
 
-    def __init__(self, store: OnlineStore, stock: Stock, clock: Callable[[], float], log: Log) -> None:
+    def __init__(
+        self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: Log
+    ) -> None:
         """`clock`: monotonic seconds."""
         self._store = store
         self._stock = stock
         self._clock = clock
         self._log = log
 
-    async def warm(self, plans: Iterable[ServicePlan], patience: Patience) -> bool:
+    async def warm(self, plans: Iterable[ServicePlan], patience: WarmUpLimits) -> bool:
         """Whether all of them can be read in good time."""
         began = self._clock()
         until = began + patience.limit_s
@@ -76,16 +67,16 @@ class Warmer:
         return f"{plan.name}: {why}"
 
     async def _read(self, plan: ServicePlan, rows: int, timeout_s: float) -> None:
-        if plan.stock:
-            nothing = {feature.name: [None] * rows for feature in plan.stock_inputs}
+        if plan.fallback:
+            nothing = {feature.name: [None] * rows for feature in plan.fallback_inputs}
             await self._stock.read(plan, nothing, rows, timeout_s)
         else:
             await self._store.read(_asks(plan, rows), timeout_s)
 
 
-def _asks(plan: ServicePlan, rows: int) -> list[Ask]:
+def _asks(plan: ServicePlan, rows: int) -> list[KeyQuery]:
     """Entities that no store has. Views with the same keys have the same list, as those of a batch do."""
     keys: list[list[bytes]] = []
     for i, (view, group) in enumerate(zip(plan.views, plan.key_groups, strict=True)):
         keys.append([view.key_prefix + b"%d" % n for n in range(rows)] if group == i else keys[group])
-    return [Ask(view, its) for view, its in zip(plan.views, keys, strict=True)]
+    return [KeyQuery(view, its) for view, its in zip(plan.views, keys, strict=True)]

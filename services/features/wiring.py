@@ -12,17 +12,17 @@ from headrace.api.features.v1 import features_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.resilience.breaker import Breaker
-from services.features.cache.cache import Memory
-from services.features.cache.fetcher import Cache, Fetcher
+from services.features.cache.cache import RowCache
+from services.features.cache.fetcher import CacheTimes, Fetcher
 from services.features.config import FeaturesConfig, Stream
-from services.features.freshness.on_demand import Deriver
+from services.features.freshness.on_demand import OnDemandRunner
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.catalog import Catalog
-from services.features.reader import Clocks, Reader, Stock
+from services.features.reader import Clocks, Reader
 from services.features.servicer import FeaturesServicer
-from services.features.stores.online_store import OnlineStore, Registry, StoreError
-from services.features.stream.consumer import Consumer
-from services.features.warm_up import Patience, Warmer
+from services.features.stores.online_store import FeastFallback, OnlineStore, Registry, StoreError
+from services.features.stream.consumer import StreamConsumer
+from services.features.warm_up import WarmUp, WarmUpLimits
 
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 
@@ -32,7 +32,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     """Opens the feature store and reads its registry; a store that is down is no obstacle."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(FeaturesMetrics)
-    memory = Memory(config.memory_entries, config.memory_bytes)
+    memory = RowCache(config.memory_entries, config.memory_bytes)
     metrics.watch(memory)
     # The registry has a thread of its own: a hanging store must not keep it from being read, or the reverse.
     reading = ThreadPoolExecutor(config.threads, "features-read")
@@ -50,12 +50,12 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         planning.shutdown(wait=False)
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
-    cache = Cache(config.cache_s, config.blind_cache_s)
+    cache = CacheTimes(config.cache_s, config.blind_cache_s)
     fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache, telemetry.log)
-    deriver = Deriver(deriving, metrics)
+    deriver = OnDemandRunner(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
-    warmer = Warmer(store, stock, time.monotonic, telemetry.log)
-    await warmer.warm(catalog.services, Patience(config.store_timeout_s / 2, config.warm_up_s))
+    warmer = WarmUp(store, stock, time.monotonic, telemetry.log)
+    await warmer.warm(catalog.services, WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
     tasks = [asyncio.create_task(catalog.follow(config.refresh_s))]
     if config.stream is not None:
         consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)
@@ -75,7 +75,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, Stock]:
+def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, FeastFallback]:
     # Feast takes three seconds to import: not while the event loop waits.
     from services.features.stores.registry import open_feast
 
@@ -84,11 +84,11 @@ def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry
 
 def _consumer(
     config: FeaturesConfig, stream: Stream, threads: ThreadPoolExecutor, runtime: Runtime
-) -> Consumer:
+) -> StreamConsumer:
     from services.features.stream.writer import FeastWriter
 
     telemetry = runtime.telemetry
-    return Consumer(
+    return StreamConsumer(
         stream, FeastWriter(config.repo).write, threads, telemetry.once(FeaturesMetrics), telemetry.log
     )
 

@@ -14,6 +14,9 @@ from feast import FeatureStore, FeatureView
 from feast.data_source import PushSource
 from feast.errors import FeastError
 
+# The types of Feast's online stores that keep the newer row by themselves; others write whatever comes.
+_COMPARES_TIMES = {"redis"}
+
 Progress = Callable[[str, int, int], None]
 """(view, done, total)."""
 
@@ -88,8 +91,7 @@ def _push_view(store: FeatureStore, view: FeatureView, frame: pd.DataFrame) -> P
     rows = frame[columns].dropna(subset=[*view.join_keys, stamp])
     rows = rows.assign(**{stamp: _times(rows[stamp], view.name)})
     newest = rows.sort_values(stamp, kind="stable").drop_duplicates(view.join_keys, keep="last")
-    if store.config.online_store.type == "sqlite" and len(newest):
-        # Feast's Redis store compares for itself, its SQLite store writes whatever comes.
+    if store.config.online_store.type not in _COMPARES_TIMES and len(newest):
         newest = newest[newest[stamp] > _known_times(store, view, newest)]
     if len(newest):
         try:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from services.features.cache.column_table import ColumnTables, TableRows
 from services.features.plan.plan import ViewPlan
-from services.features.stores.online_store import Ask, Rows, StoredRow
+from services.features.stores.online_store import KeyQuery, Rows, StoredRow
 
 # Python's objects for an entry, its key and its values, besides their bytes; and what it takes among the tables.
 _ENTRY_BYTES = 400
@@ -26,7 +26,7 @@ _NUMBER_BYTES = 11
 _VIEWS = 1000
 
 
-class _Mark:
+class _Validity:
     """Rows learnt together are current together: in this epoch, until then (monotonic seconds)."""
 
     __slots__ = ("epoch", "until")
@@ -40,8 +40,8 @@ class _Mark:
 
 
 # Row, mark, size in bytes. A plain tuple, the fastest thing to make.
-_Entry: TypeAlias = tuple[StoredRow, _Mark, int]
-_OUTDATED = _Mark(-2, -math.inf)
+_CachedRow: TypeAlias = tuple[StoredRow, _Validity, int]
+_OUTDATED = _Validity(-2, -math.inf)
 _ROW, _MARK, _SIZE = map(itemgetter, range(3))
 
 
@@ -49,11 +49,11 @@ class _Generation:
     """Entries by view and key, in the order in which they came."""
 
     def __init__(self) -> None:
-        self.views: dict[str, dict[bytes, _Entry]] = {}
+        self.views: dict[str, dict[bytes, _CachedRow]] = {}
         self.count = 0
         self.size_bytes = 0
 
-    def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_Entry]) -> None:
+    def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_CachedRow]) -> None:
         """Adds entries, or puts them in the place of earlier ones."""
         view = self.views.setdefault(identity, {})
         before = len(view)
@@ -62,12 +62,12 @@ class _Generation:
         self.count += len(view) - before
         self.size_bytes += sum(map(_SIZE, entries)) - earlier
 
-    def take(self, identity: str, keys: Iterable[bytes]) -> list[_Entry]:
+    def take(self, identity: str, keys: Iterable[bytes]) -> list[_CachedRow]:
         """Removes those of the keys that are there."""
         view = self.views.get(identity)
         if not view:
             return []
-        found: list[_Entry] = list(filter(None, map(view.pop, keys, repeat(None))))
+        found: list[_CachedRow] = list(filter(None, map(view.pop, keys, repeat(None))))
         self.count -= len(found)
         self.size_bytes -= sum(map(_SIZE, found))
         return found
@@ -80,7 +80,7 @@ class _Generation:
             self.take(identity, list(islice(view, min(excess, len(view)))))
 
 
-class Memory:
+class RowCache:
     """A map from entity and view to the last-known row, bounded by entries and bytes.
 
     It has two generations: what comes or is used goes to the young one, and when that is half of all, the old one is
@@ -95,7 +95,7 @@ class Memory:
         self._entries = entries
         self._size_bytes = size_bytes
         self._young, self._old = _Generation(), _Generation()
-        self._absent: OrderedDict[tuple[str, bytes], _Mark] = OrderedDict()
+        self._absent: OrderedDict[tuple[str, bytes], _Validity] = OrderedDict()
         self._absent_views: set[str] = set()
         self._absent_bytes = 0
         self._tables = ColumnTables(2 * entries)
@@ -139,7 +139,7 @@ class Memory:
         ):
             return list(map(_ROW, entries)), []  # type: ignore[arg-type]  # as above
         found: list[StoredRow | None] = []
-        marks: list[_Mark | None] = []
+        marks: list[_Validity | None] = []
         for key, entry in zip(keys, entries, strict=True):
             mark = self._absent.get((view.identity, key)) if entry is None else entry[1]
             good = mark is not None and mark.holds(epoch, now)
@@ -157,10 +157,10 @@ class Memory:
         """The last-known rows, however old; None where nothing is remembered."""
         return [entry and entry[0] for entry in self._entries_of(view.identity, keys)]
 
-    def _entries_of(self, identity: str, keys: Sequence[bytes]) -> list[_Entry | None]:
+    def _entries_of(self, identity: str, keys: Sequence[bytes]) -> list[_CachedRow | None]:
         """What is there of each key; from now on it is young."""
         young = self._young.views.get(identity)
-        entries: list[_Entry | None] = list(map(young.get, keys)) if young else [None] * len(keys)
+        entries: list[_CachedRow | None] = list(map(young.get, keys)) if young else [None] * len(keys)
         old = self._old.views.get(identity)
         if old and None in entries:
             again = [key for key, entry in zip(keys, entries, strict=True) if entry is None and key in old]
@@ -171,11 +171,11 @@ class Memory:
                 return self._both(identity, keys)
         return entries
 
-    def _both(self, identity: str, keys: Sequence[bytes]) -> list[_Entry | None]:
+    def _both(self, identity: str, keys: Sequence[bytes]) -> list[_CachedRow | None]:
         young, old = self._young.views.get(identity, {}), self._old.views.get(identity, {})
         return [young.get(key) or old.get(key) for key in keys]
 
-    def outdate(self, key: bytes) -> None:
+    def mark_outdated(self, key: bytes) -> None:
         """The entity's rows are current no longer; they are still the last known."""
         for identity in self._absent_views:
             if self._absent.pop((identity, key), None) is not None:
@@ -187,9 +187,9 @@ class Memory:
                     view[key] = (entry[0], _OUTDATED, entry[2])
         self._tables.forget_entity(key)
 
-    def learn(self, ask: Ask, found: Rows, epoch: int, until: float) -> None:
+    def learn(self, ask: KeyQuery, found: Rows, epoch: int, until: float) -> None:
         """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
-        identity, mark = ask.view.identity, _Mark(epoch, until)
+        identity, mark = ask.view.identity, _Validity(epoch, until)
         keys: Sequence[bytes] = ask.keys
         self._tables.forget(identity, keys)
         rows: Sequence[StoredRow] = found  # type: ignore[assignment]  # those that are None are taken out below
@@ -205,7 +205,7 @@ class Memory:
         self._young.put(identity, keys, list(zip(rows, repeat(mark), sizes)))
         self._grow_old()
 
-    def _learn_absent(self, identity: str, keys: Sequence[bytes], mark: _Mark) -> None:
+    def _learn_absent(self, identity: str, keys: Sequence[bytes], mark: _Validity) -> None:
         self._young.take(identity, keys)
         self._old.take(identity, keys)
         absent = self._absent

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from headrace.hop.resilience.breaker import Breaker
-from services.features.cache.cache import Memory
+from services.features.cache.cache import RowCache
 from services.features.cache.column_table import MANY_ROWS, TableRows
-from services.features.cache.single_flight import Flights, Seat
+from services.features.cache.single_flight import PendingRow, SingleFlight
 from services.features.plan.catalog import Log
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import ViewPlan
 from services.features.stores.online_store import (
-    Ask,
+    KeyQuery,
     OnlineStore,
     Rows,
     StoredRow,
@@ -27,7 +27,7 @@ Fetched: TypeAlias = tuple[Rows | TableRows, bool]
 """Rows, and whether the store vouches for them; else they are the last known."""
 
 
-class Observer(Protocol):
+class FetchObserver(Protocol):
     """Sees what was read; see metrics.py."""
 
     def read(self, seconds: float, error: str) -> None:
@@ -40,7 +40,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Cache:
+class CacheTimes:
     """How long rows stay current in memory, in seconds; 0: not at all.
 
     `told_s`: where the store tells of changes, so that they are as good as the store's. `blind_s`: where it does not.
@@ -50,14 +50,14 @@ class Cache:
     blind_s: float
 
 
-class _Wanted(NamedTuple):
+class _Lookup(NamedTuple):
     """One view's part of a fetch. `rows`: filled in place. `holes`: positions to be read for this call."""
 
     view: ViewPlan
     keys: list[bytes]
     rows: list[StoredRow | None] | TableRows
     holes: list[int]
-    seats: list[tuple[int, Seat]]
+    seats: list[tuple[int, PendingRow]]
 
 
 class Fetcher:
@@ -66,11 +66,11 @@ class Fetcher:
     def __init__(
         self,
         store: OnlineStore,
-        memory: Memory,
+        memory: RowCache,
         breaker: Breaker,
-        observer: Observer,
+        observer: FetchObserver,
         clock: Callable[[], float],
-        cache: Cache,
+        cache: CacheTimes,
         log: Log,
     ) -> None:
         """`clock`: monotonic seconds."""
@@ -82,7 +82,7 @@ class Fetcher:
         self._cache = cache
         self._log = log
         self._failing = False
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
         self._changed: set[bytes] = set()
         store.watch(self._on_change)
 
@@ -98,7 +98,7 @@ class Fetcher:
         self._count(wanted)
         read: Sequence[Rows] | None = ()
         if asks:
-            read = await self._fly(asks, timeout_s, epoch, now + lasts_s)
+            read = await self._read(asks, timeout_s, epoch, now + lasts_s)
         if read is not None:
             for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
                 assert isinstance(w.rows, list), "a block has no holes"
@@ -115,7 +115,7 @@ class Fetcher:
             for w in wanted
         ]
 
-    def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Wanted:
+    def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Lookup:
         """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
         keys = wanted.keys
         rows: list[StoredRow | None] | TableRows
@@ -123,10 +123,10 @@ class Fetcher:
             rows, holes = [None] * len(keys), list(range(len(keys)))
         else:
             rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY_ROWS)
-        seats: list[tuple[int, Seat]] = []
-        if self._flights and holes:
+        seats: list[tuple[int, PendingRow]] = []
+        if holes and self._single_flight.active:
             missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
-            found = self._flights.seats(view.identity, missing)
+            found = self._single_flight.seats(view.identity, missing)
             if found.count(None) != len(found):
                 # What was changed since a read began may have been read before the change.
                 changed = self._changed
@@ -137,9 +137,9 @@ class Fetcher:
                 ]
                 taken = {i for i, _ in seats}
                 holes = [i for i in holes if i not in taken]
-        return _Wanted(view, keys, rows, holes, seats)
+        return _Lookup(view, keys, rows, holes, seats)
 
-    async def _join(self, wanted: _Wanted, until: float) -> bool:
+    async def _join(self, wanted: _Lookup, until: float) -> bool:
         """Takes rows from reads for other calls; whether they are all there."""
         for landing in {seat[0] for _, seat in wanted.seats}:
             if not landing.done():
@@ -153,10 +153,10 @@ class Fetcher:
             wanted.rows[i] = found[view][place]
         return True
 
-    async def _fly(
-        self, asks: Sequence[Ask], timeout_s: float, epoch: int, until: float
+    async def _read(
+        self, asks: Sequence[KeyQuery], timeout_s: float, epoch: int, until: float
     ) -> Sequence[Rows] | None:
-        landing = self._flights.start(asks)
+        landing = self._single_flight.start(asks)
         found: Sequence[Rows] | None = None
         try:
             found = await self._guarded(asks, timeout_s)
@@ -165,14 +165,14 @@ class Fetcher:
                     self._memory.learn(ask, rows, epoch, until)
                 # The news of a change may have overtaken the row that it is about.
                 for key in self._changed:
-                    self._memory.outdate(key)
+                    self._memory.mark_outdated(key)
         finally:
-            self._flights.end(landing, found)
-            if not self._flights:
+            self._single_flight.end(landing, found)
+            if not self._single_flight.active:
                 self._changed.clear()
         return found
 
-    async def _guarded(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows] | None:
+    async def _guarded(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows] | None:
         """The rows of each ask; None if they could not be read."""
         began = self._clock()
         permit = self._breaker.admit(began)
@@ -207,20 +207,20 @@ class Fetcher:
             self._log.warning("the store can't be read; last-known values and defaults are served", why=why)
 
     def _on_change(self, key: bytes) -> None:
-        self._memory.outdate(key)
-        if self._flights:
+        self._memory.mark_outdated(key)
+        if self._single_flight.active:
             self._changed.add(key)
 
-    def _count(self, wanted: list[_Wanted]) -> None:
+    def _count(self, wanted: list[_Lookup]) -> None:
         read = sum([len(w.holes) for w in wanted])
         joined = sum([len(w.seats) for w in wanted])
         self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)
 
 
-def _asks(wanted: Sequence[_Wanted]) -> list[Ask]:
+def _asks(wanted: Sequence[_Lookup]) -> list[KeyQuery]:
     """What is to be read. Views with the very same keys are given the very same list: stores read them together."""
-    asks: list[Ask] = []
-    last: tuple[_Wanted, list[bytes]] | None = None
+    asks: list[KeyQuery] = []
+    last: tuple[_Lookup, list[bytes]] | None = None
     for w in wanted:
         if not w.holes:
             continue
@@ -231,5 +231,5 @@ def _asks(wanted: Sequence[_Wanted]) -> list[Ask]:
         else:
             keys = [w.keys[i] for i in w.holes]
             last = w, keys
-        asks.append(Ask(w.view, keys))
+        asks.append(KeyQuery(w.view, keys))
     return asks

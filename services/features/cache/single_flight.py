@@ -7,43 +7,41 @@ from collections.abc import Sequence
 from itertools import count, repeat
 from typing import TypeAlias
 
-from services.features.stores.online_store import Ask, Rows
+from services.features.stores.online_store import KeyQuery, Rows
 
-Landing: TypeAlias = "asyncio.Future[Sequence[Rows] | None]"
+PendingRead: TypeAlias = "asyncio.Future[Sequence[Rows] | None]"
 """What a read brings; None if it failed."""
 
-Seat: TypeAlias = tuple[Landing, int, int]
+PendingRow: TypeAlias = tuple[PendingRead, int, int]
 """Where a row will be: what brings it, the number of the ask, and the place in it."""
 
 # Seats of reads that are over are left where they are until there are so many: to look for them costs more.
 _SEATS = 20_000
 
 
-class Flights:
+class SingleFlight:
     """All reads on their way. Used on one event loop."""
 
     def __init__(self) -> None:
-        self._seats: dict[str, dict[bytes, Seat]] = {}
+        self._seats: dict[str, dict[bytes, PendingRow]] = {}
         self._taken = 0
-        self._aloft = 0
+        # Reads on their way. An attribute: it is looked at for every view of a request.
+        self.active = 0
 
-    def __len__(self) -> int:
-        return self._aloft
-
-    def seats(self, identity: str, keys: Sequence[bytes]) -> list[Seat | None]:
+    def seats(self, identity: str, keys: Sequence[bytes]) -> list[PendingRow | None]:
         """Where the rows of these keys of a view will be; None for those that are not being read."""
         known = self._seats.get(identity)
         if not known:
             return [None] * len(keys)
-        found: list[Seat | None] = list(map(known.get, keys))
+        found: list[PendingRow | None] = list(map(known.get, keys))
         if found.count(None) == len(found):
             return found
         return [seat if seat is not None and not seat[0].done() else None for seat in found]
 
-    def start(self, asks: Sequence[Ask]) -> Landing:
+    def start(self, asks: Sequence[KeyQuery]) -> PendingRead:
         """These rows are being read from now on."""
-        landing: Landing = asyncio.get_running_loop().create_future()
-        self._aloft += 1
+        landing: PendingRead = asyncio.get_running_loop().create_future()
+        self.active += 1
         if self._taken > _SEATS:
             # Whoever would have found a seat of a read that is still on its way reads for itself.
             self._clear()
@@ -53,11 +51,11 @@ class Flights:
             self._taken += len(keys)
         return landing
 
-    def end(self, landing: Landing, found: Sequence[Rows] | None) -> None:
+    def end(self, landing: PendingRead, found: Sequence[Rows] | None) -> None:
         """The read is over; hands out what it brings."""
         landing.set_result(found)
-        self._aloft -= 1
-        if not self._aloft:
+        self.active -= 1
+        if not self.active:
             self._clear()
 
     def _clear(self) -> None:

@@ -58,11 +58,9 @@ def event_time(stamp: bytes) -> float:
 
 
 def limit_waiting(config: RepoConfig, timeout_s: float) -> None:
-    """Keeps Feast's own Redis client, for what only Feast can read, from trying for 8 to 10 seconds when Redis is down."""
-    online = config.online_store
-    if online.type == "redis":
-        limits = f",socket_timeout={timeout_s},socket_connect_timeout={timeout_s},retry=null"
-        online.connection_string += limits
+    """Limits Feast's own Redis client, which would try for 8 to 10 seconds when Redis is down. For what only Feast can read."""
+    limits = f",socket_timeout={timeout_s},socket_connect_timeout={timeout_s},retry=null"
+    config.online_store.connection_string += limits
 
 
 def name_of(projection: FeatureViewProjection) -> str:

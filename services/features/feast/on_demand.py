@@ -10,7 +10,7 @@ from feast import OnDemandFeatureView
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import PrimitiveFeastType
 
-from services.features.plan.plan import Derived, Feature
+from services.features.plan.plan import Feature, OnDemandView
 
 # Types whose values have a column type of their own → the field of Feast's Value that holds them.
 _FIELDS: dict[Any, str] = {
@@ -32,7 +32,7 @@ def field_of_type(kind: object) -> str:
     return _FIELDS.get(kind, "")
 
 
-def derived_of(view: OnDemandFeatureView) -> Derived:
+def derived_of(view: OnDemandFeatureView) -> OnDemandView:
     """The plan of an on-demand feature view."""
     inputs = tuple(
         (projection.name, Feature(f.name, field_of_type(f.dtype)))
@@ -46,11 +46,11 @@ def derived_of(view: OnDemandFeatureView) -> Derived:
     )
     features = tuple(Feature(f.name, field_of_type(f.dtype)) for f in view.features)
     call = _Call(_caller(view), inputs, request, features)
-    return Derived(view.name, inputs, request, features, call, view.mode != "python")
+    return OnDemandView(view.name, inputs, request, features, call, view.mode != "python")
 
 
 class _Call:
-    """See Derived.transform. The function is called with what Feast would call it with, but for the entities' keys."""
+    """See OnDemandView.transform. The function is called with what Feast would call it with, but for the entities' keys."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Plans from Feast's registry."""
+"""RegistryPlans from Feast's registry."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from services.features.feast.layout import stored_name
 from services.features.feast.on_demand import derived_of, field_of_type
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import (
-    Derived,
-    EntityKey,
     Feature,
-    Pick,
-    Plans,
+    JoinKey,
+    OnDemandView,
+    RegistryPlans,
     ServicePlan,
     Unsupported,
     ViewPlan,
+    ViewSelection,
 )
-from services.features.stores.feast_fallback import stock_plan
+from services.features.stores.feast_fallback import fallback_plan
 from services.features.stores.online_store import StoreError
 
 _KEY_TYPES: dict[Any, DType] = {
@@ -52,8 +52,8 @@ class FeastRegistry:
         """From now on, plans are such that Feast itself reads them."""
         self._indirect = why
 
-    def plans(self) -> Plans:
-        """See ports.Registry."""
+    def plans(self) -> RegistryPlans:
+        """See online_store.Registry."""
         try:
             self.store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
             services = self.store.list_feature_services()
@@ -73,8 +73,10 @@ class FeastRegistry:
             except Unsupported as why:
                 names = sorted(p.name for p in service.feature_view_projections)
                 text = "; ".join([odd[n] for n in names if n in odd]) or str(why)
-                planned[service.name] = stock_plan(service, {v.name: v for v in (*plain, *on_demand)}, text)
-        return Plans(views, derived, planned)
+                planned[service.name] = fallback_plan(
+                    service, {v.name: v for v in (*plain, *on_demand)}, text
+                )
+        return RegistryPlans(views, derived, planned)
 
     def _view(self, view: FeatureView, odd: dict[str, str]) -> ViewPlan | None:
         """The plan of all of a view; None, with the reason in `odd`, if only Feast can read it."""
@@ -86,7 +88,7 @@ class FeastRegistry:
                     f"join key {column.name} of {view.name} has type {column.dtype}, not text or integer"
                 )
                 return None
-            keys.append(EntityKey(column.name, dtype, column.name))
+            keys.append(JoinKey(column.name, dtype, column.name))
         if not keys or keys[0].name == "__dummy_id":
             odd[view.name] = f"view {view.name} has no join key"
             return None
@@ -100,12 +102,14 @@ class FeastRegistry:
 
 
 def _plan(
-    service: FeatureService, views: Mapping[str, ViewPlan], derived: Mapping[str, Derived]
+    service: FeatureService, views: Mapping[str, ViewPlan], derived: Mapping[str, OnDemandView]
 ) -> ServicePlan:
     picks = []
     for projection in service.feature_view_projections:
         if projection.version_tag is not None:
             raise Unsupported(f"view {projection.name} is asked for in one version")
         names = tuple(f.name for f in projection.features)
-        picks.append(Pick(projection.name, names, projection.name_alias or "", projection.join_key_map))
+        picks.append(
+            ViewSelection(projection.name, names, projection.name_alias or "", projection.join_key_map)
+        )
     return assemble(service.name, picks, views, derived)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from headrace.columns import Column, DType
 from services.features.errors import missing_input, wrong_input
 from services.features.freshness.freshness import Source, ViewResult
-from services.features.plan.plan import Derivation, Feature, ServicePlan
+from services.features.plan.plan import Feature, OnDemandPart, ServicePlan
 
 # From the best to the worst: what is made of several rows is as good as the worst of them.
 _RANKS = [Source.PRESENT, Source.STALE, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND, Source.DEFAULT]
 _RANK_OF = bytes(_RANKS.index(Source(s)) if s in list(Source) else 0 for s in range(256))
 
 
-class Observer(Protocol):
+class OnDemandObserver(Protocol):
     """Sees what was worked out; see metrics.py."""
 
     def underived(self, view: str, rows: int) -> None:
@@ -28,10 +28,10 @@ class Observer(Protocol):
         ...
 
 
-class Deriver:
+class OnDemandRunner:
     """Calls the functions of on-demand views: those that block in `threads`, others where they are."""
 
-    def __init__(self, threads: ThreadPoolExecutor, observer: Observer) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, observer: OnDemandObserver) -> None:
         self._threads = threads
         self._observer = observer
 
@@ -42,14 +42,14 @@ class Deriver:
 
         Raises Fault INVALID_ARGUMENT for a request column that is missing or of another type.
         """
-        if not plan.derivations:
+        if not plan.on_demand:
             return []
         request = {f.name: plain_values(columns.get(f.name), f) for f in plan.request}
-        return [await self._one(derivation, judged, request, rows) for derivation in plan.derivations]
+        return [await self._one(derivation, judged, request, rows) for derivation in plan.on_demand]
 
     async def _one(
         self,
-        derivation: Derivation,
+        derivation: OnDemandPart,
         judged: Sequence[ViewResult],
         request: Mapping[str, list[Any]],
         rows: int,
@@ -77,7 +77,7 @@ class Deriver:
 
 
 def _transform(
-    derivation: Derivation, inputs: Sequence[Sequence[bytes]], request: Sequence[Sequence[Any]], rows: int
+    derivation: OnDemandPart, inputs: Sequence[Sequence[bytes]], request: Sequence[Sequence[Any]], rows: int
 ) -> Sequence[tuple[bytes, ...] | None]:
     """The shown features of each row; None where the function fails."""
     derived, _, view = derivation

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.features.plan.plan import (
-    Derivation,
-    Derived,
-    EntityKey,
     Feature,
-    Pick,
+    JoinKey,
+    OnDemandPart,
+    OnDemandView,
     ServicePlan,
     Unsupported,
     ViewPlan,
+    ViewSelection,
 )
 
 
@@ -28,7 +28,10 @@ class _Read:
 
 
 def assemble(
-    name: str, picks: Sequence[Pick], views: Mapping[str, ViewPlan], derived: Mapping[str, Derived]
+    name: str,
+    picks: Sequence[ViewSelection],
+    views: Mapping[str, ViewPlan],
+    derived: Mapping[str, OnDemandView],
 ) -> ServicePlan:
     """The plan of these picks. Raises Unsupported if they can't be served together."""
     reads: dict[str, _Read] = {}
@@ -48,13 +51,13 @@ def assemble(
     plans = tuple(replace(read.view, features=tuple(read.features)) for read in reads.values())
     shown = tuple(read.shown for read in reads.values())
     places = {(v.name, f.name): (i, j) for i, v in enumerate(plans) for j, f in enumerate(v.features)}
-    derivations = tuple(_derivation(derived[pick.view], pick, places) for pick in taken)
+    on_demand = tuple(_derivation(derived[pick.view], pick, places) for pick in taken)
     return ServicePlan(
-        name, plans, _keys(plans), shown, derivations, revision_of(name, plans, shown, derivations)
+        name, plans, _keys(plans), shown, on_demand, revision_of(name, plans, shown, on_demand)
     )
 
 
-def _renamed(view: ViewPlan, pick: Pick) -> ViewPlan:
+def _renamed(view: ViewPlan, pick: ViewSelection) -> ViewPlan:
     if not pick.alias and not pick.key_names:
         return view
     keys = tuple(replace(k, name=pick.key_names.get(k.stored, k.name)) for k in view.keys)
@@ -77,16 +80,16 @@ def _also_read(reads: dict[str, _Read], views: Mapping[str, ViewPlan], name: str
 
 
 def _derivation(
-    derived: Derived, pick: Pick, places: Mapping[tuple[str, str], tuple[int, int]]
-) -> Derivation:
+    derived: OnDemandView, pick: ViewSelection, places: Mapping[tuple[str, str], tuple[int, int]]
+) -> OnDemandPart:
     name = pick.alias or derived.name
     features = tuple(_feature(derived.features, f, derived.name) for f in pick.features)
     inputs = tuple(places[view, feature.name] for view, feature in derived.inputs)
-    return Derivation(derived, inputs, ViewPlan(name, derived.name, (), features, 0.0))
+    return OnDemandPart(derived, inputs, ViewPlan(name, derived.name, (), features, 0.0))
 
 
-def _keys(views: Sequence[ViewPlan]) -> tuple[EntityKey, ...]:
-    keys: dict[str, EntityKey] = {}
+def _keys(views: Sequence[ViewPlan]) -> tuple[JoinKey, ...]:
+    keys: dict[str, JoinKey] = {}
     for view in views:
         for key in view.keys:
             if keys.setdefault(key.name, key).dtype is not key.dtype:
@@ -95,9 +98,9 @@ def _keys(views: Sequence[ViewPlan]) -> tuple[EntityKey, ...]:
 
 
 def revision_of(
-    name: str, views: Sequence[ViewPlan], shown: Sequence[int], derivations: Sequence[Derivation]
+    name: str, views: Sequence[ViewPlan], shown: Sequence[int], on_demand: Sequence[OnDemandPart]
 ) -> str:
     """A short hash of all that a plan reads and gives."""
     read = [(v.name, v.identity, v.ttl_s, n) for v, n in zip(views, shown, strict=True)]
-    text = repr((name, read, [(d.view.identity, d.places) for d in derivations]))
+    text = repr((name, read, [(d.view.identity, d.places) for d in on_demand]))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

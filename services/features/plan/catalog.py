@@ -9,7 +9,7 @@ from typing import Protocol
 
 from services.features.errors import unknown_references, unknown_service
 from services.features.plan.assembly import assemble
-from services.features.plan.plan import Pick, Plans, ServicePlan, Unsupported
+from services.features.plan.plan import RegistryPlans, ServicePlan, Unsupported, ViewSelection
 from services.features.stores.online_store import Registry, StoreError
 
 # Lists of references that are planned once; whoever sends more kinds of them is served all the same.
@@ -34,7 +34,7 @@ class Catalog:
         self._threads = threads
         self._log = log
         self._count = count
-        self._plans = Plans({}, {}, {})
+        self._plans = RegistryPlans({}, {}, {})
         self._of_references: dict[tuple[str, ...], ServicePlan] = {}
 
     def plan(self, name: str) -> ServicePlan:
@@ -66,8 +66,8 @@ class Catalog:
             known = self._plans.services.get(name)
             if known is None or known.revision != plan.revision:
                 self._log.info("feature service planned", feature_service=name, revision=plan.revision)
-                if plan.stock:
-                    why = plan.stock
+                if plan.fallback:
+                    why = plan.fallback
                     self._log.warning(
                         "a feature service is left to Feast, which is slow", feature_service=name, why=why
                     )
@@ -90,12 +90,12 @@ class Catalog:
                 self._count("ok")
 
 
-def _plan_of(references: tuple[str, ...], plans: Plans) -> ServicePlan:
+def _plan_of(references: tuple[str, ...], plans: RegistryPlans) -> ServicePlan:
     features: dict[str, list[str]] = {}
     for reference in references:
         view, _, feature = reference.partition(":")
         features.setdefault(view, []).append(feature)
-    picks = [Pick(view, tuple(dict.fromkeys(names))) for view, names in features.items()]
+    picks = [ViewSelection(view, tuple(dict.fromkeys(names))) for view, names in features.items()]
     try:
         return assemble("", picks, plans.views, plans.derived)
     except Unsupported as why:

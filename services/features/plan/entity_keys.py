@@ -22,7 +22,7 @@ from services.features.errors import missing_key, wrong_key
 
 if TYPE_CHECKING:
     # At run time plan.py imports this module.
-    from services.features.plan.plan import EntityKey, ViewPlan
+    from services.features.plan.plan import JoinKey, ViewPlan
 
 # Numbers of feast.types.ValueType.
 _STRING, _INT32, _INT64 = 2, 3, 4
@@ -60,7 +60,7 @@ def prefix(names: Sequence[str]) -> bytes:
     return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", _STRING, len(n)) + n for n in encoded)
 
 
-def read_parts(columns: Mapping[str, Column], keys: Sequence[EntityKey]) -> Parts:
+def read_parts(columns: Mapping[str, Column], keys: Sequence[JoinKey]) -> Parts:
     """The values of each join key.
 
     Raises Fault INVALID_ARGUMENT for a column that is missing or of another type.
@@ -90,7 +90,7 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
     return EntityKeys(whole, [index[key] for key in found])
 
 
-def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
+def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if column is None:
         raise missing_key(key.name)
     fits = column.dtype is DType.BYTES if key.dtype is DType.BYTES else column.dtype.numpy.kind in "iu"
@@ -107,7 +107,7 @@ def _parts(column: Column | None, key: EntityKey) -> Sequence[bytes | None]:
     return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
 
 
-def _in_range(column: Column, key: EntityKey) -> tuple[list[int], NDArray[np.bool_] | None]:
+def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_] | None]:
     """The numbers, and which rows have one that the key's type can hold (None: all); a larger one is no entity's."""
     numbers: list[int] = column.array.tolist()
     if np.can_cast(column.dtype.numpy, key.dtype.numpy):

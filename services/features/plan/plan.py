@@ -14,7 +14,7 @@ from services.features.reply.values import DTYPES, FloatPacker, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)
-class EntityKey:
+class JoinKey:
     """A join key. `name`: its column in requests; `stored`: its name in stored keys; `dtype`: BYTES (text) or an integer."""
 
     name: str
@@ -45,13 +45,13 @@ class ViewPlan:
 
     name: str
     stored: str
-    keys: tuple[EntityKey, ...]
+    keys: tuple[JoinKey, ...]
     features: tuple[Feature, ...]
     ttl_s: float
 
     @cached_property
     def identity(self) -> str:
-        """Plans of the same identity read the same rows in the same form."""
+        """RegistryPlans of the same identity read the same rows in the same form."""
         return repr((self.stored, [(k.stored, k.dtype) for k in self.keys], self.features))
 
     @cached_property
@@ -93,7 +93,7 @@ def null_values(view: ViewPlan) -> tuple[bytes, ...]:
 
 
 @dataclass(frozen=True)
-class Derived:
+class OnDemandView:
     """An on-demand feature view: features worked out from others and from what the request brings.
 
     `inputs`: (view, feature) read for it. `request`: columns that the request must bring. `transform`: takes a column
@@ -109,7 +109,7 @@ class Derived:
     blocking: bool
 
 
-class Pick(NamedTuple):
+class ViewSelection(NamedTuple):
     """What a feature service takes of one view: some of its features, under another name or with other keys if given."""
 
     view: str
@@ -118,10 +118,10 @@ class Pick(NamedTuple):
     key_names: Mapping[str, str] = MappingProxyType({})
 
 
-class Derivation(NamedTuple):
+class OnDemandPart(NamedTuple):
     """A derived view in a plan. `places`: of its inputs, as (view, feature). `view`: its shown features, as a view's."""
 
-    derived: Derived
+    derived: OnDemandView
     places: tuple[tuple[int, int], ...]
     view: ViewPlan
 
@@ -131,41 +131,41 @@ class ServicePlan:
     """What a feature service reads and gives.
 
     `keys`: all join keys of its views. `shown`: per view, how many of its first features are given, the others being
-    inputs of `derivations`; −1: nothing of it, not even its age. `stock`: why only Feast itself can read it; "": it need not;
-    `stock_inputs`: what it is given then.
+    inputs of `on_demand`; −1: nothing of it, not even its age. `fallback`: why only Feast itself can read it; "": it need not;
+    `fallback_inputs`: what it is given then.
     """
 
     name: str
     views: tuple[ViewPlan, ...]
-    keys: tuple[EntityKey, ...]
+    keys: tuple[JoinKey, ...]
     shown: tuple[int, ...]
-    derivations: tuple[Derivation, ...]
+    on_demand: tuple[OnDemandPart, ...]
     revision: str
-    stock: str = ""
-    stock_inputs: tuple[Feature, ...] = ()
+    fallback: str = ""
+    fallback_inputs: tuple[Feature, ...] = ()
 
     @cached_property
     def key_groups(self) -> tuple[int, ...]:
         """Per view, the first view with the same keys: their rows have the same keys, which are worked out once."""
-        first: dict[tuple[EntityKey, ...], int] = {}
+        first: dict[tuple[JoinKey, ...], int] = {}
         return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
 
     @cached_property
     def given(self) -> tuple[tuple[ViewPlan, tuple[Feature, ...]], ...]:
         """The views that are given, with their features that are; in the order of replies."""
         read = [(v, v.features[:n]) for v, n in zip(self.views, self.shown, strict=True) if n >= 0]
-        return (*read, *[(d.view, d.view.features) for d in self.derivations])
+        return (*read, *[(d.view, d.view.features) for d in self.on_demand])
 
     @cached_property
     def given_counts(self) -> tuple[int, ...]:
         """Per view and then per derivation, how many of its features are given; −1: it is not given at all."""
-        return (*self.shown, *[len(d.view.features) for d in self.derivations])
+        return (*self.shown, *[len(d.view.features) for d in self.on_demand])
 
     @cached_property
     def request(self) -> tuple[Feature, ...]:
         """What the request must bring besides join keys."""
-        found = {f.name: f for d in self.derivations for f in d.derived.request}
-        found |= {f.name: f for f in self.stock_inputs}
+        found = {f.name: f for d in self.on_demand for f in d.derived.request}
+        found |= {f.name: f for f in self.fallback_inputs}
         return tuple(found.values())
 
     @cached_property
@@ -190,9 +190,9 @@ class Unsupported(Exception):  # noqa: N818 - a finding about a feature service,
 
 
 @dataclass(frozen=True)
-class Plans:
+class RegistryPlans:
     """All that a registry has, by name."""
 
     views: Mapping[str, ViewPlan]
-    derived: Mapping[str, Derived]
+    derived: Mapping[str, OnDemandView]
     services: Mapping[str, ServicePlan]

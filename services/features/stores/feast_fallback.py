@@ -16,10 +16,10 @@ from services.features.feast.layout import name_of
 from services.features.feast.on_demand import field_of_type
 from services.features.plan.assembly import revision_of
 from services.features.plan.plan import Feature, ServicePlan, ViewPlan
-from services.features.stores.online_store import Ask, Rows, StoredRow, StoreError, StoreTimeoutError
+from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError, StoreTimeoutError
 
 
-def stock_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> ServicePlan:
+def fallback_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> ServicePlan:
     """The plan of a service that Feast reads. Its keys are request columns of any type."""
     plans, inputs = [], {}
     for projection in service.feature_view_projections:
@@ -40,7 +40,7 @@ def stock_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> S
     return ServicePlan(service.name, tuple(plans), (), shown, (), revision, why, tuple(inputs.values()))
 
 
-class StockReader:
+class FeastReader:
     """Reads as `get_online_features` does, in a thread."""
 
     def __init__(self, store: FeatureStore, threads: ThreadPoolExecutor) -> None:
@@ -84,20 +84,20 @@ def _rows(vectors: Sequence[Any], rows: int) -> Rows:
     return found
 
 
-class NoStore:
+class UnreadableStore:
     """An `OnlineStore` that is never asked: Feast reads all."""
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
-        """See ports.OnlineStore."""
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
+        """See online_store.OnlineStore."""
         del asks, timeout_s
         raise StoreError("this store is read by Feast alone")
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
 
     def epoch(self) -> int:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
         return -1
 
     async def close(self) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from services.features.plan.plan import Plans, ViewPlan
+from services.features.plan.plan import RegistryPlans, ServicePlan, ViewPlan
 
 # A plain tuple: there are several per row of a batch, and nothing is made faster.
 StoredRow: TypeAlias = tuple[float, tuple[bytes, ...]]
@@ -16,8 +16,8 @@ Rows: TypeAlias = Sequence[StoredRow | None]
 """One per key; None where the entity is not in the store."""
 
 
-class Ask(NamedTuple):
-    """Stored keys (see keying.py) to read of one view."""
+class KeyQuery(NamedTuple):
+    """Stored keys (see plan/entity_keys.py) to read of one view."""
 
     view: ViewPlan
     keys: Sequence[bytes]
@@ -34,7 +34,7 @@ class StoreTimeoutError(StoreError):
 class OnlineStore(Protocol):
     """Current rows by entity. Used on one event loop, which it never keeps waiting."""
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         """The rows of each ask, all read in one go. Raises StoreError, and StoreTimeoutError after `timeout_s`."""
         ...
 
@@ -51,9 +51,19 @@ class OnlineStore(Protocol):
         ...
 
 
+class FeastFallback(Protocol):
+    """Feast's own way of reading; see feast_fallback.py."""
+
+    async def read(
+        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
+    ) -> Sequence[Rows]:
+        """Per view, a row for each row of the request. Raises StoreError."""
+        ...
+
+
 class Registry(Protocol):
     """Which feature services there are."""
 
-    def plans(self) -> Plans:
+    def plans(self) -> RegistryPlans:
         """Reads the registry anew. Blocks. Raises StoreError."""
         ...

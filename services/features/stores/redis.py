@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from services.features.stores.online_store import Ask, Rows, StoreError, StoreTimeoutError
-from services.features.stores.redis_connection import Wire, pack
+from feast import RepoConfig
+
+from services.features.feast.layout import limit_waiting, redis_nodes
+from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
+from services.features.stores.redis_client import RedisClientStore, client_of
+from services.features.stores.redis_connection import RedisConnection, pack
 from services.features.stores.redis_layout import RedisLayout
 
 _PLAIN = {"db", "username", "password", "ssl", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
@@ -27,37 +32,44 @@ _NOT_NEEDED = {
 _CONNECT_S = 0.5
 
 
-def serves(options: Mapping[str, Any]) -> bool:
-    """Whether RedisStore knows all these options of a connection string."""
-    return set(options) <= _PLAIN | _TLS | _NOT_NEEDED
+def open_store(config: RepoConfig, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
+    """See registry.Open: one server is read over a connection of ours, anything else through redis-py."""
+    online = config.online_store
+    nodes, options = redis_nodes(config)
+    limit_waiting(config, timeout_s)
+    layout = RedisLayout(config.project)
+    if online.redis_type.value == "redis" and set(options) <= _PLAIN | _TLS | _NOT_NEEDED:
+        return RedisStore(nodes[0]["host"], int(nodes[0].get("port", 6379)), options, layout)
+    make = client_of(online.redis_type.value, nodes, options, online.sentinel_master, timeout_s)
+    return RedisClientStore(make, layout)
 
 
 class RedisStore:
     """An `OnlineStore` on one Redis server."""
 
     def __init__(self, host: str, port: int, options: Mapping[str, Any], layout: RedisLayout) -> None:
-        """Connects at the first read. `options`: of Feast's connection string; see `serves`."""
+        """Connects at the first read. `options`: of Feast's connection string; those of `open_store`."""
         self._host = host
         self._port = port
         self._options = options
         self._layout = layout
         self._tls = _context(options) if options.get("ssl") else None
-        self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
+        self._wire: RedisConnection | None = None
+        self._connecting: asyncio.Task[RedisConnection] | None = None
         self._tell: Callable[[bytes], None] | None = None
         self._epochs = 0
         self._tracked = False
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
         self._tell = changed
 
     def epoch(self) -> int:
-        """See ports.OnlineStore: as long as one connection holds, Redis tells what is changed."""
+        """See online_store.OnlineStore: as long as one connection holds, Redis tells what is changed."""
         return self._epochs if self._tracked and self._wire is not None and not self._wire.closed else -1
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
-        """See ports.OnlineStore."""
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
+        """See online_store.OnlineStore."""
         commands, count = self._layout.commands(asks)
         wire = self._wire
         try:
@@ -83,7 +95,7 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, StoreError, OSError):
@@ -91,22 +103,22 @@ class RedisStore:
         if self._wire is not None:
             self._wire.close()
 
-    async def _connected(self) -> Wire:
+    async def _connected(self) -> RedisConnection:
         """A connection that is being made is shared; it goes on when a caller gives up."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_retrieved)
         return await asyncio.shield(self._connecting)
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> RedisConnection:
         # Not for as long as the kernel tries: a server that is back is to be found within seconds.
         async with asyncio.timeout(_CONNECT_S):
             return await self._greeted()
 
-    async def _greeted(self) -> Wire:
+    async def _greeted(self) -> RedisConnection:
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(
-            lambda: Wire(self._changed),
+            lambda: RedisConnection(self._changed),
             self._host,
             self._port,
             ssl=self._tls,
@@ -121,7 +133,7 @@ class RedisStore:
         self._wire = wire
         return wire
 
-    async def _greet(self, wire: Wire) -> bool:
+    async def _greet(self, wire: RedisConnection) -> bool:
         """Authenticates, chooses the database; whether changes will be told."""
         user, password = self._options.get("username"), self._options.get("password")
         account = [] if password is None else [str(user or "default"), str(password)]
@@ -149,13 +161,13 @@ async def _within(future: asyncio.Future[list[Any]], timeout_s: float) -> list[A
         return await future
 
 
-async def _demand(wire: Wire, *words: str | int) -> None:
+async def _demand(wire: RedisConnection, *words: str | int) -> None:
     (reply,) = await wire.ask(pack(*words), 1)
     if isinstance(reply, Exception):
         raise StoreError(f"Redis refuses {words[0]}: {reply}")
 
 
-def _retrieved(task: asyncio.Task[Wire]) -> None:
+def _retrieved(task: asyncio.Task[RedisConnection]) -> None:
     """Takes note of a failure that nobody waits for any more, so that asyncio does not complain of it."""
     if not task.cancelled():
         task.exception()

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from services.features.stores.online_store import Ask, Rows, StoreError, StoreTimeoutError
+from services.features.stores.online_store import KeyQuery, Rows, StoreError, StoreTimeoutError
 from services.features.stores.redis_layout import RedisLayout
 
 Make = Callable[[], "tuple[Any, Sequence[Any]]"]
@@ -30,14 +30,14 @@ class RedisClientStore:
         self._others: Sequence[Any] = ()
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
 
     def epoch(self) -> int:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
         return -1
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
-        """See ports.OnlineStore."""
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
+        """See online_store.OnlineStore."""
         if self._client is None:
             self._client, self._others = self._make()
         pipeline = self._client.pipeline(transaction=False)
@@ -55,7 +55,7 @@ class RedisClientStore:
         return self._layout.rows(asks, replies)
 
     async def close(self) -> None:
-        """See ports.OnlineStore."""
+        """See online_store.OnlineStore."""
         if self._client is not None:
             for client in (self._client, *self._others):
                 await client.aclose()

@@ -19,7 +19,7 @@ Changed = Callable[[list[bytes] | None], None]
 _NOTHING = object()
 
 
-class _Waiter:
+class _PendingReplies:
     __slots__ = ("future", "missing", "replies")
 
     def __init__(self, future: asyncio.Future[list[Any]], count: int) -> None:
@@ -28,14 +28,14 @@ class _Waiter:
         self.replies: list[Any] = []
 
 
-class Wire(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """An asyncio protocol. `closed` once the connection is lost; it does not come back."""
 
     def __init__(self, changed: Changed) -> None:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[_PendingReplies] = deque()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self.closed = False
@@ -49,7 +49,7 @@ class Wire(asyncio.Protocol):
         if self.closed:
             future.set_exception(ConnectionError("the connection to Redis is lost"))
             return future
-        self._waiters.append(_Waiter(future, count))
+        self._waiters.append(_PendingReplies(future, count))
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.append(commands)

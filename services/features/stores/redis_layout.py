@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from services.features.feast.layout import event_time, field_of
 from services.features.plan.plan import ViewPlan
-from services.features.stores.online_store import Ask, Rows, StoredRow, StoreError
+from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError
 from services.features.stores.redis_connection import bulk
 
 # Event times that were read lately: many rows have the same.
@@ -49,7 +49,7 @@ class RedisLayout:
             self._fields[view.identity] = fields
         return fields
 
-    def commands(self, asks: Sequence[Ask]) -> tuple[bytes, int]:
+    def commands(self, asks: Sequence[KeyQuery]) -> tuple[bytes, int]:
         """Packed commands for all keys of all asks, and how many."""
         packed: list[bytes] = []
         project = self._project
@@ -61,7 +61,7 @@ class RedisLayout:
             packed += [heads[len(key)] + key + tail for key in keys]
         return b"".join(packed), len(packed)
 
-    def rows(self, asks: Sequence[Ask], replies: Sequence[Any]) -> Sequence[Rows]:
+    def rows(self, asks: Sequence[KeyQuery], replies: Sequence[Any]) -> Sequence[Rows]:
         """The rows in the replies to `commands`. Raises StoreError for replies that are none."""
         rows: list[Rows] = [()] * len(asks)
         begin = 0
@@ -119,7 +119,7 @@ class RedisLayout:
         return form
 
 
-def _groups(asks: Sequence[Ask]) -> list[list[int]]:
+def _groups(asks: Sequence[KeyQuery]) -> list[list[int]]:
     """Asks for the same keys, which one command per key reads together."""
     groups: dict[int, list[int]] = {}
     for i, ask in enumerate(asks):

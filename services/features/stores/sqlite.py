@@ -17,7 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.features.stores.online_store import Ask, Rows, StoredRow, StoreError, StoreTimeoutError
+from feast import RepoConfig
+
+from services.features.feast.layout import sqlite_path
+from services.features.stores.online_store import (
+    KeyQuery,
+    OnlineStore,
+    Rows,
+    StoredRow,
+    StoreError,
+    StoreTimeoutError,
+)
 
 _INLINE_KEYS = 256
 _SLOW_S = 0.01
@@ -29,6 +39,11 @@ _MAX_KEYS = 8192
 _STATEMENTS = 256
 
 Found = list[tuple[int, bytes, str, bytes, int]]
+
+
+def open_store(config: RepoConfig, threads: ThreadPoolExecutor, _timeout_s: float) -> OnlineStore:
+    """See registry.Open."""
+    return SqliteStore(Path(sqlite_path(config)), config.project, threads)
 
 
 class SqliteStore:
@@ -55,8 +70,8 @@ class SqliteStore:
         self._of_thread = threading.local()
         self._texts: dict[tuple[tuple[str, int], ...], str] = {}
 
-    async def read(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
-        """See ports.OnlineStore."""
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
+        """See online_store.OnlineStore."""
         began = self._clock()
         if began >= self._wary_until and sum([len(ask.keys) for ask in asks]) <= _INLINE_KEYS:
             try:
@@ -71,7 +86,7 @@ class SqliteStore:
         return await self._in_thread(asks, timeout_s)
 
     def epoch(self) -> int:
-        """See ports.OnlineStore: a new epoch begins when anybody has written. Costs 3 µs."""
+        """See online_store.OnlineStore: a new epoch begins when anybody has written. Costs 3 µs."""
         if self._clock() < self._wary_until:
             return -1
         try:
@@ -84,10 +99,10 @@ class SqliteStore:
         return self._epochs
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See ports.OnlineStore: every change begins a new epoch, so there is nothing to tell."""
+        """See online_store.OnlineStore: every change begins a new epoch, so there is nothing to tell."""
 
     async def close(self) -> None:
-        """See ports.OnlineStore. Threads' connections end with their threads."""
+        """See online_store.OnlineStore. Threads' connections end with their threads."""
         if self._local is not None:
             self._local.close()
             self._local = None
@@ -106,14 +121,14 @@ class SqliteStore:
             self._local, self._file, self._version = _open(self._path, 0.0), file, -1
         return self._local
 
-    async def _in_thread(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+    async def _in_thread(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         job = asyncio.get_running_loop().run_in_executor(self._threads, self._read_blocking, asks, timeout_s)
         try:
             return await asyncio.wait_for(job, timeout_s)
         except TimeoutError:
             raise StoreTimeoutError("SQLite did not answer in time") from None
 
-    def _read_blocking(self, asks: Sequence[Ask], timeout_s: float) -> Sequence[Rows]:
+    def _read_blocking(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         file = _identity(self._path)
         try:
             if getattr(self._of_thread, "file", None) != file:
@@ -122,7 +137,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise _failed(error) from error
 
-    def _query(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> Sequence[Rows]:
+    def _query(self, connection: sqlite3.Connection, asks: Sequence[KeyQuery]) -> Sequence[Rows]:
         if sum([len(ask.keys) for ask in asks]) > _MAX_KEYS:
             return self._query_in_parts(connection, asks)
         shapes: list[tuple[str, int]] = []
@@ -143,12 +158,12 @@ class SqliteStore:
         except (TypeError, ValueError, OverflowError, OSError) as error:
             raise StoreError(f"SQLite holds rows that Feast did not write: {type(error).__name__}") from error
 
-    def _query_in_parts(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> Sequence[Rows]:
+    def _query_in_parts(self, connection: sqlite3.Connection, asks: Sequence[KeyQuery]) -> Sequence[Rows]:
         results: list[Rows] = []
         for view, keys in asks:
             rows: list[StoredRow | None] = []
             for start in range(0, len(keys), _MAX_KEYS):
-                rows += self._query(connection, [Ask(view, keys[start : start + _MAX_KEYS])])[0]
+                rows += self._query(connection, [KeyQuery(view, keys[start : start + _MAX_KEYS])])[0]
             results.append(rows)
         return results
 
@@ -166,7 +181,7 @@ class SqliteStore:
         return text
 
 
-def _rows(asks: Sequence[Ask], found: Found) -> Sequence[Rows]:
+def _rows(asks: Sequence[KeyQuery], found: Found) -> Sequence[Rows]:
     """Gathers features into rows. An entity's time is that of its oldest feature; Feast writes them together."""
     gathered: list[dict[bytes, tuple[list[int], list[bytes]]]] = [{} for _ in asks]
     places = [ask.view.places for ask in asks]

@@ -31,7 +31,7 @@ class RefusedError(Exception):
     """Rows that no attempt will write; the text says why."""
 
 
-class Observer(Protocol):
+class StreamObserver(Protocol):
     """Sees what was consumed; see metrics.py."""
 
     def consumed(self, outcome: str, count: int) -> None:
@@ -39,7 +39,7 @@ class Observer(Protocol):
         ...
 
 
-class Consumer:
+class StreamConsumer:
     """One member of a consumer group. `write`: blocks, gives (written, older), raises RefusedError or anything else."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Consumer:
         stream: Stream,
         write: Callable[[str, Sequence[Row]], tuple[int, int]],
         threads: ThreadPoolExecutor,
-        observer: Observer,
+        observer: StreamObserver,
         log: Log,
     ) -> None:
         self._url = stream.url

@@ -10,7 +10,7 @@ from services.features.stream.consumer import RefusedError, Row
 
 
 class FeastWriter:
-    """What a Consumer writes with. Has a store of its own: Feast's are not made for two threads."""
+    """What a StreamConsumer writes with. Has a store of its own: Feast's are not made for two threads."""
 
     def __init__(self, repo: Path) -> None:
         """Raises WriteError if `repo` is no feature repository."""

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.columns import DType
-from services.features.cache.cache import Memory
-from services.features.plan.plan import EntityKey, Feature, ViewPlan
-from services.features.stores.online_store import Ask
+from services.features.cache.cache import RowCache
+from services.features.plan.plan import Feature, JoinKey, ViewPlan
+from services.features.stores.online_store import KeyQuery
 
-KEYS = (EntityKey("k", DType.INT64, "k"),)
+KEYS = (JoinKey("k", DType.INT64, "k"),)
 VIEW = ViewPlan("view", "view", KEYS, (Feature("f", "double_val"),), 0.0)
 Batch = list[tuple[int, float | None]]
 BATCHES = st.lists(
@@ -26,14 +26,14 @@ def keys(numbers: range | list[int]) -> list[bytes]:
     return [bytes([n]) for n in numbers]
 
 
-def learn(memory: Memory, batch: Batch, epoch: int = 1, until: float = math.inf) -> None:
+def learn(memory: RowCache, batch: Batch, epoch: int = 1, until: float = math.inf) -> None:
     rows = [None if v is None else (v, (b"v" * 9,)) for _, v in batch]
-    memory.learn(Ask(VIEW, keys([k for k, _ in batch])), rows, epoch, until)
+    memory.learn(KeyQuery(VIEW, keys([k for k, _ in batch])), rows, epoch, until)
 
 
 @given(BATCHES, st.integers(0, 24))
 def test_it_holds_the_newest_rows_within_its_bound(batches: list[Batch], entries: int) -> None:
-    memory = Memory(entries, PLENTY)
+    memory = RowCache(entries, PLENTY)
     newest: dict[int, float | None] = {}
     largest = 0
     for batch in batches:
@@ -55,19 +55,19 @@ def test_it_holds_the_newest_rows_within_its_bound(batches: list[Batch], entries
 
 @given(BATCHES)
 def test_its_size_is_that_of_what_it_holds(batches: list[Batch]) -> None:
-    memory, one = Memory(100, PLENTY), Memory(1, PLENTY)
+    memory, one = RowCache(100, PLENTY), RowCache(1, PLENTY)
     learn(one, [(1, 1.0)])
     for batch in batches:
         learn(memory, batch)
         assert memory.size_bytes == len(memory) * one.size_bytes
-    bounded = Memory(100, 3 * one.size_bytes)
+    bounded = RowCache(100, 3 * one.size_bytes)
     for batch in batches:
         learn(bounded, batch)
         assert bounded.size_bytes <= 3 * one.size_bytes
 
 
 def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
-    memory = Memory(10, PLENTY)
+    memory = RowCache(10, PLENTY)
     learn(memory, [(1, 5.0), (2, 6.0)], epoch=3, until=10.0)
 
     def current(epoch: int, now: float) -> list[bool]:
@@ -76,13 +76,13 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
     assert current(3, 9.9) == [True, True]
     assert current(3, 10.0) == [False, False]
     assert current(4, 9.9) == [False, False]
-    memory.outdate(keys([1])[0])
+    memory.mark_outdated(keys([1])[0])
     assert current(3, 9.9) == [False, True]
     assert [row and row[0] for row in memory.recall(VIEW, keys([1, 2]))] == [5.0, 6.0]
 
 
 def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -> None:
-    memory = Memory(20, PLENTY)
+    memory = RowCache(20, PLENTY)
     learn(memory, [(1, 1.0)], epoch=3, until=10.0)
     for absent in range(100, 200):
         learn(memory, [(absent, None)], epoch=3, until=10.0)
@@ -90,29 +90,29 @@ def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -
     assert memory.current(VIEW, asked, 3, 9.0) == ([(1.0, (b"v" * 9,)), None, None, None, None], [3, 4])
     assert memory.current(VIEW, asked, 3, 10.0)[1] == [0, 1, 2, 3, 4]
     assert memory.current(VIEW, asked, 4, 9.0)[1] == [0, 1, 2, 3, 4]
-    memory.outdate(asked[1])
+    memory.mark_outdated(asked[1])
     learn(memory, [(198, 5.0)], epoch=3, until=10.0)
     assert memory.current(VIEW, asked[1:3], 3, 9.0) == ([None, (5.0, (b"v" * 9,))], [0])
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=60), st.integers(1, 60))
 def test_what_is_not_there_is_bounded_by_bytes_too(asked: list[tuple[int, bool]], size: int) -> None:
-    memory = Memory(100_000, 10 * 1000)
+    memory = RowCache(100_000, 10 * 1000)
     for key, changed in asked:
         long = key.to_bytes(2, "big") * size
-        memory.learn(Ask(VIEW, [long]), [None], 3, math.inf)
+        memory.learn(KeyQuery(VIEW, [long]), [None], 3, math.inf)
         assert memory.current(VIEW, [long], 3, 0.0) == ([None], [])
         if changed:
-            memory.outdate(long)
+            memory.mark_outdated(long)
         assert memory.absent_bytes <= 1000
     # Whatever is forgotten is no longer counted.
     for key in range(301):
-        memory.outdate(key.to_bytes(2, "big") * size)
+        memory.mark_outdated(key.to_bytes(2, "big") * size)
     assert memory.absent_bytes == 0
 
 
 def test_what_is_used_stays_longest() -> None:
-    memory = Memory(20, PLENTY)
+    memory = RowCache(20, PLENTY)
     for key in range(200):
         learn(memory, [(key, float(key))])
         assert memory.current(VIEW, keys([0]), 1, 0.0) == ([(0.0, (b"v" * 9,))], [])
@@ -125,17 +125,17 @@ def test_what_is_used_stays_longest() -> None:
 
 def test_texts_count_by_their_length() -> None:
     view = ViewPlan("view", "view", KEYS, (Feature("f", "string_val"),), 0.0)
-    memory = Memory(100, 100_000)
+    memory = RowCache(100, 100_000)
     for size in (10, 20_000, 10, 20_000):
-        memory.learn(Ask(view, keys([1])), [(1.0, (b"t" * size,))], 1, math.inf)
+        memory.learn(KeyQuery(view, keys([1])), [(1.0, (b"t" * size,))], 1, math.inf)
         assert size < memory.size_bytes < size + 1000
     for key in range(2, 50):
-        memory.learn(Ask(view, keys([key])), [(1.0, (b"t" * 20_000,))], 1, math.inf)
+        memory.learn(KeyQuery(view, keys([key])), [(1.0, (b"t" * 20_000,))], 1, math.inf)
         assert memory.size_bytes <= 100_000
 
 
 def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
-    memory = Memory(10, PLENTY)
+    memory = RowCache(10, PLENTY)
     learn(memory, [(1, 5.0)])
     other = ViewPlan("view", "view", KEYS, (Feature("g", "double_val"),), 0.0)
     assert memory.recall(other, keys([1])) == [None]

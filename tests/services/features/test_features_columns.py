@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.columns import DType
-from services.features.cache.cache import Memory
+from services.features.cache.cache import RowCache
 from services.features.cache.column_table import TableRows, table_rows_of
 from services.features.freshness.freshness import FoundRows, FreshnessRule, ViewResult, assess
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.entity_keys import EntityKeys
-from services.features.plan.plan import EntityKey, Feature, ServicePlan, ViewPlan
+from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan
 from services.features.reply import feast_messages as serving
 from services.features.reply.columns import ReplyBuilder
-from services.features.stores.online_store import Ask, StoredRow
+from services.features.stores.online_store import KeyQuery, StoredRow
 from tests.services.features import reference
 
 pytest.importorskip("feast")
 from feast.protos.feast.types.Value_pb2 import Value
 
 PLENTY = 1 << 30
-KEYS = (EntityKey("k", DType.INT64, "k"),)
+KEYS = (JoinKey("k", DType.INT64, "k"),)
 FIELDS = ["double_val", "float_val"]
 NOW = 1e6
 
@@ -133,12 +133,12 @@ def test_a_memory_gives_as_columns_what_it_gives_as_rows(
 ) -> None:
     """Two memories live through the same; one of them is never asked for columns."""
     view, other = view_of("double_val", 0.0), view_of("double_val", 0.0, "w")
-    quick, slow = Memory(entries, PLENTY), Memory(entries, PLENTY)
+    quick, slow = RowCache(entries, PLENTY), RowCache(entries, PLENTY)
     epoch, now, version = 1, 0.0, 0.0
     for what, argument in steps:
         if what == "change":
             for memory in (quick, slow):
-                memory.outdate(argument)
+                memory.mark_outdated(argument)
         elif what == "wait":
             now += argument
         elif what == "epoch":
@@ -148,7 +148,7 @@ def test_a_memory_gives_as_columns_what_it_gives_as_rows(
             version += 1
             later = [(version, (raw("double_val", version), b""))] * len(argument)
             for memory in (quick, slow):
-                memory.learn(Ask(view, argument), later, epoch, now + 5.0)
+                memory.learn(KeyQuery(view, argument), later, epoch, now + 5.0)
         else:
             asked = view if what == "ask" else other
             # The same question twice: what the first has put into a table the second has from there.
@@ -162,17 +162,17 @@ def test_a_memory_gives_as_columns_what_it_gives_as_rows(
             absent = data.draw(st.booleans())
             learnt: list[StoredRow | None] = [None if absent else (version, (value, b""))] * len(holes)
             for memory in (quick, slow):
-                memory.learn(Ask(asked, [argument[i] for i in holes]), learnt, epoch, now + 5.0)
+                memory.learn(KeyQuery(asked, [argument[i] for i in holes]), learnt, epoch, now + 5.0)
 
 
 def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
-    view, memory = view_of("double_val", 0.0), Memory(100, PLENTY)
+    view, memory = view_of("double_val", 0.0), RowCache(100, PLENTY)
     keys = [bytes([n]) for n in range(10)]
     value = raw("double_val", 1.5)
-    memory.learn(Ask(view, keys), [(1.0, (value, b""))] * 9 + [None], 1, 5.0)
+    memory.learn(KeyQuery(view, keys), [(1.0, (value, b""))] * 9 + [None], 1, 5.0)
     kinds = [isinstance(memory.current(view, keys, 1, 0.0, many=True)[0], TableRows) for _ in range(3)]
     assert kinds == [False, True, True]
-    memory.outdate(keys[3])
+    memory.mark_outdated(keys[3])
     found, holes = memory.current(view, keys, 1, 0.0, many=True)
     assert (isinstance(found, TableRows), holes) == (False, [3])
     others = keys[:3] + keys[4:]
@@ -182,27 +182,27 @@ def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
 
 
 def test_what_is_dropped_is_in_no_table_either() -> None:
-    view, memory = view_of("double_val", 0.0), Memory(20, PLENTY)
+    view, memory = view_of("double_val", 0.0), RowCache(20, PLENTY)
     keys = [bytes([n]) for n in range(20)]
     row = (1.0, (raw("double_val", 1.5), b""))
-    memory.learn(Ask(view, keys[:8]), [row] * 8, 1, 5.0)
+    memory.learn(KeyQuery(view, keys[:8]), [row] * 8, 1, 5.0)
     for _ in range(2):
         assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == []
     for begin in (8, 10):
-        memory.learn(Ask(view, keys[begin : 2 * begin]), [row] * len(keys[begin : 2 * begin]), 1, 5.0)
-    memory.learn(Ask(view, [bytes([n]) for n in range(20, 30)]), [row] * 10, 1, 5.0)
+        memory.learn(KeyQuery(view, keys[begin : 2 * begin]), [row] * len(keys[begin : 2 * begin]), 1, 5.0)
+    memory.learn(KeyQuery(view, [bytes([n]) for n in range(20, 30)]), [row] * 10, 1, 5.0)
     assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == list(range(8))
 
 
 def test_what_expires_and_is_read_again_takes_no_more_room_than_what_is_there() -> None:
-    memory, view = Memory(PLENTY, PLENTY), view_of("double_val", 0.0)
+    memory, view = RowCache(PLENTY, PLENTY), view_of("double_val", 0.0)
     keys = [bytes([i]) for i in range(100)]
     taken = []
     for time in range(200):
         rows: list[StoredRow | None] = [
             (NOW + time, (raw("double_val", float(time)), raw("double_val", float(i)))) for i in range(100)
         ]
-        memory.learn(Ask(view, keys), rows, 0, time + 0.5)
+        memory.learn(KeyQuery(view, keys), rows, 0, time + 0.5)
         memory.current(view, keys, 0, float(time), True)
         found, holes = memory.current(view, keys, 0, float(time), True)
         assert isinstance(found, TableRows)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.columns import Column, DType
 from services.features import wiring  # noqa: F401 - before Feast: see conftest.py
 from services.features.plan.entity_keys import distinct, read_parts
-from services.features.plan.plan import EntityKey, Feature, ViewPlan
+from services.features.plan.plan import Feature, JoinKey, ViewPlan
 from tests.services.features.calling import entity_column
 
 from feast.infra.key_encoding_utils import serialize_entity_key  # isort: skip
@@ -26,7 +26,7 @@ KINDS: dict[DType, tuple[st.SearchStrategy[Any], str]] = {
 
 
 def view_of(kinds: dict[str, DType]) -> ViewPlan:
-    keys = tuple(EntityKey(f"@{name}", kinds[name], name) for name in sorted(kinds))
+    keys = tuple(JoinKey(f"@{name}", kinds[name], name) for name in sorted(kinds))
     return ViewPlan("view", "view", keys, (Feature("f", "double_val"),), 0.0)
 
 

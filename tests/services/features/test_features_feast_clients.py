@@ -16,11 +16,11 @@ from services.features.wiring import SERVICE
 from tests.services.features.conftest import NOW, RedisServer
 
 CLIENT = Path(__file__).with_name("feast_client.py")
-Ask = Callable[..., Awaitable[dict[str, Any]]]
+KeyQuery = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @asynccontextmanager
-async def feast_client(target: str) -> AsyncIterator[Ask]:
+async def feast_client(target: str) -> AsyncIterator[KeyQuery]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", CLIENT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

@@ -18,9 +18,9 @@ from prometheus_client import generate_latest
 from headrace.columns import DType
 from headrace.hop.testing import served
 from services.features.plan.assembly import assemble
-from services.features.plan.plan import EntityKey, Feature, Pick, ServicePlan, ViewPlan
-from services.features.stores.online_store import Ask, Rows, StoreError
-from services.features.warm_up import Patience, Warmer
+from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan, ViewSelection
+from services.features.stores.online_store import KeyQuery, Rows, StoreError
+from services.features.warm_up import WarmUp, WarmUpLimits
 from services.features.wiring import SERVICE
 from tests.services.features.calling import get
 from tests.services.features.conftest import RedisServer, free_port
@@ -109,7 +109,7 @@ class Slow:
     async def read(self, asks: Any, *rest: Any) -> Sequence[Rows]:
         if isinstance(asks, ServicePlan):
             given, rows, timeout_s = rest
-            assert [len(values) for values in given.values()] == [rows] * len(asks.stock_inputs)
+            assert [len(values) for values in given.values()] == [rows] * len(asks.fallback_inputs)
             self.asked.append((f"stock {asks.name}", rows))
         else:
             (timeout_s,) = rest
@@ -125,16 +125,16 @@ class Slow:
     async def close(self) -> None: ...
 
 
-def _distinct(asks: Sequence[Ask]) -> set[bytes]:
+def _distinct(asks: Sequence[KeyQuery]) -> set[bytes]:
     [keys] = {id(ask.keys): set(ask.keys) for ask in asks}.values()
     return keys
 
 
-KEY = EntityKey("k", DType.INT64, "k")
+KEY = JoinKey("k", DType.INT64, "k")
 VIEWS: Mapping[str, ViewPlan] = {
     name: ViewPlan(name, name, (KEY,), (Feature(f"f{name}", "double_val"),), 0.0) for name in "ab"
 }
-PLAN = assemble("both", [Pick("a", ("fa",)), Pick("b", ("fb",))], VIEWS, {})
+PLAN = assemble("both", [ViewSelection("a", ("fa",)), ViewSelection("b", ("fb",))], VIEWS, {})
 STOCK = ServicePlan("odd", (VIEWS["a"],), (), (1,), (), "r", "odd", (Feature("k", "int64_val"),))
 ALL = [("a+b", 1), ("a+b", 16), ("a+b", 300), ("stock odd", 1), ("stock odd", 16), ("stock odd", 300)]
 
@@ -155,7 +155,7 @@ async def test_it_reads_until_that_is_quick_and_gives_up_in_time(
     takes: list[float | None], warm: bool, asked: list[tuple[str, int]], waited_s: float
 ) -> None:
     slow = Slow(takes)
-    warmer = Warmer(slow, slow, slow.clock, structlog.get_logger())
-    assert await warmer.warm([PLAN, STOCK], Patience(good_s=0.1, limit_s=1.0)) == warm
+    warmer = WarmUp(slow, slow, slow.clock, structlog.get_logger())
+    assert await warmer.warm([PLAN, STOCK], WarmUpLimits(good_s=0.1, limit_s=1.0)) == warm
     assert slow.asked == asked
     assert slow.now - 100.0 == pytest.approx(waited_s)
