@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.client.observer import WaitingRows
     from headrace.hop.resilience.replicas import Replica
 
 # Bounds of the histogram grow by 5 %, from 10 µs on: quantiles are right to 5 %.
@@ -84,7 +84,7 @@ class Recorder:
     def replica_added(self, replica: Replica) -> None:
         """The figures are the whole client's."""
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
+    def waiting(self, method: str, rows: WaitingRows) -> None:
         """The SDK does not gather calls."""
 
     def snapshot(self) -> Stats:

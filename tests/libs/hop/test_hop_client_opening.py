@@ -18,7 +18,7 @@ from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.transport import stream_client as exchange_client
-from headrace.hop.transport.stream import SERVICE, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, SERVICE
 from tests.libs.hop.hop_echo import ONE
 
 
@@ -35,7 +35,7 @@ class Door:
         self.begun += 1
         if self.refuses is not None:
             await context.abort(self.refuses)
-        await context.send_initial_metadata(((TAKEN_KEY, "1"),))
+        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
         hanging_up = asyncio.create_task(self.hang_up.wait())
         answering = asyncio.create_task(self._answer(frames, context))
         await asyncio.wait({hanging_up, answering}, return_when=asyncio.FIRST_COMPLETED)

@@ -21,7 +21,7 @@ from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
-from headrace.hop.transport.stream import LARGEST_REQUEST_BYTES, PATH, SERVICE, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
 from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 
@@ -270,7 +270,7 @@ async def hand_made(
         await server.stop(0)
 
 
-TAKEN = ((TAKEN_KEY, "1"),)
+TAKEN = ((ACCEPTED_KEY, "1"),)
 
 
 def respond(*responses: hop_pb2.CarriedResponse) -> bytes:
@@ -342,7 +342,7 @@ def frame(*requests: hop_pb2.CarriedRequest, cancelled: tuple[int, ...] = ()) ->
 
 async def test_a_client_that_has_no_more_still_gets_every_answer(served: testing.Harness) -> None:
     first, responses = await exchange(served.target, frame(request(1, "sleep 0.1"), request(2)))
-    assert TAKEN_KEY in first
+    assert ACCEPTED_KEY in first
     answers = {r.id: StringValue.FromString(r.message).value for m in responses for r in m.responses}
     assert answers == {1: "sleep 0.1", 2: "hello"}
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from google.protobuf.message import Message
 
 from headrace.hop.batching.codec import BatchCodec
-from headrace.hop.batching.queue import Due, Gathering, Waiting
+from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.batching.returning import Returning
 from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
@@ -51,18 +51,18 @@ class Coalescer(Generic[Item, Result]):
         self._callee = callee
         self._method = method
         self._codec = codec
-        self._judge = judge_of(codec)
-        self._loading = loading_of(codec)
+        self._failed_share = failed_share_of(codec)
+        self._payload_codec = payload_codec_of(codec)
         self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
         self._metadata = metadata
         self._call_next = call_next
-        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(settings.coalesce)
-        self._due: Due[asyncio.Future[Result]] = Due()
+        self._queue: BatchQueue[Item, asyncio.Future[Result]] = BatchQueue(settings.coalesce)
+        self._due: DeadlineHeap[asyncio.Future[Result]] = DeadlineHeap()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._scheduled: set[Hashable] = set()
-        self._calls: dict[asyncio.Task[None], Sequence[Waiting[Item, asyncio.Future[Result]]]] = {}
+        self._calls: dict[asyncio.Task[None], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
         # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
         # others would cost a turn of the loop.
@@ -75,7 +75,7 @@ class Coalescer(Generic[Item, Result]):
 
     @property
     def waiting_rows(self) -> int:
-        return self._gathering.waiting_rows
+        return self._queue.waiting_rows
 
     async def submit(self, item: Item) -> Result:
         """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
@@ -92,7 +92,7 @@ class Coalescer(Generic[Item, Result]):
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs its call.
         rows = codec.rows(item) or 1
-        entry = Waiting(item, rows, codec.size(item), deadline, codec.priority(item), answer)
+        entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
@@ -103,7 +103,7 @@ class Coalescer(Generic[Item, Result]):
         try:
             return await answer
         except asyncio.CancelledError:
-            if not self._gathering.withdraw(entry):
+            if not self._queue.withdraw(entry):
                 self._abandon(entry)
             raise
 
@@ -111,17 +111,17 @@ class Coalescer(Generic[Item, Result]):
         self,
         loop: asyncio.AbstractEventLoop,
         key: Hashable,
-        entry: Waiting[Item, asyncio.Future[Result]],
+        entry: QueuedItem[Item, asyncio.Future[Result]],
         now: float,
     ) -> None:
-        gathering = self._gathering
-        for refused in gathering.offer(key, entry):
+        queue = self._queue
+        for refused in queue.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee))
         lone, self._lone = key == self._lone, None
         returning = self._returning.get(key)
         if returning is not None:
             returning.came(now, entry.rows)
-        if lone or gathering.full(key):
+        if lone or queue.full(key):
             self._flush(key)
         elif key not in self._scheduled:
             # At the end of this turn of the loop: what was submitted in the same turn leaves together.
@@ -132,7 +132,7 @@ class Coalescer(Generic[Item, Result]):
         self._scheduled.discard(key)
         if self._holds and not self._closed and self._hold(key):
             return
-        while (cut := self._gathering.cut(key, time.monotonic())) is not None:
+        while (cut := self._queue.cut(key, time.monotonic())) is not None:
             batch, late = cut
             for entry in late:
                 _fail(entry.handle, faults.deadline_passed(self._callee))
@@ -144,7 +144,7 @@ class Coalescer(Generic[Item, Result]):
         returning = self._returning.get(key)
         if returning is None:
             return False
-        seconds = 0.0 if self._gathering.full(key) else returning.awaited(time.monotonic())
+        seconds = 0.0 if self._queue.full(key) else returning.awaited(time.monotonic())
         if seconds >= _TICK_S:
             if key not in self._held:
                 loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ class Coalescer(Generic[Item, Result]):
         self,
         loop: asyncio.AbstractEventLoop,
         key: Hashable,
-        batch: Sequence[Waiting[Item, asyncio.Future[Result]]],
+        batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
         # An empty context: the call belongs to no single one of its items, so to nobody's span.
         task = loop.create_task(self._send(batch), context=Context())
@@ -175,7 +175,7 @@ class Coalescer(Generic[Item, Result]):
         batch = self._calls.pop(task)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
-            self._gathering.finished(key)
+            self._queue.finished(key)
             if self._holds:
                 self._note(key, began, sum([e.rows for e in batch]))
             self._flush(key)
@@ -189,8 +189,10 @@ class Coalescer(Generic[Item, Result]):
         now = time.monotonic()
         returning.ended(now, now - began, rows)
 
-    async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
-        out = Gathered(self._callee, self._method, self._codec, self._judge, self._loading, batch)
+    async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
+        out = BatchCall(
+            self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
+        )
         out.metadata = self._metadata
         try:
             await self._call_next(out)
@@ -204,7 +206,7 @@ class Coalescer(Generic[Item, Result]):
             _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
             out.fail(faults.unexpected(self._callee))
 
-    def _abandon(self, entry: Waiting[Item, asyncio.Future[Result]]) -> None:
+    def _abandon(self, entry: QueuedItem[Item, asyncio.Future[Result]]) -> None:
         """The entry's caller went away: its call is cancelled if nobody else waits for it."""
         for task, batch in self._calls.items():
             if any(e is entry for e in batch):
@@ -245,10 +247,10 @@ def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:
         answer.set_exception(fault)
 
 
-Judge = Callable[[Sequence[Any]], float]
+FailedShare = Callable[[Sequence[Any]], float]
 
 
-class Judging(Protocol):
+class ReportsFailures(Protocol):
     """What a BatchCodec may offer besides: how much of a reply the callee failed, for the breaker."""
 
     def failed(self, results: Sequence[Any]) -> float:
@@ -256,7 +258,7 @@ class Judging(Protocol):
         ...
 
 
-class Loading(Protocol):
+class UsesPayload(Protocol):
     """What a BatchCodec may offer besides: calls within a process whose better part is not written into the message."""
 
     def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
@@ -268,7 +270,7 @@ class Loading(Protocol):
         ...
 
 
-class Traced(Protocol):
+class CarriesTraces(Protocol):
     """What a BatchCodec may offer besides: the sampled requests in some items, for the links of a span."""
 
     def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
@@ -276,41 +278,41 @@ class Traced(Protocol):
         ...
 
 
-def judge_of(codec: object) -> Judge:
+def failed_share_of(codec: object) -> FailedShare:
     """The codec's `failed` if it has one; else a reply as a whole is a good one."""
-    judge: Judge = getattr(codec, "failed", _all_good)
-    return judge
+    failed_share: FailedShare = getattr(codec, "failed", _all_good)
+    return failed_share
 
 
-def loading_of(codec: object) -> Loading | None:
+def payload_codec_of(codec: object) -> UsesPayload | None:
     """The codec, if it can load."""
-    return cast("Loading", codec) if hasattr(codec, "load") else None
+    return cast("UsesPayload", codec) if hasattr(codec, "load") else None
 
 
 def _all_good(_: Sequence[Any]) -> float:
     return 0.0
 
 
-class Gathered(Outgoing):
+class BatchCall(Outgoing):
     """The items that leave together, each with the future that answers it."""
 
-    __slots__ = ("_callee", "_codec", "_entries", "_judge", "_loading", "_payload", "_results")
+    __slots__ = ("_callee", "_codec", "_entries", "_failed_share", "_payload", "_payload_codec", "_results")
 
     def __init__(
         self,
         callee: str,
         method: Method[Any, Any],
         codec: BatchCodec[Any, Any, Any, Any],
-        judge: Judge,
-        loading: Loading | None,
-        entries: Sequence[Waiting[Any, asyncio.Future[Any]]],
+        failed_share: FailedShare,
+        payload_codec: UsesPayload | None,
+        entries: Sequence[QueuedItem[Any, asyncio.Future[Any]]],
     ) -> None:
         super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
         self.patient = True
         self._callee = callee
         self._codec = codec
-        self._judge = judge
-        self._loading = loading
+        self._failed_share = failed_share
+        self._payload_codec = payload_codec
         self._payload: InProcessPayload | None = None
         self._entries = entries
         self._results: Sequence[Any] = ()
@@ -321,9 +323,9 @@ class Gathered(Outgoing):
         return request
 
     def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
-        if self._loading is None:
+        if self._payload_codec is None:
             return self.prepare(now), None
-        request, brought = self._loading.load(self._items(now))
+        request, brought = self._payload_codec.load(self._items(now))
         self._payload = InProcessPayload(brought)
         return request, self._payload
 
@@ -336,14 +338,14 @@ class Gathered(Outgoing):
 
     def accept(self, reply: Any) -> float:
         items = [e.item for e in self._entries]
-        if self._loading is None or self._payload is None or self._payload.returned is None:
+        if self._payload_codec is None or self._payload is None or self._payload.returned is None:
             results = self._codec.split(items, reply)
         else:
-            results = self._loading.unload(items, reply, self._payload.returned)
+            results = self._payload_codec.unload(items, reply, self._payload.returned)
         if len(results) != len(items):
             raise faults.malformed(self._callee)
         self._results = results
-        return self._judge(results)
+        return self._failed_share(results)
 
     def answer(self) -> None:
         """Gives each item its result."""

@@ -1,7 +1,7 @@
 """The queue of natural batching, a pure state machine: what waits, what leaves together, what is refused.
 
 A lane per key: while fewer than `window` calls of a lane are in flight, what waits leaves at once; else it waits and leaves
-with others. `Due` is a heap of the deadlines of those who wait.
+with others. `DeadlineHeap` is a heap of the deadlines of those who wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Handle = TypeVar("Handle")
 _SWEEP = 64
 
 
-class Waiting(Generic[Item, Handle]):
+class QueuedItem(Generic[Item, Handle]):
     """One item and how to answer whoever waits for it. `deadline` in monotonic seconds, `size` in bytes."""
 
     __slots__ = ("deadline", "handle", "item", "lane", "priority", "rows", "size")
@@ -48,10 +48,10 @@ class Lane(Generic[Item, Handle]):
         self.in_flight = 0
         self.rows = 0
         self.withdrawn = 0
-        self.queues: dict[int, deque[Waiting[Item, Handle]]] = {}
+        self.queues: dict[int, deque[QueuedItem[Item, Handle]]] = {}
 
 
-class Gathering(Generic[Item, Handle]):
+class BatchQueue(Generic[Item, Handle]):
     """The waiting items of one method: at most `max_waiting_rows` rows, unless one item alone has more."""
 
     __slots__ = ("_lanes", "_rows_at", "_rules", "waiting_rows")
@@ -62,12 +62,12 @@ class Gathering(Generic[Item, Handle]):
         self._rows_at: dict[int, int] = {}  # waiting rows per priority
         self.waiting_rows = 0
 
-    def offer(self, key: Hashable, entry: Waiting[Item, Handle]) -> list[Waiting[Item, Handle]]:
+    def offer(self, key: Hashable, entry: QueuedItem[Item, Handle]) -> list[QueuedItem[Item, Handle]]:
         """Queues the entry. Returns what is turned away for it: less important ones, or the entry itself."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
-        refused: list[Waiting[Item, Handle]] = []
+        refused: list[QueuedItem[Item, Handle]] = []
         excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
         # With nothing before it and the window open it does not wait, whatever its size.
         if excess > 0 and (lane.rows or lane.in_flight >= self._rules.window):
@@ -91,7 +91,7 @@ class Gathering(Generic[Item, Handle]):
 
     def cut(
         self, key: Hashable, now: float
-    ) -> tuple[list[Waiting[Item, Handle]], list[Waiting[Item, Handle]]] | None:
+    ) -> tuple[list[QueuedItem[Item, Handle]], list[QueuedItem[Item, Handle]]] | None:
         """The next call of a lane: (items that leave, items whose time is over). None: nothing may leave now.
 
         Higher priorities first, in order of arrival within one. If items leave, `finished` must follow.
@@ -99,8 +99,8 @@ class Gathering(Generic[Item, Handle]):
         lane = self._lanes.get(key)
         if lane is None or not lane.rows or lane.in_flight >= self._rules.window:
             return None
-        batch: list[Waiting[Item, Handle]] = []
-        late: list[Waiting[Item, Handle]] = []
+        batch: list[QueuedItem[Item, Handle]] = []
+        late: list[QueuedItem[Item, Handle]] = []
         for priority in sorted(lane.queues, reverse=True) if len(lane.queues) > 1 else list(lane.queues):
             if not self._drain(lane, lane.queues[priority], now, batch, late):
                 break
@@ -115,7 +115,7 @@ class Gathering(Generic[Item, Handle]):
         lane.in_flight -= 1
         self._tidy(lane)
 
-    def withdraw(self, entry: Waiting[Item, Handle]) -> bool:
+    def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
         """Nobody waits for the entry any more. False if it left before, or was withdrawn."""
         lane = entry.lane
         if lane is None:
@@ -131,10 +131,10 @@ class Gathering(Generic[Item, Handle]):
     def _drain(
         self,
         lane: Lane[Item, Handle],
-        queue: deque[Waiting[Item, Handle]],
+        queue: deque[QueuedItem[Item, Handle]],
         now: float,
-        batch: list[Waiting[Item, Handle]],
-        late: list[Waiting[Item, Handle]],
+        batch: list[QueuedItem[Item, Handle]],
+        late: list[QueuedItem[Item, Handle]],
     ) -> bool:
         """Moves what fits from the queue into the batch; False if something was left behind."""
         rows, size = sum(e.rows for e in batch), sum(e.size for e in batch)
@@ -158,9 +158,9 @@ class Gathering(Generic[Item, Handle]):
     def _less_important(self, priority: int) -> int:
         return sum(rows for p, rows in self._rows_at.items() if p < priority)
 
-    def _shed(self, rows: int) -> list[Waiting[Item, Handle]]:
+    def _shed(self, rows: int) -> list[QueuedItem[Item, Handle]]:
         """Takes out at least so many rows: lowest priority first, the last to arrive in a lane first."""
-        shed: list[Waiting[Item, Handle]] = []
+        shed: list[QueuedItem[Item, Handle]] = []
         for priority in sorted(self._rows_at):
             for lane in list(self._lanes.values()):
                 queue = lane.queues.get(priority)
@@ -178,7 +178,7 @@ class Gathering(Generic[Item, Handle]):
                 break
         return shed
 
-    def _count(self, lane: Lane[Item, Handle], entry: Waiting[Item, Handle], rows: int) -> None:
+    def _count(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle], rows: int) -> None:
         lane.rows += rows
         self.waiting_rows += rows
         left = self._rows_at.get(entry.priority, 0) + rows
@@ -207,7 +207,7 @@ E = TypeVar("E", bound=Answerable)
 _SWEEP = 256
 
 
-class Due(Generic[E]):
+class DeadlineHeap(Generic[E]):
     """Entries by deadline (monotonic seconds). Answered ones are forgotten when they come up or pile up."""
 
     __slots__ = ("_heap", "_sequence", "_sweep_at")

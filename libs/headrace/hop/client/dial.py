@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.client import faults
-from headrace.hop.client.observer import NullObserver, Observer
+from headrace.hop.client.observer import ClientObserver, NullObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.client.stack import compose
@@ -25,7 +25,7 @@ from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security
 from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
 from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES
-from headrace.hop.transport.stream_client import Exchanges
+from headrace.hop.transport.stream_client import StreamMultiplexer
 
 if TYPE_CHECKING:
     import grpc
@@ -78,7 +78,7 @@ class Client:
         settings: ClientRules,
         runtime: Runtime | None = None,
         *,
-        observer: Observer | None = None,
+        observer: ClientObserver | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
     ) -> None:
@@ -161,15 +161,15 @@ class Client:
             return LocalTransport(self.callee, self._runtime.local, self._traces)
         most = self._settings.max_message_bytes
         channels = Channels(address, self._security, most)
-        exchanges = None
+        streams = None
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
-            exchanges = Exchanges(self.callee, channels, most)
-        return GrpcTransport(self.callee, channels, self._traces, exchanges, stamped=self._settings.exchange)
+            streams = StreamMultiplexer(self.callee, channels, most)
+        return GrpcTransport(self.callee, channels, self._traces, streams, stamped=self._settings.exchange)
 
 
 def _telemetry(
-    callee: str, runtime: Runtime | None, observer: Observer | None
-) -> tuple[Observer, ClientTraces | None]:
+    callee: str, runtime: Runtime | None, observer: ClientObserver | None
+) -> tuple[ClientObserver, ClientTraces | None]:
     """Metrics and traces of the process, if it has any; their libraries are imported only then."""
     if runtime is None:
         return observer or NullObserver(), None

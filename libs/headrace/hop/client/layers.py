@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
-from headrace.hop.client.observer import Observer
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.errors import Code, Fault, reason_name
 
@@ -47,7 +47,7 @@ def trace(traces: ClientTraces | None) -> Layer:
     return layer
 
 
-def report(observer: Observer) -> Layer:
+def report(observer: ClientObserver) -> Layer:
     """Tells the observer how each call ended."""
 
     def layer(call_next: Next) -> Next:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.client.observer import WaitingRows
     from headrace.hop.resilience.replicas import Replica
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -71,7 +71,7 @@ class MetricsObserver:
             lambda: r.limiter.limit if (r := seen()) else math.nan
         )
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
+    def waiting(self, method: str, rows: WaitingRows) -> None:
         seen = weakref.ref(rows)
         self._instruments.waiting.labels(self._callee, method).set_function(
             lambda: r.waiting_rows if (r := seen()) else 0

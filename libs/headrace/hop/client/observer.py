@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from headrace.hop.resilience.replicas import Replica
 
 
-class HasWaitingRows(Protocol):
+class WaitingRows(Protocol):
     """A coalescer, as its watcher sees it."""
 
     @property
     def waiting_rows(self) -> int: ...
 
 
-class Observer(Protocol):
+class ClientObserver(Protocol):
     """Watches one client. All methods are called on the event loop and must be quick."""
 
     def replica_added(self, replica: Replica) -> None:
         """The client may pick this replica from now on; its breaker and limiter can be read any time."""
         ...
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
+    def waiting(self, method: str, rows: WaitingRows) -> None:
         """A coalescer of the method was made; its waiting rows can be read any time."""
         ...
 
@@ -42,7 +42,7 @@ class NullObserver:
 
     def replica_added(self, replica: Replica) -> None: ...
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None: ...
+    def waiting(self, method: str, rows: WaitingRows) -> None: ...
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None: ...
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace.hop.client.layers import deadline, report, trace
-from headrace.hop.client.observer import Observer
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Next
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.balancer import pick
@@ -36,7 +36,7 @@ def compose(
     settings: ClientRules,
     replicas: ReplicaSet,
     random: Callable[[], float],
-    observer: Observer,
+    observer: ClientObserver,
     traces: ClientTraces | None,
 ) -> Next:
     """The stack below the coalescer; all methods of a client share it, and so its retry budget."""

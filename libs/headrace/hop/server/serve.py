@@ -24,7 +24,7 @@ from headrace.hop.server.routes import Handler, Routes
 from headrace.hop.server.stack import ServerStack, server_stack
 from headrace.hop.transport.in_process import LocalServers
 from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES, PATH
-from headrace.hop.transport.stream_server import Exchanges
+from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.tls import names_of
 
 __all__ = ["Running", "run", "serving"]
@@ -88,7 +88,7 @@ class _Server:
         self._replace = replace
         self._routes = Routes(name)
         self._stack: ServerStack | None = None
-        self._exchanges: Exchanges | None = None
+        self._streams: StreamDemultiplexer | None = None
         self._unix: UnixListener | None = None
         self.address = settings.listen
         self.health = Health(telemetry)
@@ -141,9 +141,9 @@ class _Server:
         # No refusal before the stop: what still reaches us in between is served, so that no call is lost.
         stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_s))
         await asyncio.sleep(0)
-        if self._exchanges is not None:
+        if self._streams is not None:
             # Behind the stop's GOAWAY: the streams that our clients take instead are another server's.
-            self._exchanges.drain()
+            self._streams.drain()
         await stopping
         if self._stack is not None:
             if self._stack.shed.in_flight:
@@ -160,8 +160,8 @@ class _Server:
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
             streaming = streams(bound)
             answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
-            self._exchanges = Exchanges(answers, peer_of, most)
-            handlers[PATH] = self._exchanges.handler()
+            self._streams = StreamDemultiplexer(answers, peer_of, most)
+            handlers[PATH] = self._streams.handler()
         return handlers
 
     def _peer_of(self) -> Any:

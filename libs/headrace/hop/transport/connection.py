@@ -16,7 +16,7 @@ from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.transport import clocks
 from headrace.hop.transport.channels import Channels
-from headrace.hop.transport.stream_client import Exchanges, NotCarriedError
+from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
 from headrace.hop.transport.wire_errors import fault_of_rpc
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Transport(Protocol):
     """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
 
     `open` begins to connect, so that the first call need not: it returns at once and never fails.
-    `answers`: see `asking.Asked`.
+    `answers`: see `health_check.Checkable`.
     """
 
     def open(self) -> None: ...
@@ -49,7 +49,7 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """Calls over the channel to one address: on a stream if the callee has `exchanges`, else as RPCs.
+    """Calls over the channel to one address: on a stream if the callee has `streams`, else as RPCs.
 
     `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
     instrumentation sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
@@ -60,20 +60,20 @@ class GrpcTransport:
         callee: str,
         channels: Channels,
         traces: ClientTraces | None = None,
-        exchanges: Exchanges | None = None,
+        streams: StreamMultiplexer | None = None,
         *,
         stamped: bool = False,
     ) -> None:
         self._callee = callee
         self._channels = channels
         self._traces = traces
-        self._exchanges = exchanges
+        self._streams = streams
         self._stamped = stamped
 
     def open(self) -> None:
-        """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
-        if self._exchanges is not None:
-            self._exchanges.open()
+        """Without streams the first call connects: a failed try would make gRPC refuse those that come soon after."""
+        if self._streams is not None:
+            self._streams.open()
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
@@ -107,10 +107,10 @@ class GrpcTransport:
         return bool(reply == _SERVING)
 
     async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
-        if self._exchanges is not None and not out.traced:
+        if self._streams is not None and not out.traced:
             try:
-                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata, prepared)
-            except NotCarriedError:
+                return await self._streams.call(out.method.path, data, out.deadline, out.metadata, prepared)
+            except NotSentError:
                 pass
         return await self._rpc(data, out, prepared)
 
@@ -146,8 +146,8 @@ class GrpcTransport:
         return fault
 
     async def close(self) -> None:
-        if self._exchanges is not None:
-            await self._exchanges.close()
+        if self._streams is not None:
+            await self._streams.close()
         await self._channels.close()
 
 

@@ -18,6 +18,6 @@ LEAST_MESSAGE_BYTES = 2 * FRAME_BYTES
 LIMIT_KEY = "headrace-max-message-bytes"
 # The server's: it is there and reads. What is written before that to a server that refuses the stream, gRPC's core
 # answers at times with "INTERNAL: Internal error from Core" instead of the refusal.
-TAKEN_KEY = "headrace-exchange"
+ACCEPTED_KEY = "headrace-exchange"
 # Room in a message for what stands beside a reply.
 ENVELOPE_BYTES = 16 * 1024

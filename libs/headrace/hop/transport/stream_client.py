@@ -20,30 +20,30 @@ from headrace.hop.errors import Fault
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.channels import Channels
 from headrace.hop.transport.clocks import CLOCK_KEY, clock
-from headrace.hop.transport.stream import FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH
 
 # A server without exchanges may be replaced by one that has them.
-_ASK_AGAIN_S = 60.0
+_RETRY_REFUSED_S = 60.0
 # Between tries to have a stream before a call needs one; doubled at each. Who is not there within a minute is left to
 # the first call.
-_TRY_AGAIN_S = 0.1
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _TRIES = 60
 
 
-class NotCarriedError(Exception):
+class NotSentError(Exception):
     """The call did not leave; it should go as an RPC."""
 
 
-class Exchanges:
+class StreamMultiplexer:
     """The current stream to an address, and those before it that still owe answers."""
 
     def __init__(self, callee: str, channels: Channels, max_message_bytes: int) -> None:
         self._callee = callee
         self._channels = channels
         self._metadata = ((LIMIT_KEY, str(max_message_bytes)), (CLOCK_KEY, clock()))
-        self._links: set[_Link] = set()
-        self._current: _Link | None = None
+        self._streams: set[_ClientStream] = set()
+        self._current: _ClientStream | None = None
         self._not_before = 0.0
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
@@ -70,12 +70,12 @@ class Exchanges:
         in `data` were written.
 
         Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks behind
-        the request; NotCarriedError; grpc.aio.UsageError if the channel is closed.
+        the request; NotSentError; grpc.aio.UsageError if the channel is closed.
         """
         now = time.monotonic()
         if len(data) > LARGEST_REQUEST_BYTES or now < self._not_before:
-            raise NotCarriedError
-        return await self._link(now).call(_Fresh(path, data, deadline, metadata, prepared))
+            raise NotSentError
+        return await self._stream_at(now).call(_UnsentCall(path, data, deadline, metadata, prepared))
 
     async def close(self) -> None:
         """Ends the streams; calls in flight get UNAVAILABLE."""
@@ -83,41 +83,41 @@ class Exchanges:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        await asyncio.gather(*(link.end() for link in self._links))
+        await asyncio.gather(*(stream.end() for stream in self._streams))
 
     async def _open(self, pause: float) -> None:
         for _ in range(_TRIES):
             await asyncio.sleep(pause)
             now = time.monotonic()
-            if now < self._not_before or await self._link(now).taken():
+            if now < self._not_before or await self._stream_at(now).accepted():
                 return
             # The failure was ours: whoever calls now finds the callee as soon as it is there.
             self._channels.forget_failure()
-            pause = min(max(2 * pause, _TRY_AGAIN_S), _LONGEST_PAUSE_S)
+            pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
-    def _link(self, now: float) -> _Link:
+    def _stream_at(self, now: float) -> _ClientStream:
         stub = self._channels.stream(PATH, now)
-        link = self._current
-        if link is not None and (link.stub is not stub or link.leaving):
-            link.leave()
-            link = None
-        if link is None:
-            link = self._current = _Link(self._callee, stub, self._metadata, self._ended)
-            self._links.add(link)
-        return link
+        stream = self._current
+        if stream is not None and (stream.stub is not stub or stream.leaving):
+            stream.leave()
+            stream = None
+        if stream is None:
+            stream = self._current = _ClientStream(self._callee, stub, self._metadata, self._ended)
+            self._streams.add(stream)
+        return stream
 
-    def _ended(self, link: _Link, *, offered: bool) -> None:
-        self._links.discard(link)
-        if link is self._current:
+    def _ended(self, stream: _ClientStream, *, offered: bool) -> None:
+        self._streams.discard(stream)
+        if stream is self._current:
             self._current = None
         if not offered:
-            self._not_before = time.monotonic() + _ASK_AGAIN_S
+            self._not_before = time.monotonic() + _RETRY_REFUSED_S
         elif self._current is None and not self._closed:
-            self.open(_TRY_AGAIN_S)
+            self.open(_FIRST_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fresh:
+class _UnsentCall:
     """A call that was not written yet."""
 
     path: str
@@ -127,7 +127,7 @@ class _Fresh:
     prepared: float
 
 
-class _Link:
+class _ClientStream:
     """One stream and the calls on it."""
 
     def __init__(
@@ -143,22 +143,22 @@ class _Link:
         self._ended = ended
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._fresh: dict[int, _Fresh] = {}
-        self._gone: list[int] = []
+        self._unsent: dict[int, _UnsentCall] = {}
+        self._cancelled: list[int] = []
         # Whether the server took the stream; settled at the latest when it has ended.
-        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stream = stub(metadata=metadata)
         self._reading = asyncio.create_task(self._read())
         self._writing: asyncio.Task[None] | None = None
 
-    async def call(self, fresh: _Fresh) -> bytes:
+    async def call(self, unsent: _UnsentCall) -> bytes:
         loop = asyncio.get_running_loop()
         number = next(self._ids)
         answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = answer
-        self._fresh[number] = fresh
+        self._unsent[number] = unsent
         self._wake()
-        timer = loop.call_later(fresh.deadline - time.monotonic(), self._late, answer)
+        timer = loop.call_later(unsent.deadline - time.monotonic(), self._late, answer)
         try:
             return await answer
         finally:
@@ -168,10 +168,10 @@ class _Link:
             if self.leaving and not self._waiting:
                 self._wake()
 
-    async def taken(self) -> bool:
+    async def accepted(self) -> bool:
         """Whether the server takes calls on the stream, once it has said so."""
         self._wake()
-        return await asyncio.shield(self._taken)
+        return await asyncio.shield(self._accepted)
 
     def leave(self) -> None:
         """No more calls; the stream ends when those on it are answered."""
@@ -191,8 +191,8 @@ class _Link:
             answer.set_exception(faults.deadline_passed(self._callee))
 
     def _forget(self, number: int) -> None:
-        if self._fresh.pop(number, None) is None:
-            self._gone.append(number)
+        if self._unsent.pop(number, None) is None:
+            self._cancelled.append(number)
             self._wake()
 
     async def _read(self) -> None:
@@ -213,7 +213,7 @@ class _Link:
             pass
         finally:
             self.leaving = True
-            self._settle(taken=False)
+            self._settle(accepted=False)
             self._ended(self, offered=offered)
             self._fail(fault)
 
@@ -237,14 +237,14 @@ class _Link:
         """What was written may have been served, so its fate is the stream's. The rest can still go elsewhere."""
         for number, answer in self._waiting.items():
             if not answer.done():
-                answer.set_exception(NotCarriedError() if number in self._fresh else fault.copy())
+                answer.set_exception(NotSentError() if number in self._unsent else fault.copy())
         self._waiting.clear()
-        self._fresh.clear()
-        self._gone.clear()
+        self._unsent.clear()
+        self._cancelled.clear()
 
-    def _settle(self, *, taken: bool) -> None:
-        if not self._taken.done():
-            self._taken.set_result(taken)
+    def _settle(self, *, accepted: bool) -> None:
+        if not self._accepted.done():
+            self._accepted.set_result(accepted)
 
     def _wake(self) -> None:
         # The task runs when this turn of the loop is over: all that is called in the turn is gathered by then.
@@ -253,11 +253,11 @@ class _Link:
 
     async def _write(self) -> None:
         try:
-            if not self._taken.done():
-                if TAKEN_KEY not in dict(await self._stream.initial_metadata()):
+            if not self._accepted.done():
+                if ACCEPTED_KEY not in dict(await self._stream.initial_metadata()):
                     return  # refused; whoever reads learns why
-                self._settle(taken=True)
-            while self._fresh or self._gone:
+                self._settle(accepted=True)
+            while self._unsent or self._cancelled:
                 await self._stream.write(self._frame())
             if self.leaving and not self._waiting:
                 await self._stream.done_writing()
@@ -267,11 +267,11 @@ class _Link:
             self._writing = None
 
     def _frame(self) -> bytes:
-        frame = hop_pb2.ExchangeRequest(cancelled_ids=self._gone)
-        self._gone.clear()
+        frame = hop_pb2.ExchangeRequest(cancelled_ids=self._cancelled)
+        self._cancelled.clear()
         now, room = time.monotonic(), FRAME_BYTES
         frame.sent_us = round(now * 1e6)
-        for number, call in self._fresh.items():
+        for number, call in self._unsent.items():
             if frame.requests and len(call.data) > room:
                 break
             room -= len(call.data)
@@ -284,5 +284,5 @@ class _Link:
                 waited_us=max(0, round((now - call.prepared) * 1e6)),
             )
         for carried in frame.requests:
-            del self._fresh[carried.id]
+            del self._unsent[carried.id]
         return frame.SerializeToString()

@@ -18,7 +18,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.binding import Answer, PeerOf
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.clocks import CLOCK_KEY, is_ours
-from headrace.hop.transport.stream import ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY
 
 if TYPE_CHECKING:
     from headrace.hop.server.routes import Handler
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _MAX_OPEN = 16_384
 
 
-class Exchanges:
+class StreamDemultiplexer:
     """The streams of one server. `answers`: its unary methods by path."""
 
     def __init__(self, answers: Mapping[str, Answer], peer_of: PeerOf, max_message_bytes: int) -> None:
         self._answers = answers
         self._peer_of = peer_of
         self._max_message_bytes = max_message_bytes
-        self._links: set[_Link] = set()
+        self._streams: set[_ServedStream] = set()
 
     def handler(self) -> Handler:
         """What serves a stream."""
@@ -42,35 +42,35 @@ class Exchanges:
 
     def drain(self) -> None:
         """Tells the clients to take other streams. Those of now end when their clients have had all answers."""
-        for link in self._links:
-            link.drain()
+        for stream in self._streams:
+            stream.drain()
 
     async def _serve(self, frames: AsyncIterator[bytes], context: Any) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         largest = min(self._max_message_bytes, _limit(metadata.get(LIMIT_KEY), self._max_message_bytes))
-        await context.send_initial_metadata(((TAKEN_KEY, "1"),))
-        link = _Link(
+        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
+        stream = _ServedStream(
             self._answers,
             self._peer_of(context),
             context,
             largest - ENVELOPE_BYTES,
             same_clock=is_ours(metadata.get(CLOCK_KEY)),
         )
-        self._links.add(link)
+        self._streams.add(stream)
         try:
             async for frame in frames:
-                link.take(frame)
-            await link.finish()
+                stream.take(frame)
+            await stream.finish()
         except Fault as fault:
             await context.abort(
                 wire_errors.status_code(fault.code), fault.message, wire_errors.trailers(fault)
             )
         finally:
-            self._links.discard(link)
-            await link.end()
+            self._streams.discard(stream)
+            await stream.end()
 
 
-class _Link:
+class _ServedStream:
     """The calls of one stream. Those that wait to be written leave together, in one message or a few."""
 
     def __init__(
