@@ -1,6 +1,6 @@
-"""Coalesce: items that wait while calls are in flight leave together as one batch call.
+"""Coalescer: items that wait while calls are in flight are sent together as one batch call.
 
-Each item is answered by itself, within its own deadline. A `BatchCall` is stamped with the time left anew for each attempt.
+Each item gets its own answer, within its own deadline. Each attempt of a `BatchCall` writes the remaining times again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-# A timer of uvloop counts whole milliseconds and may fire up to one early.
+# Timers of uvloop count whole milliseconds and may fire up to one millisecond early.
 _TICK_S = 0.001
-# Lanes of which it is known how their callers come back; more come only from ever new keys.
+# Lanes whose callers are observed; there are more only if keys keep changing.
 _KNOWN_LANES = 256
 
 
@@ -64,13 +64,13 @@ class Coalescer(Generic[Item, Result]):
         self._scheduled: set[Hashable] = set()
         self._calls: dict[asyncio.Task[None], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
-        # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
-        # others would cost a turn of the loop.
+        # The lane whose last call had a single item and left no item in the queue. It probably has a single caller, so its next
+        # item is sent at once; waiting for others would cost one iteration of the event loop.
         self._lone: Hashable | None = None
-        # Where several calls may be out, the next leaves while others are on their way: there is nothing to wait for.
+        # If several calls may be in flight, the next one is sent while others run: waiting has no use.
         self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
-        # Lanes whose next call is held for those who were answered, until then.
+        # Lanes whose next call waits for the callers just answered, with the timer that ends the wait.
         self._held: dict[Hashable, asyncio.TimerHandle] = {}
 
     @property
@@ -78,7 +78,7 @@ class Coalescer(Generic[Item, Result]):
         return self._queue.waiting_rows
 
     async def submit(self, item: Item) -> Result:
-        """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
+        """The item's own result. Raises Fault; DEADLINE_EXCEEDED as soon as the item's own deadline has passed."""
         if self._closed:
             raise faults.closed(self._callee)
         codec = self._codec
@@ -90,7 +90,7 @@ class Coalescer(Generic[Item, Result]):
             raise faults.deadline_passed(self._callee)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        # An item without rows still needs its call.
+        # An item without rows still needs a call.
         rows = codec.rows(item) or 1
         entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer)
         self._due.add(deadline, answer)
@@ -124,7 +124,7 @@ class Coalescer(Generic[Item, Result]):
         if lone or queue.full(key):
             self._flush(key)
         elif key not in self._scheduled:
-            # At the end of this turn of the loop: what was submitted in the same turn leaves together.
+            # At the end of this iteration of the event loop: items submitted in the same iteration are sent together.
             self._scheduled.add(key)
             loop.call_soon(self._flush, key)
 
@@ -140,7 +140,7 @@ class Coalescer(Generic[Item, Result]):
                 self._start(asyncio.get_running_loop(), key, batch)
 
     def _hold(self, key: Hashable) -> bool:
-        """Whether the lane's next call is held for those who were just answered."""
+        """Whether the lane's next call must wait for the callers that were just answered."""
         returning = self._returning.get(key)
         if returning is None:
             return False
@@ -155,7 +155,7 @@ class Coalescer(Generic[Item, Result]):
         return False
 
     def _release(self, key: Hashable) -> None:
-        """The time is over for which a lane was held."""
+        """Ends the wait of a lane and sends its next call."""
         self._held.pop(key).cancel()
         self._flush(key)
 
@@ -165,13 +165,13 @@ class Coalescer(Generic[Item, Result]):
         key: Hashable,
         batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
-        # An empty context: the call belongs to no single one of its items, so to nobody's span.
+        # An empty context: the call belongs to several items, so it must not run in the span of one.
         task = loop.create_task(self._send(batch), context=Context())
         self._calls[task] = batch
         task.add_done_callback(partial(self._sent, key, time.monotonic()))
 
     def _sent(self, key: Hashable, began: float, task: asyncio.Task[None]) -> None:
-        # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
+        # A done callback, not the end of `_send`: a task that is cancelled before its first step runs no code.
         batch = self._calls.pop(task)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
@@ -202,12 +202,12 @@ class Coalescer(Generic[Item, Result]):
         except asyncio.CancelledError:
             out.fail(faults.closed(self._callee))
             raise
-        except Exception:  # noqa: BLE001 - whoever waits must get an answer, and only a Fault
+        except Exception:  # noqa: BLE001 - waiting callers must get an answer, and only a Fault
             _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
             out.fail(faults.unexpected(self._callee))
 
     def _abandon(self, entry: QueuedItem[Item, asyncio.Future[Result]]) -> None:
-        """The entry's caller went away: its call is cancelled if nobody else waits for it."""
+        """The entry's caller was cancelled: cancels the batch call if no other caller waits for it."""
         for task, batch in self._calls.items():
             if any(e is entry for e in batch):
                 if all(e.handle.done() for e in batch):
@@ -221,7 +221,7 @@ class Coalescer(Generic[Item, Result]):
         self._timer = loop.call_later(max(_TICK_S, at - now), self._expire, context=Context())
 
     def _expire(self) -> None:
-        """Answers those whose time is over, whether they wait or are on their way; their batch goes on."""
+        """Answers the items whose deadline has passed, queued or in flight; their batch call goes on."""
         now = time.monotonic()
         for answer in self._due.take(now):
             _fail(answer, faults.deadline_passed(self._callee))
@@ -231,7 +231,7 @@ class Coalescer(Generic[Item, Result]):
             self._arm(asyncio.get_running_loop(), following, now)
 
     async def close(self) -> None:
-        """Takes no more, waits for what is waiting and out (each has a deadline)."""
+        """Accepts no more items and waits for queued items and calls in flight (each has a deadline)."""
         self._closed = True
         for key in list(self._held):
             self._release(key)
@@ -251,27 +251,27 @@ FailedShare = Callable[[Sequence[Any]], float]
 
 
 class ReportsFailures(Protocol):
-    """What a BatchCodec may offer besides: how much of a reply the callee failed, for the breaker."""
+    """Optional part of a BatchCodec: which share of a reply failed by the callee's fault, for the breaker."""
 
     def failed(self, results: Sequence[Any]) -> float:
-        """Share (0 to 1) of the rows of all results that failed by the callee's own fault."""
+        """Share (0 to 1) of the rows of all results that failed by the callee's fault."""
         ...
 
 
 class UsesPayload(Protocol):
-    """What a BatchCodec may offer besides: calls within a process whose better part is not written into the message."""
+    """Optional part of a BatchCodec: inside one process, large data goes by reference beside the message."""
 
     def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
-        """The request without it, and it."""
+        """The request without the large data, and that data (`InProcessPayload.brought`)."""
         ...
 
     def unload(self, items: Sequence[Any], response: Any, returned: Any) -> Sequence[Any]:
-        """As `split`, of what the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
+        """As `split`, with the data that the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
         ...
 
 
 class CarriesTraces(Protocol):
-    """What a BatchCodec may offer besides: the sampled requests in some items, for the links of a span."""
+    """Optional part of a BatchCodec: the sampled requests in some items, for the links of a span."""
 
     def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
         """W3C traceparents of the items' sampled rows."""
@@ -279,13 +279,13 @@ class CarriesTraces(Protocol):
 
 
 def failed_share_of(codec: object) -> FailedShare:
-    """The codec's `failed` if it has one; else a reply as a whole is a good one."""
+    """The codec's `failed` if it has one; otherwise a reply counts as successful."""
     failed_share: FailedShare = getattr(codec, "failed", _all_good)
     return failed_share
 
 
 def payload_codec_of(codec: object) -> UsesPayload | None:
-    """The codec, if it can load."""
+    """The codec, if it supports payloads."""
     return cast("UsesPayload", codec) if hasattr(codec, "load") else None
 
 
@@ -294,7 +294,7 @@ def _all_good(_: Sequence[Any]) -> float:
 
 
 class BatchCall(Outgoing):
-    """The items that leave together, each with the future that answers it."""
+    """One call of several items, each with the future that answers it."""
 
     __slots__ = ("_callee", "_codec", "_entries", "_failed_share", "_payload", "_payload_codec", "_results")
 
@@ -318,7 +318,7 @@ class BatchCall(Outgoing):
         self._results: Sequence[Any] = ()
 
     def prepare(self, now: float) -> Message:
-        self._payload = None  # of an attempt before this one
+        self._payload = None  # of the previous attempt
         request: Message = self._codec.merge(self._items(now))
         return request
 
@@ -330,7 +330,7 @@ class BatchCall(Outgoing):
         return request, self._payload
 
     def _items(self, now: float) -> list[Any]:
-        # Whoever was answered meanwhile (deadline, cancellation) is dropped: nobody waits for the work.
+        # Items answered meanwhile (deadline, cancellation) are dropped: no caller waits for them.
         self._entries = [e for e in self._entries if not e.handle.done() and e.deadline > now]
         if not self._entries:
             raise faults.cancelled(self._callee)
@@ -354,7 +354,7 @@ class BatchCall(Outgoing):
                 entry.handle.set_result(result)
 
     def fail(self, fault: Fault) -> None:
-        """Gives each item without an answer its own copy of the fault."""
+        """Gives each unanswered item its own copy of the fault."""
         for entry in self._entries:
             if not entry.handle.done():
                 entry.handle.set_exception(fault.copy())

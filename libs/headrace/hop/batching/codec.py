@@ -1,4 +1,4 @@
-"""How the coalescer joins what waits into one call and deals the reply out again; it knows no rows itself."""
+"""How the coalescer merges items into one request and splits the reply; the coalescer itself knows nothing of rows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ Resp = TypeVar("Resp", contravariant=True)
 
 
 class BatchCodec(Protocol[Item, Result, Req, Resp]):
-    """What the coalescer must know of the items of one method. Given from outside (`headrace.columns.batch_codec`)."""
+    """What the coalescer must know about the items of one method. Implemented in `headrace.columns.batch_codec`."""
 
     def key(self, item: Item) -> Hashable:
         """Items of one key may share a call."""
         ...
 
     def rows(self, item: Item) -> int:
-        """Rows that the item brings."""
+        """Number of rows of the item."""
         ...
 
     def size(self, item: Item) -> int:
-        """About how many bytes it brings."""
+        """Approximate bytes of the item."""
         ...
 
     def deadline(self, item: Item) -> float:
-        """Latest deadline of its rows, monotonic seconds: nobody waits longer for the item."""
+        """Latest deadline of its rows, in monotonic seconds: after it no caller waits for the item."""
         ...
 
     def priority(self, item: Item) -> int:
-        """Highest priority of its rows; shed lowest first."""
+        """Highest priority of its rows; the lowest priority is shed first."""
         ...
 
     def merge(self, items: Sequence[Item]) -> Req:
-        """One request of several items, stamped with the budgets left now."""
+        """One request of several items, with the time that each has left now."""
         ...
 
     def split(self, items: Sequence[Item], response: Resp) -> Sequence[Result]:

@@ -1,4 +1,4 @@
-"""The client of another service. Needs grpcio and protobuf only; what a Runtime brings is used if it is there."""
+"""The client of another service. Needs only grpcio and protobuf; uses metrics and traces of a Runtime if given one."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class EachCall(Protocol[ReqIn, Resp]):
     """A method ready to be called on all replicas."""
 
     def __call__(self, request: ReqIn, /, *, deadline: float) -> Coroutine[Any, Any, list[Resp | Fault]]:
-        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there is none."""
+        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there are no replicas."""
         ...
 
 
 class Client:
     """A callee's replicas and the layers around each call to them. Made and used on one event loop.
 
-    `runtime` brings metrics, traces and the services of this process; without it `observer` may watch.
-    `credentials` secure the channels instead of `settings.tls`; `metadata` goes with every call.
+    `runtime` provides metrics, traces and the services of this process; without it, `observer` may be given.
+    `credentials` secure the channels instead of `settings.tls`; `metadata` is sent with every call.
     Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
     """
 
@@ -112,7 +112,7 @@ class Client:
         return call
 
     def each(self, method: Method[Req, Resp]) -> EachCall[Req, Resp]:
-        """The method as a coroutine function of one request, which goes to every replica that there is."""
+        """The method as a coroutine function of one request, which is sent to every replica."""
         stack, common = self._stack, self._metadata
 
         async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
@@ -136,7 +136,7 @@ class Client:
     def coalesced(
         self, method: Method[Req, Resp], codec: BatchCodec[Item, Result, Req, Resp]
     ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
-        """The method as a coroutine function of one item; items that wait at the same time share calls.
+        """The method as a coroutine function of one item; items that wait at the same time are sent in one call.
 
         Raises Fault, and nothing else.
         """
@@ -148,7 +148,7 @@ class Client:
         return coalescer.submit
 
     async def close(self) -> None:
-        """Answers what waits, then closes the channels. Later calls raise Fault UNAVAILABLE."""
+        """Waits for the queued items and their calls, then closes the channels. Later calls raise Fault UNAVAILABLE."""
         self._closed = True
         await asyncio.gather(*(c.close() for c in self._coalescers))
         await self._resolver.close()
@@ -170,7 +170,7 @@ class Client:
 def _telemetry(
     callee: str, runtime: Runtime | None, observer: ClientObserver | None
 ) -> tuple[ClientObserver, ClientTraces | None]:
-    """Metrics and traces of the process, if it has any; their libraries are imported only then."""
+    """Metrics and traces of the process, if it has them; their libraries are imported only then."""
     if runtime is None:
         return observer or NullObserver(), None
     from headrace.hop.client.metrics import ClientInstruments, MetricsObserver

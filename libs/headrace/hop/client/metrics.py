@@ -58,7 +58,7 @@ class MetricsObserver:
     def __init__(self, callee: str, instruments: ClientInstruments) -> None:
         self._callee = callee
         self._instruments = instruments
-        # Looking labels up costs more than counting; the methods of a callee are few.
+        # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
         self._calls: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, tuple[Histogram, Histogram]] = {}
 

@@ -1,4 +1,10 @@
-"""Breaker: stops calls to a replica that cannot answer. A pure state machine, and the layer that asks it."""
+"""Circuit breaker of one replica: a pure state machine (the clock is passed in, monotonic seconds), and its layer.
+
+closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe, and at each round
+of health checks without an answer (`health_check.py`). half_open lets a few probes through: all succeed → closed, one
+fails → open again.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def parse(text: str) -> Target:
         return Target((), host, port)
     if text.startswith(_DIRECTORY):
         directory = text.removeprefix(_DIRECTORY)
-        if not os.path.isabs(directory):  # noqa: PTH117 - a string all the way to the system call
+        if not os.path.isabs(directory):  # noqa: PTH117 - a str is enough
             raise ValueError(f"target {text!r}: an absolute path must follow unix-dir:")
         return Target(directory=directory)
     addresses = []
@@ -91,7 +91,7 @@ async def lookup(target: Target) -> tuple[str, ...]:
 def _sockets(directory: str) -> tuple[str, ...]:
     try:
         # Not in a thread: one system call on a folder of a few entries costs less than switching threads.
-        names = os.listdir(directory)  # noqa: PTH208 - as above, no objects needed
+        names = os.listdir(directory)  # noqa: PTH208 - as above
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(sorted(f"unix:{directory}/{name}" for name in names if name.endswith(".sock")))
@@ -137,7 +137,7 @@ class Resolver:
             try:
                 self._found(await self._look(self._target))
                 pause = self._every_s
-            except Exception:  # noqa: BLE001 - whatever it is, the next look must come
+            except Exception:  # noqa: BLE001 - whatever failed, the task must go on
                 # A failure of the name server must not remove the known replicas: the lookup is repeated.
                 pause = min(pause * 2, self._every_s)
             await asyncio.sleep(pause)
