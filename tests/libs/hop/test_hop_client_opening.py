@@ -17,7 +17,7 @@ from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.transport import stream_client as exchange_client
+from headrace.hop.transport import stream_client
 from headrace.hop.transport.stream import ACCEPTED_KEY, SERVICE
 from tests.libs.hop.hop_echo import ONE
 
@@ -128,8 +128,8 @@ async def test_a_stream_that_ends_is_followed_by_another_without_a_call(door: Do
 
 
 async def test_tries_are_few_and_further_apart_each_time(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange_client, "_TRIES", 4)
-    monkeypatch.setattr(exchange_client, "_TRY_AGAIN_S", 0.02)
+    monkeypatch.setattr(stream_client, "_TRIES", 4)
+    monkeypatch.setattr(stream_client, "_FIRST_PAUSE_S", 0.02)
     door.refuses = grpc.StatusCode.UNAVAILABLE
     async with door.opened(), client_of(door) as client:
         began = time.monotonic()
@@ -161,8 +161,8 @@ async def test_closing_ends_the_tries(door: Door) -> None:
 async def test_a_call_as_soon_as_the_replica_is_there_does_not_wait_out_a_failed_try(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_client, "_TRIES", 3)
-    monkeypatch.setattr(exchange_client, "_TRY_AGAIN_S", 0.01)
+    monkeypatch.setattr(stream_client, "_TRIES", 3)
+    monkeypatch.setattr(stream_client, "_FIRST_PAUSE_S", 0.01)
     before = asyncio.all_tasks()
     async with client_of(door) as client:
         # gRPC's own pause after these is 200 ms at least.

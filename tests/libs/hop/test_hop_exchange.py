@@ -210,7 +210,7 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
     await client.close()
     assert (await waiting).code is hop.Code.UNAVAILABLE
     await eventually(lambda: servicer.cancelled == 1)
-    assert not {t for t in asyncio.all_tasks() - before if "exchange_client" in repr(t)}
+    assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
 
 
 async def test_many_at_once_are_each_answered_with_their_own(served: testing.Harness) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headrace.hop.transport.in_process import LocalServers
 
 
-# grpc.health.v1 by hand (an empty request; a reply whose field 1 is SERVING), which the SDK would need a package for.
+# grpc.health.v1 written by hand (an empty request; a reply whose field 1 is SERVING), to spare the SDK a dependency.
 _CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 _SILENT = frozenset(
@@ -33,9 +33,9 @@ _SILENT = frozenset(
 
 
 class Transport(Protocol):
-    """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
+    """The connection to one replica. `call` raises Fault; it builds the request at the last moment (`Outgoing.prepare`).
 
-    `open` begins to connect, so that the first call need not: it returns at once and never fails.
+    `open` begins to connect, so that the first call need not wait: it returns at once and never fails.
     `answers`: see `health_check.Checkable`.
     """
 
@@ -77,7 +77,7 @@ class GrpcTransport:
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
-        # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, and the breaker's business.
+        # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, which the breaker counts.
         data = out.prepare(now).SerializeToString()
         if out.deadline <= now:
             raise faults.deadline_passed(self._callee)
@@ -94,10 +94,10 @@ class GrpcTransport:
             raise faults.unreachable(self._callee) from None
 
     async def answers(self, within_s: float) -> bool:
-        """Asks for the health of the server as a whole. One that knows no such question is there, too."""
+        """Asks for the health of the whole server. A server without a health service answers too."""
         stub = self._channels.stub(_CHECK, time.monotonic())
         try:
-            # As a coroutine of its own, a call that a closed channel cancels does not cancel us.
+            # `gather` keeps a cancellation by a closed channel from cancelling this task.
             replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
         except grpc.aio.UsageError:
             return False  # the channel is closed
@@ -130,7 +130,7 @@ class GrpcTransport:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Nobody cancelled us: the channel was closed under the call.
+            # This task was not cancelled: the channel was closed during the call.
             raise faults.unreachable(self._callee) from None
         return raw
 
@@ -138,7 +138,7 @@ class GrpcTransport:
         fault = fault_of_rpc(error)
         if fault.metadata:
             return fault
-        # gRPC's own words about connections name paths and addresses, which are not for callers.
+        # gRPC's own messages about connections contain paths and addresses, which callers must not see.
         if fault.reason == Reason.REASON_UNREACHABLE:
             return faults.unreachable(self._callee)
         if fault.reason == Reason.REASON_DEADLINE_PASSED:

@@ -1,4 +1,4 @@
-"""The client's end of an exchange: unary calls to one address, carried over one stream."""
+"""Stream multiplexer, client side: many unary calls to one address share one bidirectional stream."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from headrace.hop.transport.channels import Channels
 from headrace.hop.transport.clocks import CLOCK_KEY, clock
 from headrace.hop.transport.stream import ACCEPTED_KEY, FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH
 
-# A server without exchanges may be replaced by one that has them.
+# A server without stream support may be replaced by one that has it.
 _RETRY_REFUSED_S = 60.0
-# Between tries to have a stream before a call needs one; doubled at each. Who is not there within a minute is left to
-# the first call.
+# Pause between attempts to open a stream before a call needs it, doubled at each. If the server does not answer within a
+# minute, the next call opens the stream.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _TRIES = 60
 
 
 class NotSentError(Exception):
-    """The call did not leave; it should go as an RPC."""
+    """The call was not sent on the stream; send it as an RPC."""
 
 
 class StreamMultiplexer:
-    """The current stream to an address, and those before it that still owe answers."""
+    """The current stream to an address, and older ones that still have calls without an answer."""
 
     def __init__(self, callee: str, channels: Channels, max_message_bytes: int) -> None:
         self._callee = callee
@@ -49,12 +49,12 @@ class StreamMultiplexer:
         self._closed = False
 
     def open(self, pause: float = 0.0) -> None:
-        """Begins a stream after `pause` seconds, so that no call waits for a connection; another one when that ends.
+        """Opens a stream after `pause` seconds, so that no call waits for a connection, and a new one when it ends.
 
-        Tries again for a while if nobody is there. No call fails or waits because of it.
+        Retries for a while if the server is not reachable. No call fails or waits because of it.
         """
         if self._opening is None or self._opening.done():
-            # An empty context: it belongs to no call, so to nobody's span.
+            # An empty context: the task belongs to no call, so it must not run in a call's span.
             opening = self._open(pause)
             self._opening = asyncio.get_running_loop().create_task(opening, context=Context())
 
@@ -69,8 +69,8 @@ class StreamMultiplexer:
         """The reply of the unary method at `path`; `deadline` in finite monotonic seconds, as `prepared`: when the budgets
         in `data` were written.
 
-        Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks behind
-        the request; NotSentError; grpc.aio.UsageError if the channel is closed.
+        Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks after
+        the request was sent; NotSentError; grpc.aio.UsageError if the channel is closed.
         """
         now = time.monotonic()
         if len(data) > LARGEST_REQUEST_BYTES or now < self._not_before:
@@ -91,7 +91,7 @@ class StreamMultiplexer:
             now = time.monotonic()
             if now < self._not_before or await self._stream_at(now).accepted():
                 return
-            # The failure was ours: whoever calls now finds the callee as soon as it is there.
+            # This failed attempt was not a call's: a call made now must find the callee as soon as it is reachable.
             self._channels.forget_failure()
             pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
@@ -118,7 +118,7 @@ class StreamMultiplexer:
 
 @dataclass(frozen=True, slots=True)
 class _UnsentCall:
-    """A call that was not written yet."""
+    """A call that was not written to the stream yet."""
 
     path: str
     data: bytes
@@ -145,7 +145,7 @@ class _ClientStream:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._unsent: dict[int, _UnsentCall] = {}
         self._cancelled: list[int] = []
-        # Whether the server took the stream; settled at the latest when it has ended.
+        # Whether the server accepted the stream; set at the latest when the stream has ended.
         self._accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stream = stub(metadata=metadata)
         self._reading = asyncio.create_task(self._read())
@@ -169,18 +169,18 @@ class _ClientStream:
                 self._wake()
 
     async def accepted(self) -> bool:
-        """Whether the server takes calls on the stream, once it has said so."""
+        """Waits until the server has accepted or refused the stream, and returns whether it accepted."""
         self._wake()
         return await asyncio.shield(self._accepted)
 
     def leave(self) -> None:
-        """No more calls; the stream ends when those on it are answered."""
+        """Accepts no more calls; the stream ends when its calls are answered."""
         self.leaving = True
         if not self._waiting:
             self._wake()
 
     async def end(self) -> None:
-        """Cuts the stream off."""
+        """Cancels the stream."""
         self._stream.cancel()
         await asyncio.gather(
             self._reading, *([self._writing] if self._writing else []), return_exceptions=True
@@ -203,13 +203,13 @@ class _ClientStream:
         except grpc.aio.AioRpcError as error:
             offered = error.code() is not grpc.StatusCode.UNIMPLEMENTED
             found = wire_errors.fault_of_rpc(error)
-            # Without metadata it is gRPC's own word, which names paths and addresses.
+            # Without metadata it is gRPC's own message, which contains paths and addresses.
             fault = found if found.metadata else fault
         except DecodeError:
             fault = faults.malformed(self._callee)
             self._stream.cancel()
         except asyncio.CancelledError:
-            # Of the stream (its channel was closed, or we ended it), or of this task, which has nothing more to do.
+            # Either the stream was cancelled (channel closed, or `end`) or this task; both mean that reading is over.
             pass
         finally:
             self.leaving = True
@@ -225,7 +225,7 @@ class _ClientStream:
                 fault = wire_errors.fault_of_status(response.status, response.trailing)
             answer = self._waiting.pop(response.id, None)
             if answer is None or answer.done():
-                continue  # it crossed with our word that nobody waits
+                continue  # the answer crossed with our cancellation
             if fault is None:
                 answer.set_result(response.message)
             else:
@@ -234,7 +234,7 @@ class _ClientStream:
             self.leave()
 
     def _fail(self, fault: Fault) -> None:
-        """What was written may have been served, so its fate is the stream's. The rest can still go elsewhere."""
+        """Calls that were written may have been served, so they fail. Unsent calls can still be sent as RPCs."""
         for number, answer in self._waiting.items():
             if not answer.done():
                 answer.set_exception(NotSentError() if number in self._unsent else fault.copy())
@@ -247,7 +247,7 @@ class _ClientStream:
             self._accepted.set_result(accepted)
 
     def _wake(self) -> None:
-        # The task runs when this turn of the loop is over: all that is called in the turn is gathered by then.
+        # The task runs after this iteration of the event loop, so all calls of the iteration share a message.
         if self._writing is None and not self._reading.done():
             self._writing = asyncio.create_task(self._write())
 
@@ -255,14 +255,14 @@ class _ClientStream:
         try:
             if not self._accepted.done():
                 if ACCEPTED_KEY not in dict(await self._stream.initial_metadata()):
-                    return  # refused; whoever reads learns why
+                    return  # refused; `_read` gets the reason
                 self._settle(accepted=True)
             while self._unsent or self._cancelled:
                 await self._stream.write(self._frame())
             if self.leaving and not self._waiting:
                 await self._stream.done_writing()
         except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError):
-            pass  # the stream is gone; whoever reads learns why
+            pass  # the stream has ended; `_read` gets the reason
         finally:
             self._writing = None
 

@@ -1,4 +1,4 @@
-"""The server's end of an exchange: each carried call is served as an RPC would be, by the same layers."""
+"""Stream multiplexer, server side: each call on a stream is served like an RPC, by the same layers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class StreamDemultiplexer:
         self._streams: set[_ServedStream] = set()
 
     def handler(self) -> Handler:
-        """What serves a stream."""
+        """The gRPC handler that serves a stream."""
         return grpc.stream_stream_rpc_method_handler(self._serve)
 
     def drain(self) -> None:
-        """Tells the clients to take other streams. Those of now end when their clients have had all answers."""
+        """Tells the clients to open new streams elsewhere. The current ones end when all their calls are answered."""
         for stream in self._streams:
             stream.drain()
 
@@ -71,7 +71,7 @@ class StreamDemultiplexer:
 
 
 class _ServedStream:
-    """The calls of one stream. Those that wait to be written leave together, in one message or a few."""
+    """The calls of one stream. Replies that are ready at the same time are written in one message or a few."""
 
     def __init__(
         self,
@@ -93,18 +93,18 @@ class _ServedStream:
         self._writing: asyncio.Task[None] | None = None
 
     def take(self, frame: bytes) -> None:
-        """Begins and cancels the calls that the client's message says. Raises Fault if it cannot be understood."""
+        """Starts and cancels the calls in a client's message. Raises Fault if it cannot be parsed."""
         try:
             message = hop_pb2.ExchangeRequest.FromString(frame)
         except DecodeError as error:
             raise _malformed("it is no ExchangeRequest") from error
-        # Time runs from when the message was sent: this process may have been stopped while it lay in the socket.
+        # Time counts from when the message was sent: this process may have been stopped while it was in the socket.
         began = time.monotonic()
         if self._same_clock and message.sent_us:
             began = min(began, message.sent_us / 1e6)
         for carried in message.requests:
             if carried.id in self._calls:
-                raise _malformed("two calls bear one id")
+                raise _malformed("two calls have the same id")
             if len(self._calls) >= _MAX_OPEN:
                 raise _too_many()
             task = asyncio.create_task(self._answer(carried, began))
@@ -118,14 +118,14 @@ class _ServedStream:
         self._wake()
 
     async def finish(self) -> None:
-        """Lets what was begun end, and be written. The client has no more."""
+        """Waits until the calls have ended and their replies are written. The client sends no more."""
         while self._calls:
             await asyncio.wait(self._calls.values())
         if self._writing is not None:
             await self._writing
 
     async def end(self) -> None:
-        """Cancels what is left. Nobody hears of it."""
+        """Cancels the remaining calls without a reply."""
         tasks = [*self._calls.values(), *([self._writing] if self._writing else [])]
         for task in tasks:
             task.cancel()
@@ -151,7 +151,7 @@ class _ServedStream:
         for key, value in trailing:
             response.trailing[key] = value
         if self._calls.pop(carried.id, None) is None:
-            return  # cancelled when it was as good as done
+            return  # cancelled just before it was done
         self._ready.append(response)
         self._wake()
 
@@ -165,7 +165,7 @@ class _ServedStream:
         return reply
 
     def _wake(self) -> None:
-        # The task runs when this turn of the loop is over: all that ends in the turn is gathered by then.
+        # The task runs after this iteration of the event loop, so all replies of the iteration share a message.
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
@@ -178,7 +178,7 @@ class _ServedStream:
                 _fill(frame, self._ready)
                 await self._context.write(frame.SerializeToString())
         except (grpc.aio.BaseError, asyncio.InvalidStateError):
-            self._ready.clear()  # the stream is gone; gRPC cancels whoever reads it
+            self._ready.clear()  # the stream has ended; gRPC cancels the reading handler
         finally:
             self._writing = None
 
@@ -203,7 +203,7 @@ def _malformed(why: str) -> Fault:
     return Fault(
         Code.INVALID_ARGUMENT,
         Reason.REASON_MALFORMED_REQUEST,
-        f"The exchange got a message that it cannot read: {why}; do both sides use one contract?",
+        f"The stream received a message that cannot be read: {why}; do both sides use one contract?",
     )
 
 
@@ -211,7 +211,7 @@ def _too_many() -> Fault:
     return Fault(
         Code.RESOURCE_EXHAUSTED,
         Reason.REASON_OVERLOADED,
-        f"One exchange holds at most {_MAX_OPEN} calls; wait for answers before sending more.",
+        f"One stream takes at most {_MAX_OPEN} calls at once; wait for answers before sending more.",
         metadata={"limit": str(_MAX_OPEN)},
     )
 
