@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -41,3 +44,50 @@ class BatchCodec(Protocol[Item, Result, Req, Resp]):
     def split(self, items: Sequence[Item], response: Resp) -> Sequence[Result]:
         """One result per item. Raises Fault INTERNAL if the response does not fit the items."""
         ...
+
+
+# Share (0 to 1) of the rows of a reply's results that failed by the callee's fault.
+FailedShare = Callable[[Sequence[Any]], float]
+
+
+class ReportsFailures(Protocol):
+    """Optional part of a BatchCodec: which share of a reply failed by the callee's fault, for the breaker."""
+
+    def failed(self, results: Sequence[Any]) -> float:
+        """Share (0 to 1) of the rows of all results that failed by the callee's fault."""
+        ...
+
+
+class UsesPayload(Protocol):
+    """Optional part of a BatchCodec: inside one process, large data goes by reference beside the message."""
+
+    def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
+        """The request without the large data, and that data (`InProcessPayload.brought`)."""
+        ...
+
+    def unload(self, items: Sequence[Any], response: Any, returned: Any) -> Sequence[Any]:
+        """As `split`, with the data that the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
+        ...
+
+
+class CarriesTraces(Protocol):
+    """Optional part of a BatchCodec: the sampled requests in some items, for the links of a span."""
+
+    def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
+        """W3C traceparents of the items' sampled rows."""
+        ...
+
+
+def failed_share_of(codec: object) -> FailedShare:
+    """The codec's `failed` if it has one; otherwise a reply counts as successful."""
+    failed_share: FailedShare = getattr(codec, "failed", _all_good)
+    return failed_share
+
+
+def payload_codec_of(codec: object) -> UsesPayload | None:
+    """The codec, if it supports payloads."""
+    return cast("UsesPayload", codec) if hasattr(codec, "load") else None
+
+
+def _all_good(_: Sequence[Any]) -> float:
+    return 0.0
