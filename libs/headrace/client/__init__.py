@@ -1,4 +1,4 @@
-"""The SDK for app backends: predictions over gRPC, with deadlines, retries and figures of its own.
+"""The SDK for app backends: predictions over gRPC, with deadlines, retries and statistics.
 
     with Headrace("predict.example.com:443", key=KEY) as headrace:
         result = headrace.predict("flights", {"carrier": "UA", "origin": "EWR", ...})

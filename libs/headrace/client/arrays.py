@@ -15,9 +15,9 @@ from headrace.columns import Column, DType, decode_columns, encode_columns
 
 
 def fill(request: pb.PredictRequest, columns: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
-    """Puts columns into a request. Lists take the type of the pipeline's field of that name, arrays keep theirs.
+    """Adds columns to a request. Lists get the data type of the pipeline's field of that name; arrays keep their dtype.
 
-    Raises ValueError if there are none, or if they differ in length; TypeError for values that are no column.
+    Raises ValueError if there are no columns or their lengths differ; TypeError for values that cannot be a column.
     """
     made = [_column(name, values, fields.get(name)) for name, values in columns.items()]
     lengths = {column.name: len(column) for column in made}
@@ -80,4 +80,4 @@ def _texts(items: Sequence[bytes]) -> Sequence[Any]:
     try:
         return [item.decode() for item in items]
     except UnicodeDecodeError:
-        return items  # not text, then
+        return items  # not UTF-8 text

@@ -28,7 +28,7 @@ Resp = TypeVar("Resp", pb.PredictResponse, pb.ListPipelinesResponse)
 Row = Mapping[str, Any]
 
 _SERVICE = "InferenceService"
-# A prediction changes nothing on the server, so that a lost one may be asked for again.
+# A prediction changes nothing on the server, so it may be retried.
 _PREDICT = unary(pb.DESCRIPTOR, _SERVICE, "Predict", pb.PredictRequest, pb.PredictResponse, idempotent=True)
 _LIST = unary(
     pb.DESCRIPTOR,
@@ -70,8 +70,8 @@ class AsyncHeadrace:
         """Predictions for one row or several. `version` 0 = the current one; `priority` 1 (low) to 10.
         `traceparent`: W3C header of the span that the call is part of; None = OpenTelemetry's current one, if any.
 
-        A row that fails has its `error` set and fails nobody else. Raises HeadraceError if the call fails,
-        ValueError and TypeError for what can't be sent.
+        A row that fails has its `error` set; the other rows are not affected. Raises HeadraceError if the call fails,
+        ValueError and TypeError for values that cannot be sent.
         """
         request = _request(pipeline, version, request_id, priority)
         given = [rows] if isinstance(rows, Mapping) else rows
@@ -91,9 +91,9 @@ class AsyncHeadrace:
         priority: int | None = None,
         traceparent: str | None = None,
     ) -> ColumnsResult:
-        """The same with one array or list per input, all of one length: far cheaper for many rows. Needs numpy.
+        """As `predict`, with one array or list per input, all of the same length: far cheaper for many rows. Needs numpy.
 
-        Lists take the type that the pipeline declares (asked for once); arrays are sent as they are.
+        Lists get the data type that the pipeline declares (requested once); arrays are sent with their own dtype.
         """
         from headrace.client import arrays
 
@@ -109,12 +109,12 @@ class AsyncHeadrace:
             raise of_fault(broken, request.request_id) from None
 
     async def pipelines(self, *, timeout_s: float | None = None) -> list[Pipeline]:
-        """What this key may use. Raises HeadraceError."""
+        """The pipelines that this key may use. Raises HeadraceError."""
         reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, tracing.headers(None))
         return [messages.pipeline(message) for message in reply.pipelines]
 
     def stats(self) -> Stats:
-        """Calls, codes, retries and latency since the client was made."""
+        """Calls, codes, retries and latency since the client was created."""
         return self._recorder.snapshot()
 
     async def close(self) -> None:
@@ -142,11 +142,11 @@ class AsyncHeadrace:
             return await call(request, deadline=deadline, metadata=(*await self._authorization(), *trace))
         except Fault as fault:
             if fault.code is Code.INVALID_ARGUMENT:
-                self._fields.clear()  # what is remembered of the inputs may be of an older revision
+                self._fields.clear()  # the cached inputs may belong to an older revision
             raise of_fault(fault, request_id) from None
 
     def _connected(self) -> Client:
-        # Not in __init__: a client belongs to the running event loop, and this object may be made before it runs.
+        # Not in __init__: a client belongs to the running event loop, and this object may be created before it runs.
         if self._client is None:
             self._client = Client(
                 "headrace",
@@ -175,7 +175,7 @@ def _request(pipeline: str, version: int, request_id: str | None, priority: int 
     return pb.PredictRequest(
         pipeline=pipeline,
         version=version,
-        # Made here, so that even a call that got no answer has a name in everybody's logs.
+        # Created here, so that even a call without an answer has an id in all logs.
         request_id=request_id or uuid.uuid4().hex,
         priority=priority or 0,
     )

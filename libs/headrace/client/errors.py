@@ -1,4 +1,4 @@
-"""What the SDK raises: one class per canonical code that a caller may want to treat apart."""
+"""Exceptions of the SDK: one class per canonical code that a caller may want to handle separately."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from headrace.hop.errors import Code, Fault, reason_name
 
 
 class HeadraceError(Exception):
-    """A call, or a row of it, has no answer. Its subclasses say by type how to react.
+    """A call, or one of its rows, failed. The subclass says how to react.
 
     `code`: canonical gRPC code. `reason`: what happened, for code to act on, for example `QUOTA_EXCEEDED`.
-    `metadata`: the dynamic parts of the message. `retry_after_s`: when trying again makes sense, if the
-    server said so. `request_id`: for the operator's logs and `headrace trace`.
+    `metadata`: the dynamic parts of the message. `retry_after_s`: seconds after which a retry makes sense, if the
+    server sent that. `request_id`: for the operator's logs and `headrace trace`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class NotFoundError(HeadraceError):
 
 
 class PermissionDeniedError(HeadraceError):
-    """The key may not do this."""
+    """The key is not allowed to do this."""
 
 
 class UnauthenticatedError(HeadraceError):
@@ -55,11 +55,11 @@ class UnauthenticatedError(HeadraceError):
 
 
 class ResourceExhaustedError(HeadraceError):
-    """A quota is used up or the service sheds load; wait for `retry_after_s`."""
+    """A quota is used up or the service is overloaded; wait for `retry_after_s`."""
 
 
 class FailedPreconditionError(HeadraceError):
-    """The pipeline demands something that is not there, for example a fresh feature."""
+    """The pipeline needs something that is missing, for example a fresh feature."""
 
 
 class DeadlineExceededError(HeadraceError):
@@ -79,7 +79,7 @@ class UnimplementedError(HeadraceError):
 
 
 class CancelledError(HeadraceError):
-    """The call was given up."""
+    """The call was cancelled."""
 
 
 _CLASSES: Mapping[Code, type[HeadraceError]] = {

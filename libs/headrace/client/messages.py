@@ -34,7 +34,7 @@ def predict_result(reply: pb.PredictResponse) -> PredictResult:
 
 
 def model_uses(models: Iterable[pb.ModelUse]) -> tuple[ModelUse, ...]:
-    """The models that took part."""
+    """The models that were used."""
     return tuple(
         ModelUse(m.model, m.version, m.sha256, m.stage, m.backend, m.standby, m.cold_start) for m in models
     )
@@ -47,7 +47,7 @@ def row_failure(error: pb.PredictionError | batch_pb2.RowError) -> RowFailure:
 
 
 def pipeline(message: pb.Pipeline) -> Pipeline:
-    """What a pipeline takes and gives."""
+    """A pipeline with its inputs and outputs."""
     return Pipeline(
         name=message.name,
         version=message.version,

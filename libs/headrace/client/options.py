@@ -15,17 +15,17 @@ from headrace.client.stats import Hook
 from headrace.hop.client import settings as client_settings
 
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
-"""An API key or token, or a function that gives the current one; it is asked at each call, so it should cache."""
+"""An API key or token, or a function that returns the current one; it is called for each call, so it should cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything but the target and the key; all have sensible defaults.
+    """All options except the target and the key; all have defaults.
 
-    `tls`: None = TLS unless the target is this machine (loopback, unix socket). `ca`: PEM file of the authorities
-    to believe; None = the system's. `server_name`: name in the server's certificate, if it is not the target's.
-    `timeout_s`: deadline of calls that bring none. `attempts`: how often a call is tried in all; UNAVAILABLE, and
-    refusals with a hint when to come back, are retried within the deadline and a budget of `retry_ratio` × calls.
+    `tls`: None = TLS unless the target is this machine (loopback, unix socket). `ca`: PEM file of the certificate
+    authorities to trust; None = the system's. `server_name`: name in the server's certificate, if it is not the target's.
+    `timeout_s`: timeout of calls without one. `attempts`: attempts per call, the first included; UNAVAILABLE, and
+    refusals that say when to retry, are retried within the deadline and a budget of `retry_ratio` × calls.
     """
 
     tls: bool | None = None
@@ -45,14 +45,14 @@ class Options:
             target=target,
             server_name=self.server_name,
             default_timeout_s=self.timeout_s,
-            # The margin is for servers that must still answer their own callers.
+            # The margin is only for servers, which must still answer their own callers.
             deadline_margin_s=0.0,
             max_message_bytes=self.max_message_bytes,
-            # The door counts, admits and logs by request.
+            # The ingress counts, admits and logs each request as an RPC.
             exchange=False,
-            # The server sheds by tenant and priority; guessing its capacity from outside would only add refusals.
+            # The server limits by tenant and priority; a second limit in the client would only add refusals.
             limiter=client_settings.LimiterRules(initial=most, minimum=most, maximum=most),
-            # Slow answers are the pipeline's business: only failures open the breaker.
+            # How slow answers are depends on the pipeline, so only failures open the breaker.
             breaker=client_settings.BreakerRules(slow_ratio=1.0, slow_s=float("inf")),
             retry=client_settings.RetryRules(
                 attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02, max_backoff_s=1.0
@@ -84,7 +84,7 @@ class OptionValues(TypedDict, total=False):
 
 
 def _this_machine(target: str) -> bool:
-    """Whether every address of the target is on this machine, so that a key in plaintext leaves no trace."""
+    """Whether every address of the target is on this machine, so that a key may be sent in plaintext."""
     return all(_is_local(part.strip()) for part in target.removeprefix("dns:///").split(","))
 
 

@@ -1,4 +1,4 @@
-"""The SDK's figures for an application that has prometheus_client."""
+"""The SDK's metrics, for an application that has prometheus_client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SECONDS = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0,
 
 
 class PrometheusHook:
-    """A `Hook` for `Headrace(hook=…)`; one per registry, shared by any number of clients."""
+    """A `Hook` for `Headrace(hook=…)`: one per registry, shared by any number of clients."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._calls = Counter(

@@ -1,4 +1,4 @@
-"""What the SDK returns."""
+"""Return types of the SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureAge:
-    """Where the values of one feature view came from, and how old they were.
+    """Origin and age of the values of one feature view.
 
     `source`: `present`, `not_found`, `outside_max_age`, `stale` or `default`. `age_ms`: None without a value.
     """
@@ -27,7 +27,7 @@ class FeatureAge:
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:
-    """Why one row has no answer."""
+    """Why one row failed."""
 
     code: Code
     reason: str
@@ -35,17 +35,17 @@ class RowFailure:
     metadata: Mapping[str, str]
 
     def error(self, request_id: str = "") -> HeadraceError:
-        """The same as an exception."""
+        """This failure as an exception."""
         kind = error_class(self.code)
         return kind(self.code, self.reason, self.message, metadata=self.metadata, request_id=request_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one row. `outputs`: numbers are float, absent values None. `error`: None if all is well."""
+    """The answer for one row. `outputs`: numbers are float, absent values None. `error`: None on success."""
 
     outputs: Mapping[str, Any]
-    # Names of the fallbacks that were used; empty when everything was as it should be.
+    # Names of the fallbacks that were used; empty if none was needed.
     fallbacks: tuple[str, ...]
     # By feature view.
     feature_ages: Mapping[str, FeatureAge]
@@ -54,9 +54,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model that took part. `sha256`: of its artifact, hexadecimal. `backend`: what ran it, for example `onnxruntime`.
+    """A model that was used. `sha256`: of its artifact, hexadecimal. `backend`: what ran it, for example `onnxruntime`.
 
-    `standby`: that was not its first choice, which is lost; `cold_start`: the rows waited for it to be woken.
+    `standby`: this backend was a replacement for a failed one; `cold_start`: the rows waited for the model to load.
     """
 
     model: str
@@ -92,7 +92,7 @@ class ColumnsResult:
     """The answer to columns.
 
     `columns`: output name → array of shape (rows, …); text as str objects; a masked array where values are
-    absent. `errors`: row position → why it failed; what stands in the columns there means nothing.
+    absent. `errors`: row position → why it failed; the columns' values in such a row have no meaning.
     """
 
     request_id: str

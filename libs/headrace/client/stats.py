@@ -1,4 +1,4 @@
-"""The SDK's own figures: how many calls ended how, and how long they took."""
+"""Statistics of the SDK: number of calls by code, retries, latency."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.client.observer import WaitingRows
     from headrace.hop.resilience.replicas import Replica
 
-# Bounds of the histogram grow by 5 %, from 10 µs on: quantiles are right to 5 %.
+# Bucket bounds grow by 5 % from 10 µs on, so quantiles are exact to 5 %.
 _STEP = math.log(1.05)
 _LEAST = 1e-5
 
 
 class Hook(Protocol):
-    """Is told of every call. Called on the client's event loop (the sync client's thread): be quick."""
+    """Called for every call, on the client's event loop (for the sync client: in its thread). Must be quick."""
 
     def finished(self, method: str, code: str, seconds: float) -> None:
         """A call ended, its retries included; `code`: "OK", "UNAVAILABLE" …"""
         ...
 
     def retried(self, method: str) -> None:
-        """A call is tried once more."""
+        """A call is retried."""
         ...
 
 
@@ -45,7 +45,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """One moment's figures, since the client was made. `codes`: canonical code → calls."""
+    """A snapshot of the statistics since the client was created. `codes`: canonical code → calls."""
 
     calls: int
     codes: Mapping[str, int]
@@ -54,7 +54,7 @@ class Stats:
 
 
 class Recorder:
-    """Keeps the figures; hop's client reports to it. Safe to read from any thread."""
+    """Collects the statistics; hop's client reports to it. Safe to read from any thread."""
 
     def __init__(self, hook: Hook | None) -> None:
         self._hook = hook
@@ -82,13 +82,13 @@ class Recorder:
             self._hook.retried(method)
 
     def replica_added(self, replica: Replica) -> None:
-        """The figures are the whole client's."""
+        """Not recorded: the statistics are for the whole client."""
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
-        """The SDK does not gather calls."""
+    def waiting(self, method: str, rows: WaitingRows) -> None:
+        """Not recorded: the SDK does not batch calls."""
 
     def snapshot(self) -> Stats:
-        """The figures now."""
+        """The statistics now."""
         with self._lock:
             codes, buckets = dict(self._codes), sorted(self._buckets.items())
             total, longest, retries = self._sum, self._max, self._retries

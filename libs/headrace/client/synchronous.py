@@ -1,4 +1,4 @@
-"""The SDK for programs without asyncio: the same client on a loop in a thread of its own."""
+"""The SDK for programs without asyncio: the asynchronous client on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Headrace:
     """A client of one headrace installation, for any number of threads; `with` closes it.
 
-    The same as `AsyncHeadrace`, which see, with calls that block. Make it after forking, not before.
+    As `AsyncHeadrace`, with blocking calls. Create it after forking, not before.
     """
 
     def __init__(self, target: str, *, key: Key | None = None, **options: Unpack[OptionValues]) -> None:
@@ -86,7 +86,7 @@ class Headrace:
         return self._wait(self._client.pipelines(timeout_s=timeout_s))
 
     def stats(self) -> Stats:
-        """Calls, codes, retries and latency since the client was made."""
+        """Calls, codes, retries and latency since the client was created."""
         return self._client.stats()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The caller's trace goes along with each call, so that what the installation did is drawn under the caller's span."""
+"""Sends the caller's trace context with each call, so that the server's spans belong to the caller's trace."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Headers = tuple[tuple[str, str], ...]
 
 
 def headers(traceparent: str | None) -> Headers:
-    """W3C trace headers: of `traceparent` if it is given, else of OpenTelemetry's current span, if there is one.
+    """W3C trace headers: from `traceparent` if given, otherwise from OpenTelemetry's current span, if there is one.
 
-    Raises ValueError for a text that is no traceparent.
+    Raises ValueError for a text that is not a traceparent.
     """
     if traceparent is None:
         return _current()
@@ -26,7 +26,7 @@ def headers(traceparent: str | None) -> Headers:
 
 
 def _current() -> Headers:
-    # Whoever has not imported OpenTelemetry has no span; so the SDK need not import it either.
+    # A program that has not imported OpenTelemetry has no span, so the SDK need not import it either.
     if "opentelemetry.trace" not in sys.modules:
         return ()
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

@@ -12,9 +12,9 @@ _EXACT = 2**53
 
 
 def to_struct(row: Mapping[str, Any]) -> Struct:
-    """A row as the wire wants it; bytes become base64 text, NumPy scalars plain ones.
+    """A row as a Struct; bytes become base64 text, NumPy scalars become plain numbers.
 
-    Raises TypeError for a value that has no form on the wire, ValueError for an integer that would lose digits.
+    Raises TypeError for a value that a Struct cannot hold, ValueError for an integer that would lose digits.
     """
     return Struct(fields={name: _to_value(name, value) for name, value in row.items()})
 

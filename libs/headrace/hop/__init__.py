@@ -1,7 +1,7 @@
 """hop: the one server and client library of headrace.
 
 Names that need pydantic, grpc.aio's server side or telemetry are loaded on first use, so that the SDK, which
-stands on grpcio and protobuf alone, can import hop's dialling core.
+needs only grpcio and protobuf, can import hop's client.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who calls. `trusted`: an authenticated part of this installation (unix socket in a private
+    """The caller of an RPC. `trusted`: it is an authenticated part of this installation (unix socket in a private
     directory, mTLS with a known name, or the same process)."""
 
     transport: str  # "unix" | "tls" | "tcp" | "local"
@@ -27,9 +27,9 @@ LOCAL_PEER = Peer("local", "same-process", True)
 
 @dataclass(slots=True)
 class InProcessPayload:
-    """What rides along with a message inside one process instead of being written into it.
+    """Data that goes with a message by reference inside one process, instead of being written into the message.
 
-    `brought`: with the request; `returned`: with the reply, if the servicer left something there.
+    `brought`: with the request; `returned`: with the reply, if the servicer set it.
     """
 
     brought: Any
@@ -48,11 +48,11 @@ class Call:
     trailing: list[tuple[str, str]] = field(default_factory=list)
     # Only from a caller in this process.
     payload: InProcessPayload | None = None
-    # What the servicer has to say of an answer that is none of the usual: attributes of the call's span.
+    # Set by the servicer for an unusual reply: attributes of the call's span.
     notes: Mapping[str, str] | None = None
-    # Requests whose rows it carries, for log lines; known once the servicer has read them.
+    # Ids of the requests whose rows this call carries, for log lines; set when the servicer has read them.
     request_ids: Sequence[str] = ()
-    # When the request was written, in monotonic seconds: budgets in it count from then. None: when it is read.
+    # When the request was written, in monotonic seconds: time budgets in it count from then. None: from when it is read.
     sent: float | None = None
 
     def remaining(self) -> float:
@@ -69,10 +69,10 @@ def current() -> Call | None:
 
 
 def enter(call: Call) -> Token[Call | None]:
-    """Makes `call` the current one for this task; hop's server does it, nobody else."""
+    """Makes `call` the current one for this task. Only hop's server does this."""
     return _current.set(call)
 
 
 def leave(token: Token[Call | None]) -> None:
-    """Undoes `enter`, for a call served inside its caller's own task."""
+    """Undoes `enter`, for a call that is served in its caller's own task."""
     _current.reset(token)

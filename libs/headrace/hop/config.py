@@ -66,7 +66,7 @@ class Server(Settings):
     max_concurrent_calls: PositiveInt = 1024
     # Deadline of a call that brings none.
     default_timeout_s: PositiveFloat = 10.0
-    # A call with less time left than this is refused rather than begun.
+    # A call with less time left than this is refused at once.
     min_budget_s: float = Field(default=0.0005, ge=0)
     # How long NOT_SERVING is shown before the server stops accepting.
     drain_notice_s: float = Field(default=0.2, ge=0)
@@ -74,12 +74,12 @@ class Server(Settings):
     drain_s: PositiveFloat = 20.0
     reflection: bool = True
     channelz: bool = True
-    # Serves hop's clients over streams of theirs, too, which carry many calls each.
+    # Also serves hop's clients over streams, each of which carries many calls.
     exchange: bool = True
 
 
 class ServiceSettings(Settings):
-    """What the settings of every service hold."""
+    """Settings that every service has."""
 
     server: Server
     telemetry: Telemetry = Telemetry()
@@ -141,7 +141,7 @@ class Document:
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
             if any(line.startswith(f"{key}.") for line in self.lines):
-                return False  # it says something else of that part
+                return False  # the file has other keys below that part
         return bool(key)
 
 
@@ -188,7 +188,7 @@ def _note_lines(node: yaml.Node, key: str, lines: dict[str, int]) -> None:
 
 
 def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
-    """One line for what YAML tells in several, with the last key at or above the place."""
+    """YAML's error of several lines in one line, with the last key at or above that line."""
     mark = error.problem_mark or error.context_mark
     line = 0 if mark is None else mark.line
     keys = [found[1] for found in map(_KEY_LINE.match, text.splitlines()[: line + 1]) if found]

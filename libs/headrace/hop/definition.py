@@ -1,4 +1,4 @@
-"""What a service is to hop: a name, its settings and how it is built."""
+"""A service as hop sees it: a name, its settings class and a function that builds it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: object
-    # Its methods know `Call.payload`: callers in the same process need not write everything into the message.
+    # Its methods read `Call.payload`: callers in the same process need not write all data into the message.
     takes_payload: bool = False
-    # Passes the way of a call, so that no caller is the first to. Awaited when the process's memory is settled, before
-    # health says SERVING.
+    # Warm-up: runs the code that a call runs, so that the first caller does not pay for it. Awaited after the process's
+    # memory is set up and before health says SERVING.
     warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
-    # Looks at the path and the metadata of a gRPC call before its message is read, and raises Fault for one that may not be
-    # made. Calls that hop's clients carry over a stream do not pass it: it is for callers from outside.
+    # Checks the path and the metadata of a gRPC call before its message is read, and raises Fault to refuse the call.
+    # Calls over the streams of hop's own clients are not checked: it is for callers from outside.
     precheck: Callable[[str, Mapping[str, str]], None] | None = None
 
 
 async def warm_up(services: Iterable[Service]) -> None:
-    """Each service has passed the way of its calls, if it has one to pass."""
+    """Runs the warm-up of each service that has one, one after another."""
     for service in services:
         if service.warm_up is not None:
             await service.warm_up()
@@ -48,11 +48,11 @@ async def warm_up(services: Iterable[Service]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What hop hands a service while it is built: its process's telemetry, and the way to other services."""
+    """What `build` of a service gets from hop: the process's telemetry, and a function to reach other services."""
 
     name: str
     telemetry: Telemetry
-    # The services hosted in this process (the together shape); empty in the apart shape.
+    # The services hosted in this process; empty if each service has its own process.
     local: LocalServers
 
     def dial(self, callee: str, settings: config.ClientSettings) -> Client:

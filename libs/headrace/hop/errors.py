@@ -39,7 +39,7 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-# What a breaker counts against the callee: it could not answer. All else is the caller's doing.
+# A breaker counts these against the callee: it could not answer. Other codes are the caller's fault.
 CALLEE_FAULTS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 )
@@ -50,13 +50,13 @@ class Blame(enum.Enum):
 
     OURS = "ours"
     CALLER = "caller"
-    # Whoever set the time that ran out: the caller, or we for the pipeline.
+    # The side that set the timeout that passed: the caller, or we for the pipeline.
     WHO_SET_THE_TIME = "who set the time"
-    # Ours if a prediction needed it; the caller's if it named it itself, as operators do.
+    # Ours if a prediction needed it; the caller's if the caller named it, as operators do.
     OURS_IN_PREDICTIONS = "ours in predictions"
 
 
-# Of every reason there is; a reason that is missing here fails the tests, so a new one is decided with its making.
+# For every reason. A test fails if one is missing, so the blame of a new reason is decided when it is added.
 BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
     {
         Reason.REASON_UNSPECIFIED: Blame.OURS,
@@ -94,7 +94,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
     }
 )
-# Codes that say by themselves that we failed, whatever the reason.
+# Codes that mean a failure of ours, whatever the reason.
 OUR_CODES = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
 
 
@@ -122,7 +122,7 @@ class Fault(Exception):  # noqa: N818 - an error that is an answer: it names who
         self.retry_after_s = retry_after_s
 
     def copy(self) -> Fault:
-        """One for another who waits: a fault that many raise would gather the tracebacks of them all."""
+        """A copy for another waiting caller: one shared exception would collect the tracebacks of all of them."""
         return Fault(
             self.code, self.reason, self.message, metadata=self.metadata, retry_after_s=self.retry_after_s
         )
@@ -132,7 +132,7 @@ class Fault(Exception):  # noqa: N818 - an error that is an answer: it names who
 
 
 def reason_name(reason: errors_pb2.Reason) -> str:
-    """Name of a reason as it stands in an ErrorInfo: `QUOTA_EXCEEDED` for REASON_QUOTA_EXCEEDED."""
+    """Name of a reason as written in an ErrorInfo: `QUOTA_EXCEEDED` for REASON_QUOTA_EXCEEDED."""
     return Reason.Name(reason).removeprefix("REASON_")
 
 

@@ -24,7 +24,7 @@ from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.method import unary
 from headrace.hop.transport.stream import SERVICE
-from headrace.hop.transport.stream_server import Exchanges
+from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.wire_errors import status_code, trailers
 
 _KIND = ".google.protobuf.ListValue"
@@ -200,7 +200,7 @@ async def serve(path: str, *ways: str) -> None:
     )
     if "exchange" in ways:
         answers = dict.fromkeys((DO.path, DO_ONCE.path), carried)
-        streams = Exchanges(answers, lambda _: Peer("unix"), 64 * 1024 * 1024).handler()
+        streams = StreamDemultiplexer(answers, lambda _: Peer("unix"), 64 * 1024 * 1024).handler()
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(SERVICE.full_name, {"Exchange": streams})]
         )

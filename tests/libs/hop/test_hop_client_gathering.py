@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.hop.batching.queue import Due, Gathering, Waiting
+from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.client.settings import CoalesceRules
 
-Entry: TypeAlias = Waiting[Any, Any]
-Queue: TypeAlias = Gathering[Any, Any]
+Entry: TypeAlias = QueuedItem[Any, Any]
+Queue: TypeAlias = BatchQueue[Any, Any]
 RULES = CoalesceRules(window=2, max_rows=8, max_bytes=100, max_waiting_rows=20)
 
 
 def item(name: object, rows: int = 1, size: int = 1, deadline: float = 1e9, priority: int = 1) -> Entry:
-    return Waiting(name, rows, size, deadline, priority, None)
+    return QueuedItem(name, rows, size, deadline, priority, None)
 
 
 def names(entries: Sequence[Entry]) -> list[Any]:
@@ -253,7 +253,7 @@ class Answer:
 def test_due_gives_exactly_the_unanswered_whose_time_has_come(
     entries: list[tuple[float, bool]], now: float
 ) -> None:
-    due = Due[Answer]()
+    due = DeadlineHeap[Answer]()
     answers = [Answer(d) for d, _ in entries]
     for (deadline, answered), answer in zip(entries, answers, strict=True):
         due.add(deadline, answer)
@@ -266,7 +266,7 @@ def test_due_gives_exactly_the_unanswered_whose_time_has_come(
 
 
 def test_due_forgets_answered_entries_though_their_time_is_far() -> None:
-    due = Due[Answer]()
+    due = DeadlineHeap[Answer]()
     for n in range(10_000):
         answer = Answer(n)
         due.add(1e9 + n, answer)

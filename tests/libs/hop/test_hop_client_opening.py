@@ -17,8 +17,8 @@ from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.transport import stream_client as exchange_client
-from headrace.hop.transport.stream import SERVICE, TAKEN_KEY
+from headrace.hop.transport import stream_client
+from headrace.hop.transport.stream import ACCEPTED_KEY, SERVICE
 from tests.libs.hop.hop_echo import ONE
 
 
@@ -35,7 +35,7 @@ class Door:
         self.begun += 1
         if self.refuses is not None:
             await context.abort(self.refuses)
-        await context.send_initial_metadata(((TAKEN_KEY, "1"),))
+        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
         hanging_up = asyncio.create_task(self.hang_up.wait())
         answering = asyncio.create_task(self._answer(frames, context))
         await asyncio.wait({hanging_up, answering}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,8 +128,8 @@ async def test_a_stream_that_ends_is_followed_by_another_without_a_call(door: Do
 
 
 async def test_tries_are_few_and_further_apart_each_time(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange_client, "_TRIES", 4)
-    monkeypatch.setattr(exchange_client, "_TRY_AGAIN_S", 0.02)
+    monkeypatch.setattr(stream_client, "_TRIES", 4)
+    monkeypatch.setattr(stream_client, "_FIRST_PAUSE_S", 0.02)
     door.refuses = grpc.StatusCode.UNAVAILABLE
     async with door.opened(), client_of(door) as client:
         began = time.monotonic()
@@ -161,8 +161,8 @@ async def test_closing_ends_the_tries(door: Door) -> None:
 async def test_a_call_as_soon_as_the_replica_is_there_does_not_wait_out_a_failed_try(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_client, "_TRIES", 3)
-    monkeypatch.setattr(exchange_client, "_TRY_AGAIN_S", 0.01)
+    monkeypatch.setattr(stream_client, "_TRIES", 3)
+    monkeypatch.setattr(stream_client, "_FIRST_PAUSE_S", 0.01)
     before = asyncio.all_tasks()
     async with client_of(door) as client:
         # gRPC's own pause after these is 200 ms at least.

@@ -21,7 +21,7 @@ from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
-from headrace.hop.transport.stream import LARGEST_REQUEST_BYTES, PATH, SERVICE, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
 from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 
@@ -210,7 +210,7 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
     await client.close()
     assert (await waiting).code is hop.Code.UNAVAILABLE
     await eventually(lambda: servicer.cancelled == 1)
-    assert not {t for t in asyncio.all_tasks() - before if "exchange_client" in repr(t)}
+    assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
 
 
 async def test_many_at_once_are_each_answered_with_their_own(served: testing.Harness) -> None:
@@ -270,7 +270,7 @@ async def hand_made(
         await server.stop(0)
 
 
-TAKEN = ((TAKEN_KEY, "1"),)
+TAKEN = ((ACCEPTED_KEY, "1"),)
 
 
 def respond(*responses: hop_pb2.CarriedResponse) -> bytes:
@@ -342,7 +342,7 @@ def frame(*requests: hop_pb2.CarriedRequest, cancelled: tuple[int, ...] = ()) ->
 
 async def test_a_client_that_has_no_more_still_gets_every_answer(served: testing.Harness) -> None:
     first, responses = await exchange(served.target, frame(request(1, "sleep 0.1"), request(2)))
-    assert TAKEN_KEY in first
+    assert ACCEPTED_KEY in first
     answers = {r.id: StringValue.FromString(r.message).value for m in responses for r in m.responses}
     assert answers == {1: "sleep 0.1", 2: "hello"}
 

@@ -1,6 +1,6 @@
-"""Coalesce: items that wait while calls are in flight leave together as one batch call.
+"""Coalescer: items that wait while calls are in flight are sent together as one batch call.
 
-Each item is answered by itself, within its own deadline. A `BatchCall` is stamped with the time left anew for each attempt.
+Each item gets its own answer, within its own deadline. Each attempt of a `BatchCall` writes the remaining times again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from headrace.hop.batching.codec import BatchCodec
-from headrace.hop.batching.queue import Due, Gathering, Waiting
+from headrace.hop.batching.codec import (
+    BatchCodec,
+    FailedShare,
+    UsesPayload,
+    failed_share_of,
+    payload_codec_of,
+)
+from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.batching.returning import Returning
 from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
@@ -31,9 +37,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-# A timer of uvloop counts whole milliseconds and may fire up to one early.
+# Timers of uvloop count whole milliseconds and may fire up to one millisecond early.
 _TICK_S = 0.001
-# Lanes of which it is known how their callers come back; more come only from ever new keys.
+# Lanes whose callers are observed; there are more only if keys keep changing.
 _KNOWN_LANES = 256
 
 
@@ -52,34 +58,34 @@ class Coalescer(Generic[Item, Result]):
         self._callee = callee
         self._method = method
         self._codec = codec
-        self._judge = judge_of(codec)
-        self._loading = loading_of(codec)
+        self._failed_share = failed_share_of(codec)
+        self._payload_codec = payload_codec_of(codec)
         self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
         self._metadata = metadata
         self._call_next = call_next
-        self._gathering: Gathering[Item, asyncio.Future[Result]] = Gathering(settings.coalesce)
-        self._due: Due[asyncio.Future[Result]] = Due()
+        self._queue: BatchQueue[Item, asyncio.Future[Result]] = BatchQueue(settings.coalesce)
+        self._due: DeadlineHeap[asyncio.Future[Result]] = DeadlineHeap()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._scheduled: set[Hashable] = set()
-        self._calls: dict[asyncio.Task[None], Sequence[Waiting[Item, asyncio.Future[Result]]]] = {}
+        self._calls: dict[asyncio.Task[None], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
-        # The lane whose last call carried a single item and left nobody behind: a lone caller's, most likely, whom waiting for
-        # others would cost a turn of the loop.
+        # The lane whose last call had a single item and left no item in the queue. It probably has a single caller, so its next
+        # item is sent at once; waiting for others would cost one iteration of the event loop.
         self._lone: Hashable | None = None
-        # Where several calls may be out, the next leaves while others are on their way: there is nothing to wait for.
+        # If several calls may be in flight, the next one is sent while others run: waiting has no use.
         self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
-        # Lanes whose next call is held for those who were answered, until then.
+        # Lanes whose next call waits for the callers just answered, with the timer that ends the wait.
         self._held: dict[Hashable, asyncio.TimerHandle] = {}
 
     @property
     def waiting_rows(self) -> int:
-        return self._gathering.waiting_rows
+        return self._queue.waiting_rows
 
     async def submit(self, item: Item) -> Result:
-        """The item's own result. Raises Fault, DEADLINE_EXCEEDED as soon as the item's own time is over."""
+        """The item's own result. Raises Fault; DEADLINE_EXCEEDED as soon as the item's own deadline has passed."""
         if self._closed:
             raise faults.closed(self._callee)
         codec = self._codec
@@ -91,9 +97,9 @@ class Coalescer(Generic[Item, Result]):
             raise faults.deadline_passed(self._callee)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        # An item without rows still needs its call.
+        # An item without rows still needs a call.
         rows = codec.rows(item) or 1
-        entry = Waiting(item, rows, codec.size(item), deadline, codec.priority(item), answer)
+        entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
@@ -104,7 +110,7 @@ class Coalescer(Generic[Item, Result]):
         try:
             return await answer
         except asyncio.CancelledError:
-            if not self._gathering.withdraw(entry):
+            if not self._queue.withdraw(entry):
                 self._abandon(entry)
             raise
 
@@ -112,20 +118,20 @@ class Coalescer(Generic[Item, Result]):
         self,
         loop: asyncio.AbstractEventLoop,
         key: Hashable,
-        entry: Waiting[Item, asyncio.Future[Result]],
+        entry: QueuedItem[Item, asyncio.Future[Result]],
         now: float,
     ) -> None:
-        gathering = self._gathering
-        for refused in gathering.offer(key, entry):
+        queue = self._queue
+        for refused in queue.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
         lone, self._lone = key == self._lone, None
         returning = self._returning.get(key)
         if returning is not None:
             returning.came(now, entry.rows)
-        if lone or gathering.full(key):
+        if lone or queue.full(key):
             self._flush(key)
         elif key not in self._scheduled:
-            # At the end of this turn of the loop: what was submitted in the same turn leaves together.
+            # At the end of this iteration of the event loop: items submitted in the same iteration are sent together.
             self._scheduled.add(key)
             loop.call_soon(self._flush, key)
 
@@ -133,7 +139,7 @@ class Coalescer(Generic[Item, Result]):
         self._scheduled.discard(key)
         if self._holds and not self._closed and self._hold(key):
             return
-        while (cut := self._gathering.cut(key, time.monotonic())) is not None:
+        while (cut := self._queue.cut(key, time.monotonic())) is not None:
             batch, late = cut
             for entry in late:
                 _fail(entry.handle, faults.deadline_passed(self._callee))
@@ -141,11 +147,11 @@ class Coalescer(Generic[Item, Result]):
                 self._start(asyncio.get_running_loop(), key, batch)
 
     def _hold(self, key: Hashable) -> bool:
-        """Whether the lane's next call is held for those who were just answered."""
+        """Whether the lane's next call must wait for the callers that were just answered."""
         returning = self._returning.get(key)
         if returning is None:
             return False
-        seconds = 0.0 if self._gathering.full(key) else returning.awaited(time.monotonic())
+        seconds = 0.0 if self._queue.full(key) else returning.awaited(time.monotonic())
         if seconds >= _TICK_S:
             if key not in self._held:
                 loop = asyncio.get_running_loop()
@@ -156,7 +162,7 @@ class Coalescer(Generic[Item, Result]):
         return False
 
     def _release(self, key: Hashable) -> None:
-        """The time is over for which a lane was held."""
+        """Ends the wait of a lane and sends its next call."""
         self._held.pop(key).cancel()
         self._flush(key)
 
@@ -164,19 +170,19 @@ class Coalescer(Generic[Item, Result]):
         self,
         loop: asyncio.AbstractEventLoop,
         key: Hashable,
-        batch: Sequence[Waiting[Item, asyncio.Future[Result]]],
+        batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
-        # An empty context: the call belongs to no single one of its items, so to nobody's span.
+        # An empty context: the call belongs to several items, so it must not run in the span of one.
         task = loop.create_task(self._send(batch), context=Context())
         self._calls[task] = batch
         task.add_done_callback(partial(self._sent, key, time.monotonic()))
 
     def _sent(self, key: Hashable, began: float, task: asyncio.Task[None]) -> None:
-        # Not at the end of `_send`: of a task that is cancelled before its first step, nothing runs.
+        # A done callback, not the end of `_send`: a task that is cancelled before its first step runs no code.
         batch = self._calls.pop(task)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
-            self._gathering.finished(key)
+            self._queue.finished(key)
             if self._holds:
                 self._note(key, began, sum([e.rows for e in batch]))
             self._flush(key)
@@ -190,8 +196,10 @@ class Coalescer(Generic[Item, Result]):
         now = time.monotonic()
         returning.ended(now, now - began, rows)
 
-    async def _send(self, batch: Sequence[Waiting[Item, asyncio.Future[Result]]]) -> None:
-        out = Gathered(self._callee, self._method, self._codec, self._judge, self._loading, batch)
+    async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
+        out = BatchCall(
+            self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
+        )
         out.metadata = self._metadata
         try:
             await self._call_next(out)
@@ -201,12 +209,12 @@ class Coalescer(Generic[Item, Result]):
         except asyncio.CancelledError:
             out.fail(faults.closed(self._callee))
             raise
-        except Exception:  # noqa: BLE001 - whoever waits must get an answer, and only a Fault
+        except Exception:  # noqa: BLE001 - waiting callers must get an answer, and only a Fault
             _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
             out.fail(faults.unexpected(self._callee))
 
-    def _abandon(self, entry: Waiting[Item, asyncio.Future[Result]]) -> None:
-        """The entry's caller went away: its call is cancelled if nobody else waits for it."""
+    def _abandon(self, entry: QueuedItem[Item, asyncio.Future[Result]]) -> None:
+        """The entry's caller was cancelled: cancels the batch call if no other caller waits for it."""
         for task, batch in self._calls.items():
             if any(e is entry for e in batch):
                 if all(e.handle.done() for e in batch):
@@ -220,7 +228,7 @@ class Coalescer(Generic[Item, Result]):
         self._timer = loop.call_later(max(_TICK_S, at - now), self._expire, context=Context())
 
     def _expire(self) -> None:
-        """Answers those whose time is over, whether they wait or are on their way; their batch goes on."""
+        """Answers the items whose deadline has passed, queued or in flight; their batch call goes on."""
         now = time.monotonic()
         for answer in self._due.take(now):
             _fail(answer, faults.deadline_passed(self._callee))
@@ -230,7 +238,7 @@ class Coalescer(Generic[Item, Result]):
             self._arm(asyncio.get_running_loop(), following, now)
 
     async def close(self) -> None:
-        """Takes no more, waits for what is waiting and out (each has a deadline)."""
+        """Accepts no more items and waits for queued items and calls in flight (each has a deadline)."""
         self._closed = True
         for key in list(self._held):
             self._release(key)
@@ -246,90 +254,44 @@ def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:
         answer.set_exception(fault)
 
 
-Judge = Callable[[Sequence[Any]], float]
+class BatchCall(Outgoing):
+    """One call of several items, each with the future that answers it."""
 
-
-class Judging(Protocol):
-    """What a BatchCodec may offer besides: how much of a reply the callee failed, for the breaker."""
-
-    def failed(self, results: Sequence[Any]) -> float:
-        """Share (0 to 1) of the rows of all results that failed by the callee's own fault."""
-        ...
-
-
-class Loading(Protocol):
-    """What a BatchCodec may offer besides: calls within a process whose better part is not written into the message."""
-
-    def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
-        """The request without it, and it."""
-        ...
-
-    def unload(self, items: Sequence[Any], response: Any, returned: Any) -> Sequence[Any]:
-        """As `split`, of what the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
-        ...
-
-
-class Traced(Protocol):
-    """What a BatchCodec may offer besides: the sampled requests in some items, for the links of a span."""
-
-    def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
-        """W3C traceparents of the items' sampled rows."""
-        ...
-
-
-def judge_of(codec: object) -> Judge:
-    """The codec's `failed` if it has one; else a reply as a whole is a good one."""
-    judge: Judge = getattr(codec, "failed", _all_good)
-    return judge
-
-
-def loading_of(codec: object) -> Loading | None:
-    """The codec, if it can load."""
-    return cast("Loading", codec) if hasattr(codec, "load") else None
-
-
-def _all_good(_: Sequence[Any]) -> float:
-    return 0.0
-
-
-class Gathered(Outgoing):
-    """The items that leave together, each with the future that answers it."""
-
-    __slots__ = ("_callee", "_codec", "_entries", "_judge", "_loading", "_payload", "_results")
+    __slots__ = ("_callee", "_codec", "_entries", "_failed_share", "_payload", "_payload_codec", "_results")
 
     def __init__(
         self,
         callee: str,
         method: Method[Any, Any],
         codec: BatchCodec[Any, Any, Any, Any],
-        judge: Judge,
-        loading: Loading | None,
-        entries: Sequence[Waiting[Any, asyncio.Future[Any]]],
+        failed_share: FailedShare,
+        payload_codec: UsesPayload | None,
+        entries: Sequence[QueuedItem[Any, asyncio.Future[Any]]],
     ) -> None:
         super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
         self.patient = True
         self._callee = callee
         self._codec = codec
-        self._judge = judge
-        self._loading = loading
+        self._failed_share = failed_share
+        self._payload_codec = payload_codec
         self._payload: InProcessPayload | None = None
         self._entries = entries
         self._results: Sequence[Any] = ()
 
     def prepare(self, now: float) -> Message:
-        self._payload = None  # of an attempt before this one
+        self._payload = None  # of the previous attempt
         request: Message = self._codec.merge(self._items(now))
         return request
 
     def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
-        if self._loading is None:
+        if self._payload_codec is None:
             return self.prepare(now), None
-        request, brought = self._loading.load(self._items(now))
+        request, brought = self._payload_codec.load(self._items(now))
         self._payload = InProcessPayload(brought)
         return request, self._payload
 
     def _items(self, now: float) -> list[Any]:
-        # Whoever was answered meanwhile (deadline, cancellation) is dropped: nobody waits for the work.
+        # Items answered meanwhile (deadline, cancellation) are dropped: no caller waits for them.
         self._entries = [e for e in self._entries if not e.handle.done() and e.deadline > now]
         if not self._entries:
             raise faults.cancelled(self._callee)
@@ -337,14 +299,14 @@ class Gathered(Outgoing):
 
     def accept(self, reply: Any) -> float:
         items = [e.item for e in self._entries]
-        if self._loading is None or self._payload is None or self._payload.returned is None:
+        if self._payload_codec is None or self._payload is None or self._payload.returned is None:
             results = self._codec.split(items, reply)
         else:
-            results = self._loading.unload(items, reply, self._payload.returned)
+            results = self._payload_codec.unload(items, reply, self._payload.returned)
         if len(results) != len(items):
             raise faults.malformed(self._callee)
         self._results = results
-        return self._judge(results)
+        return self._failed_share(results)
 
     def answer(self) -> None:
         """Gives each item its result."""
@@ -353,7 +315,7 @@ class Gathered(Outgoing):
                 entry.handle.set_result(result)
 
     def fail(self, fault: Fault) -> None:
-        """Gives each item without an answer its own copy of the fault."""
+        """Gives each unanswered item its own copy of the fault."""
         for entry in self._entries:
             if not entry.handle.done():
                 entry.handle.set_exception(fault.copy())

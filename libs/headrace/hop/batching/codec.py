@@ -1,9 +1,12 @@
-"""How the coalescer joins what waits into one call and deals the reply out again; it knows no rows itself."""
+"""How the coalescer merges items into one request and splits the reply; the coalescer itself knows nothing of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -12,32 +15,79 @@ Resp = TypeVar("Resp", contravariant=True)
 
 
 class BatchCodec(Protocol[Item, Result, Req, Resp]):
-    """What the coalescer must know of the items of one method. Given from outside (`headrace.columns.batch_codec`)."""
+    """What the coalescer must know about the items of one method. Implemented in `headrace.columns.batch_codec`."""
 
     def key(self, item: Item) -> Hashable:
         """Items of one key may share a call."""
         ...
 
     def rows(self, item: Item) -> int:
-        """Rows that the item brings."""
+        """Number of rows of the item."""
         ...
 
     def size(self, item: Item) -> int:
-        """About how many bytes it brings."""
+        """Approximate bytes of the item."""
         ...
 
     def deadline(self, item: Item) -> float:
-        """Latest deadline of its rows, monotonic seconds: nobody waits longer for the item."""
+        """Latest deadline of its rows, in monotonic seconds: after it no caller waits for the item."""
         ...
 
     def priority(self, item: Item) -> int:
-        """Highest priority of its rows; shed lowest first."""
+        """Highest priority of its rows; the lowest priority is shed first."""
         ...
 
     def merge(self, items: Sequence[Item]) -> Req:
-        """One request of several items, stamped with the budgets left now."""
+        """One request of several items, with the time that each has left now."""
         ...
 
     def split(self, items: Sequence[Item], response: Resp) -> Sequence[Result]:
         """One result per item. Raises Fault INTERNAL if the response does not fit the items."""
         ...
+
+
+# Share (0 to 1) of the rows of a reply's results that failed by the callee's fault.
+FailedShare = Callable[[Sequence[Any]], float]
+
+
+class ReportsFailures(Protocol):
+    """Optional part of a BatchCodec: which share of a reply failed by the callee's fault, for the breaker."""
+
+    def failed(self, results: Sequence[Any]) -> float:
+        """Share (0 to 1) of the rows of all results that failed by the callee's fault."""
+        ...
+
+
+class UsesPayload(Protocol):
+    """Optional part of a BatchCodec: inside one process, large data goes by reference beside the message."""
+
+    def load(self, items: Sequence[Any]) -> tuple[Message, Any]:
+        """The request without the large data, and that data (`InProcessPayload.brought`)."""
+        ...
+
+    def unload(self, items: Sequence[Any], response: Any, returned: Any) -> Sequence[Any]:
+        """As `split`, with the data that the callee returned beside its response. Raises Fault INTERNAL if it does not fit."""
+        ...
+
+
+class CarriesTraces(Protocol):
+    """Optional part of a BatchCodec: the sampled requests in some items, for the links of a span."""
+
+    def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
+        """W3C traceparents of the items' sampled rows."""
+        ...
+
+
+def failed_share_of(codec: object) -> FailedShare:
+    """The codec's `failed` if it has one; otherwise a reply counts as successful."""
+    failed_share: FailedShare = getattr(codec, "failed", _all_good)
+    return failed_share
+
+
+def payload_codec_of(codec: object) -> UsesPayload | None:
+    """The codec, if it supports payloads."""
+    return cast("UsesPayload", codec) if hasattr(codec, "load") else None
+
+
+def _all_good(_: Sequence[Any]) -> float:
+    return 0.0

@@ -1,7 +1,7 @@
-"""The queue of natural batching, a pure state machine: what waits, what leaves together, what is refused.
+"""Queue of natural batching, a pure state machine: which items wait, which are sent together, which are refused.
 
-A lane per key: while fewer than `window` calls of a lane are in flight, what waits leaves at once; else it waits and leaves
-with others. `Due` is a heap of the deadlines of those who wait.
+One lane per key. While fewer than `window` calls of a lane are in flight, its items are sent at once; otherwise they wait
+and are sent together. `DeadlineHeap` finds the items whose deadline has passed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Handle = TypeVar("Handle")
 
-# Withdrawn entries stay in their queue until it is cut; swept when they are this many and the majority.
+# Withdrawn entries stay in their queue until a batch is cut. They are removed when there are this many and they are the
+# majority.
 _SWEEP = 64
 
 
-class Waiting(Generic[Item, Handle]):
-    """One item and how to answer whoever waits for it. `deadline` in monotonic seconds, `size` in bytes."""
+class QueuedItem(Generic[Item, Handle]):
+    """One item and the handle to answer its caller. `deadline` in monotonic seconds, `size` in bytes."""
 
     __slots__ = ("deadline", "handle", "item", "lane", "priority", "rows", "size")
 
@@ -35,11 +36,11 @@ class Waiting(Generic[Item, Handle]):
         self.deadline = deadline
         self.priority = priority
         self.handle = handle
-        self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it left or was withdrawn
+        self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it was sent or withdrawn
 
 
 class Lane(Generic[Item, Handle]):
-    """Items of one key: a queue per priority, and the calls out."""
+    """Items of one key: a queue per priority, and the number of calls in flight."""
 
     __slots__ = ("in_flight", "key", "queues", "rows", "withdrawn")
 
@@ -48,11 +49,11 @@ class Lane(Generic[Item, Handle]):
         self.in_flight = 0
         self.rows = 0
         self.withdrawn = 0
-        self.queues: dict[int, deque[Waiting[Item, Handle]]] = {}
+        self.queues: dict[int, deque[QueuedItem[Item, Handle]]] = {}
 
 
-class Gathering(Generic[Item, Handle]):
-    """The waiting items of one method: at most `max_waiting_rows` rows, unless one item alone has more."""
+class BatchQueue(Generic[Item, Handle]):
+    """The waiting items of one method: at most `max_waiting_rows` rows, unless a single item has more."""
 
     __slots__ = ("_lanes", "_rows_at", "_rules", "waiting_rows")
 
@@ -62,14 +63,14 @@ class Gathering(Generic[Item, Handle]):
         self._rows_at: dict[int, int] = {}  # waiting rows per priority
         self.waiting_rows = 0
 
-    def offer(self, key: Hashable, entry: Waiting[Item, Handle]) -> list[Waiting[Item, Handle]]:
-        """Queues the entry. Returns what is turned away for it: less important ones, or the entry itself."""
+    def offer(self, key: Hashable, entry: QueuedItem[Item, Handle]) -> list[QueuedItem[Item, Handle]]:
+        """Queues the entry. Returns what is refused instead: entries of lower priority, or the entry itself."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
-        refused: list[Waiting[Item, Handle]] = []
+        refused: list[QueuedItem[Item, Handle]] = []
         excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
-        # With nothing before it and the window open it does not wait, whatever its size.
+        # If nothing waits before it and the window is open, it is sent at once, whatever its size.
         if excess > 0 and (lane.rows or lane.in_flight >= self._rules.window):
             if self._less_important(entry.priority) < excess:
                 self._tidy(lane)
@@ -85,22 +86,22 @@ class Gathering(Generic[Item, Handle]):
         return refused
 
     def full(self, key: Hashable) -> bool:
-        """Whether the lane's next call is full and may leave: no use in waiting for more."""
+        """Whether the lane's next call is full and may be sent: waiting for more items has no use."""
         lane = self._lanes.get(key)
         return lane is not None and lane.rows >= self._rules.max_rows and lane.in_flight < self._rules.window
 
     def cut(
         self, key: Hashable, now: float
-    ) -> tuple[list[Waiting[Item, Handle]], list[Waiting[Item, Handle]]] | None:
-        """The next call of a lane: (items that leave, items whose time is over). None: nothing may leave now.
+    ) -> tuple[list[QueuedItem[Item, Handle]], list[QueuedItem[Item, Handle]]] | None:
+        """The next call of a lane: (items to send, items whose deadline has passed). None: nothing may be sent now.
 
-        Higher priorities first, in order of arrival within one. If items leave, `finished` must follow.
+        Higher priorities first, in order of arrival within one. If there are items to send, `finished` must follow.
         """
         lane = self._lanes.get(key)
         if lane is None or not lane.rows or lane.in_flight >= self._rules.window:
             return None
-        batch: list[Waiting[Item, Handle]] = []
-        late: list[Waiting[Item, Handle]] = []
+        batch: list[QueuedItem[Item, Handle]] = []
+        late: list[QueuedItem[Item, Handle]] = []
         for priority in sorted(lane.queues, reverse=True) if len(lane.queues) > 1 else list(lane.queues):
             if not self._drain(lane, lane.queues[priority], now, batch, late):
                 break
@@ -115,8 +116,8 @@ class Gathering(Generic[Item, Handle]):
         lane.in_flight -= 1
         self._tidy(lane)
 
-    def withdraw(self, entry: Waiting[Item, Handle]) -> bool:
-        """Nobody waits for the entry any more. False if it left before, or was withdrawn."""
+    def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
+        """Removes an entry that no caller waits for any more. False if it was sent or withdrawn before."""
         lane = entry.lane
         if lane is None:
             return False
@@ -131,12 +132,12 @@ class Gathering(Generic[Item, Handle]):
     def _drain(
         self,
         lane: Lane[Item, Handle],
-        queue: deque[Waiting[Item, Handle]],
+        queue: deque[QueuedItem[Item, Handle]],
         now: float,
-        batch: list[Waiting[Item, Handle]],
-        late: list[Waiting[Item, Handle]],
+        batch: list[QueuedItem[Item, Handle]],
+        late: list[QueuedItem[Item, Handle]],
     ) -> bool:
-        """Moves what fits from the queue into the batch; False if something was left behind."""
+        """Moves entries that fit from the queue into the batch; False if some stayed in the queue."""
         rows, size = sum(e.rows for e in batch), sum(e.size for e in batch)
         while queue:
             entry = queue[0]
@@ -158,9 +159,9 @@ class Gathering(Generic[Item, Handle]):
     def _less_important(self, priority: int) -> int:
         return sum(rows for p, rows in self._rows_at.items() if p < priority)
 
-    def _shed(self, rows: int) -> list[Waiting[Item, Handle]]:
-        """Takes out at least so many rows: lowest priority first, the last to arrive in a lane first."""
-        shed: list[Waiting[Item, Handle]] = []
+    def _shed(self, rows: int) -> list[QueuedItem[Item, Handle]]:
+        """Removes at least `rows` rows: lowest priority first, and the newest in a lane first."""
+        shed: list[QueuedItem[Item, Handle]] = []
         for priority in sorted(self._rows_at):
             for lane in list(self._lanes.values()):
                 queue = lane.queues.get(priority)
@@ -178,7 +179,7 @@ class Gathering(Generic[Item, Handle]):
                 break
         return shed
 
-    def _count(self, lane: Lane[Item, Handle], entry: Waiting[Item, Handle], rows: int) -> None:
+    def _count(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle], rows: int) -> None:
         lane.rows += rows
         self.waiting_rows += rows
         left = self._rows_at.get(entry.priority, 0) + rows
@@ -192,13 +193,13 @@ class Gathering(Generic[Item, Handle]):
         lane.withdrawn = 0
 
     def _tidy(self, lane: Lane[Item, Handle]) -> None:
-        """Forgets a lane without items and calls, so that keys of the past cost nothing."""
+        """Removes a lane without items and calls, so that old keys cost no memory."""
         if not lane.rows and not lane.in_flight:
             self._lanes.pop(lane.key, None)
 
 
 class Answerable(Protocol):
-    """An entry that somebody waits for, until it is answered."""
+    """An entry that is done once it is answered."""
 
     def done(self) -> bool: ...
 
@@ -207,8 +208,8 @@ E = TypeVar("E", bound=Answerable)
 _SWEEP = 256
 
 
-class Due(Generic[E]):
-    """Entries by deadline (monotonic seconds). Answered ones are forgotten when they come up or pile up."""
+class DeadlineHeap(Generic[E]):
+    """Entries by deadline (monotonic seconds). Answered ones are removed when they reach the top or become many."""
 
     __slots__ = ("_heap", "_sequence", "_sweep_at")
 
@@ -236,7 +237,7 @@ class Due(Generic[E]):
         return heap[0][0] if heap else None
 
     def take(self, now: float) -> list[E]:
-        """The unanswered entries whose deadline has come."""
+        """Removes and returns the unanswered entries whose deadline has passed."""
         taken = []
         while (first := self.earliest()) is not None and first <= now:
             taken.append(heapq.heappop(self._heap)[2])

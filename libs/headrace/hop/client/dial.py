@@ -1,4 +1,4 @@
-"""The client of another service. Needs grpcio and protobuf only; what a Runtime brings is used if it is there."""
+"""The client of another service. Needs only grpcio and protobuf; uses metrics and traces of a Runtime if given one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.client import faults
-from headrace.hop.client.observer import NullObserver, Observer
+from headrace.hop.client.observer import ClientObserver, NullObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.client.stack import compose
@@ -25,7 +25,7 @@ from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security
 from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
 from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES
-from headrace.hop.transport.stream_client import Exchanges
+from headrace.hop.transport.stream_client import StreamMultiplexer
 
 if TYPE_CHECKING:
     import grpc
@@ -60,15 +60,15 @@ class EachCall(Protocol[ReqIn, Resp]):
     """A method ready to be called on all replicas."""
 
     def __call__(self, request: ReqIn, /, *, deadline: float) -> Coroutine[Any, Any, list[Resp | Fault]]:
-        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there is none."""
+        """One reply or Fault per replica; `deadline` in finite monotonic seconds. Raises Fault if there are no replicas."""
         ...
 
 
 class Client:
     """A callee's replicas and the layers around each call to them. Made and used on one event loop.
 
-    `runtime` brings metrics, traces and the services of this process; without it `observer` may watch.
-    `credentials` secure the channels instead of `settings.tls`; `metadata` goes with every call.
+    `runtime` provides metrics, traces and the services of this process; without it, `observer` may be given.
+    `credentials` secure the channels instead of `settings.tls`; `metadata` is sent with every call.
     Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
     """
 
@@ -78,7 +78,7 @@ class Client:
         settings: ClientRules,
         runtime: Runtime | None = None,
         *,
-        observer: Observer | None = None,
+        observer: ClientObserver | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
     ) -> None:
@@ -112,7 +112,7 @@ class Client:
         return call
 
     def each(self, method: Method[Req, Resp]) -> EachCall[Req, Resp]:
-        """The method as a coroutine function of one request, which goes to every replica that there is."""
+        """The method as a coroutine function of one request, which is sent to every replica."""
         stack, common = self._stack, self._metadata
 
         async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
@@ -136,7 +136,7 @@ class Client:
     def coalesced(
         self, method: Method[Req, Resp], codec: BatchCodec[Item, Result, Req, Resp]
     ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
-        """The method as a coroutine function of one item; items that wait at the same time share calls.
+        """The method as a coroutine function of one item; items that wait at the same time are sent in one call.
 
         Raises Fault, and nothing else.
         """
@@ -148,7 +148,7 @@ class Client:
         return coalescer.submit
 
     async def close(self) -> None:
-        """Answers what waits, then closes the channels. Later calls raise Fault UNAVAILABLE."""
+        """Waits for the queued items and their calls, then closes the channels. Later calls raise Fault UNAVAILABLE."""
         self._closed = True
         await asyncio.gather(*(c.close() for c in self._coalescers))
         await self._resolver.close()
@@ -161,16 +161,16 @@ class Client:
             return LocalTransport(self.callee, self._runtime.local, self._traces)
         most = self._settings.max_message_bytes
         channels = Channels(address, self._security, most)
-        exchanges = None
+        streams = None
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
-            exchanges = Exchanges(self.callee, channels, most)
-        return GrpcTransport(self.callee, channels, self._traces, exchanges, stamped=self._settings.exchange)
+            streams = StreamMultiplexer(self.callee, channels, most)
+        return GrpcTransport(self.callee, channels, self._traces, streams, stamped=self._settings.exchange)
 
 
 def _telemetry(
-    callee: str, runtime: Runtime | None, observer: Observer | None
-) -> tuple[Observer, ClientTraces | None]:
-    """Metrics and traces of the process, if it has any; their libraries are imported only then."""
+    callee: str, runtime: Runtime | None, observer: ClientObserver | None
+) -> tuple[ClientObserver, ClientTraces | None]:
+    """Metrics and traces of the process, if it has them; their libraries are imported only then."""
     if runtime is None:
         return observer or NullObserver(), None
     from headrace.hop.client.metrics import ClientInstruments, MetricsObserver

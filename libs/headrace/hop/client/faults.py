@@ -1,4 +1,4 @@
-"""The faults that the client half itself raises."""
+"""Faults that hop's client itself raises."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
-from headrace.hop.client.observer import Observer
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.errors import Code, Fault, reason_name
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def trace(traces: ClientTraces | None) -> Layer:
-    """`traces`: None if the process does not trace; the layer is then not there at all."""
+    """Opens a span around a call that carries a sampled request. `traces` None (no tracing): no layer is added."""
 
     def layer(call_next: Next) -> Next:
         if traces is None:
@@ -47,13 +47,13 @@ def trace(traces: ClientTraces | None) -> Layer:
     return layer
 
 
-def report(observer: Observer) -> Layer:
+def report(observer: ClientObserver) -> Layer:
     """Tells the observer how each call ended."""
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
             began = time.monotonic()
-            code = Code.CANCELLED  # unless it ends otherwise
+            code = Code.CANCELLED  # if neither a reply nor a Fault follows
             try:
                 reply = await call_next(out)
                 code = Code.OK
@@ -70,7 +70,7 @@ def report(observer: Observer) -> Layer:
 
 
 def deadline(callee: str, default_timeout_s: float, margin_s: float) -> Layer:
-    """Refuses a call whose time is over, gives a call without deadline the default, shaves the margin off."""
+    """Sets the default deadline where there is none, subtracts the margin, and refuses a call whose time is over."""
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:

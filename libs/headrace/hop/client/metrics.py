@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import HasWaitingRows
+    from headrace.hop.client.observer import WaitingRows
     from headrace.hop.resilience.replicas import Replica
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -58,7 +58,7 @@ class MetricsObserver:
     def __init__(self, callee: str, instruments: ClientInstruments) -> None:
         self._callee = callee
         self._instruments = instruments
-        # Looking labels up costs more than counting; the methods of a callee are few.
+        # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
         self._calls: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, tuple[Histogram, Histogram]] = {}
 
@@ -71,7 +71,7 @@ class MetricsObserver:
             lambda: r.limiter.limit if (r := seen()) else math.nan
         )
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
+    def waiting(self, method: str, rows: WaitingRows) -> None:
         seen = weakref.ref(rows)
         self._instruments.waiting.labels(self._callee, method).set_function(
             lambda: r.waiting_rows if (r := seen()) else 0

@@ -1,4 +1,4 @@
-"""What the client half tells whoever watches it. It needs no metrics library itself."""
+"""Events of hop's client for metrics, so that the client itself needs no metrics library."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ if TYPE_CHECKING:
     from headrace.hop.resilience.replicas import Replica
 
 
-class HasWaitingRows(Protocol):
-    """A coalescer, as its watcher sees it."""
+class WaitingRows(Protocol):
+    """A coalescer as an observer sees it."""
 
     @property
     def waiting_rows(self) -> int: ...
 
 
-class Observer(Protocol):
-    """Watches one client. All methods are called on the event loop and must be quick."""
+class ClientObserver(Protocol):
+    """Receives the events of one client. All methods are called on the event loop and must be quick."""
 
     def replica_added(self, replica: Replica) -> None:
-        """The client may pick this replica from now on; its breaker and limiter can be read any time."""
+        """A replica was added; its breaker and limiter can be read at any time."""
         ...
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None:
-        """A coalescer of the method was made; its waiting rows can be read any time."""
+    def waiting(self, method: str, rows: WaitingRows) -> None:
+        """A coalescer of the method was made; its waiting rows can be read at any time."""
         ...
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        """A call with so many rows ended, retries included."""
+        """A call of `rows` rows ended after `seconds`, retries included."""
         ...
 
     def retried(self, method: str) -> None:
-        """A call is tried again."""
+        """A call is retried."""
         ...
 
 
 class NullObserver:
-    """Watches nothing."""
+    """Ignores all events."""
 
     def replica_added(self, replica: Replica) -> None: ...
 
-    def waiting(self, method: str, rows: HasWaitingRows) -> None: ...
+    def waiting(self, method: str, rows: WaitingRows) -> None: ...
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None: ...
 

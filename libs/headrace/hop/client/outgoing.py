@@ -1,4 +1,4 @@
-"""One call on its way through the client's layers."""
+"""One call as it passes through the client's layers."""
 
 from __future__ import annotations
 
@@ -48,31 +48,31 @@ class Outgoing:
         self.kind = (method.name, rows.bit_length())
         self.metadata: Sequence[tuple[str, str]] = ()
         self.traced = False  # a span is open for it: the transport makes one too and sends its context along
-        self.patient = False  # may wait for a place at the limiter; else it is refused at once
+        self.patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
         self.attempt = 1
-        self.sent = False  # whether this attempt reached the transport: if not, it says nothing of the callee
-        self.only: Replica | None = None  # the one that it is meant for; None: whichever is best
+        self.sent = False  # whether this attempt reached the transport; if not, its result says nothing about the callee
+        self.only: Replica | None = None  # the replica that it must go to; None: the balancer chooses
         self.replica: Replica | None = None
         self.tried: list[Replica] = []
 
-    def prepare(self, now: float) -> Message:  # noqa: ARG002 - a batch drops who is late
-        """The request as it should be sent now. Raises Fault if nobody waits for it any more."""
+    def prepare(self, now: float) -> Message:  # noqa: ARG002 - a batch call drops late items
+        """The request to send at time `now`. Raises Fault if no caller waits for it any more."""
         assert self.request is not None
         return self.request
 
     def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
-        """As `prepare`, for a callee in this process, to which the better part may go unwritten."""
+        """As `prepare`, for a callee in this process: large data may go by reference as the payload."""
         return self.prepare(now), None
 
-    def accept(self, reply: Any) -> float:  # noqa: ARG002 - a batch looks into it
-        """Checks the reply. The share of it (0 to 1) that the callee failed.
+    def accept(self, reply: Any) -> float:  # noqa: ARG002 - a batch call reads it
+        """Checks the reply. Returns the share of its rows (0 to 1) that failed by the callee's fault.
 
         Raises Fault INTERNAL if it does not fit the request.
         """
         return 0.0
 
     def traceparents(self) -> Sequence[str] | None:
-        """W3C traceparents of the requests that it carries; None: it belongs to the running task's own span."""
+        """W3C traceparents of the requests in the call; None: the call belongs to the running task's own span."""
         return None
 
 

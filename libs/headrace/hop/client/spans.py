@@ -1,7 +1,7 @@
-"""Spans of a client's calls. Imported only where tracing is on, for OpenTelemetry is heavy.
+"""Spans of a client's calls. Imported only if tracing is on, because OpenTelemetry is large.
 
-A call that carries no sampled request gets no span and costs nothing. One that does gets two: ours covers retries
-and waiting, and links all sampled rows; OpenTelemetry's own gRPC instrumentation makes one per attempt.
+A call without a sampled request gets no span and costs nothing. A call with one gets two kinds: ours covers retries
+and waiting and links all sampled rows; OpenTelemetry's gRPC instrumentation makes one per attempt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from headrace.hop.client.outgoing import Outgoing
 
-# A batch may hold hundreds of sampled rows; a span with more links than this is no longer read.
+# A batch may have hundreds of sampled rows; nobody reads a span with more links than this.
 _MAX_LINKS = 64
 
 
@@ -44,7 +44,7 @@ class ClientTraces:
             return None
         contexts = [_parse(t) for t in dict.fromkeys(sampled[:_MAX_LINKS])]
         links = [trace.Link(trace.get_current_span(c).get_span_context()) for c in contexts]
-        # The span stands in the first row's trace; the others find it by link.
+        # The span belongs to the first row's trace; the other traces are linked.
         return self._start(out, contexts[0], links)
 
     def _start(

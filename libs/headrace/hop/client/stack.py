@@ -1,15 +1,15 @@
 """The order of the client's layers, outermost first, with the reason for each place.
 
-coalesce  before all else (layers/coalesce.py): what follows costs once per batch, not once per item.
-trace     the span covers retries and the wait for a place; what the layers found out is written on it.
-report    outside the retry: callers see one call, so one is counted.
+coalesce  outermost (batching/coalesce.py): the layers below cost once per batch, not once per item.
+trace     the span covers retries and the wait for a slot, and records what the layers found out.
+report    outside the retry: the caller sees one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
-retry     outside the choice of replica: each attempt chooses anew.
-pick      outside limit and breaker: these belong to the replica. Who must wait for a place waits here, for the first
-          that any replica has, and chooses then.
-limit     outside the breaker: it counts what was let in, and the breaker is asked when a place was found, not before.
-breaker   next to the transport: it sees exactly what the callee did, and no refusal of ours.
-transport gRPC channel or the service in this process; stamps the budgets at the last moment.
+retry     outside the choice of replica: each attempt chooses again.
+pick      outside limit and breaker: these belong to one replica. A call that must wait for a slot waits here, for the
+          first free slot of any replica.
+limit     outside the breaker: the breaker is asked only when a slot was found.
+breaker   next to the transport: it sees exactly what the callee did, and no refusal of our own.
+transport gRPC channel or the service in this process; writes the remaining time into the request at the last moment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace.hop.client.layers import deadline, report, trace
-from headrace.hop.client.observer import Observer
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Next
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.balancer import pick
@@ -36,10 +36,10 @@ def compose(
     settings: ClientRules,
     replicas: ReplicaSet,
     random: Callable[[], float],
-    observer: Observer,
+    observer: ClientObserver,
     traces: ClientTraces | None,
 ) -> Next:
-    """The stack below the coalescer; all methods of a client share it, and so its retry budget."""
+    """The layers below the coalescer, composed. All methods of a client share them, and so share the retry budget."""
     budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
     layers = (
         trace(traces),

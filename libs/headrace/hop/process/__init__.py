@@ -1,1 +1,1 @@
-"""What a service's process has besides its service: signals, logs, metrics, traces, memory."""
+"""The process around a service: signals, logs, metrics, traces, memory."""

@@ -1,7 +1,7 @@
-"""Whether the event loop of a process still takes its turns, told by a thread that does not depend on it.
+"""Whether the event loop of a process still runs, shown by a thread that does not depend on it.
 
-The metrics endpoint has a thread of its own, so it answers even when the loop is stuck. What it tells of itself would
-then look well; the age of the loop's last heartbeat does not.
+The metrics endpoint has its own thread, so it answers even when the loop is stuck. The other metrics would then look
+healthy; the age of the loop's last heartbeat does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVERY_S = 0.5
 
 
 class Heartbeat:
-    """When the loop last took a turn. `clock`: monotonic seconds."""
+    """When the loop last ran. `clock`: monotonic seconds."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,17 +33,17 @@ class Heartbeat:
         gauge.set_function(self.age)
 
     def beat(self) -> None:
-        """The loop takes a turn."""
+        """The loop runs."""
         self._last = self._clock()
 
     def age(self) -> float:
-        """Seconds since the last turn."""
+        """Seconds since the last heartbeat."""
         return self._clock() - self._last
 
 
 @contextmanager
 def beating(telemetry: Telemetry) -> Iterator[None]:
-    """The running loop's heartbeat is in the metrics of the process while the context is open."""
+    """Exports the running loop's heartbeat in the process's metrics while the context is open."""
     heartbeat, loop = telemetry.once(Heartbeat), asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
 

@@ -23,7 +23,7 @@ EXIT_CONFIG = 2
 def run(definition: Definition[Any] | str, argv: Sequence[str] | None = None) -> None:
     """Main of a service: reads the settings, serves until SIGTERM or SIGINT, drains, and exits.
 
-    `definition`: best as "module:NAME", for gRPC's core must be settled before anything imports grpc.
+    `definition`: preferably "module:NAME", because gRPC's core must be set up before anything imports grpc.
     Exit codes: 0 after a drain, 2 for unusable settings (one line on stderr says what is wrong), 1 for a
     service that failed to start. A second signal ends the process at once.
     """
@@ -35,7 +35,7 @@ def run(definition: Definition[Any] | str, argv: Sequence[str] | None = None) ->
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(definition, settings, replace=options.replace))
     except config.ConfigError as error:
-        # One line, whatever YAML says in several: supervisors show the last line.
+        # One line, even if YAML's message has several: supervisors show the last line.
         print(f"{definition.name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_CONFIG)
 
@@ -49,7 +49,7 @@ def _found(definition: Definition[Any] | str) -> Definition[Any]:
 
 
 async def _serve(definition: Definition[Any], settings: config.ServiceSettings, *, replace: bool) -> None:
-    # Imported here: a wrong setting is told before the heavy parts are loaded.
+    # Imported here, so that a wrong setting is reported before the large modules are loaded.
     from headrace.hop.process.heartbeat import beating
     from headrace.hop.process.telemetry import Telemetry
     from headrace.hop.server.serve import serving
@@ -60,13 +60,13 @@ async def _serve(definition: Definition[Any], settings: config.ServiceSettings, 
     runtime = Runtime(definition.name, telemetry, LocalServers(telemetry))
     stop = stop_signal()
     try:
-        # Memory is settled before the first call: it takes a while, and what is given back must be touched anew.
+        # `freeze` runs before the first call: it takes time, and memory that was given back must be mapped again.
         server = serving(definition, settings, runtime, replace=replace, settle=grpc_core.freeze)
         with beating(telemetry):
             await _until(stop, server)
     except config.ConfigError:
         raise
-    except Exception as error:  # the end of the process: whatever it was is told the way all else is
+    except Exception as error:  # the process ends: any error is logged like all else
         telemetry.log.critical("stopped by an error", exc_info=error)
         sys.exit(1)
     finally:
@@ -85,7 +85,7 @@ async def _until(stop: asyncio.Event, server: AbstractAsyncContextManager[Any]) 
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not ready.is_set() and not serving.done():
-        serving.cancel()  # still building: a long warm-up must not outlive the wish to stop
+        serving.cancel()  # still building: the stop must not wait for a long warm-up
     stopping.cancel()
     try:
         await serving

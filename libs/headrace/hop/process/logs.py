@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from headrace.hop import config
 from headrace.hop.process import memory
 
-# Its console renderer takes rich along wherever that is installed: 6 MiB in each process, for prettier tracebacks.
+# structlog's console renderer imports rich if it is installed: 6 MiB in each process, only for prettier tracebacks.
 with memory.without("rich"):
     import structlog
 
@@ -28,7 +28,7 @@ _SECRET_TEXT = re.compile(
     r"\b(bearer\s+|basic\s+|(?:password|secret|token|api[_\-]?key)\s*[=:]\s*)[^\s&,;\"']{4,}", re.IGNORECASE
 )
 REDACTED = "[redacted]"
-# Of requests in one line: a batch may hold hundreds.
+# Request ids in one line: a batch may have hundreds.
 _MOST_IDS = 8
 
 Event = MutableMapping[str, Any]
@@ -70,22 +70,22 @@ def _clean(value: Any) -> Any:
 
 
 class Outlet:
-    """Writes lines to a stream and never raises for a full disk: a log line must not fail the work that it tells of.
+    """Writes lines to a stream and never raises for a full disk: a log line must not make the logged work fail.
 
-    Takes whole lines, as structlog's WriteLogger (not its PrintLogger) gives them. Lines that could not be written are
-    counted, and the first one that can be is preceded by their number.
+    Takes whole lines, as structlog's WriteLogger (not its PrintLogger) writes them. Lines that could not be written are
+    counted, and the next line that can be written is preceded by their number.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        # Unbuffered where it can be: a buffer would keep half of what failed, and raise again when the process ends.
+        # Unbuffered where possible: a buffer would keep half of a failed line, and raise again when the process ends.
         # (With PYTHONUNBUFFERED, `buffer` is the raw stream itself.)
         buffer = getattr(stream, "buffer", None)
         raw = getattr(buffer, "raw", buffer)
         self._raw = raw if isinstance(raw, io.RawIOBase) else None
         self._lock = threading.Lock()
         self._lost = 0
-        self._torn = False  # the last line was written in part
+        self._torn = False  # the last line was only partly written
 
     def write(self, text: str) -> int:
         """Writes a line, whole, or counts it as lost."""
@@ -107,7 +107,7 @@ class Outlet:
             self._lost, self._torn = 0, False
 
     def flush(self) -> None:
-        """There is no buffer of ours."""
+        """Nothing to do: this class has no buffer."""
 
     def _put(self, text: str) -> None:
         if self._raw is None:
@@ -116,7 +116,7 @@ class Outlet:
             return
         rest = memoryview(text.encode(errors="backslashreplace"))
         while rest:
-            # The kernel writes a part where the disk has room for a part only.
+            # The kernel writes only a part if the disk has room for no more.
             written = self._raw.write(rest)
             if not written:
                 raise BlockingIOError
@@ -124,18 +124,18 @@ class Outlet:
             rest = rest[written:]
 
 
-# One of each stream, whoever logs to it: they count together.
+# One per stream, shared by all loggers, so that lost lines are counted together.
 _outlets: WeakKeyDictionary[TextIO, Outlet] = WeakKeyDictionary()
 
 
 def _outlet(stream: TextIO) -> TextIO:
     if stream not in _outlets:
         _outlets[stream] = Outlet(stream)
-    return cast("TextIO", _outlets[stream])  # as far as loggers go: write and flush
+    return cast("TextIO", _outlets[stream])  # loggers use only write and flush
 
 
 def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> Any:
-    """A structlog logger of one service. `ids` gives the trace and span of the moment."""
+    """A structlog logger of one service. `ids` gives the current trace and span."""
     return structlog.wrap_logger(
         structlog.WriteLogger(_outlet(sys.stderr)),
         processors=[*_processors(ids), _renderer(settings)],
@@ -145,7 +145,7 @@ def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> 
 
 
 def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) -> None:
-    """Sends all that this process logs, through stdlib or structlog, the same way. For a main, once."""
+    """Sends all logs of this process, from stdlib or structlog, through the same processors. Call it once, in a main."""
     shared = _processors(ids)
     outlet = _outlet(sys.stderr)
     structlog.configure(

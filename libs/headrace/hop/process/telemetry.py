@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from headrace.hop.process.traces import Traces
 
 T = TypeVar("T")
-# One more series per counter and histogram, which nobody here reads.
+# They would be one more series per counter and histogram, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client left it untyped
 _FLUSH_S = 3.0
 
 
 class Telemetry:
-    """What a process tells of itself.
+    """Logs, metrics and traces of one process.
 
     `log`: structlog logger bound to the service. `registry`: the process's own Prometheus registry.
     `traces`: OpenTelemetry, or None when tracing is off. `metrics_address`: where the registry is scraped, ""
@@ -108,7 +108,7 @@ def build_version() -> str:
 
 
 def _traces(service: str, settings: config.Telemetry, exporter: SpanExporter | None) -> Traces | None:
-    # Spans that go nowhere would only cost.
+    # Spans without an exporter would only cost time.
     if settings.trace_ratio == 0 or not (settings.otlp_endpoint or exporter):
         return None
     from headrace.hop.process.traces import Traces
@@ -117,7 +117,7 @@ def _traces(service: str, settings: config.Telemetry, exporter: SpanExporter | N
 
 
 class MetricsEndpoint:
-    """Serves a registry at `host:port` from a thread of its own; port 0 takes a free one."""
+    """Serves a registry to Prometheus at `host:port` in its own thread; port 0 takes a free one."""
 
     def __init__(self, address: str, registry: CollectorRegistry) -> None:
         """Raises config.ConfigError if the address is malformed or taken."""

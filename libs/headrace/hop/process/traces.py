@@ -1,4 +1,4 @@
-"""OpenTelemetry of one process. Imported only where tracing is on, for it is heavy."""
+"""OpenTelemetry of one process. Imported only if tracing is on, because it is large."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
 
-# Never spans of their own. An exchange lasts as long as its two processes; a call with a span does not travel on it.
+# These get no span. A multiplexed stream lasts as long as its two processes, and calls with a span do not use it.
 _UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.", "/headrace.api.hop.")
-# Per batch, retries included. A collector that is away must not hold a process that wants to end.
+# Per batch, retries included. An unreachable collector must not delay the end of a process.
 _EXPORT_S = 2.0
 
 
@@ -47,7 +47,7 @@ class Traces:
         return [make(tracer_provider=self.provider, filter_=_wanted)]
 
     def local_span(self, call: Call) -> AbstractContextManager[Any]:
-        """Span of a call inside the process, named and described as the interceptor does it."""
+        """Span of a call inside the process, with the same name and attributes as the interceptor's spans."""
         service, _, name = call.method.removeprefix("/").rpartition("/")
         parent = propagate.extract(call.metadata) if "traceparent" in call.metadata else None
         return self.tracer.start_as_current_span(
@@ -63,7 +63,7 @@ class Traces:
         )
 
     def mark(self, code: str, reason: str, message: str) -> None:
-        """Notes a failure on the current span."""
+        """Records a failure on the current span."""
         span = trace.get_current_span()
         if span.is_recording():
             span.set_attribute("headrace.code", code)
@@ -91,7 +91,7 @@ class Traces:
 
 
 def _wanted(details: grpc.HandlerCallDetails) -> bool:
-    # Even a span that the sampler drops costs some µs to begin. The caller's decision stands in the header.
+    # Even a span that the sampler drops costs some µs. The caller's decision is in the header.
     if details.method.startswith(_UNTRACED):
         return False
     for key, value in details.invocation_metadata:

@@ -1,1 +1,1 @@
-"""What keeps a failing or slow replica from harming its callers: breaker, limiter, retry, choice of replica."""
+"""Protects callers from failing or slow replicas: circuit breaker, concurrency limiter, retry, load balancer."""

@@ -18,7 +18,7 @@ _LOAD_FACTOR = 1.25
 
 
 class Candidate(Protocol):
-    """What the picker knows of a replica."""
+    """What the choice needs to know about a replica."""
 
     @property
     def address(self) -> str: ...
@@ -42,13 +42,13 @@ def least_of_two(candidates: Sequence[C], random: Callable[[], float]) -> C:
 
 
 def by_key(candidates: Sequence[C], key: str) -> C:
-    """The candidate that rendezvous hashing gives the key; the next in its order while that one is overfull.
+    """The first candidate in the key's rendezvous-hash order that is not overloaded.
 
-    A key keeps its replica while the set stands; when a replica goes, only its keys move.
+    A key keeps its replica while the set does not change; when a replica leaves, only its keys move.
     """
     bound = _LOAD_FACTOR * (sum(c.outstanding for c in candidates) + 1) / len(candidates)
     ranked = sorted(candidates, key=lambda c: _score(key, c.address), reverse=True)
-    # At least one lies under the mean, so the default is never needed; it keeps the type total.
+    # At least one is below the bound, so the default is never used; the type checker needs it.
     return next((c for c in ranked if c.outstanding < bound), ranked[0])
 
 
@@ -63,15 +63,15 @@ def _score(key: str, address: str) -> bytes:
     ).digest()
 
 
-# How long who waits for a place goes without looking: a replica that comes, or is trusted again, ends no call.
+# A call that waits for a slot looks again this often: no event tells it of a new replica or of a closed breaker.
 _LOOK_S = 0.05
 
 
 def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Layer:
     """Fails at once with BREAKER_OPEN when every breaker is open: no queue, no wait.
 
-    Where every replica is at its limit, a single call is refused; a gathered one waits for the first place that any of
-    them has, and rows gather behind it.
+    If every replica is at its limit, a single call is refused. A batch call waits for the first free slot of any replica;
+    meanwhile more rows join the queue behind it.
     """
 
     def layer(call_next: Next) -> Next:
@@ -99,12 +99,12 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
 async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
     if not out.patient:
         raise faults.overloaded(callee, CLIENT_CONCURRENCY)
-    with replicas.waiting() as turn:
+    with replicas.waiting() as waiter:
         while True:
             left = out.deadline - time.monotonic()
             if left <= 0:
                 raise faults.deadline_passed(callee)
-            await turn.look(min(left, _LOOK_S))
+            await waiter.look(min(left, _LOOK_S))
             replica = _choose(callee, replicas, out, random)
             if replica.limiter.has_room():
                 return replica
@@ -115,12 +115,12 @@ def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[
     candidates = replicas.all if out.only is None else (out.only,)
     ready = [r for r in candidates if r.breaker.ready(now)]
     if not ready:
-        # All may have left the set while the call waited for a place.
+        # All may have left the set while the call waited for a slot.
         raise faults.breaker_open(callee) if candidates else faults.unreachable(callee)
     if len(ready) > 1:
-        if not out.patient:  # it would be refused where there is no room, so nothing matters more
+        if not out.patient:  # it would be refused by a full replica, so a free slot comes first
             ready = [r for r in ready if r.limiter.has_room()] or ready
-        # Preferences, each dropped if it leaves nobody: not tried before, not failing now, with room.
+        # Preferences, each ignored if no replica fulfils it: not tried before, not failing now, with a free slot.
         ready = [r for r in ready if r not in out.tried] or ready
         ready = [r for r in ready if not r.breaker.doubted(now)] or ready
         ready = [r for r in ready if r.limiter.has_room()] or ready
@@ -128,9 +128,9 @@ def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[
 
 
 async def first(callee: str, replicas: ReplicaSet, deadline: float) -> None:
-    """Waits for the first resolution. Afterwards an empty set is an answer: nobody serves. Raises Fault.
+    """Waits for the first resolution. After that, an empty set means that there are no replicas. Raises Fault.
 
-    In a directory we look once more: whoever is told that all are ready may call sooner than it is read again.
+    A directory is read once more: a caller that knows the service is ready may call before the next periodic read.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):

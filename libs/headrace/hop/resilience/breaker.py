@@ -1,4 +1,10 @@
-"""Breaker: stops calls to a replica that cannot answer. A pure state machine, and the layer that asks it."""
+"""Circuit breaker of one replica: a pure state machine (the clock is passed in, monotonic seconds), and its layer.
+
+closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe, and at each round
+of health checks without an answer (`health_check.py`). half_open lets a few probes through: all succeed → closed, one
+fails → open again.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +32,14 @@ class State(enum.Enum):
         return self.name.lower()
 
 
-# A hanging callee fails slowly: to outweigh the answers in the window takes long when calls are few and large.
-# So many failures in a row, with no answer for `slow_s`, say the same.
+# A hanging callee fails slowly: when calls are few and large, it takes long until failures outnumber the successes in
+# the window. So this many failures in a row, with no answer for `slow_s`, also open the breaker.
 _SILENCE_FAILURES = 3
-# Timeouts come a margin before round times: two of one second must reach a `slow_s` of two.
+# Timeouts fire slightly early (the deadline margin): two timeouts of one second must count as a `slow_s` of two.
 _SILENCE_SHARE = 0.9
 _BUCKETS = 10
-# After a failure a replica is doubted for so long, doubling up to a second: another one is preferred if there is
-# one. Without this a dead replica, which fails at once and so is never busy, would draw calls and spend retries.
+# After a failure, another replica is preferred for this time, doubled at each failure up to a second. Without this a dead
+# replica, which fails at once and so is never busy, would attract calls and use up retries.
 _DOUBT_S = 0.05
 _MAX_DOUBT_S = 1.0
 # Weight of a new duration in the running mean of answered calls.
@@ -71,7 +77,7 @@ class Window:
         self.slow += slow
 
     def _sum(self, stamp: int) -> None:
-        """Totals of the buckets in the window, anew with each bucket: float errors cannot add up."""
+        """Computes the totals again at each new bucket, so that float errors cannot add up."""
         live = [i for i in range(_BUCKETS) if stamp - _BUCKETS < self._stamps[i] <= stamp]
         self.calls = sum(self._calls[i] for i in live)
         self.failures = sum(self._failures[i] for i in live)
@@ -121,7 +127,7 @@ class Breaker:
 
     @property
     def tripped(self) -> bool:
-        """Whether it is open, or has been until a moment ago and nobody has asked since."""
+        """Whether it is open, or its open time is over but no call has asked since."""
         return self._state is State.OPEN
 
     def ready(self, now: float) -> bool:
@@ -147,18 +153,20 @@ class Breaker:
                 return 0
             self._probes_out += 1
         if self._streak:
-            self._doubt(now)  # one call finds out; the next ones wait for its news
+            self._doubt(
+                now
+            )  # this one call tests the replica; the next calls prefer others until it has ended
         return self._epoch
 
     def release(self, permit: int) -> None:
-        """The call ended without saying anything of the callee: it was cancelled or never left."""
+        """The call ended without information about the callee: it was cancelled or never sent."""
         if permit == self._epoch and self._state is State.HALF_OPEN:
             self._probes_out -= 1
 
     def record(self, permit: int, now: float, seconds: float, failed: float, timed_out: bool = False) -> None:
         """The call took `seconds`; `failed` is the share of it that the callee failed (0 to 1).
 
-        A call that `timed_out` before the callee usually answers had too little time: the caller's doing.
+        A call that `timed_out` sooner than the callee usually answers had too little time: not the callee's fault.
         """
         if timed_out and seconds < self._usual:
             self.release(permit)
@@ -168,7 +176,7 @@ class Breaker:
             self._streak = 0
             self._usual += _USUAL_WEIGHT * (seconds - self._usual) if self._usual else seconds
         if permit != self._epoch:
-            return  # begun in another state: its news is old
+            return  # it began in another state, so its result is out of date
         slow = seconds >= self._rules.slow_s
         if self._state is State.HALF_OPEN:
             self._probed(now, failed >= self._rules.failure_ratio or slow)
@@ -181,7 +189,7 @@ class Breaker:
                 self._open(now)
 
     def unanswered(self, now: float) -> None:
-        """The replica did not even say that it is there: no call need find out, and it is given a longer rest."""
+        """The health check got no answer: the breaker stays open, for longer, and no call is used as a probe."""
         state = self.state(now)
         untried = state is State.HALF_OPEN and not self._probes_out and not self._good_probes
         if state is State.OPEN or untried:
@@ -233,9 +241,9 @@ class Breaker:
 
 
 def breaker(callee: str) -> Layer:
-    """Asks the replica's breaker, tells it how the call ended, and checks that the reply fits the request.
+    """Asks the replica's breaker, records how the call ended, and checks that the reply fits the request.
 
-    A lengthy call is let through or not as any other, but tells the breaker nothing: it would count as slow.
+    A lengthy call is admitted or refused like others, but is not recorded: it would count as slow.
     """
 
     def layer(call_next: Next) -> Next:
@@ -246,9 +254,8 @@ def breaker(callee: str) -> Layer:
             began = time.monotonic()
             permit = state.admit(began)
             if not permit:
-                raise faults.breaker_open(
-                    callee
-                )  # another call took the last probe since the replica was picked
+                # Another call took the last probe since the replica was picked.
+                raise faults.breaker_open(callee)
             out.sent = False
             try:
                 reply = await call_next(out)
@@ -259,7 +266,7 @@ def breaker(callee: str) -> Layer:
                     late = fault.code is Code.DEADLINE_EXCEEDED
                     state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
                     if state.tripped:
-                        replica.asking.begin()
+                        replica.health_check.begin()
                 else:
                     state.release(permit)
                 raise
@@ -272,7 +279,7 @@ def breaker(callee: str) -> Layer:
             now = time.monotonic()
             state.record(permit, now, now - began, failed)
             if state.tripped:
-                replica.asking.begin()
+                replica.health_check.begin()
             return reply
 
         return call

@@ -1,8 +1,8 @@
-"""Asks a replica whose breaker is open whether it answers at all, so that no call has to find out that it does not.
+"""Active health check: asks a replica whose breaker is open whether it answers, before a call is used as a probe.
 
-A probe is a real call, and where calls carry batches it makes many wait: all that are in it, and all that gather
-behind it. If a replica hangs (stopped, deadlocked, behind a broken network), each probe costs them the whole of their
-time. A question of ours costs nobody anything; as long as it stays unanswered, the breaker stays open.
+A probe is a real call. If calls carry batches, many callers wait for it: those in the batch and those queued behind it.
+If a replica hangs (stopped, deadlocked, behind a broken network), each probe costs these callers their whole timeout.
+A health check costs no caller anything; while it gets no answer, the breaker stays open.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Protocol
 
 from headrace.hop.resilience.breaker import Breaker
 
-# How many times a replica that refuses at once is asked in one round.
+# Checks in one round, for a replica that refuses at once.
 _TIMES = 5
-# The last answer comes before the breaker would be half open.
+# The last check ends this long before the breaker would become half open.
 _MARGIN_S = 0.02
 
 
-class Asked(Protocol):
-    """Who can be asked: a transport."""
+class Checkable(Protocol):
+    """What can be checked: a transport."""
 
     async def answers(self, within_s: float) -> bool:
-        """Whether the other side answers within so many seconds and takes calls. Does not raise."""
+        """Whether the other side answers within `within_s` seconds and takes calls. Does not raise."""
         ...
 
 
-class Asking:
-    """Asks one replica, in a task that is there only while its breaker is open."""
+class HealthCheck:
+    """Checks one replica, in a task that exists only while its breaker is open."""
 
-    __slots__ = ("_asked", "_breaker", "_task")
+    __slots__ = ("_breaker", "_task", "_transport")
 
-    def __init__(self, breaker: Breaker, asked: Asked) -> None:
+    def __init__(self, breaker: Breaker, transport: Checkable) -> None:
         self._breaker = breaker
-        self._asked = asked
+        self._transport = transport
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Asks until the breaker is no longer open. Costs next to nothing if it is not, or is asked for already."""
+        """Starts checks that go on until the breaker is no longer open. Cheap if it is not open or checks run already."""
         if self._breaker.tripped and (self._task is None or self._task.done()):
             # An empty context: it belongs to no call, so to nobody's span.
             self._task = asyncio.get_running_loop().create_task(self._ask(), context=Context())
@@ -51,7 +51,7 @@ class Asking:
 
     async def _ask(self) -> None:
         while left := self._breaker.retry_in(time.monotonic()):
-            # In the second half of the rest that it is given: the longer that is, the more patient the question.
+            # In the second half of the open time: the longer that is, the longer a check waits for its answer.
             await asyncio.sleep(left / 2)
             if await self._one_round(time.monotonic() + left / 2 - _MARGIN_S, left / 2 / _TIMES):
                 return
@@ -59,7 +59,7 @@ class Asking:
 
     async def _one_round(self, end: float, pause_s: float) -> bool:
         while (left := end - time.monotonic()) > 0:
-            if await self._asked.answers(left):
+            if await self._transport.answers(left):
                 return True
             # A process that is being restarted refuses at once, and may be back in a moment.
             await asyncio.sleep(min(pause_s, max(0.0, end - time.monotonic())))

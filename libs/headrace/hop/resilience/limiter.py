@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
     from headrace.hop.resilience.replicas import ReplicaSet
 
-# As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured anew.
+# As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured again.
 _PROBE_MULTIPLIER = 30
-# A clock may show no time at all for a call inside the process.
+# A clock may measure zero for a call inside the process.
 _TICK_S = 1e-6
-# A kind is a method and a magnitude; more than this many means that somebody makes them up.
+# A kind is a method and a magnitude of rows. If there are more than this, something creates them without limit.
 _MAX_KINDS = 256
 
 
@@ -59,7 +59,7 @@ class Limiter:
         return self.in_flight < int(self._limit)
 
     def acquire(self) -> bool:
-        """Takes a place for one call; False if all are taken."""
+        """Takes a slot for one call; False if there is none free."""
         if self.in_flight >= int(self._limit):
             return False
         self.in_flight += 1
@@ -82,14 +82,14 @@ class Limiter:
             best.seconds = seconds
         elif best.samples >= best.jitter * _PROBE_MULTIPLIER * self._limit:
             best.seconds, best.samples, best.jitter = seconds, 0, self._jitter()
-        elif self.in_flight * 2 >= self._limit:  # else the limit was not what held us back
+        elif self.in_flight * 2 >= self._limit:  # otherwise the limit did not restrict anything
             self._move(self._limit * (1 - best.seconds / seconds))
 
     def dropped(self, kind: Hashable, seconds: float) -> None:
         """The callee refused the call for load, or let it time out after `seconds` (0: refused)."""
         best = self._noload.get(kind)
         if seconds and best is not None and seconds < best.seconds:
-            return  # it was given less time than an idle callee needs
+            return  # it had less time than an idle callee needs
         self._set(self._limit - max(1.0, math.log10(self._limit)))
 
     def _move(self, queued: float) -> None:
@@ -110,9 +110,9 @@ class Limiter:
 
 
 def limit(callee: str, replicas: ReplicaSet) -> Layer:
-    """Counts calls in and out; where there is no place, the call has waited or was refused before (`pick.py`).
+    """Takes and frees a slot per call; if none was free, the call has waited or was refused before (`balancer.py`).
 
-    Lengthy calls take no place: a few of them would hold all, and their durations would teach the limit nonsense.
+    Lengthy calls take no slot: a few of them would hold all slots, and their durations would spoil the limit.
     """
 
     def layer(call_next: Next) -> Next:
@@ -123,7 +123,7 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
                 return await call_next(out)
             limiter = replica.limiter
             if not limiter.acquire():
-                # Not reached: nothing comes between the choice and this.
+                # Not reached: nothing runs between the choice and this.
                 raise faults.overloaded(callee, CLIENT_CONCURRENCY)
             began = time.monotonic()
             try:

@@ -1,4 +1,4 @@
-"""The replicas of one callee: each has a channel, a breaker and a limiter of its own; they come and go."""
+"""The replicas of one callee. Each has its own channel, breaker and limiter; replicas are added and removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.breaker import Breaker
-from headrace.hop.resilience.health_check import Asking
+from headrace.hop.resilience.health_check import HealthCheck
 from headrace.hop.resilience.limiter import Limiter
 from headrace.hop.transport.connection import Transport
 
@@ -20,8 +20,8 @@ class Replica:
     __slots__ = (
         "__weakref__",
         "address",
-        "asking",
         "breaker",
+        "health_check",
         "idle",
         "index",
         "limiter",
@@ -41,7 +41,7 @@ class Replica:
         self.address = address
         self.transport = transport
         self.breaker = Breaker(settings.breaker, time.monotonic())
-        self.asking = Asking(self.breaker, transport)
+        self.health_check = HealthCheck(self.breaker, transport)
         self.limiter = Limiter(settings.limiter, random)
         self.outstanding = 0
         self.idle = asyncio.Event()
@@ -58,12 +58,12 @@ class Replica:
 
     async def close(self) -> None:
         """Closes its transport; calls in flight are cut off."""
-        await self.asking.close()
+        await self.health_check.close()
         await self.transport.close()
 
 
-class Turn:
-    """One that waits for a place."""
+class SlotWaiter:
+    """A call that waits for a slot at a limiter."""
 
     __slots__ = ("_coming",)
 
@@ -71,7 +71,7 @@ class Turn:
         self._coming: asyncio.Future[None] | None = None
 
     async def look(self, seconds: float) -> None:
-        """Waits until there may be a place, at most so long."""
+        """Waits until there may be a free slot, at most `seconds`."""
         self._coming = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(seconds):
@@ -87,11 +87,11 @@ class Turn:
 
 
 def _nowhere() -> None:
-    """There is nowhere to look."""
+    """Nothing to look up."""
 
 
 class ReplicaSet:
-    """The replicas there are now. `connect` makes the transport of an address; `added` hears of each new one."""
+    """The current replicas. `connect` makes the transport of an address; `added` is called with each new replica."""
 
     def __init__(
         self,
@@ -105,30 +105,30 @@ class ReplicaSet:
         self._added = added
         self._random = random
         self._leaving: set[asyncio.Task[None]] = set()
-        self.resolved = asyncio.Event()  # set once the addresses are known, be they none
+        self.resolved = asyncio.Event()  # set once the addresses are known, even if there are none
         self.all: tuple[Replica, ...] = ()
-        # Looks for addresses at once, if that takes no time. Set by whoever resolves them.
+        # Looks for addresses at once, if that takes no time. Set by the client, which owns the resolver.
         self.look: Callable[[], None] = _nowhere
-        # Calls that wait for a place at a limiter, in the order in which they came.
-        self._waiting: dict[Turn, None] = {}
+        # Calls that wait for a slot at a limiter, first come first.
+        self._waiting: dict[SlotWaiter, None] = {}
 
     @contextmanager
-    def waiting(self) -> Iterator[Turn]:
-        """A call waits for a place at a limiter: it keeps its place among those who wait until it has one."""
-        turn = Turn()
-        self._waiting[turn] = None
+    def waiting(self) -> Iterator[SlotWaiter]:
+        """Registers a call that waits for a slot; it keeps its position in the order until the context ends."""
+        waiter = SlotWaiter()
+        self._waiting[waiter] = None
         try:
-            yield turn
+            yield waiter
         finally:
-            del self._waiting[turn]
+            del self._waiting[waiter]
 
     def wake(self) -> None:
-        """A place may be free. All who wait look, in their order: the first may prefer to wait for another replica."""
-        for turn in self._waiting:
-            turn.come()
+        """A slot may be free. All waiting calls look, in order, because the first may have to wait for another replica."""
+        for waiter in self._waiting:
+            waiter.come()
 
     def update(self, addresses: Iterable[str]) -> None:
-        """Makes the set hold exactly these addresses. Those that vanished finish their calls, then close."""
+        """Makes the set hold exactly these addresses. Removed replicas finish their calls, then close."""
         wanted = dict.fromkeys(addresses)
         staying = [r for r in self.all if r.address in wanted]
         leaving = [r for r in self.all if r.address not in wanted]
@@ -150,7 +150,7 @@ class ReplicaSet:
             task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
-        """Closes all, calls in flight included: whoever made them has waited for them already."""
+        """Closes all replicas; calls in flight are cut off (the client has waited for its calls before)."""
         replicas, self.all = self.all, ()
         for task in list(self._leaving):
             task.cancel()

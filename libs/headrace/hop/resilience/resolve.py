@@ -1,4 +1,4 @@
-"""Where the replicas of a callee are: fixed by the settings, or found again and again off the hot path."""
+"""Addresses of a callee's replicas: fixed by the settings, or resolved periodically in a task."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 _DNS = "dns:///"
 _DIRECTORY = "unix-dir:"
-# A directory is read this often, so a supervisor that moves sockets in and out of it is followed at once.
+# A directory is read this often, so that sockets which a supervisor adds or removes are seen soon.
 _DIRECTORY_EVERY_S = 0.1
-# Until the first answer; doubled at each failure up to the ordinary interval.
+# Until the first success; doubled at each failure up to the normal interval.
 _FIRST_RETRY_S = 0.1
 
 
@@ -45,7 +45,7 @@ def parse(text: str) -> Target:
         return Target((), host, port)
     if text.startswith(_DIRECTORY):
         directory = text.removeprefix(_DIRECTORY)
-        if not os.path.isabs(directory):  # noqa: PTH117 - a string all the way to the system call
+        if not os.path.isabs(directory):  # noqa: PTH117 - a str is enough
             raise ValueError(f"target {text!r}: an absolute path must follow unix-dir:")
         return Target(directory=directory)
     addresses = []
@@ -70,7 +70,7 @@ def _host_port(text: str) -> tuple[str, int]:
 
 
 async def lookup(target: Target) -> tuple[str, ...]:
-    """All addresses that the target has now, sorted. An empty directory is an answer: no replicas.
+    """All addresses that the target has now, sorted. An empty directory means: no replicas.
 
     Raises OSError if DNS has none or does not answer.
     """
@@ -90,8 +90,8 @@ async def lookup(target: Target) -> tuple[str, ...]:
 
 def _sockets(directory: str) -> tuple[str, ...]:
     try:
-        # Not in a thread: one system call on a folder of a few entries costs less than handing it over.
-        names = os.listdir(directory)  # noqa: PTH208 - as above, no objects needed
+        # Not in a thread: one system call on a folder of a few entries costs less than switching threads.
+        names = os.listdir(directory)  # noqa: PTH208 - as above
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(sorted(f"unix:{directory}/{name}" for name in names if name.endswith(".sock")))
@@ -101,8 +101,8 @@ Lookup = Callable[[Target], Awaitable[tuple[str, ...]]]
 
 
 class Resolver:
-    """Tells `found` the addresses of a target: fixed ones at once, others now and every `every_s`, in a task
-    (every 0.1 s at the latest for a directory)."""
+    """Calls `found` with the addresses of a target: fixed ones at once, others now and every `every_s`, in a task
+    (at least every 0.1 s for a directory)."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Resolver:
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def look(self) -> None:
-        """Reads a directory now; looking anywhere else takes time, and is left to the task."""
+        """Reads a directory now. DNS takes time, so it is left to the task."""
         if self._target.directory:
             self._found(_sockets(self._target.directory))
 
@@ -137,7 +137,7 @@ class Resolver:
             try:
                 self._found(await self._look(self._target))
                 pause = self._every_s
-            except Exception:  # noqa: BLE001 - whatever it is, the next look must come
-                # A name server's bad moment must not take away the replicas that are known: we ask again.
+            except Exception:  # noqa: BLE001 - whatever failed, the task must go on
+                # A failure of the name server must not remove the known replicas: the lookup is repeated.
                 pause = min(pause * 2, self._every_s)
             await asyncio.sleep(pause)

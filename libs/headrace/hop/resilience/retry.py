@@ -14,10 +14,10 @@ from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.client.settings import RetryRules
 from headrace.hop.errors import Code, Fault, Reason
 
-# A busy client may save up so many times its reserve: enough to move what was in flight off a dead replica.
+# A busy client may save up this many times its reserve: enough to retry all calls in flight to a dead replica.
 _SAVINGS = 10.0
-# Time alone fills the reserve again, in so many seconds: a client that calls once a minute would earn its next retry in
-# ten, as it makes too few calls to live on their share. No storm comes of it: 1 retry/s of a client with the default.
+# Time alone refills the reserve, in this many seconds. Otherwise a client that calls once a minute would earn its next
+# retry only after ten minutes. This cannot cause a retry storm: it allows 1 retry/s per client with the defaults.
 REFILL_S = 10.0
 
 
@@ -38,9 +38,9 @@ class RetryBudget:
         self.balance = min(self._cap, self.balance + self._ratio)
 
     def withdraw(self, now: float) -> bool:
-        """Whether one retry may be made; it is paid for at once. `now`: seconds of a clock that only moves forward."""
-        # Here and not in `deposit`: every call comes there, and few need a retry. What is above the reserve was earned
-        # by calls, and time adds nothing to it.
+        """Takes one retry from the budget; False if there is none. `now`: monotonic seconds."""
+        # Done here and not in `deposit`, because every call runs `deposit` and few need a retry. Time refills only up to
+        # the reserve; calls can earn more.
         if self._refilled is not None and self.balance < self._reserve:
             earned = self._reserve * (now - self._refilled) / REFILL_S
             self.balance = min(self._reserve, self.balance + earned)
@@ -51,7 +51,7 @@ class RetryBudget:
         return True
 
 
-# The callee, or one behind it, is known to be down: to try again at once would only add load.
+# The callee, or a service behind it, is known to be down: an immediate retry would only add load.
 _FINAL = frozenset({Reason.REASON_BREAKER_OPEN, Reason.REASON_RETRY_BUDGET_EMPTY})
 
 

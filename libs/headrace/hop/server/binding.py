@@ -23,7 +23,7 @@ from headrace.hop.transport import clocks, wire_errors
 PeerOf = Callable[[Any], Peer]
 # Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
-# Raises Fault for a call, by its path and metadata, that may not be made.
+# Checks a call's path and metadata; raises Fault to refuse it.
 Precheck = Callable[[str, Mapping[str, str]], None]
 
 
@@ -69,7 +69,7 @@ def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHa
 
 
 def answering(bound: Bound, serve: Serve) -> Answer:
-    """How a unary method is served, whatever carried the call here."""
+    """Serves a unary method, from the request's bytes to the reply's, for every transport."""
     method, handler, read = bound.method, bound.serve, _reader(bound.method)
     response = method.response
 
@@ -90,13 +90,13 @@ def answering(bound: Bound, serve: Serve) -> Answer:
 
 
 def wrong_reply(method: Method[Any, Any], reply: object) -> TypeError:
-    """The servicer's defect, for the log."""
+    """The error for a servicer that returned the wrong message, for the log."""
     wanted = method.response.DESCRIPTOR.full_name
     return TypeError(f"{method.path} must give {wanted}, got {type(reply).__qualname__}")
 
 
 def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call], Any]:
-    """The servicer's coroutine. What it gives is a message, or its bytes: some replies are made faster as such."""
+    """The servicer's coroutine function. It returns a message, or its bytes where these are faster to make."""
     name = f"{type(servicer).__qualname__}.{method.name}"
     found = getattr(servicer, method.name, None)
     if found is None:
@@ -147,8 +147,8 @@ def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any
             await _abort(context, call, fault)
         if call.trailing:
             context.set_trailing_metadata(tuple(call.trailing))
-        # A generator in form only (OpenTelemetry's interceptor takes nothing else). Replies are written, not
-        # yielded: while a yield waits for the peer, a cancellation would hit grpc's frame, past our layers.
+        # A generator only because OpenTelemetry's interceptor requires one. Replies are written, not yielded: while a
+        # yield waits for the peer, a cancellation would be raised in gRPC's code, outside our layers.
         return
         yield b""
 

@@ -1,4 +1,4 @@
-"""What a server checks before a handler runs: room for the call, who the peer is, the deadline.
+"""What a server checks before a handler runs: a free slot for the call, the peer, the deadline.
 
 Three layers, always run one after another (`stack.py` has the order). A refused call costs no work.
 """
@@ -15,12 +15,12 @@ from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import SERVER_CONCURRENCY
 
-# Long enough for part of what is in flight to finish, short against any deadline.
+# Long enough for some calls in flight to finish, short compared with any deadline.
 _RETRY_AFTER_S = 0.05
 
 
 class Shed:
-    """Counts the calls in flight. `close()` refuses all that come later: the service is going away."""
+    """Limits the calls in flight. After `close()` all new calls are refused: the service shuts down."""
 
     def __init__(self, service: str, max_concurrent_calls: int) -> None:
         self._service = service
@@ -40,7 +40,7 @@ class Shed:
             await self._idle.wait()
 
     def around(self, call: Call) -> Shed:  # noqa: ARG002 - as of Layer
-        # The layer itself is the context manager: it needs nothing of the call, only the count.
+        # The layer itself is the context manager: it needs only the count, nothing about the call.
         return self
 
     async def __aenter__(self) -> None:
@@ -69,14 +69,14 @@ class Shed:
             self._idle.set()
 
 
-# The socket's directory is private (checked when it is bound), so whoever connects runs as us.
+# The socket's directory is private (checked when it is bound), so a peer that connects runs as the same user.
 UNIX_PEER = Peer("unix", "same-user", True)
 
 
 class Auth:
-    """Settles `call.peer`. A TLS peer must show one of `peers`, if any are named; its certificate was
-    checked against the CA in the handshake. Plain TCP passes, untrusted: the server refuses to listen on it
-    unless the settings say so."""
+    """Sets identity and trust of `call.peer`. A TLS peer must have one of the names `peers`, if there are any; its
+    certificate was checked against the CA in the handshake. Plain TCP passes as untrusted: the server listens on
+    it only if the settings allow that."""
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self._peers = frozenset(peers)
@@ -85,7 +85,7 @@ class Auth:
         return _AuthAround(self, call)
 
     def identify(self, peer: Peer) -> Peer:
-        """The peer, its identity and trust settled. Raises Fault PERMISSION_DENIED for an unknown name."""
+        """The peer with identity and trust. Raises Fault PERMISSION_DENIED for an unknown name."""
         if peer.transport != "tls":
             return peer
         if not self._peers:
@@ -93,7 +93,7 @@ class Auth:
         for name in peer.names:
             if name in self._peers:
                 return Peer("tls", name, True, peer.names)
-        # The names are not echoed: the list of whom we trust is none of a stranger's business.
+        # The names are not sent back: a stranger must not learn whom we trust.
         raise Fault(
             Code.PERMISSION_DENIED,
             Reason.REASON_PEER_UNTRUSTED,
@@ -119,7 +119,7 @@ class _AuthAround:
 
 
 class Deadline:
-    """A call without a deadline gets `default_timeout_s`; not a stream, which may be meant to stay open."""
+    """A call without a deadline gets `default_timeout_s`, except a stream, which may be meant to stay open."""
 
     def __init__(self, default_timeout_s: float, min_budget_s: float, streams: Container[str] = ()) -> None:
         self._default = default_timeout_s
@@ -130,7 +130,7 @@ class Deadline:
         return _DeadlineAround(self, call)
 
     def budget(self, call: Call) -> float:
-        """Seconds that the call may take; settles its deadline. Raises Fault DEADLINE_EXCEEDED if too few."""
+        """Seconds that the call may take; sets its deadline. Raises Fault DEADLINE_EXCEEDED if they are too few."""
         if call.deadline == math.inf:
             if call.method in self._streams:
                 return math.inf
@@ -170,7 +170,7 @@ class _DeadlineAround:
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as expired:
-            # Only the timeout's own expiry is raised here; a handler's TimeoutError came in as `error`.
+            # Only the expiry of this timeout is raised here; a handler's own TimeoutError arrives as `error`.
             raise Fault(
                 Code.DEADLINE_EXCEEDED,
                 Reason.REASON_DEADLINE_PASSED,

@@ -1,4 +1,4 @@
-"""grpc.health.v1 of one server: NOT_SERVING until the service is built, and again once it shall stop."""
+"""grpc.health.v1 of one server: NOT_SERVING until the service is built, and again from the stop signal on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # its base has no types
-    """gRPC's own, whose watches would otherwise stay open and hold every drain up to its limit."""
+    """gRPC's own servicer with watches that can be ended: open watches would delay each drain up to its limit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class Health:
             self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")
 
     def release(self) -> None:
-        """Ends the watches there are: for a stop that may yet be called off."""
+        """Ends the current watches, for a stop that may still be cancelled."""
         self._servicer.release()
 
     def end(self) -> None:
-        """Ends the watches, those to come too, so that the server can stop."""
+        """Ends current and future watches, so that the server can stop."""
         self._servicer.ended.set()

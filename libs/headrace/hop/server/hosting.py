@@ -1,4 +1,4 @@
-"""Several services in one process (the together shape): found by entry point, called without a socket."""
+"""Several services in one process: found by entry point, called without a socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Part = tuple[Definition[Any], config.ServiceSettings]
 
 
 def definition_named(name: str) -> Definition[Any]:
-    """The installed service of that name. Raises config.ConfigError naming those there are."""
+    """The installed service of that name. Raises config.ConfigError that lists the installed ones."""
     found = entry_points(group=GROUP)
     if name not in found.names:
         raise config.ConfigError(
@@ -35,8 +35,8 @@ async def hosted(
 ) -> AsyncIterator[LocalServers]:
     """Builds the services into one LocalServers; leaving waits for their calls in flight, then closes them.
 
-    Those that call others in this process are built after those that do not (so that a warm-up finds its
-    callees), and closed before them; otherwise the given order holds.
+    Services that call others in this process are built last (so that a warm-up finds its callees) and closed
+    first; otherwise the given order holds.
     """
     servers = local or LocalServers(telemetry)
     async with AsyncExitStack() as stack:
@@ -48,7 +48,7 @@ async def hosted(
 
 
 def leaves_first(parts: Iterable[Part]) -> list[Part]:
-    """The parts, those with a client of target `local` behind those without."""
+    """The parts; those with a client of target `local` come last."""
     return sorted(parts, key=lambda part: dials_locally(part[1]))
 
 

@@ -20,9 +20,9 @@ _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
 class UnixListener:
     """A unix socket that appears under its path at `publish`, in one step.
 
-    gRPC binds under a name of this server, and a rename makes it the public one. So a successor may start
-    beside a running server and take its place without a moment in which nobody listens, and neither removes
-    the other's.
+    gRPC binds to a name that only this server uses; `publish` renames it to the path. So a successor can start
+    beside a running server and replace it without a moment in which no server listens, and neither removes
+    the socket of the other.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class UnixListener:
         self._inode = 0
 
     def bind(self, server: grpc.aio.Server) -> None:
-        """Binds under this server's own name; nobody but this user may connect."""
+        """Binds under this server's own name; only this user may connect."""
         before = os.umask(0o177)
         try:
             server.add_insecure_port(f"unix:{self._own}")
@@ -48,7 +48,7 @@ class UnixListener:
         self._inode = self._own.stat().st_ino
 
     def check_free(self) -> None:
-        """Raises config.ConfigError if somebody listens on the path already."""
+        """Raises config.ConfigError if another process listens on the path already."""
         if not self.path.exists():
             return
         if not stat.S_ISSOCK(self.path.stat().st_mode):
@@ -70,7 +70,7 @@ class UnixListener:
         )
 
     def publish(self) -> None:
-        """Makes the socket reachable under its path; whoever had the path keeps the connections it has."""
+        """Makes the socket reachable under its path. A server that had the path keeps its open connections."""
         self._own.rename(self.path)
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class UnixListener:
 
 
 def bind_tcp(server: grpc.aio.Server, settings: config.Server, log: object) -> str:
-    """Binds `host:port` and gives the address with the real port. Raises config.ConfigError."""
+    """Binds `host:port` and returns the address with the real port. Raises config.ConfigError."""
     if settings.tls is None and not settings.allow_plaintext:
         raise config.ConfigError(
             f"server.listen: {settings.listen} is TCP and needs server.tls; "

@@ -21,7 +21,7 @@ from headrace.hop.process.logs import some
 if TYPE_CHECKING:
     from headrace.hop.process.telemetry import Telemetry
 
-# Seconds. Hops take from some hundred µs (a warm leaf) to the default timeout of 10 s.
+# Seconds. Calls take from some hundred µs to the default timeout of 10 s.
 BUCKETS = (
     0.0005,
     0.001,
@@ -43,7 +43,7 @@ _LINES_PER_S = 10
 
 
 class ServerInstruments:
-    """What every hop server of a process counts in."""
+    """Metrics that all hop servers of a process share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
@@ -59,13 +59,13 @@ class ServerInstruments:
 
 
 class LineBudget:
-    """At most `_LINES_PER_S` lines of one kind a second; a server that sheds must not drown in telling it."""
+    """At most `_LINES_PER_S` lines of one kind a second; a server that sheds load must not spend its time on logging."""
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, Code], tuple[float, int]] = {}
 
     def take(self, kind: tuple[str, Code], now: float) -> int | None:
-        """None: no line. Otherwise how many were left out since the last one."""
+        """None: write no line. Otherwise the number of lines left out since the last one."""
         began, seen = self._windows.get(kind, (-math.inf, 0))
         if now - began >= 1.0:
             self._windows[kind] = now, 1
@@ -75,9 +75,9 @@ class LineBudget:
 
 
 class Report:
-    """One counter, one histogram and one log line a call: debug when it went well, info when not.
+    """One counter, one histogram and one log line per call: level debug for success, info for failure.
 
-    Lines of failures are limited per method and code; `left_out` tells how many went untold."""
+    Lines of failures are limited per method and code; `left_out` is the number of lines not written."""
 
     def __init__(self, service: str, instruments: ServerInstruments, log: Any) -> None:
         self._service = service
@@ -92,7 +92,7 @@ class Report:
         return _ReportAround(self, call)
 
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
-        """Notes one finished call; `error` is a Fault, a cancellation or None."""
+        """Records one finished call; `error` is a Fault, a cancellation or None."""
         code = _code(error)
         self._calls_of(call.method, code).inc()
         self._seconds_of(call.method).observe(took_s)
@@ -149,7 +149,7 @@ class _ReportAround:
 
 
 def named(call: Call) -> dict[str, list[str]]:
-    """The requests that a line about a call is about, as far as that is known."""
+    """Request ids of a call as fields of a log line; empty if they are not known."""
     return {"request_ids": some(call.request_ids)} if call.request_ids else {}
 
 
@@ -160,7 +160,7 @@ def _code(error: BaseException | None) -> Code:
 
 
 class Errors:
-    """A `Fault` passes. Anything else is a defect: logged whole under an id, and only the id is told."""
+    """A `Fault` passes. Any other exception is a defect: it is logged under an id, and the caller gets only the id."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -184,7 +184,7 @@ class _ErrorsAround:
     ) -> None:
         if error is None or isinstance(error, Fault) or not _is_defect(error):
             return
-        # Not a counter: two processes must not give the same id.
+        # Not a counter: two processes must not create the same id.
         identity = secrets.token_hex(6)
         self._log.error(
             "call failed unexpectedly",
@@ -204,15 +204,15 @@ class _ErrorsAround:
 def _is_defect(error: BaseException) -> bool:
     if not isinstance(error, asyncio.CancelledError):
         return isinstance(error, Exception)
-    # A cancellation that nobody asked of this task leaked out of something it awaited. Let through, grpc.aio
-    # would end the handler without a status and the caller would wait for its whole deadline.
+    # This task was not cancelled itself; the CancelledError came from something it awaited. If it passed, grpc.aio
+    # would end the handler without a status, and the caller would wait until its deadline.
     task = asyncio.current_task()
     return task is not None and task.cancelling() == 0
 
 
 class Trace:
-    """Notes the reason of a failure, and what the servicer notes, on the call's span. A local call's span begins
-    here; a gRPC call's was begun by OpenTelemetry's interceptor. With tracing off the layer does nothing."""
+    """Writes the reason of a failure and the servicer's notes on the call's span. The span of a local call begins
+    here; OpenTelemetry's interceptor began that of a gRPC call. With tracing off the layer does nothing."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._traces = telemetry.traces
@@ -257,6 +257,6 @@ class _TraceAround:
         if self._call.notes:
             self._traces.note(self._call.notes)
         if self._span is not None:
-            # A Fault is an answer, marked above; recording it as an exception too would say it twice.
+            # A Fault was recorded above; as an exception it would be recorded twice.
             known = isinstance(error, Fault)
             self._span.__exit__(None if known else kind, None if known else error, None if known else trace)

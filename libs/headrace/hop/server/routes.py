@@ -15,11 +15,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs o
 
 
 class Routes(grpc.GenericRpcHandler):
-    """The service's methods once it is built; before, an answer that says to come again.
+    """Finds the handler of a path. Until the service is built, every call gets an error that says to retry.
 
-    It also stands in for the server where generated code registers health, reflection and channelz.
-    Registered with the server itself, each method of theirs would be one more future that grpc.aio awaits at
-    every call.
+    Generated code registers health, reflection and channelz here instead of with the server: there, each of their
+    methods would be one more future that grpc.aio awaits at every call.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,7 +28,7 @@ class Routes(grpc.GenericRpcHandler):
         self._prechecks: Mapping[str, Precheck] = {}
 
     def open(self, handlers: dict[str, Handler], prechecks: Mapping[str, Precheck]) -> None:
-        """From now on, the service's own methods by path, and what must be proven of a call before its message is read."""
+        """Serves the methods in `handlers` (by path) from now on; `prechecks` run before a call's message is read."""
         self._handlers = handlers
         self._prechecks = prechecks
 
@@ -69,10 +68,10 @@ def _starting(name: str) -> Fault:
 
 
 def _refusal(fault: Fault) -> Handler:
-    """Answers a call of whatever kind, without reading its messages."""
+    """Fails a call of any arity, without reading its messages."""
 
     async def refuse(_requests: object, context: Any) -> AsyncIterator[bytes]:
         await context.abort(status_code(fault.code), cut(fault.message), trailers(fault))
-        yield b""  # not reached: a generator in form, as every streaming handler here
+        yield b""  # not reached: makes this an async generator, as every streaming handler here
 
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -24,7 +24,7 @@ from headrace.hop.server.routes import Handler, Routes
 from headrace.hop.server.stack import ServerStack, server_stack
 from headrace.hop.transport.in_process import LocalServers
 from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES, PATH
-from headrace.hop.transport.stream_server import Exchanges
+from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.tls import names_of
 
 __all__ = ["Running", "run", "serving"]
@@ -34,7 +34,7 @@ C = TypeVar("C", bound=config.ServiceSettings)
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that takes calls. `address`: a target for a client ("unix:/path", "host:port")."""
+    """A running server. `address`: a target for a client ("unix:/path", "host:port")."""
 
     address: str
     metrics_address: str
@@ -43,7 +43,7 @@ class Running:
 
 
 def _nothing() -> None:
-    """There is nothing to settle."""
+    """Nothing to set up."""
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ class _Server:
         self._replace = replace
         self._routes = Routes(name)
         self._stack: ServerStack | None = None
-        self._exchanges: Exchanges | None = None
+        self._streams: StreamDemultiplexer | None = None
         self._unix: UnixListener | None = None
         self.address = settings.listen
         self.health = Health(telemetry)
@@ -138,12 +138,12 @@ class _Server:
         await self.health.set(serving=False)
         await asyncio.sleep(self._settings.drain_notice_s)
         self.health.end()
-        # No refusal before the stop: what still reaches us in between is served, so that no call is lost.
+        # Calls that still arrive before the stop are served, not refused, so that none is lost.
         stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_s))
         await asyncio.sleep(0)
-        if self._exchanges is not None:
-            # Behind the stop's GOAWAY: the streams that our clients take instead are another server's.
-            self._exchanges.drain()
+        if self._streams is not None:
+            # After the stop's GOAWAY, so that our clients open their new streams at another server.
+            self._streams.drain()
         await stopping
         if self._stack is not None:
             if self._stack.shed.in_flight:
@@ -160,8 +160,8 @@ class _Server:
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
             streaming = streams(bound)
             answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
-            self._exchanges = Exchanges(answers, peer_of, most)
-            handlers[PATH] = self._exchanges.handler()
+            self._streams = StreamDemultiplexer(answers, peer_of, most)
+            handlers[PATH] = self._streams.handler()
         return handlers
 
     def _peer_of(self) -> Any:
@@ -195,7 +195,7 @@ def _options(settings: config.Server) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        # Two servers on one port would share its calls by chance; that is a mistake here, never a wish.
+        # Two servers on one port would share its calls at random; here that is always a mistake.
         ("grpc.so_reuseport", 0),
         ("grpc.enable_channelz", int(settings.channelz)),
         # A dead peer is noticed within 30 s; clients may ping as often as hop's client does.
@@ -204,6 +204,6 @@ def _options(settings: config.Server) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
-        # Trailers bear an ErrorInfo; 8 KiB would do, but proxies add theirs.
+        # Trailers hold an ErrorInfo; 8 KiB would be enough, but proxies add metadata.
         ("grpc.max_metadata_size", 16 * 1024),
     ]

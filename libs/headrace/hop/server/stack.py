@@ -1,4 +1,4 @@
-"""The server's layers and their order. (The client's are in `client_stack.py`.)
+"""The server's layers and their order. (The client's are in `client/stack.py`.)
 
 A layer is an async context manager around a call. It sees a handler's outcome as the exception that passes
 through it, so one layer serves all four RPC arities. A layer may replace an exception, never swallow one.
@@ -50,7 +50,7 @@ def server_stack(
         Report(service, telemetry.once(ServerInstruments), telemetry.log),
         # Everything inside may raise anything; everything outside sees Faults only.
         Errors(telemetry.log),
-        # Before the certificate is looked at: refusing must be the cheapest thing that a loaded server does.
+        # Before the certificate is checked: refusing must be the cheapest thing that a loaded server does.
         shed,
         # Before the deadline: a stranger learns nothing, not even that it is late.
         Auth(settings.tls.peers if settings.tls else ()),

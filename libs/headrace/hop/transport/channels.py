@@ -1,4 +1,4 @@
-"""The gRPC channel to one address: its options, its credentials, and another one when the certificates change."""
+"""The gRPC channel to one address: options, credentials, and a new channel when the certificates change."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Retries, balancing and service configs are hop's (layers/retry.py, layers/pick.py): one place decides.
+# hop does retries and balancing itself (resilience/), so gRPC must not.
 _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.lb_policy_name", "pick_first"),
-    # Hops stay inside an installation: no proxy from the environment.
+    # Calls stay inside an installation: no proxy from the environment.
     ("grpc.enable_http_proxy", 0),
     # A restarted callee is found again within half a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 400),
-    # A peer that vanished without a word (power, network) is noticed while calls wait for it.
+    # A peer that vanished without closing the connection (power, network) is noticed while calls wait for it.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # Two clients of one callee do not share a connection: what happens to one leaves the other alone.
+    # Two clients of one callee do not share a connection, so that problems of one do not affect the other.
     ("grpc.use_local_subchannel_pool", 1),
 )
-# How often changed certificates are looked for, and how long calls on the old channel may take to end.
+# How often certificate files are checked for changes, and how long calls on the old channel may take to end.
 _WATCH_S = 5.0
 _GRACE_S = 30.0
 
@@ -53,7 +53,7 @@ class Security:
 
 
 class Channels:
-    """The current channel to an address, and those before it that are being drained. Raises TlsError at once."""
+    """The current channel to an address, and older ones that are being drained. The constructor raises TlsError."""
 
     def __init__(self, address: str, security: Security, max_message_bytes: int) -> None:
         self._address = address
@@ -71,12 +71,12 @@ class Channels:
         return self._stubs.get(path) or self._made(path, channel.unary_unary)
 
     def stream(self, path: str, now: float) -> Callable[..., Any]:
-        """As `stub`, of a method that streams both ways. Another one than before belongs to another channel."""
+        """As `stub`, of a method that streams both ways. A different stub than before means a new channel."""
         channel = self._current(now)
         return self._stubs.get(path) or self._made(path, channel.stream_stream)
 
     def forget_failure(self) -> None:
-        """If there is no connection, takes a channel that has failed at none: the next call need not wait out a pause."""
+        """If there is no connection, replaces the channel: a new one has no reconnect pause that the next call would wait for."""
         if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
             self._renew()
 
@@ -123,7 +123,7 @@ class Channels:
             options.append(("grpc.ssl_target_name_override", security.server_name))
         credentials = security.credentials
         if security.tls is not None:
-            # Imported here: `ssl` and files are no business of a client without them.
+            # Imported here, because a client without TLS files needs no `ssl`.
             from headrace.hop.transport.tls import WatchedTls
 
             files = WatchedTls(security.tls)

@@ -1,10 +1,10 @@
-"""Whether two processes read one monotonic clock, so that what a message waited on its way can be known.
+"""Whether two processes use the same monotonic clock, so that the time a message waited in transit can be measured.
 
-A deadline travels as remaining time, which a receiver counts from the moment it reads it. A message may have waited long
-before that, in the socket of a process that was stopped: its rows would be worked on when nobody waits for them any more.
-So a sender adds the instant of sending, on its monotonic clock, and the name of that clock. A receiver with the same clock
-counts from that instant. One with another clock counts from when it read, as if there were no instant: wall clocks of two
-machines may differ by more than a deadline is long, and would shorten or stretch it without anybody's noticing.
+A deadline is sent as remaining time, and a receiver counts it from when it reads the message. But the message may have
+waited long before, in the socket of a stopped process; its rows would then be processed although no caller waits any more.
+So a sender adds the time of sending on its monotonic clock, and the name of that clock. A receiver with the same clock
+counts from that time. A receiver with another clock counts from when it read the message. Wall clocks are not used: those
+of two machines may differ by more than a deadline, and would shorten or extend it unnoticed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import functools
 import hashlib
 from pathlib import Path
 
-# In the metadata of an RPC and the first metadata of an exchange: the sender's clock.
+# In the metadata of an RPC and the first metadata of a stream: the sender's clock.
 CLOCK_KEY = "headrace-clock"
-# In the metadata of an RPC: its instant of sending and its time left then, in microseconds: "123456789 1000000".
+# In the metadata of an RPC: the time of sending and the time left then, in microseconds: "123456789 1000000".
 SENT_KEY = "headrace-sent"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/time")
@@ -23,7 +23,7 @@ _NAMESPACE = Path("/proc/self/ns/time")
 
 @functools.cache
 def clock() -> str:
-    """Name of this process's monotonic clock: equal where, and only where, it is the same. Empty: unknown.
+    """Name of this process's monotonic clock: equal names mean the same clock. Empty: unknown.
 
     The clock is the kernel's, from one boot to the next, but a container may have a time namespace with an offset.
     """
@@ -41,7 +41,7 @@ def is_ours(name: str | None) -> bool:
 
 
 def stamp(sent: float, deadline: float) -> tuple[tuple[str, str], ...]:
-    """The metadata of an RPC sent at `sent`; both in monotonic seconds. Nothing if the clock is unknown."""
+    """The metadata of an RPC sent at `sent`; both in monotonic seconds. Empty if the clock is unknown."""
     name = clock()
     if not name:
         return ()
@@ -49,7 +49,7 @@ def stamp(sent: float, deadline: float) -> tuple[tuple[str, str], ...]:
 
 
 def read(name: str | None, sent: str | None, now: float) -> tuple[float, float] | None:
-    """Instant of sending and deadline, in monotonic seconds, that an RPC's metadata says; None: nothing to be relied on."""
+    """Time of sending and deadline from an RPC's metadata, in monotonic seconds; None: missing or not reliable."""
     if sent is None or not is_ours(name):
         return None
     parts = sent.split(" ")

@@ -16,7 +16,7 @@ from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.transport import clocks
 from headrace.hop.transport.channels import Channels
-from headrace.hop.transport.stream_client import Exchanges, NotCarriedError
+from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
 from headrace.hop.transport.wire_errors import fault_of_rpc
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headrace.hop.transport.in_process import LocalServers
 
 
-# grpc.health.v1 by hand (an empty request; a reply whose field 1 is SERVING), which the SDK would need a package for.
+# grpc.health.v1 written by hand (an empty request; a reply whose field 1 is SERVING), to spare the SDK a dependency.
 _CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 _SILENT = frozenset(
@@ -33,10 +33,10 @@ _SILENT = frozenset(
 
 
 class Transport(Protocol):
-    """One replica's way. `call` raises Fault; it takes the request at the last moment by `Outgoing.prepare`.
+    """The connection to one replica. `call` raises Fault; it builds the request at the last moment (`Outgoing.prepare`).
 
-    `open` begins to connect, so that the first call need not: it returns at once and never fails.
-    `answers`: see `asking.Asked`.
+    `open` begins to connect, so that the first call need not wait: it returns at once and never fails.
+    `answers`: see `health_check.Checkable`.
     """
 
     def open(self) -> None: ...
@@ -49,7 +49,7 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """Calls over the channel to one address: on a stream if the callee has `exchanges`, else as RPCs.
+    """Calls over the channel to one address: on a stream if the callee has `streams`, else as RPCs.
 
     `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
     instrumentation sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
@@ -60,24 +60,24 @@ class GrpcTransport:
         callee: str,
         channels: Channels,
         traces: ClientTraces | None = None,
-        exchanges: Exchanges | None = None,
+        streams: StreamMultiplexer | None = None,
         *,
         stamped: bool = False,
     ) -> None:
         self._callee = callee
         self._channels = channels
         self._traces = traces
-        self._exchanges = exchanges
+        self._streams = streams
         self._stamped = stamped
 
     def open(self) -> None:
-        """Without exchanges the first call connects: a failed try would make gRPC refuse those that come soon after."""
-        if self._exchanges is not None:
-            self._exchanges.open()
+        """Without streams the first call connects: a failed try would make gRPC refuse those that come soon after."""
+        if self._streams is not None:
+            self._streams.open()
 
     async def call(self, out: Outgoing) -> Any:
         now = time.monotonic()
-        # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, and the breaker's business.
+        # Bytes in, bytes out: a reply that cannot be parsed must become our Fault, which the breaker counts.
         data = out.prepare(now).SerializeToString()
         if out.deadline <= now:
             raise faults.deadline_passed(self._callee)
@@ -94,10 +94,10 @@ class GrpcTransport:
             raise faults.unreachable(self._callee) from None
 
     async def answers(self, within_s: float) -> bool:
-        """Asks for the health of the server as a whole. One that knows no such question is there, too."""
+        """Asks for the health of the whole server. A server without a health service answers too."""
         stub = self._channels.stub(_CHECK, time.monotonic())
         try:
-            # As a coroutine of its own, a call that a closed channel cancels does not cancel us.
+            # `gather` keeps a cancellation by a closed channel from cancelling this task.
             replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
         except grpc.aio.UsageError:
             return False  # the channel is closed
@@ -107,10 +107,10 @@ class GrpcTransport:
         return bool(reply == _SERVING)
 
     async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
-        if self._exchanges is not None and not out.traced:
+        if self._streams is not None and not out.traced:
             try:
-                return await self._exchanges.call(out.method.path, data, out.deadline, out.metadata, prepared)
-            except NotCarriedError:
+                return await self._streams.call(out.method.path, data, out.deadline, out.metadata, prepared)
+            except NotSentError:
                 pass
         return await self._rpc(data, out, prepared)
 
@@ -130,7 +130,7 @@ class GrpcTransport:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Nobody cancelled us: the channel was closed under the call.
+            # This task was not cancelled: the channel was closed during the call.
             raise faults.unreachable(self._callee) from None
         return raw
 
@@ -138,7 +138,7 @@ class GrpcTransport:
         fault = fault_of_rpc(error)
         if fault.metadata:
             return fault
-        # gRPC's own words about connections name paths and addresses, which are not for callers.
+        # gRPC's own messages about connections contain paths and addresses, which callers must not see.
         if fault.reason == Reason.REASON_UNREACHABLE:
             return faults.unreachable(self._callee)
         if fault.reason == Reason.REASON_DEADLINE_PASSED:
@@ -146,8 +146,8 @@ class GrpcTransport:
         return fault
 
     async def close(self) -> None:
-        if self._exchanges is not None:
-            await self._exchanges.close()
+        if self._streams is not None:
+            await self._streams.close()
         await self._channels.close()
 
 

@@ -21,7 +21,7 @@ Resp = TypeVar("Resp", bound=Message)
 
 
 class LocalServers:
-    """The hosted services by name. Messages pass by reference: neither side changes one it handed over."""
+    """The hosted services by name. Messages pass by reference: neither side changes a message after handing it over."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -62,7 +62,7 @@ class LocalServers:
         return self._servers[name][1].shed.in_flight
 
     def takes_payload(self, callee: str, path: str) -> bool:
-        """Whether the method at `path` of a hosted service knows `Call.payload`."""
+        """Whether the method at `path` of a hosted service reads `Call.payload`."""
         found = self._servers.get(callee)
         bound = found[0].get(path) if found else None
         return bound is not None and bound.takes_payload

@@ -1,4 +1,4 @@
-"""The client's end of an exchange: unary calls to one address, carried over one stream."""
+"""Stream multiplexer, client side: many unary calls to one address share one bidirectional stream."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from headrace.hop.errors import Fault
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.channels import Channels
 from headrace.hop.transport.clocks import CLOCK_KEY, clock
-from headrace.hop.transport.stream import FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, FRAME_BYTES, LARGEST_REQUEST_BYTES, LIMIT_KEY, PATH
 
-# A server without exchanges may be replaced by one that has them.
-_ASK_AGAIN_S = 60.0
-# Between tries to have a stream before a call needs one; doubled at each. Who is not there within a minute is left to
-# the first call.
-_TRY_AGAIN_S = 0.1
+# A server without stream support may be replaced by one that has it.
+_RETRY_REFUSED_S = 60.0
+# Pause between attempts to open a stream before a call needs it, doubled at each. If the server does not answer within a
+# minute, the next call opens the stream.
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _TRIES = 60
 
 
-class NotCarriedError(Exception):
-    """The call did not leave; it should go as an RPC."""
+class NotSentError(Exception):
+    """The call was not sent on the stream; send it as an RPC."""
 
 
-class Exchanges:
-    """The current stream to an address, and those before it that still owe answers."""
+class StreamMultiplexer:
+    """The current stream to an address, and older ones that still have calls without an answer."""
 
     def __init__(self, callee: str, channels: Channels, max_message_bytes: int) -> None:
         self._callee = callee
         self._channels = channels
         self._metadata = ((LIMIT_KEY, str(max_message_bytes)), (CLOCK_KEY, clock()))
-        self._links: set[_Link] = set()
-        self._current: _Link | None = None
+        self._streams: set[_ClientStream] = set()
+        self._current: _ClientStream | None = None
         self._not_before = 0.0
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
     def open(self, pause: float = 0.0) -> None:
-        """Begins a stream after `pause` seconds, so that no call waits for a connection; another one when that ends.
+        """Opens a stream after `pause` seconds, so that no call waits for a connection, and a new one when it ends.
 
-        Tries again for a while if nobody is there. No call fails or waits because of it.
+        Retries for a while if the server is not reachable. No call fails or waits because of it.
         """
         if self._opening is None or self._opening.done():
-            # An empty context: it belongs to no call, so to nobody's span.
+            # An empty context: the task belongs to no call, so it must not run in a call's span.
             opening = self._open(pause)
             self._opening = asyncio.get_running_loop().create_task(opening, context=Context())
 
@@ -69,13 +69,13 @@ class Exchanges:
         """The reply of the unary method at `path`; `deadline` in finite monotonic seconds, as `prepared`: when the budgets
         in `data` were written.
 
-        Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks behind
-        the request; NotCarriedError; grpc.aio.UsageError if the channel is closed.
+        Raises Fault as the callee sent it, DEADLINE_EXCEEDED at the deadline, UNAVAILABLE if the stream breaks after
+        the request was sent; NotSentError; grpc.aio.UsageError if the channel is closed.
         """
         now = time.monotonic()
         if len(data) > LARGEST_REQUEST_BYTES or now < self._not_before:
-            raise NotCarriedError
-        return await self._link(now).call(_Fresh(path, data, deadline, metadata, prepared))
+            raise NotSentError
+        return await self._stream_at(now).call(_UnsentCall(path, data, deadline, metadata, prepared))
 
     async def close(self) -> None:
         """Ends the streams; calls in flight get UNAVAILABLE."""
@@ -83,42 +83,42 @@ class Exchanges:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        await asyncio.gather(*(link.end() for link in self._links))
+        await asyncio.gather(*(stream.end() for stream in self._streams))
 
     async def _open(self, pause: float) -> None:
         for _ in range(_TRIES):
             await asyncio.sleep(pause)
             now = time.monotonic()
-            if now < self._not_before or await self._link(now).taken():
+            if now < self._not_before or await self._stream_at(now).accepted():
                 return
-            # The failure was ours: whoever calls now finds the callee as soon as it is there.
+            # This failed attempt was not a call's: a call made now must find the callee as soon as it is reachable.
             self._channels.forget_failure()
-            pause = min(max(2 * pause, _TRY_AGAIN_S), _LONGEST_PAUSE_S)
+            pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
-    def _link(self, now: float) -> _Link:
+    def _stream_at(self, now: float) -> _ClientStream:
         stub = self._channels.stream(PATH, now)
-        link = self._current
-        if link is not None and (link.stub is not stub or link.leaving):
-            link.leave()
-            link = None
-        if link is None:
-            link = self._current = _Link(self._callee, stub, self._metadata, self._ended)
-            self._links.add(link)
-        return link
+        stream = self._current
+        if stream is not None and (stream.stub is not stub or stream.leaving):
+            stream.leave()
+            stream = None
+        if stream is None:
+            stream = self._current = _ClientStream(self._callee, stub, self._metadata, self._ended)
+            self._streams.add(stream)
+        return stream
 
-    def _ended(self, link: _Link, *, offered: bool) -> None:
-        self._links.discard(link)
-        if link is self._current:
+    def _ended(self, stream: _ClientStream, *, offered: bool) -> None:
+        self._streams.discard(stream)
+        if stream is self._current:
             self._current = None
         if not offered:
-            self._not_before = time.monotonic() + _ASK_AGAIN_S
+            self._not_before = time.monotonic() + _RETRY_REFUSED_S
         elif self._current is None and not self._closed:
-            self.open(_TRY_AGAIN_S)
+            self.open(_FIRST_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fresh:
-    """A call that was not written yet."""
+class _UnsentCall:
+    """A call that was not written to the stream yet."""
 
     path: str
     data: bytes
@@ -127,7 +127,7 @@ class _Fresh:
     prepared: float
 
 
-class _Link:
+class _ClientStream:
     """One stream and the calls on it."""
 
     def __init__(
@@ -143,22 +143,22 @@ class _Link:
         self._ended = ended
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._fresh: dict[int, _Fresh] = {}
-        self._gone: list[int] = []
-        # Whether the server took the stream; settled at the latest when it has ended.
-        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._unsent: dict[int, _UnsentCall] = {}
+        self._cancelled: list[int] = []
+        # Whether the server accepted the stream; set at the latest when the stream has ended.
+        self._accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stream = stub(metadata=metadata)
         self._reading = asyncio.create_task(self._read())
         self._writing: asyncio.Task[None] | None = None
 
-    async def call(self, fresh: _Fresh) -> bytes:
+    async def call(self, unsent: _UnsentCall) -> bytes:
         loop = asyncio.get_running_loop()
         number = next(self._ids)
         answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = answer
-        self._fresh[number] = fresh
+        self._unsent[number] = unsent
         self._wake()
-        timer = loop.call_later(fresh.deadline - time.monotonic(), self._late, answer)
+        timer = loop.call_later(unsent.deadline - time.monotonic(), self._late, answer)
         try:
             return await answer
         finally:
@@ -168,19 +168,19 @@ class _Link:
             if self.leaving and not self._waiting:
                 self._wake()
 
-    async def taken(self) -> bool:
-        """Whether the server takes calls on the stream, once it has said so."""
+    async def accepted(self) -> bool:
+        """Waits until the server has accepted or refused the stream, and returns whether it accepted."""
         self._wake()
-        return await asyncio.shield(self._taken)
+        return await asyncio.shield(self._accepted)
 
     def leave(self) -> None:
-        """No more calls; the stream ends when those on it are answered."""
+        """Accepts no more calls; the stream ends when its calls are answered."""
         self.leaving = True
         if not self._waiting:
             self._wake()
 
     async def end(self) -> None:
-        """Cuts the stream off."""
+        """Cancels the stream."""
         self._stream.cancel()
         await asyncio.gather(
             self._reading, *([self._writing] if self._writing else []), return_exceptions=True
@@ -191,8 +191,8 @@ class _Link:
             answer.set_exception(faults.deadline_passed(self._callee))
 
     def _forget(self, number: int) -> None:
-        if self._fresh.pop(number, None) is None:
-            self._gone.append(number)
+        if self._unsent.pop(number, None) is None:
+            self._cancelled.append(number)
             self._wake()
 
     async def _read(self) -> None:
@@ -203,17 +203,17 @@ class _Link:
         except grpc.aio.AioRpcError as error:
             offered = error.code() is not grpc.StatusCode.UNIMPLEMENTED
             found = wire_errors.fault_of_rpc(error)
-            # Without metadata it is gRPC's own word, which names paths and addresses.
+            # Without metadata it is gRPC's own message, which contains paths and addresses.
             fault = found if found.metadata else fault
         except DecodeError:
             fault = faults.malformed(self._callee)
             self._stream.cancel()
         except asyncio.CancelledError:
-            # Of the stream (its channel was closed, or we ended it), or of this task, which has nothing more to do.
+            # Either the stream was cancelled (channel closed, or `end`) or this task; both mean that reading is over.
             pass
         finally:
             self.leaving = True
-            self._settle(taken=False)
+            self._settle(accepted=False)
             self._ended(self, offered=offered)
             self._fail(fault)
 
@@ -225,7 +225,7 @@ class _Link:
                 fault = wire_errors.fault_of_status(response.status, response.trailing)
             answer = self._waiting.pop(response.id, None)
             if answer is None or answer.done():
-                continue  # it crossed with our word that nobody waits
+                continue  # the answer crossed with our cancellation
             if fault is None:
                 answer.set_result(response.message)
             else:
@@ -234,44 +234,44 @@ class _Link:
             self.leave()
 
     def _fail(self, fault: Fault) -> None:
-        """What was written may have been served, so its fate is the stream's. The rest can still go elsewhere."""
+        """Calls that were written may have been served, so they fail. Unsent calls can still be sent as RPCs."""
         for number, answer in self._waiting.items():
             if not answer.done():
-                answer.set_exception(NotCarriedError() if number in self._fresh else fault.copy())
+                answer.set_exception(NotSentError() if number in self._unsent else fault.copy())
         self._waiting.clear()
-        self._fresh.clear()
-        self._gone.clear()
+        self._unsent.clear()
+        self._cancelled.clear()
 
-    def _settle(self, *, taken: bool) -> None:
-        if not self._taken.done():
-            self._taken.set_result(taken)
+    def _settle(self, *, accepted: bool) -> None:
+        if not self._accepted.done():
+            self._accepted.set_result(accepted)
 
     def _wake(self) -> None:
-        # The task runs when this turn of the loop is over: all that is called in the turn is gathered by then.
+        # The task runs after this iteration of the event loop, so all calls of the iteration share a message.
         if self._writing is None and not self._reading.done():
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         try:
-            if not self._taken.done():
-                if TAKEN_KEY not in dict(await self._stream.initial_metadata()):
-                    return  # refused; whoever reads learns why
-                self._settle(taken=True)
-            while self._fresh or self._gone:
+            if not self._accepted.done():
+                if ACCEPTED_KEY not in dict(await self._stream.initial_metadata()):
+                    return  # refused; `_read` gets the reason
+                self._settle(accepted=True)
+            while self._unsent or self._cancelled:
                 await self._stream.write(self._frame())
             if self.leaving and not self._waiting:
                 await self._stream.done_writing()
         except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError):
-            pass  # the stream is gone; whoever reads learns why
+            pass  # the stream has ended; `_read` gets the reason
         finally:
             self._writing = None
 
     def _frame(self) -> bytes:
-        frame = hop_pb2.ExchangeRequest(cancelled_ids=self._gone)
-        self._gone.clear()
+        frame = hop_pb2.ExchangeRequest(cancelled_ids=self._cancelled)
+        self._cancelled.clear()
         now, room = time.monotonic(), FRAME_BYTES
         frame.sent_us = round(now * 1e6)
-        for number, call in self._fresh.items():
+        for number, call in self._unsent.items():
             if frame.requests and len(call.data) > room:
                 break
             room -= len(call.data)
@@ -284,5 +284,5 @@ class _Link:
                 waited_us=max(0, round((now - call.prepared) * 1e6)),
             )
         for carried in frame.requests:
-            del self._fresh[carried.id]
+            del self._unsent[carried.id]
         return frame.SerializeToString()

@@ -1,4 +1,4 @@
-"""The server's end of an exchange: each carried call is served as an RPC would be, by the same layers."""
+"""Stream multiplexer, server side: each call on a stream is served like an RPC, by the same layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer, PeerOf
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.clocks import CLOCK_KEY, is_ours
-from headrace.hop.transport.stream import ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY, TAKEN_KEY
+from headrace.hop.transport.stream import ACCEPTED_KEY, ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY
 
 if TYPE_CHECKING:
     from headrace.hop.server.routes import Handler
@@ -28,51 +28,51 @@ if TYPE_CHECKING:
 _MAX_OPEN = 16_384
 
 
-class Exchanges:
+class StreamDemultiplexer:
     """The streams of one server. `answers`: its unary methods by path."""
 
     def __init__(self, answers: Mapping[str, Answer], peer_of: PeerOf, max_message_bytes: int) -> None:
         self._answers = answers
         self._peer_of = peer_of
         self._max_message_bytes = max_message_bytes
-        self._links: set[_Link] = set()
+        self._streams: set[_ServedStream] = set()
 
     def handler(self) -> Handler:
-        """What serves a stream."""
+        """The gRPC handler that serves a stream."""
         return grpc.stream_stream_rpc_method_handler(self._serve)
 
     def drain(self) -> None:
-        """Tells the clients to take other streams. Those of now end when their clients have had all answers."""
-        for link in self._links:
-            link.drain()
+        """Tells the clients to open new streams elsewhere. The current ones end when all their calls are answered."""
+        for stream in self._streams:
+            stream.drain()
 
     async def _serve(self, frames: AsyncIterator[bytes], context: Any) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         largest = min(self._max_message_bytes, _limit(metadata.get(LIMIT_KEY), self._max_message_bytes))
-        await context.send_initial_metadata(((TAKEN_KEY, "1"),))
-        link = _Link(
+        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
+        stream = _ServedStream(
             self._answers,
             self._peer_of(context),
             context,
             largest - ENVELOPE_BYTES,
             same_clock=is_ours(metadata.get(CLOCK_KEY)),
         )
-        self._links.add(link)
+        self._streams.add(stream)
         try:
             async for frame in frames:
-                link.take(frame)
-            await link.finish()
+                stream.take(frame)
+            await stream.finish()
         except Fault as fault:
             await context.abort(
                 wire_errors.status_code(fault.code), fault.message, wire_errors.trailers(fault)
             )
         finally:
-            self._links.discard(link)
-            await link.end()
+            self._streams.discard(stream)
+            await stream.end()
 
 
-class _Link:
-    """The calls of one stream. Those that wait to be written leave together, in one message or a few."""
+class _ServedStream:
+    """The calls of one stream. Replies that are ready at the same time are written in one message or a few."""
 
     def __init__(
         self,
@@ -94,18 +94,18 @@ class _Link:
         self._writing: asyncio.Task[None] | None = None
 
     def take(self, frame: bytes) -> None:
-        """Begins and cancels the calls that the client's message says. Raises Fault if it cannot be understood."""
+        """Starts and cancels the calls in a client's message. Raises Fault if it cannot be parsed."""
         try:
             message = hop_pb2.ExchangeRequest.FromString(frame)
         except DecodeError as error:
             raise _malformed("it is no ExchangeRequest") from error
-        # Time runs from when the message was sent: this process may have been stopped while it lay in the socket.
+        # Time counts from when the message was sent: this process may have been stopped while it was in the socket.
         began = time.monotonic()
         if self._same_clock and message.sent_us:
             began = min(began, message.sent_us / 1e6)
         for carried in message.requests:
             if carried.id in self._calls:
-                raise _malformed("two calls bear one id")
+                raise _malformed("two calls have the same id")
             if len(self._calls) >= _MAX_OPEN:
                 raise _too_many()
             task = asyncio.create_task(self._answer(carried, began))
@@ -119,14 +119,14 @@ class _Link:
         self._wake()
 
     async def finish(self) -> None:
-        """Lets what was begun end, and be written. The client has no more."""
+        """Waits until the calls have ended and their replies are written. The client sends no more."""
         while self._calls:
             await asyncio.wait(self._calls.values())
         if self._writing is not None:
             await self._writing
 
     async def end(self) -> None:
-        """Cancels what is left. Nobody hears of it."""
+        """Cancels the remaining calls without a reply."""
         tasks = [*self._calls.values(), *([self._writing] if self._writing else [])]
         for task in tasks:
             task.cancel()
@@ -152,7 +152,7 @@ class _Link:
         for key, value in trailing:
             response.trailing[key] = value
         if self._calls.pop(carried.id, None) is None:
-            return  # cancelled when it was as good as done
+            return  # cancelled just before it was done
         self._ready.append(response)
         self._wake()
 
@@ -166,7 +166,7 @@ class _Link:
         return reply
 
     def _wake(self) -> None:
-        # The task runs when this turn of the loop is over: all that ends in the turn is gathered by then.
+        # The task runs after this iteration of the event loop, so all replies of the iteration share a message.
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
@@ -179,7 +179,7 @@ class _Link:
                 _fill(frame, self._ready)
                 await self._context.write(frame.SerializeToString())
         except (grpc.aio.BaseError, asyncio.InvalidStateError):
-            self._ready.clear()  # the stream is gone; gRPC cancels whoever reads it
+            self._ready.clear()  # the stream has ended; gRPC cancels the reading handler
         finally:
             self._writing = None
 
@@ -204,13 +204,13 @@ def _malformed(why: str) -> Fault:
     return Fault(
         Code.INVALID_ARGUMENT,
         Reason.REASON_MALFORMED_REQUEST,
-        f"The exchange got a message that it cannot read: {why}; do both sides use one contract?",
+        f"The stream received a message that cannot be read: {why}; do both sides use one contract?",
     )
 
 
 def _too_many() -> Fault:
     return STREAM_CALLS.refusal(
-        f"One stream holds at most {_MAX_OPEN} calls; wait for answers before sending more.",
+        f"One stream takes at most {_MAX_OPEN} calls at once; wait for answers before sending more.",
         limit=str(_MAX_OPEN),
     )
 

@@ -1,6 +1,6 @@
 """Fault ⇄ gRPC status: google.rpc.Status with one ErrorInfo, and the pushback of retries.
 
-Reading is tolerant: whatever a peer, a proxy or gRPC itself sends becomes a Fault, never another exception.
+Reading is tolerant: anything that a peer, a proxy or gRPC itself sends becomes a Fault, never another exception.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_METADATA_CHARS = 2048
 
 _STATUS: Mapping[int, grpc.StatusCode] = {status.value[0]: status for status in grpc.StatusCode}
 
-# What gRPC means when it answers by itself, without our details.
+# Reasons for errors that gRPC itself creates, without our details.
 _BARE_REASONS = {
     Code.DEADLINE_EXCEEDED: errors_pb2.REASON_DEADLINE_PASSED,
     Code.RESOURCE_EXHAUSTED: errors_pb2.REASON_OVERLOADED,
@@ -40,12 +40,12 @@ _BARE_REASONS = {
 
 
 def status_code(code: Code) -> grpc.StatusCode:
-    """gRPC's own enum member of a code."""
+    """gRPC's enum member of a code."""
     return _STATUS[int(code)]
 
 
 def code_of(status: object) -> Code:
-    """Code of what `RpcError.code()` gave; UNKNOWN for anything else."""
+    """Code for the value of `RpcError.code()`; UNKNOWN for anything else."""
     return Code(status.value[0]) if isinstance(status, grpc.StatusCode) else Code.UNKNOWN
 
 
@@ -55,7 +55,7 @@ def trailers(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def pushback(fault: Fault) -> tuple[tuple[str, str], ...]:
-    """The part of the trailers that says when to try again, if anything does."""
+    """The part of the trailers that says when to retry; empty without a hint."""
     if fault.retry_after_s is None:
         return ()
     return ((PUSHBACK, str(max(-1, round(fault.retry_after_s * 1000)))),)
@@ -80,7 +80,7 @@ def status_of(fault: Fault) -> status_pb2.Status:
 
 
 def cut(message: str) -> str:
-    """A message as long as a header can bear."""
+    """A message cut to the length that fits a header."""
     return message if len(message) <= _MAX_MESSAGE_CHARS else message[: _MAX_MESSAGE_CHARS - 1] + "…"
 
 
@@ -103,8 +103,8 @@ def fault_of(
             fault.retry_after_s = retry
             return fault
     if code is Code.CANCELLED:
-        # Our own cancellation is a CancelledError. This is a server that stops: its core drops calls that arrive
-        # behind the stop, unserved, under this code. (Seen; another attempt finds the successor.)
+        # Our own cancellation is a CancelledError. This code comes from a server that stops: its core drops calls that
+        # arrive after the stop, unserved. (Observed; a retry finds the successor.)
         code, text = Code.UNAVAILABLE, "The server dropped the call while it stopped; try again."
     return Fault(code, _bare_reason(code, text), text, retry_after_s=retry)
 
@@ -116,9 +116,9 @@ def fault_of_rpc(error: grpc.aio.AioRpcError) -> Fault:
 
 
 def fault_of_status(raw: bytes, trailing: Mapping[str, str]) -> Fault:
-    """`fault_of` for a call that was carried: a serialised Status and the trailing metadata.
+    """`fault_of` for a call on a stream: a serialised Status and the trailing metadata.
 
-    Raises DecodeError if it is no Status.
+    Raises DecodeError if `raw` is not a Status.
     """
     status = status_pb2.Status.FromString(raw)
     return fault_of(_STATUS.get(status.code), status.message, [(DETAILS, raw), *trailing.items()])
@@ -150,7 +150,7 @@ def _pushback(pairs: list[tuple[str, str | bytes]]) -> float | None:
             try:
                 return int(value) / 1000
             except ValueError:
-                return -1.0  # as gRPC's retry design has it: what cannot be read forbids the retry
+                return -1.0  # as in gRPC's retry design: an unreadable value forbids the retry
     return None
 
 
