@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.grpc.convoy import Convoy
 from services.ingress.protocols.grpc.gates import Gates
@@ -53,3 +54,14 @@ class UnaryGrpc(FramedProtocol):
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+ENTRY = UnaryEntry(
+    "grpc",
+    {
+        b"application/grpc": "proto",
+        b"application/grpc+proto": "proto",
+        b"application/grpc+json": "json",
+    },
+    UnaryGrpc,
+)
