@@ -16,10 +16,9 @@ from headrace.hop.process import grpc_core as core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
-from services.ingress.process import hosting
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from services.ingress.protocols.registry import routes
-from services.ingress.wiring import assembled
+from services.ingress.wiring import assembled, hosting
 
 # Envoy's threads have 0.
 _NICE = 5

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Fault
@@ -9,7 +12,6 @@ from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.grpc.convoy import Convoy
 from services.ingress.protocols.grpc.gates import Gates
 from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.reporting.metrics import Shed
@@ -18,6 +20,33 @@ from services.ingress.request_context import RequestContext
 _TYPE = b"application/grpc"
 _OK = [(b"grpc-status", b"0")]
 _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
+
+
+class Convoy:
+    """Replies that become ready in the same turn of the event loop are sent together, at its end. One per event loop.
+
+    The rows of a batch are answered in one turn. Sent one by one, each reply would find that Envoy's thread has finished the one
+    before. Sent together they cost that thread a quarter less, and the caller a fifth (load/RESULTS.md).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def join(self) -> Awaitable[None]:
+        """Waits until all that are ready in this turn have joined."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._leave)
+        place = loop.create_future()
+        self._waiting.append(place)
+        return place
+
+    def _leave(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for place in waiting:
+            # One whose caller went away is cancelled.
+            if not place.done():
+                place.set_result(None)
 
 
 class UnaryGrpc(FramedProtocol):
