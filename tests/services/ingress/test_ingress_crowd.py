@@ -82,12 +82,14 @@ async def crowded(
 
 
 async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
-    """(code, reason, limiter) of one inference."""
+    """(code, reason, limiter) of one inference; of an error without details its message in place of the reason."""
     try:
         await infer(door, infer_request([[1, 2]], [1]), key=key, timeout=60)
     except grpc.aio.AioRpcError as error:
         trailing = dict(error.trailing_metadata() or ())
         info = error_details_pb2.ErrorInfo()
+        if "grpc-status-details-bin" not in trailing:
+            return error.code().name, error.details() or "", ""
         status = status_pb2.Status.FromString(cast("bytes", trailing["grpc-status-details-bin"]))
         assert status.details[0].Unpack(info)
         return error.code().name, info.reason, info.metadata["limiter"]
