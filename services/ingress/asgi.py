@@ -76,10 +76,10 @@ async def _open(stack: AsyncExitStack) -> Application:
 
 
 def _yield_to_envoy() -> None:
-    """The thread that takes in requests and refuses them goes before this one, which works for those that were let in.
+    """Gives Envoy's threads, which accept and refuse requests, priority over this one, which serves the admitted.
 
-    Where both want one core Envoy would else fall behind: requests would wait where nobody knows that they wait, and be answered
-    too late, every one of them.
+    Where both want one core, Envoy would otherwise fall behind: requests would wait in its sockets, where nobody counts them, and
+    all would be answered too late.
     """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

@@ -46,8 +46,8 @@ class QuotaFault(Fault):
 class TokenBucket:
     """Lets `rate` tokens per second through, and up to `burst` at once. Time is passed in, in seconds.
 
-    Who takes more than `burst` waits for a full bucket and leaves a debt: so a large request passes now and then, and the
-    rate holds in the long run.
+    A request of more than `burst` waits for a full bucket and leaves a debt: large requests pass now and then, and the rate holds
+    in the long run.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
@@ -170,7 +170,7 @@ class Quota:
             self._counters.end()
 
     def look(self) -> None:
-        """Accounts for what was taken elsewhere, though nobody asks here."""
+        """Accounts for what was taken in other processes."""
         if self._counters is not None:
             self._look(self._clock(), self._counters)
 
@@ -207,7 +207,7 @@ class Quotas:
         self._quotas.clear()
 
     def look(self) -> None:
-        """Learns which processes and tenants came and went elsewhere: now and then, off the path of requests."""
+        """Learns which processes started or ended, and what they took. Called periodically, not in a request."""
         if self._shared is not None:
             self._shared.refresh()
             for quota in self._quotas.values():

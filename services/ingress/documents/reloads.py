@@ -1,4 +1,4 @@
-"""What changes while the door is open: the tenants, the pipelines; looked at now and then, never in a request."""
+"""Reloads of the tenants document and the pipelines' documents while the ingress serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_QUARANTINED = 100
 
 
 class TenantReloads:
-    """The tenants document, read again when the file changes. A broken file is told of; the last good one stays.
+    """The tenants document, read again when the file changes. A broken file is logged; the last good one stays.
 
     `kept`: where a copy of the last good one outlives the process; `broken`: told 1 while the file is broken, 0 otherwise.
     """
@@ -44,7 +44,7 @@ class TenantReloads:
             self._refused(error)
 
     def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
-        """Each is told of every new directory."""
+        """Each is called with every new directory."""
         self._subscribers += subscribers
 
     async def check(self) -> None:

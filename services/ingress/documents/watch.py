@@ -10,7 +10,7 @@ from services.ingress.ports import Log
 
 
 class PeriodicTasks:
-    """Runs coroutine functions again and again; one that fails is told of and tried again."""
+    """Runs coroutine functions again and again; a failure is logged, and the next round tries again."""
 
     def __init__(self, log: Log, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._log = log

@@ -83,7 +83,7 @@ def _secret(chain: bytes, key: bytes) -> bytes:
 
 
 class CertificateReloads:
-    """Hands a changed certificate to Envoy. One that is no good is told of; the last good one is served.
+    """Hands a changed certificate to Envoy. One that is unusable is logged; the last good one is served.
 
     `ends`: told when the certificate that is served ends, in seconds since the epoch.
     """

@@ -1,4 +1,4 @@
-"""What a protocol tells the registry of itself."""
+"""How a protocol describes itself to the registry."""
 
 from __future__ import annotations
 

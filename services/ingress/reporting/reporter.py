@@ -1,4 +1,4 @@
-"""What is told of each finished request: metrics, a log line, the protocol's statistics, its trace."""
+"""What is recorded of each finished request: metrics, a log line, the protocol's statistics, its trace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.ingress.request_context import RequestContext, chance
 
 _KEPT = 2000
 _SECURITY_LINES_PER_S = 20.0
-# Of requests that failed for want of room or time. There may be thousands a second of them just when time is short.
+# Of requests that failed because of overload or a deadline. There may be thousands a second, just when CPU time is short.
 _OVERLOAD_LINES_PER_S = 50.0
 _OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
 

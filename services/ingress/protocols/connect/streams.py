@@ -30,7 +30,7 @@ from services.ingress.protocols.asgi import Receive, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
-from services.ingress.protocols.connect import reflection as reflecting
+from services.ingress.protocols.connect import reflection
 from services.ingress.protocols.connect.health import Health
 from services.ingress.protocols.connect.unary import error_body
 from services.ingress.protocols.entry import PathEntry
@@ -163,8 +163,8 @@ class Connect:
         for method in methods_of(_HEALTH):
             make = Endpoint.server_stream if method.server_streaming else Endpoint.unary
             found[method.path] = make(_info(method), _quiet(getattr(health, method.name), method))
-        servicer = reflecting.Reflection([s.full_name for s in SERVICES])
-        for method in reflecting.methods():
+        servicer = reflection.Reflection([s.full_name for s in SERVICES])
+        for method in reflection.methods():
             found[method.path] = Endpoint.bidi_stream(_info(method), servicer.serve)
         return found
 

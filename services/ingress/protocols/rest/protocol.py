@@ -71,7 +71,7 @@ class Rest:
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its slots are released
             await _fail(send, self._door.broken(context, error), context)
             return
         try:
