@@ -16,10 +16,9 @@ from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
-from services.ingress.process import hosting
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from services.ingress.protocols.registry import routes
-from services.ingress.wiring import assembled
+from services.ingress.wiring import assembled, hosting
 
 # Envoy's threads have 0.
 _NICE = 5
@@ -77,10 +76,10 @@ async def _open(stack: AsyncExitStack) -> Application:
 
 
 def _yield_to_envoy() -> None:
-    """The thread that takes in requests and refuses them goes before this one, which works for those that were let in.
+    """Gives Envoy's threads, which accept and refuse requests, priority over this one, which serves the admitted.
 
-    Where both want one core Envoy would else fall behind: requests would wait where nobody knows that they wait, and be answered
-    too late, every one of them.
+    Where both want one core, Envoy would otherwise fall behind: requests would wait in its sockets, where nobody counts them, and
+    all would be answered too late.
     """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

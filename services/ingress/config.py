@@ -95,7 +95,7 @@ class Security(config.Settings):
 
 
 class Admission(config.Settings):
-    """How many inferences may be on their way at once; the rest is refused before its message is read."""
+    """How many inferences may be in flight at once; the rest is refused before its message is read."""
 
     # For a system that has not shown yet what it can do in time, or has time to spare again. Less than the callers of a
     # door that is replaced have on their way, and a restart would refuse some: with 64, of which 44 are for anybody, it

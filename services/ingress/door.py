@@ -1,4 +1,4 @@
-"""The door itself: every call, of whatever protocol, passes here: credential, handler, outcome, report."""
+"""Every call of every protocol passes here: credential, admission, handler, outcome, report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from services.ingress.request_context import RequestContext, begin
 Handler = Callable[[Any, RequestContext], Awaitable[Message]]
 # Answered without a credential: they say nothing of pipelines.
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
-# They cost what a model costs; the others are not held up by them.
+# They run a model, so they need a slot of admission control.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
 # For operators: what they do takes long.
 _OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
-# Time in which a good deal of what is in flight ends.
+# Time in which many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
 
@@ -43,7 +43,7 @@ class Operation:
     inference: bool
     # What the credential must allow; "" for open ones.
     scope: str
-    # It counts against what the tenant may have on its way at once.
+    # It counts against the tenant's limit of calls in flight.
     counted: bool
 
 
@@ -104,10 +104,10 @@ class Door:
 
     def admit(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> None:
         """Proves the right to a call, by its headers alone: credential, scope, how many the tenant may have at once, and
-        whether there is room for an inference. Protocols do it before they read the body; `call` does it for who has not.
+        whether there is a slot for an inference. Protocols do it before they read the body; `call` does it for the others.
         `call` or `refuse` must follow. `shed`: calls of the same credential that were refused in Envoy before this one.
 
-        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if there is no room.
+        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if a limiter refuses.
         """
         if context.entered:
             return
@@ -181,8 +181,8 @@ class Door:
 
     def refuse(self, context: RequestContext, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
-        # A copy: the fault that is raised knows the frames it came through, and these the context and the message. In a
-        # circle they would stay until the collector of garbage looks, which it does only when there are more.
+        # A copy: the raised fault refers to its frames, and these to the context and the message. Such a cycle would stay
+        # in memory until the garbage collector runs.
         context.fault = fault.copy()
         self._done(context)
         return fault
@@ -202,7 +202,7 @@ class Door:
         if context.admitted:
             context.admitted = False
             took = self.clock() - context.received
-            # A message that was never whole says nothing of how much there is to do.
+            # A message that was never complete is no sign of overload.
             overloaded = context.whole and _for_load(context.fault)
             self.admission.release(context.tenant, took, context.time_allowed, overloaded)
         fault = context.fault
@@ -211,7 +211,7 @@ class Door:
         self._reporter.done(context)
 
     def unexpected(self, method: str, error: Exception) -> None:
-        """Tells of a bug in a protocol, where no context is at hand."""
+        """Logs a bug in a protocol, where there is no context."""
         self._reporter.unexpected(method, error, "")
 
     async def stream(
@@ -238,7 +238,7 @@ def _overloaded() -> Fault:
 
 
 def _for_load(fault: Fault | None) -> bool:
-    """Whether a call failed for want of time or room."""
+    """Whether a call failed because of overload, or of its deadline."""
     if fault is None:
         return False
     return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headrace.columns import Batch
 from headrace.pipeline import Decision, IndexedModel
@@ -48,3 +48,11 @@ class Router(Protocol):
         Raises Fault when the call failed as a whole.
         """
         ...
+
+
+class Log(Protocol):
+    """structlog's logger, as far as it is used here."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...

@@ -1,4 +1,4 @@
-"""One request at the door, whatever its protocol: its headers, its times, and what becomes known of it."""
+"""One request of any protocol: its headers, its times, and what becomes known while it is served."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ class RequestContext:
     result: InferenceResult | None = None
     # Set for calls that run a model; others do not count in the objectives.
     inference: bool = False
-    # It is counted among those that are served; its message has come whole; what its tenant uses is counted there.
+    # Counted in `Door.in_flight`; its message is complete; the quota that counts it in flight.
     entered: bool = False
     whole: bool = False
     quota: Quota | None = None
     # Of its message, inflated; 0: not known.
     size_bytes: int = 0
-    # It holds one of the door's places.
+    # It holds a slot of admission control.
     admitted: bool = False
-    # Envoy's name for its credential (protocols/gates.py); empty: none.
+    # Envoy's name for its credential (protocols/grpc/gates.py); empty: none.
     gate: bytes = b""
     # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
     time_allowed: float = math.inf

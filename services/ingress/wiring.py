@@ -7,25 +7,33 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.hop import config
 from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
+from headrace.hop.process.heartbeat import beating
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server.hosting import Part
+from headrace.hop.server.hosting import definition_named
+from headrace.hop.server.hosting import hosted
+from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
-from services.ingress.admission.quotas import Quotas
-from services.ingress.admission.shared_counters import SharedCounters
+from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import HopModelOperations, HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Periodic, TenantReloads
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, TenantReloads
+from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
@@ -33,10 +41,11 @@ from services.ingress.envoy.readiness import Readiness
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
+from services.ingress.ports import Log
 from services.ingress.predict.service import Inference
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
-from services.ingress.reporting.reporter import Exporter, Log, Reporter
+from services.ingress.reporting.reporter import Exporter, Reporter
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.span_store import SpanStore
 from services.ingress.reporting.statistics import Statistics
@@ -87,7 +96,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tokens = TokenVerifier(settings.jwt, lambda: tenants.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
     authenticator = Authenticator(tenants.directory, pepper, wall, reporter.security, tokens)
-    sharing = _Sharing(settings.quotas, Quotas(time.monotonic), telemetry.log)
+    sharing = SharedQuotas(settings.quotas, Quotas(time.monotonic), telemetry.log)
     quotas = sharing.quotas
     guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard)
     tenants.subscribe(
@@ -122,7 +131,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         stack.push_async_callback(reporter.flush)
         stack.push_async_callback(security.close)
-        periodic = Periodic(telemetry.log, asyncio.sleep)
+        periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, tenants.check)
         periodic.every(settings.reload_s, reloads.check)
@@ -144,33 +153,32 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         yield Ingress(door, oip, own, readiness)
 
 
-class _Sharing:
-    """Quotas that count with the other processes of the machine, as soon as their folder can be used."""
+@asynccontextmanager
+async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
+    """The runtime of this process, with the services of `settings.together` in it, found by entry point.
 
-    def __init__(self, folder: Path | None, quotas: Quotas, log: Log) -> None:
-        self.quotas = quotas
-        self._folder = folder
-        self._log = log
-        self._shared: SharedCounters | None = None
-        self._complained = False
+    Raises config.ConfigError for a service that is not installed, or settings that it does not take.
+    """
+    parts = [_part(name, values) for name, values in settings.together.items()]
+    telemetry = Telemetry("ingress", settings.telemetry)
+    telemetry.take_over_logs()
+    local = LocalServers(telemetry)
+    try:
+        async with hosted(parts, telemetry, local):
+            with beating(telemetry):
+                yield Runtime("ingress", telemetry, local)
+    finally:
+        await telemetry.close()
 
-    async def look(self) -> None:
-        if self._shared is None and self._folder is not None:
-            try:
-                self._shared = SharedCounters(self._folder)
-            except OSError as error:
-                if not self._complained:
-                    self._complained = True
-                    self._log.error("quotas are counted by each process alone", error=str(error))
-                return
-            self.quotas.share(self._shared)
-            if self._complained:
-                self._log.info("quotas are counted together again")
-        self.quotas.look()
 
-    def close(self) -> None:
-        if self._shared is not None:
-            self._shared.close()
+def _part(name: str, values: dict[str, object]) -> Part:
+    definition = definition_named(name)
+    try:
+        settings: config.ServiceSettings = definition.config.model_validate(values)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(('together', name, *map(str, e['loc'])))}: {e['msg']}" for e in error.errors()]
+        raise config.ConfigError("; ".join(wrong)) from error
+    return definition, settings
 
 
 @dataclass(frozen=True, slots=True)

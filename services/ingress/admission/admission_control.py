@@ -1,8 +1,8 @@
-"""How many inferences may be on their way at once, and who goes without when there are more: a state machine.
+"""Admission control: how many inferences may be in flight at once, and which are refused beyond that. A state machine.
 
-Every request brings the time that it may take. The limit moves to where requests take a set part of that, on average: what
-is begun can end in time, and what can't is told so before its message is read. The last places are for those of high
-priority and for tenants with less than their share.
+Every request has a time limit. The number of slots adapts so that requests take, on average, a set part of their time limit:
+what is admitted can end in time, and what cannot is refused before its message is read. The last slots are kept for high
+priorities and for tenants that hold less than their share.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Below this part of the limit anybody may enter; from there up to the whole of it, by priority (1 to 10).
-_ANYBODY = 0.7
+# Every priority may fill this part of the limit. The rest is open by priority (1 to 10); 10 may fill all of it.
+_ANY_PRIORITY = 0.7
 _PRIORITIES = 10
-# A tenant with more than its share must leave this part of its places to the others.
+# A tenant that holds more than its share must leave this part of its slots to the others.
 _LEFT = 0.3
-# One with less than half its share finds this part of the limit beyond what all others may fill: they may hold what they have for
-# long, as with messages that do not become whole.
+# A tenant that holds less than half its share gets this part of the limit on top: others may hold their slots for long, as with
+# messages that never become complete.
 _FOR_OTHERS = 0.15
-# The limit moves when as many have ended as were on their way at its last move, since only they have felt it; not more
-# often than this.
+# The limit moves when as many requests have ended as were in flight at its last move, since only those saw its effect; and not
+# more often than this.
 _WINDOW_S = 0.05
 _MIN_ENDED = 8
-# How far it moves at once. What takes time grows with what is on its way, so the goal divided by what was taken says where
-# to go; half the way (in logarithms) is gone, lest the limit swing.
+# How far it moves at once. Latency grows with the number in flight, so the goal divided by the measured part is the wanted
+# factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
 _LOWEST, _HIGHEST = 0.5, 1.5
 _PART = 0.5
-# A caller who allows less than so many times what the quickest request took of late would fail in an idle system, too: that it
-# did is no sign of too much. "Of late": in this time (seconds), or in that before it.
+# A caller that allows less than this many times the fastest recent request would fail in an idle system, too: its failure is no
+# sign of overload. "Recent": in this time (seconds), or in the period before it.
 _HOPELESS = 2.0
 _QUICKEST_S = 10.0
-# What a request that failed for want of time or room took of its time, if not more.
+# The part of its time that a request counts for, at least, if it failed because of overload.
 _FAILED = 1.5
 
 
@@ -46,7 +46,7 @@ class AdmissionRules:
 
 
 class AdmissionControl:
-    """Counts the inferences on their way, in all and by tenant. `clock`: monotonic seconds.
+    """Counts the inferences in flight, in all and by tenant. `clock`: monotonic seconds.
 
     Each `acquire` that returned True is followed by one `release`.
     """
@@ -72,7 +72,7 @@ class AdmissionControl:
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
         self._of: dict[str, int] = {}
         self._since = clock()
-        # Since the last move: requests ended, parts of their time that they took in sum, whether anybody was refused.
+        # Since the last move: requests that ended, the sum of the parts of their time, whether one was refused.
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = _MIN_ENDED
         # Seconds that the quickest success took: before, and since `_quickest_since`.
@@ -84,9 +84,12 @@ class AdmissionControl:
         return int(self._limit)
 
     def acquire(self, tenant: str, priority: int) -> bool:
-        """Takes a place for a request; False if there is none for it."""
+        """Takes a slot for a request; False if there is none for it."""
         mine = self._of.get(tenant, 0)
-        if self.in_flight >= self._limit * _ANYBODY * (1 - _LEFT) and self.headroom(tenant, priority) < 1:
+        if (
+            self.in_flight >= self._limit * _ANY_PRIORITY * (1 - _LEFT)
+            and self.headroom(tenant, priority) < 1
+        ):
             self._felt = True
             return False
         self.in_flight += 1
@@ -94,19 +97,19 @@ class AdmissionControl:
         return True
 
     def headroom(self, tenant: str, priority: int) -> int:
-        """How many more of a tenant's requests would find a place now."""
+        """How many more of a tenant's requests would get a slot now."""
         mine = self._of.get(tenant, 0)
-        places = self._limit * (_ANYBODY + (1 - _ANYBODY) * (priority - 1) / (_PRIORITIES - 1))
+        slots = self._limit * (_ANY_PRIORITY + (1 - _ANY_PRIORITY) * (priority - 1) / (_PRIORITIES - 1))
         tenants = len(self._of) + (mine == 0)
         if tenants > 1:
-            if mine * tenants >= places:
-                places *= 1 - _LEFT
-            elif 2 * mine * tenants < places:
-                places += self._limit * _FOR_OTHERS
-        return max(math.ceil(max(places, 1.0)) - self.in_flight, 0)
+            if mine * tenants >= slots:
+                slots *= 1 - _LEFT
+            elif 2 * mine * tenants < slots:
+                slots += self._limit * _FOR_OTHERS
+        return max(math.ceil(max(slots, 1.0)) - self.in_flight, 0)
 
     def release(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
-        """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: for want of time or room."""
+        """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: it failed because of overload."""
         self.in_flight -= 1
         left = self._of[tenant] - 1
         if left:
@@ -138,8 +141,8 @@ class AdmissionControl:
         rules = self._rules
         mean = self._taken / self._ended
         factor = min(max(rules.goal / mean, _LOWEST), _HIGHEST) ** _PART if mean > 0 else _HIGHEST**_PART
-        # A limit that nobody felt has no reason to grow beyond its start. Up to there it has: what an outage or a rush
-        # has made of it must not meet the next burst.
+        # A limit that refused nobody has no reason to grow beyond its start. Up to its start it has: a limit that an outage has
+        # made small must not meet the next burst.
         most = rules.maximum if self._felt else max(self._limit, rules.initial)
         self._limit = min(max(self._limit * factor, rules.minimum), most)
         self._since = self._clock()

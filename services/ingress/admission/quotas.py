@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.tenants import Tenant
+from services.ingress.ports import Log
 
 _RETRY_CONCURRENCY_S = 0.05
 
@@ -44,8 +46,8 @@ class QuotaFault(Fault):
 class TokenBucket:
     """Lets `rate` tokens per second through, and up to `burst` at once. Time is passed in, in seconds.
 
-    Who takes more than `burst` waits for a full bucket and leaves a debt: so a large request passes now and then, and the
-    rate holds in the long run.
+    A request of more than `burst` waits for a full bucket and leaves a debt: large requests pass now and then, and the rate holds
+    in the long run.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
@@ -168,7 +170,7 @@ class Quota:
             self._counters.end()
 
     def look(self) -> None:
-        """Accounts for what was taken elsewhere, though nobody asks here."""
+        """Accounts for what was taken in other processes."""
         if self._counters is not None:
             self._look(self._clock(), self._counters)
 
@@ -205,7 +207,7 @@ class Quotas:
         self._quotas.clear()
 
     def look(self) -> None:
-        """Learns which processes and tenants came and went elsewhere: now and then, off the path of requests."""
+        """Learns which processes started or ended, and what they took. Called periodically, not in a request."""
         if self._shared is not None:
             self._shared.refresh()
             for quota in self._quotas.values():
@@ -227,6 +229,35 @@ class Quotas:
         """Forgets tenants that are gone."""
         for name in self._quotas.keys() - names:
             del self._quotas[name]
+
+
+class SharedQuotas:
+    """Quotas that count with the other processes of the machine, as soon as their folder can be used."""
+
+    def __init__(self, folder: Path | None, quotas: Quotas, log: Log) -> None:
+        self.quotas = quotas
+        self._folder = folder
+        self._log = log
+        self._shared: SharedCounters | None = None
+        self._complained = False
+
+    async def look(self) -> None:
+        if self._shared is None and self._folder is not None:
+            try:
+                self._shared = SharedCounters(self._folder)
+            except OSError as error:
+                if not self._complained:
+                    self._complained = True
+                    self._log.error("quotas are counted by each process alone", error=str(error))
+                return
+            self.quotas.share(self._shared)
+            if self._complained:
+                self._log.info("quotas are counted together again")
+        self.quotas.look()
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
 
 
 def _bucket(rate: float | None, burst: float | None, now: float) -> TokenBucket | None:

@@ -1,8 +1,8 @@
-"""What tenants use, told among the ingresses of one machine: by memory that they share, without a lock or a wait.
+"""What tenants use, counted together by the ingresses of one machine, in shared memory without locks.
 
-Each process writes a file of its own in a common folder, mapped into memory, and reads those of the others. Only its
-owner writes a number, so none can be lost; an owner that has died is known by the lock on its file, which the kernel
-gives back. A request costs a few reads and writes of eight bytes for each process there is.
+Each process writes its own file in a common folder, mapped into memory, and reads those of the others. Only its owner
+writes a number, so no update is lost. The kernel releases the lock on a file when its owner dies, so the others notice.
+A request costs a few reads and writes of eight bytes for each process there is.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class SharedCounters:
         self._path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
         self._tenants: dict[str, TenantCounters] = {}
         self._files: dict[int, _PeerFile] = {}
-        # Locked before it bears its name: nobody may take it for a dead one's.
+        # Locked before it gets its name: no other process may take it for the file of a dead one.
         partial = self._path.with_suffix(".new")
         self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -156,7 +156,7 @@ class SharedCounters:
         return found
 
     def refresh(self) -> None:
-        """Looks who came and went: to be called every now and then, off the path of requests."""
+        """Finds processes that have started or ended. Called periodically, not in a request."""
         present = {e.inode(): e.path for e in os.scandir(self._path.parent) if self._is_anothers(e)}
         for inode in [i for i, file in self._files.items() if i not in present or file.orphaned]:
             self._files.pop(inode).close()
@@ -185,7 +185,7 @@ class SharedCounters:
             self._files[inode] = file
 
     def close(self) -> None:
-        """What is in flight here counts no longer."""
+        """Removes this process's counts."""
         self._path.unlink(missing_ok=True)
         for file in self._files.values():
             file.close()

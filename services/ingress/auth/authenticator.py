@@ -12,7 +12,7 @@ from services.ingress.documents.tenants import Credential, Directory
 from services.ingress.request_context import RequestContext
 
 SecurityEvent = Callable[[str, RequestContext, Mapping[str, str]], None]
-"""(kind, context, details): told of each refusal. Kinds are few; details hold no secret."""
+"""(kind, context, details): called for each refusal. Kinds are few; details hold no secret."""
 
 _MAX_CREDENTIAL_BYTES = 8192
 _BEARER = b"bearer "

@@ -35,7 +35,7 @@ def fetch_jwks(location: str) -> str:
 
 
 class TokenVerifier:
-    """Verifies tokens of one issuer. Implements `authenticating.Tokens`.
+    """Verifies tokens of one issuer. Implements `authenticator.Tokens`.
 
     `directory`: the tenants now. Verified tokens are remembered (a signature costs ~100 µs) until they expire, or
     until `refresh` brings other keys; whether their tenant still exists is looked up each time.

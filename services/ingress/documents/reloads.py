@@ -1,9 +1,9 @@
-"""What changes while the door is open: the tenants, the pipelines; looked at now and then, never in a request."""
+"""Reloads of the tenants document and the pipelines' documents while the ingress serves."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -14,46 +14,15 @@ from headrace.pipeline import Quarantined, Reload
 from headrace.state.tenants import load, save
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.tenants import Directory
-from services.ingress.reporting.reporter import Log
+from services.ingress.documents.watch import stamp_of
+from services.ingress.ports import Log
 
 # Names of folders, which anybody who may write there chooses.
 _MAX_QUARANTINED = 100
 
 
-class Periodic:
-    """Runs coroutine functions again and again; one that fails is told of and tried again."""
-
-    def __init__(self, log: Log, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._log = log
-        self._sleep = sleep
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
-        """Runs `action` each time that `seconds` have passed since it ended."""
-
-        async def repeat() -> None:
-            while True:
-                await self._sleep(seconds)
-                await self.once(action)
-
-        self._tasks.append(asyncio.create_task(repeat()))
-
-    async def once(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Runs `action`; its failure is logged, not raised."""
-        try:
-            await action()
-        except Exception as error:  # noqa: BLE001 - the next round may do better, and the door stays open
-            name = getattr(action, "__qualname__", "action")
-            self._log.warning("periodic work failed", action=name, error=f"{type(error).__name__}: {error}")
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
 class TenantReloads:
-    """The tenants document, read again when the file changes. A broken file is told of; the last good one stays.
+    """The tenants document, read again when the file changes. A broken file is logged; the last good one stays.
 
     `kept`: where a copy of the last good one outlives the process; `broken`: told 1 while the file is broken, 0 otherwise.
     """
@@ -64,7 +33,7 @@ class TenantReloads:
         self._kept = kept
         self._log = log
         self._broken = broken
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._subscribers: tuple[Callable[[Directory], None], ...] = ()
         try:
             self.directory = self._load()
@@ -75,12 +44,12 @@ class TenantReloads:
             self._refused(error)
 
     def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
-        """Each is told of every new directory."""
+        """Each is called with every new directory."""
         self._subscribers += subscribers
 
     async def check(self) -> None:
         """Looks once."""
-        stamp = await asyncio.to_thread(_stamp, self._path)
+        stamp = await asyncio.to_thread(stamp_of, self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -156,11 +125,3 @@ class DocumentReloads:
         for problem in found.problems:
             self._log.error("pipeline document quarantined", problem=str(problem))
         self._metrics.quarantined(self._documents.quarantined.values())
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -17,7 +17,8 @@ from cryptography import x509
 
 from headrace.state import atomic
 from services.ingress.config import Http
-from services.ingress.reporting.reporter import Log
+from services.ingress.documents.watch import stamp_of
+from services.ingress.ports import Log
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 # Of the secret, in Envoy's configuration too.
@@ -82,7 +83,7 @@ def _secret(chain: bytes, key: bytes) -> bytes:
 
 
 class CertificateReloads:
-    """Hands a changed certificate to Envoy. One that is no good is told of; the last good one is served.
+    """Hands a changed certificate to Envoy. One that is unusable is logged; the last good one is served.
 
     `ends`: told when the certificate that is served ends, in seconds since the epoch.
     """
@@ -110,14 +111,4 @@ class CertificateReloads:
         self._stamps = stamps
 
     def _look(self) -> object:
-        return tuple(_stamp(path) for path in (self._http.certificate, self._http.key))
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return tuple(stamp_of(path) for path in (self._http.certificate, self._http.key))

@@ -26,10 +26,9 @@ from services.ingress.envoy import configuration as envoy
 from services.ingress.envoy.drain import AdminPort, stop
 from services.ingress.envoy.launch import begin_certificate
 from services.ingress.envoy.readiness import FRESH_S, Readiness
-from services.ingress.process import hosting
 from services.ingress.protocols.grpc.aio import servicers
 from services.ingress.protocols.registry import routes
-from services.ingress.wiring import assembled
+from services.ingress.wiring import assembled, hosting
 
 _PR_SET_PDEATHSIG = 1
 _STARTUP_S = 10.0

@@ -1,6 +1,6 @@
 """Whether the door wants new callers: Envoy's word, for every protocol the same.
 
-A stop begins with `/healthcheck/fail` on Envoy's admin port, whoever asks for it (`stopping.py`, a preStop hook, an
+A stop begins with `/healthcheck/fail` on Envoy's admin port, whoever asks for it (`drain.py`, a preStop hook, an
 operator). From then on Envoy is DRAINING: readiness must say no while calls are still served, so that balancers look
 elsewhere before anything closes. Envoy tells the application nothing of it, so the application asks, when it is asked.
 """

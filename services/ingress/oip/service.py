@@ -26,7 +26,7 @@ StreamedInfer = Callable[[pb.ModelInferRequest], Awaitable[pb.ModelInferResponse
 class OpenInference:
     """Methods are named like the RPCs and take `(request, context)`; they raise Fault.
 
-    The Repository* RPCs are in `model_repository.py`.
+    The Repository* RPCs are in `repository.py`.
     """
 
     def __init__(

@@ -1,59 +1,78 @@
-"""Which protocol a request speaks."""
+"""The protocols of the ingress, and which of them a request speaks.
+
+A new protocol is a module with an `ENTRY`, a line in PROTOCOLS, and a test.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from services.ingress.config import Limits
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import Codec, Json, Proto
-from services.ingress.protocols.connect.streams import Connect
-from services.ingress.protocols.connect.unary import UnaryConnect
+from services.ingress.protocols.connect import streams as connect_streams
+from services.ingress.protocols.connect import unary as connect_unary
 from services.ingress.protocols.departures import Departures
-from services.ingress.protocols.grpc.unary import UnaryGrpc
-from services.ingress.protocols.grpc.web import UnaryGrpcWeb
-from services.ingress.protocols.rest.protocol import PREFIX, Rest
+from services.ingress.protocols.entry import Entry, Parts, PathEntry, UnaryEntry
+from services.ingress.protocols.grpc import unary as grpc_unary
+from services.ingress.protocols.grpc import web as grpc_web
+from services.ingress.protocols.rest import protocol as rest
 from services.ingress.protocols.unary import Intake, UnaryProtocol
 from services.ingress.wiring import Ingress
 
+PROTOCOLS: tuple[Entry, ...] = (
+    grpc_unary.ENTRY,
+    grpc_web.ENTRY,
+    connect_unary.ENTRY,
+    rest.ENTRY,
+    connect_streams.ENTRY,
+)
 
-def routes(ingress: Ingress, limits: Limits) -> Application:
-    """The application of all protocols: our own path for unary calls, connectrpc for streams, REST for /v2."""
-    intake = Intake(ingress.door, Departures(), limits)
-    proto, json = Proto(limits.max_values), Json(limits.max_values)
-    rest = Rest(intake)
-    connect = Connect(ingress, intake, proto, json)
+
+def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOCOLS) -> Application:
+    """The application of all protocols. Raises ValueError if two of them take the same requests."""
+    codecs: dict[str, Codec] = {c.name: c for c in (Proto(limits.max_values), Json(limits.max_values))}
+    parts = Parts(ingress, Intake(ingress.door, Departures(), limits), codecs)
     operations = ingress.door.operations
-    unary = _by_content_type(intake, proto, json)
+    unary, paths = _unary(protocols, parts), _paths(protocols, parts)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         operation = operations.get(path)
-        if operation is not None:
+        if operation is None:
+            for prefix, application in paths:
+                if not prefix or (path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")):
+                    await application(scope, receive, send)
+                    return
+        else:
             found = unary.get(_content_type(scope))
             if found is not None and scope["method"] == "POST":
                 protocol, codec = found
                 await protocol.serve(operation, codec, scope, receive, send)
             else:
                 await _refuse(scope, send)
-        elif path.startswith(PREFIX) and path[len(PREFIX) :][:1] in ("", "/"):
-            await rest.serve(scope, receive, send)
-        else:
-            await connect.serve(scope, receive, send)
 
     return serve
 
 
-def _by_content_type(intake: Intake, proto: Codec, json: Codec) -> dict[bytes, tuple[UnaryProtocol, Codec]]:
-    grpc, web, connect = UnaryGrpc(intake), UnaryGrpcWeb(intake), UnaryConnect(intake)
-    return {
-        b"application/grpc": (grpc, proto),
-        b"application/grpc+proto": (grpc, proto),
-        b"application/grpc+json": (grpc, json),
-        b"application/grpc-web": (web, proto),
-        b"application/grpc-web+proto": (web, proto),
-        b"application/grpc-web+json": (web, json),
-        b"application/proto": (connect, proto),
-        b"application/json": (connect, json),
-    }
+def _unary(protocols: Sequence[Entry], parts: Parts) -> dict[bytes, tuple[UnaryProtocol, Codec]]:
+    found: dict[bytes, tuple[UnaryProtocol, Codec]] = {}
+    for entry in protocols:
+        if isinstance(entry, UnaryEntry):
+            protocol = entry.make(parts.intake)
+            for content_type, codec in entry.codecs.items():
+                if content_type in found:
+                    raise ValueError(f"{content_type.decode()} is a content type of two protocols")
+                found[content_type] = protocol, parts.codecs[codec]
+    return found
+
+
+def _paths(protocols: Sequence[Entry], parts: Parts) -> list[tuple[str, Application]]:
+    """Longest prefix first."""
+    found = {entry.prefix: entry.make(parts) for entry in protocols if isinstance(entry, PathEntry)}
+    if len(found) < sum(isinstance(entry, PathEntry) for entry in protocols):
+        raise ValueError("two protocols have the same prefix of paths")
+    return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
 def _content_type(scope: Scope) -> bytes:

@@ -1,4 +1,4 @@
-"""What the protocols of unary calls do alike: prove, read, parse, serve, answer."""
+"""What all protocols of unary calls share: prove, read, parse, serve, answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class UnaryProtocol(ABC):
 
     # Bytes that the protocol puts in front of a message.
     framing_bytes = 0
-    # What a reply waits for before it leaves.
+    # What a reply waits for before it is sent.
     join: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, intake: Intake) -> None:
@@ -84,7 +84,7 @@ class UnaryProtocol(ABC):
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its slots are released
             await self.fail(send, self._door.broken(context, error), context)
             return
         try:
@@ -108,7 +108,7 @@ class UnaryProtocol(ABC):
         context.size_bytes = len(message)
         return await codec.read(message, operation.method.request)
 
-    def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - who has such counts overrides it
+    def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - protocols with such counts override it
         """The calls of the same credential that were refused in Envoy since the last that came."""
         return None
 
@@ -130,7 +130,7 @@ class UnaryProtocol(ABC):
 
 
 class FramedProtocol(UnaryProtocol):
-    """What gRPC and gRPC-Web have alike: a frame around the message, and the deadline's header."""
+    """What gRPC and gRPC-Web share: a frame around the message, and the deadline's header."""
 
     framing_bytes = frames.PREFIX.size
 

@@ -15,7 +15,7 @@ _EXPORT_S = 2.0
 
 
 class OtlpExporter:
-    """Implements `reporting.Exporter`. Spans carry the name of the service that did the work."""
+    """Implements `reporter.Exporter`. Spans carry the name of the service that did the work."""
 
     def __init__(self, endpoint: str) -> None:
         self._exporter = OTLPSpanExporter(

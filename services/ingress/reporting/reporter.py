@@ -1,4 +1,4 @@
-"""What is told of each finished request: metrics, a log line, the protocol's statistics, its trace."""
+"""What is recorded of each finished request: metrics, a log line, the protocol's statistics, its trace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from headrace.hop import limiters
 from headrace.hop.errors import Code, reason_name
 from services.ingress.admission.quotas import TokenBucket
+from services.ingress.ports import Log
 from services.ingress.reporting import traces as tracing
 from services.ingress.reporting.metrics import Metrics, is_ours
 from services.ingress.reporting.security_log import SecurityLog
@@ -17,17 +18,9 @@ from services.ingress.request_context import RequestContext, chance
 
 _KEPT = 2000
 _SECURITY_LINES_PER_S = 20.0
-# Of requests that failed for want of room or time. There may be thousands a second of them just when time is short.
+# Of requests that failed because of overload or a deadline. There may be thousands a second, just when CPU time is short.
 _OVERLOAD_LINES_PER_S = 50.0
 _OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
-
-
-class Log(Protocol):
-    """structlog's logger, as far as it is used here."""
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class Exporter(Protocol):

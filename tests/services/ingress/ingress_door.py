@@ -55,7 +55,7 @@ outputs: [y, big, said]
 class FakeRouter:
     """Answers `double`: y = 2x, big = n > 4, said = word. n = 7 fails the row; n = 8 takes 0.3 s.
 
-    While it is `held` it answers nobody; `cancelled` counts the calls that were given up meanwhile.
+    While it is `held` it answers nobody until `release`; `cancelled` counts the calls that were given up meanwhile.
     """
 
     calls: list[pb.InferRequest] = field(default_factory=list)
@@ -63,12 +63,20 @@ class FakeRouter:
     asked: list[str] = field(default_factory=list)
     held: bool = False
     cancelled: int = 0
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """Holds no longer, and answers those that were held."""
+        self.held = False
+        self._released.set()
+        self._released = asyncio.Event()
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         self.calls.append(request)
         if self.held:
             try:
-                await asyncio.sleep(60)
+                async with asyncio.timeout(60):
+                    await self._released.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise

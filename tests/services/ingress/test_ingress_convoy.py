@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.ingress.protocols.grpc.convoy import Convoy
+from services.ingress.protocols.grpc.unary import Convoy
 
 
 async def test_all_of_a_turn_leave_one_after_another() -> None:

@@ -112,7 +112,7 @@ def test_what_is_in_flight_elsewhere_counts_until_its_process_ends(tmp_path: Pat
 
 def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from services.ingress.admission.shared_counters import Shared\n"
+        "import sys, pathlib; from services.ingress.admission.shared_counters import SharedCounters\n"
         "shared = SharedCounters(pathlib.Path(sys.argv[1])); counters = shared.counters('a')\n"
         "counters.begin(); counters.begin(); print('held', flush=True); sys.stdin.read()"
     )

@@ -100,9 +100,9 @@ class Bodies:
 
 
 class Timeouts:
-    """Tasks that may wait until a time of their own; who waits longer is cancelled.
+    """Tasks with a time limit each; one that waits longer is cancelled.
 
-    As asyncio.timeout, which costs 4 µs a request; this a tenth, since one timer looks at all of them now and then. `clock`:
+    Like asyncio.timeout, which costs 4 µs a request. This costs a tenth of it, since one timer checks them all. `clock`:
     monotonic seconds.
     """
 
@@ -145,7 +145,7 @@ class Timeout:
         self.expired = False
 
     def caused_it(self) -> bool:
-        """Whether a cancellation that the task has met is ours, and nobody else's; it is taken back then."""
+        """Whether the task was cancelled by this timeout alone; the cancellation is taken back then."""
         return self.expired and self.task.uncancel() == 0
 
 

@@ -30,9 +30,10 @@ from services.ingress.protocols.asgi import Receive, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
-from services.ingress.protocols.connect import reflection as reflecting
+from services.ingress.protocols.connect import reflection
 from services.ingress.protocols.connect.health import Health
 from services.ingress.protocols.connect.unary import error_body
+from services.ingress.protocols.entry import PathEntry
 from services.ingress.protocols.refusals import too_large
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
@@ -162,8 +163,8 @@ class Connect:
         for method in methods_of(_HEALTH):
             make = Endpoint.server_stream if method.server_streaming else Endpoint.unary
             found[method.path] = make(_info(method), _quiet(getattr(health, method.name), method))
-        servicer = reflecting.Reflection([s.full_name for s in SERVICES])
-        for method in reflecting.methods():
+        servicer = reflection.Reflection([s.full_name for s in SERVICES])
+        for method in reflection.methods():
             found[method.path] = Endpoint.bidi_stream(_info(method), servicer.serve)
         return found
 
@@ -177,6 +178,13 @@ class Connect:
                 yield reply
         except Fault as fault:
             raise to_connect(fault, rpc) from None
+
+
+ENTRY = PathEntry(
+    "streams",
+    "",
+    lambda parts: Connect(parts.ingress, parts.intake, parts.codecs["proto"], parts.codecs["json"]).serve,
+)
 
 
 def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:

@@ -18,6 +18,7 @@ from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import GZIP, inflate
+from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.unary import UnaryProtocol
 from services.ingress.request_context import RequestContext
@@ -67,6 +68,16 @@ class UnaryConnect(UnaryProtocol):
         if fault.code is Code.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
         await respond(send, http_status(fault), headers, error_body(fault))
+
+
+ENTRY = UnaryEntry(
+    "connect",
+    {
+        b"application/proto": "proto",
+        b"application/json": "json",
+    },
+    UnaryConnect,
+)
 
 
 def error_body(fault: Fault) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
 from google.protobuf.message import Message
 
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.grpc.convoy import Convoy
 from services.ingress.protocols.grpc.gates import Gates
 from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.reporting.metrics import Shed
@@ -17,6 +20,33 @@ from services.ingress.request_context import RequestContext
 _TYPE = b"application/grpc"
 _OK = [(b"grpc-status", b"0")]
 _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
+
+
+class Convoy:
+    """Replies that become ready in the same turn of the event loop are sent together, at its end. One per event loop.
+
+    The rows of a batch are answered in one turn. Sent one by one, each reply would find that Envoy's thread has finished the one
+    before. Sent together they cost that thread a quarter less, and the caller a fifth (load/RESULTS.md).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def join(self) -> Awaitable[None]:
+        """Waits until all that are ready in this turn have joined."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._leave)
+        place = loop.create_future()
+        self._waiting.append(place)
+        return place
+
+    def _leave(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for place in waiting:
+            # One whose caller went away is cancelled.
+            if not place.done():
+                place.set_result(None)
 
 
 class UnaryGrpc(FramedProtocol):
@@ -53,3 +83,14 @@ class UnaryGrpc(FramedProtocol):
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+ENTRY = UnaryEntry(
+    "grpc",
+    {
+        b"application/grpc": "proto",
+        b"application/grpc+proto": "proto",
+        b"application/grpc+json": "json",
+    },
+    UnaryGrpc,
+)

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.unary import FramedProtocol
 from services.ingress.request_context import RequestContext
@@ -41,3 +42,14 @@ class UnaryGrpcWeb(FramedProtocol):
             *frames.status_headers(fault),
         ]
         await respond(send, 200, headers, b"")
+
+
+ENTRY = UnaryEntry(
+    "grpc-web",
+    {
+        b"application/grpc-web": "proto",
+        b"application/grpc-web+proto": "proto",
+        b"application/grpc-web+json": "json",
+    },
+    UnaryGrpcWeb,
+)

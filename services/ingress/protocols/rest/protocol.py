@@ -17,6 +17,7 @@ from services.ingress.door import Operation
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import THREAD_BYTES, in_thread
 from services.ingress.protocols.body.inflate import GZIP_OR_ZLIB, inflate
+from services.ingress.protocols.entry import PathEntry
 from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.rest import repository as rest_repository
 from services.ingress.protocols.rest.json_form import to_json
@@ -37,8 +38,6 @@ _READS: Mapping[str, tuple[str, type[Message]]] = {
     "stats": ("ModelStatistics", pb.ModelStatisticsRequest),
 }
 _IS_JSON = (b"content-type", b"application/json")
-# Prefixes of the paths that `Rest` serves.
-PREFIX = "/v2"
 
 
 class Rest:
@@ -72,7 +71,7 @@ class Rest:
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its places come back
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its slots are released
             await _fail(send, self._door.broken(context, error), context)
             return
         try:
@@ -173,6 +172,9 @@ class Rest:
         if (len(body) if header_length is None else header_length) <= THREAD_BYTES:
             return read_request(*arguments)
         return await in_thread(read_request, *arguments)
+
+
+ENTRY = PathEntry("rest", "/v2", lambda parts: Rest(parts.intake).serve)
 
 
 def _shown(reply: Message) -> Any:

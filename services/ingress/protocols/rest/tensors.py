@@ -1,6 +1,6 @@
 """OIP's REST form ⇄ its messages: JSON tensors, and the binary-data extension (raw tensors behind the JSON).
 
-Every tensor becomes raw contents, so that one translation (`servicers/oip_reading.py`) checks them all.
+Every tensor becomes raw contents, so that one translation (`oip/request.py`) checks them all.
 """
 
 from __future__ import annotations
