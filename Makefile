@@ -5,10 +5,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
+MLFLOW := .venv/mlflow
+TRITON := .venv/triton
+CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
 # They share one running system, one after another; the other tests run beside them.
 SYSTEM_TESTS := tests/pipeline tests/workers tests/faults tests/fuzz
-PACKAGES := services libs load tests deploy
 UV := $(BIN)/uv
 
 help: ## This list
@@ -20,20 +22,31 @@ up: $(STAMP) ## Prepare everything, start the six processes, show a real predict
 down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
-test: $(STAMP) $(CLIENTS)/.installed ## All tests (those that need apt packages skip by name where these are absent)
-	@$(BIN)/python -m pytest -q $(addprefix --ignore=,$(SYSTEM_TESTS)) > .venv/test.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -q --durations 10 $(SYSTEM_TESTS); system=$$?; \
+test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process (tests/fast.py), on all cores
+	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS))
+
+test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones (those that need other programs skip by name)
+	@$(BIN)/python -m pytest -q -m "not slow" --durations 20 $(addprefix --ignore=,$(SYSTEM_TESTS)) > .venv/test.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -q -m "not slow" --durations 60 $(SYSTEM_TESTS); system=$$?; \
 	wait $$beside; others=$$?; cat .venv/test.log; exit $$((system + others))
+
+test-slow: $(STAMP) $(CLIENTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
+	@$(BIN)/python -m pytest -v -m slow --durations 0
+
+mutants: $(STAMP) ## Whether the tests notice changed code: 400 random mutants (an hour); tests/mutation/README.md
+	@$(BIN)/python -m tests.mutation
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
-check: $(STAMP) ## Contracts, lint, types and import rules
-	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
-	$(BIN)/ruff check $(PACKAGES)
-	$(BIN)/ruff format --check $(PACKAGES)
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+peers: $(MLFLOW)/.installed $(TRITON)/.installed ## Real servers for the tests: MLflow and Triton (1 GB on disk); CI has them
+
+# Each step writes to a file of its own, so that they can run at once; the slowest is mypy, whose cache makes the second run short.
+check: $(STAMP) ## Contracts, lint, types and import rules, all at once, with each one's time
+	@$(BIN)/python .ci/check.py
+
+contracts: $(STAMP) ## Takes the contracts as they are for the released ones; BREAKING=yes even if a caller of the old ones would break
+	@test "$(BREAKING)" = yes || $(BIN)/buf breaking --against $(CONTRACTS)
+	$(BIN)/buf build --exclude-source-info -o $(CONTRACTS)
 
 generate: $(STAMP) ## Generated code from protos/, into its own rooms
 	find libs/headrace/api libs/headrace/oip -name '*_pb2*' -delete
@@ -45,6 +58,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra all --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
+	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -60,9 +74,14 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(CLIENTS)/bin/python --require-hashes tests/clients/requirements.lock
 	@touch $@
 
+$(MLFLOW)/.installed $(TRITON)/.installed: .venv/%/.installed: tests/servers/%.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python .venv/$*
+	@$(UV) pip sync -q --python .venv/$*/bin/python --require-hashes tests/servers/$*.lock
+	@touch $@
+
 # Behind the sync, which takes away what is not in its lock. tensorrt-rtx-cu13 has no wheel; setuptools is there (grpcio-tools).
 $(GPU_TESTS): tests/gpu/requirements.lock $(STAMP)
 	@$(UV) pip install -q --python $(BIN)/python --no-build-isolation --require-hashes -r tests/gpu/requirements.lock
 	@touch $@
 
-.PHONY: help up down test gpu-tests check generate lock
+.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check contracts generate lock

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], says: str) -> None:
         Registry(address).fetch("models:/double/1")
 
 
-@pytest.mark.skipif(not MLFLOW.exists(), reason="MLflow is not installed in .venv/mlflow")
+@pytest.mark.skipif(not MLFLOW.exists(), reason="MLflow is not installed in .venv/mlflow (make peers)")
 def test_a_real_server(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,12 +1,13 @@
 """A real Triton server around the doubling model, where one is installed.
 
-PyPI's nvidia-pytriton in an environment of its own: HEADRACE_TESTS_TRITON names it. It ships the server with the
-Python backend alone, so the model is three lines of NumPy.
+PyPI's nvidia-pytriton in an environment of its own: .venv/triton (`make peers`), or what HEADRACE_TESTS_TRITON names.
+It ships the server with the Python backend alone, so the model is three lines of NumPy.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,8 @@ import grpc
 
 from headrace.oip import open_inference_pb2 as oip
 
-HOME = Path(os.environ.get("HEADRACE_TESTS_TRITON", "~/.cache/headrace-peers/v-triton")).expanduser()
+ROOT = Path(__file__).parents[3]
+HOME = Path(os.environ.get("HEADRACE_TESTS_TRITON", ROOT / ".venv" / "triton"))
 SITE = next(HOME.glob("lib/python3*/site-packages"), HOME)
 PACKAGE = SITE / "pytriton" / "tritonserver"
 MODEL = """
@@ -45,7 +47,9 @@ def absent() -> str:
     """Why there is no Triton here; empty if there is one."""
     if (PACKAGE / "bin" / "tritonserver").exists():
         return ""
-    return f"no Triton in {HOME} (pip install nvidia-pytriton==0.7.0 there, or set HEADRACE_TESTS_TRITON)"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return "tritonserver is built for x86-64 Linux"
+    return f"no Triton in {HOME} (make peers, or set HEADRACE_TESTS_TRITON)"
 
 
 @contextmanager
