@@ -16,9 +16,7 @@ from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.heartbeat import beating
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.server.hosting import Part
-from headrace.hop.server.hosting import definition_named
-from headrace.hop.server.hosting import hosted
+from headrace.hop.server.hosting import Part, definition_named, hosted
 from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents

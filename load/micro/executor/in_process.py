@@ -19,7 +19,6 @@ from headrace.columns import Batch, Column, DType, Rows, encode
 from headrace.hop import config as hop
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.definition import Runtime
-from headrace.hop.definition import warm_up
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.transport.in_process import LocalServers
 from headrace.repository import Artifact, Repository, TensorSpec
