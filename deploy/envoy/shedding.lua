@@ -3,7 +3,7 @@
 --
 -- The application alone decides who is refused, and why (services/ingress/admission/admission_control.py, quotas.py). When it gets crowded it
 -- says with each reply how many more calls it has room for from this caller, and which of them it has seen (services/ingress/
--- protocols/grpc/gates.py). No more than that go through, and one now and then; the others hear what the application told the
+-- protocols/grpc/unary.py). No more than that go through, and one now and then; the others hear what the application told the
 -- last that it refused. What is let through beyond the room is how a caller learns of room that others have made.
 --
 -- The header: to the application "GATE CALL SHED" (a name for the credential, the call's number at that gate, calls

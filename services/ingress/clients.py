@@ -5,8 +5,8 @@ from __future__ import annotations
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
-from headrace.hop.method import unary
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
 from services.ingress.ports import Routed
 

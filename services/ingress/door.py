@@ -10,9 +10,9 @@ from typing import Any
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ADMISSION
-from headrace.hop.method import Method, methods_of
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import Quotas
 from services.ingress.auth.authenticator import Authenticator

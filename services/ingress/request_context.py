@@ -84,7 +84,7 @@ class RequestContext:
     size_bytes: int = 0
     # It holds a slot of admission control.
     admitted: bool = False
-    # Envoy's name for its credential (protocols/grpc/gates.py); empty: none.
+    # Envoy's name for its credential (protocols/grpc/unary.py); empty: none.
     gate: bytes = b""
     # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
     time_allowed: float = math.inf

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from headrace.api.executor.v1 import executor_pb2
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
-from headrace.hop.method import unary
 from headrace.pipeline import IndexedModel, read_index
 from services.router.ports import LoadedModel
 

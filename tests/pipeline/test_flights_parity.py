@@ -20,7 +20,7 @@ from deploy.pipelines.flights.transforming import DOCUMENT, model_inputs
 from headrace.api.features.v1 import features_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import ANNOTATION, Batch, Column, Rows, decode, encode
-from headrace.hop.method import unary
+from headrace.hop.call import unary
 from headrace.hop.testing import served
 from headrace.pipeline import StepsStage, load
 from services.features import wiring as features

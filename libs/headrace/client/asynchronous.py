@@ -15,9 +15,9 @@ from headrace.client.options import Key, Options
 from headrace.client.results import Field, Pipeline, PredictResult
 from headrace.client.stats import Recorder, Stats
 from headrace.client.values import to_struct
+from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
-from headrace.hop.method import Method, unary
 
 if TYPE_CHECKING:
     from headrace.client.options import OptionValues

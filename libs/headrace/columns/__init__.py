@@ -4,8 +4,7 @@ Services compute on a `Batch`; `encode` and `decode` convert it to the message s
 """
 
 from headrace.columns.batch import ANNOTATION, Batch, RowError, Rows, Timing, concat
-from headrace.columns.column import Column, Ragged
-from headrace.columns.dtypes import DType
+from headrace.columns.column import Column, DType, Ragged
 from headrace.columns.wire import decode, decode_columns, encode, encode_columns, encode_into
 
 __all__ = [

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from headrace.columns.dtypes import DType
+from headrace.columns.column import DType
 
 LENGTH = struct.Struct("<I")
 # The field of InferTensorContents that holds a type's elements. FP16 has none: it travels raw.

@@ -12,8 +12,7 @@ import numpy as np
 
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
-from headrace.columns.column import Column, Mask, Ragged, join
-from headrace.columns.dtypes import DType, of_number
+from headrace.columns.column import Column, DType, Mask, Ragged, join, of_number
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 

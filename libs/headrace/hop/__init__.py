@@ -9,9 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headrace.hop.call import Call, Peer, current
+from headrace.hop.call import Call, Method, Peer, current, unary
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method, unary
 
 if TYPE_CHECKING:
     from headrace.hop.batching.codec import BatchCodec

@@ -7,10 +7,7 @@ up to 2^53. Beyond that, one number silently becomes another. Real numbers are r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from headrace.columns import DType
 
@@ -102,14 +99,6 @@ class Known:
                 f"{name!r} is {values}, and {dtype.name.lower()} has only the whole numbers from {-end} to {end} exactly: "
                 f"{remedy}",
             )
-
-
-def common_integer(dtypes: Sequence[DType | None]) -> DType | None:
-    """The smallest integer type that holds all values of these integer types; None if there is none, or one is no integer."""
-    if not dtypes or any(d is None or d.numpy.kind not in "iu" for d in dtypes):
-        return None
-    found = np.result_type(*[d.numpy for d in dtypes if d is not None])
-    return DType[found.name.upper()] if found.kind in "iu" else None
 
 
 def span(low: float | None, high: float | None) -> str:

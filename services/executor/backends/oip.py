@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headrace.columns import DType
-from headrace.columns.dtypes import of_oip
+from headrace.columns.column import of_oip
 from headrace.columns.oip_tensors import CONTENTS, pack_bytes, unpack_bytes
 from headrace.oip import open_inference_pb2 as oip
 from headrace.repository import TensorSpec

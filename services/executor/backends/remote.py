@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Sequence
 
+from headrace.hop.call import unary
 from headrace.hop.errors import Fault
-from headrace.hop.method import unary
 from headrace.oip import open_inference_pb2 as oip
 from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from headrace.hop.call import Method
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
 from headrace.hop.errors import Code, Fault
-from headrace.hop.method import Method
 from services.executor.backends.backend import BackendError, BackendLateError, BackendLostError
 from services.executor.config import RemoteServer
 

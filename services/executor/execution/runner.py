@@ -15,9 +15,8 @@ from headrace.columns import Batch, RowError
 from headrace.hop.process.logs import some
 from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
-from services.executor.execution.bisection import RunOutcome, run_with_bisection
 from services.executor.execution.calls import ExecuteResult, PendingCall, ResultDistributor, RunResult
-from services.executor.execution.model import Model
+from services.executor.execution.model import Model, RunOutcome, run_with_bisection
 from services.executor.execution.tensors import read_inputs, select_rows, stack_rows
 from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics

@@ -12,10 +12,10 @@ from pydantic import PositiveFloat
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
 from headrace.hop.errors import Code, Fault, reason_name
-from headrace.hop.method import unary
 from headrace.pipeline import ColumnType, FeaturesStage, ViewSpec, null_column
 from services.router.stages.freshness import (
     AGE,

@@ -11,9 +11,9 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.columns.column import Mask
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
-from headrace.hop.method import unary
 from headrace.pipeline import ModelStage, ModelUse
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 

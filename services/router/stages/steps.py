@@ -10,10 +10,10 @@ from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import Batch, decode, encode_into
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client, UnaryCall
 from headrace.hop.config import Settings
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method, unary
 from headrace.pipeline import StepsStage
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 

@@ -20,9 +20,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.struct_pb2 import ListValue
 
-from headrace.hop.call import Call, Peer
+from headrace.hop.call import Call, Peer, unary
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.transport.stream import SERVICE
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.wire_errors import status_code, trailers

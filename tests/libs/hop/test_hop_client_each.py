@@ -13,8 +13,8 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace import hop
 from headrace.hop import config
+from headrace.hop.call import Method, unary
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method, unary
 from headrace.hop.testing import Harness, served
 from tests.libs.hop.hop_callee import DO, WORK, words
 

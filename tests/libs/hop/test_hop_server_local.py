@@ -12,8 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import config, testing
-from headrace.hop.call import LOCAL_PEER
-from headrace.hop.method import methods_of
+from headrace.hop.call import LOCAL_PEER, methods_of
 from headrace.hop.server import hosting
 from headrace.hop.transport.in_process import LocalServers
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition

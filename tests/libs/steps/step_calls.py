@@ -2,7 +2,7 @@
 
 from headrace.api.postprocessing.v1 import postprocessing_pb2 as post
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pre
-from headrace.hop.method import unary
+from headrace.hop.call import unary
 
 TRANSFORM = unary(
     pre.DESCRIPTOR,

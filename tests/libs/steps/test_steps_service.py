@@ -13,8 +13,7 @@ from structlog.testing import capture_logs
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.hop.errors import Code
 from headrace.steps import Frame, compile_steps
-from headrace.steps.service.metrics import StepMetrics
-from headrace.steps.service.runner import ProgramCache, StepRunner
+from headrace.steps.service.runner import ProgramCache, StepMetrics, StepRunner
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pytest
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Rows, decode, encode
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import Harness
 
 _METHOD = partial(unary, pb.DESCRIPTOR, "ExecutorService")

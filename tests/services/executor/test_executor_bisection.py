@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.backends.backend import Tensors
-from services.executor.execution.bisection import MAX_FURTHER_RUNS, run_with_bisection
+from services.executor.execution.model import MAX_FURTHER_RUNS, run_with_bisection
 from services.executor.scheduling.run_time import InlinePolicy
 
 

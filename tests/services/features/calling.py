@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
-from headrace.hop.method import unary
+from headrace.hop.call import unary
 from headrace.hop.testing import Harness
 from services.features.freshness.freshness import Source
 

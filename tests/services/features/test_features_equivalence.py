@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from headrace.hop.method import unary
+from headrace.hop.call import unary
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import get

@@ -21,10 +21,9 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
-from headrace.hop.call import Call
+from headrace.hop.call import Call, unary
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import Harness, served
 from services.router.wiring import SERVICE
 

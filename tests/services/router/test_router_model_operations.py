@@ -13,9 +13,9 @@ import pytest
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.hop import config
+from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method, unary
 from headrace.hop.server.serve import serving
 from headrace.hop.testing import served
 from services.router.config import RouterConfig

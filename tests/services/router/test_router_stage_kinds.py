@@ -17,11 +17,10 @@ from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, DType, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
-from headrace.hop.call import Call
+from headrace.hop.call import Call, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
 from headrace.hop.errors import Fault, Reason
-from headrace.hop.method import unary
 from headrace.hop.testing import served
 from headrace.pipeline import STAGE_KINDS, ColumnType, DocumentError, StageKind, check, parse, plan
 from headrace.pipeline.document.entries import Entry

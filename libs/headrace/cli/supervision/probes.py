@@ -15,10 +15,10 @@ from typing import Protocol
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
 
 from headrace.cli.supervision.restart_policy import ProbeResult
+from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import ClientRules, CoalesceRules, RetryRules
 from headrace.hop.errors import Code, Fault
-from headrace.hop.method import unary
 from headrace.hop.process.heartbeat import AGE
 
 _CHECK = unary(

@@ -25,13 +25,12 @@ from headrace.hop.batching.codec import (
 )
 from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.batching.returning import Returning
-from headrace.hop.call import InProcessPayload
+from headrace.hop.call import InProcessPayload, Method
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import CLIENT_QUEUE
-from headrace.hop.method import Method
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

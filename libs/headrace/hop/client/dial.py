@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 
 from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.batching.codec import BatchCodec
+from headrace.hop.call import Method
 from headrace.hop.client import faults
 from headrace.hop.client.observer import ClientObserver, NullObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.client.stack import compose
 from headrace.hop.errors import Fault
-from headrace.hop.method import Method
 from headrace.hop.resilience import resolve
 from headrace.hop.resilience.balancer import first
 from headrace.hop.resilience.replicas import Replica, ReplicaSet

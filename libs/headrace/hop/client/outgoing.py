@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
-from headrace.hop.call import InProcessPayload
-from headrace.hop.method import Method
+from headrace.hop.call import InProcessPayload, Method
 
 if TYPE_CHECKING:
     from headrace.hop.resilience.replicas import Replica

@@ -13,10 +13,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop.call import Call, Peer, enter
+from headrace.hop.call import Call, Method, Peer, enter, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method, methods_of
 from headrace.hop.server.stack import Serve
 from headrace.hop.transport import clocks, wire_errors
 

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from headrace.hop import config
-from headrace.hop.call import LOCAL_PEER, Call, InProcessPayload, enter, leave
+from headrace.hop.call import LOCAL_PEER, Call, InProcessPayload, Method, enter, leave
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.method import Method
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, bind, streams, wrong_reply
 from headrace.hop.server.stack import ServerStack, server_stack

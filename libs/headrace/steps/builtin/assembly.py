@@ -14,7 +14,7 @@ from headrace.hop.errors import Reason
 from headrace.steps.builtin.conversion import refuse_unfit
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options
-from headrace.steps.value_ranges import Known, Values, common_integer
+from headrace.steps.value_ranges import Known, Values
 
 _TYPES = [d.name.lower() for d in DType if d.numpy.kind in "iuf"]
 
@@ -49,7 +49,7 @@ class Assemble:
         return {self.into: self.dtype}
 
     def typed(self, known: Mapping[str, DType | None]) -> Mapping[str, DType | None]:
-        found = self.dtype or common_integer([known.get(name) for name in self.columns])
+        found = self.dtype or _common_integer([known.get(name) for name in self.columns])
         # One column that is no integer decides it, whatever the types of the others are.
         if found is None and any(
             d is not None and d.numpy.kind not in "iu" for d in map(known.get, self.columns)
@@ -76,7 +76,7 @@ class Assemble:
         for column in columns:
             if column.valid is not None:
                 frame.require(column.name, column.valid)
-        dtype = self.dtype or common_integer([c.dtype for c in columns]) or DType.FLOAT32
+        dtype = self.dtype or _common_integer([c.dtype for c in columns]) or DType.FLOAT32
         if not dtype.is_float:
             frame.put(self.into, self._whole(frame, columns, dtype))
             return
@@ -117,3 +117,11 @@ def _wider(values: Values, dtype: DType) -> str:
     return (
         f"`type: {values.dtype.name.lower()}`" if values.dtype else f"another type than {dtype.name.lower()}"
     )
+
+
+def _common_integer(dtypes: Sequence[DType | None]) -> DType | None:
+    """The smallest integer type that holds all values of these integer types; None if there is none, or one is no integer."""
+    if not dtypes or any(d is None or d.numpy.kind not in "iu" for d in dtypes):
+        return None
+    found = np.result_type(*[d.numpy for d in dtypes if d is not None])
+    return DType[found.name.upper()] if found.kind in "iu" else None

@@ -11,8 +11,7 @@ from headrace.columns import DType
 from headrace.steps import registry
 from headrace.steps.errors import SpecError
 from headrace.steps.options import Options
-from headrace.steps.program.outputs import Output, read_output, read_outputs
-from headrace.steps.program.program import Program
+from headrace.steps.program.program import Output, Program, read_output, read_outputs
 from headrace.steps.registry import Kind
 from headrace.steps.step import Step, Typed
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.columns import DType
-from headrace.steps.program.outputs import Output
-from headrace.steps.program.program import Program
+from headrace.steps.program.program import Output, Program
 from headrace.steps.step import Ranged, Step
 from headrace.steps.value_ranges import Known, Loss, Values
 

@@ -20,8 +20,7 @@ from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.steps.registry import Kind
-from headrace.steps.service.metrics import StepMetrics
-from headrace.steps.service.runner import ProgramCache, StepRunner
+from headrace.steps.service.runner import ProgramCache, StepMetrics, StepRunner
 
 
 class StepSettings(config.ServiceSettings):

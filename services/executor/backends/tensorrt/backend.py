@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from headrace.columns import DType
-from headrace.columns.dtypes import of_numpy
+from headrace.columns.column import of_numpy
 from headrace.repository import Artifact, TensorSpec
 from services.executor.backends.backend import (
     Backend,

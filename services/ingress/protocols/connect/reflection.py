@@ -10,8 +10,8 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2 as pb  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.hop.call import Method
 from headrace.hop.errors import Code
-from headrace.hop.method import Method
 
 NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 

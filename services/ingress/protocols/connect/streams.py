@@ -21,9 +21,9 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
 from protobuf.wkt import Any as WireAny
 
+from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Code, Fault
 from headrace.hop.limiters import OPEN_CALLS
-from headrace.hop.method import Method, methods_of
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.door import Door
 from services.ingress.protocols.asgi import Receive, Scope, Send, respond

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from headrace.columns import DType
-from headrace.columns.dtypes import of_oip
+from headrace.columns.column import of_oip
 from headrace.columns.oip_tensors import pack_bytes, unpack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
