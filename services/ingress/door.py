@@ -16,8 +16,7 @@ from headrace.hop.limiters import ADMISSION
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import Quotas
 from services.ingress.auth.authenticator import Authenticator
-from services.ingress.documents.catalog import require
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Credential, require
 from services.ingress.reporting.metrics import Shed
 from services.ingress.reporting.reporter import Reporter
 from services.ingress.request_context import RequestContext, begin

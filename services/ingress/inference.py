@@ -10,8 +10,7 @@ from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import Decision, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
-from services.ingress.documents.catalog import Entry
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Credential, Entry
 from services.ingress.ports import Router
 from services.ingress.request_context import RequestContext
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:
     from services.ingress.admission.quotas import Quota

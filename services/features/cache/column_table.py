@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.columns.column import Array
 from services.features.plan.plan import ViewPlan, null_values
-from services.features.reply.columns import FloatPacker
+from services.features.reply.values import FloatPacker
 from services.features.stores.online_store import StoredRow
 
 # Fewer rows are handled faster one by one than by NumPy.

@@ -19,7 +19,7 @@ from headrace.columns import Column, DType, Ragged
 from services.features.errors import mixed_entity, uneven_entities
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import ServicePlan
-from services.features.reply.columns import DTYPES
+from services.features.reply.values import DTYPES
 
 # By Source. A last-known value is not known to be within its age; a default is no finding at all.
 _STATUSES = {

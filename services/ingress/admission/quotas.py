@@ -10,7 +10,7 @@ from headrace.hop.errors import Fault
 from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
-from services.ingress.documents.tenants import Tenant
+from services.ingress.documents.catalog import Tenant
 from services.ingress.ports import Log
 
 _RETRY_CONCURRENCY_S = 0.05

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.documents.tenants import Credential, Directory
+from services.ingress.documents.catalog import Credential, Directory
 from services.ingress.request_context import RequestContext
 
 SecurityEvent = Callable[[str, RequestContext, Mapping[str, str]], None]

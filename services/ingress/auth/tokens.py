@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 
 from services.ingress.config import Jwt
-from services.ingress.documents.tenants import Credential, Directory
+from services.ingress.documents.catalog import Credential, Directory
 
 _REMEMBERED = 4096
 _MAX_JWKS_BYTES = 1 << 20

@@ -12,8 +12,7 @@ from headrace.hop.config import ConfigError
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Quarantined, Reload
 from headrace.state.tenants import load, save
-from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.tenants import Directory
+from services.ingress.documents.catalog import Catalog, Directory
 from services.ingress.documents.watch import stamp_of
 from services.ingress.ports import Log
 

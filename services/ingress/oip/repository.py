@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import ModelState
-from services.ingress.documents.catalog import require
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Credential, require
 from services.ingress.oip.service import proven
 from services.ingress.ports import ModelOperations
 from services.ingress.request_context import RequestContext

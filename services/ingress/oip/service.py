@@ -11,8 +11,7 @@ from headrace.columns import Batch
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.documents.catalog import Catalog, Entry
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.inference import InferenceRunner, read_timeout
 from services.ingress.oip import metadata as describing
 from services.ingress.oip.request import read_columns

@@ -8,8 +8,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Batch, DType, decode_columns
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
-from services.ingress.documents.catalog import Catalog, Entry
-from services.ingress.documents.tenants import Credential
+from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.inference import InferenceRunner, check_rows
 from services.ingress.oip.service import charge, proven
 from services.ingress.predict.response import write_columns, write_models, write_rows

@@ -9,7 +9,7 @@ from headrace.hop.limiters import ADMISSION, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.protocols.grpc.unary import HEADER, Gates
 from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext, begin

@@ -20,7 +20,7 @@ from headrace.state.queries import QueryTable, slots_for, used
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.documents.tenants import Credential, Tenant
+from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_door import PIPELINE
 

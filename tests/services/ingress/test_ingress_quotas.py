@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.hop.errors import Code, Reason
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import QuotaFault, Quotas, TokenBucket
-from services.ingress.documents.tenants import Tenant
+from services.ingress.documents.catalog import Tenant
 
 
 def tenant(name: str, **limits: float) -> Tenant:

@@ -15,7 +15,7 @@ from headrace.hop.errors import Fault
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.shared_counters import SharedCounters
-from services.ingress.documents.tenants import Tenant
+from services.ingress.documents.catalog import Tenant
 
 
 def tenant(name: str = "a", **limits: float) -> Tenant:

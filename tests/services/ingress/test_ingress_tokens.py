@@ -16,7 +16,7 @@ from headrace.state.tenants import TenantsFile, TenantSpec, new_key
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier, fetch_jwks
 from services.ingress.config import Jwt
-from services.ingress.documents.tenants import Directory
+from services.ingress.documents.catalog import Directory
 from services.ingress.request_context import RequestContext, begin
 from tests import token_issuer
 from tests.token_issuer import AUDIENCE, ISSUER, Publisher, jwks

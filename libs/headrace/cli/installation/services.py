@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 
 from headrace.hop.config import ServiceSettings
 
@@ -71,20 +72,24 @@ def clear() -> None:
 
 
 def _settings_class(service: str) -> type[ServiceSettings]:
-    """The class in the service's `config.py`.
+    """The class in the service's `config.py`; without that file (a factory made the service) its Definition has it.
 
-    Not by loading the entry point: `wiring.py` imports what the service runs on, such as Feast, which takes seconds.
+    Not always by the Definition: `wiring.py` imports what the service runs on, such as Feast, which takes seconds.
     """
-    package = _INGRESS_PACKAGE if service == INGRESS else _package(service)
-    module = import_module(f"{package}.config")
-    [found] = {
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, ServiceSettings) and value is not ServiceSettings
-    }
+    if service == INGRESS:
+        return _class_in(f"{_INGRESS_PACKAGE}.config")
+    [entry_point] = entry_points(group=GROUP, name=service)
+    module = f"{entry_point.module.rpartition('.')[0]}.config"
+    if find_spec(module) is not None:
+        return _class_in(module)
+    found: type[ServiceSettings] = entry_point.load().config
     return found
 
 
-def _package(service: str) -> str:
-    [entry_point] = entry_points(group=GROUP, name=service)
-    return entry_point.module.rpartition(".")[0]
+def _class_in(module: str) -> type[ServiceSettings]:
+    [found] = {
+        value
+        for value in vars(import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, ServiceSettings) and value is not ServiceSettings
+    }
+    return found

@@ -1,0 +1,191 @@
+"""From Feast's stored values to the bytes of columns, without a protobuf object per value.
+
+A stored value is a serialised `feast.types.Value`: a tag and the value, or nothing for null. Values in exactly the
+form that serialisers write are cut out of it; any other valid form (fields repeated or unknown) is left to protobuf.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from headrace.columns import DType
+from headrace.columns.column import Array, Mask
+
+DTYPES: dict[str, DType] = {
+    "double_val": DType.FLOAT64,
+    "float_val": DType.FLOAT32,
+    "int64_val": DType.INT64,
+    "int32_val": DType.INT32,
+    "bool_val": DType.BOOL,
+    "string_val": DType.BYTES,
+    "bytes_val": DType.BYTES,
+    "unix_timestamp_val": DType.INT64,
+}
+"""Field of Value → type of its column."""
+
+
+Packed: TypeAlias = tuple[bytes, bytes, bytes]
+"""A column's data, offsets and validity, as headrace.api.batch.v1.Column holds them."""
+
+Raws: TypeAlias = Sequence[bytes]
+Packer: TypeAlias = Callable[[Raws], Packed]
+
+
+def packer(field: str) -> Packer:
+    """What packs values of this field, one per row; empty = null. NaN becomes null, as Feast stores it."""
+    return _PACKERS.get(field, _refuse)
+
+
+class FloatPacker:
+    """Packs floating-point numbers: those of one column, or of whole rows."""
+
+    def __init__(self, tag: int, code: str, field: str) -> None:
+        size = struct.calcsize(code)
+        self._tag, self._code, self._field = tag, code, field
+        self._size, self._width = size, 1 + size
+        self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
+        self.dtype: np.dtype[Any] = self._record["value"]
+
+    def __call__(self, raws: Raws) -> Packed:
+        if len(raws) == 1:
+            raw, size = raws[0], self._size
+            # An exponent of ones is that of NaN and infinities, which are looked at below.
+            if len(raw) == self._width and raw[0] == self._tag and raw[size] & 0x7F != 0x7F:
+                return raw[1:], b"", b""
+        cut = self._cut(raws)
+        return self._slowly(raws) if cut is None else _packed(*cut)
+
+    def matrix(self, rows: Sequence[tuple[bytes, ...]]) -> Array | None:
+        """Rows whose values are all of this type, as (rows, features), NaN = null. None if protobuf has to parse a value, or
+        if one is itself NaN: then the array would not say what is stored."""
+        raws = list(chain.from_iterable(rows))
+        cut = self._cut(raws)
+        if cut is None:
+            return None
+        values, valid = cut
+        if valid is not None:
+            if len(raws) - raws.count(b"") != np.count_nonzero(valid):
+                return None
+            values = np.where(valid, values, self.dtype.type(np.nan))
+        return values.reshape(len(rows), -1)
+
+    @staticmethod
+    def pack_matrices(matrices: Sequence[Array], counts: Sequence[int]) -> Packed:
+        """The first `counts` columns of each matrix, column after column. All have the same number of rows."""
+        values = np.concatenate([m.T[:count] for m, count in zip(matrices, counts, strict=True)])
+        nan = np.isnan(values)
+        if not nan.any():
+            return values.tobytes(), b"", b""
+        return _packed(np.where(nan, values.dtype.type(0), values), ~nan)
+
+    def _cut(self, raws: Raws) -> tuple[Array, Mask | None] | None:
+        """The values and which are there (None: all); what is not there is 0. None if one is in another form."""
+        lengths = list(map(len, raws))
+        found = set(lengths)
+        if not found <= {self._width, 0}:
+            return None
+        records = np.frombuffer(b"".join(raws), self._record)
+        if (records["tag"] != self._tag).any():
+            return None
+        values, valid = records["value"], None
+        if 0 in found:
+            valid = np.frombuffer(bytes(lengths), np.uint8) > 0
+            whole = np.zeros(len(raws), values.dtype)
+            whole[valid] = values
+            values = whole
+        nan = np.isnan(values)
+        if nan.any():
+            values = np.where(nan, values.dtype.type(0), values)
+            valid = ~nan if valid is None else valid & ~nan
+        return values, valid
+
+    def _slowly(self, raws: Raws) -> Packed:
+        found = [_parsed(raw, self._field) for raw in raws]
+        present = [v is not None and v == v for v in found]
+        data = struct.pack(
+            f"<{len(raws)}{self._code}", *[v if ok else 0.0 for v, ok in zip(found, present, strict=True)]
+        )
+        return data, b"", _bitmap(np.array(present))
+
+
+def _packed(values: Array, valid: Mask | None) -> Packed:
+    return values.tobytes(), b"", _bitmap(valid)
+
+
+def _integers(tag: int, code: str, field: str) -> Packer:
+    def value_of(raw: bytes) -> int | None:
+        # Up to 127 in one byte: flags and small counts. The rest is protobuf's.
+        if len(raw) == 2 and raw[0] == tag and raw[1] < 0x80 and code != "?":
+            return raw[1]
+        return _parsed(raw, field) if raw else None
+
+    def pack(raws: Raws) -> Packed:
+        found = [value_of(raw) for raw in raws]
+        if None not in found:
+            return struct.pack(f"<{len(raws)}{code}", *found), b"", b""
+        data = struct.pack(f"<{len(raws)}{code}", *[v or 0 for v in found])
+        return data, b"", _bitmap(np.array([v is not None for v in found]))
+
+    return pack
+
+
+def _texts(tag: int, field: str) -> Packer:
+    def text_of(raw: bytes) -> bytes | None:
+        size = len(raw) - 2
+        if 0 <= size < 0x80 and raw[0] == tag and raw[1] == size:
+            return raw[2:]
+        return _parsed(raw, field) if raw else None
+
+    def pack(raws: Raws) -> Packed:
+        found = [text_of(raw) for raw in raws]
+        validity = b"" if None not in found else _bitmap(np.array([t is not None for t in found]))
+        texts = [t or b"" for t in found]
+        offsets = np.fromiter(accumulate(map(len, texts), initial=0), "<u4", len(texts) + 1)
+        return b"".join(texts), offsets.tobytes(), validity
+
+    return pack
+
+
+def _refuse(_raws: Raws) -> Packed:
+    raise TypeError("values without a column type can't be packed")
+
+
+def _bitmap(valid: Any) -> bytes:
+    """The validity bitmap; b"" if all are valid or `valid` is None."""
+    if valid is None or valid.all():
+        return b""
+    return np.packbits(valid, bitorder="little").tobytes()
+
+
+def _parsed(raw: bytes, field: str) -> Any:
+    """The value as protobuf reads it; None for null, another type or garbage. Text as UTF-8."""
+    # Feast takes seconds to import; whoever has stored values to read has it loaded.
+    from feast.protos.feast.types.Value_pb2 import Value
+    from google.protobuf.message import DecodeError
+
+    try:
+        value = Value.FromString(raw)
+    except DecodeError:
+        return None
+    if value.WhichOneof("val") != field:
+        return None
+    found = getattr(value, field)
+    return found.encode() if isinstance(found, str) else found
+
+
+# Tag: field number × 8 + wire type.
+_PACKERS: dict[str, Packer] = {
+    "bytes_val": _texts(1 << 3 | 2, "bytes_val"),
+    "string_val": _texts(2 << 3 | 2, "string_val"),
+    "int32_val": _integers(3 << 3, "i", "int32_val"),
+    "int64_val": _integers(4 << 3, "q", "int64_val"),
+    "double_val": FloatPacker(5 << 3 | 1, "d", "double_val"),
+    "float_val": FloatPacker(6 << 3 | 5, "f", "float_val"),
+    "bool_val": _integers(7 << 3, "?", "bool_val"),
+    "unix_timestamp_val": _integers(8 << 3, "q", "unix_timestamp_val"),
+}
