@@ -28,7 +28,7 @@ def new_request_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RequestTrace:
     """The trace that a request belongs to. `parent`: span of the caller, "" if it sent none."""
 
     trace_id: str
@@ -42,16 +42,16 @@ class Trace:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
-def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> Trace:
+def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
     """The caller's trace if it sent a `traceparent`, else a new one that is sampled with probability `ratio`."""
     span_id = f"{_random.getrandbits(64):016x}"
     sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
     if found is not None and found[1] != b"0" * 32:
-        return Trace(
+        return RequestTrace(
             found[1].decode(), found[2].decode(), span_id, bool(int(found[3], 16) & 1) or chance(ratio)
         )
-    return Trace(f"{_random.getrandbits(128):032x}", "", span_id, chance(ratio))
+    return RequestTrace(f"{_random.getrandbits(128):032x}", "", span_id, chance(ratio))
 
 
 def chance(ratio: float) -> bool:
@@ -67,7 +67,7 @@ class RequestContext:
     # Names in lower case.
     headers: Mapping[bytes, bytes]
     received: float
-    trace: Trace
+    trace: RequestTrace
     deadline: float = math.inf
     request_id: str = ""
     credential: Credential | None = None

@@ -40,7 +40,7 @@ from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.ports import Log
-from services.ingress.predict.service import Inference
+from services.ingress.predict.service import InferenceServicer
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter
@@ -62,7 +62,7 @@ class Ingress:
 
     door: Door
     open_inference: OpenInference
-    inference: Inference
+    inference: InferenceServicer
     readiness: Readiness
 
 
@@ -120,7 +120,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = Inference(catalog, runner)
+        own = InferenceServicer(catalog, runner)
         served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)

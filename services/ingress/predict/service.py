@@ -16,7 +16,7 @@ from services.ingress.predict.structs import to_python
 from services.ingress.request_context import RequestContext
 
 
-class Inference:
+class InferenceServicer:
     """Methods are named like the RPCs and take `(request, context)`; they raise Fault."""
 
     def __init__(self, catalog: Catalog, runner: InferenceRunner) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.hop.client.settings import LimiterRules as Rules
-from headrace.hop.resilience.limiter import Limiter
+from headrace.hop.resilience.limiter import ConcurrencyLimiter
 
 
-def drive(limiter: Limiter, workers: int, service_s: float, rounds: int, kind: str = "k") -> None:
+def drive(limiter: ConcurrencyLimiter, workers: int, service_s: float, rounds: int, kind: str = "k") -> None:
     """As many calls at once as the limiter lets through, to a callee with so many workers."""
     for _ in range(rounds):
         calls = 0
@@ -24,20 +24,20 @@ def drive(limiter: Limiter, workers: int, service_s: float, rounds: int, kind: s
 
 
 def test_shrinks_when_calls_queue_and_settles_near_what_the_callee_can_take() -> None:
-    limiter = Limiter(Rules(initial=200, minimum=2, maximum=512), random.Random(1).random)
+    limiter = ConcurrencyLimiter(Rules(initial=200, minimum=2, maximum=512), random.Random(1).random)
     limiter.sample("k", 0.01)
     drive(limiter, workers=20, service_s=0.01, rounds=30)
     assert 20 <= limiter.limit <= 60
 
 
 def test_grows_while_nothing_queues() -> None:
-    limiter = Limiter(Rules(initial=4, minimum=2, maximum=512), random.Random(1).random)
+    limiter = ConcurrencyLimiter(Rules(initial=4, minimum=2, maximum=512), random.Random(1).random)
     drive(limiter, workers=10_000, service_s=0.01, rounds=200)
     assert limiter.limit > 100
 
 
 def test_idle_calls_do_not_move_it() -> None:
-    limiter = Limiter(Rules(initial=100), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(initial=100), lambda: 0.5)
     for seconds in (0.01, 0.01, 0.02, 5.0, 0.01):
         assert limiter.acquire()
         limiter.sample("k", seconds)
@@ -46,7 +46,7 @@ def test_idle_calls_do_not_move_it() -> None:
 
 
 def test_a_large_batch_is_not_a_queue() -> None:
-    limiter = Limiter(Rules(initial=16), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(initial=16), lambda: 0.5)
     while limiter.acquire():
         pass
     for _ in range(100):
@@ -56,14 +56,14 @@ def test_a_large_batch_is_not_a_queue() -> None:
 
 
 def test_refusals_shrink_it_at_once_but_not_below_the_minimum() -> None:
-    limiter = Limiter(Rules(initial=32, minimum=4), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(initial=32, minimum=4), lambda: 0.5)
     for _ in range(1000):
         limiter.dropped("k", 0.0)
     assert limiter.limit == 4
 
 
 def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing() -> None:
-    limiter = Limiter(Rules(initial=32), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(initial=32), lambda: 0.5)
     limiter.sample("k", 0.1)
     limiter.dropped("k", 0.05)
     assert limiter.limit == 32
@@ -72,7 +72,7 @@ def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing() -> None:
 
 
 def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower() -> None:
-    limiter = Limiter(Rules(initial=8, minimum=4, maximum=64), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(initial=8, minimum=4, maximum=64), lambda: 0.5)
     drive(limiter, workers=1000, service_s=0.001, rounds=20)
     drive(limiter, workers=1000, service_s=0.02, rounds=400)  # slower, but nothing queues
     assert limiter.limit == 64
@@ -80,7 +80,7 @@ def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower() -> 
 
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(1e-6, 10)), max_size=2000))
 def test_kinds_are_bounded(samples: list[tuple[int, float]]) -> None:
-    limiter = Limiter(Rules(), lambda: 0.5)
+    limiter = ConcurrencyLimiter(Rules(), lambda: 0.5)
     for kind, seconds in samples:
         limiter.sample(kind, seconds)
     assert len(limiter._noload) <= 256
@@ -89,7 +89,7 @@ def test_kinds_are_bounded(samples: list[tuple[int, float]]) -> None:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.limiter = Limiter(Rules(initial=8, minimum=2, maximum=16), random.Random(7).random)
+        self.limiter = ConcurrencyLimiter(Rules(initial=8, minimum=2, maximum=16), random.Random(7).random)
         self.taken = 0
 
     @rule()

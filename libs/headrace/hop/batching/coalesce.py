@@ -1,6 +1,6 @@
 """Coalescer: items that wait while calls are in flight are sent together as one batch call.
 
-Each item gets its own answer, within its own deadline. Each attempt of a `BatchCall` writes the remaining times again.
+Each item gets its own answer, within its own deadline. Each attempt of a `CoalescedCall` writes the remaining times again.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Coalescer(Generic[Item, Result]):
         returning.ended(now, now - began, rows)
 
     async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
-        out = BatchCall(
+        out = CoalescedCall(
             self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
         )
         out.metadata = self._metadata
@@ -253,7 +253,7 @@ def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:
         answer.set_exception(fault)
 
 
-class BatchCall(Outgoing):
+class CoalescedCall(Outgoing):
     """One call of several items, each with the future that answers it."""
 
     __slots__ = ("_callee", "_codec", "_entries", "_failed_share", "_payload", "_payload_codec", "_results")

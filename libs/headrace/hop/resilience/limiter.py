@@ -1,4 +1,4 @@
-"""Limiter: no more calls at once to a replica than it answers without queueing. A pure state machine, and its layer."""
+"""The concurrency limit of one replica: no more calls at once than it answers without queueing. The state machine and its layer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Noload:
         self.jitter = jitter
 
 
-class Limiter:
+class ConcurrencyLimiter:
     """Counts calls in flight and adapts how many there may be.
 
     Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample` or `dropped`
@@ -144,7 +144,7 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
     return layer
 
 
-def _learn(limiter: Limiter, out: Outgoing, code: Code, seconds: float) -> None:
+def _learn(limiter: ConcurrencyLimiter, out: Outgoing, code: Code, seconds: float) -> None:
     if code is Code.RESOURCE_EXHAUSTED:
         limiter.dropped(out.kind, 0.0)
     elif code is Code.DEADLINE_EXCEEDED:

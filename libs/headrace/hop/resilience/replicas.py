@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.breaker import Breaker
 from headrace.hop.resilience.health_check import HealthCheck
-from headrace.hop.resilience.limiter import Limiter
+from headrace.hop.resilience.limiter import ConcurrencyLimiter
 from headrace.hop.transport.connection import Transport
 
 
@@ -42,7 +42,7 @@ class Replica:
         self.transport = transport
         self.breaker = Breaker(settings.breaker, time.monotonic())
         self.health_check = HealthCheck(self.breaker, transport)
-        self.limiter = Limiter(settings.limiter, random)
+        self.limiter = ConcurrencyLimiter(settings.limiter, random)
         self.outstanding = 0
         self.idle = asyncio.Event()
         self.idle.set()
