@@ -31,7 +31,9 @@ def test_paths_in_text_exist(document: Path) -> None:
     if document.name in ("CHANGELOG.md", "HISTORY.md"):  # they speak of the past
         return
     paths = re.findall(r"`((?:libs|services|load|tests|deploy|protos)/[\w./-]+)`", document.read_text())
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    # X, NAME and `mine` stand for a name that the reader chooses.
+    real = [path for path in paths if not re.search(r"/(X|NAME|mine)\b", path)]
+    assert [path for path in real if not (ROOT / path).exists()] == []
 
 
 def test_the_glossary_is_short() -> None:
