@@ -1,4 +1,4 @@
-"""The concurrency limit of one replica: no more calls at once than it answers without queueing. The state machine and its layer."""
+"""The concurrency limit of one replica: no more calls at once than it answers without queueing. State machine and layer."""
 
 from __future__ import annotations
 
