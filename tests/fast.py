@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 IMPURE = re.compile(
     r"\b(socket|subprocess|multiprocessing|http\.server|urllib\.request|asyncio\.(start_|open_|create_subprocess)\w*"
     r"|grpc\.(aio\.)?(insecure_channel|secure_channel|server)|testing\.served|os\.fork|dial\("
-    r"|CliRunner|headrace\.cli import starting)"
+    r"|CliRunner|headrace\.cli\.supervision import daemon)"
 )
 
 

@@ -1,4 +1,4 @@
-"""KServe's client over REST or gRPC, in a process of its own. usage: kserve_client.py grpc|http TARGET CA_FILE KEY ROW_JSON"""
+"""KServe's client over REST or gRPC, in a process of its own. usage: kserve_client.py grpc|http TARGET CA_FILE KEY ROWS_JSON"""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ from kserve import (
     RESTConfig,
 )
 
-protocol, target, ca_file, key, row = *sys.argv[1:5], json.loads(sys.argv[5])
+protocol, target, ca_file, key, rows = *sys.argv[1:5], json.loads(sys.argv[5])
 headers = {"authorization": f"Bearer {key}"}
 
 
-def request() -> InferRequest:
+def request(row: dict[str, str | int]) -> InferRequest:
     """One row. BYTES go as bytes over gRPC and as text in JSON: the client sends what it is given."""
     inputs = []
     for name, value in row.items():
@@ -34,7 +34,7 @@ async def over_rest() -> list[float]:
     assert await client.is_server_live(target, headers)
     assert await client.is_server_ready(target, headers)
     assert await client.is_model_ready(target, "flights", headers)
-    answers = [await client.infer(target, request(), "flights", headers) for _ in range(2)]
+    answers = [await client.infer(target, request(row), "flights", headers) for row in rows]
     await client.close()
     return [probability(answer) for answer in answers]
 
@@ -46,7 +46,7 @@ async def over_grpc() -> list[float]:
     assert await client.is_server_live(headers=metadata)
     assert await client.is_server_ready(headers=metadata)
     assert await client.is_model_ready("flights", headers=metadata)
-    answers = [await client.infer(request(), headers=metadata) for _ in range(2)]
+    answers = [await client.infer(request(row), headers=metadata) for row in rows]
     await client.close()
     return [probability(answer) for answer in answers]
 
@@ -59,5 +59,5 @@ def probability(answer: InferResponse) -> float:
     return float(found["probability"].ravel()[0])
 
 
-first, again = asyncio.run(over_grpc() if protocol == "grpc" else over_rest())
-print(json.dumps({"model_name": "flights", "probability": first, "probability_again": again}))
+probabilities = asyncio.run(over_grpc() if protocol == "grpc" else over_rest())
+print(json.dumps({"model_name": "flights", "probabilities": probabilities}))

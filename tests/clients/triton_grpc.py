@@ -1,4 +1,4 @@
-"""tritonclient over gRPC and TLS, in a process of its own. usage: triton_grpc.py TARGET CA_FILE KEY ROW_JSON"""
+"""tritonclient over gRPC and TLS, in a process of its own. usage: triton_grpc.py TARGET CA_FILE KEY ROWS_JSON"""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import tritonclient.grpc as triton
 
-target, ca_file, key, row = *sys.argv[1:4], json.loads(sys.argv[4])
+target, ca_file, key, rows = *sys.argv[1:4], json.loads(sys.argv[4])
 client = triton.InferenceServerClient(target, ssl=True, root_certificates=ca_file)
 headers = {"authorization": f"Bearer {key}"}
 assert client.is_server_live(headers=headers)
@@ -30,17 +30,18 @@ def tensors(row: dict[str, object]) -> list[triton.InferInput]:
     return made
 
 
-first = client.infer("flights", tensors(row), headers=headers, request_id="triton-1")
-again = client.infer("flights", tensors(row), headers=headers)
+answers = [
+    client.infer("flights", tensors(row), headers=headers, request_id=f"triton-{i}")
+    for i, row in enumerate(rows)
+]
 statistics = client.get_inference_statistics("flights", headers=headers)
-assert statistics.model_stats[0].inference_count >= 2
-assert first.get_response().id == "triton-1"
+assert statistics.model_stats[0].inference_count >= len(rows)
+assert [answer.get_response().id for answer in answers] == [f"triton-{i}" for i in range(len(rows))]
 print(
     json.dumps(
         {
-            "model_name": first.get_response().model_name,
-            "probability": float(first.as_numpy("probability").ravel()[0]),
-            "probability_again": float(again.as_numpy("probability").ravel()[0]),
+            "model_name": answers[0].get_response().model_name,
+            "probabilities": [float(answer.as_numpy("probability").ravel()[0]) for answer in answers],
         }
     )
 )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 import shutil
 import subprocess
+import threading
 import urllib.parse
 import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,9 @@ SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postp
 # Label values may come from documents and code, never from requests.
 REQUEST_MARKS = ("observed-", "N0TRACE")
 MOST_SERIES = 3000
+# Requests that are under way while one is traced, and how many are traced until one of them has shared a batch.
+OTHERS = 8
+TRACED_AT_MOST = 20
 
 
 def scrape(url: str) -> str:
@@ -29,28 +37,53 @@ def scrape(url: str) -> str:
 
 
 def test_a_sampled_request_has_a_trace_across_all_services(system: System) -> None:
+    with asked_meanwhile(system):
+        traces = (_traced(system, uuid.uuid4().hex) for _ in range(TRACED_AT_MOST))
+        shared, trace_id, drawn = next((found for found in traces if found[0]), ([], "", ""))
+    assert shared, "no traced request shared a batch"
     # Rows of several requests share batches; each request still has a trace of its own.
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        slow = [
-            pool.submit(system.predict, row_request(system.rows[i], request_id=f"observed-{i}"))
-            for i in range(64)
-        ]
-        for answer in slow:
-            answer.result()
-    request_id = "observed-traced"
+    assert trace_id in drawn
+    assert [s for s in SERVICES if s not in drawn] == []
+    assert "observed-other" not in drawn
+
+
+@contextmanager
+def asked_meanwhile(system: System) -> Iterator[None]:
+    """Other requests are under way from the first to the last moment of the block."""
+    over, under_way = threading.Event(), threading.Barrier(OTHERS + 1)
+
+    def ask(number: int) -> None:
+        system.predict(row_request(system.rows[number], request_id=f"observed-other-{number}"))
+        under_way.wait()
+        while not over.is_set():
+            system.predict(row_request(system.rows[number], request_id=f"observed-other-{number}"))
+
+    with concurrent.futures.ThreadPoolExecutor(OTHERS) as pool:
+        others = [pool.submit(ask, number) for number in range(OTHERS)]
+        try:
+            under_way.wait(timeout=60)
+            yield
+        finally:
+            over.set()
+            for other in others:
+                other.result()
+
+
+def _traced(system: System, trace_id: str) -> tuple[list[int], str, str]:
+    """A request of one row that is sampled: the sizes of the batches it shared with others, its trace id, its drawing."""
+    request_id = f"observed-traced-{trace_id}"
     with system.channel() as channel:
         call: Any = channel.unary_unary(
             "/headrace.api.inference.v1.InferenceService/Predict",
             request_serializer=lambda r: r.SerializeToString(),
             response_deserializer=None,
         )
-        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        metadata = (*system.auth(), ("traceparent", trace))
+        metadata = (*system.auth(), ("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"))
         call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
     drawn = poll("the trace is stored", lambda: _drawn(request_id))
-    assert "0af7651916cd43dd8448eb211c80319c" in drawn
-    missing = [s for s in SERVICES if s not in drawn]
-    assert missing == []
+    # The table breaks long lines anywhere.
+    sizes = re.findall(r"batch_rows=(\d+)", re.sub(r"\s+", "", drawn))
+    return [int(size) for size in sizes if int(size) > 1], trace_id, drawn
 
 
 def _drawn(request_id: str) -> str | None:

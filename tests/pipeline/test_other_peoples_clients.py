@@ -9,14 +9,17 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment
+from tests.pipeline.flights_store import recomputed, stored
+from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment, row_request
 
 BUF = Path(sys.executable).parent / "buf"
 PERF_ANALYZER = CLIENTS_PYTHON.parent / "perf_analyzer"
 INPUTS = ROOT / "load" / "flights_inputs.json"
+ROWS = 3
 
 
 def run(*command: str, timeout: float = 60) -> str:
@@ -57,11 +60,23 @@ def test_the_client_of_kserve(system: System, protocol: str) -> None:
 
 def _predicts(system: System, script: str, *arguments: str) -> None:
     program = str(ROOT / "tests" / "clients" / script)
-    given = [*arguments, str(system.ca_file), system.key, json.dumps(system.rows[0])]
+    given = [*arguments, str(system.ca_file), system.key, json.dumps(asked(system))]
     answer = json.loads(run(str(CLIENTS_PYTHON), program, *given))
     assert answer["model_name"] == "flights"
-    assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
-    assert 0 <= answer["probability"] <= 1
+    assert answer["probabilities"] == pytest.approx(expected(system), abs=1e-6)
+
+
+def asked(system: System) -> list[dict[str, Any]]:
+    """Different flights, so that no constant answer could be right."""
+    return system.rows[:ROWS]
+
+
+def expected(system: System) -> list[float]:
+    """Their probabilities, recomputed with no service between."""
+    version = system.predict(row_request(system.rows[0])).models[0].version
+    found = [recomputed(row, stored(row), version) for row in asked(system)]
+    assert len(set(found)) == ROWS
+    return found
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
@@ -84,15 +99,15 @@ def test_buf_curl_by_reflection(system: System) -> None:
     services = run(str(BUF), "curl", *base, "--list-services", target)
     assert "headrace.api.inference.v1.InferenceService" in services.split()
     assert "inference.GRPCInferenceService" in services.split()
-    body = json.dumps({"pipeline": "flights", "rows": [system.rows[0]]})
+    body = json.dumps({"pipeline": "flights", "rows": asked(system)})
     answer = run(
         str(BUF), "curl", *base, "-H", f"Authorization: Bearer {system.key}", "-d", body,
         f"{target}/headrace.api.inference.v1.InferenceService/Predict",
     )  # fmt: skip
-    assert json.loads(answer)["predictions"][0]["features"]
+    assert probabilities(json.loads(answer)) == pytest.approx(expected(system), abs=1e-6)
 
 
-def post(url: str, body: object, key: str) -> dict[str, object]:
+def post(url: str, body: object, key: str) -> dict[str, Any]:
     request = urllib.request.Request(
         url,
         json.dumps(body).encode(),
@@ -104,8 +119,14 @@ def post(url: str, body: object, key: str) -> dict[str, object]:
 
 def test_json_predict(system: System) -> None:
     url = f"{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
-    answer = post(url, {"pipeline": "flights", "rows": system.rows[:2]}, system.key)
-    assert len(answer["predictions"]) == 2  # type: ignore[arg-type]  # JSON
+    answer = post(url, {"pipeline": "flights", "rows": asked(system)}, system.key)
+    assert probabilities(answer) == pytest.approx(expected(system), abs=1e-6)
+
+
+def probabilities(answer: dict[str, Any]) -> list[float]:
+    """Of a PredictResponse as JSON; in the order of the rows."""
+    assert all(prediction["features"] for prediction in answer["predictions"])
+    return [prediction["outputs"]["probability"] for prediction in answer["predictions"]]
 
 
 def test_open_inference_rest(system: System) -> None:
@@ -113,10 +134,12 @@ def test_open_inference_rest(system: System) -> None:
         {
             "name": name,
             "datatype": "BYTES" if isinstance(value, str) else "INT32",
-            "shape": [1, 1],
-            "data": [value],
+            "shape": [ROWS, 1],
+            "data": [row[name] for row in asked(system)],
         }
         for name, value in system.rows[0].items()
     ]
     answer = post(f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
-    assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+    assert set(outputs) == {"delayed", "probability"}
+    assert outputs["probability"] == pytest.approx(expected(system), abs=1e-6)
