@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,8 @@ PACKAGES = {
 }
 # No state machines (tested over sockets), a protocol without code, and one that is to be deleted.
 LEFT_OUT = {"codec", "coalesce", "health_check", "replicas", "resolve", "returning"}
-PRELOADED: tuple[str, ...] = (
-    "pytest",
-    "pytest_asyncio",
-    "pytest_timeout",
-    "hypothesis.stateful",
-    "numpy",
-    "grpc.aio",
-    "pydantic",
-    "yaml",
-)
+# No plugin of pytest is among them: pytest warns that it cannot rewrite their asserts, and a warning is an error here.
+PRELOADED: tuple[str, ...] = ("numpy", "grpc.aio", "pydantic", "yaml")
 PRELOADED += (
     "google.protobuf.struct_pb2",
     "google.rpc.error_details_pb2",
@@ -55,6 +48,9 @@ PRELOADED += (
 LIMIT_S = 90.0
 MEMORY = 6 << 30
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
+# Exit codes of pytest: all passed; a test failed; a test file could not be imported. Any other means that no test ran, which says
+# nothing about the mutant.
+OUTCOMES = {0: SURVIVED, 1: KILLED, 2: KILLED}
 
 
 def files() -> list[str]:
@@ -120,8 +116,11 @@ def start(mutant: dict[str, Any], log: Path) -> int:
     code = 70
     try:
         code = run_tests(mutant)
+    except BaseException:  # noqa: BLE001  # a child of fork must not go on as its parent
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
@@ -141,7 +140,7 @@ def judge(mutants: list[dict[str, Any]], processes: int, results: Path) -> None:
                 found, status = os.waitpid(child, os.WNOHANG)
                 outcome = ""
                 if found:
-                    outcome = SURVIVED if os.waitstatus_to_exitcode(status) == 0 else KILLED
+                    outcome = ended(mutant["file"], status)
                 elif time.monotonic() - begin > LIMIT_S:
                     os.killpg(child, signal.SIGKILL)
                     os.waitpid(child, 0)
@@ -153,9 +152,35 @@ def judge(mutants: list[dict[str, Any]], processes: int, results: Path) -> None:
                     lines.write(json.dumps({**mutant, "outcome": outcome, "seconds": seconds}) + "\n")
                     lines.flush()
                     left = len(waiting) + len(running)
-                    place = f"{mutant['file']}:{mutant['line']} {mutant['operator']}"
-                    print(f"{dict(done)}, {left} left: {outcome} {place}", flush=True)
+                    print(
+                        f"{dict(done)}, {left} left: {outcome} {mutant['file']}:{mutant['line']} {mutant['operator']}",
+                        flush=True,
+                    )
             time.sleep(0.02)
+
+
+def ended(file: str, status: int) -> str:
+    """The outcome by how a child ended. Raises SystemExit if it says nothing about the mutant."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:  # by a signal: out of memory, or a crash that the mutant caused
+        return KILLED
+    if code not in OUTCOMES:
+        raise SystemExit(
+            f"error: the tests of {file} did not run (exit code {code}); see {RESULTS.with_suffix('')}.*.log"
+        )
+    return OUTCOMES[code]
+
+
+def check_unchanged(changed: set[str]) -> None:
+    """Raises SystemExit if the tests of a file fail without a mutant: each of its mutants would count as killed."""
+    for file in sorted({tuple(tests_of(f)): f for f in changed}.values()):
+        mutant = {"file": file, "code": (ROOT / file).read_text()}
+        log = RESULTS.with_suffix(".unchanged.log")
+        begin = time.monotonic()
+        _, status = os.waitpid(start(mutant, log), 0)
+        if ended(file, status) != SURVIVED:
+            raise SystemExit(f"error: the tests of {file} fail without a mutant; see {log}")
+        print(f"unchanged: {time.monotonic() - begin:.1f} s for the tests of {file}", flush=True)
 
 
 def generated(seed: int, count: int) -> list[dict[str, Any]]:
@@ -201,10 +226,11 @@ def main() -> None:
         else:
             RESULTS.unlink(missing_ok=True)
             mutants = generated(given.seed, given.count)
-        os.nice(19)
+        os.nice(10)
         sys.path[:0] = [str(ROOT / "libs"), str(ROOT)]
         for name in PRELOADED:
             importlib.import_module(name)
+        check_unchanged({m["file"] for m in mutants})
         judge(mutants, given.processes, RESULTS)
     report(RESULTS)
 
