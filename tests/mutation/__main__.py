@@ -101,6 +101,8 @@ def run_tests(mutant: dict[str, Any]) -> int:
         "no:cacheprovider",
         "-p",
         "no:xdist",
+        "-W",  # pytest cannot rewrite the asserts of what is preloaded; nobody needs it to
+        "ignore::pytest.PytestAssertRewriteWarning",
     ]
     return int(pytest.main([*options, *tests_of(mutant["file"])]))
 
