@@ -22,14 +22,14 @@ REASONS = frozenset(
         Reason.REASON_QUERY_BUDGET_EXCEEDED,
         Reason.REASON_OVERLOADED,
         Reason.REASON_BREAKER_OPEN,
-        Reason.REASON_RETRY_BUDGET_EMPTY,
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Limiter:
-    """One limiter. `bounds`: what it limits; `setting`: where the limit is set; `advice`: what a caller can do.
+    """One limiter. `bounds`: what it limits; `setting`: where the limit is set; `file`: the code that decides;
+    `advice`: what a caller can do.
 
     `metadata_sent` is False where Envoy refuses by itself and sends an HTTP status without metadata.
     """
@@ -37,6 +37,7 @@ class Limiter:
     name: str
     bounds: str
     setting: str
+    file: str
     code: Code
     reason: errors_pb2.Reason
     advice: str
@@ -63,6 +64,7 @@ ENVOY_CONNECTIONS = Limiter(
     "envoy_connections",
     "connections to one ingress",
     "ingress `limits.max_connections`",
+    "deploy/envoy/door.yaml",
     _GONE,
     _OVERLOADED,
     "reuse connections",
@@ -72,6 +74,7 @@ ENVOY_MEMORY = Limiter(
     "envoy_memory",
     "memory of Envoy and of what runs in its process",
     "ingress `limits.max_heap_bytes`",
+    "deploy/envoy/door.yaml",
     _GONE,
     _OVERLOADED,
     "retry with backoff",
@@ -81,6 +84,7 @@ OPEN_CALLS = Limiter(
     "open_calls",
     "calls without a credential (health, reflection) in one ingress",
     "fixed: 256",
+    "services/ingress/protocols/connect/streams.py",
     _GONE,
     _OVERLOADED,
     "retry after a second",
@@ -89,6 +93,7 @@ TENANT_CONCURRENCY = Limiter(
     "tenant_concurrency",
     "requests of a tenant in flight",
     "tenants document `limits.concurrency`",
+    "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
     _LESS,
@@ -97,6 +102,7 @@ ADMISSION = Limiter(
     "admission",
     "inferences in flight in one ingress",
     "ingress `admission`; tenants document `priority`",
+    "services/ingress/admission/admission_control.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,
@@ -105,6 +111,7 @@ ARRIVING_BYTES = Limiter(
     "arriving_bytes",
     "bytes of request bodies that are not complete",
     "ingress `limits.max_arriving_bytes`; one tenant: half",
+    "services/ingress/protocols/body/bodies.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,
@@ -113,6 +120,7 @@ TENANT_ROWS = Limiter(
     "tenant_rows",
     "rows per second of a tenant",
     "tenants document `limits.rows_per_s`, `rows_burst`",
+    "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
     _LESS,
@@ -121,6 +129,7 @@ TENANT_BYTES = Limiter(
     "tenant_bytes",
     "bytes per second of a tenant",
     "tenants document `limits.bytes_per_s`, `bytes_burst`",
+    "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
     _LESS,
@@ -129,6 +138,7 @@ TENANT_QUERIES = Limiter(
     "tenant_queries",
     "different rows of a tenant per pipeline and UTC day (extraction guard)",
     "tenants document `limits.distinct_queries_per_day`",
+    "services/ingress/admission/extraction_guard.py",
     _FULL,
     Reason.REASON_QUERY_BUDGET_EXCEEDED,
     "wait for the next UTC day, or ask for a higher limit",
@@ -138,6 +148,7 @@ BREAKER = Limiter(
     "breaker",
     "calls to a callee that fails",
     "caller's client settings `breaker`",
+    "libs/headrace/hop/resilience/breaker.py",
     _GONE,
     Reason.REASON_BREAKER_OPEN,
     "retry after some seconds",
@@ -146,6 +157,7 @@ CLIENT_CONCURRENCY = Limiter(
     "client_concurrency",
     "calls in flight to one replica, when they are not batched",
     "caller's client settings `limiter`",
+    "libs/headrace/hop/resilience/limiter.py",
     _FULL,
     _OVERLOADED,
     "retry later, or send less",
@@ -154,6 +166,7 @@ CLIENT_QUEUE = Limiter(
     "client_queue",
     "rows that wait in a client for their batch; the lowest priority is refused first",
     "caller's client settings `coalesce.max_waiting_rows`",
+    "libs/headrace/hop/batching/queue.py",
     _FULL,
     _OVERLOADED,
     "retry later, or send less",
@@ -163,6 +176,7 @@ SERVER_CONCURRENCY = Limiter(
     "server_concurrency",
     "calls in flight in one service",
     "service's `server.max_concurrent_calls`",
+    "libs/headrace/hop/server/checks.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,
@@ -171,6 +185,7 @@ STREAM_CALLS = Limiter(
     "stream_calls",
     "calls in flight on one stream between two processes",
     "fixed: 16384",
+    "libs/headrace/hop/transport/stream_server.py",
     _FULL,
     _OVERLOADED,
     "wait for answers before sending more",
@@ -180,6 +195,7 @@ MODEL_QUEUE = Limiter(
     "model_queue",
     "rows that wait for one model; the lowest priority is refused first",
     "executor `defaults` or `overrides.MODEL`: `max_queue_rows`",
+    "services/executor/scheduling/queue.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,
@@ -194,10 +210,13 @@ LIMITERS: Mapping[str, Limiter] = MappingProxyType(
 def table(limiters: Iterable[Limiter]) -> str:
     """The registry as a table in Markdown, in the order in which a request meets the limiters."""
     lines = [
-        "| limiter | what it bounds | where it is set | code and reason | what a caller can do |",
-        "|---|---|---|---|---|",
+        "| limiter | what it bounds | where it is set | who decides | code and reason | what a caller can do |",
+        "|---|---|---|---|---|---|",
     ]
     for each in limiters:
         answer = f"{each.code.name} `{reason_name(each.reason)}`" if each.metadata_sent else "HTTP 503"
-        lines.append(f"| `{each.name}` | {each.bounds} | {each.setting} | {answer} | {each.advice} |")
+        file = f"[{each.file.rpartition('/')[2]}](../../../{each.file})"
+        lines.append(
+            f"| `{each.name}` | {each.bounds} | {each.setting} | {file} | {answer} | {each.advice} |"
+        )
     return "\n".join(lines) + "\n"

@@ -58,6 +58,7 @@ def test_every_limiter_that_sends_metadata_is_used_and_stands_in_the_registry_al
 def test_an_entry_is_complete_and_its_refusal_crosses_hops(limiter: Limiter) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", limiter.name)
     assert limiter.reason in limiters.REASONS
+    assert (ROOT / limiter.file).exists()
     assert all((limiter.bounds, limiter.setting, limiter.advice))
     fault = limiter.refusal("full", retry_after_s=0.5, tenant="acme")
     arrived = crossed(fault)
@@ -80,10 +81,16 @@ def test_the_table_for_people_is_the_registry() -> None:
 
 def test_a_new_limiter_needs_nothing_but_its_entry() -> None:
     dummy = Limiter(
-        "dummy", "calls on Sundays", "nowhere", Code.UNAVAILABLE, Reason.REASON_OVERLOADED, "come on Monday"
+        "dummy",
+        "calls on Sundays",
+        "nowhere",
+        "here.py",
+        Code.UNAVAILABLE,
+        Reason.REASON_OVERLOADED,
+        "come on Monday",
     )
     assert crossed(dummy.refusal("closed")).metadata == {limiters.KEY: "dummy"}
     assert table([*LIMITERS.values(), dummy]).endswith(
-        "| `dummy` | calls on Sundays | nowhere | UNAVAILABLE `OVERLOADED` | come on Monday |\n"
+        "| `dummy` | calls on Sundays | nowhere | [here.py](../../../here.py) | UNAVAILABLE `OVERLOADED` | come on Monday |\n"
     )
     assert BLAME[dummy.reason] is Blame.OURS

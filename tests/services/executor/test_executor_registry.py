@@ -78,7 +78,7 @@ async def test_a_backend_that_is_not_registered_is_refused_by_name(models: Path)
 def test_every_registered_module_makes_a_factory(tmp_path: Path) -> None:
     config = ExecutorConfig.model_validate({"server": {"listen": "local"}, "models": tmp_path})
     made = factories(Environment(config, None))
-    assert set(made) == {"onnxruntime", "remote", "tensorrt"}
+    assert set(made) == set(BACKENDS)
     assert all(callable(factory) for factory in made.values())
 
 

@@ -38,7 +38,7 @@ inputs:
   key: {type: string}
   x: {type: float32}
 stages:
-  - lookup: words
+  - dummy: words
     table: de
     column: x
     into: scaled
@@ -60,10 +60,10 @@ METHOD = unary(
 
 
 @dataclass(frozen=True, slots=True)
-class LookupStage:
+class DummyStage:
     """Looks a column up in a table."""
 
-    kind: ClassVar[str] = "lookup"
+    kind: ClassVar[str] = "dummy"
 
     name: str
     table: str
@@ -71,42 +71,42 @@ class LookupStage:
     into: str
 
 
-class LookupKind(StageKind[LookupStage]):
+class DummyKind(StageKind[DummyStage]):
     """What a document says of such stages."""
 
-    name = "lookup"
+    name = "dummy"
 
-    def read(self, entry: Entry) -> LookupStage | None:
-        fields = entry.fields(["lookup", "table", "column", "into"])
+    def read(self, entry: Entry) -> DummyStage | None:
+        fields = entry.fields(["dummy", "table", "column", "into"])
         if len(fields) < 4:
             return None
-        return LookupStage(*(fields[key].name() for key in ("lookup", "table", "column", "into")))
+        return DummyStage(*(fields[key].name() for key in ("dummy", "table", "column", "into")))
 
-    def reads(self, stage: LookupStage) -> Mapping[str, str]:
+    def reads(self, stage: DummyStage) -> Mapping[str, str]:
         return {stage.column: "column"}
 
-    def writes(self, stage: LookupStage) -> list[Written]:
+    def writes(self, stage: DummyStage) -> list[Written]:
         return [Written(stage.into, ColumnType(DType.FLOAT32), "into")]
 
     def check(
-        self, stage: LookupStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
+        self, stage: DummyStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
     ) -> Iterable[Finding]:
         if types.get(stage.column) != ColumnType(DType.FLOAT32):
-            yield Finding("column", f"is {types.get(stage.column)}; a lookup takes float32")
+            yield Finding("column", f"is {types.get(stage.column)}; a dummy takes float32")
 
 
-class LookupSettings(Settings):
+class DummySettings(Settings):
     """What such stages add to the router's settings."""
 
-    lookup_limit: PositiveInt = 10
+    dummy_limit: PositiveInt = 10
 
 
-class LookupRunner:
+class DummyRunner:
     """Runs such a stage."""
 
     service = "dictionary"
 
-    def __init__(self, stage: LookupStage, call: Callable[[BatchCall[str]], Any], limit: int) -> None:
+    def __init__(self, stage: DummyStage, call: Callable[[BatchCall[str]], Any], limit: int) -> None:
         self._stage, self._call, self._limit = stage, call, limit
 
     async def run(self, batch: Batch) -> StageResult:
@@ -117,12 +117,12 @@ class LookupRunner:
         return StageResult([Column.of(self._stage.into, limited)])
 
 
-def connect(client: Client, settings: LookupSettings, clock: Callable[[], float]) -> RunnerFactory:
+def connect(client: Client, settings: DummySettings, clock: Callable[[], float]) -> RunnerFactory:
     codec: ColumnCodec[str, pb.TransformRequest, pb.TransformResponse] = ColumnCodec(
         lambda table: pb.TransformRequest(spec_sha256=table), callee=client.callee
     )
     call = client.coalesced(METHOD, codec)
-    return lambda stage: LookupRunner(stage, call, settings.lookup_limit)
+    return lambda stage: DummyRunner(stage, call, settings.dummy_limit)
 
 
 class Dictionary:
@@ -140,10 +140,10 @@ class Dictionary:
 
 
 @pytest.fixture
-def lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+def dummy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two registrations."""
-    monkeypatch.setitem(STAGE_KINDS, "lookup", LookupKind())
-    monkeypatch.setitem(RUNNER_KINDS, "lookup", RunnerKind("lookup", "dictionary", connect, LookupSettings))
+    monkeypatch.setitem(STAGE_KINDS, "dummy", DummyKind())
+    monkeypatch.setitem(RUNNER_KINDS, "dummy", RunnerKind("dummy", "dictionary", connect, DummySettings))
 
 
 async def ask(
@@ -170,7 +170,7 @@ async def callees(dictionary: Dictionary) -> AsyncIterator[dict[str, Any]]:
         yield {"dictionary": {"target": first.target}, "executor": {"target": second.target}}
 
 
-@pytest.mark.usefixtures("lookup")
+@pytest.mark.usefixtures("dummy")
 async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
     dictionary = Dictionary()
     async with callees(dictionary) as settings:
@@ -185,26 +185,26 @@ async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("lookup")
+@pytest.mark.usefixtures("dummy")
 async def test_its_settings_are_keys_of_the_routers(tmp_path: Path) -> None:
     async with callees(Dictionary()) as settings:
-        reply = await ask(tmp_path, {**settings, "lookup_limit": 4}, batch_of(["a"], [2.0]))
+        reply = await ask(tmp_path, {**settings, "dummy_limit": 4}, batch_of(["a"], [2.0]))
     assert reply.batch.columns["scaled"].array.tolist() == [4.0]
-    assert {"features", "executor", "dictionary", "lookup_limit"} <= definition().config.model_fields.keys()
+    assert {"features", "executor", "dictionary", "dummy_limit"} <= definition().config.model_fields.keys()
 
 
-@pytest.mark.usefixtures("lookup")
+@pytest.mark.usefixtures("dummy")
 def test_its_stages_are_read_ordered_and_checked() -> None:
     pipeline = parse(DOCUMENT, "p.yaml")
-    assert [stage.kind for stage in pipeline.stages] == ["lookup", "model"]
+    assert [stage.kind for stage in pipeline.stages] == ["dummy", "model"]
     assert [planned.after for planned in plan(pipeline).stages] == [(), (0,)]
     assert check(pipeline, None, None) == []
     [problem] = check(parse(DOCUMENT.replace("column: x", "column: key"), "p.yaml"), None, None)
     assert (problem.line, problem.key) == (11, "stages[0].column")
-    assert problem.message == "is string; a lookup takes float32"
+    assert problem.message == "is string; a dummy takes float32"
 
 
-@pytest.mark.usefixtures("lookup")
+@pytest.mark.usefixtures("dummy")
 def test_its_mistakes_name_line_and_key() -> None:
     with pytest.raises(DocumentError) as error:
         parse(DOCUMENT.replace("    table: de\n", "").replace("numbers: scaled", "numbers: scald"), "p.yaml")
@@ -223,10 +223,10 @@ def test_without_the_registrations_there_is_no_such_kind() -> None:
         parse(DOCUMENT, "p.yaml")
     [problem] = error.value.problems
     assert problem.key == "stages[0]"
-    assert "begins with 'lookup'; known: features, model, postprocessing, preprocessing" in problem.message
+    assert f"begins with 'dummy'; known: {', '.join(sorted(STAGE_KINDS))}" in problem.message
 
 
-@pytest.mark.usefixtures("lookup")
+@pytest.mark.usefixtures("dummy")
 async def test_a_router_without_a_client_of_its_service_quarantines_the_document(tmp_path: Path) -> None:
     async with callees(Dictionary()) as settings:
         with pytest.raises(Fault) as error:
