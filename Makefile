@@ -33,7 +33,7 @@ test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow one
 test-slow: $(STAMP) $(CLIENTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
 	@$(BIN)/python -m pytest -v -m slow --durations 0
 
-mutants: $(STAMP) ## Whether the tests notice changed code: 400 random mutants (an hour); tests/mutation/README.md
+mutants: .venv/mutation/.installed ## Whether the tests notice changed code: 420 random mutants (tests/mutation)
 	@$(BIN)/python -m tests.mutation
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
@@ -59,6 +59,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -77,6 +78,11 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 $(MLFLOW)/.installed $(TRITON)/.installed: .venv/%/.installed: tests/servers/%.lock | $(STAMP)
 	@$(UV) venv -q --allow-existing --python $(BIN)/python .venv/$*
 	@$(UV) pip sync -q --python .venv/$*/bin/python --require-hashes tests/servers/$*.lock
+	@touch $@
+
+.venv/mutation/.installed: tests/mutation/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python .venv/mutation
+	@$(UV) pip sync -q --python .venv/mutation/bin/python --require-hashes tests/mutation/requirements.lock
 	@touch $@
 
 # Behind the sync, which takes away what is not in its lock. tensorrt-rtx-cu13 has no wheel; setuptools is there (grpcio-tools).
