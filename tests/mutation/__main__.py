@@ -36,8 +36,7 @@ PACKAGES = {
     "libs/headrace/pipeline/*.py": ("tests/libs/pipeline",),
 }
 IMPURE = re.compile(r"^\s*(import|from) (asyncio|grpc)\b|call_next|\(Protocol|class Returning", re.MULTILINE)
-# No plugin of pytest is among them: pytest warns that it cannot rewrite their asserts, and a warning is an error here.
-PRELOADED = ("numpy", "grpc.aio", "pydantic", "yaml")
+PRELOADED = ("pytest", "hypothesis.stateful", "numpy", "grpc.aio", "pydantic", "yaml")
 PRELOADED += (
     "google.protobuf.struct_pb2",
     "google.rpc.error_details_pb2",
@@ -102,6 +101,8 @@ def run_tests(mutant: dict[str, Any]) -> int:
         "-p",
         "no:xdist",
     ]
+    # hypothesis is imported already, and pytest would warn that it cannot rewrite its asserts.
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*options, *tests_of(mutant["file"])]))
 
 
