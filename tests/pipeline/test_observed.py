@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import shutil
 import subprocess
+import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.cli import layout, tracing
 from tests.pipeline.prometheus import Prometheus
 from tests.programs import needs_program
-from tests.system import System, headrace, poll, row_request
+from tests.system import HOME, PREDICT, System, headrace, poll, row_request
 
 SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postprocessing")
 # Label values may come from documents and code, never from requests.
 REQUEST_MARKS = ("observed-", "N0TRACE")
 MOST_SERIES = 3000
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+NUMBERS = itertools.count()
 
 
 def scrape(url: str) -> str:
@@ -29,35 +36,49 @@ def scrape(url: str) -> str:
 
 
 def test_a_sampled_request_has_a_trace_across_all_services(system: System) -> None:
-    # Rows of several requests share batches; each request still has a trace of its own.
+    # Rows of several requests share batches; the traced request still has a trace of its own.
+    with _others(system):
+        trace = poll("a traced request shares a batch", lambda: _traced_in_company(system))
+    assert trace["trace_id"] == TRACE_ID
+    assert sorted({span["service"] for span in trace["spans"]}) == sorted(SERVICES)
+    assert len([span for span in trace["spans"] if span["service"] == "ingress"]) == 1
+    drawn = headrace("trace", trace["request_id"])
+    assert TRACE_ID in drawn
+    assert [s for s in SERVICES if s not in drawn] == []
+
+
+@contextmanager
+def _others(system: System) -> Iterator[None]:
+    """Untraced requests of one row each, 16 at any time, until the end."""
+    ended = threading.Event()
+
+    def send(row: dict[str, Any]) -> None:
+        while not ended.is_set():
+            system.predict(row_request(row))
+
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        slow = [
-            pool.submit(system.predict, row_request(system.rows[i], request_id=f"observed-{i}"))
-            for i in range(64)
-        ]
-        for answer in slow:
-            answer.result()
-    request_id = "observed-traced"
+        sending = [pool.submit(send, row) for row in system.rows[:16]]
+        try:
+            yield
+        finally:
+            ended.set()
+    for one in sending:
+        one.result()
+
+
+def _traced_in_company(system: System) -> dict[str, Any] | None:
+    """The trace of a request of one row, if its row shared a batch with rows of other requests."""
+    request_id = f"observed-traced-{next(NUMBERS)}"
     with system.channel() as channel:
         call: Any = channel.unary_unary(
-            "/headrace.api.inference.v1.InferenceService/Predict",
-            request_serializer=lambda r: r.SerializeToString(),
-            response_deserializer=None,
+            PREDICT, request_serializer=lambda r: r.SerializeToString(), response_deserializer=None
         )
-        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        metadata = (*system.auth(), ("traceparent", trace))
+        metadata = (*system.auth(), ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"))
         call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
-    drawn = poll("the trace is stored", lambda: _drawn(request_id))
-    assert "0af7651916cd43dd8448eb211c80319c" in drawn
-    missing = [s for s in SERVICES if s not in drawn]
-    assert missing == []
-
-
-def _drawn(request_id: str) -> str | None:
-    try:
-        return headrace("trace", request_id)
-    except AssertionError:
-        return None
+    trace = poll("the trace is stored", lambda: tracing.find(layout.of(HOME).traces, request_id))
+    rows = [int(s["attributes"]["batch_rows"]) for s in trace["spans"] if "batch_rows" in s["attributes"]]
+    assert rows, trace
+    return trace if max(rows) > 1 else None
 
 
 def test_an_unknown_trace_says_what_to_do(system: System) -> None:

@@ -9,14 +9,27 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment
+from tests.pipeline.flights_store import recomputed, stored
+from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment, row_request
 
 BUF = Path(sys.executable).parent / "buf"
 PERF_ANALYZER = CLIENTS_PYTHON.parent / "perf_analyzer"
+ROWS = 3
 INPUTS = ROOT / "load" / "flights_inputs.json"
+
+
+@pytest.fixture(scope="session")
+def expected(system: System) -> list[float]:
+    """What the first rows' probabilities should be, with no service between; they differ, so no constant passes."""
+    version = system.predict(row_request(system.rows[0])).models[0].version
+    found = [recomputed(row, stored(row), version) for row in system.rows[:ROWS]]
+    assert max(found) - min(found) > 1e-3
+    assert len(set(found)) == ROWS
+    return found
 
 
 def run(*command: str, timeout: float = 60) -> str:
@@ -39,29 +52,30 @@ def run(*command: str, timeout: float = 60) -> str:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_tritonclient(system: System, protocol: str) -> None:
+def test_tritonclient(system: System, expected: list[float], protocol: str) -> None:
     target = (
         system.endpoints["grpc_tls"]
         if protocol == "grpc"
         else system.endpoints["http"].removeprefix("http://")
     )
-    _predicts(system, f"triton_{protocol}.py", target)
+    _predicts(system, expected, f"triton_{protocol}.py", target)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="kserve has no release for Python 3.14")
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_the_client_of_kserve(system: System, protocol: str) -> None:
+def test_the_client_of_kserve(system: System, expected: list[float], protocol: str) -> None:
     target = system.endpoints["grpc_tls" if protocol == "grpc" else "http"]
-    _predicts(system, "kserve_client.py", protocol, target)
+    _predicts(system, expected, "kserve_client.py", protocol, target)
 
 
-def _predicts(system: System, script: str, *arguments: str) -> None:
+def _predicts(system: System, expected: list[float], script: str, *arguments: str) -> None:
     program = str(ROOT / "tests" / "clients" / script)
-    given = [*arguments, str(system.ca_file), system.key, json.dumps(system.rows[0])]
-    answer = json.loads(run(str(CLIENTS_PYTHON), program, *given))
-    assert answer["model_name"] == "flights"
-    assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
-    assert 0 <= answer["probability"] <= 1
+    for row, probability in zip(system.rows, expected, strict=False):
+        given = [*arguments, str(system.ca_file), system.key, json.dumps(row)]
+        answer = json.loads(run(str(CLIENTS_PYTHON), program, *given))
+        assert answer["model_name"] == "flights"
+        assert answer["probability"] == pytest.approx(probability, abs=1e-6)
+        assert answer["probability"] == pytest.approx(answer["probability_again"], abs=0)
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
@@ -78,18 +92,20 @@ def test_perf_analyzer(system: System, concurrency: int, tmp_path: Path) -> None
     assert float(figures["Inferences/Second"]) > 0
 
 
-def test_buf_curl_by_reflection(system: System) -> None:
+def test_buf_curl_by_reflection(system: System, expected: list[float]) -> None:
     base = ["--protocol", "grpc", "--http2-prior-knowledge"]
     target = f"http://{system.endpoints['grpc']}"
     services = run(str(BUF), "curl", *base, "--list-services", target)
     assert "headrace.api.inference.v1.InferenceService" in services.split()
     assert "inference.GRPCInferenceService" in services.split()
-    body = json.dumps({"pipeline": "flights", "rows": [system.rows[0]]})
+    body = json.dumps({"pipeline": "flights", "rows": system.rows[:ROWS]})
     answer = run(
         str(BUF), "curl", *base, "-H", f"Authorization: Bearer {system.key}", "-d", body,
         f"{target}/headrace.api.inference.v1.InferenceService/Predict",
     )  # fmt: skip
-    assert json.loads(answer)["predictions"][0]["features"]
+    predictions = json.loads(answer)["predictions"]
+    assert [p["outputs"]["probability"] for p in predictions] == pytest.approx(expected, abs=1e-6)
+    assert all(p["features"] for p in predictions)
 
 
 def post(url: str, body: object, key: str) -> dict[str, object]:
@@ -102,21 +118,24 @@ def post(url: str, body: object, key: str) -> dict[str, object]:
         return dict(json.load(answer))
 
 
-def test_json_predict(system: System) -> None:
+def test_json_predict(system: System, expected: list[float]) -> None:
     url = f"{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
-    answer = post(url, {"pipeline": "flights", "rows": system.rows[:2]}, system.key)
-    assert len(answer["predictions"]) == 2  # type: ignore[arg-type]  # JSON
+    answer = post(url, {"pipeline": "flights", "rows": system.rows[:ROWS]}, system.key)
+    predictions = cast("list[dict[str, Any]]", answer["predictions"])
+    assert [p["outputs"]["probability"] for p in predictions] == pytest.approx(expected, abs=1e-6)
 
 
-def test_open_inference_rest(system: System) -> None:
+def test_open_inference_rest(system: System, expected: list[float]) -> None:
     inputs = [
         {
             "name": name,
             "datatype": "BYTES" if isinstance(value, str) else "INT32",
-            "shape": [1, 1],
-            "data": [value],
+            "shape": [ROWS, 1],
+            "data": [row[name] for row in system.rows[:ROWS]],
         }
         for name, value in system.rows[0].items()
     ]
     answer = post(f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
-    assert {o["name"] for o in answer["outputs"]} == {"delayed", "probability"}  # type: ignore[attr-defined]  # JSON
+    outputs = {o["name"]: o["data"] for o in cast("list[dict[str, Any]]", answer["outputs"])}
+    assert set(outputs) == {"delayed", "probability"}
+    assert outputs["probability"] == pytest.approx(expected, abs=1e-6)
