@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import re
+import itertools
 import shutil
 import subprocess
 import threading
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +17,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.cli.commands.requests import span_tree
+from headrace.cli.installation import layout
 from tests.pipeline.prometheus import Prometheus
 from tests.programs import needs_program
-from tests.system import System, headrace, poll, row_request
+from tests.system import HOME, PREDICT, System, headrace, poll, row_request
 
 SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postprocessing")
 # Label values may come from documents and code, never from requests.
 REQUEST_MARKS = ("observed-", "N0TRACE")
 MOST_SERIES = 3000
-# Requests that are under way while one is traced, and how many are traced until one of them has shared a batch.
-OTHERS = 8
-TRACED_AT_MOST = 20
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+NUMBERS = itertools.count()
 
 
 def scrape(url: str) -> str:
@@ -37,60 +37,49 @@ def scrape(url: str) -> str:
 
 
 def test_a_sampled_request_has_a_trace_across_all_services(system: System) -> None:
-    with asked_meanwhile(system):
-        traces = (_traced(system, uuid.uuid4().hex) for _ in range(TRACED_AT_MOST))
-        shared, trace_id, drawn = next((found for found in traces if found[0]), ([], "", ""))
-    assert shared, "no traced request shared a batch"
-    # Rows of several requests share batches; each request still has a trace of its own.
-    assert trace_id in drawn
+    # Rows of several requests share batches; the traced request still has a trace of its own.
+    with _others(system):
+        trace = poll("a traced request shares a batch", lambda: _traced_in_company(system))
+    assert trace["trace_id"] == TRACE_ID
+    assert sorted({span["service"] for span in trace["spans"]}) == sorted(SERVICES)
+    assert len([span for span in trace["spans"] if span["service"] == "ingress"]) == 1
+    drawn = headrace("trace", trace["request_id"])
+    assert TRACE_ID in drawn
     assert [s for s in SERVICES if s not in drawn] == []
-    assert "observed-other" not in drawn
 
 
 @contextmanager
-def asked_meanwhile(system: System) -> Iterator[None]:
-    """Other requests are under way from the first to the last moment of the block."""
-    over, under_way = threading.Event(), threading.Barrier(OTHERS + 1)
+def _others(system: System) -> Iterator[None]:
+    """Untraced requests of one row each, 16 at any time, until the end."""
+    ended = threading.Event()
 
-    def ask(number: int) -> None:
-        system.predict(row_request(system.rows[number], request_id=f"observed-other-{number}"))
-        under_way.wait()
-        while not over.is_set():
-            system.predict(row_request(system.rows[number], request_id=f"observed-other-{number}"))
+    def send(row: dict[str, Any]) -> None:
+        while not ended.is_set():
+            system.predict(row_request(row))
 
-    with concurrent.futures.ThreadPoolExecutor(OTHERS) as pool:
-        others = [pool.submit(ask, number) for number in range(OTHERS)]
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        sending = [pool.submit(send, row) for row in system.rows[:16]]
         try:
-            under_way.wait(timeout=60)
             yield
         finally:
-            over.set()
-            for other in others:
-                other.result()
+            ended.set()
+    for one in sending:
+        one.result()
 
 
-def _traced(system: System, trace_id: str) -> tuple[list[int], str, str]:
-    """A request of one row that is sampled: the sizes of the batches it shared with others, its trace id, its drawing."""
-    request_id = f"observed-traced-{trace_id}"
+def _traced_in_company(system: System) -> dict[str, Any] | None:
+    """The trace of a request of one row, if its row shared a batch with rows of other requests."""
+    request_id = f"observed-traced-{next(NUMBERS)}"
     with system.channel() as channel:
         call: Any = channel.unary_unary(
-            "/headrace.api.inference.v1.InferenceService/Predict",
-            request_serializer=lambda r: r.SerializeToString(),
-            response_deserializer=None,
+            PREDICT, request_serializer=lambda r: r.SerializeToString(), response_deserializer=None
         )
-        metadata = (*system.auth(), ("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"))
+        metadata = (*system.auth(), ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"))
         call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
-    drawn = poll("the trace is stored", lambda: _drawn(request_id))
-    # The table breaks long lines anywhere.
-    sizes = re.findall(r"batch_rows=(\d+)", re.sub(r"\s+", "", drawn))
-    return [int(size) for size in sizes if int(size) > 1], trace_id, drawn
-
-
-def _drawn(request_id: str) -> str | None:
-    try:
-        return headrace("trace", request_id)
-    except AssertionError:
-        return None
+    trace = poll("the trace is stored", lambda: span_tree.find(layout.of(HOME).traces, request_id))
+    rows = [int(s["attributes"]["batch_rows"]) for s in trace["spans"] if "batch_rows" in s["attributes"]]
+    assert rows, trace
+    return trace if max(rows) > 1 else None
 
 
 def test_an_unknown_trace_says_what_to_do(system: System) -> None:
