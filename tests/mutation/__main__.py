@@ -36,14 +36,10 @@ PACKAGES = {
     "libs/headrace/pipeline/*.py": ("tests/libs/pipeline",),
 }
 IMPURE = re.compile(r"^\s*(import|from) (asyncio|grpc)\b|call_next|\(Protocol|class Returning", re.MULTILINE)
-PRELOADED = ("pytest", "hypothesis.stateful", "numpy", "grpc.aio", "pydantic", "yaml")
-PRELOADED += (
-    "google.protobuf.struct_pb2",
-    "google.rpc.error_details_pb2",
-    "prometheus_client",
-    "structlog",
-    "uvloop",
-)
+PRELOADED = (
+    "pytest", "hypothesis.stateful", "numpy", "grpc.aio", "pydantic", "yaml", "google.protobuf.struct_pb2",
+    "google.rpc.error_details_pb2", "prometheus_client", "structlog", "uvloop",
+)  # fmt: skip
 LIMIT_S = 90.0
 MEMORY = 6 << 30
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
@@ -85,7 +81,7 @@ def run_tests(mutant: dict[str, Any]) -> int:
             return compile(mutant["code"], path, "exec", dont_inherit=True)
         return real(loader, name)
 
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    setattr(importlib.machinery.SourceFileLoader, "get_code", get_code)  # noqa: B010  # mypy forbids the plain assignment
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     import pytest
 

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import cosmic_ray.plugins  # type: ignore[import-not-found,unused-ignore]  # lives in an environment of its own
-from cosmic_ray.ast import ast_nodes, get_ast  # type: ignore[import-not-found,unused-ignore]
-from cosmic_ray.mutating import mutate_code  # type: ignore[import-not-found,unused-ignore]
+from cosmic_ray.ast import ast_nodes, get_ast  # type: ignore[import-not-found,unused-ignore]  # lives in an environment of its own
+from cosmic_ray.mutating import mutate_code  # type: ignore[import-not-found,unused-ignore]  # lives in an environment of its own
 
 # `==` as `is`: the same for small numbers and enums, so most of these change nothing.
 LEFT_OUT = re.compile(
@@ -31,7 +31,7 @@ def unchecked_lines(code: str) -> set[int]:
     return found
 
 
-def annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def annotation_spans(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Begin and end (line, column) of each annotation."""
     found: list[ast.expr] = []
     for node in ast.walk(ast.parse(code)):
@@ -45,7 +45,7 @@ def annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 def mutants(file: str) -> dict[tuple[int, int], list[dict[str, object]]]:
     """All mutants of a file, by their place."""
     code = Path(file).read_text()
-    lines, hidden = unchecked_lines(code), annotations(code)
+    lines, hidden = unchecked_lines(code), annotation_spans(code)
     found: dict[tuple[int, int], list[dict[str, object]]] = {}
     tree = get_ast(code)
     for name in cosmic_ray.plugins.operator_names():
