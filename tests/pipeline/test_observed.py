@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
+import secrets
 import shutil
 import subprocess
 import threading
@@ -27,8 +27,8 @@ SERVICES = ("ingress", "router", "features", "preprocessing", "executor", "postp
 # Label values may come from documents and code, never from requests.
 REQUEST_MARKS = ("observed-", "N0TRACE")
 MOST_SERIES = 3000
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-NUMBERS = itertools.count()
+# New in each run, for the home keeps the traces of earlier ones.
+TRACE_ID = secrets.token_hex(16)
 
 
 def scrape(url: str) -> str:
@@ -69,7 +69,7 @@ def _others(system: System) -> Iterator[None]:
 
 def _traced_in_company(system: System) -> dict[str, Any] | None:
     """The trace of a request of one row, if its row shared a batch with rows of other requests."""
-    request_id = f"observed-traced-{next(NUMBERS)}"
+    request_id = f"observed-traced-{secrets.token_hex(8)}"
     with system.channel() as channel:
         call: Any = channel.unary_unary(
             PREDICT, request_serializer=lambda r: r.SerializeToString(), response_deserializer=None
