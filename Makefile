@@ -10,8 +10,10 @@ MUTATION := .venv/mutation
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
-# They share one running system, one after another; the other tests run beside them.
-SYSTEM_TESTS := tests/pipeline tests/workers tests/faults tests/fuzz
+# The tests of whole systems wait most of the time, so two halves run at the same time, each with a home of its own: these share one
+# running system, one after another; and beside them all other tests, then those of BESIDE.
+SYSTEM_TESTS := tests/pipeline tests/faults
+BESIDE := tests/workers tests/fuzz
 UV := $(BIN)/uv
 
 help: ## This list
@@ -24,11 +26,13 @@ down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
 test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process (tests/fast.py), on all cores
-	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS))
+	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS) $(BESIDE))
 
 test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones (those that need other programs skip by name)
-	@$(BIN)/python -m pytest -q -m "not slow" --durations 20 $(addprefix --ignore=,$(SYSTEM_TESTS)) > .venv/test.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -q -m "not slow" --durations 60 $(SYSTEM_TESTS); system=$$?; \
+	@sh -c '$(BIN)/python -m pytest -q -m "not slow" --durations 10 $(addprefix --ignore=,$(SYSTEM_TESTS) $(BESIDE)); others=$$?; \
+	  HEADRACE_TESTS_HOME=.headrace/tests-beside $(BIN)/python -m pytest -q -m "not slow" --durations 10 $(BESIDE); \
+	  exit $$((others + $$?))' > .venv/test.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -q -m "not slow" --durations 20 $(SYSTEM_TESTS); system=$$?; \
 	wait $$beside; others=$$?; cat .venv/test.log; exit $$((system + others))
 
 test-slow: $(STAMP) $(CLIENTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
