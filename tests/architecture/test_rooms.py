@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def made_by_a_factory(service: Path) -> bool:
     return not any(
         isinstance(node, defined) for node in ast.walk(ast.parse((service / "wiring.py").read_text()))
     )
+
+
+@pytest.mark.parametrize("path", ours(), ids=name)
+def test_no_name_of_a_module_is_given_twice(path: Path) -> None:
+    """The second would silently stand for the first, which no linter finds where both are constants."""
+    found: Counter[str] = Counter()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign):
+            found.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] += 1
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] += 1
+    assert [name for name, count in found.items() if count > 1 and name not in ("_", "T")] == []
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda p: p.name)

@@ -86,7 +86,7 @@ def run_tests(mutant: dict[str, Any]) -> int:
             return compile(mutant["code"], path, "exec", dont_inherit=True)
         return real(loader, name)
 
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]  # in the child alone
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     import pytest
 

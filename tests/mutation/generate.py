@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import cosmic_ray.plugins  # type: ignore[import-not-found,unused-ignore]  # lives in an environment of its own
-from cosmic_ray.ast import ast_nodes, get_ast  # type: ignore[import-not-found,unused-ignore]
-from cosmic_ray.mutating import mutate_code  # type: ignore[import-not-found,unused-ignore]
+from cosmic_ray.ast import ast_nodes, get_ast  # type: ignore[import-not-found,unused-ignore]  # as above
+from cosmic_ray.mutating import mutate_code  # type: ignore[import-not-found,unused-ignore]  # as above
 
 # `==` as `is`: the same for small numbers and enums, so most of these change nothing.
 LEFT_OUT = re.compile(

@@ -205,7 +205,7 @@ class Answerable(Protocol):
 
 
 E = TypeVar("E", bound=Answerable)
-_SWEEP = 256
+_HEAP_SWEEP = 256
 
 
 class DeadlineHeap(Generic[E]):
@@ -216,7 +216,7 @@ class DeadlineHeap(Generic[E]):
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, E]] = []
         self._sequence = 0  # entries need not be comparable
-        self._sweep_at = _SWEEP
+        self._sweep_at = _HEAP_SWEEP
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -227,7 +227,7 @@ class DeadlineHeap(Generic[E]):
         if len(self._heap) > self._sweep_at:
             self._heap = [e for e in self._heap if not e[2].done()]
             heapq.heapify(self._heap)
-            self._sweep_at = 2 * len(self._heap) + _SWEEP
+            self._sweep_at = 2 * len(self._heap) + _HEAP_SWEEP
 
     def earliest(self) -> float | None:
         """Deadline of the first entry that is not answered; None if there is none."""
