@@ -240,3 +240,22 @@ def test_two_pipelines_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder / "pipeline.yaml").write_text(SMALL)
     with pytest.raises(DocumentError, match="is the name of"):
         load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "good"), [("0", False), ("1", True), ("9007199254740991", True), ("9007199254740992", False)]
+)
+def test_a_version_is_a_whole_number_from_1_to_what_json_holds_exactly(version: str, good: bool) -> None:
+    found = [p.key for p in problems(SMALL.replace("version: 2", f"version: {version}"))]
+    assert found == ([] if good else ["version"])
+
+
+def test_the_revision_does_not_depend_on_the_order_of_the_keys() -> None:
+    moved = SMALL.replace("version: 2\n", "").replace("deadline_ms: 250\n", "deadline_ms: 250\nversion: 2\n")
+    assert moved != SMALL
+    assert parsed(moved).revision == parsed().revision
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[" * 500])
+def test_what_is_wrong_with_the_whole_document_is_in_its_first_line(text: str) -> None:
+    assert [p.line for p in problems(text)] == [1]
