@@ -129,7 +129,7 @@ class IngressSettings(config.ServiceSettings):
     # Folder in which the router keeps the last good text of each document. The door reads it, so that both serve the same
     # revision when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None
-    # The folder does not belong to the router: the door keeps its own copies in it.
+    # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False
     tenants: Path
     # Where a copy of the last good tenants document is kept. The copy applies while the document is broken, also after a start.
