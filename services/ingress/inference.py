@@ -96,7 +96,8 @@ class InferenceRunner:
     ) -> InferenceResult:
         """Validates and runs the rows. `version` 0: the router chooses the version.
 
-        `whole`: if a row fails, the request fails with the error of the first such row. A request of one row always does so.
+        `whole`: if any row fails, the request fails with the error of the first failed row. A request of one row always
+        fails with its row.
         Raises Fault.
         """
         batch = validate_inputs(entry.pipeline, batch)

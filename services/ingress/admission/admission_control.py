@@ -15,17 +15,17 @@ from dataclasses import dataclass
 # 10 may use all of it.
 _ANY_PRIORITY = 0.7
 _PRIORITIES = 10
-# A tenant that holds more than its share must leave this part of its slots to the others.
+# A tenant that holds more than its share must leave this fraction of its slots to the others.
 _LEFT = 0.3
-# A tenant that holds less than half its share may exceed the limit by this fraction: other tenants may hold their slots for a
-# long time, for example with messages that never become complete.
+# A tenant that holds less than half its share may use this fraction of the limit in addition: other tenants may hold their slots
+# for a long time, for example with messages that never become complete.
 _FOR_OTHERS = 0.15
 # The limit changes when as many requests have ended as were in flight at its last change, because only their times show its
 # effect. It does not change more often than this.
 _WINDOW_S = 0.05
 _MIN_ENDED = 8
-# How far it changes at once. Latency grows with the number in flight, so the goal divided by the measured part is the wanted
-# factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
+# How far it changes at once. Latency grows with the number in flight, so the goal divided by the measured fraction is the
+# wanted factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
 _LOWEST, _HIGHEST = 0.5, 1.5
 _PART = 0.5
 # A caller that allows less than this many times the fastest recent request would fail in an idle system, too: its failure is not
@@ -76,7 +76,7 @@ class AdmissionControl:
         # Since the last change: number of requests that ended, sum of the fractions of time they used, whether one was refused.
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = _MIN_ENDED
-        # Seconds that the fastest successful request took: before `_quickest_since`, and since then.
+        # Seconds that the fastest successful request took: in the period before `_quickest_since`, and since then.
         self._quickest, self._quickest_since = (math.inf, math.inf), clock()
         self.in_flight = 0
 

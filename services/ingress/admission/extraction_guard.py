@@ -134,7 +134,7 @@ class ExtractionGuard:
         columns, errors = batch.columns, batch.errors
         names = self._names.get(pipeline)
         if names is None:
-            # Bounded by the number of documents: entries of replaced documents are removed together with the others.
+            # Needed only for existing documents. Entries of replaced documents are removed when all entries are cleared.
             if len(self._names) > _MOST_PIPELINES:
                 self._names.clear()
             names = self._names[pipeline] = tuple(f.name for f in pipeline.inputs)

@@ -179,7 +179,7 @@ def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
     config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
-    # Of the calls that Envoy refuses by itself (shedding.lua) 1 % are logged: thousands per second may be identical.
+    # Only 1 % of the calls that Envoy refuses by itself (shedding.lua) are logged: thousands per second may be identical.
     kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
     return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
 

@@ -1,4 +1,4 @@
-"""The security log: refused credentials and forbidden requests, in a separate file. No event is lost.
+"""The security log: refused credentials and forbidden requests, in a separate file. Every event is written or counted there.
 
 Each event is a line of JSON, up to a limit per second. All further events of that second share one summary line, which says how
 many there were of each kind and from how many addresses. So every event is counted in the file, and no caller can fill the disk.

@@ -42,7 +42,7 @@ class Health:
             await asyncio.sleep(_LOOK_S)
         if known:
             yield pb.HealthCheckResponse(status=_NOT_SERVING)
-        # An open watch would delay the stop to its limit. A client that wants further updates calls again.
+        # The watch ends here: an open one would delay the stop to its limit. A client that wants more updates calls again.
 
     async def _status(self) -> int:
         return _SERVING if await self._ready() else _NOT_SERVING

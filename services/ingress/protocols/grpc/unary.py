@@ -30,7 +30,7 @@ _PLENTY = b"-"
 _FOR_ROOM = frozenset({Reason.REASON_OVERLOADED, Reason.REASON_QUOTA_EXCEEDED})
 # If no call was refused at a gate for this long, the reply says that there is plenty of room again.
 _CALM_S = 1.0
-# Maximum number of gates: as many as Envoy has, and some that remain from before an Envoy restart.
+# Maximum number of gates: as many as Envoy has, and some from before Envoy last cleared its table.
 _MOST = 20_000
 
 
