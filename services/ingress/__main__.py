@@ -1,4 +1,4 @@
-"""Main of the ingress: becomes Envoy with the application inside it."""
+"""Entry point of the ingress: the process becomes Envoy with the application inside it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from services.ingress.envoy.launch import run
 
 
 def main() -> None:
-    """Exit code 2 for unusable settings, with one line why."""
+    """Returns the exit code: 2 for unusable settings, after one line that says why."""
     parser = argparse.ArgumentParser(prog="ingress")
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
-    grpc_core.settle()  # Envoy's Python inherits it
+    grpc_core.settle()  # the Python inside Envoy inherits this
     try:
         settings = load(IngressSettings, options.config)
         sys.exit(run(settings, options.config))

@@ -25,7 +25,7 @@ _NICE = 5
 
 
 class IngressApplication:
-    """An ASGI application. Requests that come before its lifespan has begun are never seen: Envoy waits for it."""
+    """An ASGI application. It gets no requests before its lifespan has begun: Envoy waits for that."""
 
     def __init__(self) -> None:
         self._serve: Application | None = None
@@ -42,10 +42,10 @@ class IngressApplication:
             try:
                 self._serve = await _open(stack)
             except config.ConfigError as error:
-                # As any service says it: in one line, and with the exit code for it. Envoy has no such code.
+                # Reported as in every service: one line and the matching exit code. Envoy has no such code.
                 print(f"ingress: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
                 os._exit(EXIT_CONFIG)
-            except Exception as error:  # noqa: BLE001 - whatever it is, Envoy must hear that we did not start
+            except Exception as error:  # noqa: BLE001 - Envoy must learn of every failure to start
                 traceback.print_exception(error)
                 await send({"type": "lifespan.startup.failed", "message": f"ingress: {error}"})
                 return
@@ -55,7 +55,7 @@ class IngressApplication:
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
-    # pyvoy answers a `receive` that connectrpc has cancelled meanwhile; nothing is lost by it.
+    # pyvoy answers a `receive` that connectrpc has already cancelled. Nothing is lost.
     handle = repr(details.get("handle"))
     if "RecvFutureExecutor" in handle and isinstance(details.get("exception"), asyncio.InvalidStateError):
         return
@@ -64,7 +64,7 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> 
 
 async def _open(stack: AsyncExitStack) -> Application:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
-    path = Path(os.environ[SETTINGS_VARIABLE])  # noqa: TID251 - the one thing that the process before the exec says
+    path = Path(os.environ[SETTINGS_VARIABLE])  # noqa: TID251 - the only value passed on through the exec
     settings = config.load(IngressSettings, path)
     runtime = await stack.enter_async_context(hosting(settings))
     ingress = await stack.enter_async_context(assembled(settings, runtime))
@@ -76,10 +76,10 @@ async def _open(stack: AsyncExitStack) -> Application:
 
 
 def _yield_to_envoy() -> None:
-    """Gives Envoy's threads, which accept and refuse requests, priority over this one, which serves the admitted.
+    """Gives Envoy's threads, which accept and refuse requests, priority over this one, which serves admitted requests.
 
-    Where both want one core, Envoy would otherwise fall behind: requests would wait in its sockets, where nobody counts them, and
-    all would be answered too late.
+    Otherwise, when both need the same core, Envoy would fall behind: requests would wait in its sockets, where they are not
+    counted, and all of them would be answered too late.
     """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

@@ -1,4 +1,4 @@
-"""The router, over hop: calls that wait at the same time share one message."""
+"""Client of the router, over hop. Calls that wait at the same time share one message."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class HopRouter:
     """Implements `ports.Router`."""
 
     def __init__(self, client: Client) -> None:
-        # A row that a service behind the router failed bears the stage's name and says nothing of the router.
+        # If a service behind the router failed a row, the error names the stage and does not mention the router.
         codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
         codec = ColumnCodec(_request, callee=client.callee)
         self._infer = client.coalesced(INFER, codec)
-        # Callers whose rows shared a message get the same response: its other fields are read once.
+        # Callers whose rows shared a message get the same response, so its other fields are read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[Decision]] = [], []
 
@@ -90,7 +90,7 @@ def _decision(message: pb.Decision) -> Decision:
 
 
 def _used(fallbacks: list[str], batch: Batch) -> list[tuple[str, int]]:
-    """Those of the message's fallbacks that rows of this batch used: bit i of `@fallbacks` is fallbacks[i]."""
+    """The fallbacks of the message that rows of this batch used: bit i of `@fallbacks` stands for fallbacks[i]."""
     if not fallbacks or "@fallbacks" not in batch.columns:
         return []
     bits = 0

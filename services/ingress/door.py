@@ -1,4 +1,4 @@
-"""Every call of every protocol passes here: credential, admission, handler, outcome, report."""
+"""Every call of every protocol passes through here: credential, admission, handler, outcome, report."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.ingress.reporting.reporter import Reporter
 from services.ingress.request_context import RequestContext, begin
 
 Handler = Callable[[Any, RequestContext], Awaitable[Message]]
-# Answered without a credential: they say nothing of pipelines.
+# Answered without a credential: the answers reveal nothing about pipelines.
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They run a model, so they need a slot of admission control.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
-# For operators: what they do takes long.
+# For operators. These operations take long.
 _OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
-# Time in which many of the calls in flight end.
+# Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
 
@@ -40,14 +40,14 @@ class Operation:
     handler: Handler
     open: bool
     inference: bool
-    # What the credential must allow; "" for open ones.
+    # The scope that the credential must allow; "" for operations that need no credential.
     scope: str
-    # It counts against the tenant's limit of calls in flight.
+    # Whether it counts against the tenant's limit of calls in flight.
     counted: bool
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
-    """The unary RPCs of a service by path ("/package.Service/Method"), each by the servicer that has it."""
+    """The unary RPCs of a service by path ("/package.Service/Method"), each with the servicer that implements it."""
 
     def handler(name: str) -> Handler:
         [servicer] = (s for s in servicers if hasattr(s, name))
@@ -98,12 +98,12 @@ class Door:
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
     def begin(self, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
-        """The context of a request that comes now. `headers`: names in lower case."""
+        """The context of a request that arrives now. `headers`: names in lower case."""
         return begin(method, headers, self.clock(), self._trace_ratio)
 
     def admit(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> None:
-        """Proves the right to a call, by its headers alone: credential, scope, how many the tenant may have at once, and
-        whether there is a slot for an inference. Protocols do it before they read the body; `call` does it for the others.
+        """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and
+        whether there is a slot for an inference. Protocols call this before they read the body; `call` does it for the others.
         `call` or `refuse` must follow. `shed`: calls of the same credential that were refused in Envoy before this one.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if a limiter refuses.
@@ -119,7 +119,7 @@ class Door:
         if operation.counted:
             quota = context.quota = self._quotas.acquire(tenant)
             if not operation.inference:
-                # An inference is charged when its rows are known.
+                # An inference is charged later, when its rows are known.
                 quota.charge(1, 0)
         if operation.inference:
             if not self.admission.acquire(tenant.name, tenant.priority):
@@ -127,7 +127,7 @@ class Door:
             context.admitted = True
 
     def prove(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> Credential:
-        """The caller's credential, which allows the operation. Takes nothing that must be given back.
+        """Returns the caller's credential, if it allows the operation. Acquires nothing that must be released.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
         """
@@ -146,9 +146,9 @@ class Door:
         context: RequestContext,
         join: Callable[[], Awaitable[None]] | None = None,
     ) -> Message:
-        """Authenticates and runs one unary call, and reports it. Raises Fault, and nothing else but CancelledError.
+        """Authenticates and runs one unary call, and reports it. Raises only Fault and CancelledError.
 
-        `join`: what a reply waits for before it leaves, while there are others on their way; a part of the call's time.
+        `join`: awaited before the reply is sent, while other calls are in flight. It counts as part of the call's time.
         """
         context.whole = True
         try:
@@ -171,7 +171,7 @@ class Door:
             self._done(context)
 
     def authenticate(self, operation: Operation, context: RequestContext) -> None:
-        """Proves the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
+        """Authenticates the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
         try:
             self.prove(operation, context)
         except Fault as fault:
@@ -180,14 +180,14 @@ class Door:
 
     def refuse(self, context: RequestContext, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
-        # A copy: the raised fault refers to its frames, and these to the context and the message. Such a cycle would stay
-        # in memory until the garbage collector runs.
+        # A copy, because the raised fault refers to its frames, and the frames refer to the context and the message. Such a
+        # cycle would stay in memory until the garbage collector runs.
         context.fault = fault.copy()
         self._done(context)
         return fault
 
     def broken(self, context: RequestContext, error: Exception) -> Fault:
-        """Reports a bug in a protocol's part of a call; what the caller is told."""
+        """Reports a bug in a protocol's part of a call. Returns the fault to send to the caller."""
         self._reporter.unexpected(context.method, error, context.request_id)
         return self.refuse(context, internal(context))
 
@@ -201,7 +201,7 @@ class Door:
         if context.admitted:
             context.admitted = False
             took = self.clock() - context.received
-            # A message that was never complete is no sign of overload.
+            # A message that was never complete is not a sign of overload.
             overloaded = context.whole and _for_load(context.fault)
             self.admission.release(context.tenant, took, context.time_allowed, overloaded)
         fault = context.fault
@@ -210,7 +210,7 @@ class Door:
         self._reporter.done(context)
 
     def unexpected(self, method: str, error: Exception) -> None:
-        """Logs a bug in a protocol, where there is no context."""
+        """Logs a bug in a protocol when there is no request context."""
         self._reporter.unexpected(method, error, "")
 
     async def stream(
@@ -220,7 +220,7 @@ class Door:
         requests: AsyncIterator[Any],
         context: RequestContext,
     ) -> AsyncIterator[Message]:
-        """Serves a stream whose every message is a call of `operation`. Raises Fault."""
+        """Serves a stream in which every message is a call of `operation`. Raises Fault."""
         self.authenticate(operation, context)
 
         def call(request: Any) -> Awaitable[Any]:
@@ -237,14 +237,14 @@ def _overloaded() -> Fault:
 
 
 def _for_load(fault: Fault | None) -> bool:
-    """Whether a call failed because of overload, or of its deadline."""
+    """Whether a call failed because of overload or because of its deadline."""
     if fault is None:
         return False
     return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED
 
 
 def internal(context: RequestContext) -> Fault:
-    """What a caller is told of a bug."""
+    """The fault that a caller gets when there is a bug."""
     return Fault(
         Code.INTERNAL,
         Reason.REASON_INTERNAL,

@@ -1,4 +1,4 @@
-"""One inference: limits, deadline, schema, router; for every protocol of the door."""
+"""One inference, the same for every protocol of the door: limits, deadline, schema, router."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from services.ingress.request_context import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """What became of the rows of one request. `router_start_s`: seconds from its arrival to the call of the router."""
+    """The outcome of the rows of one request. `router_start_s`: seconds from its arrival to the call to the router."""
 
     entry: Entry
     batch: Batch
-    # Name of each fallback that any of the rows used, and its bit in the column `@fallbacks`.
+    # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
     decisions: Sequence[Decision]
     router_start_s: float
@@ -29,7 +29,7 @@ class InferenceResult:
 
     @property
     def decision(self) -> Decision | None:
-        """The route that answered, or the first of several."""
+        """The route that answered; the first one if there were several."""
         return self.decisions[0] if self.decisions else None
 
     @property
@@ -59,7 +59,7 @@ class InferenceRunner:
         self._clock = clock
 
     def max_rows(self, credential: Credential) -> int:
-        """Most rows that one request of this caller may bring."""
+        """Maximum number of rows in one request of this caller."""
         own = credential.tenant.limits.max_rows
         return self._max_rows if own is None else min(own, self._max_rows)
 
@@ -72,7 +72,7 @@ class InferenceRunner:
         priority: int,
         timeout_s: float,
     ) -> Rows:
-        """The context of `count` rows. `priority` 0: the tenant's; `timeout_s` inf: none but the deadline.
+        """The context of `count` rows. `priority` 0: the tenant's priority. `timeout_s` inf: only the deadline applies.
 
         Raises Fault INVALID_ARGUMENT for no rows, RESOURCE_EXHAUSTED for too many.
         """
@@ -94,9 +94,10 @@ class InferenceRunner:
     async def infer(
         self, context: RequestContext, entry: Entry, batch: Batch, version: int, *, whole: bool
     ) -> InferenceResult:
-        """Validates and runs the rows. `version` 0: whichever the router chooses.
+        """Validates and runs the rows. `version` 0: the router chooses the version.
 
-        `whole`: the first row that fails fails the request; a request of one row fails with that row in any case.
+        `whole`: if any row fails, the request fails with the error of the first failed row. A request of one row always
+        fails with its row.
         Raises Fault.
         """
         batch = validate_inputs(entry.pipeline, batch)
@@ -106,11 +107,11 @@ class InferenceRunner:
         now = self._clock()
         self._check_budget(batch.rows.deadlines[0] - now)
         if len(batch.errors) == len(batch):
-            # Nothing to run; each row has its own error, and no model is asked.
+            # There is nothing to run: each row has its own error, and no model is called.
             return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
         self._guard.check(context, entry.pipeline, batch)
         routed = await self._router.infer(entry.pipeline.name, version, batch)
-        # A row that the door refused keeps the door's error, whatever became of it on the way.
+        # A row that the door refused keeps the door's error, even if a later service returned something for it.
         result = (
             routed.batch
             if not batch.errors
@@ -156,7 +157,7 @@ def check_rows(count: int, limit: int) -> None:
 
 
 def read_timeout(microseconds: int) -> float:
-    """Seconds of a timeout parameter; 0 or less means none."""
+    """Seconds of a timeout parameter; 0 or less means no timeout."""
     return microseconds / 1_000_000 if microseconds > 0 else math.inf
 
 

@@ -1,4 +1,4 @@
-"""What the ingress needs of others."""
+"""The interfaces that the ingress needs from other services."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Routed:
     """What the router answered: outputs and annotations as columns, rows in the order of the request."""
 
     batch: Batch
-    # Name of each fallback that any of the rows used, and its bit in the column `@fallbacks`.
+    # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
     decisions: Sequence[Decision]
 
 
 class ModelOperations(Protocol):
-    """Changes which models are loaded. `operator`: who asks, for the audit; deadlines are monotonic seconds.
+    """Changes which models are loaded. `operator`: the caller, for the audit. Deadlines are monotonic seconds.
 
-    All raise Fault, those of whoever refused.
+    All methods raise Fault: the fault of the service that refused.
     """
 
     async def index(self, deadline: float) -> Sequence[IndexedModel]:
@@ -31,11 +31,11 @@ class ModelOperations(Protocol):
         ...
 
     async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
-        """The version that serves now: the one named, that a label means, or the newest for ""."""
+        """Loads a version and returns it: the named one, the one a label points to, or the newest for ""."""
         ...
 
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> Sequence[str]:
-        """The versions that are gone: the one named, that a label means, or for "" all that were loaded."""
+        """Unloads versions and returns them: the named one, the one a label points to, or all loaded ones for ""."""
         ...
 
 
@@ -43,15 +43,15 @@ class Router(Protocol):
     """Runs pipelines."""
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
-        """Runs one pipeline over a batch; rows that fail carry a row error.
+        """Runs one pipeline over a batch. Rows that fail have a row error.
 
-        Raises Fault when the call failed as a whole.
+        Raises Fault if the whole call failed.
         """
         ...
 
 
 class Log(Protocol):
-    """structlog's logger, as far as it is used here."""
+    """The part of structlog's logger that is used here."""
 
     def info(self, event: str, **fields: Any) -> Any: ...
     def warning(self, event: str, **fields: Any) -> Any: ...

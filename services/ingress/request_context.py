@@ -1,4 +1,4 @@
-"""One request of any protocol: its headers, its times, and what becomes known while it is served."""
+"""One request of any protocol: its headers, its times, and the facts that become known while it is served."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
-# Identities need to be unique, not secret.
-_random = random.Random()  # noqa: S311 - names traces, guards nothing
+# Identities must be unique, but need not be secret.
+_random = random.Random()  # noqa: S311 - names traces, protects nothing
 
 
 def new_request_id() -> str:
-    """A fresh identity: 32 hexadecimal digits."""
+    """A new identity: 32 hexadecimal digits."""
     return f"{_random.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTrace:
-    """The trace that a request belongs to. `parent`: span of the caller, "" if it sent none."""
+    """The trace that a request belongs to. `parent`: the span of the caller, "" if it sent none."""
 
     trace_id: str
     parent: str
@@ -38,12 +38,12 @@ class RequestTrace:
 
     @property
     def traceparent(self) -> str:
-        """W3C traceparent for those we call: this request's own span is their parent."""
+        """The W3C traceparent for the services that we call: this request's own span is their parent."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
-    """The caller's trace if it sent a `traceparent`, else a new one that is sampled with probability `ratio`."""
+    """The caller's trace if it sent a `traceparent`; otherwise a new one, sampled with probability `ratio`."""
     span_id = f"{_random.getrandbits(64):016x}"
     sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
@@ -61,7 +61,7 @@ def chance(ratio: float) -> bool:
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of one request. `received` and `deadline` are monotonic seconds."""
+    """What is known about one request. `received` and `deadline` are monotonic seconds."""
 
     method: str
     # Names in lower case.
@@ -74,25 +74,25 @@ class RequestContext:
     pipeline: str = ""
     fault: Fault | None = None
     result: InferenceResult | None = None
-    # Set for calls that run a model; others do not count in the objectives.
+    # Set for calls that run a model. Other calls do not count in the objectives.
     inference: bool = False
-    # Counted in `Door.in_flight`; its message is complete; the quota that counts it in flight.
+    # Whether it is counted in `Door.in_flight`; whether its message is complete; the quota that counts it as in flight.
     entered: bool = False
     whole: bool = False
     quota: Quota | None = None
-    # Of its message, inflated; 0: not known.
+    # Size of its message, decompressed; 0: not known.
     size_bytes: int = 0
-    # It holds a slot of admission control.
+    # Whether it holds a slot of admission control.
     admitted: bool = False
-    # Envoy's name for its credential (protocols/grpc/unary.py); empty: none.
+    # Envoy's name for its credential (protocols/grpc/unary.py). Empty: there is none.
     gate: bytes = b""
-    # Seconds that it may take, once that is known: by the caller's deadline or the pipeline's.
+    # Seconds that it may take, once known: from the caller's deadline or the pipeline's.
     time_allowed: float = math.inf
-    # The time that ran out was our own (the pipeline's deadline), not one that the caller set.
+    # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
     deadline_is_ours: bool = False
 
     def identify(self, asked: str) -> None:
-        """Takes the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it can't be one."""
+        """Uses the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it is not a valid one."""
         if not asked:
             return
         if not REQUEST_ID.match(asked):
@@ -105,19 +105,19 @@ class RequestContext:
         self.request_id = asked
 
     def of_message(self, now: float) -> RequestContext:
-        """A context for one message of this stream: same caller, deadline and trace, an identity of its own."""
+        """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
         own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
         own.credential = self.credential
         return own
 
     @property
     def tenant(self) -> str:
-        """Name of the proven tenant; "" before that."""
+        """Name of the authenticated tenant; "" before authentication."""
         return "" if self.credential is None else self.credential.tenant.name
 
 
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
-    """The context of a request that came at `now`, with the identity in `x-request-id` or a new one."""
+    """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
     sent = headers.get(b"x-request-id")
     if sent is not None:

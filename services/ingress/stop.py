@@ -13,7 +13,7 @@ from services.ingress.envoy.drain import AdminPort, stop
 
 
 def main() -> None:
-    """Exit code 0 when every call was answered, 1 when some were cut off, 2 for unusable settings."""
+    """Returns the exit code: 0 if every call was answered, 1 if some were cut off, 2 for unusable settings."""
     parser = argparse.ArgumentParser(prog="ingress.stop")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--config", type=Path, help="settings of the running ingress")

@@ -49,7 +49,7 @@ from services.ingress.reporting.span_store import SpanStore
 from services.ingress.reporting.statistics import Statistics
 
 _FLUSH_EVERY_S = 0.5
-# Some milliseconds each.
+# Each takes some milliseconds.
 _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -68,9 +68,9 @@ class Ingress:
 
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
-    """Opens everything the door needs and closes it on the way out. Raises ConfigError."""
+    """Opens everything that the door needs, and closes it at the end. Raises ConfigError."""
     telemetry = runtime.telemetry
-    wall = time.time  # noqa: TID251 - the real clock is chosen here, and handed to whoever needs one
+    wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
     security = SecurityLog(
@@ -153,9 +153,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
 
 @asynccontextmanager
 async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
-    """The runtime of this process, with the services of `settings.together` in it, found by entry point.
+    """The runtime of this process, with the services of `settings.together` in it. They are found by entry point.
 
-    Raises config.ConfigError for a service that is not installed, or settings that it does not take.
+    Raises config.ConfigError for a service that is not installed, or for settings that it does not accept.
     """
     parts = [_part(name, values) for name, values in settings.together.items()]
     telemetry = Telemetry("ingress", settings.telemetry)
@@ -181,7 +181,7 @@ def _part(name: str, values: dict[str, object]) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """Says that what should be kept on the disk can't be."""
+    """Logs that data which should be kept on the disk can't be kept there."""
 
     log: Log
     metrics: Metrics

@@ -1,1 +1,1 @@
-"""Who is let in: admission control, quotas, extraction guard. See LIMITERS.md."""
+"""Which requests are admitted: admission control, quotas, extraction guard. See LIMITERS.md."""

@@ -1,4 +1,4 @@
-"""Admission control: how many inferences may be in flight at once, and which are refused beyond that. A state machine.
+"""Admission control: how many inferences may be in flight at once, and which requests are refused beyond that. A state machine.
 
 Every request has a time limit. The number of slots adapts so that requests take, on average, a set part of their time limit:
 what is admitted can end in time, and what cannot is refused before its message is read. The last slots are kept for high
@@ -11,27 +11,28 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Every priority may fill this part of the limit. The rest is open by priority (1 to 10); 10 may fill all of it.
+# Every priority may use this fraction of the limit. How much of the rest it may use depends on the priority (1 to 10): priority
+# 10 may use all of it.
 _ANY_PRIORITY = 0.7
 _PRIORITIES = 10
-# A tenant that holds more than its share must leave this part of its slots to the others.
+# A tenant that holds more than its share must leave this fraction of its slots to the others.
 _LEFT = 0.3
-# A tenant that holds less than half its share gets this part of the limit on top: others may hold their slots for long, as with
-# messages that never become complete.
+# A tenant that holds less than half its share may use this fraction of the limit in addition: other tenants may hold their slots
+# for a long time, for example with messages that never become complete.
 _FOR_OTHERS = 0.15
-# The limit moves when as many requests have ended as were in flight at its last move, since only those saw its effect; and not
-# more often than this.
+# The limit changes when as many requests have ended as were in flight at its last change, because only their times show its
+# effect. It does not change more often than this.
 _WINDOW_S = 0.05
 _MIN_ENDED = 8
-# How far it moves at once. Latency grows with the number in flight, so the goal divided by the measured part is the wanted
-# factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
+# How far it changes at once. Latency grows with the number in flight, so the goal divided by the measured fraction is the
+# wanted factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
 _LOWEST, _HIGHEST = 0.5, 1.5
 _PART = 0.5
-# A caller that allows less than this many times the fastest recent request would fail in an idle system, too: its failure is no
-# sign of overload. "Recent": in this time (seconds), or in the period before it.
+# A caller that allows less than this many times the fastest recent request would fail in an idle system, too: its failure is not
+# a sign of overload. "Recent": in this time (seconds), or in the period before it.
 _HOPELESS = 2.0
 _QUICKEST_S = 10.0
-# The part of its time that a request counts for, at least, if it failed because of overload.
+# A request that failed because of overload counts as having used at least this fraction of its time.
 _FAILED = 1.5
 
 
@@ -46,7 +47,7 @@ class AdmissionRules:
 
 
 class AdmissionControl:
-    """Counts the inferences in flight, in all and by tenant. `clock`: monotonic seconds.
+    """Counts the inferences in flight, in total and by tenant. `clock`: monotonic seconds.
 
     Each `acquire` that returned True is followed by one `release`.
     """
@@ -72,10 +73,10 @@ class AdmissionControl:
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
         self._of: dict[str, int] = {}
         self._since = clock()
-        # Since the last move: requests that ended, the sum of the parts of their time, whether one was refused.
+        # Since the last change: number of requests that ended, sum of the fractions of time they used, whether one was refused.
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = _MIN_ENDED
-        # Seconds that the quickest success took: before, and since `_quickest_since`.
+        # Seconds that the fastest successful request took: in the period before `_quickest_since`, and since then.
         self._quickest, self._quickest_since = (math.inf, math.inf), clock()
         self.in_flight = 0
 
@@ -84,7 +85,7 @@ class AdmissionControl:
         return int(self._limit)
 
     def acquire(self, tenant: str, priority: int) -> bool:
-        """Takes a slot for a request; False if there is none for it."""
+        """Takes a slot for a request. Returns False if there is none for it."""
         mine = self._of.get(tenant, 0)
         if (
             self.in_flight >= self._limit * _ANY_PRIORITY * (1 - _LEFT)
@@ -141,8 +142,8 @@ class AdmissionControl:
         rules = self._rules
         mean = self._taken / self._ended
         factor = min(max(rules.goal / mean, _LOWEST), _HIGHEST) ** _PART if mean > 0 else _HIGHEST**_PART
-        # A limit that refused nobody has no reason to grow beyond its start. Up to its start it has: a limit that an outage has
-        # made small must not meet the next burst.
+        # If no request was refused, there is no reason to grow beyond the initial limit. Up to the initial limit it does grow:
+        # a limit that an outage has made small must not still be small at the next burst.
         most = rules.maximum if self._felt else max(self._limit, rules.initial)
         self._limit = min(max(self._limit * factor, rules.minimum), most)
         self._since = self._clock()

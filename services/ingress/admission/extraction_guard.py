@@ -1,8 +1,8 @@
-"""The extraction guard: how many different questions a tenant may ask of a pipeline in one day.
+"""The extraction guard: how many different rows a tenant may send to a pipeline in one day.
 
-Who wants to copy a model by its answers has to ask it many different things; an application asks what its users bring. So
-a tenant may have a budget of different rows per day (UTC) and pipeline. A row that was asked before on that day is free,
-whatever became of it. The rows of a request pass all, or none.
+To copy a model from its answers, an attacker must send it many different rows; an application sends only what its users
+need. So a tenant can have a budget of different rows per day (UTC) and pipeline. A row that was already sent on that day is
+free, whatever its result was. Either all rows of a request pass, or none.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from services.ingress.admission.quotas import QuotaFault
 from services.ingress.request_context import RequestContext
 
 _DAY_S = 86_400
-# The part of the budget at which the operators are warned.
+# The fraction of the budget at which the operators are warned.
 _WARNED = 0.8
-# What could not be written is tried again after this time.
+# If the file can't be used, it is tried again after this time.
 _RETRY_S = 10.0
 _MOST_PIPELINES = 1_000
 
 
 class Tell(Protocol):
-    """Takes a security event: (kind, context, details)."""
+    """Receives a security event: (kind, context, details)."""
 
     def __call__(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None: ...
 
 
 @dataclass(slots=True)
 class _Today:
-    """One tenant's questions to one pipeline on one day. `tried`: when a file was last tried to be had."""
+    """One tenant's rows for one pipeline on one day. `tried`: when opening the file was last tried."""
 
     day: int
     places: int
@@ -48,8 +48,8 @@ class _Today:
 
 
 class ExtractionGuard:
-    """Counts different rows. `folder`: where the processes of one machine count together, and over restarts; None: each
-    by itself. `secret`: no caller may know which rows have the same hash. `wall`: seconds since the epoch."""
+    """Counts different rows. `folder`: where the processes of one machine count together, also across restarts; None: each
+    counts separately. `secret`: keeps callers from finding out which rows have the same hash. `wall`: seconds since the epoch."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ExtractionGuard:
         self._todays: dict[tuple[str, str], _Today] = {}
 
     def check(self, context: RequestContext, pipeline: Pipeline, batch: Batch) -> None:
-        """Counts the rows of a request that have passed its checks. Raises QuotaFault, counting none.
+        """Counts the rows of a request that have passed its checks. If it raises QuotaFault, none is counted.
 
         For a tenant without a budget there is nothing to do.
         """
@@ -99,7 +99,7 @@ class ExtractionGuard:
             self._tell("extraction_warning", context, told)
 
     def keep_only(self, names: set[str]) -> None:
-        """Forgets tenants that are gone; the files of today stay."""
+        """Forgets tenants that no longer exist. The files of today stay."""
         for key in [k for k in self._todays if k[0] not in names]:
             del self._todays[key]
 
@@ -130,11 +130,11 @@ class ExtractionGuard:
         return _Today(day, places, QueryTable.in_memory(places), False, now)
 
     def _hashes(self, pipeline: Pipeline, batch: Batch) -> list[int]:
-        """One per row without an error; never 0."""
+        """One hash per row without an error; a hash is never 0."""
         columns, errors = batch.columns, batch.errors
         names = self._names.get(pipeline)
         if names is None:
-            # As many as there are documents: what was replaced goes with the others.
+            # Needed only for existing documents. Entries of replaced documents are removed when all entries are cleared.
             if len(self._names) > _MOST_PIPELINES:
                 self._names.clear()
             names = self._names[pipeline] = tuple(f.name for f in pipeline.inputs)
@@ -144,15 +144,15 @@ class ExtractionGuard:
         return [self._hash(row) for i, row in enumerate(zip(*parts, strict=True)) if i not in errors]
 
     def _hash(self, row: Iterable[bytes | memoryview]) -> int:
-        # The key in front and not as BLAKE2's own: that would be a block of its own, and no better here.
+        # The key is put before the data, not passed as BLAKE2's key: that would cost an extra block and be no better here.
         digest = blake2b(self._key + b"".join(row), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
 
 def _in_file(folder: Path, date: str, tenant: str, pipeline: str, places: int) -> tuple[int, QueryTable]:
-    """The places and the table of a day's file. Raises OSError.
+    """The size and the table of a day's file. Raises OSError.
 
-    A day's table never becomes smaller. If the budget was raised, what is in the smaller ones is taken over.
+    A day's table never becomes smaller. If the budget was raised, the hashes of the smaller tables are copied into the new one.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     remove_others(folder, date)
@@ -166,7 +166,7 @@ def _in_file(folder: Path, date: str, tenant: str, pipeline: str, places: int) -
 
 
 def _only_row(columns: Mapping[str, Column], names: Iterable[str]) -> list[bytes | memoryview]:
-    """What `_parts` gives of a batch of one row, in half the time."""
+    """The same result as `_parts`, for a batch of one row, in half the time."""
     found: list[bytes | memoryview] = []
     for name in names:
         column = columns[name]
@@ -182,7 +182,7 @@ def _only_row(columns: Mapping[str, Column], names: Iterable[str]) -> list[bytes
 
 
 def _parts(column: Column) -> list[list[bytes]]:
-    """The bytes of a column by row; in front of what has no fixed length, its length."""
+    """The bytes of a column, by row. Values of variable length have their length in front."""
     values = column.values
     found: list[list[bytes]] = []
     if column.valid is not None:

@@ -17,10 +17,10 @@ _RETRY_CONCURRENCY_S = 0.05
 
 
 class QuotaFault(Fault):
-    """A refusal by one of the limiters of a tenant; `wait`: seconds until it may pass; `limit`: in words.
+    """A refusal by one of the limiters of a tenant; `wait`: seconds until it may pass; `limit`: a description of the limit.
 
-    `empty`: a request of one row would have been refused, too. Only then may the refusal be repeated to other requests
-    without asking.
+    `empty`: a request of one row would have been refused, too. Only then may Envoy repeat the refusal to other requests
+    without asking the application.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class QuotaFault(Fault):
 class TokenBucket:
     """Lets `rate` tokens per second through, and up to `burst` at once. Time is passed in, in seconds.
 
-    A request of more than `burst` waits for a full bucket and leaves a debt: large requests pass now and then, and the rate holds
-    in the long run.
+    A request of more than `burst` waits for a full bucket and leaves a debt. So large requests can pass, and the rate still
+    holds in the long run.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
@@ -58,19 +58,19 @@ class TokenBucket:
 
     @property
     def empty(self) -> bool:
-        """Whether there was less than one token when it was last looked at."""
+        """Whether there was less than one token at the last update."""
         return self._tokens < 1.0
 
     def take(self, now: float) -> float:
-        """0.0 if one token could be taken (it is taken), else the seconds until one might."""
+        """Takes one token and returns 0.0, or returns the seconds until one may be available."""
         wait = self.wait(now, 1.0)
         if wait == 0.0:
             self.spend(1.0)
         return wait
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until `amount` might be taken; 0.0: now."""
-        # A clock that stands still or goes back must not make tokens.
+        """Seconds until `amount` can be taken; 0.0: now."""
+        # A clock that stands still or goes backwards must not create tokens.
         passed = now - self._at
         if passed > 0.0:
             self._at = now
@@ -84,15 +84,15 @@ class TokenBucket:
         self._tokens -= amount
 
     def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
-        """Accounts for what others took meanwhile; `largest`: the most that one request of theirs took."""
+        """Subtracts what other processes took since the last call. `largest`: the most that one of their requests took."""
         self.wait(now, 0.0)
-        # Others may have taken the same last tokens, or under another limit: a debt, but no endless one.
+        # Others may have taken the same last tokens, or had a different limit. This leaves a debt, but the debt is bounded.
         floor = min(self._tokens, -max(self._burst, largest))
         self._tokens = max(self._tokens - amount, floor)
 
 
 class Quota:
-    """What one tenant has used of its limits; `counters`: what it uses in other processes."""
+    """How much of its limits one tenant has used. `counters`: its use in other processes."""
 
     __slots__ = (
         "_bytes",
@@ -124,7 +124,7 @@ class Quota:
         self._counters = counters
 
     def acquire(self) -> None:
-        """Counts a request that begins; `release` must follow. Raises QuotaFault, counting nothing."""
+        """Counts a request that begins; `release` must follow. If it raises QuotaFault, nothing is counted."""
         counters = self._counters
         if self._concurrency is not None:
             elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
@@ -138,9 +138,9 @@ class Quota:
             counters.begin()
 
     def charge(self, rows: int, size_bytes: int) -> None:
-        """Takes what a request costs. Raises QuotaFault, taking nothing.
+        """Takes what a request costs. If it raises QuotaFault, nothing is taken.
 
-        A request of more than a bucket holds passes when the bucket is full, and leaves a debt.
+        A request that costs more than a bucket can hold passes when the bucket is full, and leaves a debt.
         """
         if self._unlimited:
             return
@@ -183,7 +183,7 @@ class Quota:
 
 
 class Quotas:
-    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: where other processes count, too."""
+    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: counters shared with other processes."""
 
     def __init__(self, clock: Callable[[], float], shared: SharedCounters | None = None) -> None:
         self._clock = clock
@@ -191,9 +191,9 @@ class Quotas:
         self._quotas: dict[str, Quota] = {}
 
     def acquire(self, tenant: Tenant) -> Quota:
-        """Counts a request of `tenant`; call `charge` of the result when its size is known, and `release` when it is over.
+        """Counts a request of `tenant`; call `charge` on the result when its size is known, and `release` when it has ended.
 
-        Raises QuotaFault (RESOURCE_EXHAUSTED) with a hint when to try again.
+        Raises QuotaFault (RESOURCE_EXHAUSTED) with a retry hint.
         """
         quota = self._quotas.get(tenant.name)
         if quota is None or quota.limits is not tenant.limits:
@@ -202,12 +202,12 @@ class Quotas:
         return quota
 
     def share(self, shared: SharedCounters) -> None:
-        """Counts with other processes from now on. What was used so far is forgotten: a tenant may have one more burst."""
+        """Counts together with other processes from now on. Earlier use is forgotten, so a tenant may get one more burst."""
         self._shared = shared
         self._quotas.clear()
 
     def look(self) -> None:
-        """Learns which processes started or ended, and what they took. Called periodically, not in a request."""
+        """Finds out which processes started or ended, and what they took. Called periodically, not in a request."""
         if self._shared is not None:
             self._shared.refresh()
             for quota in self._quotas.values():
@@ -217,7 +217,7 @@ class Quotas:
         if old is not None and old.limits == tenant.limits:
             old.limits = tenant.limits
             return old
-        # Requests of the old quota leave the old object; a changed limit begins with an empty count.
+        # Requests that began under the old quota are released on the old object. A changed limit begins with an empty count.
         counters = self._shared.counters(tenant.name) if self._shared is not None else None
         if counters is not None:
             for place in (ROWS, BYTES):
@@ -226,7 +226,7 @@ class Quotas:
         return quota
 
     def keep_only(self, names: set[str]) -> None:
-        """Forgets tenants that are gone."""
+        """Forgets tenants that no longer exist."""
         for name in self._quotas.keys() - names:
             del self._quotas[name]
 

@@ -1,8 +1,8 @@
-"""What tenants use, counted together by the ingresses of one machine, in shared memory without locks.
+"""How much tenants use, counted together by the ingresses of one machine, in shared memory without locks.
 
-Each process writes its own file in a common folder, mapped into memory, and reads those of the others. Only its owner
-writes a number, so no update is lost. The kernel releases the lock on a file when its owner dies, so the others notice.
-A request costs a few reads and writes of eight bytes for each process there is.
+Each process writes its own file in a common folder, mapped into memory, and reads the files of the others. Only the owner of a
+file writes numbers in it, so no update is lost. The kernel releases the lock on a file when its owner dies, so the others notice.
+A request costs a few reads and writes of eight bytes for each running process.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # A record: the tenant's name, then numbers of eight bytes: rows and bytes taken since the process began, the most that one
-# request took of each, its requests in flight. Records are never given to another tenant; tenants beyond the last are
-# counted by each process alone.
+# request took of each, its requests in flight. A record is never reused for another tenant. Tenants for which there is
+# no record left are counted by each process separately.
 _NAME_BYTES = 64
 _RECORD_BYTES = _NAME_BYTES + 40
 _RECORDS = 32_768
 ROWS, BYTES = 0, 1
 _LARGEST, _IN_FLIGHT = 2, 4
-# In front of the records: how many there are. Written last, so that whoever reads it finds them whole.
+# Before the records: their number. It is written last, so that a process that reads it finds complete records.
 _HEAD_BYTES = 80
-# Another one than that of older versions, whose records are of another form.
+# Differs from the suffix of older versions, whose records have a different format.
 _SUFFIX = ".use"
 _FILE_BYTES = _HEAD_BYTES + _RECORDS * _RECORD_BYTES
 
 
 @dataclass(slots=True)
 class _PeerCounters:
-    """A tenant's record in the file of another process, and how much of its rows and bytes is accounted for."""
+    """A tenant's record in the file of another process, and how much of its rows and bytes is already accounted for."""
 
     numbers: memoryview[float]
     at: int
@@ -39,20 +39,20 @@ class _PeerCounters:
 
 
 class TenantCounters:
-    """One tenant's record here, and what the others have for it."""
+    """One tenant's record in this process, and its records in the other processes."""
 
     __slots__ = ("_at", "_numbers", "others")
 
     def __init__(self, numbers: memoryview[float], at: int) -> None:
         self._numbers = numbers
         self._at = at
-        # By the inode of the other's file.
+        # By the inode of the other process's file.
         self.others: dict[int, _PeerCounters] = {}
 
     def take(self, what: int, amount: float) -> None:
-        """So many ROWS or BYTES were taken by one request."""
+        """Counts the ROWS or BYTES that one request took."""
         numbers, at = self._numbers, self._at + what
-        # Before the sum: whoever reads the sum finds it.
+        # Written before the sum, so that a process that reads the sum also sees it.
         if amount > numbers[at + _LARGEST]:
             numbers[at + _LARGEST] = amount
         numbers[at] += amount
@@ -66,7 +66,7 @@ class TenantCounters:
         self._numbers[self._at + _IN_FLIGHT] -= 1.0
 
     def taken_elsewhere(self, what: int) -> tuple[float, float]:
-        """ROWS or BYTES that others took since the last time this was asked; the most that one request of theirs took."""
+        """ROWS or BYTES that others took since the last call, and the most that one of their requests took."""
         taken = largest = 0.0
         for other in self.others.values():
             at = other.at + what
@@ -82,13 +82,13 @@ class TenantCounters:
 
 
 class _PeerFile:
-    """The file of another process, as far as it was read."""
+    """The file of another process, and how far it has been read."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._map = mmap.mmap(self._descriptor, _FILE_BYTES, access=mmap.ACCESS_READ)
         self.numbers = memoryview(self._map).cast("d")
-        # Where each tenant's numbers begin.
+        # The position where each tenant's numbers begin.
         self.places: dict[str, int] = {}
 
     @property
@@ -101,7 +101,7 @@ class _PeerFile:
         return True
 
     def read(self) -> list[str]:
-        """Takes in the tenants that came since the last call; their names."""
+        """Reads the tenants that were added since the last call. Returns their names."""
         found, count = [], int(self.numbers[0])
         for record in range(len(self.places), count):
             start = _HEAD_BYTES + record * _RECORD_BYTES
@@ -111,12 +111,12 @@ class _PeerFile:
         return found
 
     def close(self) -> None:
-        # The map goes with the last reader of its numbers.
+        # The memory map is released with the last reference to its numbers.
         os.close(self._descriptor)
 
 
 class SharedCounters:
-    """This process's file among those of `folder`."""
+    """This process's file, and the files of the other processes in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError if the folder can't be used."""
@@ -124,12 +124,12 @@ class SharedCounters:
         self._path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
         self._tenants: dict[str, TenantCounters] = {}
         self._files: dict[int, _PeerFile] = {}
-        # Locked before it gets its name: no other process may take it for the file of a dead one.
+        # Locked before it gets its name, so that no other process takes it for the file of a dead process.
         partial = self._path.with_suffix(".new")
         self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            # All of it now: where the disk has no room for a page that is written later, the kernel ends the process.
+            # Allocate all of it now: if the disk had no room for a page written later, the kernel would kill the process.
             os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
         except OSError:
             partial.unlink(missing_ok=True)
@@ -141,7 +141,7 @@ class SharedCounters:
         self.refresh()
 
     def counters(self, tenant: str) -> TenantCounters | None:
-        """The tenant's; None if there is no room for one more."""
+        """The counters of a tenant; None if there is no room for one more."""
         found = self._tenants.get(tenant)
         if found is None and (count := len(self._tenants)) < _RECORDS:
             start = _HEAD_BYTES + count * _RECORD_BYTES
@@ -151,7 +151,7 @@ class SharedCounters:
             self._numbers[0] = count + 1.0
             for inode, file in self._files.items():
                 if (at := file.places.get(tenant)) is not None:
-                    # What was taken before this tenant came here is no concern of a bucket that begins now.
+                    # A bucket that begins now must not count what was taken before this tenant was known here.
                     found.others[inode] = _PeerCounters(file.numbers, at, list(file.numbers[at : at + 2]))
         return found
 
@@ -177,10 +177,10 @@ class SharedCounters:
         try:
             file = _PeerFile(path)
         except FileNotFoundError:
-            return  # it went meanwhile
+            return  # it was removed meanwhile
         if file.orphaned:
             file.close()
-            Path(path).unlink(missing_ok=True)  # its name was nobody else's
+            Path(path).unlink(missing_ok=True)  # no other process has this name
         else:
             self._files[inode] = file
 

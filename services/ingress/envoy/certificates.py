@@ -1,7 +1,7 @@
 """The door's certificate: given to Envoy as a file that it watches (SDS), so that a renewed one is served without a restart.
 
-Envoy gets a copy of both files in one: a certificate and its key can't be replaced in one step, and between the two they do
-not fit each other.
+Envoy gets one file with a copy of both the certificate and the key. As two files they can't be replaced in one step, and between
+the two steps they would not match each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.ingress.documents.watch import stamp_of
 from services.ingress.ports import Log
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
-# Of the secret, in Envoy's configuration too.
+# Name of the secret, also in Envoy's configuration.
 NAME = "door"
 _FILE = "certificate.json"
 
@@ -31,12 +31,15 @@ class CertificateError(Exception):
 
 
 def secret_file(run_dir: Path) -> Path:
-    """Where Envoy looks for the certificate."""
+    """The path where Envoy looks for the certificate."""
     return run_dir.resolve() / _FILE
 
 
 def publish(http: Http, run_dir: Path) -> float:
-    """Hands the certificate to Envoy; when it ends, in seconds since the epoch. Raises CertificateError, handing over nothing."""
+    """Gives the certificate to Envoy. Returns when it expires, in seconds since the epoch.
+
+    Raises CertificateError; then Envoy gets nothing.
+    """
     assert http.certificate is not None, "settings with a TLS listener have both"
     assert http.key is not None, "settings with a TLS listener have both"
     try:
@@ -44,15 +47,16 @@ def publish(http: Http, run_dir: Path) -> float:
         ends = _checked(chain, key)
         atomic.write(secret_file(run_dir), _secret(chain, key), mode=0o600)
     except (OSError, ValueError) as error:
-        # An SSLError is an OSError.
+        # SSLError is a subclass of OSError.
         raise CertificateError(f"{http.certificate.name}, {http.key.name}: {error}") from error
     return ends
 
 
 def begin(http: Http, run_dir: Path) -> None:
-    """As `publish`, for a door that starts. With none that is good the last good one stays; without that, TLS waits for one.
+    """Like `publish`, for a door that starts. If the certificate is unusable, the last good one stays. If there is no last good
+    one, TLS does not work until there is a good certificate.
 
-    Raises CertificateError after that has been seen to.
+    Raises CertificateError after this has been arranged.
     """
     try:
         publish(http, run_dir)
@@ -63,7 +67,7 @@ def begin(http: Http, run_dir: Path) -> None:
 
 
 def _checked(chain: bytes, key: bytes) -> float:
-    """When the certificate ends. Raises ValueError or SSLError for files that are none, or do not fit each other."""
+    """When the certificate expires. Raises ValueError or SSLError if a file is no certificate or key, or they do not match."""
     certificate = x509.load_pem_x509_certificate(chain)
     # The ssl module reads files only.
     with tempfile.NamedTemporaryFile(suffix=".pem") as both:
@@ -83,9 +87,9 @@ def _secret(chain: bytes, key: bytes) -> bytes:
 
 
 class CertificateReloads:
-    """Hands a changed certificate to Envoy. One that is unusable is logged; the last good one is served.
+    """Gives a changed certificate to Envoy. An unusable one is logged, and the last good one stays in use.
 
-    `ends`: told when the certificate that is served ends, in seconds since the epoch.
+    `ends`: called with the time at which the served certificate expires, in seconds since the epoch.
     """
 
     def __init__(self, http: Http, run_dir: Path, log: Log, ends: Callable[[float], None]) -> None:
@@ -96,7 +100,7 @@ class CertificateReloads:
         self._stamps: object = None
 
     async def check(self) -> None:
-        """Looks once."""
+        """Checks once."""
         stamps = await asyncio.to_thread(self._look)
         if stamps == self._stamps:
             return

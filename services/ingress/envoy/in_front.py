@@ -1,4 +1,4 @@
-"""The grpc mode: hop's grpc.aio server and a small ASGI server in this process, a stock Envoy in front as its child."""
+"""The grpc mode: hop's grpc.aio server and a small ASGI server in this process, and a stock Envoy in front as a child process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STARTUP_S = 10.0
 class _AsgiServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # signals are ours: Envoy drains first
+        yield  # we handle the signals: Envoy drains first
 
 
 @asynccontextmanager
@@ -59,9 +59,9 @@ async def build(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Se
         serving_http = asyncio.create_task(server.serve())
         try:
             async with asyncio.timeout(_STARTUP_S):
-                while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, no event
+                while not server.started:  # noqa: ASYNC110 - uvicorn has a flag but no event
                     await asyncio.sleep(0.01)
-            # uvicorn opens its socket to everybody.
+            # uvicorn lets every user open its socket.
             await asyncio.to_thread(socket.chmod, 0o600)
             yield servicers(ingress, settings.limits.max_request_bytes)
         finally:
@@ -74,11 +74,11 @@ SERVICE = Definition("ingress", IngressSettings, build)
 
 
 async def serve(settings: IngressSettings) -> int:
-    """Serves until SIGTERM, SIGINT or the end of Envoy; Envoy's exit code."""
+    """Serves until SIGTERM, SIGINT or the exit of Envoy. Returns Envoy's exit code."""
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     server = settings.server
     stopped = stop_signal()
-    # The door's rules hold per request, so calls may not come to it carried on a stream.
+    # The door's rules apply per request, so several calls must not arrive inside one stream.
     public = settings.model_copy(update={"server": server.model_copy(update={"exchange": False})})
     async with hosting(settings) as runtime, serving(SERVICE, public, runtime) as running:
         front = await _start(settings)
@@ -100,13 +100,13 @@ async def serve(settings: IngressSettings) -> int:
 
 
 async def _tell(health: Health, readiness: Readiness) -> None:
-    """Keeps the health of hop's server, which cannot ask, as Envoy has it: a stop may begin at Envoy's admin port."""
+    """Copies Envoy's health to hop's server, which cannot ask Envoy itself: a stop may begin at Envoy's admin port."""
     while True:
         ready = await readiness.ready()
         if ready != health.serving:
             await health.set(serving=ready)
         elif not ready:
-            health.release()  # who has heard it; a watch that stays open would hold the stop up to its limit
+            health.release()  # ends watches that were notified; an open watch would delay the stop to its limit
         await asyncio.sleep(FRESH_S)
 
 
@@ -124,7 +124,7 @@ async def _start(settings: IngressSettings) -> asyncio.subprocess.Process:
 
 
 def _die_with_parent() -> None:
-    # A front whose application was killed would answer 503 for ever, and hold its ports.
+    # If the application was killed, an Envoy that kept running would answer 503 for ever and keep its ports.
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -15,9 +15,9 @@ from services.ingress.envoy import configuration as envoy
 
 
 def run(settings: IngressSettings, path: Path) -> int:
-    """Serves inside Envoy, which takes this process over, or behind it where that can't be; the exit code then.
+    """Serves inside Envoy, which replaces this process. If that is not possible, serves behind Envoy and returns the exit code.
 
-    `path`: the file the settings come from. Raises ValueError if they demand what can't be.
+    `path`: the file of the settings. Raises ValueError if they require a mode that is not possible here.
     """
     reason = why_not_envoy(settings)
     if not reason:
@@ -27,7 +27,7 @@ def run(settings: IngressSettings, path: Path) -> int:
 
 
 def why_not_envoy(settings: IngressSettings) -> str:
-    """Why the application can't run inside Envoy; "" if it can. Raises ValueError if the settings demand it."""
+    """Why the application can't run inside Envoy; "" if it can. Raises ValueError if it can't and the settings require it."""
     if settings.mode == "grpc":
         return "mode is grpc"
     if envoy.libpython() is None:
@@ -39,7 +39,7 @@ def why_not_envoy(settings: IngressSettings) -> str:
 
 
 def become_envoy(settings: IngressSettings, path: Path) -> NoReturn:
-    """Renders Envoy's configuration into the run folder and replaces this process by Envoy: same pid, same signals."""
+    """Renders Envoy's configuration into the run folder and replaces this process with Envoy: same pid, same signals."""
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin_certificate(settings)
     configuration = settings.run_dir / "envoy.yaml"
@@ -49,7 +49,7 @@ def become_envoy(settings: IngressSettings, path: Path) -> NoReturn:
 
 
 def begin_certificate(settings: IngressSettings) -> None:
-    """Hands the certificate to the Envoy that starts. One that is no good stops nothing but TLS."""
+    """Gives the certificate to the Envoy that starts. If it is unusable, only TLS does not work."""
     if settings.http.tls:
         try:
             certificates.begin(settings.http, settings.run_dir)
@@ -58,7 +58,7 @@ def begin_certificate(settings: IngressSettings) -> None:
 
 
 def serve_grpc(settings: IngressSettings) -> int:
-    """Serves behind a stock Envoy until SIGTERM or SIGINT; the exit code."""
+    """Serves behind a stock Envoy until SIGTERM or SIGINT. Returns the exit code."""
     import uvloop
 
     from services.ingress.envoy.in_front import serve

@@ -1,8 +1,8 @@
-"""Whether the door wants new callers: Envoy's word, for every protocol the same.
+"""Whether the door accepts new callers. Envoy decides it, and the answer is the same for every protocol.
 
-A stop begins with `/healthcheck/fail` on Envoy's admin port, whoever asks for it (`drain.py`, a preStop hook, an
-operator). From then on Envoy is DRAINING: readiness must say no while calls are still served, so that balancers look
-elsewhere before anything closes. Envoy tells the application nothing of it, so the application asks, when it is asked.
+Every stop begins with `/healthcheck/fail` on Envoy's admin port (from `drain.py`, a preStop hook or an operator). From then on
+Envoy is DRAINING: readiness must be false while calls are still served, so that load balancers use other instances before
+anything closes. Envoy does not tell the application about it, so the application asks Envoy for each readiness request.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from services.ingress.envoy.drain import Ask
 
 _LIVE = re.compile(rb"HTTP/1\.[01] 200 ")
-# A storm of probes, which need no credential, becomes so many looks at the admin port.
+# An answer stays valid this long. Probes need no credential, so this bounds how often a flood of them reaches the admin port.
 FRESH_S = 0.1
 
 
 class Readiness:
-    """Asks Envoy by `ask`, at most every FRESH_S seconds of `clock` (monotonic)."""
+    """Asks Envoy with `ask`, at most every FRESH_S seconds of `clock` (monotonic)."""
 
     def __init__(self, ask: Ask, clock: Callable[[], float]) -> None:
         self._ask = ask

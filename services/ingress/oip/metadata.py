@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of a pipeline: metadata, configuration, statistics."""
+"""What the Open Inference Protocol reports about a pipeline: metadata, configuration, statistics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _tensors(fields: Iterable[InputField | OutputField]) -> list[_Tensor]:
 
 
 def configuration(entry: Entry, max_rows: int) -> pb.ModelConfig:
-    """The pipeline in Triton's words. Requests are joined, so it has dynamic batching."""
+    """The pipeline as a Triton model configuration. Requests are batched together, so it has dynamic batching."""
     pipeline = entry.pipeline
     return pb.ModelConfig(
         name=pipeline.name,

@@ -1,7 +1,7 @@
 """The Open Inference Protocol's model repository extension, for operators: which models are loaded, and which should be.
 
-Names here are those of models in the model repository, `NAME`, `NAME:VERSION` or `NAME:LABEL` as everywhere else;
-elsewhere at the door a model is a pipeline.
+Names here are names of models in the model repository, in the usual forms `NAME`, `NAME:VERSION` or `NAME:LABEL`.
+In all other RPCs of the door, a "model" is a pipeline.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from services.ingress.ports import ModelOperations
 from services.ingress.request_context import RequestContext
 
 SCOPE = "operate"
-# A load may build an engine. Whoever waits less sets a deadline; the load goes on all the same.
+# A load may build an engine. A caller that wants to wait less sets a deadline; the load continues after it.
 _LOAD_S = 600.0
 _INDEX_S = 10.0
-# Triton's states. An ASLEEP version answers: the next call wakes it.
+# Triton's states. An ASLEEP version counts as ready: the next call wakes it.
 _STATES: Mapping[ModelState, tuple[str, str]] = {
     ModelState.ACTIVE: ("READY", ""),
     ModelState.ASLEEP: ("READY", "asleep; the next call wakes it"),
@@ -33,7 +33,7 @@ _STATES: Mapping[ModelState, tuple[str, str]] = {
 class ModelRepository:
     """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `clock`: monotonic seconds.
 
-    `reaches_all`: whether a load by `operations` reaches every executor that there is.
+    `reaches_all`: whether a load by `operations` reaches every executor.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def _operator(context: RequestContext) -> Credential:
 
 
 def _who(credential: Credential) -> str:
-    """For the audit."""
+    """The caller's name for the audit."""
     return f"{credential.tenant.name}/{credential.key_id}"
 
 
@@ -134,7 +134,7 @@ def _check_repository(name: str) -> None:
 
 
 def _not_brought_along(parameter: str) -> Fault:
-    """Triton takes configurations and files by this call; here models come signed, by `headrace models add`."""
+    """Triton accepts configurations and files in this call. Here models are signed and are added with `headrace models add`."""
     return Fault(
         Code.INVALID_ARGUMENT,
         Reason.REASON_NOT_ALLOWED,

@@ -87,9 +87,9 @@ def _read(tensor: Tensor, raw: bytes | None, wanted: Input, rows: int) -> Column
 
 
 def _read_strings(name: str, raw: bytes, elements: int) -> Ragged:
-    """Elements as 4-byte little-endian length and bytes each."""
+    """Elements, each as a 4-byte little-endian length and its bytes."""
     if elements == 1 and len(raw) >= 4 and LENGTH.unpack_from(raw)[0] == len(raw) - 4:
-        # One string is the common case, and making its offsets by NumPy costs more than all else here.
+        # One string is the common case, and computing its offsets with NumPy costs more than all the rest here.
         return Ragged(np.frombuffer(_OFFSETS.pack(0, len(raw) - 4), np.uint32), raw[4:])
     items, size = unpack_bytes(raw, elements)
     if size != len(raw) or len(items) != elements:

@@ -1,4 +1,4 @@
-"""Answers → Open Inference Protocol responses: raw contents, one entry per output, always."""
+"""Answers → Open Inference Protocol responses: always as raw contents, one entry per output."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
 
 
 class Responses:
-    """Writes responses. Requests that shared a message of the router, asked for the same and met the same fallbacks differ in
-    their identity and their values alone: the rest is written for the first of them and kept for the others."""
+    """Writes responses. If requests shared a message of the router, asked for the same outputs and used the same fallbacks, their
+    responses differ only in identity and values. The rest is written for the first of them and reused for the others."""
 
     def __init__(self) -> None:
-        # Each message of the router has a list of decisions of its own, which is not given away while it is kept here.
+        # Each message of the router has its own list of decisions. While it is kept here, no other list can have its address.
         self._decisions: Sequence[Decision] = ()
         self._heads: dict[Hashable, bytes] = {}
 
@@ -66,7 +66,7 @@ class Responses:
             outputs.append(column)
         if answer.decisions is not self._decisions or not answer.decisions:
             self._decisions, self._heads = answer.decisions, {}
-        # A view whose values were not there is a fallback too, so there is nothing to look for without one.
+        # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
         absent = tuple(absent_features(batch)) if answer.fallbacks else ()
         key = answer.entry.pipeline.revision, tuple(names), len(batch), tuple(answer.fallbacks), absent
         head = self._heads.get(key)
@@ -81,7 +81,7 @@ class Responses:
 def _head(
     answer: InferenceResult, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
 ) -> pb.ModelInferResponse:
-    """A response without its identity and its values."""
+    """A response without identity and values."""
     count = len(answer.batch)
     reply = pb.ModelInferResponse(model_name=answer.entry.pipeline.name, model_version=str(answer.version))
     for column in outputs:
@@ -111,7 +111,7 @@ def raw_contents(column: Column) -> bytes:
 
 
 def absent_features(batch: Batch) -> list[tuple[str, str]]:
-    """Feature views whose values were not all present, with what they were instead (the first row's that lacked them)."""
+    """Feature views with missing values, and the source used instead (that of the first row that lacked them)."""
     found = []
     for name, column in batch.columns.items():
         if name.startswith(_SOURCE):

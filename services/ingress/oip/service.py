@@ -102,7 +102,7 @@ class OpenInference:
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """One answer per request, in order. `infer` makes each a context of its own (logged, counted, limited)."""
+        """One answer per request, in order. `infer` makes a separate context for each (logged, counted, limited)."""
         async for request in requests:
             try:
                 reply = await infer(request)
@@ -121,24 +121,24 @@ class OpenInference:
 
 
 def proven(context: RequestContext) -> Credential:
-    """The caller's credential; the door has seen to it that there is one."""
+    """The caller's credential; the door has made sure that there is one."""
     if context.credential is None:
         raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
     return context.credential
 
 
 def charge(rows: int, request: Message, context: RequestContext) -> None:
-    """Takes from the tenant's quota what a request costs. Raises QuotaFault."""
+    """Charges the cost of a request to the tenant's quota. Raises QuotaFault."""
     quota = context.quota
     if quota is None:
         return
-    # Of a message that its protocol has not measured, only where somebody asks: it is written anew for that.
+    # If the protocol has not measured the message, its size is computed only when needed, since that serializes it again.
     size = context.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
     quota.charge(rows, size)
 
 
 def _claimed_rows(request: pb.ModelInferRequest, max_rows: int) -> int:
-    """The rows that the first input says there are; 1 where the request will be refused for them."""
+    """The number of rows according to the first input; 1 if the request will be refused because of its inputs."""
     shape = request.inputs[0].shape if request.inputs else ()
     return shape[0] if shape and 0 < shape[0] <= max_rows else 1
 
@@ -158,7 +158,7 @@ def read_version(text: str) -> int:
 
 
 def _parameters(request: pb.ModelInferRequest) -> tuple[int, float]:
-    """(priority, 0 = the tenant's; timeout in seconds, inf = none); what we do not know is ignored, as Triton does."""
+    """(priority, 0 = the tenant's; timeout in seconds, inf = none). Unknown parameters are ignored, as in Triton."""
     parameters = request.parameters
     priority, timeout = 0, 0
     if "priority" in parameters:

@@ -1,4 +1,4 @@
-"""headrace.api.inference.v1.InferenceService: rows as objects or as columns, each with its own answer."""
+"""headrace.api.inference.v1.InferenceService: rows as objects or as columns; each row has its own answer."""
 
 from __future__ import annotations
 

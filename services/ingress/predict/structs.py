@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 
 def to_python(struct: Struct) -> dict[str, object]:
-    """Field name → value, as JSON has it."""
+    """Field name → value, as in JSON."""
     return {name: _plain(value) for name, value in struct.fields.items()}
 
 
@@ -28,7 +28,7 @@ def _plain(value: Value) -> object:
 
 
 def fill(struct: Struct, values: Mapping[str, object]) -> None:
-    """Adds the values, which are what JSON can say (bool, numbers, str, None, lists of them), to the struct."""
+    """Adds the values to the struct. They are of JSON's types: bool, numbers, str, None, lists of these."""
     fields = struct.fields
     for name, value in values.items():
         _fill(fields[name], value)
@@ -36,7 +36,7 @@ def fill(struct: Struct, values: Mapping[str, object]) -> None:
 
 def _fill(target: Value, value: object) -> None:
     if value is None:
-        target.null_value = 0  # type: ignore[assignment]  # the only number of its enum
+        target.null_value = 0  # type: ignore[assignment]  # the only value of its enum
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int | float):

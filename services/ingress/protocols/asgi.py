@@ -1,4 +1,4 @@
-"""The little of ASGI that the door uses."""
+"""The parts of ASGI that the door uses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Disconnected(Exception):  # noqa: N818 - an outcome of reading, not an error
-    """The caller went away before its body was whole."""
+    """The caller disconnected before its body was complete."""
 
 
 async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """A whole HTTP response."""
+    """Sends a complete HTTP response."""
     await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
     await send({"type": "http.response.body", "body": body, "more_body": False})

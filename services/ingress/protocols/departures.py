@@ -1,9 +1,9 @@
-"""Callers that go away: what is done for them ends soon after.
+"""Callers that disconnect: the work for them ends soon after.
 
-ASGI tells of it by `receive`. uvicorn's waits for it; pyvoy's, once the body is whole, answers at once whether the
-caller is still there, and costs a turn through Envoy's thread (measured: 13,700 of them a second are a whole core).
-So nobody waits by asking in a loop: those that are served for long are asked about here, now and then, and so few at
-a time that a door full of slow requests has time for them.
+In ASGI, `receive` reports a disconnect. uvicorn's `receive` waits for it. pyvoy's, once the body is complete, returns at once
+and says whether the caller is still connected. That costs a switch to Envoy's thread (measured: 13,700 calls per second use a
+whole core). So no task calls it in a loop. Instead, requests that take long are checked here at intervals, and only a few at a
+time, so that the checks stay cheap even with many slow requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from services.ingress.protocols.asgi import Receive
 
-# Most requests are over before they are asked about.
+# Most requests end before their first check.
 _EVERY_S = 0.1
 _SWEEP_S = 0.05
 _MOST = 32
@@ -24,25 +24,25 @@ _GONE = "http.disconnect"
 
 
 class Departures:
-    """Asks about the callers of one event loop."""
+    """Checks the callers of one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Who is to be asked about, the longest waiting first.
+        # The callers to check, longest waiting first.
         self._watches: dict[Watch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, receive: Receive) -> Watch:
-        """For `with`, around the work of the running task: it is cancelled when the caller goes away.
+        """For `with`, around the work of the running task. The task is cancelled when the caller disconnects.
 
-        Swallows that cancellation and no other; `gone` says that it came. `receive`: the body has come whole.
+        Catches only that cancellation; then `gone` is true. `receive`: its body has been read completely.
         """
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
         return Watch(self, receive, task.cancel)
 
     def patient(self, receive: Receive) -> Receive:
-        """A `receive` that, after the end of the body, waits until the caller goes away, whatever the server's does."""
+        """A `receive` that, after the end of the body, waits until the caller disconnects, even if the server's own does not."""
         whole = False
 
         async def event() -> Any:
@@ -66,14 +66,14 @@ class Departures:
             self.drop(watch)
 
     def add(self, watch: Watch) -> None:
-        """Begins to ask for this one."""
+        """Begins to check this one."""
         watch.due = self._clock() + _EVERY_S
         self._watches[watch] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def drop(self, watch: Watch) -> None:
-        """Ends that; one that was dropped may be dropped again."""
+        """Stops checking this one. It may be dropped more than once."""
         self._watches.pop(watch, None)
         watch.over = True
 
@@ -93,7 +93,7 @@ class Departures:
 
 
 class Watch:
-    """One caller that is served. `leave` is called once if it goes away while it is."""
+    """One caller that is being served. `leave` is called once if it disconnects during that time."""
 
     __slots__ = ("_departures", "_leave", "due", "gone", "over", "receive")
 
@@ -106,7 +106,7 @@ class Watch:
         self.over = False
 
     def answered(self, answer: asyncio.Future[Any]) -> None:
-        """What the server said when it was asked."""
+        """Handles the server's answer to a check."""
         if self.over or answer.cancelled() or answer.exception() is not None:
             return
         if answer.result()["type"] == _GONE:
@@ -126,5 +126,5 @@ class Watch:
         if not self.gone:
             return False
         task = asyncio.current_task()
-        # Somebody else's cancellation (the server stops) may have come too, and goes on.
+        # The task may also have been cancelled for another reason (the server stops). That cancellation continues.
         return task is not None and task.uncancel() == 0 and kind is asyncio.CancelledError

@@ -13,7 +13,7 @@ from services.ingress.wiring import Ingress
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What protocols are made of. `codecs`: by name, `proto` and `json`."""
+    """The parts that protocols are built from. `codecs`: by name, `proto` and `json`."""
 
     ingress: Ingress
     intake: Intake
@@ -31,7 +31,7 @@ class UnaryEntry:
 
 @dataclass(frozen=True, slots=True)
 class PathEntry:
-    """A protocol with paths of its own: `prefix` and all below it. "" takes what is left over."""
+    """A protocol with its own paths: `prefix` and everything below it. "" takes all requests that no other protocol takes."""
 
     name: str
     prefix: str

@@ -1,4 +1,4 @@
-"""The Faults that several protocols answer with, for bodies that they can't take."""
+"""The Faults that several protocols use for bodies that they can't accept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headrace.hop.errors import Code, Fault, Reason
 
-# Canonical codes as HTTP statuses, in Connect and in REST.
+# The HTTP status of each canonical code, in Connect and in REST.
 STATUS: Mapping[Code, int] = {
     Code.CANCELLED: 499,
     Code.UNKNOWN: 500,
@@ -28,7 +28,7 @@ STATUS: Mapping[Code, int] = {
 
 
 def malformed(message: str, field: str = "body") -> Fault:
-    """The Fault for a request that breaks the protocol; `field`: where."""
+    """The Fault for a request that violates the protocol; `field`: where."""
     shown = field.encode(errors="replace").decode()[:80]
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"field": shown})
 
@@ -44,7 +44,7 @@ def too_large(size: int, limit: int) -> Fault:
 
 
 def too_many_values(limit: int) -> Fault:
-    """The Fault for a message with more values than an object is made for."""
+    """The Fault for a message with too many values."""
     return Fault(
         Code.RESOURCE_EXHAUSTED,
         Reason.REASON_TOO_LARGE,
@@ -54,7 +54,7 @@ def too_many_values(limit: int) -> Fault:
 
 
 def http_status(fault: Fault) -> int:
-    """HTTP's status for a fault, where the protocol leaves it to HTTP to say what was too large."""
+    """The HTTP status for a fault, in protocols in which the status says what was too large."""
     if fault.reason == Reason.REASON_TOO_LARGE and fault.metadata.get("unit") == "headers":
         return 431
     return STATUS[fault.code]

@@ -1,4 +1,4 @@
-"""The protocols of the ingress, and which of them a request speaks.
+"""The protocols of the ingress, and which of them a request uses.
 
 A new protocol is a module with an `ENTRY`, a line in PROTOCOLS, and a test.
 """
@@ -79,13 +79,13 @@ def _content_type(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-type":
             found: bytes = value
-            # `application/json; charset=utf-8`: JSON has no other.
+            # `application/json; charset=utf-8`: JSON has no other charset, so the parameter is ignored.
             return found if b";" not in found else found.partition(b";")[0].strip()
     return b""
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
-    """A method or a content type that no protocol has."""
+    """Answers a method or a content type that no protocol supports."""
     if scope["method"] != "POST":
         await respond(send, 405, [(b"allow", b"POST")], b"")
         return

@@ -1,4 +1,4 @@
-"""What all protocols of unary calls share: prove, read, parse, serve, answer."""
+"""What all protocols of unary calls share: authenticate, read, parse, serve, answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Intake:
-    """Takes requests in: nothing of a body is read before its caller's right to send it is proven."""
+    """Receives requests. No part of a body is read before its caller is authenticated and the call is allowed."""
 
     def __init__(self, door: Door, departures: Departures, limits: Limits) -> None:
         self.door = door
@@ -38,7 +38,7 @@ class Intake:
         return self.door.begin(method, dict(scope["headers"]))
 
     def check_headers(self, scope: Scope) -> None:
-        """Raises Fault RESOURCE_EXHAUSTED if they are too many or too large."""
+        """Raises Fault RESOURCE_EXHAUSTED if the headers are too many or too large."""
         headers = scope["headers"]
         if len(headers) > self.limits.max_headers:
             raise headers_too_large(len(headers), self.limits.max_headers)
@@ -47,11 +47,11 @@ class Intake:
             raise headers_too_large(size, self._max_header_bytes)
 
     def limit(self, operation: Operation) -> int:
-        """Most bytes of a message of that operation."""
+        """Maximum size in bytes of a message of that operation."""
         return self.limits.max_request_bytes if operation.inference else SMALL_BYTES
 
     def gone(self, context: RequestContext) -> None:
-        """Reports a call whose caller went away before it was one."""
+        """Reports a request whose caller disconnected before it became a call."""
         fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
         self.door.refuse(context, fault)
 
@@ -61,7 +61,7 @@ class UnaryProtocol(ABC):
 
     # Bytes that the protocol puts in front of a message.
     framing_bytes = 0
-    # What a reply waits for before it is sent.
+    # Awaited before a reply is sent.
     join: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, intake: Intake) -> None:
@@ -71,7 +71,7 @@ class UnaryProtocol(ABC):
     async def serve(
         self, operation: Operation, codec: Codec, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """One call: never raises for what the caller did wrong."""
+        """Serves one call. Errors of the caller never raise an exception here."""
         context = self._intake.begin(operation.method.name, scope)
         try:
             request = await self._request(operation, codec, context, scope, receive)
@@ -84,7 +84,7 @@ class UnaryProtocol(ABC):
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its slots are released
+        except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
             await self.fail(send, self._door.broken(context, error), context)
             return
         try:
@@ -109,16 +109,16 @@ class UnaryProtocol(ABC):
         return await codec.read(message, operation.method.request)
 
     def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - protocols with such counts override it
-        """The calls of the same credential that were refused in Envoy since the last that came."""
+        """The calls of the same credential that Envoy refused since the previous one that came here."""
         return None
 
     @abstractmethod
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
-        """Seconds that the caller allows; None: any. Raises Fault INVALID_ARGUMENT."""
+        """Seconds that the caller allows; None: no limit. Raises Fault INVALID_ARGUMENT."""
 
     @abstractmethod
     async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
-        """The message in a body, of at most `limit` bytes, uncompressed. Raises Fault."""
+        """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:

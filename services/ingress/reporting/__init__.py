@@ -1,1 +1,1 @@
-"""What is recorded of requests: metrics, log lines, statistics, traces, security events."""
+"""What is recorded about requests: metrics, log lines, statistics, traces, security events."""

@@ -1,4 +1,4 @@
-"""The door's own instruments. Labels come from the pipelines' and tenants' documents, so their number is bounded."""
+"""The door's own metrics. Label values come from the documents of pipelines and tenants, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.hop.limiters import LIMITERS
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# A caller who waits no longer: its own deadline passed, or it went away. Neither is our failure, but both tell of latency.
+# The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
 _GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
 
 
@@ -87,7 +87,7 @@ class Metrics:
             ["limiter"],
             registry=registry,
         )
-        # Looking a child up by label costs more than counting; these are few.
+        # Looking up a child by its labels costs more than counting, so children are cached. There are few of them.
         self._children: dict[tuple[str, str, Code, bool], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
         self._answered: dict[str, Counter] = {}
@@ -97,7 +97,7 @@ class Metrics:
         self._security.labels(kind).inc()
 
     def shed(self, tenant: str, shed: Shed) -> None:
-        """Counts calls that were refused before they came here: as we would have counted them."""
+        """Counts calls that Envoy refused, in the same way as calls refused by the application."""
         fault = "ours" if BLAME[shed.reason] is Blame.OURS else "caller"
         self._requests.labels("", tenant, Code.RESOURCE_EXHAUSTED.name, fault).inc(shed.calls)
         self._shed.labels(tenant, fault).inc(shed.calls)
@@ -133,12 +133,12 @@ class Metrics:
 
 
 def is_ours(fault: Fault, context: RequestContext) -> bool:
-    """Whether a failure is our doing. Time that the caller made too short is not."""
+    """Whether a failure is our fault. It is not if the caller set too short a deadline."""
     if fault.code is Code.DEADLINE_EXCEEDED:
         return context.deadline_is_ours
     if fault.code in OUR_CODES:
         return True
-    blame = BLAME.get(fault.reason, Blame.OURS)  # a newer service may have reasons of its own
+    blame = BLAME.get(fault.reason, Blame.OURS)  # a newer service may have reasons unknown here
     return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and context.inference)
 
 

@@ -1,4 +1,4 @@
-"""Finished request traces to an OpenTelemetry collector."""
+"""Sends finished request traces to an OpenTelemetry collector."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
-# Per batch, retries included. A collector that is away must hold up neither the local store's next traces nor a stop.
+# Per batch, retries included. An unreachable collector must delay neither the next traces of the local store nor a stop.
 _EXPORT_S = 2.0
 
 
 class OtlpExporter:
-    """Implements `reporter.Exporter`. Spans carry the name of the service that did the work."""
+    """Implements `reporter.Exporter`. Each span has the name of the service that did the work."""
 
     def __init__(self, endpoint: str) -> None:
         self._exporter = OTLPSpanExporter(
@@ -24,7 +24,7 @@ class OtlpExporter:
         self._resources: dict[str, Resource] = {}
 
     def write(self, traces: list[Mapping[str, Any]]) -> None:
-        """Sends the spans; blocks. What the collector does not take is lost, as the exporter logs."""
+        """Sends the spans; blocks. Spans that the collector does not accept are lost, and the exporter logs it."""
         self._exporter.export([self._span(t["trace_id"], s) for t in traces for s in t["spans"]])
 
     def _span(self, trace_id: str, span: Mapping[str, Any]) -> ReadableSpan:

@@ -1,4 +1,4 @@
-"""What is recorded of each finished request: metrics, a log line, the protocol's statistics, its trace."""
+"""What is recorded about each finished request: metrics, a log line, the protocol's statistics, its trace."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from services.ingress.request_context import RequestContext, chance
 
 _KEPT = 2000
 _SECURITY_LINES_PER_S = 20.0
-# Of requests that failed because of overload or a deadline. There may be thousands a second, just when CPU time is short.
+# Limit for requests that failed because of overload or a deadline. There may be thousands per second when CPU time is scarce.
 _OVERLOAD_LINES_PER_S = 50.0
 _OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
 
 
 class Exporter(Protocol):
-    """Takes finished traces; blocks, so it is called in a thread."""
+    """Receives finished traces. It blocks, so it is called in a thread."""
 
     def write(self, traces: list[Mapping[str, Any]]) -> None: ...
 
 
 class Reporter:
-    """Tells of requests. `clock`: monotonic seconds; `wall`: seconds since the epoch."""
+    """Records requests. `clock`: monotonic seconds; `wall`: seconds since the epoch."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Reporter:
         self._pending: list[Mapping[str, Any]] = []
 
     def done(self, context: RequestContext) -> None:
-        """One request is over; its outcome stands in `context.fault`."""
+        """One request has ended; its outcome is in `context.fault`."""
         seconds = self._clock() - context.received
         fault = context.fault
         code = Code.OK if fault is None else fault.code
@@ -66,7 +66,7 @@ class Reporter:
             elif fault is not None:
                 self._statistics.fail(context.pipeline, seconds)
         if code in _OVERLOAD and not context.trace.sampled and self._overload_lines.take(self._clock()) > 0:
-            return  # the counters have it; a line and a trace would cost more than the refusal
+            return  # it is counted; a log line and a trace would cost more than the refusal
         if fault is not None or chance(self._log_ratio):
             self._line(context, code, seconds)
         broken = fault is not None or (context.result is not None and bool(context.result.batch.errors))
@@ -88,7 +88,7 @@ class Reporter:
         if fault is None:
             self._log.info("request", **fields)
             return
-        # Without a proven tenant anybody may fill our disk; those lines are rationed (the counter is not).
+        # Unauthenticated callers could fill our disk, so the number of these log lines is limited (the counter is not).
         if context.credential is None and self._lines.take(self._clock()) > 0:
             return
         fields |= {"reason": reason_name(fault.reason), "message": fault.message}
@@ -98,7 +98,7 @@ class Reporter:
         tell("request", **fields)
 
     def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
-        """A credential was refused, or something forbidden was tried."""
+        """A credential was refused, or a caller tried something that it may not do."""
         self.metrics.security(kind)
         self._security.add(kind, context, details)
         if self._lines.take(self._clock()) == 0:
@@ -108,17 +108,17 @@ class Reporter:
             self._log.warning("security", **told)
 
     def unexpected(self, method: str, error: Exception, request_id: str) -> None:
-        """A bug: the trace goes into our log, never to the caller."""
+        """A bug: the stack trace goes into our log, never to the caller."""
         self._log.error("unexpected", request_id=request_id, method=method, exc_info=error)
 
     def _keep(self, context: RequestContext, seconds: float) -> None:
-        # Under a storm of failures the newest are dropped: a bounded buffer, written once a moment.
+        # The buffer is bounded and written at intervals. If there are too many failures, the newest traces are dropped.
         if len(self._pending) < _KEPT:
             start = int((self._wall() - seconds) * 1e6)
             self._pending.append(tracing.record(context, start, int(seconds * 1e6)))
 
     async def flush(self) -> None:
-        """Hands finished traces to the exporters, in a thread."""
+        """Passes finished traces to the exporters, in a thread."""
         traces, self._pending = self._pending, []
         if not traces:
             return

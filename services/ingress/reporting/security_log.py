@@ -1,12 +1,12 @@
-"""The security log: refused credentials and forbidden requests, in a file of their own that loses none of them.
+"""The security log: refused credentials and forbidden requests, in a separate file. Every event is written or counted there.
 
-Each event is a line of JSON, as long as there are few. In a second with more than that the rest is one line, which says
-how many there were of each kind and from how many addresses: so every event is counted in the file, and nobody can fill
-the disk. While the file can't be written, what does not fit into memory is counted in the same way.
+Each event is a line of JSON, up to a limit per second. All further events of that second share one summary line, which says how
+many there were of each kind and from how many addresses. So every event is counted in the file, and no caller can fill the disk.
+While the file can't be written, events that do not fit into memory are counted in the same way.
 
-All processes of the machine write to the same file. A batch of lines is appended whole under a lock, and made durable
-(fsync) before the next: a crash of the machine loses what came after the last batch, half a second at most. A file that has
-outgrown its size is renamed to FILE.1 under the same lock, FILE.1 to FILE.2, and so on.
+All processes of the machine write to the same file. A batch of lines is appended as a whole under a lock, and made durable
+(fsync) before the next batch. A crash of the machine loses the events after the last batch: half a second at most. A file that
+exceeds its maximum size is renamed to FILE.1 under the same lock, FILE.1 to FILE.2, and so on.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from pathlib import Path
 
 from services.ingress.request_context import RequestContext
 
-# Lines of events a second; all of a second beyond that are one line.
+# Event lines per second. All further events of that second share one line.
 _LINES_PER_S = 50
-# Lines that wait while the file can't be written; what is beyond goes into the summary, which then is longer than a second.
+# Lines that wait while the file can't be written. Further events go into the summary, which then covers more than a second.
 _WAITING = 2_000
-# Addresses that a summary tells apart, and those that it names.
+# Number of addresses that a summary distinguishes, and number of addresses that it names.
 _ADDRESSES, _NAMED = 1_024, 10
 _MAX_TEXT = 256
-# Another process holds the lock for one batch.
+# Another process holds the lock only for one batch.
 _LOCK_WAIT_S, _LOCK_POLL_S = 2.0, 0.005
 
 
 @dataclass(slots=True)
 class _Summary:
-    """Events that got no line of their own."""
+    """Events that have no separate line."""
 
     since: float
     until: float = 0.0
@@ -71,8 +71,8 @@ class _Summary:
 class SecurityLog:
     """Takes events on the event loop and writes them in a thread. `wall`: seconds since the epoch.
 
-    `path` None: there is no file, and nothing to write. `complain` is told when writing fails, and with None when it
-    works again.
+    `path` None: there is no file, and nothing is written. `complain` is called with the error when writing fails, and with
+    None when writing works again.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class SecurityLog:
 
     @property
     def waiting(self) -> int:
-        """Events that are not in the file yet."""
+        """Number of events that are not in the file yet."""
         return len(self._lines) + (sum(self._summary.kinds.values()) if self._summary else 0)
 
     def add(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
-        """One event."""
+        """Records one event."""
         if self._path is None:
             return
         now, address = self._wall(), client_address(context)
@@ -127,7 +127,7 @@ class SecurityLog:
         self._lines.append(_line({k: v[:_MAX_TEXT] for k, v in event.items()}))
 
     def _end_summary(self, now: float, *, closing: bool = False) -> None:
-        """Makes a line of the summary, once its second is over. While nothing can be written it goes on."""
+        """Turns the summary into a line when its second is over. While nothing can be written, the summary continues."""
         summary = self._summary
         if summary is None or len(self._lines) >= _WAITING:
             return
@@ -136,13 +136,13 @@ class SecurityLog:
             self._summary = None
 
     async def flush(self) -> None:
-        """Writes what has come; what can't be written is kept."""
+        """Writes the events so far. Events that can't be written are kept."""
         async with self._writing:
             self._end_summary(self._wall())
             await self._write()
 
     async def close(self) -> None:
-        """Writes all that has come, the second that is not over, too."""
+        """Writes all events so far, also those of the second that is not over."""
         async with self._writing:
             await self._write()
             self._end_summary(self._wall(), closing=True)
@@ -160,7 +160,7 @@ class SecurityLog:
             try:
                 await asyncio.wait({writing})
             except asyncio.CancelledError:
-                cancelled = True  # but first we must know whether it was written
+                cancelled = True  # first find out whether the batch was written
         if (error := writing.exception()) is not None:
             self._lines = lines + self._lines
         if (error is not None) != self._failing:
@@ -183,17 +183,17 @@ class SecurityLog:
 
 
 def client_address(context: RequestContext) -> str:
-    """Where a request came from, as Envoy saw it; "" if it did not come by Envoy.
+    """The client address of a request as Envoy saw it; "" if the request did not come through Envoy.
 
-    Envoy appends the address of its peer to `x-forwarded-for` (`use_remote_address`). What stands before that was sent by
-    the caller, who may write there what it likes.
+    Envoy appends the address of its peer to `x-forwarded-for` (`use_remote_address`). The text before it was sent by the
+    caller, who can write anything there.
     """
     sent = context.headers.get(b"x-forwarded-for", b"")
     return sent.rpartition(b",")[2].strip().decode("latin-1")[:64]
 
 
 def _take(lock: int) -> None:
-    """Waits for the other processes. Raises OSError if one of them does not come to an end."""
+    """Waits for the other processes. Raises OSError if one of them does not release the lock in time."""
     end = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -218,7 +218,7 @@ def _append(path: Path, data: bytes) -> None:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         except OSError:
-            # A disk that filled up took a part: half a line is worse than none, and the whole comes again.
+            # The disk became full and only a part was written. Remove it: the whole batch is written again later.
             os.ftruncate(descriptor, start)
             raise
     finally:
@@ -226,7 +226,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _sync_names(folder: Path) -> None:
-    """A new file, and those that were renamed for it, are found after a crash, too."""
+    """Makes the names of new and renamed files durable, so that they exist after a crash."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

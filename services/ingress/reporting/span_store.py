@@ -13,7 +13,7 @@ _NAME = "spans-{:08d}.jsonl"
 
 
 class SpanStore:
-    """Appends traces to the newest segment; the oldest goes when there are too many.
+    """Appends traces to the newest segment; the oldest segment is deleted when there are too many.
 
     `write` blocks for as long as the kernel takes to copy a few kilobytes: call it from a thread.
     """
@@ -31,17 +31,17 @@ class SpanStore:
     def write(self, traces: Sequence[Mapping[str, Any]]) -> None:
         """Appends one line per trace. Raises OSError."""
         text = b"".join(json.dumps(t, separators=(",", ":")).encode() + b"\n" for t in traces)
-        # Several processes may write; a line goes out in one write, appended by the kernel.
+        # Several processes may write, so each line is written with one append, which the kernel keeps whole.
         while not self._appended(self._folder / _NAME.format(self._number), text):
             self._number += 1
             self._drop_old()
 
     def _appended(self, path: Path, text: bytes) -> bool:
-        """False if the segment has no room for so much; an empty one has room for anything."""
+        """False if the segment does not have enough room. An empty segment always has enough."""
         with path.open("ab", buffering=0) as segment:
             if segment.tell() and segment.tell() + len(text) > self._segment_bytes:
                 return False
-            # What was written in part when the disk was full must not spoil the first line after it.
+            # A line that was written only in part because the disk was full must not damage the next line.
             whole = b"\n" + text if self._torn else text
             self._torn = True
             if segment.write(whole) < len(whole):

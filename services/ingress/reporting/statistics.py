@@ -11,7 +11,7 @@ from services.ingress.inference import InferenceResult
 
 @dataclass(slots=True)
 class Sum:
-    """Events, and their durations added up in nanoseconds."""
+    """A number of events, and the sum of their durations in nanoseconds."""
 
     count: int = 0
     ns: int = 0
@@ -23,7 +23,7 @@ class Sum:
 
 @dataclass(slots=True)
 class PipelineCounts:
-    """One pipeline. `executions`: each batch of the router counts once, shared out among the requests in it."""
+    """Counts of one pipeline. `executions`: each batch of the router counts as 1, divided among the requests in it."""
 
     success: Sum = field(default_factory=Sum)
     fail: Sum = field(default_factory=Sum)
@@ -42,7 +42,7 @@ class Statistics:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pipelines: dict[str, PipelineCounts] = {}
-        # The timings that were looked at last: requests of one batch have the same. Their largest batch, and their end (µs).
+        # Cache: the timings seen last (requests of one batch share them), their largest batch, and their end (µs).
         self._timings: Sequence[Timing] = ()
         self._seen = 0, 0
 
@@ -59,7 +59,7 @@ class Statistics:
         rows = len(answer.batch)
         most, inside_us = self._look(answer.batch.timings)
         counts.success.add(total_s)
-        # What the router's own stages do not account for was spent waiting for the batch before and on the way.
+        # Time outside the router's stages was spent waiting for the previous batch and in transport.
         counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))
         counts.compute_input.add(answer.router_start_s)
         counts.compute_infer.add(min(inside_us / 1e6, answer.router_s))

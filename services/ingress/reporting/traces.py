@@ -1,8 +1,8 @@
-"""One trace per request, drawn afterwards from the timings that came back with its batch.
+"""One trace per request, made afterwards from the timings that came back with its batch.
 
-Rows travel in shared batches, so no service can have a span of one request while it works. The router reports how
-long each stage took; from those the request's own spans are made here, once it is known to be wanted: sampled,
-failed or slow. All other requests cost nothing.
+Rows travel in shared batches, so no service can record a span for a single request while it works. The router reports
+how long each stage took. The request's own spans are made here from these times, only if the trace is wanted: if the
+request was sampled, failed or slow. All other requests cost nothing.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def record(
     spans = [root]
     if answer is not None:
         if failed and fault is None:
-            # Answered, with rows that failed. The request as a whole did if all of them have.
+            # Answered, but some rows failed. The request as a whole failed only if all rows failed.
             _mark(root, failed.values(), whole=len(answer.batch.errors) == len(answer.batch))
         start = started_unix_us + int(answer.router_start_s * 1e6)
         rows = str(len(answer.batch))
-        # Named as the spans within a stage are: the call, and who did the work. A stage may be named `router` itself.
+        # Named like the spans within a stage: the call, and the service that did the work. A stage may also be named `router`.
         call = _span(
             "Infer",
             "router",
@@ -73,7 +73,7 @@ def record(
 
 
 def _failed(batch: Batch) -> dict[str, Failure]:
-    """By stage ("": the door itself), the first error of the request's rows there, and how many it failed."""
+    """For each stage ("": the door itself), the first error of the request's rows there, and the number of failed rows."""
     found: dict[str, Failure] = {}
     for _, error in sorted(batch.errors.items()):
         first, rows = found.get(error.stage, (error, 0))
@@ -82,7 +82,7 @@ def _failed(batch: Batch) -> dict[str, Failure]:
 
 
 def _mark(span: dict[str, Any], failures: Iterable[Failure], *, whole: bool = True) -> None:
-    """Says of a span that rows failed in it: the first error, and how many. `whole`: so the span itself did."""
+    """Records in a span that rows failed in it: the first error and their number. `whole`: the span itself failed, too."""
     failures = list(failures)
     error = failures[0][0]
     if whole:
@@ -101,7 +101,7 @@ def _stages(
     """Spans of the stages; the parent of "a/b" is "a"."""
     spans: list[dict[str, Any]] = []
     ids: dict[str, str] = {}
-    # The batch may have left after this request began to wait for it: set its clock so that it ends with the call.
+    # The batch may have started after this request began to wait for it: shift its times so that it ends with the call.
     end = max((t.start_us + t.duration_us for t in timings), default=0)
     origin += max(int(call["duration_us"]) - end, 0)
     for timing in sorted(timings, key=lambda t: t.stage.count("/")):

@@ -14,34 +14,34 @@ from services.ingress.protocols.asgi import Disconnected, Receive
 from services.ingress.protocols.refusals import malformed, too_large
 from services.ingress.request_context import RequestContext
 
-# Of operations that run no model: their messages hold a few names.
+# Message limit of operations that run no model: their messages contain only a few names.
 SMALL_BYTES = 64 * 1024
-# One tenant may have this part of the bytes that may be arriving at once.
+# One tenant may use this fraction of the bytes that may be arriving at the same time.
 _TENANT_PART = 0.5
 _RETRY_AFTER_S = 0.5
-# A body that announces at most so many times the limit is read to its end, so that its sender hears why it is refused.
+# If the announced size is at most this many times the limit, the body is read to its end, so that its sender gets the reason.
 _DRAINED = 2
-# How late a wait may be ended.
+# How late a wait may end after its time limit.
 _LOOK_S = 0.05
 
 
 class Bodies:
-    """Reads the bodies of calls whose callers are proven. `clock`: monotonic seconds."""
+    """Reads the bodies of calls whose callers are authenticated. `clock`: monotonic seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._max_seconds = limits.max_body_s
         self._max_arriving = limits.max_arriving_bytes
         self._clock = clock
         self._timeouts = Timeouts(clock)
-        # Bytes of bodies that are not whole yet, in all and by tenant.
+        # Bytes of bodies that are not complete yet, in total and by tenant.
         self._arriving = 0
         self._of: Counter[str] = Counter()
 
     async def read(self, receive: Receive, context: RequestContext, limit: int, framing: int = 0) -> bytes:
-        """The whole body: a message of at most `limit` bytes, and `framing` bytes around it.
+        """Reads the whole body: a message of at most `limit` bytes, and `framing` bytes around it.
 
         Raises Fault RESOURCE_EXHAUSTED (too large; too many bytes arriving at once), DEADLINE_EXCEEDED (the caller's deadline
-        passed, or `max_body_s`, before the body was whole), INVALID_ARGUMENT (no sensible content-length); Disconnected.
+        or `max_body_s` passed before the body was complete), INVALID_ARGUMENT (invalid content-length); Disconnected.
         """
         declared = context.headers.get(b"content-length")
         most = limit + framing
@@ -69,7 +69,7 @@ class Bodies:
         return body
 
     async def _rest(self, receive: Receive, tenant: str, first: bytes, most: int) -> bytes:
-        """All that comes, or as much of it as shows that it is too much."""
+        """Reads the rest of the body. Stops as soon as it is larger than allowed."""
         pieces, size, more = [first], len(first), True
         self._count(tenant, size)
         try:
@@ -100,10 +100,10 @@ class Bodies:
 
 
 class Timeouts:
-    """Tasks with a time limit each; one that waits longer is cancelled.
+    """Tasks that each have a time limit. A task that waits longer is cancelled.
 
-    Like asyncio.timeout, which costs 4 µs a request. This costs a tenth of it, since one timer checks them all. `clock`:
-    monotonic seconds.
+    Like asyncio.timeout, which costs 4 µs per request. This costs a tenth of that, because one timer checks all tasks.
+    `clock`: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -112,7 +112,7 @@ class Timeouts:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float) -> Timeout:
-        """The running task waits from now on; `end` must follow."""
+        """The running task begins to wait; `end` must follow."""
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
         wait = Timeout(task, self._clock() + seconds)
@@ -122,7 +122,7 @@ class Timeouts:
         return wait
 
     def end(self, wait: Timeout) -> None:
-        """It waits no more."""
+        """The task has stopped waiting."""
         self._timeouts.pop(wait, None)
 
     def _look(self) -> None:
@@ -135,7 +135,7 @@ class Timeouts:
 
 
 class Timeout:
-    """One task that waits, and until when."""
+    """One task that waits, and its time limit."""
 
     __slots__ = ("expired", "task", "until")
 
@@ -145,12 +145,12 @@ class Timeout:
         self.expired = False
 
     def caused_it(self) -> bool:
-        """Whether the task was cancelled by this timeout alone; the cancellation is taken back then."""
+        """Whether only this timeout cancelled the task. If so, the cancellation is undone."""
         return self.expired and self.task.uncancel() == 0
 
 
 async def _drain(receive: Receive) -> None:
-    """Reads the body to its end and keeps nothing of it: many clients do not look for an answer before they have sent all."""
+    """Reads the body to its end and discards it: many clients do not read an answer before they have sent everything."""
     while (await receive()).get("more_body", False):
         pass
 

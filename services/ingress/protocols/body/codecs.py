@@ -1,4 +1,4 @@
-"""Messages in their two forms, protobuf and JSON, read within bounds."""
+"""Messages in their two forms, protobuf and JSON, read within limits."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from services.ingress.protocols.refusals import malformed
 M = TypeVar("M", bound=Message)
 P = ParamSpec("P")
 R = TypeVar("R")
-# JSON from this size on is read in a thread: it takes some milliseconds, which other requests need not wait for.
+# JSON of this size or more is read in a thread: it takes some milliseconds, and other requests should not wait for it.
 THREAD_BYTES = 16 * 1024
-# One is enough: it works with the same lock of the interpreter as the event loop.
+# One thread is enough: it shares the GIL with the event loop.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="large-json")
 
 
@@ -30,29 +30,29 @@ async def in_thread(read: Callable[P, R], *arguments: P.args, **options: P.kwarg
 
 
 class Codec(Protocol):
-    """One form of messages. `name`: what stands for it in content types."""
+    """One form of messages. `name`: its name in content types."""
 
     name: str
 
     async def read(self, data: bytes, message: type[M]) -> M:
-        """Raises Fault INVALID_ARGUMENT for what is no such message, RESOURCE_EXHAUSTED for too many values."""
+        """Raises Fault INVALID_ARGUMENT if the data is not such a message, RESOURCE_EXHAUSTED for too many values."""
         ...
 
     def read_at_once(self, data: bytes, message: type[M]) -> M:
-        """The same, while everybody else waits."""
+        """The same, but blocks the event loop."""
         ...
 
     def write(self, message: Message) -> bytes: ...
 
 
 class Proto:
-    """Protobuf's binary form. `max_values`: most values of one message."""
+    """Protobuf's binary form. `max_values`: maximum number of values in one message."""
 
     name = "proto"
 
     def __init__(self, max_values: int) -> None:
         self._most = max_values
-        # So many bytes can't hold more.
+        # A message of this size can't contain more values than that.
         self._free_bytes = wire_scan.LEAST_BYTES * max_values
 
     async def read(self, data: bytes, message: type[M]) -> M:
@@ -75,7 +75,7 @@ class Proto:
 
 
 class Json:
-    """Protobuf's JSON form. Fields that we do not know are skipped, as newer clients may send them."""
+    """Protobuf's JSON form. Unknown fields are skipped, because newer clients may send them."""
 
     name = "json"
 

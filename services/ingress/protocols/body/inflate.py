@@ -1,4 +1,4 @@
-"""Compressed bodies, inflated within limits: a few bytes may stand for gigabytes."""
+"""Compressed bodies, decompressed within limits: a few bytes can expand to gigabytes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import zlib
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.protocols.refusals import malformed, too_large
 
-# zlib's window bits, by name of the encoding: gzip, and gzip or zlib.
+# zlib's window bits for each encoding: gzip only, and gzip or zlib.
 GZIP, GZIP_OR_ZLIB = 31, 47
-# A compressed body may become this much larger; up to `ANY_RATIO_BYTES` it may become as large as it likes.
+# A compressed body may expand at most by this factor. Up to `ANY_RATIO_BYTES` of output any factor is allowed.
 MAX_RATIO = 100
 ANY_RATIO_BYTES = 64 * 1024
-# Inflated in one go; other requests have their turn between two steps.
+# Bytes decompressed in one step. Other requests can run between two steps.
 _STEP_BYTES = 256 * 1024
 
 
 async def inflate(data: bytes, window_bits: int, limit: int) -> bytes:
-    """What compressed data becomes; other tasks run in between when it is much.
+    """Decompresses data. For a large result, other tasks run in between.
 
     Raises Fault RESOURCE_EXHAUSTED for more than `limit` bytes or (above 64 KiB) a hundred times the size of `data`;
-    INVALID_ARGUMENT for data that is not compressed so, is cut off, or has something behind its end.
+    INVALID_ARGUMENT for data that is not in this format, is truncated, or has extra bytes after its end.
     """
     stream = zlib.decompressobj(wbits=window_bits)
     most = min(limit, max(ANY_RATIO_BYTES, len(data) * MAX_RATIO))

@@ -1,4 +1,4 @@
-"""JSON as it comes from callers: bounded in values, strict in its text, and parsed in steps when it is large."""
+"""JSON from callers: limited in its number of values, checked strictly, and parsed in steps when it is large."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from services.ingress.protocols.refusals import malformed, too_many_values
 
-# `ijson` by the C parser where this platform has it; in pure Python it would take a hundred times as long.
+# `ijson` with its C parser where this platform has it; in pure Python it would take a hundred times as long.
 _parser = ijson.get_backend("yajl2_c") if "yajl2_c" in ijson.ALL_BACKENDS else ijson.backend
-# Python's own parser takes the lock of the interpreter until it has finished: a millisecond for so many bytes.
+# Python's own parser holds the GIL until it has finished: one millisecond for this many bytes.
 _AT_ONCE_BYTES = 256 * 1024
 _STEP_BYTES = 32 * 1024
-# One that stands alone has no UTF-8 form. Every escape is gone through, so that a backslash before one is seen.
+# A surrogate without its pair has no UTF-8 form. Every escape is matched, so that an escaped backslash before it is noticed.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-# What the parser in steps says of a whole number that 64 bits with a sign do not hold.
+# The message of the step-wise parser for an integer that does not fit into 64 bits with a sign.
 _TOO_LONG = "integer overflow"
 _MAX_DEPTH = 100
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -32,9 +32,9 @@ _TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def read(body: bytes, most: int) -> Any:
-    """What a JSON text says, in at most `most` values. Takes long for a large one, but lets other threads run.
+    """Parses a JSON text of at most `most` values. A large text takes long, but other threads can run meanwhile.
 
-    Raises Fault INVALID_ARGUMENT for what is no JSON in UTF-8, RESOURCE_EXHAUSTED for too many values.
+    Raises Fault INVALID_ARGUMENT for anything but JSON in UTF-8, RESOURCE_EXHAUSTED for too many values.
     """
     if len(body) > most:  # a byte may be a value
         _check_count(body, most)
@@ -51,7 +51,7 @@ def read(body: bytes, most: int) -> Any:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object in the making: a key that comes twice would mean one thing to us, and another to somebody else."""
+    """Builds a JSON object. Duplicate keys are refused: different programs would use different values of such a key."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self:
@@ -89,14 +89,14 @@ def _in_steps(body: bytes, text: str) -> Any:
 
 
 def _check_count(body: bytes, most: int) -> None:
-    # Commas and brackets in texts are counted, too: no text needs a million of them.
+    # Commas and brackets inside strings are counted, too: no string needs a million of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > most:
         raise too_many_values(most)
 
 
 def _check_depth(body: bytes) -> None:
-    """The parser in steps takes the square of the depth, and would not end."""
-    # First as if texts held no brackets, which is quick and nearly always enough.
+    """The time of the step-wise parser grows with the square of the depth, so deep nesting would take too long."""
+    # First assume that strings contain no brackets: this is fast and almost always enough.
     if _depth(body.translate(None, _NO_BRACKETS)) > _MAX_DEPTH and _depth(_TEXTS.sub(b"", body)) > _MAX_DEPTH:
         raise malformed(f"the JSON is nested more than {_MAX_DEPTH} deep")
 
@@ -107,7 +107,7 @@ def _depth(body: bytes) -> int:
 
 
 def _shown(error: Exception) -> str:
-    # yajl shows the text around the place, in lines of its own.
+    # yajl shows the text around the error in additional lines.
     text = error.args[0] if error.args else ""
     text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
     return text.partition("\n")[0][:120]

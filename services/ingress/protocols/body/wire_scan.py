@@ -1,6 +1,6 @@
-"""How many values a protobuf message holds, counted on its bytes: before parsing, which makes an object of each.
+"""How many values a protobuf message has, counted in its bytes before parsing, because parsing makes an object of each.
 
-Two bytes can be an empty submessage that takes a hundred when it is parsed; so a message is bounded in values, too.
+An empty submessage of two bytes can take a hundred bytes when it is parsed. So the number of values is limited, too.
 Format: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -14,19 +14,19 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from services.ingress.protocols.refusals import too_many_values
 
-# The smallest field that is there: a tag and a length of nothing.
+# The size of the smallest possible field: a tag and a length of zero.
 LEAST_BYTES = 2
-# Fields looked at in one step.
+# Fields scanned in one step.
 _STEP = 4000
 # Wire types.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-# By field number: the fields of the submessage, or None for a field whose content is not looked into.
+# For each field number: the fields of the submessage, or None for a field whose content is not scanned.
 Fields: TypeAlias = "dict[int, Fields | None]"
 
 
 @functools.lru_cache(maxsize=64)
 def fields_of(message: Descriptor) -> Fields:
-    """What the scan must know of a message type; types that hold themselves (a Struct's Value) are one object."""
+    """What the scan must know about a message type. A recursive type (such as Struct's Value) is represented by one object."""
     return _fields(message, {})
 
 
@@ -41,13 +41,13 @@ def _fields(message: Any, known: dict[str, Fields]) -> Fields:
 
 
 def scan(data: bytes, fields: Fields, most: int) -> Iterator[None]:
-    """Goes through a message in steps (one `next` each). Raises Fault RESOURCE_EXHAUSTED for more than `most` values.
+    """Scans a message in steps (one `next` each). Raises Fault RESOURCE_EXHAUSTED for more than `most` values.
 
-    Each field that stands in the message is a value; a packed list is one, as it takes little more than its bytes. Whatever
-    is no message ends the scan: the parser says so better.
+    Each field that is present in the message is a value. A packed list is one value, because it takes little more memory than its
+    bytes. Invalid data ends the scan without an error: the parser gives a better error message.
     """
     counted = 0
-    # Messages that are being read: where each ends, and its fields.
+    # The stack of messages that are being read: where each one ends, and its fields.
     stack = [(len(data), fields)]
     at = 0
     try:

@@ -16,7 +16,7 @@ _LOOK_S = 0.1
 
 
 class Health:
-    """The door answers only once everything behind it is built; `ready` says when it is about to stop."""
+    """The door answers only after all its parts are built. `ready` becomes false when it is about to stop."""
 
     def __init__(self, services: Sequence[str], ready: Callable[[], Awaitable[bool]]) -> None:
         self._services = ("", *services)
@@ -38,11 +38,11 @@ class Health:
     async def Watch(self, request: pb.HealthCheckRequest) -> AsyncIterator[pb.HealthCheckResponse]:
         known = request.service in self._services
         yield pb.HealthCheckResponse(status=await self._status() if known else _UNKNOWN)
-        while await self._ready():  # noqa: ASYNC110 - Envoy offers no event
+        while await self._ready():  # noqa: ASYNC110 - Envoy has no event for it
             await asyncio.sleep(_LOOK_S)
         if known:
             yield pb.HealthCheckResponse(status=_NOT_SERVING)
-        # A watch that stayed open would hold the stop up to its limit; whoever wants more news asks again.
+        # The watch ends here: an open one would delay the stop to its limit. A client that wants more updates calls again.
 
     async def _status(self) -> int:
         return _SERVING if await self._ready() else _NOT_SERVING

@@ -1,4 +1,4 @@
-"""Server reflection v1 and v1alpha (same messages on the wire), so that `buf curl` and grpcurl need no proto files."""
+"""Server reflection v1 and v1alpha (both have the same wire format), so that `buf curl` and grpcurl need no proto files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def methods() -> list[Method[Any, Any]]:
 
 
 class Reflection:
-    """Answers for the services named, from this process's descriptor pool."""
+    """Answers for the given services, from this process's descriptor pool."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        # v1's own descriptor is not in the pool (grpcio-reflection has v1alpha only): what is listed must resolve.
+        # v1's own descriptor is not in the pool (grpcio-reflection has v1alpha only), but every listed service must resolve.
         self._services = sorted([*services, NAMES[1]])
         self._pool = descriptor_pool.Default()
 
     async def serve(
         self, requests: AsyncIterator[pb.ServerReflectionRequest], _: object
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
-        """One answer per request; what is not found is said in the answer."""
+        """One answer per request. If something is not found, the answer says so."""
         async for request in requests:
             response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
             try:

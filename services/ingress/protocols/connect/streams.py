@@ -1,7 +1,7 @@
 """Streams, reflection and health in every protocol that connectrpc speaks: gRPC, gRPC-Web, Connect.
 
-The door's unary calls do not come here: connectrpc reads and parses a body before it asks who sends it, and costs four times
-as much.
+The door's unary calls do not come here: connectrpc reads and parses a body before it authenticates the sender, and costs four
+times as much.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _TOO_MANY_OPEN_CALLS = error_body(
 _STREAM_INFER = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _WATCH = f"/{_HEALTH.full_name}/Watch"
-# A stranger may begin as many of them as he likes, and leave them open.
+# Limit for calls without a credential: otherwise any client could begin any number of them and leave them open.
 _MAX_OPEN_CALLS = 256
-# For all but a watch, which is open for as long as it is wanted.
+# Time limit of these calls. It does not apply to a watch, which may stay open.
 _OPEN_CALL_S = 60.0
-# Of one message in a stream, which is parsed while everybody waits.
+# Size limit of one JSON message in a stream, because parsing it blocks the event loop.
 _MAX_JSON_BYTES = 256 * 1024
 SERVICES = (OIP_SERVICE, INFERENCE_SERVICE, _HEALTH)
 
@@ -83,7 +83,7 @@ def _application(endpoints: Mapping[str, Any], max_bytes: int, proto: Codec, jso
 
 
 class BoundedGzip(GzipCompression):
-    """Gzip whose content may be a hundred times its size, as in the door's unary calls."""
+    """Gzip whose content may be at most a hundred times its size, as in the door's unary calls."""
 
     def decompress(self, data: bytes | bytearray | memoryview, read_max_bytes: int | None = None) -> bytes:
         most = max(len(data) * MAX_RATIO, ANY_RATIO_BYTES)
@@ -91,7 +91,7 @@ class BoundedGzip(GzipCompression):
 
 
 class BoundedCodec(ConnectCodec[Any, Any]):
-    """One of the door's codecs, for connectrpc. It parses at once, so large JSON is not taken here."""
+    """One of the door's codecs, for connectrpc. It parses in one step, so large JSON is refused here."""
 
     def __init__(self, codec: Codec, max_bytes: int) -> None:
         self._codec = codec
@@ -113,21 +113,21 @@ class BoundedCodec(ConnectCodec[Any, Any]):
 
 
 class Connect:
-    """Serves what connectrpc understands; answers 404 to all else."""
+    """Serves the requests that connectrpc supports; answers 404 to all others."""
 
     def __init__(self, ingress: Ingress, intake: Intake, proto: Codec, json: Codec) -> None:
         self._door = ingress.door
         self._departures = intake.departures
         self._ingress = ingress
-        # Calls on their way that nobody needs a credential for.
+        # Number of calls in flight that need no credential.
         self._open_calls = 0
         most = intake.limits.max_request_bytes
-        # What anybody may ask, without a credential, is a name or two.
+        # A request that needs no credential contains only one or two names.
         self._open = _application(self._open_endpoints(), SMALL_BYTES, proto, json)
         self._streams = _application(self._stream_endpoints(), most, proto, json)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. What goes wrong inside connectrpc has been answered by it; it is told of, not raised."""
+        """Serves one request. connectrpc has already answered errors inside it, so they are reported, not raised."""
         if scope["path"] == _STREAM_INFER:
             await self._serve(self._streams, scope, receive, send)
         elif self._open_calls >= _MAX_OPEN_CALLS:
@@ -146,10 +146,10 @@ class Connect:
 
     async def _serve(self, application: _Application, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            # connectrpc asks until the caller is gone, each time at once: the server's own answer would keep it busy.
+            # connectrpc calls `receive` in a loop until the caller disconnects. The server's own returns at once: a busy loop.
             await application(scope, self._departures.patient(receive), send)
         except OSError:
-            return  # as ASGI has it: the caller went away while it was answered
+            return  # as ASGI specifies: the caller disconnected during the answer
         except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the server above
             self._door.unexpected(scope["path"], error)
 
@@ -199,7 +199,7 @@ def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:
 
 
 def _quiet(handler: Any, method: Method[Any, Any]) -> Any:
-    """A handler that is neither authenticated nor reported: health probes come every second."""
+    """A handler without authentication and reporting: health probes come every second."""
     if method.server_streaming:
 
         async def stream(request: Any, _: RpcContext) -> AsyncIterator[Message]:
@@ -230,7 +230,7 @@ def _info(method: Method[Any, Any]) -> MethodInfo[Any, Any]:
 
 
 def to_connect(fault: Fault, rpc: RpcContext) -> ConnectError:
-    """The fault as connectrpc sends it; the retry hint goes into the rpc's metadata."""
+    """The fault in connectrpc's form. The retry hint goes into the RPC's metadata."""
     if fault.retry_after_s is not None:
         milliseconds = max(0, round(fault.retry_after_s * 1000))
         rpc.response_trailers[PUSHBACK] = str(milliseconds)

@@ -59,7 +59,7 @@ class UnaryConnect(UnaryProtocol):
         await respond(send, 200, headers, codec.write(reply))
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        """Whatever the codec, errors are JSON. Trailers of a unary call are headers that begin with `trailer-`."""
+        """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""
         headers = [(b"content-type", b"application/json"), (b"x-request-id", context.request_id.encode())]
         if fault.retry_after_s is not None:
             milliseconds = max(0, round(fault.retry_after_s * 1000))
@@ -81,7 +81,7 @@ ENTRY = UnaryEntry(
 
 
 def error_body(fault: Fault) -> bytes:
-    """A fault in Connect's JSON. `debug` shows people what `value` holds."""
+    """A fault in Connect's JSON. `debug` shows the content of `value` in readable form."""
     details: list[dict[str, Any]] = []
     for detail in status_of(fault).details:
         name = detail.TypeName()

@@ -1,4 +1,4 @@
-"""The door's RPCs as servicers of hop's grpc.aio server: the same handlers, another transport."""
+"""The door's RPCs as servicers of hop's grpc.aio server: the same handlers over a different transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STREAM = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
 
 
 def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
-    """The services of the door. A message over the limit, but not over the server's own, gets our own answer."""
+    """The services of the door. A message over our limit, but within the server's own limit, gets our own answer."""
     door = ingress.door
     found = []
     for descriptor in (OIP_SERVICE, INFERENCE_SERVICE):
@@ -37,7 +37,7 @@ def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
 
 
 def _prover(door: Door) -> Callable[[str, Mapping[str, str]], None]:
-    """Proves credential and scope before grpc.aio reads a message; what else `Door.admit` asks comes behind it."""
+    """Checks credential and scope before grpc.aio reads a message. The other checks of `Door.admit` are made after it is read."""
 
     def prove(path: str, metadata: Mapping[str, str]) -> None:
         operation = door.operations.get(_INFER if path == _STREAM else path)

@@ -1,4 +1,4 @@
-"""gRPC's wire details: length-prefixed frames, timeouts, status headers. Pure: bytes in, bytes out."""
+"""gRPC's wire details: length-prefixed frames, timeouts, status headers. Pure functions: bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_timeout(value: bytes) -> float:
 async def read_message(body: bytes, limit: int, encoding: bytes) -> bytes:
     """The message of a unary call's body: exactly one frame, of at most `limit` bytes when decompressed.
 
-    `encoding`: the `grpc-encoding` header, b"" if absent. Raises Fault INVALID_ARGUMENT for anything but one whole
+    `encoding`: the `grpc-encoding` header, b"" if absent. Raises Fault INVALID_ARGUMENT for anything but one complete
     frame, UNIMPLEMENTED for a compression other than gzip, RESOURCE_EXHAUSTED for a message over the limit.
     """
     if len(body) < PREFIX.size:
@@ -65,10 +65,10 @@ def check_encoding(encoding: bytes) -> None:
 
 
 def status_headers(fault: Fault) -> Headers:
-    """The trailers (or headers, when there is nothing else) that say how a call failed."""
+    """The trailers (or the headers, if the response has only headers) that say how a call failed."""
     if fault.metadata.keys() != _LIMITER_ALONE:
         return _made(fault)
-    # Under overload thousands of equal refusals a second.
+    # Cached: under overload there are thousands of equal refusals per second.
     limiter = fault.metadata[limiters.KEY]
     return list(_of_kind(fault.code, fault.reason, fault.message, limiter, fault.retry_after_s))
 
@@ -91,6 +91,6 @@ def _made(fault: Fault) -> Headers:
 
 
 def percent_encode(message: str) -> bytes:
-    """`grpc-message` form: printable ASCII as it is, everything else as %XX of its UTF-8."""
+    """The encoding of `grpc-message`: printable ASCII unchanged, everything else as %XX of its UTF-8 bytes."""
     raw = message.encode(errors="replace")
     return b"".join(b"%c" % b if b in _PLAIN else b"%%%02X" % b for b in raw)

@@ -1,9 +1,9 @@
-"""Unary gRPC calls over ASGI: the hot path, as thin as the protocol allows.
+"""Unary gRPC calls over ASGI. This is the hot path, so it does only what the protocol requires.
 
-`Gates`: what the application tells Envoy, so that refusals that are sure to come need not reach Python. Envoy names the
-credentials that come to it, and numbers each one's calls (deploy/envoy/shedding.lua). When the ingress gets crowded, replies
-say up to which the calls of the credential were seen, and how many more there is room for: Envoy lets no more than these
-through, and one now and then. The header never leaves Envoy: it drops what callers send, and what we answer.
+`Gates`: what the application reports to Envoy, so that calls that will certainly be refused need not reach Python. Envoy gives
+each credential a name (a gate) and numbers its calls (deploy/envoy/shedding.lua). Under high load, replies contain the number of
+the newest call seen from the credential, and for how many more calls there is room. Envoy lets only that many through, plus one
+at intervals. The header is internal: Envoy removes it from the requests of callers and from our replies.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ HEADER = b"x-headrace-gate"
 Headers = list[tuple[bytes, bytes]]
 _PLENTY = b"-"
 _FOR_ROOM = frozenset({Reason.REASON_OVERLOADED, Reason.REASON_QUOTA_EXCEEDED})
-# A gate at which nobody was refused for so long is told that there is plenty of room again.
+# If no call was refused at a gate for this long, the reply says that there is plenty of room again.
 _CALM_S = 1.0
-# Gates at most: as many as Envoy has, and some of an earlier life of its.
+# Maximum number of gates: as many as Envoy has, and some from before Envoy last cleared its table.
 _MOST = 20_000
 
 
 class Gates:
-    """What is known of each gate. Without Envoy's filter there are none, and nothing is told. `clock`: monotonic seconds."""
+    """The state of each gate. Without Envoy's filter there are no gates, and nothing is reported. `clock`: monotonic seconds."""
 
     def __init__(self, admission: AdmissionControl, clock: Callable[[], float]) -> None:
         self._admission = admission
         self._clock = clock
-        # By gate: the number of its newest call.
+        # For each gate: the number of its newest call.
         self._seen: dict[bytes, int] = {}
-        # By gate: the reason of the last refusal that was told with it, which is what Envoy repeats.
+        # For each gate: the reason of the last refusal that was sent with its name. Envoy repeats this refusal.
         self._reasons: dict[bytes, Reason] = {}
-        # When the last call was refused, at the gates that were told how much room there is, and not yet that it is plenty.
+        # For each gate that was sent a number for its room, and has not been sent "plenty" since: time of its last refused call.
         self._narrow: dict[bytes, float] = {}
 
     def come(self, context: RequestContext) -> Shed | None:
-        """Notes a call; those of the same credential that were refused in Envoy since the last that came."""
+        """Records a call. Returns the calls of the same credential that Envoy refused since the previous one that came here."""
         header = context.headers.get(HEADER)
         if header is None:
             return None
         gate, call, shed = header.split()
         context.gate, number = gate, int(call)
-        # They come nearly in order.
+        # Calls arrive almost in order.
         if number > self._seen.get(gate, 0):
             if len(self._seen) >= _MOST:
                 self._seen.clear()
@@ -67,7 +67,7 @@ class Gates:
         return Shed(int(shed), self._reasons.get(gate, Reason.REASON_OVERLOADED))
 
     def told(self, context: RequestContext, fault: Fault | None = None) -> Headers:
-        """What the reply has to carry: nothing while there is room for as many again as there are."""
+        """The headers for the reply: none while there is room for as many more calls as are in flight."""
         gate, credential = context.gate, context.credential
         if not gate or credential is None:
             return []
@@ -75,7 +75,7 @@ class Gates:
         room = self._admission.headroom(tenant.name, tenant.priority)
         if fault is not None and fault.code is Code.RESOURCE_EXHAUSTED:
             if fault.reason not in _FOR_ROOM:
-                return []  # too large, say: Envoy would repeat it to others
+                return []  # for example too large: Envoy would repeat it to other calls
             if isinstance(fault, QuotaFault):
                 if not fault.empty:
                     return []  # a smaller call may pass
@@ -101,15 +101,16 @@ _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 class Convoy:
     """Replies that become ready in the same turn of the event loop are sent together, at its end. One per event loop.
 
-    The rows of a batch are answered in one turn. Sent one by one, each reply would find that Envoy's thread has finished the one
-    before. Sent together they cost that thread a quarter less, and the caller a fifth (load/RESULTS.md).
+    The rows of a batch are answered in one turn. If they were sent one by one, Envoy's thread would
+    finish each reply before the next one comes. Sending them together costs that thread 25 % less and the caller 20 % less
+    (load/RESULTS.md).
     """
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
 
     def join(self) -> Awaitable[None]:
-        """Waits until all that are ready in this turn have joined."""
+        """Waits until all replies that are ready in this turn have joined."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._leave)
@@ -120,7 +121,7 @@ class Convoy:
     def _leave(self) -> None:
         waiting, self._waiting = self._waiting, []
         for place in waiting:
-            # One whose caller went away is cancelled.
+            # A reply whose caller has disconnected is cancelled.
             if not place.done():
                 place.set_result(None)
 
@@ -149,7 +150,7 @@ class UnaryGrpc(FramedProtocol):
         await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        """A response of headers alone (gRPC's "trailers-only")."""
+        """A response that has only headers (gRPC's "trailers-only")."""
         headers = [
             (b"content-type", _TYPE),
             _ENCODINGS,

@@ -1,4 +1,4 @@
-"""Unary gRPC-Web calls: gRPC for pages in browsers, whose trailers come in the body.
+"""Unary gRPC-Web calls: gRPC for web pages in browsers, with the trailers in the body.
 
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 """
@@ -35,7 +35,7 @@ class UnaryGrpcWeb(FramedProtocol):
         await respond(send, 200, headers, body)
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        """The status stands in the headers, as there is nothing else."""
+        """The status is in the headers, because the response has no body."""
         headers = [
             (b"content-type", _TYPE),
             (b"x-request-id", context.request_id.encode()),

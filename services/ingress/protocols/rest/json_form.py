@@ -1,4 +1,4 @@
-"""OIP messages in REST's JSON: numbers are numbers there, where ProtoJSON writes 64-bit ones as text."""
+"""OIP messages in REST's JSON: all numbers are JSON numbers, while ProtoJSON writes 64-bit numbers as text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
-# upb's descriptors and those of pure Python have no common type.
+# The descriptors of upb and those of pure Python have no common type.
 Field: TypeAlias = Any
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Every field by its proto name, defaults too; messages and members of a oneof only if set; enums by name."""
+    """Every field under its proto name, also with default values. Messages and members of a oneof only if set; enums by name."""
     shown: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
         if field.has_presence and not message.HasField(field.name):

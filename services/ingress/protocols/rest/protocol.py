@@ -41,7 +41,7 @@ _IS_JSON = (b"content-type", b"application/json")
 
 
 class Rest:
-    """Serves /v2… by the operations of the door."""
+    """Serves /v2… with the operations of the door."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
@@ -71,7 +71,7 @@ class Rest:
             if isinstance(gone, asyncio.CancelledError):
                 raise
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer, and its slots are released
+        except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
             await _fail(send, self._door.broken(context, error), context)
             return
         try:
@@ -79,7 +79,7 @@ class Rest:
                 status, extra, content = await handle(body)
                 await respond(send, status, [*extra, (b"x-request-id", context.request_id.encode())], content)
         except Fault as fault:
-            if context.fault is None:  # unreadable: it never became a call
+            if context.fault is None:  # unreadable: it did not become a call
                 self._door.refuse(context, fault)
             await _fail(send, fault, context)
         except Exception as error:
@@ -87,7 +87,7 @@ class Rest:
                 raise  # the answer could not be sent
             await _fail(send, self._door.broken(context, error), context)
         finally:
-            if context.entered:  # the caller went away while the body was parsed
+            if context.entered:  # the caller disconnected while the body was parsed
                 self._intake.gone(context)
 
     async def _body(
@@ -193,7 +193,7 @@ def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
 
 
 def _timeout(headers: Mapping[bytes, bytes]) -> float:
-    """Seconds in Connect's own header, which REST callers may use too; inf if it is not there."""
+    """Seconds in Connect's own header, which REST callers may also use; inf if it is absent."""
     text = headers.get(b"connect-timeout-ms", b"")
     return int(text) / 1000 if text.isdigit() and len(text) <= 10 else math.inf
 
@@ -212,7 +212,7 @@ def _json(value: Any) -> tuple[int, Headers, bytes]:
 def _health(
     reply: pb.ServerLiveResponse | pb.ServerReadyResponse | pb.ModelReadyResponse, model: str
 ) -> tuple[int, Headers, bytes]:
-    """As the protocol has it, in status and body: Triton's clients look at the one, KServe's at the other."""
+    """The state in both status and body, as the protocol requires: Triton's clients read one of them, KServe's the other."""
     live = isinstance(reply, pb.ServerLiveResponse)
     good = reply.live if isinstance(reply, pb.ServerLiveResponse) else reply.ready
     said = {"name": model} if model else {}

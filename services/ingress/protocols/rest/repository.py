@@ -17,14 +17,14 @@ from services.ingress.protocols.rest.tensors import read_object
 _INDEX = "/v2/repository/index"
 _CHANGE = re.compile(r"/v2/repository/models/(?P<model>[^/]+)/(?P<action>load|unload)\Z")
 _FILE = "file:"
-# Of one request: a few parameters.
+# Maximum size of one request: it has only a few parameters.
 _MAX_VALUES = 10_000
 
 
 def find(path: str) -> tuple[str, Callable[[bytes], Message]] | None:
-    """Name of the RPC that `path` means, and what makes its request of a body; None if it means none.
+    """Name of the RPC for `path`, and the function that makes its request from a body; None if there is no RPC for it.
 
-    All are POST. Making the request raises Fault INVALID_ARGUMENT.
+    All are POST. The function raises Fault INVALID_ARGUMENT.
     """
     if path == _INDEX:
         return "RepositoryIndex", _index

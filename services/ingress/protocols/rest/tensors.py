@@ -1,6 +1,6 @@
-"""OIP's REST form ⇄ its messages: JSON tensors, and the binary-data extension (raw tensors behind the JSON).
+"""OIP's REST form ⇄ its messages: JSON tensors, and the binary-data extension (raw tensors after the JSON).
 
-Every tensor becomes raw contents, so that one translation (`oip/request.py`) checks them all.
+Every tensor becomes raw contents, so that one translation (`oip/request.py`) checks all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.ingress.protocols.body import json_text
 from services.ingress.protocols.refusals import malformed
 
 _MAX_RANK = 16
-# Numbers that become an array at once.
+# How many numbers become an array in one step.
 _PART = 65_536
 
 
@@ -60,7 +60,7 @@ def read_object(text: bytes, max_values: int) -> dict[str, Any]:
 
 
 def _add_input(request: pb.ModelInferRequest, entry: dict[str, Any], binary: memoryview) -> int:
-    """Adds one input; the bytes of binary data that it took."""
+    """Adds one input. Returns the number of bytes of binary data that it used."""
     name, datatype, shape = _text(entry, "name"), _text(entry, "datatype"), entry.get("shape")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
         raise malformed(f"input {name[:80]}: `shape` is not a list of sizes", name)
@@ -94,7 +94,7 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
     if not all(type(item) in fits for item in flat):
         raise _mistyped(name, datatype)
     try:
-        # In parts: each is made without letting other threads run.
+        # In parts, because other threads can't run while a part is converted.
         parts = (flat[start : start + _PART] for start in range(0, len(flat), _PART))
         return b"".join(np.array(part, dtype.numpy).tobytes() for part in parts)
     except OverflowError:
@@ -154,7 +154,7 @@ def _data(datatype: str, raw: bytes) -> list[Any]:
         return [item.decode(errors="replace") for item in items]
     assert dtype is not None, "our own outputs have types that we know"
     values: list[Any] = np.frombuffer(raw, dtype.numpy).tolist()
-    # JSON has no NaN and no infinities.
+    # JSON has neither NaN nor infinities.
     return [v if v - v == 0 else None for v in values] if dtype.is_float else values
 
 
