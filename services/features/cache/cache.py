@@ -84,8 +84,8 @@ class RowCache:
     """A map from entity and view to the last-known row, bounded by entries and bytes.
 
     It has two generations. An entry that is added or used moves to the young generation. When the young generation reaches half
-    of a limit, the old one is dropped and the young one becomes the old one. So about
-    half of the limits is always kept for the entries that were added or used last.
+    of a limit, the old one is dropped and the young one becomes the old one. So about half of the cache always holds the entries
+    that were added or used last.
 
     Absent entities (the store does not have them) are kept separately, limited to a tenth of the entries and bytes: requests for
     many absent entities do not evict rows.

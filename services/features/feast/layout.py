@@ -64,6 +64,6 @@ def limit_waiting(config: RepoConfig, timeout_s: float) -> None:
 
 
 def name_of(projection: FeatureViewProjection) -> str:
-    """What Feast calls a view of a feature service in its replies: its alias or name, and its version if one is asked for."""
+    """The name of a feature service's view in Feast's replies: its alias or name, and its version if one is requested."""
     name: str = projection.name_to_use()  # type: ignore[no-untyped-call]  # Feast leaves it without types
     return name
