@@ -16,34 +16,34 @@ class Stream(config.Settings):
     url: str
     name: str = "headrace:features"
     group: str = "features"
-    # Name of this member of the group: another for each replica, the same after a restart.
+    # Name of this member of the group: different for each replica, unchanged after a restart.
     member: str = "features"
-    # Events written at once.
+    # The most events written together.
     batch: PositiveInt = 500
 
 
 class FeaturesConfig(config.ServiceSettings):
-    """Where the feature store is, and how long it may keep us waiting."""
+    """Where the feature store is, how long reads may take, and how rows are cached."""
 
     # Folder of feature_store.yaml.
     repo: Path
     # All reads of one batch (connecting, sending, answering), without a retry; then last-known values are served.
     store_timeout_s: PositiveFloat = 0.05
-    # Before it says that it is ready, the service reads each feature service until that takes half of `store_timeout_s`,
-    # but for no longer than this: a store that is down or slow does not keep it from serving.
+    # Before it reports ready, the service reads each feature service until a read takes at most half of `store_timeout_s`,
+    # but for no longer than this in total: it also starts with a store that is down or slow.
     warm_up_s: NonNegativeFloat = 2.0
     # How often the registry is read again.
     refresh_s: PositiveFloat = 10.0
-    # Batches of many keys that are read from SQLite at once.
+    # How many large batches are read from SQLite at the same time.
     threads: PositiveInt = 2
-    # Rows kept in memory (of one view and entity each), for saving reads and for when the store fails; 0: none.
+    # The most rows kept in memory (one view and entity each), to save reads and to serve when the store fails; 0: none.
     memory_entries: NonNegativeInt = 200_000
     memory_bytes: NonNegativeInt = Field(default=64 * 1024 * 1024, description="by estimate")
-    # How long a row in memory saves a read, where the store tells of changes: SQLite, and Redis from version 6 on.
+    # How long a row in memory is used without a read, if the store reports changes: SQLite, and Redis from version 6 on.
     cache_s: NonNegativeFloat = 5.0
-    # The same where it does not, so that rows may be as much out of date.
+    # The same for stores that do not report changes: rows may then be out of date by this much.
     blind_cache_s: NonNegativeFloat = 0.0
-    # Events to write into the online store; absent: none are consumed.
+    # The stream of events to write into the online store; absent: no events are consumed.
     stream: Stream | None = None
     breaker: config.BreakerSettings = config.BreakerSettings(
         window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1

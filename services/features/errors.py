@@ -1,4 +1,4 @@
-"""What callers of the features service do wrong, in words."""
+"""Faults for mistakes of the callers of the features service."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from headrace.hop.errors import Code, Fault, Reason
 
 
 def unknown_service(name: str, known: list[str]) -> Fault:
-    """No such feature service."""
+    """The registry has no such feature service."""
     message = f"there is no feature service {name!r}; the registry has {', '.join(sorted(known)) or 'none'}"
     metadata = {"feature_service": name}
     return Fault(Code.NOT_FOUND, Reason.REASON_SPEC_UNKNOWN, message, metadata=metadata)
 
 
 def missing_key(name: str) -> Fault:
-    """A join key has no column."""
+    """The batch has no column for a join key."""
     message = f"the batch has no column {name!r}, which is a join key of the feature service; send it"
     metadata = {"field": name}
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
@@ -27,14 +27,14 @@ def wrong_key(name: str, found: str, wanted: str) -> Fault:
 
 
 def no_column(service: str, feature: str) -> Fault:
-    """A feature of a type that no column holds."""
+    """The type of a feature can't be held by a column."""
     message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars; ask Feast's ServingService for it"
     metadata = {"feature_service": service, "feature": feature}
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
 
 
 def missing_input(name: str) -> Fault:
-    """A column that an on-demand view is made of is not there."""
+    """A request column that an on-demand view needs is missing."""
     message = (
         f"the batch has no column {name!r}, which an on-demand feature view of the service takes; send it"
     )
@@ -43,7 +43,7 @@ def missing_input(name: str) -> Fault:
 
 
 def wrong_input(name: str, found: str, wanted: str) -> Fault:
-    """A column that an on-demand view is made of has another type or shape."""
+    """A request column that an on-demand view needs has another type or shape."""
     message = (
         f"column {name!r} is {found}; an on-demand feature view of the service takes {wanted}, one per row"
     )
@@ -52,7 +52,7 @@ def wrong_input(name: str, found: str, wanted: str) -> Fault:
 
 
 def ambiguous(service: str, why: str) -> Fault:
-    """Two features of one name."""
+    """Two features have the same name."""
     message = (
         f"feature service {service!r} has features that columns can't tell apart: {why}; ask for full names"
     )
@@ -67,13 +67,13 @@ def unknown_references(why: str) -> Fault:
 
 
 def uneven_entities() -> Fault:
-    """Entities of different length."""
+    """The lists of entities and request data differ in length."""
     message = "the lists of entities and of request data differ in length; each row needs a value in each"
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={})
 
 
 def mixed_entity(name: str) -> Fault:
-    """A list of entities or of request data with a value of another type."""
+    """A list of entities or request data has a value of another type."""
     message = f"{name!r} has a value of another type than the registry says"
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata={"field": name})
 

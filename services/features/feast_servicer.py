@@ -1,4 +1,4 @@
-"""Feast's ServingService: its own clients, unmodified, get what the pipelines get. Imports Feast, which takes seconds."""
+"""Feast's ServingService: Feast's own clients, unmodified, get the same values as pipelines. Importing Feast takes seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.features.reader import Reader
 from services.features.reply import feast_messages as serving
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["ServingService"]
-# Trailing metadata that names the views whose values are not simply the store's, as `view=stale`.
+# Trailing metadata that names the views with values that are not the store's current ones, as `view=stale`.
 FALLBACKS = "headrace-fallbacks"
 
 
@@ -57,7 +57,7 @@ class ServingServicer:
 
 
 def _fallbacks(judged: Sequence[ViewResult]) -> str:
-    """`view=stale,view=default` for what the store was not there to vouch for."""
+    """`view=stale,view=default` for the views with values that the store did not confirm."""
     told = [
         f"{one.view.name}={source.name.lower()}"
         for one in judged

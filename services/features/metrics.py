@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from services.features.cache.cache import RowCache
 from services.features.freshness.freshness import Source, ViewResult
 
-# From a second to three months, in thirds of a decade or so.
+# From one second to three months, about three buckets per power of ten.
 _AGES_S = [
     1,
     5,
@@ -41,8 +41,8 @@ _COUNTED_AT_ONCE = 2048
 class RowMetrics(Collector):
     """Rows by view and source, and their ages (seconds) by view.
 
-    Results are counted many at a time, at the latest when Prometheus asks: a call of prometheus_client's own counters and
-    histograms per row would take longer than reading the row.
+    Many results are counted together, at the latest when Prometheus scrapes: one call per row to the counters and histograms
+    of prometheus_client would take longer than reading the row.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -51,12 +51,12 @@ class RowMetrics(Collector):
         self._sums: dict[str, float] = {}
         self._uncounted: deque[tuple[str, bytes, NDArray[np.int64]]] = deque()
         self._uncounted_rows = 0
-        # Results come from the event loop, and Prometheus may ask from another thread.
+        # Results come from the event loop, and Prometheus may scrape from another thread.
         self._lock = Lock()
         registry.register(self)
 
     def add(self, view: str, sources: bytes, ages_us: NDArray[np.int64]) -> None:
-        """The rows of a view: one byte (a Source) and one age in microseconds each; negative ones are no ages."""
+        """Adds rows of a view: per row a byte (a Source) and an age in microseconds; negative: the age is not known."""
         self._uncounted.append((view, sources, ages_us))
         self._uncounted_rows += 1 + len(sources)
         if self._uncounted_rows > _COUNTED_AT_ONCE:
@@ -161,7 +161,7 @@ class FeaturesMetrics:
         )
 
     def watch(self, memory: RowCache) -> None:
-        """Shows how full it is."""
+        """Exports how full the cache is."""
         self._entries.set_function(lambda: len(memory))
         self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 

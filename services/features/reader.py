@@ -1,4 +1,4 @@
-"""Reads features for a batch: never for longer than allowed, and always with an answer."""
+"""Reads features for a batch: never takes longer than allowed, and always returns a result."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
 
-# Of the time a call has left, reading may take this share; the rest is for answering with what is remembered.
+# Reading may take this share of the call's remaining time; the rest is for answering from the cache.
 _SHARE = 0.8
 _MICRO = 1_000_000
 _NO_RULES: Mapping[str, FreshnessRule] = MappingProxyType({})
 
 
 class ServeObserver(Protocol):
-    """Sees what goes out; see metrics.py."""
+    """Is told what is returned; see metrics.py."""
 
     def stock(self, seconds: float, error: str) -> None:
         """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
         ...
 
     def served(self, results: Sequence[ViewResult]) -> None:
-        """These results go out."""
+        """These results are returned."""
         ...
 
 
@@ -71,10 +71,10 @@ class Reader:
     async def read(
         self, plan: ServicePlan, batch: Batch, budget_s: float, rules: Mapping[str, FreshnessRule] = _NO_RULES
     ) -> tuple[list[ViewResult], Batch]:
-        """What is known of the batch's rows, per view and then per derivation of the plan; and the batch without
+        """The results for the batch's rows, per view and then per on-demand view of the plan; and the batch without
         columns, with the time it took.
 
-        Rows that failed before, or whose deadline has passed, are failed. Raises Fault INVALID_ARGUMENT for
+        Rows that failed before, or whose deadline has passed, get an error. Raises Fault INVALID_ARGUMENT for
         entity columns that do not fit the plan. `rules`: by view, how old its values may be.
         """
         clock = self._clocks.monotonic
@@ -139,7 +139,7 @@ def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list
 
 
 def _fallbacks(judged: Sequence[ViewResult]) -> dict[str, str]:
-    """Attributes for the span: per view that has them, how many rows are not simply present, by source."""
+    """Attributes for the span: per view, the number of rows by source, without present ones; only views that have such rows."""
     found = {}
     for one in judged:
         sources = one.sources

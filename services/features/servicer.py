@@ -1,4 +1,4 @@
-"""FeaturesService: messages in, messages out."""
+"""FeaturesService: converts between its messages and batches."""
 
 from __future__ import annotations
 

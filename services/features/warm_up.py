@@ -1,7 +1,7 @@
-"""Reads every feature service once before the first caller does.
+"""Warm-up: reads every feature service before the first call.
 
-A first read connects, compiles statements, fetches pages from the disk and runs code that never ran: 6 ms where later ones
-take 0.3 (Redis, an idle machine), and more than the 50 allowed while everything else starts too.
+A first read connects, compiles statements, reads pages from the disk and runs code for the first time. It takes 6 ms, later
+reads 0.3 ms (Redis, idle machine). While other services start too, it takes more than the 50 ms that a read may take.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from services.features.plan.catalog import Log
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import FeastFallback, KeyQuery, OnlineStore, StoreError
 
-# One request, a batch, and one so large that SQLite is read in a thread.
+# Rows: a single request, a batch, and a batch so large that SQLite is read in a thread.
 _SIZES = (1, 16, 300)
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUpLimits:
-    """A read is good that takes `good_s`; it is tried again until then, but for no more than `limit_s` in all."""
+    """A read is fast enough if it takes at most `good_s`. Slower reads are repeated, for at most `limit_s` in total."""
 
     good_s: float
     limit_s: float
 
 
 class WarmUp:
-    """Reads what nobody asked for, past memory, breaker and metrics. Nothing that goes wrong is an obstacle."""
+    """Reads without a call, bypassing cache, breaker and metrics. A failure does not stop the service from starting."""
 
     def __init__(
         self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: Log
@@ -38,7 +38,7 @@ class WarmUp:
         self._log = log
 
     async def warm(self, plans: Iterable[ServicePlan], patience: WarmUpLimits) -> bool:
-        """Whether all of them can be read in good time."""
+        """Returns whether all plans can be read fast enough."""
         began = self._clock()
         until = began + patience.limit_s
         why = ""
@@ -54,7 +54,7 @@ class WarmUp:
         return not why
 
     async def _until_good(self, plan: ServicePlan, rows: int, good_s: float, until: float) -> str:
-        """What was wrong at last; "" if a read was good."""
+        """Why the last read was not good; "" if a read was fast enough."""
         why = "there was no time to read it"
         while (began := self._clock()) < until:
             try:
@@ -75,7 +75,7 @@ class WarmUp:
 
 
 def _asks(plan: ServicePlan, rows: int) -> list[KeyQuery]:
-    """Entities that no store has. Views with the same keys have the same list, as those of a batch do."""
+    """Queries for entities that no store has. Views with the same keys share one list, as in a real batch."""
     keys: list[list[bytes]] = []
     for i, (view, group) in enumerate(zip(plan.views, plan.key_groups, strict=True)):
         keys.append([view.key_prefix + b"%d" % n for n in range(rows)] if group == i else keys[group])

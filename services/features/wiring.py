@@ -29,12 +29,12 @@ WALL = time.time  # noqa: TID251 - ages are counted from event times
 
 @asynccontextmanager
 async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-    """Opens the feature store and reads its registry; a store that is down is no obstacle."""
+    """Opens the feature store and reads its registry. A store that is down does not stop the start."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(FeaturesMetrics)
     memory = RowCache(config.memory_entries, config.memory_bytes)
     metrics.watch(memory)
-    # The registry has a thread of its own: a hanging store must not keep it from being read, or the reverse.
+    # The registry has its own thread: a store that hangs must not block reading the registry, nor the reverse.
     reading = ThreadPoolExecutor(config.threads, "features-read")
     planning = ThreadPoolExecutor(1, "features-plan")
     deriving = ThreadPoolExecutor(1, "features-derive")
@@ -76,7 +76,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
 
 
 def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, FeastFallback]:
-    # Feast takes three seconds to import: not while the event loop waits.
+    # Feast takes three seconds to import, which must not block the event loop.
     from services.features.stores.registry import open_feast
 
     return open_feast(config.repo, threads, config.store_timeout_s)
@@ -94,7 +94,7 @@ def _consumer(
 
 
 def _feast_service(catalog: Catalog, reader: Reader) -> Service:
-    # Loaded by now.
+    # Feast is loaded by now.
     from services.features.feast_servicer import DESCRIPTOR, ServingServicer
 
     return Service(DESCRIPTOR, ServingServicer(catalog, reader))

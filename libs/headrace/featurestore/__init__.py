@@ -1,4 +1,4 @@
-"""Writing to a Feast store and checking it: what the `headrace` command and the features service's consumer share.
+"""Writes to a Feast store and checks it. Used by the `headrace` command and by the features service's stream consumer.
 
-Importing its modules imports Feast, which takes seconds: do it where it is needed.
+Importing its modules imports Feast, which takes seconds: import them only where they are needed.
 """

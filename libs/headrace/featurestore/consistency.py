@@ -1,4 +1,4 @@
-"""Does the online store hold what the offline store says it should? On a sample, with the ages of what it holds."""
+"""Checks on a sample whether the online store has the same values as the offline store, and reports the ages of online rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feast import FeatureStore, FeatureView
 from feast.data_source import DataSource
 
 _TOLERANCE = 1e-6
-# No column of a table is called so.
+# A name that no column of a table has.
 _TIME = "@time"
 _Row = dict[str, Any]
 
@@ -24,8 +24,11 @@ class CheckError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """One view's sample. `absent`: entities that are not online; `behind`: those whose online row is older; `cells`
-    and `wrong`: compared and differing values of entities of the same time. Ages in seconds; NaN if there are none."""
+    """The result for one view's sample, in numbers of entities. `absent`: not online; `behind`: the online row is older.
+
+    `cells`, `wrong`: numbers of values that were compared, and that differ; only entities with equal event times are compared.
+    Ages in seconds; NaN if there are none. `expired`: online rows older than the time to live.
+    """
 
     view: str
     sampled: int
@@ -39,19 +42,19 @@ class ViewReport:
 
     @property
     def good(self) -> bool:
-        """Whether online is what offline says."""
+        """Whether the online store agrees with the offline store."""
         return not (self.absent or self.behind or self.wrong)
 
 
 def check(store: FeatureStore, sample: int, now: datetime, seed: int = 1) -> Iterator[ViewReport]:
-    """A report for each view that is online, on at most `sample` entities each. Blocks. Raises CheckError."""
+    """A report for each view that is online, from at most `sample` entities per view. Blocks. Raises CheckError."""
     for view in store.list_feature_views():
         if view.online and view.batch_source is not None and view.join_keys:
-            dice = random.Random(seed)  # noqa: S311 - a sample that can be drawn again
+            dice = random.Random(seed)  # noqa: S311 - the sample must be reproducible
             try:
                 latest = _latest(store, view, view.batch_source, now)
                 report = _check_rows(store, view, dice.sample(latest, min(sample, len(latest))), now)
-            except Exception as error:  # each kind of store has its own
+            except Exception as error:  # each kind of store has its own exceptions
                 raise CheckError(f"can't compare {view.name}: {error}") from error
             yield report
 
@@ -79,7 +82,7 @@ def _check_rows(store: FeatureStore, view: FeatureView, rows: list[_Row], now: d
         if seconds < expected:
             behind += 1
         elif seconds == expected:
-            # A newer one was pushed, and the offline store does not know it yet.
+            # Rows with a newer online time are not compared: they were pushed, and the offline store does not have them yet.
             cells += len(names)
             wrong += sum(not _same(row[name], found[name][i]) for name in names)
     ages.sort()
@@ -88,7 +91,7 @@ def _check_rows(store: FeatureStore, view: FeatureView, rows: list[_Row], now: d
 
 
 def _latest(store: FeatureStore, view: FeatureView, source: DataSource, now: datetime) -> list[_Row]:
-    """The newest offline row of each entity, as materialisation would take it; its time is `_TIME`."""
+    """The newest offline row of each entity, selected as by materialisation. Its event time is under the key `_TIME`."""
     columns = {name: column for column, name in (source.field_mapping or {}).items()}
     job = store.provider.offline_store.pull_latest_from_table_or_query(
         config=store.config,

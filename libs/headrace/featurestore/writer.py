@@ -1,4 +1,4 @@
-"""Writes rows into a Feast online store; of two rows of an entity the one with the newest event time stays."""
+"""Writes rows into a Feast online store. Of two rows of an entity, the one with the newer event time stays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feast import FeatureStore, FeatureView
 from feast.data_source import PushSource
 from feast.errors import FeastError
 
-# The types of Feast's online stores that keep the newer row by themselves; others write whatever comes.
+# The types of Feast's online stores that keep the newer row by themselves; others overwrite a row even with an older one.
 _COMPARES_TIMES = {"redis"}
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +27,7 @@ class WriteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """How many rows were written, and how many were not because the store or the same batch had newer ones."""
+    """`written`: rows that were written. `older`: rows not written, because the store or the same batch has a newer row."""
 
     written: int
     older: int
@@ -38,15 +38,16 @@ def open_store(repo: Path) -> FeatureStore:
     logging.getLogger("feast").setLevel(logging.ERROR)
     try:
         return FeatureStore(repo_path=str(repo))
-    except Exception as error:  # a wrong yaml raises anything
+    except Exception as error:  # a wrong yaml raises many kinds of exceptions
         raise WriteError(f"{repo} is no feature repository: {error}") from error
 
 
 def push(store: FeatureStore, name: str, rows: Sequence[Mapping[str, Any]]) -> Pushed:
     """Writes rows of a view, or of every view that a push source feeds. Blocks.
 
-    A row has the view's join keys, its features and its time (`event_timestamp` or whatever the view's source calls it:
-    a datetime, ISO 8601 text or seconds since 1970). Raises WriteError for an unknown name and for rows that do not fit.
+    A row has the view's join keys, its features and its event time. The time's column is the timestamp field of the view's
+    source, or `event_timestamp`; its value is a datetime, ISO 8601 text or seconds since 1970. Raises WriteError for an unknown
+    name and for rows that do not fit.
     """
     views = _fed_by(store, name)
     frame = pd.DataFrame(list(rows))
@@ -58,13 +59,13 @@ def push(store: FeatureStore, name: str, rows: Sequence[Mapping[str, Any]]) -> P
 
 
 def materialize(store: FeatureStore, until: datetime, views: Sequence[str], progress: Progress) -> None:
-    """Brings views to what the offline store knew at `until` (UTC), one after the other; all views if none is named."""
+    """Writes the offline store's rows up to `until` (UTC) to the online store, view by view; all views if `views` is empty."""
     names = list(views) or [view.name for view in store.list_feature_views() if view.online]
     for i, name in enumerate(names):
         progress(name, i, len(names))
         try:
             store.materialize(datetime.fromtimestamp(0, UTC), until, feature_views=[name])
-        except Exception as error:  # each kind of store has its own
+        except Exception as error:  # each kind of store has its own exceptions
             raise WriteError(f"can't materialize {name}: {error}") from error
     progress("", len(names), len(names))
 
@@ -97,7 +98,7 @@ def _push_view(store: FeatureStore, view: FeatureView, frame: pd.DataFrame) -> P
         try:
             store.write_to_online_store(view.name, newest)
         except (FeastError, ValueError, TypeError) as error:
-            # Anything else is the store's, and passes.
+            # Other exceptions are temporary failures of the store; they are not caught here.
             raise WriteError(f"rows of {view.name} do not fit: {error}") from error
     return Pushed(len(newest), len(frame) - len(newest))
 

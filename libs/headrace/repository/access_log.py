@@ -1,7 +1,7 @@
-"""The access log: which models were added, loaded, refused, relabelled and removed; one JSON object per line, a hash chain.
+"""The access log records which models were added, loaded, refused, relabelled and removed. It is a hash chain.
 
-Each line has the SHA-256 of the line before. A line that is changed or removed breaks the chain. Lines cut off at the end do
-not: to detect that, keep the last hash in another place.
+Each line is a JSON object with the SHA-256 of the line before. A line that is changed or removed breaks the chain. Lines that
+are removed at the end do not break it: to detect that, keep the last hash in another place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs a process with limits on time and memory: untrusted model files are opened in one first."""
+"""Runs a process with limits on time and memory. Untrusted model files are first opened in such a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIB = 1 << 20
 _MOST = 8 << 30
 _LEAST = 512 * _MIB
 _TAIL = 4096
-# Variables that a child must not inherit: those by which Envoy finds our libpython, and those of the parent's metrics.
+# Variables that a child must not inherit: they tell Envoy where our libpython is, or belong to the parent's metrics.
 _NOT_INHERITED = ("PYTHONHOME", "LD_PRELOAD", "PROMETHEUS_MULTIPROC_DIR")
 
 
@@ -42,7 +42,7 @@ def run(
     environment = {
         **inherited,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        # The child forks: NumPy's threads would not survive that, and their memory would be counted as the model's.
+        # The child forks, and NumPy's threads would not exist in the fork. Their memory would also count as the model's.
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
@@ -57,7 +57,7 @@ def run(
         )
 
         def end() -> None:
-            # The whole process group: processes that the child started must not outlive it.
+            # Kill the whole process group, so that no process started by the child continues to run.
             if child.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
@@ -77,7 +77,7 @@ def run(
 
 
 def limit(memory_bytes: int) -> None:
-    """Limits this process to that much memory more than now. The kernel kills it first when the machine is short of memory."""
+    """Lets this process use at most `memory_bytes` more than now. When the machine runs out of memory, it is killed first."""
     with suppress(OSError, ValueError):  # a system without these limits: the limit on time remains
         Path("/proc/self/oom_score_adj").write_text("1000")
     with suppress(OSError, ValueError):

@@ -25,7 +25,7 @@ def label(
 ) -> None:
     """Points the label `name` at a version. A route may follow a label; setting one does not load anything.
 
-    Raises RepositoryError: no such version, a version of that name, a signed list and no `key`.
+    Raises RepositoryError: no such version; a version has this name; the list is signed and there is no `key`.
     """
     check_name("label", name)
 
@@ -65,7 +65,7 @@ def remove(
 ) -> None:
     """Removes a version for good. Only the log remembers that its number was used: prefer a new number for a new version.
 
-    Raises RepositoryError: no such version, a label that points at it, a signed list and no `key`.
+    Raises RepositoryError: no such version; a label points at it; the list is signed and there is no `key`.
     """
     check_name("version", version)
 
@@ -93,11 +93,11 @@ def remove(
 def resign(
     root: Path | str, model: str, key: Path, trusted: Sequence[Path], log: AccessLog | None = None
 ) -> None:
-    """Signs the list of releases with another key; one of `trusted` (public keys) must have signed it until now.
+    """Signs the list of releases with another key. Its present signature must be by one of `trusted` (public keys).
 
     Versions keep their signatures: readers trust both keys until the old versions are gone. Raises RepositoryError.
     """
-    # The serial grows, so that a reader that remembers serials sees that this list is the newer one.
+    # The serial is increased, so that a reader that remembers serials sees that this list is newer.
     _change(root, model, lambda releases, _: replace(releases, serial=releases.serial + 1), key, trusted)
     record(log, "resigned", model, "", signer=signer_id(key))
 

@@ -20,7 +20,7 @@ _OPTIONAL = ("files", "lineage", "baseline", "max_rows")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output. `row_shape`: dimensions of one row, without the batch's; fixed and positive."""
+    """One input or output. `row_shape`: dimensions of one row, without the batch dimension; fixed and positive."""
 
     name: str
     dtype: DType
@@ -52,7 +52,7 @@ class Metadata:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     # Statistics of its inputs and outputs at training time, to detect drift; an object.
     baseline: Mapping[str, Any] = field(default_factory=dict)
-    # The most rows in one run: with more, a large model needs more memory and is no faster. None: the executor's setting.
+    # The most rows in one run. With more rows, a large model needs more memory and is not faster. None: the executor's setting.
     max_rows: int | None = None
     # All other keys, unchecked.
     extra: Mapping[str, Any] = field(default_factory=dict)

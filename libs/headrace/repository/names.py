@@ -29,7 +29,7 @@ def may_name(name: str) -> bool:
 
 
 def check_name(kind: str, name: str) -> str:
-    """Returns `name` if it is allowed. It may come from a caller, so it must not contain a path.
+    """Returns `name` if it is allowed. A name may come from a caller, so it must not contain a path.
 
     Raises BadNameError.
     """

@@ -1,4 +1,4 @@
-"""Adds a model version to a repository, so that no reader ever sees a part of it."""
+"""Adds a model version to a repository. Readers never see an incomplete version."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def publish(
     """Writes `<root>/<name>/<version>/` with the artifact and its metadata; the folder appears in one step.
 
     `files`: further files that belong to the version. `key`: private key (PEM) to sign with; without it the version is
-    unsigned. Raises RepositoryError if the version is there already (a published version never changes), if the
-    name differs from another model's in upper and lower case alone, or if the model's list is signed and no key is given.
+    unsigned. Raises RepositoryError if the version already exists (a published version never changes), if the name
+    differs from another model's only in upper and lower case, or if the model's list is signed and no key is given.
     """
     about = Metadata(
         name=check_name("model", name),
@@ -80,7 +80,7 @@ def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Pat
         if key is not None:
             signature = {SIGNATURE: signed(about.name, {**written, METADATA: described}, key)}
         try:
-            # The metadata last: in an object store files appear one by one, and readers look for this file.
+            # The metadata is written last: in an object store files appear one by one, and readers look for this file.
             store.create(f"{about.name}/{about.version}", {**written, **signature, METADATA: described})
         except FileExistsError:
             raise RepositoryError(
@@ -90,7 +90,7 @@ def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Pat
 
 
 def _check_distinct(store: Store, about: Metadata) -> None:
-    """Refuses a name that differs from an existing one in case alone: on some disks both would be one folder."""
+    """Refuses a name that differs from an existing one only in case: on some file systems both would be the same folder."""
     for kind, name, folder in (("model", about.name, ""), ("version", about.version, about.name)):
         try:
             there = store.folders(folder)
@@ -105,8 +105,8 @@ def _check_distinct(store: Store, about: Metadata) -> None:
 def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> Releases:
     """The list of releases, to be changed and saved with `key`.
 
-    A list is signed again only if its present signature is valid, by the same key or one of `trusted`; an unsigned list is
-    replaced by an empty one. So nothing that was unsigned becomes signed. Raises RepositoryError, OSError.
+    A list is signed again only if its present signature is valid and made with the same key or one of `trusted`. An unsigned
+    list is replaced by an empty one. So no unsigned content becomes signed. Raises RepositoryError, OSError.
     """
     try:
         content = store.read(f"{model}/{RELEASES}", lists.MAX_BYTES)
@@ -125,7 +125,7 @@ def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path]
 
 
 def _found(store: Store, model: str) -> Releases:
-    """A list of the versions in the folder, for models from before lists existed."""
+    """A list of the versions in the folder, for models published before lists of releases existed."""
     releases = Releases(model)
     try:
         folders = store.folders(model)

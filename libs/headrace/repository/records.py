@@ -1,8 +1,8 @@
-"""State that the executors of one home share in files: which versions serve, which model files are known to load, which
-versions are in quarantine.
+"""State files that all executor processes with the same state folder share.
 
-Each is one JSON file, replaced in one step; every process of the executor changes it under a lock. If a file can't be read or
-written, the process continues with what it knows, and the log says what is wrong.
+They record which versions serve, which model files are known to load, and which versions are in quarantine. Each is one JSON
+file, replaced in one step; a process changes it under a lock. If a file can't be read or written, the process continues with
+its last known state, and the log says what is wrong.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of a model's files. `good`: they were loaded in a separate process.
+    """What is known about a model's files. `good`: they were loaded successfully in a separate process.
 
-    `memory_bytes`: the memory that they needed there. `deaths`: how many executor processes died while they loaded them.
+    `memory_bytes`: the memory that they needed there. `deaths`: how many executor processes died while they loaded the files.
     """
 
     good: bool = False
@@ -64,7 +64,7 @@ class Records:
         }
 
     def news(self) -> dict[str, list[str]]:
-        """As `serving` if the file has changed since the last call; else empty."""
+        """The same as `serving` if the file has changed since the last call; otherwise empty."""
         if self.folder is None or self._unsaved:
             return {}
         try:
@@ -95,7 +95,7 @@ class Records:
         self._change(SERVING, lambda found: found.pop(model, None))
 
     def checked(self, fingerprint: str) -> Checked:
-        """What is known of the files with that fingerprint."""
+        """What is known about the files with this fingerprint."""
         found: Any = self._read(CHECKED).get(fingerprint)
         try:
             return Checked(bool(found["good"]), int(found["memory_bytes"]), int(found["deaths"]))
@@ -103,7 +103,7 @@ class Records:
             return Checked()
 
     def note(self, fingerprint: str, checked: Checked) -> None:
-        """Records what is known of the files with that fingerprint."""
+        """Records what is known about the files with this fingerprint."""
 
         def change(found: Document) -> None:
             found.pop(fingerprint, None)
@@ -115,7 +115,7 @@ class Records:
         self._change(CHECKED, change)
 
     def quarantined(self) -> dict[str, Mapping[str, Any]]:
-        """NAME:VERSION → what is known of a version in quarantine."""
+        """NAME:VERSION → what is known about a version in quarantine."""
         return {k: v for k, v in self._read(QUARANTINE).items() if isinstance(v, dict)}
 
     def quarantine(self, key: str, about: Mapping[str, Any]) -> None:
@@ -123,13 +123,13 @@ class Records:
         self._change(QUARANTINE, lambda found: found.update({key: dict(about)}))
 
     def release(self, key: str) -> None:
-        """Takes a version (NAME:VERSION) out of quarantine, if it is there."""
+        """Removes a version (NAME:VERSION) from quarantine, if it is in quarantine."""
         if key in self._read(QUARANTINE):
             self._change(QUARANTINE, lambda found: found.pop(key, None))
 
     @contextmanager
     def loading(self, fingerprint: str) -> Iterator[None]:
-        """Keeps a locked marker file while files are loaded. A marker without a lock means that the process died in the load."""
+        """Keeps a locked marker file while files are loaded. A marker without a lock means: the process died while loading."""
         if self.folder is None:
             yield
             return
@@ -138,7 +138,7 @@ class Records:
             mark.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
         except OSError:
-            yield  # a full disk: a crash will not be noticed
+            yield  # no marker can be written (disk full): a crash will not be detected
             return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +149,7 @@ class Records:
             os.close(descriptor)
 
     def count_deaths(self) -> None:
-        """Finds markers of dead processes, and records a death for the files that they name, which are no longer `good`."""
+        """Finds markers of dead processes. Records a death for the files named in a marker; these are no longer `good`."""
         if self.folder is None:
             return
         for mark in sorted((self.folder / "loading").glob("*")):
@@ -162,7 +162,7 @@ class Records:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 mark.unlink()
             except OSError:
-                continue  # another process loads it now, or has counted it already
+                continue  # another process loads these files now, or has already counted this death
             finally:
                 os.close(descriptor)
             known = self.checked(fingerprint)

@@ -1,8 +1,8 @@
 """releases.json of a model: the exact list of its versions, and the version that each label points to.
 
-The signature of a version says who made it. It does not say that the version was not withdrawn, or that no newer one was
-removed; this list does. Its `serial` grows with each change, so that a reader that remembers it (trust.py) recognises an old
-list in place of a newer one. The list is signed like a version, as the one file `releases.json`.
+The signature of a version proves who made it. It does not prove that the version was not withdrawn, or that no newer version
+was removed; this list does. Its `serial` increases with each change. A reader that remembers the serial (trust.py) so detects
+an old list that replaced a newer one. The list is signed like a version whose only file is `releases.json`.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ _MAX_METADATA_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One version as it was read. The checks saw exactly these bytes, and a backend loads exactly these bytes.
+    """One version as it was read. The bytes that are checked are the same bytes that a backend loads.
 
-    `files`: the further files of its metadata, by name. `signer`: id of the signing key; empty if it is unsigned or signatures
-    were not checked.
+    `files`: the other files that its metadata names, by name. `signer`: id of the signing key; empty if the version is unsigned
+    or signatures were not checked.
     """
 
     metadata: Metadata
@@ -90,8 +90,8 @@ class Repository:
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
 
-        With a `trust`, those of the signed list of releases: reading a version that was removed from the folder fails.
-        Raises RepositoryError: a bad name; a list that is not trusted.
+        With a `trust`, these are the versions in the signed list of releases; if such a version was removed from the folder,
+        reading it fails. Raises RepositoryError: a bad name; a list that is not trusted.
         """
         with self._refusals(model, ""):
             return self._ordered(model)
@@ -125,7 +125,7 @@ class Repository:
         return lists.parse(content, model)[0] if content is not None else Releases(model)
 
     def metadata(self, model: str, version: str) -> Metadata:
-        """What is known about a version, without reading its artifact or signature. Raises RepositoryError."""
+        """The metadata of a version; its artifact and signature are not read. Raises RepositoryError."""
         return documents.parse(self._metadata_file(model, version), model, version)
 
     def read(self, model: str, version: str, *, operator: str = "") -> Artifact:
@@ -143,7 +143,7 @@ class Repository:
             return self._checked(model, version)
 
     def loaded(self, artifact: Artifact, operator: str = "") -> None:
-        """Records that a service uses a version. Raises RepositoryError if it can't."""
+        """Records that a service uses a version. Raises RepositoryError if this can't be recorded."""
         about = artifact.metadata
         record(
             self._log,
@@ -188,7 +188,7 @@ class Repository:
             return present[-1]
 
     def unloaded(self, model: str, version: str, operator: str) -> None:
-        """Records that a service unloaded a version. Raises RepositoryError if it can't."""
+        """Records that a service unloaded a version. Raises RepositoryError if this can't be recorded."""
         record(self._log, "unloaded", model, version, operator=operator)
 
     def _checked(self, model: str, version: str) -> Artifact:
@@ -303,7 +303,7 @@ class Repository:
             yield
         except RepositoryError as error:
             if not isinstance(error, unless):
-                # If recording fails, the caller still gets the reason of the refusal, not the error of the log.
+                # If recording fails, the caller still gets the reason for the refusal, not the log's error.
                 with suppress(RepositoryError):
                     record(self._log, "refused", model, version, reason=error.problem, operator=operator)
             raise

@@ -1,6 +1,6 @@
-"""Rows that the store gave: current ones save asking again, others are for when the store can't be asked.
+"""A cache of rows read from the store. A current row saves a read; an older row is served when the store fails.
 
-Rows come and are looked up by hundreds, so all that is done for each of them is done by dict and zip, not by loops.
+Rows are stored and looked up by hundreds, so the work per row is done by dict and zip, not by Python loops.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from services.features.cache.column_table import ColumnTables, TableRows
 from services.features.plan.plan import ViewPlan
 from services.features.stores.online_store import KeyQuery, Rows, StoredRow
 
-# Python's objects for an entry, its key and its values, besides their bytes; and what it takes among the tables.
+# Memory per entry and per value besides their bytes: Python objects, and the entry's part of the tables.
 _ENTRY_BYTES = 400
 _VALUE_BYTES = 33
-# The same for an entity that is not there.
+# The same for an entity that the store does not have.
 _ABSENT_BYTES = 250
-# A number as it is stored, at most.
+# The largest size of a stored number.
 _NUMBER_BYTES = 11
 _VIEWS = 1000
 
 
 class _Validity:
-    """Rows learnt together are current together: in this epoch, until then (monotonic seconds)."""
+    """How long rows are current: in this epoch, and before `until` (monotonic seconds). Rows stored together share one."""
 
     __slots__ = ("epoch", "until")
 
@@ -39,14 +39,14 @@ class _Validity:
         return self.epoch == epoch and now < self.until
 
 
-# Row, mark, size in bytes. A plain tuple, the fastest thing to make.
+# Row, mark, size in bytes. A plain tuple, because it is the fastest object to create.
 _CachedRow: TypeAlias = tuple[StoredRow, _Validity, int]
 _OUTDATED = _Validity(-2, -math.inf)
 _ROW, _MARK, _SIZE = map(itemgetter, range(3))
 
 
 class _Generation:
-    """Entries by view and key, in the order in which they came."""
+    """Entries by view and key, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.views: dict[str, dict[bytes, _CachedRow]] = {}
@@ -54,7 +54,7 @@ class _Generation:
         self.size_bytes = 0
 
     def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_CachedRow]) -> None:
-        """Adds entries, or puts them in the place of earlier ones."""
+        """Adds entries; replaces entries with the same key."""
         view = self.views.setdefault(identity, {})
         before = len(view)
         earlier = sum(map(_SIZE, filter(None, map(view.get, keys)))) if before else 0
@@ -63,7 +63,7 @@ class _Generation:
         self.size_bytes += sum(map(_SIZE, entries)) - earlier
 
     def take(self, identity: str, keys: Iterable[bytes]) -> list[_CachedRow]:
-        """Removes those of the keys that are there."""
+        """Removes the entries of these keys and returns them; ignores keys that it does not have."""
         view = self.views.get(identity)
         if not view:
             return []
@@ -73,7 +73,7 @@ class _Generation:
         return found
 
     def trim(self, entries: int, size_bytes: int) -> None:
-        """Removes what came first in each view, until there are no more than so many."""
+        """Removes the oldest entries, of the largest view first, until both limits hold."""
         while self.count > entries or self.size_bytes > size_bytes:
             identity, view = max(self.views.items(), key=lambda item: len(item[1]))
             excess = max(self.count - entries, len(view) // 8, 1)
@@ -83,12 +83,15 @@ class _Generation:
 class RowCache:
     """A map from entity and view to the last-known row, bounded by entries and bytes.
 
-    It has two generations: what comes or is used goes to the young one, and when that is half of all, the old one is
-    dropped and the young one grows old. So about half of it is always the newest. That the store does not have an entity is
-    kept apart, in a tenth of the places and bytes: whoever asks for many that are not there pushes out none that are.
+    It has two generations. An entry that is added or used moves to the young generation. When the young generation reaches half
+    of a limit, the old one is dropped and the young one becomes the old one. So about half of the cache always holds the entries
+    that were added or used last.
 
-    Beside it are tables of rows that were found current and are young or absent, which give the same quicker. Whatever
-    is changed, dropped or grows old here is taken out of them: so a row that they give needs no more looking at.
+    Absent entities (the store does not have them) are kept separately, limited to a tenth of the entries and bytes: requests for
+    many absent entities do not evict rows.
+
+    Tables hold copies of rows that were found current and are young or absent; reading from a table is faster. A row that
+    is changed, dropped or becomes old here is removed from the tables, so a row from a table needs no further check.
     """
 
     def __init__(self, entries: int, size_bytes: int) -> None:
@@ -106,24 +109,26 @@ class RowCache:
 
     @property
     def size_bytes(self) -> int:
-        """An estimate of what it holds."""
+        """The estimated size of the cached rows."""
         return self._young.size_bytes + self._old.size_bytes
 
     @property
     def absent_bytes(self) -> int:
-        """The same of what it knows not to be there."""
+        """The estimated size of the entries for absent entities."""
         return self._absent_bytes
 
     @property
     def table_rows(self) -> int:
-        """Rows in the tables, those that were left behind there included."""
+        """Rows in the tables, including replaced rows that are not yet removed."""
         return len(self._tables)
 
     def current(
         self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float, many: bool = False
     ) -> tuple[list[StoredRow | None] | TableRows, list[int]]:
-        """The rows that are as good as the store's: learnt in this epoch, and not too long ago; None for an entity
-        that is known not to be there. And the places of those that are not known. `many`: as a TableRows where possible."""
+        """The current rows (stored in this epoch, and not too long ago), and the positions of keys without a current row.
+
+        A row is None if the entity is known to be absent. `many`: returns a TableRows where possible.
+        """
         if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
             return block, []
         age = self._ages
@@ -154,11 +159,11 @@ class RowCache:
         return found, holes
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
-        """The last-known rows, however old; None where nothing is remembered."""
+        """The last-known rows of any age; None where no row is cached."""
         return [entry and entry[0] for entry in self._entries_of(view.identity, keys)]
 
     def _entries_of(self, identity: str, keys: Sequence[bytes]) -> list[_CachedRow | None]:
-        """What is there of each key; from now on it is young."""
+        """The entry of each key, or None. Moves the entries to the young generation."""
         young = self._young.views.get(identity)
         entries: list[_CachedRow | None] = list(map(young.get, keys)) if young else [None] * len(keys)
         old = self._old.views.get(identity)
@@ -176,7 +181,7 @@ class RowCache:
         return [young.get(key) or old.get(key) for key in keys]
 
     def mark_outdated(self, key: bytes) -> None:
-        """The entity's rows are current no longer; they are still the last known."""
+        """The entity's rows are no longer current; they stay available as last-known rows."""
         for identity in self._absent_views:
             if self._absent.pop((identity, key), None) is not None:
                 self._absent_bytes -= len(key) + _ABSENT_BYTES
@@ -188,11 +193,11 @@ class RowCache:
         self._tables.forget_entity(key)
 
     def learn(self, ask: KeyQuery, found: Rows, epoch: int, until: float) -> None:
-        """Keeps the rows that are there, as current until the epoch ends or `until` (monotonic seconds)."""
+        """Stores rows that were read, current until the epoch ends or `until` (monotonic seconds). None: the entity is absent."""
         identity, mark = ask.view.identity, _Validity(epoch, until)
         keys: Sequence[bytes] = ask.keys
         self._tables.forget(identity, keys)
-        rows: Sequence[StoredRow] = found  # type: ignore[assignment]  # those that are None are taken out below
+        rows: Sequence[StoredRow] = found  # type: ignore[assignment]  # None rows are removed below
         if None in found:
             self._learn_absent(identity, [k for k, row in zip(keys, found, strict=True) if row is None], mark)
             keys = [k for k, row in zip(keys, found, strict=True) if row is not None]
@@ -211,7 +216,7 @@ class RowCache:
         absent = self._absent
         self._absent_views.add(identity)
         if len(self._absent_views) > _VIEWS:
-            # Lists of references that nobody asks for any more.
+            # Many views come from lists of references that are no longer requested: forget those views.
             self._absent_views = {view for view, _ in absent} | {identity}
         for key in keys:
             if (identity, key) not in absent:
@@ -239,7 +244,7 @@ class RowCache:
 
 
 def _sizes(view: ViewPlan, keys: Sequence[bytes], rows: Sequence[StoredRow]) -> Iterable[int]:
-    """Of each entry, by estimate: of numbers their mean."""
+    """The estimated size of each entry; for views of numbers only, one mean size for all."""
     overhead = _ENTRY_BYTES + _VALUE_BYTES * len(view.features)
     if view.numbers:
         return repeat(overhead + _NUMBER_BYTES * len(view.features) + sum(map(len, keys)) // len(keys))

@@ -1,6 +1,6 @@
-"""ColumnTables of cached rows whose features are all floats: a few NumPy calls give the rows of a whole batch.
+"""Tables of cached rows whose features are all floats: a few NumPy calls return the rows of a whole batch.
 
-The cache (cache.py) decides which rows are kept and which are current; a table only makes them quick to take.
+The cache (cache.py) decides which rows are kept and which are current; a table only makes reading them faster.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Times = NDArray[np.float64]
 
 
 class TableRows:
-    """Rows of a table, one per key. Iterating gives them exactly as the store gave them; None: the entity is absent.
+    """Rows of a table, one per key. Iterating returns them exactly as the store did; None: the entity is absent.
 
     `floats`: (table rows, features), NaN = null. `times`: per table row, NaN = absent. `stored`: the same as stored rows.
-    `at`: which rows of the table these are. A table never changes a row in place, so this needs no copy.
+    `at`: the positions of these rows in the table. A table never changes a row in place, so no copy is needed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TableRows:
         self._at = at
 
     def times(self, index: Positions | None) -> Times:
-        """The event time of each row of a batch. `index`: each row's key, the number of keys where it has none."""
+        """The event time of each row of a batch. `index`: position of each row's key; the number of keys if it has no key."""
         return self._spread(self._times, index)
 
     def floats(self, index: Positions | None) -> Array:
@@ -79,7 +79,7 @@ def table_rows_of(view: ViewPlan, rows: Sequence[StoredRow | None]) -> TableRows
 
 
 class ColumnTable:
-    """Rows of one view that are current until some time. A row is never changed in place: a newer one is appended."""
+    """Rows of one view; each is current until a given time. A row is never changed in place: a newer one is appended."""
 
     def __init__(self, view: ViewPlan, packer: FloatPacker) -> None:
         self._view = view
@@ -90,7 +90,7 @@ class ColumnTable:
         self._until: Times = np.empty(_INITIAL_ROWS)
 
     def __len__(self) -> int:
-        """All its rows, replaced ones included."""
+        """The number of its rows, including replaced ones."""
         return len(self._stored)
 
     def find(self, keys: Sequence[bytes], now: float) -> TableRows | None:
@@ -125,8 +125,8 @@ class ColumnTable:
         self._positions.update(zip([keys[i] for i in new], range(begin, end), strict=True))
 
     def _compact(self) -> None:
-        """Drops replaced rows once they are the most, as each expiry replaces all rows. TableRows that were given out
-        keep the old arrays."""
+        """Drops replaced rows when most rows are replaced ones: each expiry replaces all rows. TableRows that were returned
+        before keep the old arrays."""
         at = np.fromiter(self._positions.values(), np.intp, len(self._positions))
         self._stored = list(map(self._stored.__getitem__, at.tolist()))
         self._positions = dict(zip(self._positions, range(len(at)), strict=True))
@@ -136,7 +136,7 @@ class ColumnTable:
         )
 
     def forget(self, keys: Sequence[bytes]) -> None:
-        """Gives the rows of these keys no more."""
+        """No longer returns the rows of these keys."""
         if self._positions:
             deque(map(self._positions.pop, keys, repeat(None)), 0)
 
@@ -189,5 +189,5 @@ class ColumnTables:
 
 
 def _with_rows(array: Array, rows: int) -> Array:
-    """The same in an array of so many rows, or more."""
+    """The array, extended to at least `rows` rows."""
     return np.concatenate([array, np.empty((rows - len(array), *array.shape[1:]), array.dtype)])

@@ -1,4 +1,4 @@
-"""Gets rows: those that are current from memory, the others from the store, and last-known ones when it fails."""
+"""Gets rows: current rows from memory, the others from the store, and last-known rows when the store fails."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Fetched: TypeAlias = tuple[Rows | TableRows, bool]
 
 
 class FetchObserver(Protocol):
-    """Sees what was read; see metrics.py."""
+    """Is told what was read; see metrics.py."""
 
     def read(self, seconds: float, error: str) -> None:
         """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
         ...
 
     def found(self, current: int, joined: int, read: int) -> None:
-        """So many keys were current in memory, were being read for another call, and were read from the store."""
+        """Numbers of keys: current in memory, already being read for another call, and read from the store for this one."""
         ...
 
 
@@ -43,7 +43,7 @@ class FetchObserver(Protocol):
 class CacheTimes:
     """How long rows stay current in memory, in seconds; 0: not at all.
 
-    `told_s`: where the store tells of changes, so that they are as good as the store's. `blind_s`: where it does not.
+    `told_s`: for stores that report changes, so the rows are as current as the store's. `blind_s`: for stores that do not.
     """
 
     told_s: float
@@ -51,7 +51,10 @@ class CacheTimes:
 
 
 class _Lookup(NamedTuple):
-    """One view's part of a fetch. `rows`: filled in place. `holes`: positions to be read for this call."""
+    """One view's part of a fetch. `rows`: filled in place. `holes`: positions of the rows that this call must read.
+
+    `seats`: positions of the rows that another call already reads, and where each row will be.
+    """
 
     view: ViewPlan
     keys: list[bytes]
@@ -61,7 +64,7 @@ class _Lookup(NamedTuple):
 
 
 class Fetcher:
-    """One store behind a memory and a breaker. Used on one event loop."""
+    """Reads one store through a row cache and a circuit breaker. Used on one event loop."""
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class Fetcher:
     async def fetch(
         self, views: Sequence[ViewPlan], keys: Sequence[EntityKeys], timeout_s: float
     ) -> list[Fetched]:
-        """Per view, the rows of its keys."""
+        """The rows of each view's keys."""
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
         now = self._clock()
@@ -116,7 +119,7 @@ class Fetcher:
         ]
 
     def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Lookup:
-        """What memory has, and what is on its way for others. `now`: None if nothing in memory is current."""
+        """The rows in memory, and the rows that are being read for other calls. `now`: None if no row in memory is current."""
         keys = wanted.keys
         rows: list[StoredRow | None] | TableRows
         if now is None:
@@ -128,7 +131,7 @@ class Fetcher:
             missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
             found = self._single_flight.seats(view.identity, missing)
             if found.count(None) != len(found):
-                # What was changed since a read began may have been read before the change.
+                # An entity that changed after a read began may have been read before the change: read it again.
                 changed = self._changed
                 seats = [
                     (i, seat)
@@ -140,7 +143,7 @@ class Fetcher:
         return _Lookup(view, keys, rows, holes, seats)
 
     async def _join(self, wanted: _Lookup, until: float) -> bool:
-        """Takes rows from reads for other calls; whether they are all there."""
+        """Takes rows from reads for other calls. Returns whether all of these reads succeeded in time."""
         for landing in {seat[0] for _, seat in wanted.seats}:
             if not landing.done():
                 await asyncio.wait((landing,), timeout=max(until - self._clock(), 0))
@@ -163,7 +166,7 @@ class Fetcher:
             if found is not None:
                 for ask, rows in zip(asks, found, strict=True):
                     self._memory.learn(ask, rows, epoch, until)
-                # The news of a change may have overtaken the row that it is about.
+                # The report of a change may have arrived before the row, which is then already outdated.
                 for key in self._changed:
                     self._memory.mark_outdated(key)
         finally:
@@ -173,7 +176,7 @@ class Fetcher:
         return found
 
     async def _guarded(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows] | None:
-        """The rows of each ask; None if they could not be read."""
+        """The rows of each query; None if they could not be read."""
         began = self._clock()
         permit = self._breaker.admit(began)
         if not permit:
@@ -189,7 +192,7 @@ class Fetcher:
             error = "store"
             self._tell(str(failure))
         except BaseException:
-            # The caller went away: that says nothing of the store.
+            # The call was cancelled: that says nothing about the store.
             self._breaker.release(permit)
             raise
         if not error and self._failing:
@@ -201,7 +204,7 @@ class Fetcher:
         return found
 
     def _tell(self, why: str) -> None:
-        """Logs the first failure after a success: the others are in the metrics."""
+        """Logs only the first failure after a success; the metrics count all of them."""
         if not self._failing:
             self._failing = True
             self._log.warning("the store can't be read; last-known values and defaults are served", why=why)
@@ -218,7 +221,7 @@ class Fetcher:
 
 
 def _asks(wanted: Sequence[_Lookup]) -> list[KeyQuery]:
-    """What is to be read. Views with the very same keys are given the very same list: stores read them together."""
+    """The queries for the store. Views with the same keys share one list object, so that stores read them together."""
     asks: list[KeyQuery] = []
     last: tuple[_Lookup, list[bytes]] | None = None
     for w in wanted:

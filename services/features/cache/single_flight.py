@@ -1,4 +1,4 @@
-"""Reads on their way: a call that wants a row which is being read for another one waits for that read."""
+"""Reads in progress. A call that needs a row which is already being read for another call waits for that read."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PendingRead: TypeAlias = "asyncio.Future[Sequence[Rows] | None]"
 PendingRow: TypeAlias = tuple[PendingRead, int, int]
 """Where a row will be: what brings it, the number of the ask, and the place in it."""
 
-# Seats of reads that are over are left where they are until there are so many: to look for them costs more.
+# Entries of finished reads stay until there are more than this many: searching for them one by one would cost more.
 _SEATS = 20_000
 
 
 class SingleFlight:
-    """All reads on their way. Used on one event loop."""
+    """All reads in progress. Used on one event loop."""
 
     def __init__(self) -> None:
         self._seats: dict[str, dict[bytes, PendingRow]] = {}
         self._taken = 0
-        # Reads on their way. An attribute: it is looked at for every view of a request.
+        # Number of reads in progress. A plain attribute, because it is read for every view of a request.
         self.active = 0
 
     def seats(self, identity: str, keys: Sequence[bytes]) -> list[PendingRow | None]:
-        """Where the rows of these keys of a view will be; None for those that are not being read."""
+        """Where the rows of these keys of a view will be; None for a key that is not being read."""
         known = self._seats.get(identity)
         if not known:
             return [None] * len(keys)
@@ -39,11 +39,11 @@ class SingleFlight:
         return [seat if seat is not None and not seat[0].done() else None for seat in found]
 
     def start(self, asks: Sequence[KeyQuery]) -> PendingRead:
-        """These rows are being read from now on."""
+        """Registers a read of these rows, which begins now."""
         landing: PendingRead = asyncio.get_running_loop().create_future()
         self.active += 1
         if self._taken > _SEATS:
-            # Whoever would have found a seat of a read that is still on its way reads for itself.
+            # This also removes entries of reads that are still in progress: later calls for those rows read them again.
             self._clear()
         for i, (view, keys) in enumerate(asks):
             seats = self._seats.setdefault(view.identity, {})
@@ -52,7 +52,7 @@ class SingleFlight:
         return landing
 
     def end(self, landing: PendingRead, found: Sequence[Rows] | None) -> None:
-        """The read is over; hands out what it brings."""
+        """The read has ended: gives its result to all calls that wait for it."""
         landing.set_result(found)
         self.active -= 1
         if not self.active:

@@ -1,1 +1,1 @@
-"""What only Feast can do or tell: its registry, its on-demand views, its store layout."""
+"""The parts that depend on Feast: its registry, its on-demand views, its storage layout."""

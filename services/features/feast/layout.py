@@ -1,7 +1,7 @@
-"""What is private in Feast and has to be known to read its stores without it, in this one place.
+"""All private parts of Feast that are needed to read its stores directly, collected in this one module.
 
-`feast` is pinned to 0.67: nothing here is promised by its API, though the layout it leads to is documented as a contract
-between Feast's implementations (docs/specs/online_store_format.md). Tests compare every cell with `get_online_features`.
+`feast` is pinned to 0.67, because its API guarantees nothing of this. The storage layout itself is specified for all
+implementations of Feast (docs/specs/online_store_format.md). Tests compare every cell with `get_online_features`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 from feast import FeatureView, RepoConfig
 from feast.feature_view_projection import FeatureViewProjection
 
-# The name under which a view's rows lie (with versions enabled, its name and version), and Redis's field of a feature.
+# The name under which a view's rows are stored (its name; with versions enabled, name and version); a feature's field in Redis.
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 
-# Options of a Redis connection string, as Feast reads them.
+# Parses the options of a Redis connection string as Feast does.
 from feast.infra.online_stores.redis import RedisOnlineStore
 
-# Where a relative SQLite path begins.
+# Resolves a relative SQLite path as Feast does.
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -49,7 +49,7 @@ def field_of(stored: str, feature: str) -> bytes:
 
 
 def event_time(stamp: bytes) -> float:
-    """Seconds since 1970 of a stored event time. Raises StoreError if it is none."""
+    """A stored event time in seconds since 1970. Raises StoreError if the value is not an event time."""
     try:
         found = Timestamp.FromString(stamp)
     except DecodeError as error:
@@ -58,12 +58,12 @@ def event_time(stamp: bytes) -> float:
 
 
 def limit_waiting(config: RepoConfig, timeout_s: float) -> None:
-    """Limits Feast's own Redis client, which would try for 8 to 10 seconds when Redis is down. For what only Feast can read."""
+    """Sets a time limit on Feast's own Redis client, used for what only Feast can read. It would retry for 8 to 10 s."""
     limits = f",socket_timeout={timeout_s},socket_connect_timeout={timeout_s},retry=null"
     config.online_store.connection_string += limits
 
 
 def name_of(projection: FeatureViewProjection) -> str:
-    """What Feast calls a view of a feature service in its replies: its alias or name, and its version if one is asked for."""
+    """The name of a feature service's view in Feast's replies: its alias or name, and its version if one is requested."""
     name: str = projection.name_to_use()  # type: ignore[no-untyped-call]  # Feast leaves it without types
     return name

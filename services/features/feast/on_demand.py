@@ -1,4 +1,4 @@
-"""On-demand feature views as plans: what they take, and how their functions are called."""
+"""Plans of on-demand feature views: their inputs, and how their functions are called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feast.types import PrimitiveFeastType
 
 from services.features.plan.plan import Feature, OnDemandView
 
-# Types whose values have a column type of their own → the field of Feast's Value that holds them.
+# Types whose values fit in columns → the field of Feast's Value that holds them.
 _FIELDS: dict[Any, str] = {
     PrimitiveFeastType.FLOAT64: "double_val",
     PrimitiveFeastType.FLOAT32: "float_val",
@@ -28,7 +28,7 @@ _Function = Callable[[_Values], Mapping[str, Sequence[Any]]]
 
 
 def field_of_type(kind: object) -> str:
-    """The field of Feast's Value that holds a type; "" for lists, maps and the like."""
+    """The field of Feast's Value that holds a type; "" for lists, maps and similar types."""
     return _FIELDS.get(kind, "")
 
 
@@ -50,7 +50,7 @@ def derived_of(view: OnDemandFeatureView) -> OnDemandView:
 
 
 class _Call:
-    """See OnDemandView.transform. The function is called with what Feast would call it with, but for the entities' keys."""
+    """See OnDemandView.transform. The function gets the same arguments as from Feast, except the entities' keys."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class _Call:
 
 
 def _caller(view: OnDemandFeatureView) -> _Function:
-    """The view's own function, batch in and batch out."""
+    """A function that calls the view's own function on a whole batch."""
     transformation: Any = view.feature_transformation
     function = transformation.udf
 
@@ -95,7 +95,7 @@ def _caller(view: OnDemandFeatureView) -> _Function:
 
 
 def _plain(raw: bytes) -> Any:
-    """A stored value as Python's; None for null."""
+    """A stored value as a Python object; None for null."""
     if not raw:
         return None
     value = Value.FromString(raw)
@@ -105,7 +105,7 @@ def _plain(raw: bytes) -> Any:
 
 
 def _stored(value: Any, field: str) -> bytes:
-    """A value as it would be stored; None and NaN are null. Raises TypeError or ValueError for one of another type."""
+    """A value in its stored form; None and NaN become null. Raises TypeError or ValueError for a value of another type."""
     if value is None or value != value:
         return b""
     value = value.item() if hasattr(value, "item") else value

@@ -1,4 +1,4 @@
-"""RegistryPlans from Feast's registry."""
+"""Builds RegistryPlans from Feast's registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FeastRegistry:
 
     def __init__(self, repo: Path) -> None:
         """Opens the store whose feature_store.yaml is in `repo`; connects to nothing yet. Raises StoreError."""
-        # Feast's warnings about its own deprecations are not ours to repeat.
+        # Hides Feast's warnings about its own deprecations.
         logging.getLogger("feast").setLevel(logging.ERROR)
         try:
             self.store = FeatureStore(repo_path=str(repo))
@@ -49,7 +49,7 @@ class FeastRegistry:
         self._indirect = ""
 
     def leave_to_feast(self, why: str) -> None:
-        """From now on, plans are such that Feast itself reads them."""
+        """From now on, all plans are read by Feast itself. `why`: the reason."""
         self._indirect = why
 
     def plans(self) -> RegistryPlans:
@@ -79,7 +79,7 @@ class FeastRegistry:
         return RegistryPlans(views, derived, planned)
 
     def _view(self, view: FeatureView, odd: dict[str, str]) -> ViewPlan | None:
-        """The plan of all of a view; None, with the reason in `odd`, if only Feast can read it."""
+        """The plan of a view with all its features. If only Feast can read it: None, and the reason is in `odd`."""
         keys = []
         for column in view.entity_columns:
             dtype = _KEY_TYPES.get(column.dtype.to_value_type())

@@ -1,1 +1,1 @@
-"""Which rows may be used: their age and source; and on-demand features worked out from them."""
+"""Decides which rows may be used, by their age and source; computes on-demand features from them."""

@@ -1,6 +1,6 @@
 """Freshness: the age and the source of each row that was found, and which values may be used.
 
-All views of a batch are looked at together: NumPy takes about as long for five views as for one.
+All views of a batch are handled together: NumPy takes about as long for five views as for one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Source(enum.IntEnum):
     DEFAULT = 5
 
 
-# What the ages say of a row; from it and from whether the store answered follows its source.
+# The class of a row by its age. The class, and whether the store answered, determine the row's source.
 _GOOD, _AGED, _TOO_OLD, _ABSENT = range(4)
 _SOURCES_OF_STORE = bytes(
     [Source.PRESENT, Source.STALE, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND] + [0] * 252
 )
-# A last-known value that is too old is no better than none: the store may hold a newer one.
+# A last-known value that is too old is treated as a missing value: the store may hold a newer one.
 _SOURCES_OF_MEMORY = bytes([Source.STALE, Source.STALE, Source.DEFAULT, Source.DEFAULT] + [0] * 252)
 _HIDDEN = bytes([0, 0, 1, 0] + [0] * 252)
 _PRESENT = bytes([Source.PRESENT])
@@ -46,7 +46,8 @@ _PRESENT = bytes([Source.PRESENT])
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRule:
-    """How old a caller lets values be, within the time to live: `max_age_s` (0: any age), and then `stale_s` more."""
+    """The ages that a caller allows, within the time to live. `max_age_s`: good values (0: any age); `stale_s`: this much
+    older, values are usable but stale."""
 
     max_age_s: float
     stale_s: float
@@ -57,7 +58,7 @@ ANY_AGE = FreshnessRule(0.0, 0.0)
 
 @dataclass(slots=True)
 class FoundRows:
-    """The rows found for a view's distinct keys. `answered`: by the store; else they are the last known."""
+    """The rows found for a view's distinct keys. `answered`: the store answered; if not, they are the last-known rows."""
 
     view: ViewPlan
     keys: EntityKeys
@@ -66,7 +67,7 @@ class FoundRows:
     rule: FreshnessRule = ANY_AGE
 
     def limits(self) -> tuple[float, float]:
-        """Up to which ages (seconds) values are good, and usable at all."""
+        """The maximum ages in seconds: of good values, and of usable values."""
         ttl = self.view.ttl_s or math.inf
         rule = self.rule
         if not rule.max_age_s:
@@ -109,7 +110,7 @@ class ViewResult:
         ahead_s: float = 0.0,
         hidden: bytes = b"",
     ) -> None:
-        """`rows`: where the values come from; a list for values that were worked out, which have no event times."""
+        """`rows`: the rows that hold the values; a list for computed values, which have no event times."""
         self.view = view
         self.sources = sources
         self.ages_us = ages_us
@@ -118,7 +119,7 @@ class ViewResult:
         self._hidden = hidden
 
     def values(self) -> list[tuple[bytes, ...]]:
-        """Per row those of the features, serialised; empty = null."""
+        """Per row, the serialised values of the features; empty = null."""
         values = self._rows.values() if isinstance(self._rows, FoundRows) else self._rows
         if not self._hidden:
             return values
@@ -126,7 +127,7 @@ class ViewResult:
         return [nulls if hidden else row for hidden, row in zip(self._hidden, values, strict=True)]
 
     def by_feature(self) -> Sequence[Sequence[bytes]]:
-        """Per feature the values of all rows."""
+        """Per feature, the values of all rows."""
         return list(zip(*self.values(), strict=True)) or [()] * len(self.view.features)
 
     def floats(self) -> Array | None:
@@ -140,7 +141,7 @@ class ViewResult:
         return np.where(np.frombuffer(self._hidden, bool)[:, None], found.dtype.type(np.nan), found)
 
     def event_times(self) -> list[float | None]:
-        """Seconds since 1970; None where none is known."""
+        """Per row, seconds since 1970; None where no event time is known."""
         if not isinstance(self._rows, FoundRows):
             return [None] * len(self.sources)
         ages = self.ages_us.tolist()
@@ -148,10 +149,10 @@ class ViewResult:
 
 
 def assess(found: Sequence[FoundRows], now: float) -> list[ViewResult]:
-    """What may be used of the rows of a batch, per view, as of `now` (seconds since 1970).
+    """Decides per view which rows of a batch may be used at `now` (seconds since 1970).
 
     A row that is older than the time to live or the rule allows has no values, but keeps its age. An event time in the
-    future, which clocks that disagree cause, is of age 0.
+    future, which is caused by clocks that disagree, has age 0.
     """
     if not found:
         return []
@@ -165,7 +166,7 @@ def assess(found: Sequence[FoundRows], now: float) -> list[ViewResult]:
 
 
 def _all_good(found: Sequence[FoundRows], ages_s: Array, limits: Sequence[tuple[float, float]]) -> bool:
-    """The usual case: the store has all rows, none is too old or of the future."""
+    """Whether this is the usual case: the store has all rows, and none is too old or in the future."""
     rows = ages_s.shape[1]
     if rows == 1:
         youngest = oldest = ages_s.ravel().tolist()
@@ -208,12 +209,12 @@ def _sources_of_memory(view: FoundRows, told: bytes) -> bytes:
     index, without_key = view.keys.index, len(view.keys.keys)
     if index is None or without_key not in index:
         return sources
-    # A row without a key is not in the store, whether or not it answers.
+    # A row without a key can't be in the store, even if the store does not answer.
     return bytes([Source.NOT_FOUND if i == without_key else s for i, s in zip(index, sources, strict=True)])
 
 
 def hold_to_rule(result: ViewResult, rule: FreshnessRule) -> ViewResult:
-    """The result of an on-demand view, held to a rule by the age of its oldest input."""
+    """Applies a rule to the result of an on-demand view, by the age of its oldest input."""
     good_us, usable_us = rule.max_age_s * _MICRO, (rule.max_age_s + rule.stale_s) * _MICRO
     if not rule.max_age_s or result.ages_us.max(initial=0) <= good_us:
         return result

@@ -1,4 +1,4 @@
-"""Works out on-demand features from the features that were read and from what the request brought."""
+"""Computes on-demand features from the features that were read and from columns of the request."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from services.features.errors import missing_input, wrong_input
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import Feature, OnDemandPart, ServicePlan
 
-# From the best to the worst: what is made of several rows is as good as the worst of them.
+# From the best to the worst: a feature computed from several rows gets the worst of their sources.
 _RANKS = [Source.PRESENT, Source.STALE, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND, Source.DEFAULT]
 _RANK_OF = bytes(_RANKS.index(Source(s)) if s in list(Source) else 0 for s in range(256))
 
 
 class OnDemandObserver(Protocol):
-    """Sees what was worked out; see metrics.py."""
+    """Is told which computations failed; see metrics.py."""
 
     def underived(self, view: str, rows: int) -> None:
-        """An on-demand view's function failed for so many rows."""
+        """An on-demand view's function failed for this many rows."""
         ...
 
 
 class OnDemandRunner:
-    """Calls the functions of on-demand views: those that block in `threads`, others where they are."""
+    """Calls the functions of on-demand views: functions that block run in `threads`, the others on the event loop."""
 
     def __init__(self, threads: ThreadPoolExecutor, observer: OnDemandObserver) -> None:
         self._threads = threads
@@ -38,7 +38,7 @@ class OnDemandRunner:
     async def derive(
         self, plan: ServicePlan, judged: Sequence[ViewResult], columns: Mapping[str, Column], rows: int
     ) -> list[ViewResult]:
-        """One per derivation of the plan. Rows that a function fails for have no values, and source DEFAULT.
+        """One result per on-demand view of the plan. A row for which the function fails has no values, and source DEFAULT.
 
         Raises Fault INVALID_ARGUMENT for a request column that is missing or of another type.
         """
@@ -79,7 +79,7 @@ class OnDemandRunner:
 def _transform(
     derivation: OnDemandPart, inputs: Sequence[Sequence[bytes]], request: Sequence[Sequence[Any]], rows: int
 ) -> Sequence[tuple[bytes, ...] | None]:
-    """The shown features of each row; None where the function fails."""
+    """The returned features of each row; None where the function fails."""
     derived, _, view = derivation
     shown = [derived.features.index(feature) for feature in view.features]
     try:
@@ -88,7 +88,7 @@ def _transform(
     except Exception:  # noqa: BLE001 - the author's code may raise anything
         if rows == 1:
             return [None]
-    # One row must not fail the others, which may be other people's.
+    # One bad row must not fail the other rows, which may come from other callers.
     parts = [
         _transform(derivation, [c[i : i + 1] for c in inputs], [c[i : i + 1] for c in request], 1)
         for i in range(rows)
@@ -110,7 +110,7 @@ def _worst(sources: Sequence[bytes], rows: int) -> bytes:
 
 
 def _oldest(ages: Sequence[NDArray[np.int64]], rows: int) -> NDArray[np.int64]:
-    """The age of each row's oldest input; −1 if that of one is not known, 0 if there are none."""
+    """The age of each row's oldest input; −1 if the age of an input is not known, 0 if there are no inputs."""
     if not ages:
         return np.zeros(rows, np.int64)
     together = np.stack(ages)
@@ -118,7 +118,7 @@ def _oldest(ages: Sequence[NDArray[np.int64]], rows: int) -> NDArray[np.int64]:
 
 
 def plain_values(column: Column | None, wanted: Feature) -> list[Any]:
-    """A request column's values, None where there is none. Raises Fault INVALID_ARGUMENT."""
+    """A request column's values; None for a row without a value. Raises Fault INVALID_ARGUMENT."""
     if column is None:
         raise missing_input(wanted.name)
     dtype = wanted.dtype

@@ -1,4 +1,4 @@
-"""Puts a plan together from what a feature service, or a list of references, takes of the registry's views."""
+"""Builds a plan from the selection that a feature service, or a list of references, makes from the registry's views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.features.plan.plan import (
 
 @dataclass
 class _Read:
-    """A view to be read; its shown features come first."""
+    """A view to be read. `shown`: how many of its features the reply contains; these come first."""
 
     view: ViewPlan
     features: list[Feature]
@@ -33,7 +33,7 @@ def assemble(
     views: Mapping[str, ViewPlan],
     derived: Mapping[str, OnDemandView],
 ) -> ServicePlan:
-    """The plan of these picks. Raises Unsupported if they can't be served together."""
+    """The plan of these selections. Raises Unsupported if they can't be served together."""
     reads: dict[str, _Read] = {}
     for pick in picks:
         if pick.view in views:
@@ -100,7 +100,7 @@ def _keys(views: Sequence[ViewPlan]) -> tuple[JoinKey, ...]:
 def revision_of(
     name: str, views: Sequence[ViewPlan], shown: Sequence[int], on_demand: Sequence[OnDemandPart]
 ) -> str:
-    """A short hash of all that a plan reads and gives."""
+    """A short hash of everything that a plan reads and returns."""
     read = [(v.name, v.identity, v.ttl_s, n) for v, n in zip(views, shown, strict=True)]
     text = repr((name, read, [(d.view.identity, d.places) for d in on_demand]))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

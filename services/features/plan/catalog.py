@@ -1,4 +1,4 @@
-"""Keeps the plans current with the registry, off the request path."""
+"""Keeps the plans up to date with the registry, outside the request path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.features.plan.assembly import assemble
 from services.features.plan.plan import RegistryPlans, ServicePlan, Unsupported, ViewSelection
 from services.features.stores.online_store import Registry, StoreError
 
-# Lists of references that are planned once; whoever sends more kinds of them is served all the same.
+# Lists of references whose plans are cached. With more different lists, all are served, but some are planned again.
 _MAX_REFERENCES = 256
 
 
@@ -24,12 +24,12 @@ class Log(Protocol):
 
 
 class Catalog:
-    """The plans of a registry. Swapped as a whole; a registry that can't be read leaves the last ones in force."""
+    """The plans of a registry. They are replaced all at once; if the registry can't be read, the last plans stay in use."""
 
     def __init__(
         self, registry: Registry, threads: ThreadPoolExecutor, log: Log, count: Callable[[str], None]
     ) -> None:
-        """`count`: told "ok" or "failed" after each reading."""
+        """`count`: called with "ok" or "failed" after each read of the registry."""
         self._registry = registry
         self._threads = threads
         self._log = log
@@ -45,7 +45,7 @@ class Catalog:
         return plan
 
     def plan_of(self, references: tuple[str, ...]) -> ServicePlan:
-        """The plan of a list of `view:feature`. Raises Fault INVALID_ARGUMENT for one that is not known."""
+        """The plan of a list of `view:feature`. Raises Fault INVALID_ARGUMENT for an unknown view or feature."""
         plan = self._of_references.get(references)
         if plan is None:
             if len(self._of_references) >= _MAX_REFERENCES:
@@ -75,12 +75,12 @@ class Catalog:
         self._of_references = {}
 
     async def follow(self, every_s: float) -> None:
-        """Reads the registry again and again, until cancelled."""
+        """Reads the registry again every `every_s` seconds, until cancelled."""
         while True:
             await asyncio.sleep(every_s)
             try:
                 await self.load()
-            except Exception as error:  # noqa: BLE001 - a registry may hold anything, and the next reading must come
+            except Exception as error:  # noqa: BLE001 - a registry may hold anything, and the next read must happen
                 self._count("failed")
                 self._log.warning(
                     "the registry can't be read; the last plans stay in force",

@@ -1,7 +1,7 @@
-"""Entity keys: from the join-key columns of a batch to the distinct keys under which the online store holds rows.
+"""Entity keys: turns the join-key columns of a batch into the distinct keys under which the online store holds rows.
 
-The encoding is Feast's entity key, version 3: the number of join keys, their names in order, then their values in that
-order, each with type and length. Feast's docs/specs/online_store_format.md is its contract; a test compares with Feast's
+The encoding is Feast's entity key, version 3: the number of join keys, their names in order, then their values in the same
+order, each with type and length. Feast's docs/specs/online_store_format.md specifies it; a test compares with Feast's
 own encoder.
 """
 
@@ -37,7 +37,7 @@ Parts = Mapping[str, Sequence[bytes | None]]
 class EntityKeys:
     """The distinct keys of a batch for one view.
 
-    `index`: per row, the position of its key; len(`keys`) where it has none; None: row i has key i.
+    `index`: per row, the position of its key in `keys`; len(`keys`) for a row without a key. None: row i has key i.
     """
 
     keys: list[bytes]
@@ -50,12 +50,12 @@ class EntityKeys:
 
     @property
     def rows(self) -> int:
-        """Of the batch."""
+        """The number of rows of the batch."""
         return len(self.keys if self.index is None else self.index)
 
 
 def prefix(names: Sequence[str]) -> bytes:
-    """The first bytes of all entity keys with these join keys (names, sorted)."""
+    """The bytes with which all entity keys of these join keys begin. `names`: sorted."""
     encoded = [name.encode() for name in names]
     return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", _STRING, len(n)) + n for n in encoded)
 
@@ -69,7 +69,7 @@ def read_parts(columns: Mapping[str, Column], keys: Sequence[JoinKey]) -> Parts:
 
 
 def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
-    """The stored keys of `rows` rows, each once; a row that lacks one of the join keys has none."""
+    """The distinct stored keys of `rows` rows. A row that lacks one of the join keys has no stored key."""
     prefix = view.key_prefix
     found: list[bytes | None]
     if len(view.key_names) == 1:
@@ -108,7 +108,7 @@ def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
 
 
 def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_] | None]:
-    """The numbers, and which rows have one that the key's type can hold (None: all); a larger one is no entity's."""
+    """The numbers, and which rows have a number that fits the key's type (None: all). Numbers that do not fit have no entity."""
     numbers: list[int] = column.array.tolist()
     if np.can_cast(column.dtype.numpy, key.dtype.numpy):
         return numbers, column.valid
@@ -118,13 +118,13 @@ def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_
 
 
 def _text_parts(texts: Sequence[bytes]) -> list[bytes]:
-    """Values of a text join key (UTF-8), as entity keys hold them."""
+    """Values of a text join key (UTF-8), encoded as in entity keys."""
     heads = {n: _TEXT_HEADS[n] if n < 256 else struct.pack("<II", _STRING, n) for n in set(map(len, texts))}
     return [heads[len(t)] + t for t in texts]
 
 
 def _integer_parts(numbers: Sequence[int], dtype: DType) -> list[bytes]:
-    """Values of an INT32 or INT64 join key, as entity keys hold them."""
+    """Values of an INT32 or INT64 join key, encoded as in entity keys."""
     kind, layout = _INTEGERS[dtype]
     pack, size = struct.Struct(layout).pack, dtype.numpy.itemsize
     return [pack(kind, size, n) for n in numbers]

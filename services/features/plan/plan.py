@@ -1,4 +1,4 @@
-"""What to read for one feature service: compiled from the registry off the request path, immutable."""
+"""Plans: what to read for one feature service. Compiled from the registry outside the request path; immutable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Feature:
 
     @property
     def dtype(self) -> DType | None:
-        """Type of its column; None for lists, maps and the like, which have none."""
+        """The type of its column; None for lists, maps and similar types, which columns can't hold."""
         return DTYPES.get(self.field)
 
 
@@ -39,8 +39,8 @@ class Feature:
 class ViewPlan:
     """The part of one feature view that is read. `ttl_s`: how old a value may be; 0 = any age.
 
-    `name`: as replies call it; `stored`: as the online store calls it. EntityKeys are in the order of their stored names,
-    which is their order in stored keys.
+    `name`: its name in replies; `stored`: its name in the online store. `keys` are sorted by their stored names, which is
+    their order in stored keys.
     """
 
     name: str
@@ -51,34 +51,34 @@ class ViewPlan:
 
     @cached_property
     def identity(self) -> str:
-        """RegistryPlans of the same identity read the same rows in the same form."""
+        """View plans with the same identity read the same rows in the same form."""
         return repr((self.stored, [(k.stored, k.dtype) for k in self.keys], self.features))
 
     @cached_property
     def places(self) -> Mapping[str, int]:
-        """Name of each feature → its place in rows."""
+        """Name of each feature → its position in rows."""
         return {feature.name: i for i, feature in enumerate(self.features)}
 
     @cached_property
     def packers(self) -> tuple[Packer, ...]:
-        """What packs the column of each feature."""
+        """The packer of each feature's column."""
         return tuple(packer(feature.field) for feature in self.features)
 
     @cached_property
     def numbers(self) -> bool:
-        """Whether all features are numbers, whose stored values are of about one size."""
+        """Whether all features are numbers: their stored values have about the same size."""
         dtypes = {feature.dtype for feature in self.features}
         return not dtypes & {None, DType.BYTES}
 
     @cached_property
     def floats(self) -> FloatPacker | None:
-        """What packs all its features, if they are floating-point numbers of one kind."""
+        """The packer of all its features if they are floating-point numbers of one type, else None."""
         first = self.packers[0] if self.packers else None
         return first if isinstance(first, FloatPacker) and set(self.packers) == {first} else None
 
     @cached_property
     def key_prefix(self) -> bytes:
-        """What the stored keys of its entities begin with."""
+        """The first bytes of its entities' stored keys."""
         return prefix([key.stored for key in self.keys])
 
     @cached_property
@@ -88,17 +88,17 @@ class ViewPlan:
 
 
 def null_values(view: ViewPlan) -> tuple[bytes, ...]:
-    """The values of an entity that has none."""
+    """The values of an entity that has no values."""
     return (b"",) * len(view.features)
 
 
 @dataclass(frozen=True)
 class OnDemandView:
-    """An on-demand feature view: features worked out from others and from what the request brings.
+    """An on-demand feature view: its features are computed from other features and from columns of the request.
 
-    `inputs`: (view, feature) read for it. `request`: columns that the request must bring. `transform`: takes a column
-    of serialised values per input and one of plain values per request column, and gives one of serialised values per
-    feature; raises whatever its author's code raises. `blocking`: not on an event loop.
+    `inputs`: (view, feature) read for it. `request`: columns that the request must contain. `transform`: takes one column
+    of serialised values per input and one column of plain values per request column; returns one column of serialised values
+    per feature; raises any exception that its author's code raises. `blocking`: must not run on an event loop.
     """
 
     name: str
@@ -110,7 +110,7 @@ class OnDemandView:
 
 
 class ViewSelection(NamedTuple):
-    """What a feature service takes of one view: some of its features, under another name or with other keys if given."""
+    """The features that a feature service takes from one view. `alias`, `key_names`: other names of the view and its keys."""
 
     view: str
     features: tuple[str, ...]
@@ -119,7 +119,7 @@ class ViewSelection(NamedTuple):
 
 
 class OnDemandPart(NamedTuple):
-    """A derived view in a plan. `places`: of its inputs, as (view, feature). `view`: its shown features, as a view's."""
+    """An on-demand view in a plan. `places`: positions of its inputs (view, feature). `view`: its returned features as a view."""
 
     derived: OnDemandView
     places: tuple[tuple[int, int], ...]
@@ -128,11 +128,11 @@ class OnDemandPart(NamedTuple):
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """What a feature service reads and gives.
+    """What a feature service reads and returns.
 
-    `keys`: all join keys of its views. `shown`: per view, how many of its first features are given, the others being
-    inputs of `on_demand`; −1: nothing of it, not even its age. `fallback`: why only Feast itself can read it; "": it need not;
-    `fallback_inputs`: what it is given then.
+    `keys`: all join keys of its views. `shown`: per view, how many of its first features are returned; the others are only
+    inputs of `on_demand`. −1: nothing of the view is returned, not even its age. `fallback`: why only Feast itself can read
+    this service; "" if it is read directly. `fallback_inputs`: the request columns that Feast then gets.
     """
 
     name: str
@@ -146,37 +146,37 @@ class ServicePlan:
 
     @cached_property
     def key_groups(self) -> tuple[int, ...]:
-        """Per view, the first view with the same keys: their rows have the same keys, which are worked out once."""
+        """Per view, the position of the first view with the same join keys: the keys of their rows are computed only once."""
         first: dict[tuple[JoinKey, ...], int] = {}
         return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
 
     @cached_property
     def given(self) -> tuple[tuple[ViewPlan, tuple[Feature, ...]], ...]:
-        """The views that are given, with their features that are; in the order of replies."""
+        """The views in the reply and their returned features, in the order of the reply."""
         read = [(v, v.features[:n]) for v, n in zip(self.views, self.shown, strict=True) if n >= 0]
         return (*read, *[(d.view, d.view.features) for d in self.on_demand])
 
     @cached_property
     def given_counts(self) -> tuple[int, ...]:
-        """Per view and then per derivation, how many of its features are given; −1: it is not given at all."""
+        """Per view and then per on-demand view, how many of its features are returned; −1: it is not in the reply."""
         return (*self.shown, *[len(d.view.features) for d in self.on_demand])
 
     @cached_property
     def request(self) -> tuple[Feature, ...]:
-        """What the request must bring besides join keys."""
+        """The columns that the request must contain besides join keys."""
         found = {f.name: f for d in self.on_demand for f in d.derived.request}
         found |= {f.name: f for f in self.fallback_inputs}
         return tuple(found.values())
 
     @cached_property
     def unpackable(self) -> str:
-        """The first feature that no column can hold, with its view; "" if there is none."""
+        """The first feature whose type columns can't hold, as `view:feature`; "" if there is none."""
         names = [f"{v.name}:{f.name}" for v, features in self.given for f in features if f.dtype is None]
         return names[0] if names else ""
 
     @cached_property
     def ambiguous(self) -> str:
-        """The first feature name that two views give, with both; "" if there is none."""
+        """Names the first feature that two views return, and both views; "" if there is none."""
         owners: dict[str, str] = {}
         for view, features in self.given:
             for feature in features:
@@ -186,12 +186,12 @@ class ServicePlan:
 
 
 class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure
-    """Picks that can't be read directly; the text says why."""
+    """These features can't be read directly; the text says why."""
 
 
 @dataclass(frozen=True)
 class RegistryPlans:
-    """All that a registry has, by name."""
+    """Everything that a registry has, by name."""
 
     views: Mapping[str, ViewPlan]
     derived: Mapping[str, OnDemandView]

@@ -1,1 +1,1 @@
-"""Replies: columns of a batch, or Feast's own messages."""
+"""Builds replies: columns of a batch, or Feast's own messages."""

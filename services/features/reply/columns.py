@@ -14,9 +14,9 @@ from services.features.reply.values import FloatPacker, Packed, Packer
 
 @dataclass(slots=True)
 class ColumnGroup:
-    """Columns of one stored type, end to end. `given`: by view of the plan, which of its features they hold, in order.
+    """Columns of one stored type, one after the other. `given`: per view of the plan, which features they hold, in order.
 
-    `whole`: whether these views have no features of another type, and the first ones of each are given.
+    `whole`: whether these views have only features of this type, and the returned ones are the first of each view.
     """
 
     dtype: DType
@@ -27,7 +27,7 @@ class ColumnGroup:
 
 
 class ReplyBuilder:
-    """Builds the columns of one plan's replies. The layout is worked out once; a reply is then a few joins."""
+    """Builds the columns of one plan's replies. The layout is computed once; a reply then needs only a few joins."""
 
     def __init__(self, plan: ServicePlan) -> None:
         self.views = [i for i, count in enumerate(plan.given_counts) if count >= 0]
@@ -50,7 +50,7 @@ class ReplyBuilder:
         self.source_names = [f"@source/{view.name}" for _, (view, _) in given]
 
     def features(self, results: Sequence[ViewResult]) -> list[tuple[ColumnGroup, Packed]]:
-        """Each group with its values: those of the first column, of the second, and so on, end to end."""
+        """Each group with its values: all values of the first column, then those of the second, and so on."""
         return [
             (group, self._matrices(group, results) or self._one_by_one(group, results))
             for group in self.groups
@@ -58,7 +58,7 @@ class ReplyBuilder:
 
     @staticmethod
     def _matrices(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed | None:
-        """Floats of many rows: a few NumPy calls for the whole group. None if they are not such."""
+        """Packs floats of many rows with a few NumPy calls for the whole group. None if this is not possible."""
         if not group.whole or len(results[0].sources) < MANY_ROWS:
             return None
         matrices = [matrix for i in group.given if (matrix := results[i].floats()) is not None]

@@ -1,6 +1,6 @@
-"""Feast's own messages: entities in, values as they are stored out.
+"""Feast's own messages: reads entities from requests, and builds replies from values in their stored form.
 
-Replies are put together as bytes: an object per value would cost ten times as much.
+Replies are built as bytes: a protobuf object per value would take ten times as long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import ServicePlan
 from services.features.reply.values import DTYPES
 
-# By Source. A last-known value is not known to be within its age; a default is no finding at all.
+# By Source. It is unknown whether a last-known value is recent enough; for a default, nothing is known about the entity.
 _STATUSES = {
     Source.PRESENT: pb.PRESENT,
     Source.NOT_FOUND: pb.NOT_FOUND,
@@ -30,7 +30,7 @@ _STATUSES = {
     Source.DEFAULT: pb.INVALID,
 }
 _STATUS_OF = bytes(_STATUSES[Source(s)] if s in list(Source) else 0 for s in range(256))
-# Fields of Value that say null in so many words.
+# A Value that is explicitly null.
 _NULL = Value(null_val=Null.NULL).SerializeToString()
 _NULLS = (b"", _NULL)
 # Tags of FeatureVector (values, statuses, event times) and of GetOnlineFeaturesResponse (results).
@@ -58,7 +58,7 @@ _KEY_FIELDS = {DType.BYTES: "string_val", DType.INT64: "int64_val", DType.INT32:
 def _column(name: str, values: Sequence[Value], field: str) -> Column:
     found: list[Any] = list(map(attrgetter(field), values))
     valid = None
-    # A field that is not set reads as nothing or zero: only those are looked at again.
+    # A field that is not set reads as empty or zero: only such values are checked again.
     if not all(found):
         empty = [i for i, v in enumerate(found) if not v and not values[i].HasField(field)]  # type: ignore[arg-type]  # one of DTYPES
         for i in empty:
@@ -76,7 +76,7 @@ def _column(name: str, values: Sequence[Value], field: str) -> Column:
 
 
 def _whole(name: str, value: Value, field: str) -> int:
-    """An integer that came as one of the other size. Raises Fault for anything else."""
+    """An integer that was sent with the other integer size. Raises Fault for any other value."""
     other = value.WhichOneof("val")
     number: int = getattr(value, other) if other in ("int32_val", "int64_val") else 0
     low, high = DTYPES[field].bounds if field in ("int32_val", "int64_val") else (1, 0)
@@ -86,9 +86,9 @@ def _whole(name: str, value: Value, field: str) -> int:
 
 
 def echo(values: RepeatedValue) -> bytes:
-    """A join key or request data in the reply, as Feast gives it: a serialised FeatureVector."""
+    """A join key or request data in the reply, as Feast returns it: a serialised FeatureVector."""
     count = len(values.val)
-    # RepeatedValue is to its values what FeatureVector is to its own: the same field of the same type.
+    # RepeatedValue and FeatureVector hold their values in the same field with the same type.
     return values.SerializeToString() + _statuses(bytes([pb.PRESENT]) * count) + (_TIME + b"\0") * count
 
 
@@ -122,13 +122,13 @@ def _statuses(statuses: bytes) -> bytes:
 
 
 def _framed(tag: bytes, parts: Sequence[bytes]) -> bytes:
-    """Each part as a field of its own."""
+    """Each part as a separate field."""
     sizes = set(map(len, parts))
     if len(sizes) == 1:
         head = tag + _varint(sizes.pop())
         return head + head.join(parts)
     if len(sizes) == 2 and 0 in sizes:
-        # Values of one size and nulls.
+        # The fast path: all values have one size or are null.
         head, nothing = tag + _varint(max(sizes)), tag + b"\0"
         return b"".join([head + part if part else nothing for part in parts])
     heads = {size: tag + _varint(size) for size in sizes}
@@ -143,7 +143,7 @@ def _varint(number: int) -> bytes:
 
 @lru_cache(4096)
 def _stamped(time: float | None) -> bytes:
-    """The field of an event time in microseconds, as Feast gives it; 1970 where none is known."""
+    """The field of an event time in microseconds, as Feast returns it; 1970 if the time is not known."""
     if time is None:
         return _TIME + b"\0"
     seconds, micros = divmod(round(time * _MICRO), _MICRO)

@@ -1,7 +1,7 @@
-"""From Feast's stored values to the bytes of columns, without a protobuf object per value.
+"""Converts Feast's stored values to the bytes of columns, without a protobuf object per value.
 
-A stored value is a serialised `feast.types.Value`: a tag and the value, or nothing for null. Values in exactly the
-form that serialisers write are cut out of it; any other valid form (fields repeated or unknown) is left to protobuf.
+A stored value is a serialised `feast.types.Value`: a tag and the value, or nothing for null. If it has exactly the form
+that serialisers write, the value's bytes are copied out of it; other valid forms (repeated or unknown fields) protobuf parses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Packer: TypeAlias = Callable[[Raws], Packed]
 
 
 def packer(field: str) -> Packer:
-    """What packs values of this field, one per row; empty = null. NaN becomes null, as Feast stores it."""
+    """The packer for values of this field, one per row; empty = null. NaN becomes null, as in Feast's stores."""
     return _PACKERS.get(field, _refuse)
 
 
@@ -54,7 +54,7 @@ class FloatPacker:
     def __call__(self, raws: Raws) -> Packed:
         if len(raws) == 1:
             raw, size = raws[0], self._size
-            # An exponent of ones is that of NaN and infinities, which are looked at below.
+            # An exponent with all bits set means NaN or infinity; these are handled below.
             if len(raw) == self._width and raw[0] == self._tag and raw[size] & 0x7F != 0x7F:
                 return raw[1:], b"", b""
         cut = self._cut(raws)
@@ -62,7 +62,7 @@ class FloatPacker:
 
     def matrix(self, rows: Sequence[tuple[bytes, ...]]) -> Array | None:
         """Rows whose values are all of this type, as (rows, features), NaN = null. None if protobuf has to parse a value, or
-        if one is itself NaN: then the array would not say what is stored."""
+        if a stored value is NaN: the array could not distinguish it from null."""
         raws = list(chain.from_iterable(rows))
         cut = self._cut(raws)
         if cut is None:
@@ -84,7 +84,7 @@ class FloatPacker:
         return _packed(np.where(nan, values.dtype.type(0), values), ~nan)
 
     def _cut(self, raws: Raws) -> tuple[Array, Mask | None] | None:
-        """The values and which are there (None: all); what is not there is 0. None if one is in another form."""
+        """The values, and which of them exist (None: all); a missing one is 0. Returns None if a value has another form."""
         lengths = list(map(len, raws))
         found = set(lengths)
         if not found <= {self._width, 0}:
@@ -119,7 +119,7 @@ def _packed(values: Array, valid: Mask | None) -> Packed:
 
 def _integers(tag: int, code: str, field: str) -> Packer:
     def value_of(raw: bytes) -> int | None:
-        # Up to 127 in one byte: flags and small counts. The rest is protobuf's.
+        # One-byte values up to 127 (flags and small counts). Protobuf parses all others.
         if len(raw) == 2 and raw[0] == tag and raw[1] < 0x80 and code != "?":
             return raw[1]
         return _parsed(raw, field) if raw else None
@@ -163,8 +163,8 @@ def _bitmap(valid: Any) -> bytes:
 
 
 def _parsed(raw: bytes, field: str) -> Any:
-    """The value as protobuf reads it; None for null, another type or garbage. Text as UTF-8."""
-    # Feast takes seconds to import; whoever has stored values to read has it loaded.
+    """The value as protobuf parses it; None for null, another type or invalid bytes. Text as UTF-8."""
+    # Imported here, because Feast takes seconds to import. A process that reads stored values has loaded it already.
     from feast.protos.feast.types.Value_pb2 import Value
     from google.protobuf.message import DecodeError
 

@@ -1,6 +1,6 @@
-"""What only Feast itself can read: views without keys or in one version, keys of odd types, other online stores.
+"""Reads through Feast what only Feast can read: views without keys or in one version, keys of unusual types, other stores.
 
-Several times slower than reading directly, and counted, so that nobody depends on it unknowingly.
+This is several times slower than a direct read. It is counted in a metric, so that nobody uses it without knowing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FeastReader:
     def _read(self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int) -> Sequence[Rows]:
         try:
             service = self._store.get_feature_service(plan.name, allow_cache=True)
-            # A view without keys is asked for with whatever there is: Feast needs to know how many rows.
+            # A view without keys gets any column that the request has: Feast needs it to know the number of rows.
             entities = dict(given) or {"__row": list(range(rows))}
             found = self._store.get_online_features(service, entities, full_feature_names=True).proto
         except Exception as error:  # each store has its own exceptions
@@ -79,13 +79,13 @@ def _rows(vectors: Sequence[Any], rows: int) -> Rows:
         stamps = [v.event_timestamps[i] for v in vectors]
         values = tuple(v.values[i].SerializeToString() for v in vectors)
         time = max((s.seconds + s.nanos / 1e9 for s in stamps), default=0.0)
-        # On-demand features have no time; of the others, an entity that is not there has none.
+        # An on-demand feature never has an event time; any other feature lacks it only if the entity is absent.
         found.append((time, values) if time or any(values) else None)
     return found
 
 
 class UnreadableStore:
-    """An `OnlineStore` that is never asked: Feast reads all."""
+    """An `OnlineStore` that is never read: Feast reads everything."""
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         """See online_store.OnlineStore."""

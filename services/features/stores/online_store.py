@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from services.features.plan.plan import RegistryPlans, ServicePlan, ViewPlan
 
-# A plain tuple: there are several per row of a batch, and nothing is made faster.
+# A plain tuple, the fastest object to create: each row of a batch needs several.
 StoredRow: TypeAlias = tuple[float, tuple[bytes, ...]]
 """What the store has of one entity in one view: event time, seconds since 1970 (UTC), and the values of the plan's
 features, in order, as serialised `feast.types.Value`; empty: null."""
@@ -24,7 +24,7 @@ class KeyQuery(NamedTuple):
 
 
 class StoreError(Exception):
-    """The store could not be asked, or its answer is unusable."""
+    """The store could not be read, or its answer is unusable."""
 
 
 class StoreTimeoutError(StoreError):
@@ -32,22 +32,25 @@ class StoreTimeoutError(StoreError):
 
 
 class OnlineStore(Protocol):
-    """Current rows by entity. Used on one event loop, which it never keeps waiting."""
+    """Current rows by entity. Used on one event loop, which it never blocks."""
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
-        """The rows of each ask, all read in one go. Raises StoreError, and StoreTimeoutError after `timeout_s`."""
+        """The rows of each query, all read together. Raises StoreError, and StoreTimeoutError after `timeout_s`."""
         ...
 
     def epoch(self) -> int:
-        """Rows read in the same epoch are what the store still has, as far as it can tell; −1: it can't tell."""
+        """A number that changes when rows read earlier may be outdated. −1: the store can't detect changes.
+
+        Within an epoch, the store reports single changes to `watch`.
+        """
         ...
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """`changed` is told the entity keys of rows that somebody changes within an epoch."""
+        """`changed` is called with the entity key of each row that changes within an epoch."""
         ...
 
     async def close(self) -> None:
-        """Ends its connections."""
+        """Closes its connections."""
         ...
 
 
@@ -62,8 +65,8 @@ class FeastFallback(Protocol):
 
 
 class Registry(Protocol):
-    """Which feature services there are."""
+    """The feature services that exist."""
 
     def plans(self) -> RegistryPlans:
-        """Reads the registry anew. Blocks. Raises StoreError."""
+        """Reads the registry again. Blocks. Raises StoreError."""
         ...

@@ -1,7 +1,7 @@
-"""Feast's Redis online store, read directly: one HMGET per view and key, all of a tick sent together.
+"""Reads Feast's Redis online store directly: one HMGET for each key, for all views with the same keys.
 
-An entity's key is its entity key and the project's name; the hash there holds a field per view and feature, and the
-event time of each view.
+The commands of one event-loop iteration are sent together. A Redis key is the entity key followed by the project's name. Its
+hash has one field per view and feature, and one field per view with the event time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from services.features.stores.redis_layout import RedisLayout
 
 _PLAIN = {"db", "username", "password", "ssl", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _TLS = {"ssl_cert_reqs", "ssl_check_hostname"}
-# How long to wait is ours to say, and there is one connection without checks of its health.
+# Ignored: this service sets its own timeouts, and it uses one connection without health checks.
 _NOT_NEEDED = {
     "socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry", "retry_on_timeout", "retry_on_error",
     "health_check_interval", "max_connections", "client_name", "protocol", "decode_responses",
 }  # fmt: skip
-# One attempt to connect, greeting included.
+# The time limit of one attempt to connect, including login and setup.
 _CONNECT_S = 0.5
 
 
 def open_store(config: RepoConfig, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
-    """See registry.Open: one server is read over a connection of ours, anything else through redis-py."""
+    """See registry.Open: a single server is read over our own connection, anything else through redis-py."""
     online = config.online_store
     nodes, options = redis_nodes(config)
     limit_waiting(config, timeout_s)
@@ -48,7 +48,7 @@ class RedisStore:
     """An `OnlineStore` on one Redis server."""
 
     def __init__(self, host: str, port: int, options: Mapping[str, Any], layout: RedisLayout) -> None:
-        """Connects at the first read. `options`: of Feast's connection string; those of `open_store`."""
+        """Connects at the first read. `options`: from Feast's connection string; `open_store` has checked their names."""
         self._host = host
         self._port = port
         self._options = options
@@ -65,7 +65,7 @@ class RedisStore:
         self._tell = changed
 
     def epoch(self) -> int:
-        """See online_store.OnlineStore: as long as one connection holds, Redis tells what is changed."""
+        """See online_store.OnlineStore: Redis reports changes as long as one connection stays open."""
         return self._epochs if self._tracked and self._wire is not None and not self._wire.closed else -1
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
@@ -80,7 +80,7 @@ class RedisStore:
                     wire = await self._connected()
                     replies = await wire.ask(commands, count)
         except TimeoutError:
-            # Replies that come later would hold up others; and a peer that hangs may never close it.
+            # Late replies would delay the replies to other reads, and a server that hangs may never close the connection.
             if wire is not None:
                 wire.close()
             raise StoreTimeoutError("Redis did not answer in time") from None
@@ -90,7 +90,7 @@ class RedisStore:
             return self._layout.rows(asks, replies)
         except StoreError:
             if not any(isinstance(reply, Exception) for reply in replies):
-                # Answers to something else: whatever follows is as wrong.
+                # The replies do not match the commands, so all later replies would be wrong too.
                 wire.close()
             raise
 
@@ -104,14 +104,14 @@ class RedisStore:
             self._wire.close()
 
     async def _connected(self) -> RedisConnection:
-        """A connection that is being made is shared; it goes on when a caller gives up."""
+        """Opens a connection. Concurrent callers share one attempt; it continues when a caller is cancelled."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_retrieved)
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> RedisConnection:
-        # Not for as long as the kernel tries: a server that is back is to be found within seconds.
+        # Shorter than the kernel's own timeout: a server that is up again must be found within seconds.
         async with asyncio.timeout(_CONNECT_S):
             return await self._greeted()
 
@@ -134,12 +134,12 @@ class RedisStore:
         return wire
 
     async def _greet(self, wire: RedisConnection) -> bool:
-        """Authenticates, chooses the database; whether changes will be told."""
+        """Authenticates and selects the database. Returns whether Redis will report changes."""
         user, password = self._options.get("username"), self._options.get("password")
         account = [] if password is None else [str(user or "default"), str(password)]
         (hello,) = await wire.ask(pack("HELLO", 3, *(["AUTH", *account] if account else [])), 1)
         if isinstance(hello, Exception) and account:
-            # Before Redis 6.
+            # Redis before version 6 does not know HELLO.
             await _demand(wire, "AUTH", *(account if user else account[1:]))
         if database := self._options.get("db"):
             await _demand(wire, "SELECT", int(database))
@@ -168,7 +168,7 @@ async def _demand(wire: RedisConnection, *words: str | int) -> None:
 
 
 def _retrieved(task: asyncio.Task[RedisConnection]) -> None:
-    """Takes note of a failure that nobody waits for any more, so that asyncio does not complain of it."""
+    """Retrieves a failure that no caller waits for any more, so that asyncio does not log it as never retrieved."""
     if not task.cancelled():
         task.exception()
 

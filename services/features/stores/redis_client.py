@@ -1,4 +1,4 @@
-"""Feast's Redis online store through redis-py: clusters, Sentinel, and options that only redis-py knows."""
+"""Reads Feast's Redis online store through redis-py: clusters, Sentinel, and options that only redis-py supports."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Make = Callable[[], "tuple[Any, Sequence[Any]]"]
 
 
 class RedisClientStore:
-    """An `OnlineStore`. Rows in memory are never current: it is not told of changes."""
+    """An `OnlineStore`. It gets no reports of changes, so it can't tell whether a cached row is current."""
 
     def __init__(self, make: Make, layout: RedisLayout) -> None:
-        """`make`: new clients, of the running event loop."""
+        """`make`: creates new clients on the running event loop."""
         self._make = make
         self._layout = layout
         self._client: Any = None
@@ -65,7 +65,7 @@ class RedisClientStore:
 def client_of(
     kind: str, nodes: Sequence[Mapping[str, Any]], options: Mapping[str, Any], master: str, timeout_s: float
 ) -> Make:
-    """What makes the client that Feast would make, without its retries. `kind`: Feast's `redis_type`."""
+    """A function that creates the same client as Feast, but without retries. `kind`: Feast's `redis_type`."""
     given: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,

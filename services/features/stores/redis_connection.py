@@ -1,7 +1,8 @@
-"""One connection to a Redis server on the event loop: commands out, replies in order, invalidations aside.
+"""One connection to a Redis server on the event loop: sends commands, and returns replies in order.
 
-redis-py's asyncio client takes 30 µs of CPU per command of a pipeline, most of it in layers of coroutines; here it is 5.
-What it does besides (cluster, Sentinel, options of all kinds) redis_client.py leaves to it.
+Invalidation messages are handled separately from replies. redis-py's asyncio client takes 30 µs of CPU per command of a
+pipeline, most of it in layers of coroutines; this module takes 5 µs. For clusters, Sentinel and other options,
+redis_client.py uses redis-py.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ class RedisConnection(asyncio.Protocol):
         self.closed = False
 
     def ask(self, commands: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Sends `count` packed commands; the replies, each error as an exception in its place.
+        """Sends `count` packed commands. The result is the list of replies; an error reply is an exception in the list.
 
-        What is asked for in one tick of the loop is sent in one go. Fails with ConnectionError.
+        All commands of one event-loop iteration are sent together. Fails with ConnectionError.
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.closed:
@@ -56,13 +57,13 @@ class RedisConnection(asyncio.Protocol):
         return future
 
     def close(self) -> None:
-        """Drops the connection, with all that waits for it."""
+        """Closes the connection; all pending reads fail."""
         if self._transport is not None:
             self._transport.abort()
         self._lost()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's are none by type.
+        # uvloop's transports do not have this type, so an isinstance check would fail.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -73,14 +74,14 @@ class RedisConnection(asyncio.Protocol):
         reader.feed(data)
         try:
             while (reply := reader.gets()) is not _NOTHING:
-                # Nearly all replies are arrays of values that somebody waits for.
+                # The fast path: nearly all replies are arrays of values for a waiting read.
                 if type(reply) is list and (waiter := self._waiters[0]).missing > 1:
                     waiter.missing -= 1
                     waiter.replies.append(reply)
                 else:
                     self._take(reply)
         except (hiredis.ProtocolError, IndexError):
-            # Not Redis, or not in step: nothing that follows can be believed.
+            # Not Redis, or more replies than commands: all later replies would be unreliable.
             self.close()
 
     def _send(self) -> None:
@@ -113,11 +114,11 @@ class RedisConnection(asyncio.Protocol):
 
 
 def pack(*words: str | bytes | int) -> bytes:
-    """A command as Redis reads it."""
+    """A command in the format of the Redis protocol."""
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub takes one word only
     return packed
 
 
 def bulk(words: Sequence[bytes]) -> bytes:
-    """Arguments of a command, to be put together with others."""
+    """Arguments in the format of the Redis protocol, as a part of a command."""
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])

@@ -1,4 +1,4 @@
-"""How Feast lays rows out in Redis: commands that read them, and rows from the replies."""
+"""Feast's storage layout in Redis: builds the commands that read rows, and parses rows from the replies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from services.features.plan.plan import ViewPlan
 from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError
 from services.features.stores.redis_connection import bulk
 
-# Event times that were read lately: many rows have the same.
+# Size of the cache of parsed event times: many rows have the same one.
 _TIMES = 4096
 
 
 class _Form(NamedTuple):
-    """An HMGET of some views of one entity: what comes before and after the key."""
+    """An HMGET command for some views of one entity: the bytes before and after the key. `width`: its number of fields."""
 
     head: bytes
     tail: bytes
@@ -33,15 +33,15 @@ class RedisLayout:
         self._times: dict[bytes, float] = {}
 
     def key(self, entity_key: bytes) -> bytes:
-        """Where an entity's hash is."""
+        """The Redis key of an entity's hash."""
         return entity_key + self._project
 
     def entity_key(self, key: bytes) -> bytes:
-        """The entity whose hash is there."""
+        """The entity key of a Redis key."""
         return key[: -len(self._project)]
 
     def fields(self, view: ViewPlan) -> list[bytes]:
-        """The fields of a view's features, and last that of its event time."""
+        """The fields of a view's features, followed by the field of its event time."""
         fields = self._fields.get(view.identity)
         if fields is None:
             fields = [field_of(view.stored, f.name) for f in view.features]
@@ -50,7 +50,7 @@ class RedisLayout:
         return fields
 
     def commands(self, asks: Sequence[KeyQuery]) -> tuple[bytes, int]:
-        """Packed commands for all keys of all asks, and how many."""
+        """Packed commands for all keys of all queries, and the number of commands."""
         packed: list[bytes] = []
         project = self._project
         for group in _groups(asks):
@@ -62,7 +62,7 @@ class RedisLayout:
         return b"".join(packed), len(packed)
 
     def rows(self, asks: Sequence[KeyQuery], replies: Sequence[Any]) -> Sequence[Rows]:
-        """The rows in the replies to `commands`. Raises StoreError for replies that are none."""
+        """The rows in the replies to `commands`. Raises StoreError for a reply that is not a row."""
         rows: list[Rows] = [()] * len(asks)
         begin = 0
         for group in _groups(asks):
@@ -88,13 +88,13 @@ class RedisLayout:
             values = (
                 list(map(itemgetter(*range(start, stop)), replies)) if stop > start else [()] * len(stamps)
             )
-        # Nulls are not there, or empty.
+        # A null is a missing field or an empty value.
         if not all(map(all, values)):
             values = [row if all(row) else tuple([value or b"" for value in row]) for row in values]
         times = list(map(self._times.get, stamps))
         if None not in times:
             return list(zip(times, values, strict=True))  # type: ignore[arg-type]  # none is None
-        # Without a time the entity is not there, whatever else is.
+        # Without an event time the entity counts as absent, even if other fields exist.
         return [
             ((self._time(stamp) if time is None else time), row) if stamp else None
             for stamp, time, row in zip(stamps, times, values, strict=True)
@@ -120,7 +120,7 @@ class RedisLayout:
 
 
 def _groups(asks: Sequence[KeyQuery]) -> list[list[int]]:
-    """Asks for the same keys, which one command per key reads together."""
+    """Groups queries for the same keys: one command per key reads them together."""
     groups: dict[int, list[int]] = {}
     for i, ask in enumerate(asks):
         groups.setdefault(id(ask.keys), []).append(i)

@@ -1,4 +1,4 @@
-"""The online stores that the service reads directly, and the opening of the one that feature_store.yaml names.
+"""The online stores that the service reads directly. Opens the one that feature_store.yaml names.
 
 To add a store: write a module beside this one with an `OnlineStore` and a function that opens it, add that function to
 `ONLINE_STORES`, and test it. All other stores are read by Feast itself, which is several times slower. Imports Feast, which

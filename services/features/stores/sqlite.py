@@ -1,9 +1,9 @@
-"""Feast's SQLite online store, read directly: one statement for all views and keys of a batch.
+"""Reads Feast's SQLite online store directly: one statement for all views and keys of a batch.
 
 A table per view, `<project>_<view>`, holds a row per entity and feature (entity_key, feature_name, value, event_ts).
-Few keys are read on the event loop itself: 5 views of an entity take 20 µs, where handing over to a thread and back
-takes 80. That read waits for nobody (a locked database sends it to a thread at once), and after a slow one, which
-says that the disk is slow, threads do the reading for a while.
+A few keys are read on the event loop itself: 5 views of an entity take 20 µs, while a switch to a thread and back
+takes 80 µs. Such a read never waits for a lock: if the database is locked, the read moves to a thread at once. After a slow
+read, which shows that the disk is slow, all reads use threads for a while.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from services.features.stores.online_store import (
 _INLINE_KEYS = 256
 _SLOW_S = 0.01
 _WARY_S = 1.0
-# The file may be replaced by another one; looked at so often.
+# How often to check whether the file was replaced by another one.
 _LOOK_S = 0.5
-# Parameters of one statement; SQLite takes 32,766.
+# The most parameters of one statement; SQLite allows 32,766.
 _MAX_KEYS = 8192
 _STATEMENTS = 256
 
@@ -56,7 +56,7 @@ class SqliteStore:
         threads: ThreadPoolExecutor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Opens nothing yet: the file may come later. `clock`: monotonic seconds."""
+        """Opens nothing yet: the file may be created later. `clock`: monotonic seconds."""
         self._path = path
         self._project = project
         self._threads = threads
@@ -86,7 +86,7 @@ class SqliteStore:
         return await self._in_thread(asks, timeout_s)
 
     def epoch(self) -> int:
-        """See online_store.OnlineStore: a new epoch begins when anybody has written. Costs 3 µs."""
+        """See online_store.OnlineStore: every write to the database begins a new epoch. Takes 3 µs."""
         if self._clock() < self._wary_until:
             return -1
         try:
@@ -99,10 +99,10 @@ class SqliteStore:
         return self._epochs
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See online_store.OnlineStore: every change begins a new epoch, so there is nothing to tell."""
+        """See online_store.OnlineStore: every change begins a new epoch, so there are no single changes to report."""
 
     async def close(self) -> None:
-        """See online_store.OnlineStore. Threads' connections end with their threads."""
+        """See online_store.OnlineStore. The connections of threads are closed when their threads end."""
         if self._local is not None:
             self._local.close()
             self._local = None
@@ -116,7 +116,7 @@ class SqliteStore:
         if self._local is None or file != self._file:
             if self._local is not None:
                 self._local.close()
-                # Forgotten before another is opened: that may fail, as the file may be gone.
+                # Drop it before opening another one: opening fails if the file is gone.
                 self._local = None
             self._local, self._file, self._version = _open(self._path, 0.0), file, -1
         return self._local
@@ -143,7 +143,7 @@ class SqliteStore:
         shapes: list[tuple[str, int]] = []
         parameters: list[bytes] = []
         for view, keys in asks:
-            # Few forms of statements, all of which stay prepared: a key may be named twice.
+            # Sizes are powers of two (a key may be repeated), so there are few different statements and all stay prepared.
             size = 1 << max(len(keys) - 1, 0).bit_length()
             shapes.append((view.stored, size))
             parameters += keys
@@ -182,7 +182,7 @@ class SqliteStore:
 
 
 def _rows(asks: Sequence[KeyQuery], found: Found) -> Sequence[Rows]:
-    """Gathers features into rows. An entity's time is that of its oldest feature; Feast writes them together."""
+    """Collects features into rows. An entity's event time is the time of its oldest feature; Feast writes them together."""
     gathered: list[dict[bytes, tuple[list[int], list[bytes]]]] = [{} for _ in asks]
     places = [ask.view.places for ask in asks]
     for i, key, name, value, event_time in found:
@@ -206,7 +206,7 @@ def _in_order(keys: Sequence[bytes], rows: dict[bytes, tuple[list[int], list[byt
 
 
 def _seconds(stored: int) -> float:
-    """Feast takes its UTC times for local ones when it writes them, and again when it reads them."""
+    """Seconds since 1970. Feast treats its UTC times as local times both when it writes and when it reads them."""
     if time.timezone == 0 and not time.daylight:
         return float(stored)
     return datetime.fromtimestamp(stored).replace(tzinfo=UTC).timestamp()
@@ -230,7 +230,7 @@ def _identity(path: Path) -> int:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    # Errors that Python's module raises by itself have no code.
+    # Errors that Python's sqlite3 module raises itself have no SQLite error code.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 

@@ -1,8 +1,8 @@
 """Follows a Redis Stream of feature events and writes them into the online store; the newest event time wins.
 
 An event is an entry with two fields: `view` (a feature view or a push source) and `row` (a JSON object with join keys,
-features and event time). Events are acknowledged when they are written, so one is written again after a crash, which
-changes nothing. What can't be written whatever is tried goes to the stream `<stream>:rejected` with the reason.
+features and event time). Events are acknowledged after they are written. So after a crash an event may be written twice,
+which changes nothing. An event that no retry can write goes to the stream `<stream>:rejected`, with the reason.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _ABANDONED_MS = 60_000
 
 
 class RefusedError(Exception):
-    """Rows that no attempt will write; the text says why."""
+    """These rows can't be written, and a retry would not help; the text says why."""
 
 
 class StreamObserver(Protocol):
-    """Sees what was consumed; see metrics.py."""
+    """Is told what was consumed; see metrics.py."""
 
     def consumed(self, outcome: str, count: int) -> None:
-        """So many events were `written`, `older` than what the store has, or `rejected`."""
+        """The outcome of `count` events: `written`, `older` (than the row in the store) or `rejected`."""
         ...
 
 
 class StreamConsumer:
-    """One member of a consumer group. `write`: blocks, gives (written, older), raises RefusedError or anything else."""
+    """One member of a consumer group. `write`: blocks, returns (written, older), raises RefusedError or other exceptions."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class StreamConsumer:
         self._log = log
 
     async def follow(self) -> None:
-        """Consumes until cancelled; whatever fails is tried again."""
+        """Consumes until cancelled; retries after every failure."""
         async with redis.Redis.from_url(self._url, socket_timeout=_SOCKET_S) as self._client:
             await self._follow()
 
     async def _follow(self) -> None:
         failures = 0
-        # What this member had read and not acknowledged when it ended comes first.
+        # First come the events that this member read before it ended, but did not acknowledge.
         position = "0"
         while True:
             try:
@@ -88,13 +88,13 @@ class StreamConsumer:
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
-        # What another member took and never finished.
+        # Takes over events that another member read and did not acknowledge for a long time.
         await self._client.xautoclaim(
             self._stream, self._group, self._member, _ABANDONED_MS, count=self._batch
         )
 
     async def _round(self, position: str) -> str:
-        """Reads and writes once; where to read on: "0" for what was read before, ">" for what is new."""
+        """Reads and writes one batch. Returns where to read next: "0" for events that were read before, ">" for new ones."""
         found: Any = await self._client.xreadgroup(
             self._group, self._member, {self._stream: position}, count=self._batch, block=_BLOCK_MS
         )
@@ -124,7 +124,7 @@ class StreamConsumer:
                     events[0][0], {b"view": view.encode(), b"row": json.dumps(rows[0]).encode()}, str(error)
                 )
                 return
-            # One bad event must not take the others with it.
+            # One bad event must not cause the rejection of the others.
             for event in events:
                 await self._write_events(view, [event])
             return

@@ -10,14 +10,14 @@ from services.features.stream.consumer import RefusedError, Row
 
 
 class FeastWriter:
-    """What a StreamConsumer writes with. Has a store of its own: Feast's are not made for two threads."""
+    """Writes for a StreamConsumer. It has its own FeatureStore, because Feast's is not safe to use from two threads."""
 
     def __init__(self, repo: Path) -> None:
         """Raises WriteError if `repo` is no feature repository."""
         self._store = open_store(repo)
 
     def write(self, view: str, rows: Sequence[Row]) -> tuple[int, int]:
-        """Writes rows; how many, and how many were older than what is there. Raises RefusedError. Blocks."""
+        """Writes rows. Returns the numbers of rows written, and of rows older than the store's. Raises RefusedError. Blocks."""
         try:
             pushed = push(self._store, view, rows)
         except WriteError as error:
