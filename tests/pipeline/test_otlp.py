@@ -153,7 +153,7 @@ def test_a_request_that_nobody_samples_is_not_told_of(system: System, told: Coll
         call(row_request(system.rows[0]), timeout=5, metadata=(*system.auth(), header))
     other = secrets.token_hex(16)
     sampled(system, other, secrets.token_hex(8), "otlp-2")
-    poll("the next one's spans", lambda: {s.service for s in told.of(other)} >= SERVICES)
+    poll("the next one's spans", lambda: {s.service for s in told.of(other)} >= SERVICES, within_s=60)
     assert told.of(trace) == []
 
 
