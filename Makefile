@@ -12,8 +12,8 @@ CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
 # The tests of whole systems wait most of the time, so two halves run at the same time, each with a home of its own: these share one
 # running system, one after another; and beside them all other tests, then those of BESIDE.
-SYSTEM_TESTS := tests/pipeline tests/faults
-BESIDE := tests/workers tests/fuzz
+SYSTEM_TESTS := tests/pipeline tests/workers tests/fuzz
+BESIDE := tests/faults
 UV := $(BIN)/uv
 
 help: ## This list
