@@ -43,7 +43,10 @@ class RequestTrace:
 
 
 def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
-    """The caller's trace if it sent a `traceparent`; otherwise a new one, sampled with probability `ratio`."""
+    """The caller's trace if it sent a `traceparent`, otherwise a new one.
+
+    Sampled if the caller says so, and with probability `ratio` in any case.
+    """
     span_id = f"{_random.getrandbits(64):016x}"
     sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
