@@ -1,0 +1,43 @@
+"""What is live: one release document per pipeline, its store, and the pipelines that it names.
+
+`pipeline.yaml` says what can run; the release says what does. Nothing else (the newest version, the order of loading, a
+restart) decides it.
+"""
+
+from headrace.releases.document import (
+    Arm,
+    Assignment,
+    Between,
+    Cap,
+    Experiment,
+    Guard,
+    OneOf,
+    Partition,
+    Release,
+    Rollout,
+    RolloutState,
+    Rule,
+    Shadow,
+)
+from headrace.releases.errors import FrozenError, ReleaseError, StaleError
+from headrace.releases.store import ReleaseStore
+
+__all__ = [
+    "Arm",
+    "Assignment",
+    "Between",
+    "Cap",
+    "Experiment",
+    "FrozenError",
+    "Guard",
+    "OneOf",
+    "Partition",
+    "Release",
+    "ReleaseError",
+    "ReleaseStore",
+    "Rollout",
+    "RolloutState",
+    "Rule",
+    "Shadow",
+    "StaleError",
+]

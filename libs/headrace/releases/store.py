@@ -1,0 +1,78 @@
+"""What a store of releases does. `files.py` keeps them on one machine, `redis.py` for several; both pass the same tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from headrace.releases.document import Release
+
+# Older releases and the pipeline documents that only they name are removed.
+KEPT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Who stopped all automation, why and when."""
+
+    author: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A release that can't be used. `number` 0: the store has none that can be read. `problem` names the key."""
+
+    pipeline: str
+    number: int
+    problem: str
+
+
+class ReleaseStore(Protocol):
+    """Releases and the pipeline documents that they name. Methods block: call them on threads. They raise OSError if the
+    store can't be reached."""
+
+    def pipelines(self) -> list[str]:
+        """Names of the pipelines that have a release."""
+        ...
+
+    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        """The newest release that can be read, and what is wrong with newer ones."""
+        ...
+
+    def history(self, pipeline: str) -> list[Release]:
+        """The releases that are kept and can be read, newest first."""
+        ...
+
+    def commit(self, release: Release) -> None:
+        """Makes it the current release if its `parent` is the current one (0: there is none yet).
+
+        Raises StaleError if it is not; ReleaseError if a revision that it names has no document in the store.
+        """
+        ...
+
+    def keep_document(self, revision: str, text: str) -> None:
+        """Stores the text of a pipeline document under its content hash."""
+        ...
+
+    def document(self, revision: str) -> str | None:
+        """The text of a pipeline document; None: it is not stored."""
+        ...
+
+    def freeze(self, freeze: Freeze | None) -> None:
+        """Stops all automation, or lets it go on."""
+        ...
+
+    def frozen(self) -> Freeze | None:
+        """Who stopped all automation; None: nobody."""
+        ...
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        """Returns as soon as something differs from the state `seen` (""; unknown), or after the time; returns the state."""
+        ...
+
+    def close(self) -> None:
+        """Ends connections; a `wait` in progress returns."""
+        ...
