@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -78,6 +79,24 @@ class FileReleases:
             raise StaleError(release.pipeline, release.number, release.number)
         with suppress(OSError):
             self._remove_old(release.pipeline)
+
+    def put(self, release: Release) -> None:
+        """Writes a copy of another store's release, whatever is here: only for mirrors. Raises OSError."""
+        folder = self.folder / release.pipeline
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(folder / f"{release.number}.json", to_bytes(release), mode=0o600)
+        for number in self._numbers(release.pipeline):
+            if number != release.number:
+                (folder / f"{number}.json").unlink(missing_ok=True)
+
+    def remove(self, pipeline: str) -> None:
+        """Takes a pipeline out of service, with its history."""
+        folder = self.folder / pipeline
+        for number in reversed(
+            self._numbers(pipeline)
+        ):  # the newest last: no older one may become current meanwhile
+            (folder / f"{number}.json").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         folder = self.folder / pipeline / _DOCUMENTS
