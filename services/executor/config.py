@@ -112,6 +112,8 @@ class ExecutorConfig(ServiceSettings):
     check: CheckSettings = CheckSettings()
     # Where the releases are, as the router has it. The versions that any of them names are loaded, for as long as it does.
     releases: str | None = None
+    # Folder for copies of releases, as the router has it.
+    kept: Path | None = None
     # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
     # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
     load: Literal["all", "released"] | tuple[str, ...] = "all"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import open_releases
+from headrace.releases import open_catalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.records import Records
 from services.executor.backends.backend import Environment
@@ -56,7 +56,8 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         metrics, log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
     records = Records(config.state, log.error)
-    released = ReleasedVersions(open_releases(config.releases) if config.releases else None, time.monotonic)
+    catalog = await asyncio.to_thread(open_catalog, config.releases, config.kept) if config.releases else None
+    released = ReleasedVersions(catalog, time.monotonic)
     loader = Loader(activator(config, servers, metrics, log), records, config, log, released)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)

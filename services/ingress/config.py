@@ -128,8 +128,8 @@ class IngressSettings(config.ServiceSettings):
     # Where the releases are, as the router has it: they say which pipelines are live. Absent: the documents in `pipelines` are.
     releases: str | None = None
     pipelines: Path | None = None
-    # Folder in which the router keeps the last good text of each document. The door reads it, so that both serve the same
-    # revision when a document is broken. Absent: a document that is broken at the start is not served at all.
+    # Folder in which the router keeps the last good text of each document, or copies of releases. The door reads it, so that
+    # both serve the same when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None
     # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False

@@ -21,7 +21,7 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
-from headrace.releases import FileReleases, ReleaseCatalog, open_releases
+from headrace.releases import open_catalog
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
@@ -155,11 +155,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
 def _documents(settings: IngressSettings) -> Source:
     """What is live, as the settings say. Raises ConfigError."""
     if settings.releases is not None:
-        store = open_releases(settings.releases)
-        mirror = (
-            FileReleases(settings.kept) if settings.kept and not isinstance(store, FileReleases) else None
-        )
-        return ReleaseCatalog(store, mirror=mirror)
+        return open_catalog(settings.releases, settings.kept)
     assert settings.pipelines is not None, "the settings have one of them"
     return Documents(
         settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None

@@ -13,7 +13,7 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.pipeline import Catalog, Kept
-from headrace.releases import FileReleases, ReleaseCatalog, open_releases
+from headrace.releases import open_catalog
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
@@ -57,11 +57,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
 def _source(settings: RouterSettings, compiler: Compiler) -> Source:
     """What is live, as the settings say. Reads it once."""
     if settings.releases is not None:
-        store = open_releases(settings.releases)
-        mirror = (
-            FileReleases(settings.kept) if settings.kept and not isinstance(store, FileReleases) else None
-        )
-        return ReleaseCatalog(store, accept=compiler.accept, mirror=mirror)
+        return open_catalog(settings.releases, settings.kept, compiler.accept)
     assert settings.pipelines is not None, "the settings have one of them"
     kept = Kept(settings.kept, writes=True) if settings.kept else None
     return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))

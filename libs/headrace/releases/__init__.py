@@ -23,7 +23,7 @@ from headrace.releases.document import (
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.files import FileReleases
-from headrace.releases.opening import open_releases
+from headrace.releases.opening import open_catalog, open_store
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Rule",
     "Shadow",
     "StaleError",
-    "open_releases",
+    "open_catalog",
+    "open_store",
     "released",
 ]

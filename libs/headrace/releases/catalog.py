@@ -5,7 +5,8 @@ The same face as `headrace.pipeline.Catalog`, which reads a folder of documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -95,8 +96,8 @@ class ReleaseCatalog:
     """Reads the store when it is made, and again at each `reload`. Raises nothing: what is broken is in `quarantined`.
 
     Of each pipeline the newest release that can be used serves. If the store can't be reached, what served goes on. `mirror`:
-    a folder with copies of what served last, for a start while the store is away; None: the store is on this machine.
-    `accept` may refuse a pipeline by raising DocumentError.
+    a folder for copies of what served last: they serve while the newest release is broken, and at a start while the store is
+    away. Processes of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
     """
 
     def __init__(
@@ -109,7 +110,8 @@ class ReleaseCatalog:
         self._store = store
         self._accept = accept
         self._mirror = mirror
-        self._seen = ""
+        # State of the store at the last look; None: it was never read.
+        self._seen: str | None = None
         # Problems of the store as a whole.
         self.troubles: tuple[Problem, ...] = ()
         self.released: Mapping[str, Released] = MappingProxyType({})
@@ -140,10 +142,10 @@ class ReleaseCatalog:
             return found
         troubles, store, mirror = self.troubles, self._store, self._mirror
         try:
-            self._store, self._mirror = mirror, None
+            self._store, self._mirror, self._seen = mirror, None, None
             found = self.reload()
         finally:
-            self._store, self._mirror = store, mirror
+            self._store, self._mirror, self._seen = store, mirror, None
         self.troubles = troubles
         return replace(found, problems=(*troubles, *found.problems))
 
@@ -151,7 +153,7 @@ class ReleaseCatalog:
         """Reads what changed. A problem is reported once while it stays the same."""
         before, quarantined_before, troubles_before = self.released, self.quarantined, self.troubles
         try:
-            seen = self._store.wait(self._seen, 0)
+            seen = self._store.wait(self._seen or "", 0)
             if seen == self._seen and not (self.troubles or self.quarantined):
                 return Reload()
             after, quarantined = self._read()
@@ -161,6 +163,9 @@ class ReleaseCatalog:
             self.troubles = (Problem("releases", 1, "(store)", problem),)
             new = tuple(p for p in self.troubles if p not in troubles_before)
             return Reload(problems=new)
+        if self._mirror is not None:
+            for name in before.keys() - after.keys() - quarantined.keys():
+                self._mirror.remove(name)
         self.released, self.quarantined = MappingProxyType(after), MappingProxyType(quarantined)
         known = {p for q in quarantined_before.values() for p in q.problems} | {*troubles_before}
         return Reload(
@@ -185,36 +190,45 @@ class ReleaseCatalog:
 
     def _newest(self, name: str) -> tuple[Released | None, Broken | None]:
         """The newest release that can be used, and what is wrong with the newest one."""
-        release, broken = self._store.current(name)
+        readable, broken = self._store.current(name)
         old = self.released.get(name)
-        if release is not None and old is not None and old.release == release:
-            return old, broken
-        for candidate in (release, *self._older(name, release)):
-            if candidate is None:
-                continue
+        for candidate in self._candidates(name, readable, broken):
+            if old is not None and old.release == candidate:
+                return old, broken
             try:
-                found = released(candidate, lambda revision: self._store.document(name, revision))
+                found = released(candidate, lambda revision: self._document(name, revision))
                 for pipeline in found.arms.values():
                     self._accept(pipeline)
             except (ReleaseError, DocumentError) as error:
                 problem = "; ".join(map(str, error.problems))
                 broken = broken or Broken(name, candidate.number, problem)
                 continue
-            if old is not None and old.release == candidate:
-                return old, broken
             self._copy(candidate)
             return found, broken
         return None, broken
 
-    def _older(self, name: str, release: Release | None) -> list[Release]:
-        return [r for r in self._store.history(name) if release is not None and r.number < release.number]
+    def _candidates(self, name: str, readable: Release | None, broken: Broken | None) -> Iterator[Release]:
+        """The releases to try, the newest first."""
+        if broken is not None and self._mirror is not None:
+            # What served last, also over a restart: the one before it may have been left for a reason.
+            copy, _ = self._mirror.current(name)
+            if copy is not None and (readable is None or copy.number > readable.number):
+                yield copy
+        if readable is not None:
+            yield readable
+            yield from (r for r in self._store.history(name) if r.number < readable.number)
+
+    def _document(self, name: str, revision: str) -> str | None:
+        text = self._store.document(name, revision)
+        return text if text is not None or self._mirror is None else self._mirror.document(name, revision)
 
     def _copy(self, release: Release) -> None:
-        """Writes a copy for a start without the store. Raises OSError."""
+        """Keeps a copy of what serves. If it can't be written, the next change tries again."""
         if self._mirror is None:
             return
-        for revision in release.revisions():
-            text = self._store.document(release.pipeline, revision)
-            if text is not None:
-                self._mirror.keep_document(release.pipeline, revision, text)
-        self._mirror.put(release)
+        with suppress(OSError):
+            for revision in release.revisions():
+                text = self._document(release.pipeline, revision)
+                if text is not None and self._mirror.document(release.pipeline, revision) != text:
+                    self._mirror.keep_document(release.pipeline, revision, text)
+            self._mirror.put(release)

@@ -75,7 +75,7 @@ class Loader:
             self._records.serving(),
             self.activator.configured_versions(),
         )
-        released = self._released_now()
+        released = self.released.look()
         wanted: dict[str, list[str]] = {}
         troubles = []
         loads_all = self._config.load == "all"
@@ -99,16 +99,6 @@ class Loader:
                 problem = f"there is no such model (there are: {have})"
                 troubles.append(RepositoryError(name, "", problem, "correct `load`"))
         return wanted, troubles
-
-    def _released_now(self) -> dict[str, list[str]]:
-        try:
-            return self.released.look()
-        except OSError as error:
-            # What served last is loaded; maintenance looks again.
-            self._log.error(
-                "the releases can't be read; tried again", error=error.strerror or type(error).__name__
-            )
-            return {}
 
     def _forget_removed(self, name: str, served: list[str], there: list[str]) -> None:
         """Deletes the records of serving versions that were removed from the repository."""

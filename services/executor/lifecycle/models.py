@@ -80,7 +80,7 @@ class Models(LoadedVersions):
 
         self._load_slots = asyncio.Semaphore(_PARALLEL_LOADS)
         self._maintenance: asyncio.Task[None] | None = None
-        self._releases_trouble = ""
+        self._release_problems: list[str] = []
 
     async def open(self) -> None:
         """Loads the versions that should serve. Raises RepositoryError: the repository can't be read."""
@@ -373,12 +373,8 @@ class Models(LoadedVersions):
         """Loads the versions that releases name, and unloads those that none names any more and no operator wants."""
         released = self._loader.released
         before = released.versions
-        try:
-            wanted = await asyncio.to_thread(released.look)
-        except OSError as error:
-            self._tell_releases(error.strerror or type(error).__name__)
-            return
-        self._tell_releases("")
+        wanted = await asyncio.to_thread(released.look)
+        self._tell_releases(released.problems)
         for model, versions in wanted.items():
             for version in versions:
                 held = version in self._entries.get(model, {}) or (model, version) in self._loading
@@ -393,15 +389,15 @@ class Models(LoadedVersions):
             if version not in serving.get(model, ()) and version not in self._loader.configured(model):
                 await self._unload(model, version, "")
 
-    def _tell_releases(self, trouble: str) -> None:
-        """Logs once that the releases can't be read, and once that they can be again."""
-        if trouble != self._releases_trouble:
+    def _tell_releases(self, problems: list[str]) -> None:
+        """Logs once that releases can't be read, and once that they can be again."""
+        if problems != self._release_problems:
             log = self._context.log
-            if trouble:
-                log.error("the releases can't be read; what is known stays loaded", error=trouble)
+            if problems:
+                log.error("releases can't be read; the last good ones stay loaded", problems=problems)
             else:
                 log.info("the releases can be read again")
-            self._releases_trouble = trouble
+            self._release_problems = problems
 
     def _check_unavailable(self, model: str, version: str) -> None:
         """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.releases import ReleaseStore
+from headrace.releases import ReleaseCatalog
 
 # A router that has not seen the newest release yet still asks for what the one before names.
 _GRACE_S = 30.0
 
 
 class ReleasedVersions:
-    """`store` None: there are no releases. `clock`: monotonic seconds."""
+    """`catalog` None: there are no releases. `clock`: monotonic seconds."""
 
-    def __init__(self, store: ReleaseStore | None, clock: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, catalog: ReleaseCatalog | None, clock: Callable[[], float]) -> None:
+        self._catalog = catalog
         self._clock = clock
-        # (model, version) → pipelines whose current release names it.
+        # (model, version) → pipelines whose release names it.
         self._named: dict[tuple[str, str], frozenset[str]] = {}
         self._until: dict[tuple[str, str], float] = {}
+        self._count()
 
     @property
     def versions(self) -> dict[str, list[str]]:
@@ -32,27 +33,33 @@ class ReleasedVersions:
         """The pipelines whose releases name the version, as of the last look."""
         return sorted(self._named.get((model, version), ()))
 
-    def look(self) -> dict[str, list[str]]:
-        """Reads the releases now, and returns `versions`. Blocks. If the store can't be reached, what was known stays.
+    @property
+    def problems(self) -> list[str]:
+        """Why releases can't be read or used; the last good ones count then."""
+        if self._catalog is None:
+            return []
+        broken = [p for q in self._catalog.quarantined.values() for p in q.problems]
+        return [str(p) for p in (*self._catalog.troubles, *broken)]
 
-        Raises OSError then.
-        """
-        if self._store is None:
-            return {}
+    def look(self) -> dict[str, list[str]]:
+        """Reads the releases now, and returns `versions`. Blocks."""
+        if self._catalog is not None:
+            self._catalog.reload()
+            self._count()
+        return self.versions
+
+    def _count(self) -> None:
         named: dict[tuple[str, str], frozenset[str]] = {}
-        for pipeline in self._store.pipelines():
-            # Of a broken release, the one before serves; it is kept loaded as well.
-            release, _ = self._store.current(pipeline)
-            for arm in release.arms.values() if release else ():
+        for pipeline, found in (self._catalog.released if self._catalog else {}).items():
+            for arm in found.release.arms.values() if found.release else ():
                 for pair in arm.models.items():
                     named[pair] = named.get(pair, frozenset()) | {pipeline}
         now = self._clock()
         self._until |= dict.fromkeys(self._named.keys() - named.keys(), now + _GRACE_S)
         self._until = {pair: end for pair, end in self._until.items() if end > now and pair not in named}
         self._named = named
-        return self.versions
 
     def close(self) -> None:
         """Ends the connection to the store."""
-        if self._store is not None:
-            self._store.close()
+        if self._catalog is not None:
+            self._catalog.close()

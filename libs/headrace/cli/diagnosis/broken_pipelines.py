@@ -17,7 +17,8 @@ FIX = "headrace release history PIPELINE shows them; release what is right anew:
 
 def look(layout: Layout) -> ReleaseCatalog:
     """What is live, as the router would read it now."""
-    return ReleaseCatalog(FileReleases(layout.releases))
+    kept = FileReleases(layout.kept_releases, writes=False)
+    return ReleaseCatalog(FileReleases(layout.releases), mirror=kept)
 
 
 def documents(layout: Layout) -> Path:

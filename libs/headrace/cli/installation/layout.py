@@ -148,6 +148,11 @@ class Layout:
         return self.home / "releases"
 
     @property
+    def kept_releases(self) -> Path:
+        """Copies of the releases that served last; the services write them."""
+        return self.home / "kept" / "releases"
+
+    @property
     def quotas(self) -> Path:
         """Where the processes of the ingress share their counts of what tenants use."""
         return self.run / "quotas"

@@ -80,7 +80,7 @@ def _own(installation: Installation, service: str) -> dict[str, Any]:
 def _files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none."""
     return {
-        "router": {"releases": str(layout.releases)},
+        "router": {"releases": str(layout.releases), "kept": str(layout.kept_releases)},
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
@@ -88,6 +88,7 @@ def _files(layout: Layout) -> dict[str, dict[str, Any]]:
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
             "releases": str(layout.releases),
+            "kept": str(layout.kept_releases),
             "load": "released",
         },
     }
@@ -106,6 +107,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
         "releases": str(layout.releases),
+        "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),
