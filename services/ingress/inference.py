@@ -26,6 +26,8 @@ class InferenceResult:
     decisions: Sequence[Decision]
     router_start_s: float
     router_s: float
+    # Index in `decisions` of each row; None: all rows took the same.
+    decided: Sequence[int] | None = None
 
     @property
     def decision(self) -> Decision | None:
@@ -126,6 +128,7 @@ class InferenceRunner:
             routed.decisions,
             now - context.received,
             self._clock() - now,
+            routed.decided,
         )
         context.result = answer
         if whole and result.errors:

@@ -53,6 +53,8 @@ class Multiplier:
 class OddAndEven:
     """Rows in turn."""
 
+    release = 7
+
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
         return [Share(route, np.arange(i, len(batch), 2)) for i, route in enumerate(routes)]
 
@@ -90,9 +92,9 @@ async def test_each_row_takes_its_route() -> None:
     answer = await inference.infer("double", 0, batch(5))
     assert answer.batch.columns["y"].array.tolist() == [0.0, 10.0, 4.0, 30.0, 8.0]
     assert answer.batch.columns["@decision"].array.tolist() == [0, 1, 0, 1, 0]
-    assert [(d.route, d.models[0].model) for d in answer.decisions] == [
-        ("times0", "times2"),
-        ("times1", "times10"),
+    assert [(d.route, d.models[0].model, d.release) for d in answer.decisions] == [
+        ("times0", "times2", 7),
+        ("times1", "times10", 7),
     ]
 
 
