@@ -76,6 +76,7 @@ class Responses:
         absent = tuple(absent_features(batch)) if answer.fallbacks else ()
         decided = tuple(answer.decided) if answer.decided else ()
         key = (
+            decisions,
             answer.entry.pipeline.revision,
             tuple(names),
             len(batch),
