@@ -171,4 +171,5 @@ def _first_fault(batch: Batch) -> Fault:
     if len(batch) == 1 or "row" in error.metadata:
         return fault
     metadata = {**error.metadata, "row": str(row)}
-    return Fault(fault.code, fault.reason, f"row {row}: {fault.message}", metadata=metadata)
+    message, retry = f"row {row}: {fault.message}", fault.retry_after_s
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=retry)

@@ -45,10 +45,20 @@ class Inference:
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
 
-        Rows that fail carry a row error. Raises Fault NOT_FOUND for a pipeline or version that is not served,
-        INVALID_ARGUMENT for a batch without an input of the pipeline.
+        Rows that fail carry a row error, as do those that the release's caps refuse. Raises Fault NOT_FOUND for a pipeline or
+        version that is not served, INVALID_ARGUMENT for a batch without an input of the pipeline.
         """
         served = await self._find(pipeline, version)
+        if served.caps is None:
+            return await self._run(served, batch)
+        # Before anything is computed: rows that are refused run no stage.
+        batch, rows = served.caps.admit(batch)
+        try:
+            return await self._run(served, batch)
+        finally:
+            served.caps.release(rows)
+
+    async def _run(self, served: Served, batch: Batch) -> PipelineResult:
         if served.rule is None:
             shares: Sequence[Share] = (Share(served.routes[0]),)
         else:

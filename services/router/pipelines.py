@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
+from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one."""
+    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one.
+
+    `caps`: what requests may use; None: there are no caps. The same object in each release of a pipeline, as it counts what is
+    used.
+    """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    caps: PipelineCaps | None = None
 
 
 class Compiler:

@@ -146,7 +146,11 @@ class Partition(Part):
 
 
 class Cap(Part):
-    """The most that requests may use of this pipeline, all arms together. `sessions` are the values of `session_by`."""
+    """The most that requests may use of this pipeline in one router, all arms together.
+
+    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come at
+    once.
+    """
 
     rows_per_s: PositiveFloat | None = None
     rows_in_flight: PositiveInt | None = None
