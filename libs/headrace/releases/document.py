@@ -138,8 +138,8 @@ class Assignment(Part):
 
 
 class Partition(Part):
-    """Rows with the same value of the column `by` go to the same replica of the executor; a replica that has more than
-    `load_factor` × the mean passes its surplus on."""
+    """Rows with the same value of the input column `by` (or `@tenant`) go to the same replica of the executor; a replica that has
+    more than `load_factor` × the mean passes its surplus on."""
 
     by: str
     load_factor: float = Field(default=1.25, ge=1.05, le=4)
@@ -148,8 +148,8 @@ class Partition(Part):
 class Cap(Part):
     """The most that requests may use of this pipeline in one router, all arms together.
 
-    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come at
-    once.
+    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come
+    at once.
     """
 
     rows_per_s: PositiveFloat | None = None
