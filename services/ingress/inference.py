@@ -26,6 +26,8 @@ class InferenceResult:
     decisions: Sequence[Decision]
     router_start_s: float
     router_s: float
+    # Index in `decisions` of each row; None: all rows took the same.
+    decided: Sequence[int] | None = None
 
     @property
     def decision(self) -> Decision | None:
@@ -126,6 +128,7 @@ class InferenceRunner:
             routed.decisions,
             now - context.received,
             self._clock() - now,
+            routed.decided,
         )
         context.result = answer
         if whole and result.errors:
@@ -179,4 +182,5 @@ def _first_fault(batch: Batch) -> Fault:
     if len(batch) == 1 or "row" in error.metadata:
         return fault
     metadata = {**error.metadata, "row": str(row)}
-    return Fault(fault.code, fault.reason, f"row {row}: {fault.message}", metadata=metadata)
+    message, retry = f"row {row}: {fault.message}", fault.retry_after_s
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=retry)

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
-from services.router.routes.join import join
-from services.router.routes.route import Route, Share
+from services.router.routes.join import decision_column, join
+from services.router.routes.route import Share
 from services.router.routes.run import RouteResult, RouteRun
 
 
@@ -43,18 +45,32 @@ class Inference:
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
 
-        Rows that fail carry a row error. Raises Fault NOT_FOUND for a pipeline or version that is not served,
-        INVALID_ARGUMENT for a batch without an input of the pipeline.
+        Rows that fail carry a row error, as do those that the release's caps refuse. Raises Fault NOT_FOUND for a pipeline or
+        version that is not served, INVALID_ARGUMENT for a batch without an input of the pipeline.
         """
         served = await self._find(pipeline, version)
-        shares: Sequence[Share] = ()
-        if served.rule is not None:
+        if served.caps is None:
+            return await self._run(served, batch)
+        # Before anything is computed: rows that are refused run no stage.
+        batch, rows = served.caps.admit(batch)
+        try:
+            return await self._run(served, batch)
+        finally:
+            served.caps.release(rows)
+
+    async def _run(self, served: Served, batch: Batch) -> PipelineResult:
+        if served.rule is None:
+            shares: Sequence[Share] = (Share(served.routes[0]),)
+        else:
             shares = served.rule.choose(served.routes, batch)
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch)
-        route = shares[0].route if shares else served.routes[0]
-        result = await RouteRun(route, batch, self._clock, self._meter).run()
-        return PipelineResult(result.batch, result.fallbacks, [_decision(served, route, result)])
+        share = shares[0]
+        result = await RouteRun(share.route, batch, self._clock, self._meter).run()
+        answer = result.batch
+        if share.chosen is not None:
+            answer = answer.with_columns([decision_column(share.chosen.astype(np.uint32))])
+        return PipelineResult(answer, result.fallbacks, _decisions(served, share, result))
 
     async def _find(self, pipeline: str, version: int) -> Served:
         try:
@@ -65,19 +81,28 @@ class Inference:
             return self._pipelines.find(pipeline, version)
 
     async def _run_shares(self, served: Served, shares: Sequence[Share], batch: Batch) -> PipelineResult:
-        parts = [(s.route, s.rows) for s in shares if s.rows is not None]
+        parts = [(s, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(RouteRun(route, batch.take(rows), self._clock, self._meter).run())
-                for route, rows in parts
+                group.create_task(RouteRun(s.route, batch.take(rows), self._clock, self._meter).run())
+                for s, rows in parts
             ]
         results = [task.result() for task in tasks]
-        joined = join(results, [rows for _, rows in parts])
-        decisions = [
-            _decision(served, route, result) for (route, _), result in zip(parts, results, strict=True)
-        ]
+        decisions: list[Decision] = []
+        decided = []
+        for (share, rows), result in zip(parts, results, strict=True):
+            index = np.zeros(len(rows), np.uint32) if share.chosen is None else share.chosen
+            decided.append((index + len(decisions)).astype(np.uint32))
+            decisions += _decisions(served, share, result)
+        joined = join(results, [rows for _, rows in parts], decided)
         return PipelineResult(joined.batch, joined.fallbacks, decisions)
 
 
-def _decision(served: Served, route: Route, result: RouteResult) -> Decision:
-    return Decision(served.pipeline.version, served.pipeline.revision, route.name, result.models)
+def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:
+    """What rows of the share are told, one for each of its choices."""
+    route, release = share.route, 0 if served.rule is None else served.rule.release
+    ran = route.plan.pipeline
+    return [
+        Decision(ran.version, ran.revision, route.name, result.models, release, choice.rule, choice.sticky)
+        for choice in share.choices
+    ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from headrace.pipeline import DocumentError, Pipeline, plan
 from headrace.releases import LIVE, Released
 from services.router import errors
+from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
+from services.router.routes.table import RouteTable
 from services.router.stages.runner import RunnerFactory
 
 
@@ -16,12 +19,14 @@ from services.router.stages.runner import RunnerFactory
 class Served:
     """What serves of a pipeline: a route per arm, the live one first. `rule`: chooses among several; None: all take the first.
 
-    `source`: what it was made from.
+    `source`: what it was made from. `caps`: what requests may use; None: there are no caps. The same object in each release of
+    a pipeline, as it counts what is used.
     """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    caps: PipelineCaps | None = None
     source: Released | None = None
 
     @property
@@ -48,20 +53,23 @@ class Compiler:
             raise DocumentError(problems)
 
     def compile(self, found: Released) -> Served:
-        """A route for each arm. Raises DocumentError as `accept` does."""
+        """A route for each arm. Raises DocumentError as `accept` does, ReleaseError if the release does not fit its pipelines."""
         routes = []
         for name, pipeline in sorted(found.arms.items(), key=lambda arm: arm[0] != LIVE):
             self.accept(pipeline)
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
             routes.append(Route(name, plan(pipeline), runners))
-        return Served(found.live, tuple(routes), source=found)
+        rule = RouteTable.compile(found.release, found.arms) if found.release else None
+        return Served(found.live, tuple(routes), rule, source=found)
 
 
 class Pipelines:
     """What is served now, and of each pipeline the version before, for an ingress that has not read the new one yet."""
 
-    def __init__(self, compiler: Compiler) -> None:
+    def __init__(self, compiler: Compiler, clock: Callable[[], float] = time.monotonic) -> None:
         self._compiler = compiler
+        self._clock = clock
+        self._caps: dict[str, PipelineCaps] = {}
         self._current: dict[str, Served] = {}
         self._earlier: dict[str, Served] = {}
         self._unusable: frozenset[str] = frozenset()
@@ -75,7 +83,9 @@ class Pipelines:
         for name, found in pipelines.items():
             old = self._current.get(name)
             same = old is not None and old.source is found
-            current[name] = old if same and old is not None else self._compiler.compile(found)
+            current[name] = old if same and old is not None else self._compiled(name, found)
+        for name in self._caps.keys() - current.keys():
+            del self._caps[name]
         for name, served in self._current.items():
             if name not in current:
                 self._earlier.pop(name, None)
@@ -83,6 +93,15 @@ class Pipelines:
                 self._earlier[name] = served
         self._current = current
         self._unusable = unusable
+
+    def _compiled(self, name: str, found: Released) -> Served:
+        served = self._compiler.compile(found)
+        cap = found.release.caps if found.release else None
+        if cap is None and name not in self._caps:
+            return served
+        caps = self._caps.setdefault(name, PipelineCaps(name, self._clock))
+        caps.apply(cap)
+        return replace(served, caps=caps if cap else None)
 
     def find(self, name: str, version: int) -> Served:
         """The pipeline in a version, 0 = the current. Raises Fault NOT_FOUND, FAILED_PRECONDITION."""

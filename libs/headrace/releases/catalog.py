@@ -21,9 +21,11 @@ from headrace.pipeline import (
     parse,
 )
 from headrace.pipeline.problems import suggestion
-from headrace.releases.document import LIVE, Arm, Release
+from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.files import FileReleases
+from headrace.releases.inputs import check_inputs
+from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, ReleaseStore
 
 
@@ -56,7 +58,8 @@ class Released:
 def released(release: Release, document: Callable[[str], str | None]) -> Released:
     """The pipelines of a release. `document`: revision → text.
 
-    Raises ReleaseError: a document is missing, altered or broken, or an arm pins what its stages do not have.
+    Raises ReleaseError: a document is missing, altered or broken, an arm pins what its stages do not have, or a rule reads a
+    column that there is not.
     """
     arms: dict[str, Pipeline] = {}
     for name, arm in release.arms.items():
@@ -71,6 +74,7 @@ def released(release: Release, document: Callable[[str], str | None]) -> Release
         if (pipeline.name, pipeline.revision) != (release.pipeline, arm.revision):
             raise ReleaseError(release.pipeline, [f"{key}.revision: the stored document is another one"])
         arms[name] = pinned(pipeline, arm, key)
+    check_inputs(release, arms)
     return Released(MappingProxyType(arms), release)
 
 
