@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
+MODELS_USED = "@models/"
+"""Prefix of the annotation (uint32) of a stage with several models: bit i of a row for the i-th of the stage's ModelUses."""
+
 
 class _ModelUseFields(Protocol):
     """A message that names a model that took part."""
