@@ -33,9 +33,9 @@ class Metrics:
             registry=registry,
         )
         self._asked = Counter(
-            "headrace_router_model_rows",
-            "Rows for which a stage that chooses among models asked each of them.",
-            ["pipeline", "stage", "model"],
+            "headrace_router_member_rows",
+            "Rows for which a stage of several models asked each of them.",
+            ["pipeline", "stage", "member"],
             registry=registry,
         )
         self._refusals = Counter(
@@ -68,8 +68,8 @@ class Metrics:
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         self._fallbacks.labels(pipeline, fallback).inc(count)
 
-    def asked(self, pipeline: str, stage: str, model: str, count: int) -> None:
-        self._asked.labels(pipeline, stage, model).inc(count)
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None:
+        self._asked.labels(pipeline, stage, member).inc(count)
 
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         self._refusals.labels(pipeline, cause).inc(count)

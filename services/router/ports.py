@@ -53,8 +53,8 @@ class Meter(Protocol):
         """`count` rows used a fallback."""
         ...
 
-    def asked(self, pipeline: str, stage: str, model: str, count: int) -> None:
-        """A stage that chooses among models asked this one for `count` rows."""
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None:
+        """A stage of several models asked this one for `count` rows."""
         ...
 
     def refusal(self, pipeline: str, cause: str, count: int) -> None:

@@ -15,8 +15,7 @@ _SOURCE, _AGE = "@source/", "@age_us/"
 
 def write_models(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds the models that were used."""
-    if answer.decision:
-        write_model_uses(answer.decision.models, reply.models)
+    write_model_uses(answer.models, reply.models)
 
 
 def write_rows(answer: InferenceResult, reply: pb.PredictResponse) -> None:
