@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import Decision, rounded, validate_inputs
+from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.documents.catalog import Credential, Entry
 from services.ingress.ports import Routed, Router
@@ -33,6 +33,11 @@ class InferenceResult:
     def decision(self) -> Decision | None:
         """The route that answered; the first one if there were several."""
         return self.decisions[0] if self.decisions else None
+
+    @property
+    def models(self) -> Sequence[ModelUse]:
+        """The models that took part in any of these rows."""
+        return models_of(self.decisions[0], self.batch) if self.decisions else ()
 
     @property
     def version(self) -> int:

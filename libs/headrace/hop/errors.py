@@ -93,6 +93,8 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
         Reason.REASON_MODEL_RELEASED: Blame.CALLER,
+        Reason.REASON_MEMBER_FAILED: Blame.OURS,
+        Reason.REASON_QUORUM_MISSED: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

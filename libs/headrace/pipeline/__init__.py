@@ -12,10 +12,12 @@ from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
 from headrace.pipeline.document.parse import parse
 from headrace.pipeline.models import (
+    MODELS_USED,
     Decision,
     IndexedModel,
     ModelState,
     ModelUse,
+    models_of,
     read_index,
     read_model_uses,
     write_index,
@@ -26,6 +28,8 @@ from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, ro
 from headrace.pipeline.requests.validation import null_column, validate_inputs
 from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.stages.cascade import CascadeStage, Unsure
+from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
 from headrace.pipeline.stages.kind import (
     ModelSignature,
@@ -41,16 +45,20 @@ from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
 __all__ = [
+    "MODELS_USED",
     "STAGE_KINDS",
+    "CascadeStage",
     "Catalog",
     "ColumnType",
     "Decision",
     "DocumentError",
+    "EnsembleStage",
     "FeaturesStage",
     "Freshness",
     "IndexedModel",
     "InputField",
     "Kept",
+    "Member",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
@@ -68,6 +76,7 @@ __all__ = [
     "Stage",
     "StageKind",
     "StepsStage",
+    "Unsure",
     "ViewSignature",
     "ViewSpec",
     "batch_from_rows",
@@ -76,6 +85,7 @@ __all__ = [
     "kind_of",
     "load",
     "load_folder",
+    "models_of",
     "null_column",
     "parse",
     "plan",

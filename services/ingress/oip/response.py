@@ -9,7 +9,7 @@ from headrace.columns import Batch, Column, Ragged
 from headrace.columns.oip_tensors import pack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
-from headrace.pipeline import Decision
+from headrace.pipeline import Decision, ModelUse
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 
@@ -75,6 +75,8 @@ class Responses:
         # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
         absent = tuple(absent_features(batch)) if answer.fallbacks else ()
         decided = tuple(answer.decided) if answer.decided else ()
+        models = answer.models
+        used = tuple([(m.stage, m.model) for m in models]) if len(models) > 1 else ()
         key = (
             decisions,
             answer.entry.pipeline.revision,
@@ -83,10 +85,11 @@ class Responses:
             tuple(answer.fallbacks),
             absent,
             decided,
+            used,
         )
         head = self._heads.get(key)
         if head is None:
-            head = self._heads[key] = _head(answer, outputs, absent).SerializeToString()
+            head = self._heads[key] = _head(answer, models, outputs, absent).SerializeToString()
         reply = pb.ModelInferResponse.FromString(head)
         reply.id = request_id
         reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
@@ -94,7 +97,10 @@ class Responses:
 
 
 def _head(
-    answer: InferenceResult, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
+    answer: InferenceResult,
+    models: Sequence[ModelUse],
+    outputs: Iterable[Column],
+    absent: Iterable[tuple[str, str]],
 ) -> pb.ModelInferResponse:
     """A response without identity and values."""
     count = len(answer.batch)
@@ -105,7 +111,6 @@ def _head(
     parameters = reply.parameters
     parameters["revision"].string_param = answer.revision
     if answer.decision is not None:
-        models = answer.decision.models
         parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
         parameters["backends"].string_param = ",".join(m.backend for m in models)
         if any(m.cold_start for m in models):

@@ -18,8 +18,7 @@ _DECISION = "@decision"
 
 def write_models(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds the models that were used, and the arms that rows took."""
-    if answer.decision:
-        write_model_uses(answer.decision.models, reply.models)
+    write_model_uses(answer.models, reply.models)
     for decision in answer.decisions:
         added = reply.decisions.add(
             arm=decision.route,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -50,7 +50,7 @@ class RouteRun:
     fallbacks: dict[str, Mask] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
-    models: dict[str, ModelUse] = field(default_factory=dict)
+    models: dict[str, Sequence[ModelUse]] = field(default_factory=dict)
     waiting: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,8 +141,10 @@ class RouteRun:
                 used = mask
             self.fallbacks[name] = used
         self.refusals.update(result.refusals)
-        if result.model is not None:
-            self.models[stage] = result.model
+        if result.models:
+            self.models[stage] = result.models
+        for model, asked in result.asked.items():
+            self.meter.asked(self.route.plan.pipeline.name, stage, model, asked)
 
     def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
         """Records how long a stage took, and the callee's own timings."""
@@ -177,7 +179,11 @@ class RouteRun:
         columns[FALLBACKS] = bits(self.fallbacks, count)
         self._count()
         batch = Batch(self.batch.rows, columns, self.errors, self.timings)
-        return RouteResult(batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()))
+        return RouteResult(
+            batch,
+            list(self.fallbacks)[:MAX_FALLBACKS],
+            [used for stage in self.models.values() for used in stage],
+        )
 
     def _count(self) -> None:
         name = self.route.plan.pipeline.name

@@ -51,7 +51,7 @@ class Multiplier:
     async def run(self, batch: Batch) -> StageResult:
         factor = np.float32(self._stage.model.removeprefix("times"))
         column = Column.of("y", batch.columns["x"].array * factor)
-        return StageResult([column], model=ModelUse(self._stage.name, self._stage.model, "1", "ff"))
+        return StageResult([column], models=[ModelUse(self._stage.name, self._stage.model, "1", "ff")])
 
 
 class OddAndEven:
