@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import PositiveFloat, create_model
 
 from headrace.hop import config
+from services.router.recording.settings import RecordingSettings
+from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
 
 _DOC = "Settings of the router."
@@ -23,6 +25,9 @@ class RouterSettings(config.Settings):
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+    shadow: ShadowSettings = ShadowSettings()
+    # Absent: nothing is recorded.
+    recording: RecordingSettings | None = None
 
     def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""

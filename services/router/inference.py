@@ -12,6 +12,7 @@ from headrace.pipeline import Decision
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import join
+from services.router.routes.observer import RunObserver
 from services.router.routes.route import Route, Share
 from services.router.routes.run import RouteResult, RouteRun
 
@@ -26,7 +27,8 @@ class PipelineResult:
 
 
 class Inference:
-    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds."""
+    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `observers`: see each
+    run on a route."""
 
     def __init__(
         self,
@@ -34,11 +36,13 @@ class Inference:
         refresh: Callable[[], Awaitable[None]],
         meter: Meter,
         clock: Callable[[], float],
+        observers: Sequence[RunObserver] = (),
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
         self._meter = meter
         self._clock = clock
+        self._observers = observers
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
@@ -53,7 +57,7 @@ class Inference:
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch)
         route = shares[0].route if shares else served.routes[0]
-        result = await RouteRun(route, batch, self._clock, self._meter).run()
+        result = await self._run(served, route, batch)
         return PipelineResult(result.batch, result.fallbacks, [_decision(served, route, result)])
 
     async def _find(self, pipeline: str, version: int) -> Served:
@@ -64,13 +68,20 @@ class Inference:
             await self._refresh()
             return self._pipelines.find(pipeline, version)
 
+    async def _run(self, served: Served, route: Route, batch: Batch) -> RouteResult:
+        ended = [observer.begin(served, route, batch) for observer in self._observers]
+        result = None
+        try:
+            result = await RouteRun(route, batch, self._clock, self._meter).run()
+        finally:
+            for end in ended:
+                end(result)
+        return result
+
     async def _run_shares(self, served: Served, shares: Sequence[Share], batch: Batch) -> PipelineResult:
         parts = [(s.route, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(RouteRun(route, batch.take(rows), self._clock, self._meter).run())
-                for route, rows in parts
-            ]
+            tasks = [group.create_task(self._run(served, route, batch.take(rows))) for route, rows in parts]
         results = [task.result() for task in tasks]
         joined = join(results, [rows for _, rows in parts])
         decisions = [

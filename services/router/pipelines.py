@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
 from services.router.routes.route import Route, RouteRule
+from services.router.shadow.route import ShadowRoute
 from services.router.stages.runner import RunnerFactory
 
 
@@ -18,13 +19,23 @@ class Served:
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    # Where a copy of some requests runs after they were answered.
+    shadow: ShadowRoute | None = None
 
 
 class Compiler:
-    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent."""
+    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
-    def __init__(self, runners: Mapping[str, RunnerFactory]) -> None:
+    `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow.
+    """
+
+    def __init__(
+        self,
+        runners: Mapping[str, RunnerFactory],
+        shadow_runners: Callable[[], Mapping[str, RunnerFactory]] | None = None,
+    ) -> None:
         self._runners = runners
+        self._shadow_runners = shadow_runners or (lambda: runners)
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
@@ -42,6 +53,12 @@ class Compiler:
         self.accept(pipeline)
         runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
         return Served(pipeline, (Route("default", plan(pipeline), runners),))
+
+    def shadow_route(self, arm: str, pipeline: Pipeline) -> Route:
+        """The route of a shadow. Raises DocumentError as `accept` does."""
+        self.accept(pipeline)
+        made = self._shadow_runners()
+        return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
 
 
 class Pipelines:
