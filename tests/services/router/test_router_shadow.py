@@ -9,18 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.api.router.v1 import router_pb2, shadow_pb2
-from headrace.columns import Batch
+from headrace.columns import Batch, Column, RowError
 from headrace.comparison import ComparisonReport
 from headrace.comparison.messages import read_report
 from headrace.hop.call import unary
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import Pipeline, parse
 from services.router.pipelines import Compiler, Served
+from services.router.routes.observer import chosen_rows
 from services.router.shadow.route import ShadowRoute
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
 
 REPORT = unary(
     router_pb2.DESCRIPTOR,
@@ -118,9 +120,6 @@ async def test_what_differs_is_named_without_personal_data(
         async def change(batch: Batch) -> Batch | None:
             if set(batch.rows.priorities) != {0}:
                 return None
-            import numpy as np
-
-            from headrace.columns import Column
 
             return Batch.of(batch.rows, [Column.of("total", np.array(other[1], np.float32))])
 
@@ -158,9 +157,6 @@ async def test_rows_that_failed_in_the_store_fail_in_both(
     async with running(tmp_path) as started:
 
         async def refuse_first(batch: Batch) -> Batch:
-            from headrace.columns import RowError
-            from tests.services.router.router_leaves import features
-
             error = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key")
             return Batch(batch.rows, {c.name: c for c in features(batch)}, {0: error})
 
@@ -231,8 +227,6 @@ async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Callable[..., 
     async with running(tmp_path) as started:
         for i in range(60):
             await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-        from services.router.routes.observer import chosen_rows
-
         wanted = chosen_rows([f"r{i}" for i in range(60)], 0.3, "salt")
         assert wanted is not None
         report = await report_when(started, len(wanted))
