@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
@@ -16,12 +16,15 @@ from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.pipeline import Catalog, Kept
+from headrace.releases import open_catalog
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
 from services.router.operations.models import ModelOperations
+from services.router.operations.readiness import ModelReadiness
+from services.router.operations.sources import FolderSource, Source
 from services.router.pipelines import Compiler, Pipelines
 from services.router.recording.metrics import RecordingMetrics
 from services.router.recording.recorder import Recorder
@@ -44,12 +47,13 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         compiler = Compiler(
             connected(clients, settings, time.monotonic), _shadow_runners(settings, runtime, shadow_clients)
         )
-        kept = Kept(settings.kept, writes=True) if settings.kept else None
-        catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept, kept=kept)
+        source = await asyncio.to_thread(_source, settings, compiler)
         pipelines = Pipelines(compiler)
-        reloader = DocumentReloader(
-            catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s
-        )
+        executor = clients.get("executor")
+        models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+        readiness = ModelReadiness(models, time.monotonic) if executor else None
+        log = runtime.telemetry.log
+        reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
         reloads = asyncio.create_task(reloader.run())
         try:
             shadows = await stack.enter_async_context(_shadows(settings, runtime))
@@ -57,16 +61,25 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
                 shadows,
                 *await stack.enter_async_context(_recorders(settings, runtime)),
             ]
-            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic, observers)
-            executor = clients.get("executor")
-            models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+            refresh = partial(reloader.refresh, must_wait=False)
+            inference = Inference(pipelines, refresh, metrics, time.monotonic, observers)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
             servicer = RouterServicer(inference, pipelines, models, shadows.reports)
             yield [Service(descriptor, servicer, takes_payload=True)]
         finally:
+            source.close()
             reloads.cancel()
             with suppress(asyncio.CancelledError):
                 await reloads
+
+
+def _source(settings: RouterSettings, compiler: Compiler) -> Source:
+    """What is live, as the settings say. Reads it once."""
+    if settings.releases is not None:
+        return open_catalog(settings.releases, settings.kept, compiler.accept)
+    assert settings.pipelines is not None, "the settings have one of them"
+    kept = Kept(settings.kept, writes=True) if settings.kept else None
+    return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from headrace.comparison import ComparisonReport
 from headrace.comparison.messages import read_report
 from headrace.hop.call import unary
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import Pipeline, parse
+from headrace.pipeline import parse
+from headrace.releases import LIVE, Arm, Release, Released, Shadow
 from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
-from services.router.shadow.route import ShadowRoute
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
 
 REPORT = unary(
@@ -43,11 +42,13 @@ def shadowed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(old: str, new: str, share: float = 1.0) -> None:
         compiled = Compiler.compile
 
-        def compile_with(self: Compiler, pipeline: Pipeline) -> Served:
-            text = SCORED if not any(f.pii for f in pipeline.inputs) else PRIVATE
-            other = parse(text.replace(old, new), "next.yaml")
-            route = ShadowRoute(self.shadow_route("next", other), share, "salt", 7)
-            return replace(compiled(self, pipeline), shadow=route)
+        def compile_with(self: Compiler, found: Released) -> Served:
+            text = SCORED if not any(f.pii for f in found.live.inputs) else PRIVATE
+            arms = {LIVE: found.live, "next": parse(text.replace(old, new), "next.yaml")}
+            named = {n: Arm(version=p.version, revision=p.revision) for n, p in arms.items()}
+            shadow = Shadow(arm="next", share=share)
+            release = Release(pipeline=found.live.name, number=7, arms=named, shadow=shadow)
+            return compiled(self, Released(arms, release))
 
         monkeypatch.setattr(Compiler, "compile", compile_with)
 
@@ -91,9 +92,9 @@ async def test_a_copy_runs_after_the_answer_and_is_compared(
         for i in range(5):
             reply = await started.ask("scored", batch_of(["ab", "abc"], [1.0, -9.0], request_id=f"r{i}"))
             assert reply.batch.columns["y"].array.tolist() == [3.0, -6.0]
-            assert [d.route for d in reply.response.decisions] == ["default"]
+            assert [d.route for d in reply.response.decisions] == ["live"]
         report = await report_when(started, 10)
-        assert (report.release, report.arm, report.against) == (7, "next", "default")
+        assert (report.release, report.arm, report.against) == (7, "next", "live")
         assert (report.both_answered, report.shadow_failed) == (10, 0)
         assert {n: (o.rows, o.equal) for n, o in report.outputs.items()} == {
             "y": (10, 10),
@@ -227,7 +228,7 @@ async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Callable[..., 
     async with running(tmp_path) as started:
         for i in range(60):
             await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-        wanted = chosen_rows([f"r{i}" for i in range(60)], 0.3, "salt")
+        wanted = chosen_rows([f"r{i}" for i in range(60)], 0.3, "shadow-next")
         assert wanted is not None
         report = await report_when(started, len(wanted))
         assert report.rows == len(wanted)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.columns import Batch, Column, Rows
 from headrace.pipeline import parse
+from headrace.releases import Released
 from services.router.pipelines import Compiler
 from services.router.routes.observer import chosen_rows, size_of
 from services.router.routes.run import RouteResult
@@ -127,7 +128,7 @@ def test_the_share_is_kept_and_salts_are_independent() -> None:
 def copied(rows: int, size: int) -> Copied:
     compiler = Compiler({"model": Multiplier})
     document = parse(DOCUMENT.replace("NAME", "times2"), "d.yaml")
-    live_route = compiler.compile(document).routes[0]
+    live_route = compiler.compile(Released.of(document)).routes[0]
     context = Rows.one_request(rows, "r", "t", time.monotonic() + 9)
     batch = Batch.of(context, [Column.of("x", np.zeros(rows, np.float32))])
     shadow = ShadowRoute(compiler.shadow_route("next", document))
