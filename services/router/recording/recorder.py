@@ -32,7 +32,6 @@ _AGAIN_S = 5.0
 class _Answered:
     """A batch that waits to be written. `rows`: positions that are recorded, None: all."""
 
-    served: Served
     route: Route
     batch: Batch
     result: RouteResult
@@ -118,7 +117,7 @@ class Recorder:
         if self._waiting and self._bytes + size > self._settings.max_waiting_bytes:
             self._metrics.dropped("full", count)
             return
-        self._waiting.append(_Answered(served, route, batch, result, rows, self._now(), size))
+        self._waiting.append(_Answered(route, batch, result, rows, self._now(), size))
         self._bytes += size
         self._came.set()
 
@@ -162,7 +161,7 @@ class Recorder:
 
 def record_of(answered: _Answered, *, leave_out_private: bool) -> Record:
     """What is written of an answered batch."""
-    served, result, batch = answered.served, answered.result, answered.batch
+    result, batch = answered.result, answered.batch
     pipeline = answered.route.plan.pipeline
     private = {f.name for f in pipeline.inputs if f.pii} if leave_out_private else set()
     columns = result.batch.columns
@@ -184,7 +183,7 @@ def record_of(answered: _Answered, *, leave_out_private: bool) -> Record:
         inputs,
         features,
         answer,
-        Decision(served.pipeline.version, pipeline.revision, answered.route.name, result.models),
+        Decision(pipeline.version, pipeline.revision, answered.route.name, result.models),
         result.fallbacks,
         sorted(private & batch.columns.keys()),
     )
