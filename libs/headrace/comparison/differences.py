@@ -80,5 +80,5 @@ def shown(column: Column, row: int) -> str:
     else:
         value = column.array[row]
         # The shortest text that reads back as the same number.
-        text = str(value) if not column.row_shape else str(value.ravel()[:8].tolist())
+        text = str(value) if not column.row_shape else f"[{', '.join(map(str, value.ravel()[:8]))}]"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

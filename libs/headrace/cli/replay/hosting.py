@@ -92,7 +92,7 @@ def _part(layout: Layout, service: str, folder: Path) -> hosting.Part:
     if service == "executor":
         values |= {
             "releases": str(folder / "releases"),
-            "state": str(folder / "executor"),
+            "state": str(layout.replay_state),
             "start_s": PATIENCE_S,
         }
         values |= {"kept": None, "access_log": None, "load": "released"}
