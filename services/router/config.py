@@ -8,6 +8,8 @@ from typing import Any, Self
 from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
+from services.router.recording.settings import RecordingSettings
+from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
 
 _DOC = "Settings of the router."
@@ -26,6 +28,9 @@ class RouterSettings(config.Settings):
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+    shadow: ShadowSettings = ShadowSettings()
+    # Absent: nothing is recorded.
+    recording: RecordingSettings | None = None
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> Self:

@@ -14,7 +14,8 @@ from headrace.pipeline import Decision
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
-from services.router.routes.route import Share
+from services.router.routes.observer import RunObserver
+from services.router.routes.route import Route, Share
 from services.router.routes.run import RouteResult, RouteRun
 
 
@@ -28,7 +29,8 @@ class PipelineResult:
 
 
 class Inference:
-    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds."""
+    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `observers`: see each
+    run on a route."""
 
     def __init__(
         self,
@@ -36,11 +38,13 @@ class Inference:
         refresh: Callable[[], Awaitable[None]],
         meter: Meter,
         clock: Callable[[], float],
+        observers: Sequence[RunObserver] = (),
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
         self._meter = meter
         self._clock = clock
+        self._observers = observers
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
@@ -66,7 +70,7 @@ class Inference:
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch)
         share = shares[0]
-        result = await RouteRun(share.route, batch, self._clock, self._meter).run()
+        result = await self._observed(served, share.route, batch)
         answer = result.batch
         if share.chosen is not None:
             answer = answer.with_columns([decision_column(share.chosen.astype(np.uint32))])
@@ -80,12 +84,21 @@ class Inference:
             await self._refresh()
             return self._pipelines.find(pipeline, version)
 
+    async def _observed(self, served: Served, route: Route, batch: Batch) -> RouteResult:
+        ended = [observer.begin(served, route, batch) for observer in self._observers]
+        result = None
+        try:
+            result = await RouteRun(route, batch, self._clock, self._meter).run()
+        finally:
+            for end in ended:
+                end(result)
+        return result
+
     async def _run_shares(self, served: Served, shares: Sequence[Share], batch: Batch) -> PipelineResult:
         parts = [(s, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(RouteRun(s.route, batch.take(rows), self._clock, self._meter).run())
-                for s, rows in parts
+                group.create_task(self._observed(served, s.route, batch.take(rows))) for s, rows in parts
             ]
         results = [task.result() for task in tasks]
         decisions: list[Decision] = []

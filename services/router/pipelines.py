@@ -12,6 +12,7 @@ from services.router import errors
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
 from services.router.routes.table import RouteTable
+from services.router.shadow.route import ShadowRoute
 from services.router.stages.runner import RunnerFactory
 
 
@@ -28,6 +29,8 @@ class Served:
     rule: RouteRule | None = None
     caps: PipelineCaps | None = None
     source: Released | None = None
+    # Where a copy of some requests runs after they were answered.
+    shadow: ShadowRoute | None = None
 
     @property
     def release(self) -> int:
@@ -36,10 +39,18 @@ class Served:
 
 
 class Compiler:
-    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent."""
+    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
-    def __init__(self, runners: Mapping[str, RunnerFactory]) -> None:
+    `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow.
+    """
+
+    def __init__(
+        self,
+        runners: Mapping[str, RunnerFactory],
+        shadow_runners: Callable[[], Mapping[str, RunnerFactory]] | None = None,
+    ) -> None:
         self._runners = runners
+        self._shadow_runners = shadow_runners or (lambda: runners)
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
@@ -60,7 +71,21 @@ class Compiler:
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
             routes.append(Route(name, plan(pipeline), runners))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
-        return Served(found.live, tuple(routes), rule, source=found)
+        return Served(found.live, tuple(routes), rule, source=found, shadow=self._shadow(found))
+
+    def _shadow(self, found: Released) -> ShadowRoute | None:
+        shadow = found.release.shadow if found.release else None
+        if shadow is None:
+            return None
+        route = self.shadow_route(shadow.arm, found.arms[shadow.arm])
+        # Its own salt, so that it is independent of rollouts; the same over releases, so that a request stays in the share.
+        return ShadowRoute(route, shadow.share, f"shadow-{shadow.arm}", found.number)
+
+    def shadow_route(self, arm: str, pipeline: Pipeline) -> Route:
+        """The route of a shadow. Raises DocumentError as `accept` does."""
+        self.accept(pipeline)
+        made = self._shadow_runners()
+        return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
 
 
 class Pipelines:

@@ -21,6 +21,7 @@ from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.requests.predict import predict
+from headrace.cli.commands.requests.replay import replay
 from headrace.cli.commands.requests.trace import trace
 from headrace.cli.console import fail
 
@@ -44,7 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys
 )
-for command in (up, down, restart, status, predict, trace, doctor, logs, security):
+for command in (up, down, restart, status, predict, trace, replay, doctor, logs, security):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(tenants, name="tenants")

@@ -33,6 +33,8 @@ class RouteResult:
     batch: Batch
     fallbacks: list[str]
     models: list[ModelUse]
+    # Inputs and all that the stages wrote, by name; empty where the results of several routes were joined.
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class RouteRun:
     batch: Batch
     clock: Callable[[], float]
     meter: Meter
+    # Stages, by position in the plan, whose results for all rows of the batch are known already: they are not run.
+    known: Mapping[int, StageResult] = field(default_factory=dict)
     began: float = field(init=False)
     columns: dict[str, Column] = field(init=False)
     annotations: dict[str, Column] = field(default_factory=dict)
@@ -93,6 +97,9 @@ class RouteRun:
 
     async def _run_stage(self, i: int) -> None:
         planned = self.route.plan.stages[i]
+        if i in self.known:
+            self._take(planned.stage.name, self.known[i], None)
+            return
         runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
         for row, late in self.batch.expired(started, name).items():
             self.errors.setdefault(row, late)
@@ -183,6 +190,7 @@ class RouteRun:
             batch,
             list(self.fallbacks)[:MAX_FALLBACKS],
             [used for stage in self.models.values() for used in stage],
+            self.columns,
         )
 
     def _count(self) -> None:

@@ -125,6 +125,11 @@ class Layout:
         return self.home / "executor"
 
     @property
+    def replay_state(self) -> Path:
+        """What the executors of replays share: which files are known to load."""
+        return self.home / "replay"
+
+    @property
     def operator_key(self) -> Path:
         """A key with which `headrace models load` may load and unload, and nothing else."""
         return self.home / "operator.key"

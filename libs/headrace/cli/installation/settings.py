@@ -74,10 +74,10 @@ def settings(
 
 def _own(installation: Installation, service: str) -> dict[str, Any]:
     """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
-    return {**_files(installation.layout).get(service, {}), **_clients(installation, service)}
+    return {**files(installation.layout).get(service, {}), **_clients(installation, service)}
 
 
-def _files(layout: Layout) -> dict[str, dict[str, Any]]:
+def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none."""
     return {
         "router": {"releases": str(layout.releases), "kept": str(layout.kept_releases)},
