@@ -14,8 +14,8 @@ _EPOCHS = 16
 _SUMMED = 4096
 # Releases of one pipeline of which counts are kept; the oldest go first.
 _RELEASES = 50
-# Key sets are kept this long after the last new key of their pipeline's other salts came.
-_SALTS = 4
+# Salts of one pipeline of which keys are kept: that of now, and the one before.
+_SALTS = 2
 # Keys of one arm that can be told apart; a set of so many takes about 14 MB.
 MAX_KEYS = 200_000
 
@@ -24,7 +24,7 @@ MAX_KEYS = 200_000
 class KeyFigures:
     """Distinct keys that one arm has met within one salt, and those of which a row failed by a fault of ours.
 
-    `saturated`: there were more than can be told apart; the counts stand still.
+    `saturated`: there were more than can be told apart, and only the first ones are counted.
     """
 
     keys: int
@@ -69,8 +69,8 @@ class _Keys:
             self.saturated = True
         if not self.saturated:
             self.keys |= keys
-            # A bad key is a key, even if the router could not say so in this tick.
-            self.bad |= bad
+        # Of a saturated set, the keys in it are still watched.
+        self.bad |= bad & self.keys
 
 
 class Ticks:
