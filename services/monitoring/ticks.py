@@ -128,7 +128,9 @@ class Ticks:
     def pipelines(self) -> set[str]:
         """Names of the pipelines that have counts."""
         return {
-            name.pipeline for counts in (self._ended, *(e.arms for e in self._epochs.values())) for name in counts
+            name.pipeline
+            for counts in (self._ended, *(e.arms for e in self._epochs.values()))
+            for name in counts
         }
 
     def routers(self) -> int:
@@ -151,7 +153,9 @@ class Ticks:
         """Sums up the epochs that have been silent longest, while there are too many."""
         now = self._clock()
         silent = sorted(
-            (epoch.heard, number) for number, epoch in self._epochs.items() if now - epoch.heard > self._silent_s
+            (epoch.heard, number)
+            for number, epoch in self._epochs.items()
+            if now - epoch.heard > self._silent_s
         )
         for _, number in silent[: max(len(self._epochs) - _EPOCHS, 0)]:
             for name, figures in self._epochs.pop(number).arms.items():

@@ -23,6 +23,10 @@ class RouterSettings(config.Settings):
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+    # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
+    monitoring: config.ClientSettings | None = None
+    # How often it is told.
+    tick_s: PositiveFloat = 1.0
 
     def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""

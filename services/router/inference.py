@@ -14,6 +14,7 @@ from services.router.ports import Meter
 from services.router.routes.join import join
 from services.router.routes.route import Route, Share
 from services.router.routes.run import RouteResult, RouteRun
+from services.router.ticks.counting import Counting, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class PipelineResult:
 
 
 class Inference:
-    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds."""
+    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `counting`: counts
+    what each arm answered."""
 
     def __init__(
         self,
@@ -34,11 +36,13 @@ class Inference:
         refresh: Callable[[], Awaitable[None]],
         meter: Meter,
         clock: Callable[[], float],
+        counting: Counting | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
         self._meter = meter
         self._clock = clock
+        self._counting = counting or Counting()
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
@@ -46,14 +50,15 @@ class Inference:
         Rows that fail carry a row error. Raises Fault NOT_FOUND for a pipeline or version that is not served,
         INVALID_ARGUMENT for a batch without an input of the pipeline.
         """
+        arrived = self._clock()
         served = await self._find(pipeline, version)
         shares: Sequence[Share] = ()
         if served.rule is not None:
             shares = served.rule.choose(served.routes, batch)
         if len(shares) > 1:
-            return await self._run_shares(served, shares, batch)
+            return await self._run_shares(served, shares, batch, arrived)
         route = shares[0].route if shares else served.routes[0]
-        result = await RouteRun(route, batch, self._clock, self._meter).run()
+        result = await self._run(served, route, Part(route.name, route.plan.pipeline, batch, batch), arrived)
         return PipelineResult(result.batch, result.fallbacks, [_decision(served, route, result)])
 
     async def _find(self, pipeline: str, version: int) -> Served:
@@ -64,11 +69,32 @@ class Inference:
             await self._refresh()
             return self._pipelines.find(pipeline, version)
 
-    async def _run_shares(self, served: Served, shares: Sequence[Share], batch: Batch) -> PipelineResult:
+    async def _run(self, served: Served, route: Route, part: Part, arrived: float) -> RouteResult:
+        """Runs a route and counts its answer."""
+        try:
+            result = await RouteRun(route, part.batch, self._clock, self._meter).run()
+        except Fault:
+            raise  # the batch does not fit the pipeline: no arm's fault
+        except Exception:
+            self._counting.failed(served.counted, part, self._clock() - arrived)
+            raise
+        self._counting.answered(served.counted, part, result.batch, self._clock() - arrived)
+        return result
+
+    async def _run_shares(
+        self, served: Served, shares: Sequence[Share], batch: Batch, arrived: float
+    ) -> PipelineResult:
         parts = [(s.route, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(RouteRun(route, batch.take(rows), self._clock, self._meter).run())
+                group.create_task(
+                    self._run(
+                        served,
+                        route,
+                        Part(route.name, route.plan.pipeline, batch, batch.take(rows), rows),
+                        arrived,
+                    )
+                )
                 for route, rows in parts
             ]
         results = [task.result() for task in tasks]

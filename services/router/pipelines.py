@@ -9,15 +9,18 @@ from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
+from services.router.ticks.counting import NO_RELEASE, Counted
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one."""
+    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one.
+    `counted`: how its rows are counted."""
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    counted: Counted = NO_RELEASE
 
 
 class Compiler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
@@ -21,6 +21,9 @@ from services.router.operations.models import ModelOperations
 from services.router.pipelines import Compiler, Pipelines
 from services.router.servicer import RouterServicer
 from services.router.stages.registry import callees, connected
+from services.router.ticks.clients import HopMonitoring
+from services.router.ticks.counting import Counting
+from services.router.ticks.reporter import Reporter
 
 
 @asynccontextmanager
@@ -36,17 +39,31 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         reloader = DocumentReloader(
             catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s
         )
-        reloads = asyncio.create_task(reloader.run())
+        counting = Counting()
+        tasks = [asyncio.create_task(reloader.run())]
+        if settings.monitoring is not None:
+            monitoring = runtime.dial("monitoring", settings.monitoring)
+            stack.push_async_callback(monitoring.close)
+            reporter = Reporter(
+                counting,
+                HopMonitoring(monitoring),
+                metrics,
+                runtime.telemetry.log,
+                time.monotonic,
+                settings.tick_s,
+            )
+            tasks.append(asyncio.create_task(reporter.run()))
+            stack.push_async_callback(reporter.close)
         try:
-            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic)
+            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic, counting)
             executor = clients.get("executor")
             models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
             yield [Service(descriptor, RouterServicer(inference, pipelines, models), takes_payload=True)]
         finally:
-            reloads.cancel()
-            with suppress(asyncio.CancelledError):
-                await reloads
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:

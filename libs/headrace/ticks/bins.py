@@ -10,7 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Renard's series R20: each is 12 % above the one before, and the thresholds that people choose (200 ms, 0.5 s) are among them.
-_R20 = (1.0, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.24, 2.5, 2.8, 3.15, 3.55, 4.0, 4.5, 5.0, 5.6, 6.3, 7.1, 8.0, 9.0)
+_R20 = (
+    1.0,
+    1.12,
+    1.25,
+    1.4,
+    1.6,
+    1.8,
+    2.0,
+    2.24,
+    2.5,
+    2.8,
+    3.15,
+    3.55,
+    4.0,
+    4.5,
+    5.0,
+    5.6,
+    6.3,
+    7.1,
+    8.0,
+    9.0,
+)
 _R5 = _R20[::4]
 
 

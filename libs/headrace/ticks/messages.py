@@ -97,7 +97,11 @@ def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Expo
 
 def _exposures(group: pb.Exposures) -> Iterator[Exposure]:
     count, arm = len(group.request_ids), ArmName(group.pipeline, group.release, group.arm)
-    lists: Iterable[Sequence[object]] = (group.tenants, group.rows, *(column.values for column in group.labels))
+    lists: Iterable[Sequence[object]] = (
+        group.tenants,
+        group.rows,
+        *(column.values for column in group.labels),
+    )
     if any(len(values) != count for values in lists) or len(group.keys) not in (0, count):
         raise UnreadableError("the lists of `exposures` differ in length")
     keys: Sequence[int | None] = group.keys or [None] * count

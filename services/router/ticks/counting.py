@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,24 +23,31 @@ MAX_ARMS = 200
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How the rows of one release are counted. `release`: its number, 0 = none; `salt`: of its assignment.
+    """How the rows of one release are counted.
 
-    `exposes`: whether it must be known which rows got which arm, for an experiment or a guard that needs outcomes.
+    `release`: its number, 0 = none; `salt`: of its assignment. `keys`: hashes of the sticky values of a batch's rows, uint64
+    (rows,), one of its own for a row without a value; None: keys are not counted. `exposes`: whether it must be known which
+    rows got which arm, for an experiment or a guard that needs outcomes.
     """
 
     release: int = 0
     salt: str = ""
+    keys: Callable[[Batch], NDArray[np.uint64]] | None = None
     exposes: bool = False
 
 
+NO_RELEASE = Counted()
+
+
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """The rows of one arm in one call. `positions`: of its rows in the batch, None = all; `keys`: hash of each row's sticky
-    value, uint64 (rows,), None = the assignment is not sticky."""
+class Part:
+    """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them."""
 
     arm: str
+    pipeline: Pipeline
+    whole: Batch
+    batch: Batch
     positions: NDArray[np.intp] | None = None
-    keys: NDArray[np.uint64] | None = None
 
 
 class Counting:
@@ -55,41 +62,37 @@ class Counting:
         # The newest tick that the receiver has; 0: it may have none.
         self._received = 0
 
-    def answered(
-        self,
-        pipeline: Pipeline,
-        how: Counted,
-        whose: Answered,
-        request_ids: Sequence[str],
-        answer: Batch,
-        seconds: float,
-    ) -> None:
-        """An arm has answered its rows of a batch, `seconds` after they arrived. `request_ids`: of all rows of the batch."""
-        name = ArmName(pipeline.name, how.release, whose.arm)
+    def answered(self, how: Counted, part: Part, answer: Batch, seconds: float) -> None:
+        """An arm has answered its rows of a batch, `seconds` after they arrived."""
+        name = ArmName(part.pipeline.name, how.release, part.arm)
         counter = self._arms.get(name)
         if counter is None:
-            counter = self._add(name, pipeline)
+            counter = self._add(name, part.pipeline)
         counter.note(answer, seconds)
-        if whose.keys is not None:
-            bad = [row for row, error in answer.errors.items() if ours(error)]
-            keys = whose.keys.tolist()
-            self._keys.add(
-                KeySetName(pipeline.name, how.salt, whose.arm), keys, [keys[row] for row in bad] if bad else []
+        if how.keys is None and not how.exposes:
+            return
+        keys = None if how.keys is None else how.keys(part.batch)
+        if keys is not None:
+            bad = (
+                keys[[row for row, error in answer.errors.items() if ours(error)]]
+                if answer.errors
+                else keys[:0]
             )
+            self._keys.add(KeySetName(name.pipeline, how.salt, part.arm), keys.tolist(), bad.tolist())
         if how.exposes:
-            places = taken(places_in_requests(request_ids), whose.positions)
-            self.exposures.note(name, answer, places, whose.keys, pipeline.outputs)
+            places = taken(places_in_requests(part.whole.rows.request_ids), part.positions)
+            self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
 
-    def failed(self, pipeline: Pipeline, how: Counted, whose: Answered, rows: int, seconds: float) -> None:
-        """An arm gave no answer at all for so many rows, as our own code failed."""
-        name = ArmName(pipeline.name, how.release, whose.arm)
+    def failed(self, how: Counted, part: Part, seconds: float) -> None:
+        """An arm gave no answer at all, as our own code failed."""
+        name = ArmName(part.pipeline.name, how.release, part.arm)
         counter = self._arms.get(name)
         if counter is None:
-            counter = self._add(name, pipeline)
-        counter.fail(rows, seconds)
-        if whose.keys is not None:
-            keys = whose.keys.tolist()
-            self._keys.add(KeySetName(pipeline.name, how.salt, whose.arm), keys, keys)
+            counter = self._add(name, part.pipeline)
+        counter.fail(len(part.batch), seconds)
+        if how.keys is not None:
+            keys = how.keys(part.batch).tolist()
+            self._keys.add(KeySetName(name.pipeline, how.salt, part.arm), keys, keys)
 
     def tick(self) -> Tick:
         """What the receiver lacks. It is told again until `received` says that it has it."""

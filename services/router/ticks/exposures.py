@@ -63,7 +63,11 @@ class Exposures:
             if len(self._waiting) >= MAX_WAITING:
                 self.lost += len(answer) - i
                 return
-            labels = {n: v[i] for n, v in columns.items() if not math.isnan(v[i])} if i not in answer.errors else {}
+            labels = (
+                {n: v[i] for n, v in columns.items() if not math.isnan(v[i])}
+                if i not in answer.errors
+                else {}
+            )
             self._waiting.append(Exposure(arm, tenant, request, place, key, labels))
 
     def next(self) -> list[Exposure]:

@@ -63,7 +63,9 @@ class ArmKeys:
         """What the receiver lacks, or the first part of it; None: nothing."""
         keys = self.keys.since(self._told, KEYS_PER_TICK)
         # A bad key must not come before the same key: it would not count.
-        bad = self.bad.since(self._told_bad, KEYS_PER_TICK) if len(keys) + self._told == len(self.keys) else []
+        bad = (
+            self.bad.since(self._told_bad, KEYS_PER_TICK) if len(keys) + self._told == len(self.keys) else []
+        )
         return NewKeys(keys, bad, self.saturated) if keys or bad else None
 
     def told(self, new: NewKeys) -> None:

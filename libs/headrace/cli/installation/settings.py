@@ -88,6 +88,7 @@ def _files(layout: Layout) -> dict[str, dict[str, Any]]:
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
         },
+        "monitoring": {"outcomes": str(layout.outcomes)},
     }
 
 
