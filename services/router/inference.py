@@ -14,7 +14,7 @@ from services.router.ports import Meter
 from services.router.routes.join import join
 from services.router.routes.route import Route, Share
 from services.router.routes.run import RouteResult, RouteRun
-from services.router.ticks.counting import Counting, Part
+from services.router.ticks.counters import Counters, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class PipelineResult:
 
 
 class Inference:
-    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `counting`: counts
+    """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `counters`: count
     what each arm answered."""
 
     def __init__(
@@ -36,13 +36,13 @@ class Inference:
         refresh: Callable[[], Awaitable[None]],
         meter: Meter,
         clock: Callable[[], float],
-        counting: Counting | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
         self._meter = meter
         self._clock = clock
-        self._counting = counting or Counting()
+        self._counters = counters or Counters()
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
@@ -76,9 +76,9 @@ class Inference:
         except Fault:
             raise  # the batch does not fit the pipeline: no arm's fault
         except Exception:
-            self._counting.failed(served.counted, part, self._clock() - arrived)
+            self._counters.failed(served.counted, part, self._clock() - arrived)
             raise
-        self._counting.answered(served.counted, part, result.batch, self._clock() - arrived)
+        self._counters.answered(served.counted, part, result.batch, self._clock() - arrived)
         return result
 
     async def _run_shares(

@@ -9,7 +9,7 @@ from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
-from services.router.ticks.counting import NO_RELEASE, Counted
+from services.router.ticks.counters import NO_RELEASE, Counted
 
 
 @dataclass(frozen=True, slots=True)

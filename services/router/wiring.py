@@ -22,7 +22,7 @@ from services.router.pipelines import Compiler, Pipelines
 from services.router.servicer import RouterServicer
 from services.router.stages.registry import callees, connected
 from services.router.ticks.clients import HopMonitoring
-from services.router.ticks.counting import Counting
+from services.router.ticks.counters import Counters
 from services.router.ticks.reporter import Reporter
 
 
@@ -39,13 +39,13 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         reloader = DocumentReloader(
             catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s
         )
-        counting = Counting()
+        counters = Counters()
         tasks = [asyncio.create_task(reloader.run())]
         if settings.monitoring is not None:
             monitoring = runtime.dial("monitoring", settings.monitoring)
             stack.push_async_callback(monitoring.close)
             reporter = Reporter(
-                counting,
+                counters,
                 HopMonitoring(monitoring),
                 metrics,
                 runtime.telemetry.log,
@@ -55,7 +55,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             tasks.append(asyncio.create_task(reporter.run()))
             stack.push_async_callback(reporter.close)
         try:
-            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic, counting)
+            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic, counters)
             executor = clients.get("executor")
             models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from headrace.hop.errors import Fault
 from headrace.ticks import Tick
-from services.router.ticks.counting import Counting
+from services.router.ticks.counters import Counters
 
 EVERY_S = 1.0
 _LAST_S = 0.5
@@ -37,14 +37,14 @@ class Reporter:
 
     def __init__(
         self,
-        counting: Counting,
+        counters: Counters,
         monitoring: Monitoring,
         metrics: TickMetrics,
         log: Any,
         clock: Callable[[], float],
         every_s: float = EVERY_S,
     ) -> None:
-        self._counting = counting
+        self._counters = counters
         self._monitoring = monitoring
         self._metrics = metrics
         self._log = log
@@ -65,7 +65,7 @@ class Reporter:
 
     async def report(self) -> None:
         """Reports once."""
-        tick = self._counting.tick()
+        tick = self._counters.tick()
         if tick.lost_exposures > self._lost:
             self._metrics.lost_exposures(tick.lost_exposures - self._lost)
             self._lost = tick.lost_exposures
@@ -77,9 +77,9 @@ class Reporter:
             self._fails(refused.message)
             return
         # A replica that has not got it will find that it lacks a tick, and say so.
-        self._counting.received(tick)
+        self._counters.received(tick)
         if any(good):
-            self._counting.start_over()
+            self._counters.start_over()
         self._metrics.reported("OK")
         if self._failing:
             self._failing = False

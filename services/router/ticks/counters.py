@@ -50,7 +50,7 @@ class Part:
     positions: NDArray[np.intp] | None = None
 
 
-class Counting:
+class Counters:
     """Counts of all arms since this process began. Not for several threads."""
 
     def __init__(self) -> None:
