@@ -54,6 +54,7 @@ OUTPUT_EDGES = (
 factors of 1.6 beyond, up to 1e9; one more bucket holds larger values, and the last one NaN."""
 OUTPUT_BUCKETS = len(OUTPUT_EDGES) + 2
 _OUTPUT_EDGES = np.array(OUTPUT_EDGES)
+_PLACE_OF_ZERO = OUTPUT_EDGES.index(0.0)
 
 
 def latency_bucket(seconds: float) -> int:
@@ -64,9 +65,22 @@ def latency_bucket(seconds: float) -> int:
 def output_counts(values: NDArray[np.generic]) -> NDArray[np.int64]:
     """How many of the numbers `values` (n,) are in each bucket: int64 (OUTPUT_BUCKETS,)."""
     numbers = values.astype(np.float64)
-    places = _OUTPUT_EDGES.searchsorted(numbers)
-    places[np.isnan(numbers)] = OUTPUT_BUCKETS - 1
+    if len(numbers) and numbers.min() >= -1.0 and numbers.max() <= 1.0:
+        places = _places_within_one(numbers)
+    else:
+        places = _OUTPUT_EDGES.searchsorted(numbers)
+        places[np.isnan(numbers)] = OUTPUT_BUCKETS - 1
     return np.bincount(places, minlength=OUTPUT_BUCKETS)
+
+
+def _places_within_one(numbers: NDArray[np.float64]) -> NDArray[np.intp]:
+    """As `searchsorted`, for numbers from -1 to 1, in a fifth of the time: the steps are even there."""
+    places = np.ceil(numbers * 100).astype(np.intp)
+    places += _PLACE_OF_ZERO
+    # The product is rounded: next to an edge it may be one step off.
+    places += numbers > _OUTPUT_EDGES[places]
+    places -= numbers <= _OUTPUT_EDGES[places - 1]
+    return places
 
 
 def threshold(seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from headrace.hop.errors import BLAME, OUR_CODES, Blame
 from headrace.pipeline import OutputField
 from headrace.ticks import (
     LATENCY_BUCKETS,
+    LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
     OutputFigures,
@@ -70,7 +72,7 @@ class ArmCounter:
         """An answer of this arm, `seconds` after its rows arrived."""
         count = len(answer)
         self._rows += count
-        self._latency[latency_bucket(seconds)] += count
+        self._latency[bisect_left(LATENCY_EDGES_S, seconds)] += count
         columns = answer.columns
         self._noted.append((answer.errors, [columns[name] for name in self._names]))
         self._noted_rows += count
@@ -90,15 +92,20 @@ class ArmCounter:
         noted, self._noted, self._noted_rows = self._noted, [], 0
         if not noted:
             return
-        self._errors += sum(ours(error) for errors, _ in noted for error in errors.values() if errors)
-        good = [_without_errors(errors, columns) for errors, columns in noted]
-        for place, name in enumerate(self._names):
+        good = [columns for errors, columns in noted if not errors]
+        if len(good) < len(noted):
+            failed = [one for one in noted if one[0]]
+            self._errors += sum(ours(error) for errors, _ in failed for error in errors.values())
+            good += [_without_errors(errors, columns) for errors, columns in failed]
+        for place, (name, counts) in enumerate(self._outputs.items()):
             parts = [columns[place] for columns in good]
-            values = np.concatenate([_present(column) for column in parts])
-            self._nulls[name] += sum(len(column) for column in parts) - len(values)
-            counts = self._outputs[name]
+            values = np.concatenate([part.array for part in parts])
+            if [part for part in parts if part.valid is not None]:
+                values = values[np.concatenate([part.is_valid() for part in parts])]
+                self._nulls[name] += sum(map(len, parts)) - len(values)
             if values.dtype == np.bool_:
-                counts += np.bincount(values, minlength=2)
+                true = np.count_nonzero(values)
+                counts += (len(values) - true, true)
             else:
                 counts += output_counts(values)
 
@@ -124,8 +131,3 @@ def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> li
     kept[list(errors)] = False
     index = np.flatnonzero(kept)
     return [column.take(index) for column in columns]
-
-
-def _present(column: Column) -> NDArray[np.generic]:
-    values: NDArray[np.generic] = column.array
-    return values if column.valid is None else values[column.valid]

@@ -64,13 +64,14 @@ class Counters:
 
     def answered(self, how: Counted, part: Part, answer: Batch, seconds: float) -> None:
         """An arm has answered its rows of a batch, `seconds` after they arrived."""
-        name = ArmName(part.pipeline.name, how.release, part.arm)
-        counter = self._arms.get(name)
+        # A plain tuple is equal to the name, and made in a third of the time.
+        counter = self._arms.get((part.pipeline.name, how.release, part.arm))  # type: ignore[call-overload]  # equal
         if counter is None:
-            counter = self._add(name, part.pipeline)
+            counter = self._add(ArmName(part.pipeline.name, how.release, part.arm), part.pipeline)
         counter.note(answer, seconds)
         if how.keys is None and not how.exposes:
             return
+        name = ArmName(part.pipeline.name, how.release, part.arm)
         keys = None if how.keys is None else how.keys(part.batch)
         if keys is not None:
             bad = (

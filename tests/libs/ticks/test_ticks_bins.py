@@ -69,13 +69,26 @@ def test_a_quantile_of_nothing() -> None:
     assert quantile([0] * LATENCY_BUCKETS, 0.5) == 0.0
 
 
-@given(st.lists(st.floats(width=32), max_size=100))
+@given(
+    st.one_of(
+        st.lists(st.floats(width=32), max_size=100),
+        st.lists(st.floats(-1, 1, width=32), max_size=100),
+        st.lists(st.integers(-100, 100).map(lambda i: i / 100), max_size=100),
+    )
+)
 def test_outputs_are_counted_as_one_by_one(values: list[float]) -> None:
     expected = [0] * OUTPUT_BUCKETS
     for value in values:
         place = OUTPUT_BUCKETS - 1 if math.isnan(value) else bisect_left(OUTPUT_EDGES, value)
         expected[place] += 1
-    assert output_counts(np.array(values, np.float32)).tolist() == expected
+    assert output_counts(np.array(values, np.float64)).tolist() == expected
+
+
+def test_next_to_every_edge() -> None:
+    for edge in OUTPUT_EDGES[46:-46]:
+        near = np.nextafter(edge, [-2.0, edge, 2.0])
+        places = output_counts(near).nonzero()[0]
+        assert places.tolist() == sorted({bisect_left(OUTPUT_EDGES, x) for x in near})
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.int64, np.float16, np.float64])
