@@ -24,7 +24,7 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, OutputField, Pipeline
+from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
 from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
@@ -44,11 +44,13 @@ __all__ = [
     "IndexedModel",
     "InputField",
     "Kept",
+    "LatencyObjective",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
     "ModelUse",
+    "Objectives",
     "OutputField",
     "Pipeline",
     "Plan",
