@@ -148,6 +148,8 @@ class IngressSettings(config.ServiceSettings):
     # Interval at which files are checked for changes. A revoked key stops working within this time.
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
+    # Client of the service that stores outcomes. Absent: none are taken.
+    monitoring: config.ClientSettings | None = None
     limits: Limits = Limits()
     admission: Admission = Admission()
     traces: Traces = Traces()

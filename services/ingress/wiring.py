@@ -28,7 +28,7 @@ from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -41,6 +41,7 @@ from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.ports import Log
+from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
@@ -122,7 +123,11 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             reaches_all=settings.workers == 1 or not settings.together,
         )
         own = InferenceServicer(catalog, runner)
-        served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
+        outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
+        served = {
+            **operations(OIP_SERVICE, oip, repository),
+            **operations(INFERENCE_SERVICE, own, outcomes),
+        }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
@@ -178,6 +183,15 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 yield Runtime("ingress", telemetry, local)
     finally:
         await telemetry.close()
+
+
+def _outcomes(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> HopOutcomes | None:
+    """Where outcomes are stored; None: the settings name no such service. `stack` closes its client."""
+    if settings.monitoring is None:
+        return None
+    client = runtime.dial("monitoring", settings.monitoring)
+    stack.push_async_callback(client.close)
+    return HopOutcomes(client)
 
 
 def _part(name: str, values: dict[str, object]) -> Part:

@@ -31,6 +31,10 @@ class RouterSettings(config.Settings):
     shadow: ShadowSettings = ShadowSettings()
     # Absent: nothing is recorded.
     recording: RecordingSettings | None = None
+    # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
+    monitoring: config.ClientSettings | None = None
+    # How often it is told.
+    tick_s: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> Self:

@@ -70,6 +70,17 @@ class Metrics:
             ["pipeline", "serves"],
             registry=registry,
         )
+        self._reports = Counter(
+            "headrace_router_tick_reports",
+            "Ticks sent to the monitoring service, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self._lost_exposures = Counter(
+            "headrace_router_lost_exposures",
+            "Rows of which the monitoring service will not know which arm answered them.",
+            registry=registry,
+        )
 
     def rows(self, pipeline: str, code: str, count: int) -> None:
         self._rows.labels(pipeline, code).inc(count)
@@ -108,3 +119,9 @@ class Metrics:
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)
+
+    def reported(self, outcome: str) -> None:
+        self._reports.labels(outcome).inc()
+
+    def lost_exposures(self, count: int) -> None:
+        self._lost_exposures.inc(count)

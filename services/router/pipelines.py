@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace.pipeline import DocumentError, Pipeline, plan
-from headrace.releases import LIVE, Released
+from headrace.releases import LIVE, Release, Released
 from services.router import errors
+from services.router.routes.assignment import Split
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
 from services.router.routes.table import RouteTable
 from services.router.shadow.route import ShadowRoute
 from services.router.stages.runner import RunnerFactory
+from services.router.ticks.counters import NO_RELEASE, Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Served:
     source: Released | None = None
     # Where a copy of some requests runs after they were answered.
     shadow: ShadowRoute | None = None
+    # How its rows are counted.
+    counted: Counted = NO_RELEASE
 
     @property
     def release(self) -> int:
@@ -71,7 +75,8 @@ class Compiler:
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
             routes.append(Route(name, plan(pipeline), runners))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
-        return Served(found.live, tuple(routes), rule, source=found, shadow=self._shadow(found))
+        shadow, counted = self._shadow(found), counted_as(found.release)
+        return Served(found.live, tuple(routes), rule, source=found, shadow=shadow, counted=counted)
 
     def _shadow(self, found: Released) -> ShadowRoute | None:
         shadow = found.release.shadow if found.release else None
@@ -86,6 +91,18 @@ class Compiler:
         self.accept(pipeline)
         made = self._shadow_runners()
         return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
+
+
+def counted_as(release: Release | None) -> Counted:
+    """How the rows of a release are counted: by key where its assignment is sticky and somebody compares its arms."""
+    if release is None:
+        return NO_RELEASE
+    judged = release.rollout is not None or release.experiment is not None
+    sticky = judged and release.assign.by is not None
+    keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
+    guards = release.rollout.guards if release.rollout else {}
+    exposes = release.experiment is not None or "wrong" in guards
+    return Counted(release.number, release.assign.salt, keys, exposes)
 
 
 class Pipelines:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
@@ -34,6 +34,9 @@ from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.shadows import Shadows
 from services.router.stages.registry import callees, connected
 from services.router.stages.runner import RunnerFactory
+from services.router.ticks.clients import HopMonitoring
+from services.router.ticks.counters import Counters
+from services.router.ticks.reporter import Reporter
 
 
 @asynccontextmanager
@@ -54,23 +57,39 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
-        reloads = asyncio.create_task(reloader.run())
-        try:
-            shadows = await stack.enter_async_context(_shadows(settings, runtime))
-            observers: list[RunObserver] = [
-                shadows,
-                *await stack.enter_async_context(_recorders(settings, runtime)),
-            ]
-            refresh = partial(reloader.refresh, must_wait=False)
-            inference = Inference(pipelines, refresh, metrics, time.monotonic, observers)
-            descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-            servicer = RouterServicer(inference, pipelines, models, shadows.reports)
-            yield [Service(descriptor, servicer, takes_payload=True)]
-        finally:
-            source.close()
-            reloads.cancel()
-            with suppress(asyncio.CancelledError):
-                await reloads
+        counters = Counters()
+        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics))
+        await stack.enter_async_context(_running(reloader.run(), "releases", log))
+        stack.callback(source.close)
+        shadows = await stack.enter_async_context(_shadows(settings, runtime))
+        observers: list[RunObserver] = [
+            shadows,
+            *await stack.enter_async_context(_recorders(settings, runtime)),
+        ]
+        refresh = partial(reloader.refresh, must_wait=False)
+        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters)
+        descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
+        servicer = RouterServicer(inference, pipelines, models, shadows.reports)
+        yield [Service(descriptor, servicer, takes_payload=True)]
+
+
+@asynccontextmanager
+async def _ticks(
+    settings: RouterSettings, runtime: Runtime, counters: Counters, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Tells the monitoring service what was counted, meanwhile."""
+    if settings.monitoring is None:
+        yield
+        return
+    log = runtime.telemetry.log
+    client = runtime.dial("monitoring", settings.monitoring)
+    reporter = Reporter(counters, HopMonitoring(client), metrics, log, time.monotonic, settings.tick_s)
+    try:
+        async with _running(reporter.run(), "ticks", log):
+            yield
+        await reporter.close()
+    finally:
+        await client.close()
 
 
 def _source(settings: RouterSettings, compiler: Compiler) -> Source:

@@ -95,6 +95,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MODEL_RELEASED: Blame.CALLER,
         Reason.REASON_MEMBER_FAILED: Blame.OURS,
         Reason.REASON_QUORUM_MISSED: Blame.OURS,
+        Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

@@ -26,7 +26,7 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, OutputField, Pipeline
+from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan
 from headrace.pipeline.stages.cascade import CascadeStage, Unsure
 from headrace.pipeline.stages.ensemble import EnsembleStage, Member
@@ -58,12 +58,14 @@ __all__ = [
     "IndexedModel",
     "InputField",
     "Kept",
+    "LatencyObjective",
     "Member",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
     "ModelUse",
+    "Objectives",
     "OutputField",
     "Pipeline",
     "Plan",

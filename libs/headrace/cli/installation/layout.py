@@ -172,6 +172,11 @@ class Layout:
         """Refused credentials and forbidden requests, as JSON lines."""
         return self.home / "audit" / "security.jsonl"
 
+    @property
+    def outcomes(self) -> Path:
+        """What became known of predictions, and which arm made them."""
+        return self.home / "monitoring" / "outcomes.sqlite"
+
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""
         return self.run / "config" / f"{instance}.{slot}.yaml"

@@ -91,6 +91,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "kept": str(layout.kept_releases),
             "load": "released",
         },
+        "monitoring": {"outcomes": str(layout.outcomes)},
     }
 
 
