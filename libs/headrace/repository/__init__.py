@@ -13,7 +13,7 @@ from headrace.repository.errors import AbsentError, BadNameError, RepositoryErro
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import version_key
 from headrace.repository.publication import publish
-from headrace.repository.releases import Releases
+from headrace.repository.version_list import VersionList
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
 from headrace.repository.signing.trust import Trust
 
@@ -24,7 +24,7 @@ __all__ = [
     "BadNameError",
     "Check",
     "Metadata",
-    "Releases",
+    "VersionList",
     "Repository",
     "RepositoryError",
     "TensorSpec",

@@ -111,7 +111,7 @@ class Layout:
 
     @property
     def model_memory(self) -> Path:
-        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        """The last list of versions that was seen of each model; outside the repository on purpose."""
         return self.home / "models.seen.json"
 
     @property

@@ -128,7 +128,7 @@ def resign_(
     root: Root = "",
     key: Key = None,
 ) -> None:
-    """Sign a model's list of releases with another key."""
+    """Sign a model's list of versions with another key."""
     at = RepositoryPlace(place(home), root)
     signing = at.signing_key(key, unsigned=False)
     assert signing is not None
