@@ -20,14 +20,18 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
-from headrace.releases.store import ReleaseStore
+from headrace.releases.files import FileReleases
+from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [
     "Arm",
     "Assignment",
     "Between",
+    "Broken",
     "Cap",
     "Experiment",
+    "FileReleases",
+    "Freeze",
     "FrozenError",
     "Guard",
     "OneOf",

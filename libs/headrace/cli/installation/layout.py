@@ -148,6 +148,11 @@ class Layout:
         return self.home / "kept" / "pipelines"
 
     @property
+    def releases(self) -> Path:
+        """What is live: the release documents of the pipelines."""
+        return self.home / "releases"
+
+    @property
     def quotas(self) -> Path:
         """Where the processes of the ingress share their counts of what tenants use."""
         return self.run / "quotas"
