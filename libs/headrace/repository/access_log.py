@@ -1,4 +1,4 @@
-"""The access log records which models were added, loaded, refused, relabelled and removed. It is a hash chain (state/chain.py)."""
+"""The access log records which models were added, loaded, refused, relabelled and removed. It is a hash chain (chain.py)."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.names import check_name
 from headrace.repository.publication import editable, save, signer_id
-from headrace.repository.version_list import VersionList
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VersionList
 
 
 def label(

@@ -12,11 +12,11 @@ from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import check_name
-from headrace.repository.version_list import VERSION_LIST, VersionList
 from headrace.repository.repository import METADATA, SIGNATURE
 from headrace.repository.signing import signatures
 from headrace.repository.signing.trust import Trust
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VERSION_LIST, VersionList
 
 
 def publish(

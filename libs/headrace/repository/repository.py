@@ -15,10 +15,10 @@ from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
 from headrace.repository.names import check_name, may_name, version_key
-from headrace.repository.version_list import VERSION_LIST, VersionList
 from headrace.repository.signing.signatures import MAX_SIGNATURE_BYTES
 from headrace.repository.signing.trust import Trust, listed
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VERSION_LIST, VersionList
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
-from headrace.repository.version_list import VERSION_LIST, VersionList
 from headrace.repository.signing import signatures
+from headrace.repository.version_list import VERSION_LIST, VersionList
 from headrace.state import atomic
 
 _REMEDY = "restore what was published, or publish the model anew with `headrace models add`"
