@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from headrace.hop.config import ConfigError
 from headrace.releases.files import FileReleases
 from headrace.releases.redis import RedisPlace, RedisReleases
 from headrace.releases.store import ReleaseStore
@@ -13,20 +14,20 @@ FORMS = "a folder, redis://HOST:PORT/DATABASE or rediss://… (TLS)"
 _OPTIONS = frozenset({"password_file", "ca", "prefix"})
 
 
-class PlaceError(ValueError):
+class PlaceError(ConfigError):
     """A setting names no store of releases. The text names what is wrong with it, never a password."""
 
 
-def open_store(place: str | Path) -> ReleaseStore:
-    """The store at `place`; it connects at the first call. Raises PlaceError."""
-    if isinstance(place, Path) or "://" not in place:
-        if not str(place):
-            raise PlaceError(f"the place of the releases is empty; name {FORMS}")
-        return FileReleases(Path(place))
+def open_releases(where: str) -> ReleaseStore:
+    """The store that the setting `where` names; it connects at the first call. Raises PlaceError."""
+    if "://" not in where:
+        if not where:
+            raise PlaceError(f"releases: the setting is empty; name {FORMS}")
+        return FileReleases(Path(where))
     try:
-        return RedisReleases(redis_place(place))
+        return RedisReleases(redis_place(where))
     except ImportError:
-        raise PlaceError("releases in Redis need the package redis: pip install 'headrace[redis]'") from None
+        raise PlaceError("releases: Redis needs the package redis: pip install 'headrace[redis]'") from None
 
 
 def redis_place(url: str) -> RedisPlace:
@@ -40,11 +41,11 @@ def redis_place(url: str) -> RedisPlace:
         port = parts.port or 6379
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise PlaceError(f"the address of the releases can't be read; name {FORMS}") from None
+        raise PlaceError(f"releases: the address can't be read; name {FORMS}") from None
     if parts.scheme not in ("redis", "rediss"):
-        raise PlaceError(f"releases are not kept at {parts.scheme}://; name {FORMS}")
+        raise PlaceError(f"releases: they are not kept at {parts.scheme}://; name {FORMS}")
     if not parts.hostname:
-        raise PlaceError(f"the address of the releases names no host; name {FORMS}")
+        raise PlaceError(f"releases: the address names no host; name {FORMS}")
     if unknown := sorted(set(query) - _OPTIONS):
         raise PlaceError(
             f"{unknown[0][:40]} is no option of a Redis; there are: {', '.join(sorted(_OPTIONS))}"
@@ -55,7 +56,7 @@ def redis_place(url: str) -> RedisPlace:
         password = _password(Path(options["password_file"]))
     prefix = options.get("prefix", "headrace")
     if not prefix or not prefix.replace("-", "").replace("_", "").isalnum():
-        raise PlaceError("prefix: use letters, digits, '-' and '_'")
+        raise PlaceError("releases: prefix: use letters, digits, '-' and '_'")
     return RedisPlace(
         parts.hostname,
         port,
@@ -71,7 +72,7 @@ def redis_place(url: str) -> RedisPlace:
 def _database(path: str) -> int:
     number = path.strip("/")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 6):
-        raise PlaceError("the path of the releases' address must be the number of a database")
+        raise PlaceError("releases: the path of the address must be the number of a database")
     return int(number or 0)
 
 
@@ -80,4 +81,4 @@ def _password(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise PlaceError(f"password_file: {path} can't be read ({why})") from None
+        raise PlaceError(f"releases: password_file: {path} can't be read ({why})") from None

@@ -31,6 +31,8 @@ from headrace.releases.store import KEPT, Broken, Freeze
 _TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _YOUNG_S = 3600
+# What there is of each pipeline.
+_ROOMS = ("releases", "tokens", "revisions", "documents", "ages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class RedisReleases:
         from redis.retry import Retry
 
         self._place = place
-        self._errors: tuple[type[Exception], ...] = (redis.RedisError,)
+        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._tag = f"{place.prefix}:{{releases}}"
         self._channel = f"{self._tag}:changed"
         self._closed = threading.Event()
@@ -82,9 +84,10 @@ class RedisReleases:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
             **more,
         )
-        self._commit = self._redis.register_script(redis_scripts.COMMIT)
+        self._commit: Any = self._redis.register_script(redis_scripts.COMMIT)
         self._keep = self._redis.register_script(redis_scripts.KEEP)
         self._freeze = self._redis.register_script(redis_scripts.FREEZE)
+        self._remove = self._redis.register_script(redis_scripts.REMOVE)
 
     def pipelines(self) -> list[str]:
         with self._reached():
@@ -115,8 +118,7 @@ class RedisReleases:
         name = release.pipeline
         arms = {arm.revision: key for key, arm in release.arms.items()}
         revisions = list(arms)
-        rooms = ("releases", "tokens", "revisions", "documents", "ages")
-        keys = [f"{self._tag}:newest", *(self._key(room, name) for room in rooms), f"{self._tag}:state"]
+        keys = self._keys(name)
         numbers = [release.number, release.parent]
         limits = [KEPT, _YOUNG_S, secrets.token_hex(4), self._channel]
         arguments = [name, *numbers, to_bytes(release), secrets.token_hex(16), *limits, *revisions]
@@ -129,6 +131,10 @@ class RedisReleases:
                 revision = revisions[int(answer[1]) - 1]
                 what = f"no document of revision {revision[:12]}… is stored; deploy it first"
                 raise ReleaseError(name, [f"arms.{arms[revision]}.revision: {what}"])
+
+    def remove(self, pipeline: str) -> None:
+        with self._reached():
+            self._remove(keys=self._keys(pipeline), args=[pipeline, secrets.token_hex(4), self._channel])
 
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         keys = [self._key("documents", pipeline), self._key("ages", pipeline)]
@@ -217,6 +223,10 @@ class RedisReleases:
             raise ReleaseError(pipeline, [f"number: the document of release {number} says {release.number}"])
         return release
 
+    def _keys(self, pipeline: str) -> list[str]:
+        """What COMMIT and REMOVE work on, in their order."""
+        return [f"{self._tag}:newest", *(self._key(room, pipeline) for room in _ROOMS), f"{self._tag}:state"]
+
     def _key(self, room: str, pipeline: str) -> str:
         return f"{self._tag}:{room}:{pipeline}"
 
@@ -225,7 +235,7 @@ class RedisReleases:
         """Makes an OSError of whatever Redis or the way to it has. It names the place, never a secret."""
         try:
             yield
-        except (*self._errors, OSError) as error:
+        except self._errors as error:
             # Redis' own words, which hold no credentials; but not the error itself, whose arguments might.
             said = str(error).partition("\n")[0][:200]
             raise OSError(

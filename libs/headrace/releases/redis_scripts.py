@@ -56,3 +56,12 @@ redis.call('HSETNX', KEYS[2], 'epoch', ARGV[2])
 redis.call('PUBLISH', ARGV[3], redis.call('HINCRBY', KEYS[2], 'count', 1))
 return 1
 """
+
+# KEYS: newest numbers, then what is to be removed, then state. ARGV: pipeline, a random word, the channel.
+REMOVE = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+for i = 2, #KEYS - 1 do redis.call('DEL', KEYS[i]) end
+redis.call('HSETNX', KEYS[#KEYS], 'epoch', ARGV[2])
+redis.call('PUBLISH', ARGV[3], redis.call('HINCRBY', KEYS[#KEYS], 'count', 1))
+return 1
+"""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.libs.releases import release_stores
+from tests.libs.releases.small_pipeline import Home
 from tests.redis_server import RedisServer
 
 
@@ -39,3 +40,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[release_st
         made = release_stores.in_redis(server.port, secrets.token_hex(4))
     yield made
     made.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "releases")

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.releases import Freeze, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
-from headrace.releases.opening import open_store
+from headrace.releases.opening import open_releases
 from headrace.releases.store import KEPT, ReleaseStore
 from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, Place, release
 
@@ -103,7 +103,7 @@ def test_ten_are_kept(store: ReleaseStore) -> None:
 
 def committing(setting: str, rounds: int, who: str, results: Callable[[tuple[str, int]], None]) -> None:
     """Commits as often as it can: after each success or refusal it looks again."""
-    store = open_store(setting)
+    store = open_releases(setting)
     wins = 0
     while wins < rounds:
         current, _ = store.current("flights")
