@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from tests.gauges import samples
 from tests.pipeline.refusals import failure
-from tests.system import DOCUMENTS, HOME, System, add_document, poll, row_request
+from tests.system import HOME, System, add_document, poll, remove_document, row_request
 
 NAME, NEVER_GOOD = "mended", "never_good"
 RECOVERY_S = 60
@@ -43,7 +42,7 @@ def _documents(system: System) -> Iterator[None]:
     poll("the pipeline is served", lambda: version(system) == 1)
     yield
     for name in (NAME, NEVER_GOOD):
-        shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
+        remove_document(name)
     poll("nothing is in quarantine", lambda: not system.status()["quarantined_pipelines"])
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -36,8 +37,10 @@ _YOUNG_S = 3600.0
 class FileReleases:
     """A `ReleaseStore` in the folder `folder`, which is created when it is first written to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
+        """`writes` False: `put` and `keep_document` do nothing."""
         self.folder = folder
+        self._writes = writes
         self._closed = threading.Event()
 
     def pipelines(self) -> list[str]:
@@ -79,7 +82,33 @@ class FileReleases:
         with suppress(OSError):
             self._remove_old(release.pipeline)
 
+    def put(self, release: Release) -> None:
+        """Writes a copy of another store's release, whatever is here: only for mirrors. Raises OSError."""
+        if not self._writes:
+            return
+        folder = self.folder / release.pipeline
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content, path = to_bytes(release), folder / f"{release.number}.json"
+        if not path.exists() or path.read_bytes() != content:
+            atomic.write(path, content, mode=0o600)
+        for number in self._numbers(release.pipeline):
+            if number != release.number:
+                (folder / f"{number}.json").unlink(missing_ok=True)
+
+    def remove(self, pipeline: str) -> None:
+        """Takes a pipeline out of service, with its history."""
+        if not self._writes:
+            return
+        folder = self.folder / pipeline
+        for number in reversed(
+            self._numbers(pipeline)
+        ):  # the newest last: no older one may become current meanwhile
+            (folder / f"{number}.json").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
+        if not self._writes:
+            return
         folder = self.folder / pipeline / _DOCUMENTS
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(folder / f"{revision}.yaml", text.encode(), mode=0o600)

@@ -53,6 +53,10 @@ class ReleaseStore(Protocol):
         """
         ...
 
+    def remove(self, pipeline: str) -> None:
+        """Takes a pipeline out of service, with its history."""
+        ...
+
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         """Stores the text of a pipeline document under its content hash."""
         ...
