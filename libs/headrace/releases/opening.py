@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from headrace.hop.config import ConfigError
+from headrace.pipeline import Pipeline
+from headrace.releases.catalog import ReleaseCatalog
 from headrace.releases.files import FileReleases
 from headrace.releases.redis import RedisPlace, RedisReleases
 from headrace.releases.store import ReleaseStore
@@ -14,20 +17,31 @@ FORMS = "a folder, redis://HOST:PORT/DATABASE or rediss://… (TLS)"
 _OPTIONS = frozenset({"password_file", "ca", "prefix"})
 
 
-class PlaceError(ConfigError):
+class PlaceError(ValueError):
     """A setting names no store of releases. The text names what is wrong with it, never a password."""
 
 
-def open_releases(where: str) -> ReleaseStore:
-    """The store that the setting `where` names; it connects at the first call. Raises PlaceError."""
-    if "://" not in where:
-        if not where:
-            raise PlaceError(f"releases: the setting is empty; name {FORMS}")
-        return FileReleases(Path(where))
+def open_store(place: str) -> ReleaseStore:
+    """The store that a setting names; it connects at the first call. Raises PlaceError."""
+    if "://" not in place:
+        if not place:
+            raise PlaceError(f"the setting is empty; name {FORMS}")
+        return FileReleases(Path(place))
     try:
-        return RedisReleases(redis_place(where))
+        return RedisReleases(redis_place(place))
     except ImportError:
-        raise PlaceError("releases: Redis needs the package redis: pip install 'headrace[redis]'") from None
+        raise PlaceError("Redis needs the package redis: pip install 'headrace[redis]'") from None
+
+
+def open_catalog(
+    place: str, kept: Path | None, accept: Callable[[Pipeline], None] = lambda _: None
+) -> ReleaseCatalog:
+    """What is live, as the store at `place` says, read once. `kept`: folder for copies. Blocks. Raises ConfigError."""
+    try:
+        store = open_store(place)
+    except PlaceError as error:
+        raise ConfigError(f"releases: {error}") from None
+    return ReleaseCatalog(store, accept=accept, mirror=FileReleases(kept) if kept else None)
 
 
 def redis_place(url: str) -> RedisPlace:
@@ -41,11 +55,11 @@ def redis_place(url: str) -> RedisPlace:
         port = parts.port or 6379
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise PlaceError(f"releases: the address can't be read; name {FORMS}") from None
+        raise PlaceError(f"the address can't be read; name {FORMS}") from None
     if parts.scheme not in ("redis", "rediss"):
-        raise PlaceError(f"releases: they are not kept at {parts.scheme}://; name {FORMS}")
+        raise PlaceError(f"they are not kept at {parts.scheme}://; name {FORMS}")
     if not parts.hostname:
-        raise PlaceError(f"releases: the address names no host; name {FORMS}")
+        raise PlaceError(f"the address names no host; name {FORMS}")
     if unknown := sorted(set(query) - _OPTIONS):
         raise PlaceError(
             f"{unknown[0][:40]} is no option of a Redis; there are: {', '.join(sorted(_OPTIONS))}"
@@ -56,7 +70,7 @@ def redis_place(url: str) -> RedisPlace:
         password = _password(Path(options["password_file"]))
     prefix = options.get("prefix", "headrace")
     if not prefix or not prefix.replace("-", "").replace("_", "").isalnum():
-        raise PlaceError("releases: prefix: use letters, digits, '-' and '_'")
+        raise PlaceError("prefix: use letters, digits, '-' and '_'")
     return RedisPlace(
         parts.hostname,
         port,
@@ -72,7 +86,7 @@ def redis_place(url: str) -> RedisPlace:
 def _database(path: str) -> int:
     number = path.strip("/")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 6):
-        raise PlaceError("releases: the path of the address must be the number of a database")
+        raise PlaceError("the path of the address must be the number of a database")
     return int(number or 0)
 
 
@@ -81,4 +95,4 @@ def _password(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise PlaceError(f"releases: password_file: {path} can't be read ({why})") from None
+        raise PlaceError(f"password_file: {path} can't be read ({why})") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.releases import Release
 from headrace.releases.document import validated
-from headrace.releases.opening import open_releases
+from headrace.releases.opening import open_store
 from headrace.releases.store import ReleaseStore
 
 TEXT = "pipeline: flights\n"
@@ -39,7 +39,7 @@ class Place:
         self._open: list[ReleaseStore] = []
 
     def open(self) -> ReleaseStore:
-        store = open_releases(self.setting)
+        store = open_store(self.setting)
         self._open.append(store)
         return store
 

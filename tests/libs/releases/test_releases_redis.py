@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.releases.opening import PlaceError, open_releases, redis_place
+from headrace.releases.opening import PlaceError, open_store, redis_place
 from headrace.releases.redis import RedisReleases
 from tests.libs.releases.release_stores import REVISION, TEXT, in_redis, release
 from tests.redis_server import RedisServer
@@ -125,10 +125,10 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
     server.start()
     try:
         (tmp_path / "password").write_text("hunter2\n")
-        right = open_releases(f"redis://127.0.0.1:{server.port}?password_file={tmp_path / 'password'}")
+        right = open_store(f"redis://127.0.0.1:{server.port}?password_file={tmp_path / 'password'}")
         assert right.pipelines() == []
         right.close()
-        wrong = open_releases(f"redis://:s3cr3t@127.0.0.1:{server.port}/0")
+        wrong = open_store(f"redis://:s3cr3t@127.0.0.1:{server.port}/0")
         with pytest.raises(OSError, match=f"redis://127.0.0.1:{server.port}/0") as refused:
             wrong.pipelines()
         assert "s3cr3t" not in f"{refused.value} {refused.value!r} {redis_place('redis://u:s3cr3t@h')!r}"
@@ -154,7 +154,7 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_says_what_is_wrong(setting: str, told: str) -> None:
     with pytest.raises(PlaceError, match=told) as refused:
-        open_releases(setting)
+        open_store(setting)
     assert "cr3t" not in str(refused.value)
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.releases import Freeze, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
-from headrace.releases.opening import open_releases
+from headrace.releases.opening import open_store
 from headrace.releases.store import KEPT, ReleaseStore
 from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, Place, release
 
@@ -103,7 +103,7 @@ def test_ten_are_kept(store: ReleaseStore) -> None:
 
 def committing(setting: str, rounds: int, who: str, results: Callable[[tuple[str, int]], None]) -> None:
     """Commits as often as it can: after each success or refusal it looks again."""
-    store = open_releases(setting)
+    store = open_store(setting)
     wins = 0
     while wins < rounds:
         current, _ = store.current("flights")
@@ -198,6 +198,22 @@ def test_without_a_good_one_there_is_none(place: Place, store: ReleaseStore) -> 
     current, broken = store.current("flights")
     assert current is None
     assert broken.number == 1
+
+
+def test_a_pipeline_is_taken_out_of_service(place: Place, store: ReleaseStore) -> None:
+    store.keep_document("other", REVISION, TEXT)
+    for name in ("flights", "other"):
+        store.commit(release(1, name))
+        store.commit(release(2, name))
+    reader = place.open()
+    state = reader.wait("", 0)
+    store.remove("flights")
+    assert reader.wait(state, 0) != state
+    assert reader.pipelines() == ["other"]
+    assert reader.current("flights") == (None, None)
+    assert reader.document("flights", REVISION) is None
+    assert numbers(reader, "other") == [2, 1]
+    store.remove("flights")
 
 
 def test_a_freeze_is_seen_by_everybody(place: Place, store: ReleaseStore) -> None:
