@@ -120,6 +120,11 @@ class Layout:
         return self.home / "audit" / "models.jsonl"
 
     @property
+    def release_log(self) -> Path:
+        """The audit of releases: who changed what is live, and why."""
+        return self.home / "audit" / "releases.jsonl"
+
+    @property
     def executor_state(self) -> Path:
         """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
         return self.home / "executor"
