@@ -26,8 +26,20 @@ Handler = Callable[[Any, RequestContext], Awaitable[Message]]
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They run a model, so they need a slot of admission control.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
+# For operators, who change releases by these.
+_CHANGES = frozenset(
+    {"ApplyRelease", "DeployPipeline", "RollBackRelease", "StartRollout", "SteerRollout", "SetFreeze"}
+)
 # For operators. These operations take long.
-_OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
+_OPERATIONS = _CHANGES | {
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+    "GetRelease",
+    "ListReleases",
+}
+# They bring documents.
+_LARGE = _INFERENCES | {"ApplyRelease", "DeployPipeline", "StartRollout"}
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
@@ -44,6 +56,8 @@ class Operation:
     scope: str
     # Whether it counts against the tenant's limit of calls in flight.
     counted: bool
+    # Whether its message may have the full size; others hold a few names.
+    large: bool
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
@@ -62,6 +76,7 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
             m.name in _INFERENCES,
             _scope(m.name),
             m.name in _INFERENCES | _OPERATIONS,
+            m.name in _LARGE,
         )
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)

@@ -93,6 +93,10 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
         Reason.REASON_MODEL_RELEASED: Blame.CALLER,
+        Reason.REASON_RELEASE_INVALID: Blame.CALLER,
+        Reason.REASON_RELEASE_STALE: Blame.CALLER,
+        Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
+        Reason.REASON_RELEASES_UNAVAILABLE: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

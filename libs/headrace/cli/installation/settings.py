@@ -107,6 +107,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
         "releases": release_place.place(layout),
+        "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
         "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headrace.releases.document import Release, RolloutState, plain, validated
-from headrace.releases.errors import ReleaseError
+from headrace.releases.errors import ReleaseError, UnreleasedError
 from headrace.releases.store import ReleaseStore
 
 ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
@@ -33,10 +33,9 @@ class Basis:
 
     @property
     def current(self) -> Release:
-        """The current release. Raises ReleaseError if there is none."""
+        """The current release. Raises UnreleasedError if there is none."""
         if self.release is None:
-            first = f"headrace release deploy {self.pipeline}"
-            raise ReleaseError(self.pipeline, [f"pipeline: it has no release yet; make the first: {first}"])
+            raise UnreleasedError(self.pipeline)
         return self.release
 
     def next(self, reason: str = "", **changes: Any) -> Release:

@@ -15,6 +15,9 @@ from headrace.releases.records.audit import Audit, UnrecordedError, facts
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
+# A process that ends waits so long for a receiver of the webhook.
+_LEAVE_S = 2.0
+
 
 class RecordSettings(config.Settings):
     """How changes of what is live are recorded."""
@@ -95,10 +98,10 @@ class RecordedReleases:
         self._tell({"event": "frozen" if freeze else "unfrozen", **about})
 
     def close(self) -> None:
-        """Ends connections; what the webhook has not delivered by now is given up (`webhook.close` waits)."""
+        """Ends connections. What the webhook has not delivered is given up after a moment."""
         self._store.close()
         if self.webhook is not None:
-            self.webhook.close(0)
+            self.webhook.close(_LEAVE_S)
 
     def _tell(self, event: dict[str, Any]) -> None:
         if self.webhook is not None:
