@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
+from headrace.releases.records import RecordSettings
 
 
 class Http(config.Settings):
@@ -128,6 +129,8 @@ class IngressSettings(config.ServiceSettings):
     # Where the releases are, as the router has it: they say which pipelines are live. Absent: the documents in `pipelines` are.
     releases: str | None = None
     pipelines: Path | None = None
+    # How changes of releases by operators at this door are recorded, and who is told of them.
+    release_records: RecordSettings = RecordSettings()
     # Folder in which the router keeps the last good text of each document, or copies of releases. The door reads it, so that
     # both serve the same when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None

@@ -96,6 +96,10 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MEMBER_FAILED: Blame.OURS,
         Reason.REASON_QUORUM_MISSED: Blame.OURS,
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_RELEASE_INVALID: Blame.CALLER,
+        Reason.REASON_RELEASE_STALE: Blame.CALLER,
+        Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
+        Reason.REASON_RELEASES_UNAVAILABLE: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

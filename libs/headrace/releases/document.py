@@ -28,7 +28,8 @@ from pydantic import (
 )
 
 from headrace.releases.errors import ReleaseError
-from headrace.releases.spans import LIVE, Span, placed, spans_of
+from headrace.releases.spans import LIVE as LIVE
+from headrace.releases.spans import Span, placed, spans_of
 
 # Release documents are read by every service; nobody writes a larger one on purpose.
 MAX_BYTES = 1 << 20
@@ -262,6 +263,10 @@ class Release(Part):
     labels: Mapping[Name, Mapping[Name, str]] = Field(default_factory=dict)
     # Whether automation must leave this pipeline alone.
     frozen: bool = False
+    # Number of the older release that this one brings back; 0: none.
+    restores: int = Field(default=0, ge=0)
+    # SHA-256 of the desired document that was applied last (`release apply`), so that applying it again changes nothing.
+    applied: str = Field(default="", max_length=64)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -303,23 +308,25 @@ class Release(Part):
         Raises ReleaseError if it would not be valid.
         """
         parent = self.number if after is None else after
-        values = {**self.model_dump(mode="json"), **_plain(changes)}
+        values = {**self.model_dump(mode="json"), **plain(changes)}
         values |= {"number": parent + 1, "parent": parent, "author": author, "reason": reason}
         values["at"] = datetime.now(UTC).isoformat()
         return validated(self.pipeline, values)
 
 
-def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
+def plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON has them."""
+
+    def one(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json")
         if isinstance(value, Mapping):
-            return {k: plain(v) for k, v in value.items()}
+            return {k: one(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
+            return [one(v) for v in value]
         return value
 
-    return {k: plain(v) for k, v in changes.items()}
+    return {k: one(v) for k, v in changes.items()}
 
 
 def validated(pipeline: str, values: object) -> Release:

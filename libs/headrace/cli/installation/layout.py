@@ -111,13 +111,18 @@ class Layout:
 
     @property
     def model_memory(self) -> Path:
-        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        """The last list of versions that was seen of each model; outside the repository on purpose."""
         return self.home / "models.seen.json"
 
     @property
     def model_log(self) -> Path:
         """Access log of the repository: what was added, loaded, refused."""
         return self.home / "audit" / "models.jsonl"
+
+    @property
+    def release_log(self) -> Path:
+        """The audit of releases: who changed what is live, and why."""
+        return self.home / "audit" / "releases.jsonl"
 
     @property
     def executor_state(self) -> Path:
