@@ -151,8 +151,8 @@ class Margins(NamedTuple):
 
 GuardName: TypeAlias = Literal["errors", "slow", "wrong"]
 
-# A guard's margins where the document gives none. Errors must not rise at all. Arms differ a little in speed without any harm, and
-# new models in their mistakes.
+# A guard's margins where the document gives none. Errors must not rise at all. Arms differ a little in speed without any harm,
+# and new models in their mistakes.
 _MARGINS: Mapping[GuardName, Margins] = {
     "errors": Margins(0.0, 2.0, 0.005),
     "slow": Margins(1.0, 3.0, 0.05),
@@ -198,9 +198,9 @@ class RolloutState(StrEnum):
 class Rollout(Part):
     """The arm `arm` takes over from `live` step by step. `step`: index in `ladder`; `verdict`: the last one, with its figures.
 
-    `alpha`: chance that an arm as good as the live one is rolled back; `fine_alpha`: that a worse one is promoted. `stage_s`: the
-    least time at each weight. `budget_share`: of the error budget that is left, what a stage may use at worst. `deadline_s`: after
-    so long without proof `otherwise` is done. `since`: number of the release that began it; 0: the analyser has yet to begin.
+    `alpha`: chance that an arm as good as the live one is rolled back; `fine_alpha`: that a worse one is promoted. `stage_s`:
+    the least time at each weight. `budget_share`: of the error budget that is left, what a stage may use at worst. `deadline_s`:
+    after so long without proof `otherwise` is done. `since`: number of the release that began it; 0: the analyser has yet to.
     """
 
     arm: Name

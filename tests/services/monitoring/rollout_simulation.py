@@ -151,7 +151,7 @@ def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int
     release = _next(release, begin(release), 0)
     evidence = Evidence(release, EDGES, Objectives(), START)
     history: list[tuple[int, Action, float]] = []
-    decision = None
+    decision: Decision | None = None
     for second in range(1, most_s + 1):
         evidence.look(release, router.second(release, second), START + second)
         decision = decide(release, evidence, Objectives(), START + second)
@@ -161,10 +161,12 @@ def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int
         if decision.action != Action.STEP:
             return Ran(decision.action, second, decision, tuple(history))
         release = _next(release, decision, second)
+    assert decision is not None
     return Ran(Action.HOLD, most_s, decision, tuple(history))
 
 
 def _next(release: Release, decision: Decision | None, second: int) -> Release:
+    assert decision is not None
     following = next_release(release, decision, datetime.fromtimestamp(START + second, UTC))
     assert following is not None
     return following
