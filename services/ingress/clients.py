@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
@@ -37,7 +39,16 @@ UNLOAD = unary(
     lengthy=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+LIST = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "ListPipelines",
+    pb.ListPipelinesRequest,
+    pb.ListPipelinesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
+_LIST_S = 1.0
 
 
 def _request(header: Header) -> pb.InferRequest:
@@ -64,6 +75,18 @@ class HopRouter:
             self._last = response
         fallbacks, decisions = self._fields
         return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+
+
+class HopServing:
+    """Which revision of each pipeline the router serves. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._list = client.unary(LIST)
+        self._clock = clock
+
+    async def __call__(self) -> dict[str, str]:
+        reply = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
+        return {p.name: p.revision for p in reply.pipelines}
 
 
 class HopModelOperations:
