@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import PositiveFloat, create_model
 
 from headrace.hop import config
+from services.router.cache.shared import CacheSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
 
 _DOC = "Settings of the router."
@@ -23,6 +24,8 @@ class RouterSettings(config.Settings):
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+    # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
+    cache: CacheSettings = CacheSettings()
 
     def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""

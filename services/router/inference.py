@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
+from services.router.cache.run import run_route
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import join
 from services.router.routes.route import Route, Share
-from services.router.routes.run import RouteResult, RouteRun
+from services.router.routes.run import RouteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Inference:
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch)
         route = shares[0].route if shares else served.routes[0]
-        result = await RouteRun(route, batch, self._clock, self._meter).run()
+        result = await run_route(route, batch, self._clock, self._meter)
         return PipelineResult(result.batch, result.fallbacks, [_decision(served, route, result)])
 
     async def _find(self, pipeline: str, version: int) -> Served:
@@ -68,7 +69,7 @@ class Inference:
         parts = [(s.route, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(RouteRun(route, batch.take(rows), self._clock, self._meter).run())
+                group.create_task(run_route(route, batch.take(rows), self._clock, self._meter))
                 for route, rows in parts
             ]
         results = [task.result() for task in tasks]

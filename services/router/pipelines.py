@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
+from services.router.cache.route import AnswerCaches
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
 
@@ -21,10 +22,14 @@ class Served:
 
 
 class Compiler:
-    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent."""
+    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
-    def __init__(self, runners: Mapping[str, RunnerFactory]) -> None:
+    `caches`: for the answers of pipelines that ask for it; None: no answer is kept.
+    """
+
+    def __init__(self, runners: Mapping[str, RunnerFactory], caches: AnswerCaches | None = None) -> None:
         self._runners = runners
+        self._caches = caches
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
@@ -41,7 +46,8 @@ class Compiler:
         """The pipeline with its one route. Raises DocumentError as `accept` does."""
         self.accept(pipeline)
         runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
-        return Served(pipeline, (Route("default", plan(pipeline), runners),))
+        route = Route("default", plan(pipeline), runners)
+        return Served(pipeline, (route if self._caches is None else self._caches.add(route),))
 
 
 class Pipelines:

@@ -11,7 +11,11 @@ from typing import Any
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
+from services.router.cache.meter import CacheMetrics
+from services.router.cache.route import AnswerCaches
+from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
@@ -29,7 +33,12 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
-        compiler = Compiler(connected(clients, settings, time.monotonic))
+        cache_metrics = runtime.telemetry.once(CacheMetrics)
+        shared = shared_answers(settings.cache, cache_metrics, time.monotonic)
+        if shared is not None:
+            stack.push_async_callback(shared.close)
+        caches = AnswerCaches(cache_metrics, build_version(), shared)
+        compiler = Compiler(connected(clients, settings, time.monotonic), caches)
         kept = Kept(settings.kept, writes=True) if settings.kept else None
         catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept, kept=kept)
         pipelines = Pipelines(compiler)
@@ -40,7 +49,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         try:
             inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic)
             executor = clients.get("executor")
-            models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+            models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
             yield [Service(descriptor, RouterServicer(inference, pipelines, models), takes_payload=True)]
         finally:

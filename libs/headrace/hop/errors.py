@@ -92,6 +92,9 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MODEL_UNUSABLE: Blame.OURS_IN_PREDICTIONS,
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
+        Reason.REASON_IDEMPOTENCY_KEY_REUSED: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_KEY_IN_USE: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

@@ -6,6 +6,7 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 """
 
 from headrace.pipeline.checks.offline import check
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.files import load, load_folder
@@ -25,7 +26,7 @@ from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
 from headrace.pipeline.spec import InputField, OutputField, Pipeline
-from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.stage_order import Cut, Plan, PlannedStage, cut, plan
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
 from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
 from headrace.pipeline.stages.model import ModelOutput, ModelStage
@@ -35,8 +36,10 @@ from headrace.pipeline.types import ColumnType
 
 __all__ = [
     "STAGE_KINDS",
+    "CacheRule",
     "Catalog",
     "ColumnType",
+    "Cut",
     "Decision",
     "DocumentError",
     "FeaturesStage",
@@ -63,6 +66,7 @@ __all__ = [
     "ViewSpec",
     "batch_from_rows",
     "check",
+    "cut",
     "duration_text",
     "load",
     "load_folder",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.columns import DType
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.problems import Source
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
@@ -66,3 +67,5 @@ class Pipeline:
     stages: tuple[Stage, ...]
     outputs: tuple[OutputField, ...]
     source: Source = field(default=Source("(document)"), repr=False)
+    # Whether and how long answers are kept; None: they are not.
+    cache: CacheRule | None = None

@@ -50,7 +50,7 @@ class PredictResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., pipeline: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_batch_pb2.Column, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[_batch_pb2.RowError, _Mapping]]] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("outputs", "fallbacks", "features", "error")
+    __slots__ = ("outputs", "fallbacks", "features", "error", "cached_age_ms")
     class FeaturesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -62,11 +62,13 @@ class Prediction(_message.Message):
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CACHED_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     outputs: _struct_pb2.Struct
     fallbacks: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.MessageMap[str, FeatureAge]
     error: PredictionError
-    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ...) -> None: ...
+    cached_age_ms: int
+    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ..., cached_age_ms: _Optional[int] = ...) -> None: ...
 
 class FeatureAge(_message.Message):
     __slots__ = ("source", "age_ms")
