@@ -88,7 +88,8 @@ class Runner:
     async def run(self, batch: Batch) -> StageResult:
         world, name = self.world, self.stage.name
         world.calls[name] = world.calls.get(name, 0) + len(batch)
-        return await getattr(self, f"_{self.stage.kind}")(batch)
+        result: StageResult = await getattr(self, f"_{self.stage.kind}")(batch)
+        return result
 
     async def _features(self, batch: Batch) -> StageResult:
         missing = np.array([(key or "?").startswith("?") for key in batch.columns["key"].text()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import ModelStage, Plan, cut, parse, plan
+from services.router.cache.identity import identity_of
 from services.router.inference import PipelineResult
 from tests.services.router.cache_world import DOCUMENT, NO_FEATURES, Served, World, ages, loaded, values
 
@@ -50,8 +53,8 @@ async def test_another_value_or_tenant_is_another_key(what: str) -> None:
     await served.ask([1.0])
     if what == "score":
         served.world.score = 5.0
-    words = {"word": ["W"], "null": [None]}.get(what)
-    again = await served.ask([1.0], words=words, tenant="u" if what == "tenant" else "t")
+    word = {"word": "W", "null": None}.get(what, "w")
+    again = await served.ask([1.0], words=[word], tenant="u" if what == "tenant" else "t")
     assert ages(again) == [-1]
     assert values(again) == [6.0 if what == "score" else 1.0]
 
@@ -197,6 +200,32 @@ async def test_operators_changes_forget_what_was_kept_and_what_is_being_computed
     assert values(await running) == [2.0]
     assert values(await served.ask([1.0, 2.0])) == [10.0, 20.0]
     assert values(await served.ask([1.0, 2.0])) == [10.0, 20.0]
+
+
+async def test_a_revision_with_the_same_models_has_answers_of_its_own() -> None:
+    served = Served(World())
+    assert values(await served.ask([1.0, 2.0]), "positive") == [True, True]
+    served.deploy(DOCUMENT.replace("at: 0.0", "at: 1.5"), version=2)
+    await served.ask([9.0])
+    assert values(await served.ask([1.0, 2.0]), "positive") == [False, True]
+
+
+def test_what_answers_is_named_by_revision_versions_and_arm_or_not_at_all() -> None:
+    text = DOCUMENT.replace("VERSION", "1")
+    parts = cut(plan(parse(text, "p.yaml"))).tail
+    model = parts.stages[0].stage
+    assert isinstance(model, ModelStage)
+    released = [replace(parts.stages[0], stage=replace(model, version="8")), parts.stages[1]]
+    found = {
+        identity_of(parts),
+        identity_of(parts, "release 17", "candidate"),
+        identity_of(parts, "release 17", "live"),
+        identity_of(Plan(parts.pipeline, tuple(released))),
+        identity_of(cut(plan(parse(text.replace("at: 0.0", "at: 1.0"), "p.yaml"))).tail),
+    }
+    assert len(found) == 5
+    assert "" not in found
+    assert identity_of(cut(plan(parse(text.replace('    version: "7"\n', ""), "p.yaml"))).tail) == ""
 
 
 class Versions(RuleBasedStateMachine):

@@ -54,6 +54,25 @@ def test_rows_share_a_key_if_and_only_if_they_are_the_same(one: list[Any], other
         assert len(key) < 320
 
 
+# Each differs from the first in one cell, by as little as can be.
+ALIKE = [
+    ("t", 0, b"", b"", 0.0),
+    ("t", None, b"", b"", 0.0),
+    ("t", 0, None, b"", 0.0),
+    ("t", 0, b"", None, 0.0),
+    ("t", 0, b"0:", b"", 0.0),
+    ("t", 0, b"", b"", -0.0),
+    ("t", 126, b"", b"", 0.0),
+    ("t1", 0, b"", b"", 0.0),
+]
+
+
+def test_a_row_has_the_same_key_in_every_batch_and_shares_it_with_no_row_that_is_like_it() -> None:
+    together, alone = keys(ALIKE), [keys([row])[0] for row in ALIKE]
+    assert together == alone
+    assert len(set(alone)) == len(ALIKE)
+
+
 def test_several_byte_strings_in_a_row_keep_their_ends() -> None:
     made = [
         Column.of_bytes("b", [b"a", b"bc", b"ab", b"c"], (2,)),
