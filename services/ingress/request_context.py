@@ -93,6 +93,10 @@ class RequestContext:
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
     deadline_is_ours: bool = False
+    # The header of that name; empty: none. A message of a stream has none.
+    idempotency_key: bytes = b""
+    # The request whose kept outcome this one got; "": it has its own.
+    original_request_id: str = ""
 
     def identify(self, asked: str) -> None:
         """Uses the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it is not a valid one."""
@@ -113,6 +117,13 @@ class RequestContext:
         own.credential = self.credential
         return own
 
+    def replay_headers(self) -> list[tuple[bytes, bytes]]:
+        """Says in the reply that it is the kept outcome of an earlier request."""
+        if not self.original_request_id:
+            return []
+        original = self.original_request_id.encode()
+        return [(b"idempotency-replayed", b"true"), (b"idempotency-original-request-id", original)]
+
     @property
     def tenant(self) -> str:
         """Name of the authenticated tenant; "" before authentication."""
@@ -122,6 +133,9 @@ class RequestContext:
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
+    key = headers.get(b"idempotency-key")
+    if key is not None:
+        context.idempotency_key = key
     sent = headers.get(b"x-request-id")
     if sent is not None:
         text = sent.decode("latin-1")

@@ -55,6 +55,7 @@ class UnaryConnect(UnaryProtocol):
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
         ]
         await respond(send, 200, headers, codec.write(reply))
 
@@ -67,6 +68,7 @@ class UnaryConnect(UnaryProtocol):
             headers.append((b"retry-after", b"%d" % math.ceil(milliseconds / 1000)))
         if fault.code is Code.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
+        headers += context.replay_headers()
         await respond(send, http_status(fault), headers, error_body(fault))
 
 

@@ -142,6 +142,7 @@ class UnaryGrpc(FramedProtocol):
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
             *self._gates.told(context),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
@@ -156,6 +157,7 @@ class UnaryGrpc(FramedProtocol):
             _ENCODINGS,
             (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
+            *context.replay_headers(),
             *self._gates.told(context, fault),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})

@@ -29,6 +29,7 @@ class UnaryGrpcWeb(FramedProtocol):
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
         ]
         pack = frames.PREFIX.pack
         body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
@@ -40,6 +41,7 @@ class UnaryGrpcWeb(FramedProtocol):
             (b"content-type", _TYPE),
             (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
+            *context.replay_headers(),
         ]
         await respond(send, 200, headers, b"")
 
