@@ -117,6 +117,11 @@ class RequestContext:
         own.credential = self.credential
         return own
 
+    @property
+    def keyed(self) -> bool:
+        """Whether it has an idempotency key: then its reply has to be the same in every byte when it is repeated."""
+        return bool(self.idempotency_key)
+
     def replay_headers(self) -> list[tuple[bytes, bytes]]:
         """Says in the reply that it is the kept outcome of an earlier request."""
         if not self.original_request_id:

@@ -196,7 +196,7 @@ class Compared(RuleBasedStateMachine):
         self.file = SqliteKeys(self.path, RULES, self.clock)
 
     def run(self, result: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(result)  # type: ignore[arg-type]  # a coroutine
+        return self.loop.run_until_complete(result)
 
     @rule(tenant=TENANTS, key=KEYS, fingerprint=PRINTS, token=TOKENS)
     def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> None:

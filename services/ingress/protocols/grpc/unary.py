@@ -138,7 +138,7 @@ class UnaryGrpc(FramedProtocol):
         return self._gates.come(context)
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = codec.write(reply)
+        data = codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.request_id.encode()),
