@@ -39,6 +39,8 @@ from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
+from services.ingress.idempotency.calls import IdempotentCalls
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
@@ -120,14 +122,23 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
+        keys = settings.idempotency.store(time.monotonic, wall)
+        stack.push_async_callback(keys.close)
+        keyed = IdempotentCalls(
+            keys,
+            telemetry.once(KeyMetrics),
+            telemetry.log,
+            settings.idempotency.lease_s,
+            time.monotonic,
+        )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, runner, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = InferenceServicer(catalog, runner)
+        own = InferenceServicer(catalog, runner, keyed)
         outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
         desk = Desk(
             _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
@@ -151,6 +162,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, keys.purge)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set

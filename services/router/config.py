@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
+from services.router.cache.shared import CacheSettings
 from services.router.recording.settings import RecordingSettings
 from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
@@ -35,6 +36,8 @@ class RouterSettings(config.Settings):
     monitoring: config.ClientSettings | None = None
     # How often it is told.
     tick_s: PositiveFloat = 1.0
+    # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
+    cache: CacheSettings = CacheSettings()
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> Self:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
+from services.router.cache.run import run_route
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
 from services.router.routes.observer import RunObserver
 from services.router.routes.route import Route, Share
-from services.router.routes.run import RouteResult, RouteRun
+from services.router.routes.run import RouteResult
 from services.router.ticks.counters import Counters, Part
 
 
@@ -94,7 +95,7 @@ class Inference:
         ended = [observer.begin(served, route, part.batch) for observer in self._observers]
         result = None
         try:
-            result = await RouteRun(route, part.batch, self._clock, self._meter).run()
+            result = await run_route(route, part.batch, self._clock, self._meter)
         except Fault:
             raise  # the batch does not fit the pipeline: no arm's fault
         except Exception:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from headrace.pipeline import DocumentError, Pipeline, plan
 from headrace.releases import LIVE, Release, Released
 from services.router import errors
+from services.router.cache.route import AnswerCaches
 from services.router.routes.assignment import Split
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
@@ -45,16 +46,19 @@ class Served:
 class Compiler:
     """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
-    `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow.
+    `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow. `caches`: for the
+    answers of pipelines that ask for it; None: no answer is kept.
     """
 
     def __init__(
         self,
         runners: Mapping[str, RunnerFactory],
         shadow_runners: Callable[[], Mapping[str, RunnerFactory]] | None = None,
+        caches: AnswerCaches | None = None,
     ) -> None:
         self._runners = runners
         self._shadow_runners = shadow_runners or (lambda: runners)
+        self._caches = caches
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
@@ -73,7 +77,8 @@ class Compiler:
         for name, pipeline in sorted(found.arms.items(), key=lambda arm: arm[0] != LIVE):
             self.accept(pipeline)
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
-            routes.append(Route(name, plan(pipeline), runners))
+            route = Route(name, plan(pipeline), runners)
+            routes.append(route if self._caches is None else self._caches.add(route))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
         shadow, counted = self._shadow(found), counted_as(found.release)
         return Served(found.live, tuple(routes), rule, source=found, shadow=shadow, counted=counted)

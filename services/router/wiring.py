@@ -15,8 +15,12 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
 from headrace.releases import open_catalog
+from services.router.cache.meter import CacheMetrics
+from services.router.cache.route import AnswerCaches
+from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
@@ -45,15 +49,18 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
+        caches = _caches(settings, runtime, stack)
         # Closed after the shadows have stopped, which are entered later.
         shadow_clients = await stack.enter_async_context(AsyncExitStack())
         compiler = Compiler(
-            connected(clients, settings, time.monotonic), _shadow_runners(settings, runtime, shadow_clients)
+            connected(clients, settings, time.monotonic),
+            _shadow_runners(settings, runtime, shadow_clients),
+            caches,
         )
         source = await asyncio.to_thread(_source, settings, compiler)
         pipelines = Pipelines(compiler)
         executor = clients.get("executor")
-        models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+        models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
@@ -99,6 +106,15 @@ def _source(settings: RouterSettings, compiler: Compiler) -> Source:
     assert settings.pipelines is not None, "the settings have one of them"
     kept = Kept(settings.kept, writes=True) if settings.kept else None
     return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
+
+
+def _caches(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> AnswerCaches:
+    """The kept answers; `stack` closes the connection to those that several routers share."""
+    metrics = runtime.telemetry.once(CacheMetrics)
+    shared = shared_answers(settings.cache, metrics, time.monotonic)
+    if shared is not None:
+        stack.push_async_callback(shared.close)
+    return AnswerCaches(metrics, build_version(), shared)
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:

@@ -100,6 +100,10 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_RELEASE_STALE: Blame.CALLER,
         Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
         Reason.REASON_RELEASES_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_IDEMPOTENCY_KEY_REUSED: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_KEY_IN_USE: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_IDEMPOTENCY_KEYS_FULL: Blame.CALLER,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

@@ -16,6 +16,8 @@ from services.ingress.inference import InferenceResult
 _SOURCE = "@source/"
 # As many as a message of the router may well have arms.
 _KEPT_LISTS = 8
+# Annotation of the router, int64 µs: age of the kept answer that a row got; −1: it got a new one.
+CACHED = "@cached_us"
 
 
 def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
@@ -93,7 +95,17 @@ class Responses:
         reply = pb.ModelInferResponse.FromString(head)
         reply.id = request_id
         reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+        if CACHED in batch.columns:
+            _add_cached(batch.columns[CACHED], reply)
         return reply
+
+
+def _add_cached(ages: Column, reply: pb.ModelInferResponse) -> None:
+    """How many rows got an answer that was kept, and the age of the oldest."""
+    kept = [age for age in ages.array.tolist() if age >= 0]
+    if kept:
+        reply.parameters["cached_rows"].int64_param = len(kept)
+        reply.parameters["cached_age_ms"].int64_param = max(kept) // 1000
 
 
 def _head(

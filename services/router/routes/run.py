@@ -65,11 +65,22 @@ class RouteRun:
 
     async def run(self) -> RouteResult:
         """Runs all stages. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
+        self.check_inputs()
+        await self.run_stages()
+        return self.result()
+
+    def check_inputs(self) -> None:
+        """Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
         pipeline = self.route.plan.pipeline
         for declared in pipeline.inputs:
             column = self.columns.get(declared.name)
             if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
                 raise errors.input_missing(pipeline.name, declared.name)
+
+    async def run_stages(self) -> None:
+        """Runs all stages; what they give is in this object."""
+        if not self.waiting:
+            return
         first = [i for i, n in enumerate(self.waiting) if n == 0]
         if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
             await self._follow(first[0], None)  # a chain of stages needs no tasks
@@ -77,7 +88,6 @@ class RouteRun:
             async with asyncio.TaskGroup() as group:
                 for i in first:
                     group.create_task(self._follow(i, group))
-        return self._result()
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
         """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
@@ -176,7 +186,8 @@ class RouteRun:
                 for t in result.timings
             )
 
-    def _result(self) -> RouteResult:
+    def result(self) -> RouteResult:
+        """What the stages gave, and counts it."""
         pipeline, count = self.route.plan.pipeline, len(self.batch)
         columns: dict[str, Column] = {}
         for output in pipeline.outputs:

@@ -173,6 +173,11 @@ class Layout:
         return self.home / "queries"
 
     @property
+    def idempotency(self) -> Path:
+        """Outcomes of calls with an idempotency key; shared by the processes of the ingress."""
+        return self.home / "idempotency" / "keys.sqlite"
+
+    @property
     def security_log(self) -> Path:
         """Refused credentials and forbidden requests, as JSON lines."""
         return self.home / "audit" / "security.jsonl"

@@ -115,6 +115,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
+        "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),

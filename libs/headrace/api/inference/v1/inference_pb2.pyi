@@ -73,7 +73,7 @@ class Decision(_message.Message):
     def __init__(self, arm: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., release: _Optional[int] = ..., rule: _Optional[str] = ..., sticky: _Optional[bool] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("outputs", "fallbacks", "features", "error", "decision")
+    __slots__ = ("outputs", "fallbacks", "features", "error", "decision", "cached_age_ms")
     class FeaturesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,12 +86,14 @@ class Prediction(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    CACHED_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     outputs: _struct_pb2.Struct
     fallbacks: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.MessageMap[str, FeatureAge]
     error: PredictionError
     decision: int
-    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ..., decision: _Optional[int] = ...) -> None: ...
+    cached_age_ms: int
+    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ..., decision: _Optional[int] = ..., cached_age_ms: _Optional[int] = ...) -> None: ...
 
 class FeatureAge(_message.Message):
     __slots__ = ("source", "age_ms")
