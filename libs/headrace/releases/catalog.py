@@ -58,8 +58,8 @@ class Released:
 def released(release: Release, document: Callable[[str], str | None]) -> Released:
     """The pipelines of a release. `document`: revision → text.
 
-    Raises ReleaseError: a document is missing, altered or broken, an arm pins what its stages do not have, or a rule reads a
-    column that there is not.
+    Raises ReleaseError: a document is missing, altered or broken, or an arm pins what its stages do not have. Whether rules and
+    keys fit the inputs, `inputs.check_inputs` says.
     """
     arms: dict[str, Pipeline] = {}
     for name, arm in release.arms.items():
@@ -74,7 +74,6 @@ def released(release: Release, document: Callable[[str], str | None]) -> Release
         if (pipeline.name, pipeline.revision) != (release.pipeline, arm.revision):
             raise ReleaseError(release.pipeline, [f"{key}.revision: the stored document is another one"])
         arms[name] = pinned(pipeline, arm, key)
-    check_inputs(release, arms)
     return Released(MappingProxyType(arms), release)
 
 
@@ -201,6 +200,7 @@ class ReleaseCatalog:
                 return old, broken
             try:
                 found = released(candidate, lambda revision: self._document(name, revision))
+                check_inputs(candidate, found.arms)
                 for pipeline in found.arms.values():
                     self._accept(pipeline)
             except (ReleaseError, DocumentError) as error:
