@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import router_pb2 as pb
@@ -48,7 +48,16 @@ RECORD = unary(
     monitoring_pb2.RecordOutcomesResponse,
     idempotent=True,
 )
+LIST = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "ListPipelines",
+    pb.ListPipelinesRequest,
+    pb.ListPipelinesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
+_LIST_S = 1.0
 
 
 def _request(header: Header) -> pb.InferRequest:
@@ -75,6 +84,18 @@ class HopRouter:
             self._last = response
         fallbacks, decisions = self._fields
         return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+
+
+class HopServing:
+    """Which revision of each pipeline the router serves. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._list = client.unary(LIST)
+        self._clock = clock
+
+    async def __call__(self) -> dict[str, str]:
+        reply = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
+        return {p.name: p.revision for p in reply.pipelines}
 
 
 class HopModelOperations:

@@ -21,16 +21,17 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
+from headrace.releases import open_catalog
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, TenantReloads
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
@@ -103,14 +104,14 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    kept = Kept(settings.kept, writes=settings.keeps) if settings.kept else None
-    documents = Documents(settings.pipelines, kept=kept)
+    documents = _documents(settings)
     catalog = Catalog(documents.pipelines, documents.unusable)
-    reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics))
     async with AsyncExitStack() as stack:
         stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
+        serving = HopServing(client, time.monotonic) if settings.releases else None
+        reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
@@ -154,6 +155,16 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             await periodic.once(tokens.refresh)
             periodic.every(settings.jwt.refresh_s, tokens.refresh)
         yield Ingress(door, oip, own, readiness)
+
+
+def _documents(settings: IngressSettings) -> Source:
+    """What is live, as the settings say. Raises ConfigError."""
+    if settings.releases is not None:
+        return open_catalog(settings.releases, settings.kept)
+    assert settings.pipelines is not None, "the settings have one of them"
+    return Documents(
+        settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
+    )
 
 
 @asynccontextmanager

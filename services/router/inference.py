@@ -65,7 +65,7 @@ class Inference:
         try:
             return self._pipelines.find(pipeline, version)
         except Fault:
-            # The ingress may have read a changed document before this router did.
+            # The ingress may have seen that another replica serves a new release before this one did.
             await self._refresh()
             return self._pipelines.find(pipeline, version)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.pipeline import DocumentError, Pipeline, plan
+from headrace.releases import LIVE, Released
 from services.router import errors
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
@@ -14,13 +15,21 @@ from services.router.ticks.counters import NO_RELEASE, Counted
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one.
-    `counted`: how its rows are counted."""
+    """What serves of a pipeline: a route per arm, the live one first. `rule`: chooses among several; None: all take the first.
+
+    `source`: what it was made from. `counted`: how its rows are counted.
+    """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    source: Released | None = None
     counted: Counted = NO_RELEASE
+
+    @property
+    def release(self) -> int:
+        """Number of the release; 0: there is no release store."""
+        return self.source.number if self.source else 0
 
 
 class Compiler:
@@ -40,11 +49,14 @@ class Compiler:
         if problems:
             raise DocumentError(problems)
 
-    def compile(self, pipeline: Pipeline) -> Served:
-        """The pipeline with its one route. Raises DocumentError as `accept` does."""
-        self.accept(pipeline)
-        runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
-        return Served(pipeline, (Route("default", plan(pipeline), runners),))
+    def compile(self, found: Released) -> Served:
+        """A route for each arm. Raises DocumentError as `accept` does."""
+        routes = []
+        for name, pipeline in sorted(found.arms.items(), key=lambda arm: arm[0] != LIVE):
+            self.accept(pipeline)
+            runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
+            routes.append(Route(name, plan(pipeline), runners))
+        return Served(found.live, tuple(routes), source=found, counted=Counted.of(found.release))
 
 
 class Pipelines:
@@ -56,16 +68,16 @@ class Pipelines:
         self._earlier: dict[str, Served] = {}
         self._unusable: frozenset[str] = frozenset()
 
-    def replace(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
+    def replace(self, pipelines: Mapping[str, Released], unusable: frozenset[str] = frozenset()) -> None:
         """Serves these from now on; `unusable`: names of those whose documents are broken and were never good.
 
         Raises DocumentError, and then goes on serving what it served before.
         """
         current: dict[str, Served] = {}
-        for name, pipeline in pipelines.items():
+        for name, found in pipelines.items():
             old = self._current.get(name)
-            same = old is not None and old.pipeline is pipeline
-            current[name] = old if same and old is not None else self._compiler.compile(pipeline)
+            same = old is not None and old.source is found
+            current[name] = old if same and old is not None else self._compiler.compile(found)
         for name, served in self._current.items():
             if name not in current:
                 self._earlier.pop(name, None)
@@ -89,6 +101,10 @@ class Pipelines:
         known = [s.pipeline.version for s in (served, earlier) if s is not None]
         raise errors.version_unknown(name, version, known)
 
-    def list(self) -> list[Pipeline]:
+    def current(self) -> Mapping[str, Served]:
+        """What is served now."""
+        return self._current
+
+    def list(self) -> list[Served]:
         """What is served now, by name."""
-        return [served.pipeline for _, served in sorted(self._current.items())]
+        return [served for _, served in sorted(self._current.items())]

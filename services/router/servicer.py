@@ -37,8 +37,13 @@ class RouterServicer:
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
         return pb.ListPipelinesResponse(
             pipelines=[
-                pb.PipelineVersion(name=p.name, version=p.version, revision=p.revision)
-                for p in self._pipelines.list()
+                pb.PipelineVersion(
+                    name=s.pipeline.name,
+                    version=s.pipeline.version,
+                    revision=s.pipeline.revision,
+                    release=s.release,
+                )
+                for s in self._pipelines.list()
             ]
         )
 

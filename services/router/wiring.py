@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.pipeline import Catalog, Kept
+from headrace.releases import open_catalog
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
 from services.router.operations.models import ModelOperations
+from services.router.operations.readiness import ModelReadiness
+from services.router.operations.sources import FolderSource, Source
 from services.router.pipelines import Compiler, Pipelines
 from services.router.servicer import RouterServicer
 from services.router.stages.registry import callees, connected
@@ -33,37 +37,56 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
         compiler = Compiler(connected(clients, settings, time.monotonic))
-        kept = Kept(settings.kept, writes=True) if settings.kept else None
-        catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept, kept=kept)
+        source = await asyncio.to_thread(_source, settings, compiler)
         pipelines = Pipelines(compiler)
-        reloader = DocumentReloader(
-            catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s
-        )
+        executor = clients.get("executor")
+        models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+        readiness = ModelReadiness(models, time.monotonic) if executor else None
+        log = runtime.telemetry.log
+        reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
         counters = Counters()
-        tasks = [asyncio.create_task(reloader.run())]
-        if settings.monitoring is not None:
-            monitoring = runtime.dial("monitoring", settings.monitoring)
-            stack.push_async_callback(monitoring.close)
-            reporter = Reporter(
-                counters,
-                HopMonitoring(monitoring),
-                metrics,
-                runtime.telemetry.log,
-                time.monotonic,
-                settings.tick_s,
-            )
-            tasks.append(asyncio.create_task(reporter.run()))
-            stack.push_async_callback(reporter.close)
+        await stack.enter_async_context(_reports(settings, runtime, counters, metrics))
+        reloads = asyncio.create_task(reloader.run())
         try:
-            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic, counters)
-            executor = clients.get("executor")
-            models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+            refresh = partial(reloader.refresh, must_wait=False)
+            inference = Inference(pipelines, refresh, metrics, time.monotonic, counters)
             descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
             yield [Service(descriptor, RouterServicer(inference, pipelines, models), takes_payload=True)]
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            source.close()
+            reloads.cancel()
+            with suppress(asyncio.CancelledError):
+                await reloads
+
+
+@asynccontextmanager
+async def _reports(
+    settings: RouterSettings, runtime: Runtime, counters: Counters, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Tells the monitoring service, if the settings name it, what was counted; at the end also what is left."""
+    if settings.monitoring is None:
+        yield
+        return
+    client = runtime.dial("monitoring", settings.monitoring)
+    monitoring, log = HopMonitoring(client), runtime.telemetry.log
+    reporter = Reporter(counters, monitoring, metrics, log, time.monotonic, settings.tick_s)
+    reports = asyncio.create_task(reporter.run())
+    try:
+        yield
+    finally:
+        reports.cancel()
+        await asyncio.gather(reports, return_exceptions=True)
+        await reporter.close()
+        await client.close()
+
+
+def _source(settings: RouterSettings, compiler: Compiler) -> Source:
+    """What is live, as the settings say. Reads it once."""
+    if settings.releases is not None:
+        return open_catalog(settings.releases, settings.kept, compiler.accept)
+    assert settings.pipelines is not None, "the settings have one of them"
+    kept = Kept(settings.kept, writes=True) if settings.kept else None
+    return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:

@@ -92,6 +92,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MODEL_UNUSABLE: Blame.OURS_IN_PREDICTIONS,
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
+        Reason.REASON_MODEL_RELEASED: Blame.CALLER,
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
     }
 )

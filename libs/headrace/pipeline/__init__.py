@@ -27,9 +27,16 @@ from headrace.pipeline.requests.validation import null_column, validate_inputs
 from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
 from headrace.pipeline.stage_order import Plan, PlannedStage, plan
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
-from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
+from headrace.pipeline.stages.kind import (
+    ModelSignature,
+    Setting,
+    SettingError,
+    Stage,
+    StageKind,
+    ViewSignature,
+)
 from headrace.pipeline.stages.model import ModelOutput, ModelStage
-from headrace.pipeline.stages.registry import STAGE_KINDS, stage_kind
+from headrace.pipeline.stages.registry import STAGE_KINDS, kind_of, stage_kind
 from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
@@ -58,6 +65,8 @@ __all__ = [
     "Problem",
     "Quarantined",
     "Reload",
+    "Setting",
+    "SettingError",
     "Stage",
     "StageKind",
     "StepsStage",
@@ -66,6 +75,7 @@ __all__ = [
     "batch_from_rows",
     "check",
     "duration_text",
+    "kind_of",
     "load",
     "load_folder",
     "null_column",

@@ -4,7 +4,9 @@
 restart) decides it.
 """
 
+from headrace.releases.catalog import ReleaseCatalog, Released, released
 from headrace.releases.document import (
+    LIVE,
     Arm,
     Assignment,
     Between,
@@ -20,24 +22,35 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
-from headrace.releases.store import ReleaseStore
+from headrace.releases.files import FileReleases
+from headrace.releases.opening import open_catalog, open_store
+from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [
+    "LIVE",
     "Arm",
     "Assignment",
     "Between",
+    "Broken",
     "Cap",
     "Experiment",
+    "FileReleases",
+    "Freeze",
     "FrozenError",
     "Guard",
     "OneOf",
     "Partition",
     "Release",
+    "ReleaseCatalog",
     "ReleaseError",
     "ReleaseStore",
+    "Released",
     "Rollout",
     "RolloutState",
     "Rule",
     "Shadow",
     "StaleError",
+    "open_catalog",
+    "open_store",
+    "released",
 ]

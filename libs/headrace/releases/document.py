@@ -267,10 +267,14 @@ class Release(Part):
         """Content hashes of the pipeline documents that it names."""
         return {arm.revision for arm in self.arms.values()}
 
-    def next(self, author: str, reason: str, **changes: Any) -> Release:
-        """The release that follows this one. Raises ReleaseError if it would not be valid."""
+    def next(self, author: str, reason: str, after: int | None = None, **changes: Any) -> Release:
+        """The release that follows this one. `after`: the number that it follows, if newer ones can't be read.
+
+        Raises ReleaseError if it would not be valid.
+        """
+        parent = self.number if after is None else after
         values = {**self.model_dump(mode="json"), **_plain(changes)}
-        values |= {"number": self.number + 1, "parent": self.number, "author": author, "reason": reason}
+        values |= {"number": parent + 1, "parent": parent, "author": author, "reason": reason}
         values["at"] = datetime.now(UTC).isoformat()
         return validated(self.pipeline, values)
 

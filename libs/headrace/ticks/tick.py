@@ -8,19 +8,13 @@ from typing import NamedTuple
 
 
 class ArmName(NamedTuple):
-    """One arm of one release of a pipeline. `release` 0: the pipeline has none."""
+    """One arm of one release of a pipeline. `release` 0: the pipeline has none. `by_rule`: the rows that a rule sent there, which
+    are counted apart from those drawn by weight."""
 
     pipeline: str
     release: int
     arm: str
-
-
-class KeySetName(NamedTuple):
-    """Whose keys are distinct: an arm within one salt, whatever the number of the release."""
-
-    pipeline: str
-    salt: str
-    arm: str
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +30,32 @@ class OutputFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFigures:
+    """Counts of values of the sticky column; "before": in any arm, within the salt of the assignment.
+
+    `keys`: not met before; `bad`: had not failed before by a fault of ours, and did now; `rows`: of keys that had not failed
+    before, the first that failed included. `saturated`: further keys could not be told apart and are left out.
+    """
+
+    keys: int = 0
+    bad: int = 0
+    rows: int = 0
+    saturated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
+    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`.
+
+    `requests`: drawn by weight, no key deciding; `keys`: None: no key decides.
+    """
 
     rows: int
     errors: int
     latency: tuple[int, ...]
     outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeys:
-    """Hashes of keys that an arm met for the first time, and of those that were bad for the first time."""
-
-    keys: Sequence[int] = ()
-    bad: Sequence[int] = ()
-    saturated: bool = False
+    requests: int = 0
+    keys: KeyFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,6 @@ class Tick:
     sequence: int
     base: int
     arms: Mapping[ArmName, ArmFigures] = field(default_factory=dict)
-    new_keys: Mapping[KeySetName, NewKeys] = field(default_factory=dict)
     exposures: Sequence[Exposure] = ()
     lost_exposures: int = 0
 
@@ -90,7 +93,20 @@ def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
         same = mine is not None and mine.boolean == more.boolean
         outputs[name] = _joined(mine, more) if same and mine is not None else more
     return ArmFigures(
-        one.rows + other.rows, one.errors + other.errors, _summed(one.latency, other.latency), outputs
+        one.rows + other.rows,
+        one.errors + other.errors,
+        _summed(one.latency, other.latency),
+        outputs,
+        one.requests + other.requests,
+        _both(one.keys, other.keys),
+    )
+
+
+def _both(one: KeyFigures | None, other: KeyFigures | None) -> KeyFigures | None:
+    if one is None or other is None:
+        return one or other
+    return KeyFigures(
+        one.keys + other.keys, one.bad + other.bad, one.rows + other.rows, one.saturated or other.saturated
     )
 
 

@@ -80,6 +80,7 @@ class Models(LoadedVersions):
 
         self._load_slots = asyncio.Semaphore(_PARALLEL_LOADS)
         self._maintenance: asyncio.Task[None] | None = None
+        self._release_problems: list[str] = []
 
     async def open(self) -> None:
         """Loads the versions that should serve. Raises RepositoryError: the repository can't be read."""
@@ -173,6 +174,9 @@ class Models(LoadedVersions):
                 gone = [await asyncio.to_thread(self._repository.resolve, model, name)]
         if gone[0] not in there:
             raise errors.version_unknown(model, name, self._entries.get(model, {}))
+        for version in gone:
+            if pipelines := self._loader.released.by(model, version):
+                raise errors.released(model, version, pipelines)
         for version in gone:
             await self._unload(model, version, operator)
         return gone
@@ -318,6 +322,7 @@ class Models(LoadedVersions):
             await asyncio.to_thread(self._loader.save)
         self._context.metrics.unsaved.set(not (self._records.saved and self._loader.recorded))
         await self._follow_records()
+        await self._follow_releases()
         for key, held in self._quarantine.all():
             if key in self._loading:
                 continue
@@ -350,7 +355,7 @@ class Models(LoadedVersions):
     async def _follow_records(self) -> None:
         """Loads and unloads what an operator has changed through another process of this installation."""
         serving = await asyncio.to_thread(self._records.news)
-        named = await asyncio.to_thread(self._loader.activator.configured_versions) if serving else {}
+        named = {m: await asyncio.to_thread(self._loader.configured, m) for m in serving}
         for model, versions in serving.items():
             mine = self._order.get(model, [])
             for version in [v for v in mine if v not in versions and v not in named.get(model, ())]:
@@ -363,6 +368,36 @@ class Models(LoadedVersions):
                 there = version in self._entries.get(model, {}) or key in self._loading
                 if not there and self._quarantine.get(key) is None:
                     self._start_load(*key, "again")
+
+    async def _follow_releases(self) -> None:
+        """Loads the versions that releases name, and unloads those that none names any more and no operator wants."""
+        released = self._loader.released
+        before = released.versions
+        wanted = await asyncio.to_thread(released.look)
+        self._tell_releases(released.problems)
+        for model, versions in wanted.items():
+            for version in versions:
+                held = version in self._entries.get(model, {}) or (model, version) in self._loading
+                if not held and self._quarantine.get((model, version)) is None:
+                    # First in the order: a call that names no version goes on with what it got.
+                    others = [v for v in self._order.get(model, ()) if v != version]
+                    self._order[model] = [version, *others]
+                    self._start_load(model, version, "again")
+        gone = [(m, v) for m, versions in before.items() for v in versions if v not in wanted.get(m, ())]
+        serving = await asyncio.to_thread(self._records.serving) if gone else {}
+        for model, version in gone:
+            if version not in serving.get(model, ()) and version not in self._loader.configured(model):
+                await self._unload(model, version, "")
+
+    def _tell_releases(self, problems: list[str]) -> None:
+        """Logs once that releases can't be read, and once that they can be again."""
+        if problems != self._release_problems:
+            log = self._context.log
+            if problems:
+                log.error("releases can't be read; the last good ones stay loaded", problems=problems)
+            else:
+                log.info("the releases can be read again")
+            self._release_problems = problems
 
     def _check_unavailable(self, model: str, version: str) -> None:
         """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""

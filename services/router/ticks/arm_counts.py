@@ -17,6 +17,7 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
+    KeyFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
@@ -51,6 +52,9 @@ class ArmCounter:
         "_outputs",
         "_rows",
         "changed",
+        "keyed",
+        "keys",
+        "requests",
     )
 
     def __init__(self, outputs: Sequence[OutputField]) -> None:
@@ -65,6 +69,10 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
+        # What was drawn for the arm; of keys only if `keyed`.
+        self.requests = 0
+        self.keys = KeyFigures()
+        self.keyed = False
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -121,7 +129,8 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs)
+        keys = self.keys if self.keyed else None
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.requests, keys)
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

@@ -166,7 +166,7 @@ async def test_what_a_running_router_answers_is_reported(tmp_path: Path) -> None
             while not leaf.figures():
                 await leaf.next()
     [(name, figures)] = leaf.figures().items()
-    assert name == ArmName("scored", 0, "default")
+    assert name == ArmName("scored", 0, "live")
     assert (figures.rows, figures.errors, sum(figures.latency)) == (3, 0, 3)
     assert figures.outputs["positive"].counts == (1, 2)
     assert sum(figures.outputs["y"].counts) == 3

@@ -14,6 +14,7 @@ from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
+from headrace.releases import Released
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
@@ -63,7 +64,7 @@ class Two(Pipelines):
     def __init__(self, compiler: Compiler) -> None:
         super().__init__(compiler)
         self._both = [
-            compiler.compile(parse(DOCUMENT.replace("NAME", name), "two.yaml"))
+            compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
             for name in ("times2", "times10")
         ]
 
@@ -99,7 +100,7 @@ async def test_each_row_takes_its_route() -> None:
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
     compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:
-        compiler.compile(parse(SCORED, "scored.yaml"))
+        compiler.compile(Released.of(parse(SCORED, "scored.yaml")))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
     assert "no client for the service of a features stage" in error.value.problems[0].message
 
@@ -116,7 +117,7 @@ async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:
     pipelines = Pipelines(Compiler({"model": Multiplier}))
     texts = [DOCUMENT.replace("version: 1", f"version: {v}") for v in (1, 2, 3)]
     for text in texts:
-        pipelines.replace({"double": parse(text, "double.yaml")})
+        pipelines.replace({"double": Released.of(parse(text, "double.yaml"))})
     assert pipelines.find("double", 0).pipeline.version == 3
     assert pipelines.find("double", 2).pipeline.version == 2
     with pytest.raises(Fault) as error:

@@ -143,9 +143,14 @@ class Layout:
         return self.home / "kept" / "tenants.yaml"
 
     @property
-    def kept_pipelines(self) -> Path:
-        """The last good text of each document; the router writes it."""
-        return self.home / "kept" / "pipelines"
+    def releases(self) -> Path:
+        """What is live: the release documents of the pipelines."""
+        return self.home / "releases"
+
+    @property
+    def kept_releases(self) -> Path:
+        """Copies of the releases that served last; the services write them."""
+        return self.home / "kept" / "releases"
 
     @property
     def quotas(self) -> Path:

@@ -80,13 +80,16 @@ def _own(installation: Installation, service: str) -> dict[str, Any]:
 def _files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none."""
     return {
-        "router": {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines)},
+        "router": {"releases": str(layout.releases), "kept": str(layout.kept_releases)},
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
             "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
+            "releases": str(layout.releases),
+            "kept": str(layout.kept_releases),
+            "load": "released",
         },
         "monitoring": {"outcomes": str(layout.outcomes)},
     }
@@ -104,8 +107,8 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "admin": installation.admin(instance, slot),
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
-        "pipelines": str(layout.pipelines),
-        "kept": str(layout.kept_pipelines),
+        "releases": str(layout.releases),
+        "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),

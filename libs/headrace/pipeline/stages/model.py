@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.problems import suggestion
-from headrace.pipeline.stages.kind import Finding, ModelSignature, Signatures, StageKind, Written
+from headrace.pipeline.stages.kind import (
+    Finding,
+    ModelSignature,
+    Setting,
+    Signatures,
+    StageKind,
+    Written,
+    refuse_unknown_settings,
+)
 from headrace.pipeline.types import ColumnType, read_type
 
 
@@ -60,6 +68,15 @@ class ModelKind(StageKind[ModelStage]):
 
     def writes(self, stage: ModelStage) -> list[Written]:
         return [Written(o.column, o.type, f"outputs.{name}") for name, o in stage.outputs.items()]
+
+    def models(self, stage: ModelStage) -> Mapping[str, str]:
+        return {stage.model: stage.version}
+
+    def pinned(
+        self, stage: ModelStage, models: Mapping[str, str], settings: Mapping[str, Setting]
+    ) -> ModelStage:
+        refuse_unknown_settings(stage, settings, ())
+        return replace(stage, version=models.get(stage.model, stage.version))
 
     def output_types(self, stage: ModelStage, signatures: Signatures) -> Mapping[str, ColumnType | None]:
         signature = (signatures.models or {}).get(stage.model)

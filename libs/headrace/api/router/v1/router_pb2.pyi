@@ -69,14 +69,16 @@ class ListPipelinesResponse(_message.Message):
     def __init__(self, pipelines: _Optional[_Iterable[_Union[PipelineVersion, _Mapping]]] = ...) -> None: ...
 
 class PipelineVersion(_message.Message):
-    __slots__ = ("name", "version", "revision")
+    __slots__ = ("name", "version", "revision", "release")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     revision: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ...) -> None: ...
+    release: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., release: _Optional[int] = ...) -> None: ...
 
 class IndexModelsRequest(_message.Message):
     __slots__ = ()

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
-from headrace.cli.diagnosis import doctor_checks
-from headrace.cli.installation import pid_lock, ports, preparation, secrets, services
+from headrace.cli.diagnosis import broken_pipelines, doctor_checks
+from headrace.cli.installation import first_releases, pid_lock, ports, preparation, secrets, services
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import daemon
@@ -24,6 +24,7 @@ from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code
+from headrace.releases import FileReleases
 
 PIPELINE = "flights"
 _READY_S = 120.0
@@ -58,6 +59,7 @@ def up(
         with _progress() as progress:
             _prepare(layout, progress)
             _secrets(layout, progress)
+            _release(layout, progress)
             supervisor = _start(layout, shape, counts, progress, tie=foreground)
     except (preparation.PrepareError, daemon.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
@@ -147,6 +149,19 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     made = secrets.ensure(layout, datetime.now(UTC))
     layout.make()
     progress.update(task, completed=1, note=", ".join(made))
+
+
+def _release(layout: Layout, progress: Progress) -> None:
+    task = _task(progress, "releases")
+    folder = broken_pipelines.documents(layout)
+    made = list(first_releases.make(layout, FileReleases(layout.releases), folder))
+    for outcome in made:
+        if outcome.problem:
+            err.print(
+                f"pipeline {outcome.pipeline} is not live: {outcome.problem}", style="yellow", markup=False
+            )
+    live = [f"{o.pipeline} version {o.version}" for o in made if not o.problem]
+    progress.update(task, completed=1, note=f"now live: {', '.join(live)}" if live else "as before")
 
 
 def _start(

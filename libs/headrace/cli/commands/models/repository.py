@@ -22,7 +22,7 @@ from headrace.cli.commands.models.options import (
 )
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines
-from headrace.pipeline import ModelStage
+from headrace.pipeline import kind_of
 from headrace.repository import Repository, RepositoryError, label, remove, resign, unlabel
 from headrace.repository.access_log import entries
 from headrace.repository.records import Records
@@ -191,7 +191,7 @@ def _pinning(at: RepositoryPlace, name: str, version: str) -> list[str]:
         document.name
         for document in broken_pipelines.look(at.layout).pipelines.values()
         for stage in document.stages
-        if isinstance(stage, ModelStage) and (stage.model, stage.version) == (name, version)
+        if kind_of(stage).models(stage).get(name) == version
     ]
 
 
