@@ -33,15 +33,6 @@ class Snapshot:
         return total
 
 
-@dataclass(frozen=True, slots=True)
-class SourceTick:
-    """The newest counts of one router for one release, of rows that were drawn by weight. `source`: its epoch."""
-
-    source: str
-    release: int
-    arms: Mapping[str, ArmFigures]
-
-
 @dataclass(slots=True)
 class _Epoch:
     sequence: int
@@ -93,14 +84,15 @@ class Ticks:
                     arms[key] = added(arms[key], figures) if key in arms else figures
         return Snapshot(*sums)
 
-    def sources(self, pipeline: str) -> list[SourceTick]:
-        """Each router's own counts by weight, for whoever adds up increments itself; not of those that ended long ago."""
+    def by_epoch(self, pipeline: str) -> dict[tuple[int, int], dict[str, ArmFigures]]:
+        """(epoch, release) → arm → counts of rows that were drawn by weight, of the epochs that are kept apart. Who must count
+        each row once, even if another process takes over, needs to know whose counts they are."""
         found: dict[tuple[int, int], dict[str, ArmFigures]] = {}
         for number, epoch in self._epochs.items():
             for name, figures in epoch.arms.items():
                 if name.pipeline == pipeline and not name.by_rule:
                     found.setdefault((number, name.release), {})[name.arm] = figures
-        return [SourceTick(f"{number:x}", release, arms) for (number, release), arms in found.items()]
+        return found
 
     def pipelines(self) -> set[str]:
         """Names of the pipelines that have counts."""

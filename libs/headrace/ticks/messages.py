@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.ticks.bins import LATENCY_BUCKETS, OUTPUT_BUCKETS
-from headrace.ticks.tick import ArmFigures, ArmName, Exposure, KeyFigures, OutputFigures, Tick
+from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Exposure, OutputFigures, Tick
 
 T = TypeVar("T")
 _BOOLEAN_BUCKETS = 2
+_NOTHING_ASSIGNED = AssignedFigures()
 
 
 class UnreadableError(Exception):
@@ -32,11 +33,11 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
             pipeline=name.pipeline, release=name.release, arm=name.arm, by_rule=name.by_rule
         )
         arm.row_count, arm.error_row_count = figures.rows, figures.errors
-        arm.request_count = figures.requests
-        if (keys := figures.keys) is not None:
-            arm.keys.SetInParent()
-            arm.keys.key_count, arm.keys.bad_key_count = keys.keys, keys.bad
-            arm.keys.row_count, arm.keys.saturated = keys.rows, keys.saturated
+        if (units := figures.assigned) != _NOTHING_ASSIGNED:
+            arm.assigned.request_count, arm.assigned.new_key_count = units.requests, units.new_keys
+            arm.assigned.fresh_row_count = units.fresh_rows
+            arm.assigned.fresh_bad_key_count = units.fresh_bad
+            arm.assigned.saturated = units.saturated
         arm.latency_counts.extend(_cut(figures.latency))
         for output, counts in figures.outputs.items():
             arm.outputs.add(
@@ -75,11 +76,15 @@ def _figures(arm: pb.ArmCounts) -> ArmFigures:
         for output in arm.outputs
     }
     latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
-    keys = None
-    if arm.HasField("keys"):
-        found = arm.keys
-        keys = KeyFigures(found.key_count, found.bad_key_count, found.row_count, found.saturated)
-    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, arm.request_count, keys)
+    units = arm.assigned
+    assigned = AssignedFigures(
+        units.request_count,
+        units.new_key_count,
+        units.fresh_row_count,
+        units.fresh_bad_key_count,
+        units.saturated,
+    )
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, assigned)
 
 
 def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:

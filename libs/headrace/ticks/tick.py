@@ -30,32 +30,40 @@ class OutputFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFigures:
-    """Counts of values of the sticky column; "before": in any arm, within the salt of the assignment.
+class AssignedFigures:
+    """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment.
 
-    `keys`: not met before; `bad`: had not failed before by a fault of ours, and did now; `rows`: of keys that had not failed
-    before, the first that failed included. `saturated`: further keys could not be told apart and are left out.
+    `requests`: where each is drawn anew. `new_keys`: values of the sticky column that were not met before; `fresh_rows`: rows of
+    values of which none had failed before by a fault of ours; `fresh_bad`: values of which one failed for the first time.
+    `saturated`: further values could not be told apart and are left out.
     """
 
-    keys: int = 0
-    bad: int = 0
-    rows: int = 0
+    requests: int = 0
+    new_keys: int = 0
+    fresh_rows: int = 0
+    fresh_bad: int = 0
     saturated: bool = False
+
+    def plus(self, other: AssignedFigures) -> AssignedFigures:
+        """The figures of both."""
+        return AssignedFigures(
+            self.requests + other.requests,
+            self.new_keys + other.new_keys,
+            self.fresh_rows + other.fresh_rows,
+            self.fresh_bad + other.fresh_bad,
+            self.saturated or other.saturated,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`.
-
-    `requests`: drawn by weight, no key deciding; `keys`: None: no key decides.
-    """
+    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
 
     rows: int
     errors: int
     latency: tuple[int, ...]
     outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
-    requests: int = 0
-    keys: KeyFigures | None = None
+    assigned: AssignedFigures = AssignedFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +105,7 @@ def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
         one.errors + other.errors,
         _summed(one.latency, other.latency),
         outputs,
-        one.requests + other.requests,
-        _both(one.keys, other.keys),
-    )
-
-
-def _both(one: KeyFigures | None, other: KeyFigures | None) -> KeyFigures | None:
-    if one is None or other is None:
-        return one or other
-    return KeyFigures(
-        one.keys + other.keys, one.bad + other.bad, one.rows + other.rows, one.saturated or other.saturated
+        one.assigned.plus(other.assigned),
     )
 
 

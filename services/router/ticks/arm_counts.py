@@ -17,7 +17,7 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
-    KeyFigures,
+    AssignedFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
@@ -51,10 +51,8 @@ class ArmCounter:
         "_nulls",
         "_outputs",
         "_rows",
+        "assigned",
         "changed",
-        "keyed",
-        "keys",
-        "requests",
     )
 
     def __init__(self, outputs: Sequence[OutputField]) -> None:
@@ -69,10 +67,8 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
-        # What was drawn for the arm; of keys only if `keyed`.
-        self.requests = 0
-        self.keys = KeyFigures()
-        self.keyed = False
+        # What chance divided among the arms; the caller adds to it.
+        self.assigned = AssignedFigures()
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -129,8 +125,7 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        keys = self.keys if self.keyed else None
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.requests, keys)
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.assigned)
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

@@ -12,7 +12,7 @@ from headrace.columns import Batch
 from headrace.columns.column import Mask
 from headrace.pipeline import Pipeline
 from headrace.releases import Release, RolloutState
-from headrace.ticks import ArmName, Tick
+from headrace.ticks import ArmName, AssignedFigures, Tick
 from services.router.ticks.arm_counts import ArmCounter, ours
 from services.router.ticks.exposures import Exposures, places_in_requests, taken
 from services.router.ticks.sticky_keys import KeySets, key_hash, sticky_values
@@ -144,10 +144,13 @@ class Counters:
         ids = part.batch.rows.request_ids
         if how.by is not None:
             keys = sticky_values(part.batch, how.by)
-            counter.keys = self._keys.of(part.pipeline.name, how.salt).count(keys, bad, counter.keys)
-            counter.keyed = True
+            more = self._keys.of(part.pipeline.name, how.salt).count(keys, bad)
+            counter.assigned = counter.assigned.plus(more)
+            if None not in keys:
+                return
             ids = [request for request, key in zip(ids, keys, strict=True) if key is None]
-        counter.requests += len(set(ids))
+        # A request is drawn as a whole, so its rows are one unit.
+        counter.assigned = counter.assigned.plus(AssignedFigures(len(set(ids))))
 
     def _counter(self, how: Counted, part: Part, *, by_rule: bool) -> ArmCounter:
         # A plain tuple is equal to the name, and made in a third of the time.

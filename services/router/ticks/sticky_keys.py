@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 from headrace.columns import Batch, Ragged
-from headrace.ticks import KeyFigures
+from headrace.ticks import AssignedFigures
 
 # Keys of one salt that are told apart; a set of so many takes about 20 MB.
 MAX_KEYS = 200_000
@@ -44,25 +45,21 @@ class KeySet:
         self._met: set[Hashable] = set()
         self._failed: set[Hashable] = set()
 
-    def count(self, keys: Sequence[Hashable | None], bad: frozenset[int], so_far: KeyFigures) -> KeyFigures:
-        """The figures with these rows added. `bad`: positions of those that failed by a fault of ours."""
+    def count(self, keys: Sequence[Hashable | None], bad: Iterable[int]) -> AssignedFigures:
+        """What the rows of an arm add. `bad`: positions of those that failed by a fault of ours."""
         met, failed = self._met, self._failed
-        new = first_failed = rows = 0
-        saturated = so_far.saturated
-        for row, key in enumerate(keys):
-            if key is None or key in failed:
-                continue
-            if key not in met:
-                if len(met) >= MAX_KEYS:
-                    saturated = True
-                    continue
-                met.add(key)
-                new += 1
-            rows += 1
-            if row in bad:
-                failed.add(key)
-                first_failed += 1
-        return KeyFigures(so_far.keys + new, so_far.bad + first_failed, so_far.rows + rows, saturated)
+        rows = keys if None not in keys else [key for key in keys if key is not None]
+        new = set(rows) - met
+        saturated = False
+        if len(met) + len(new) > MAX_KEYS:
+            new, saturated = set(islice(new, MAX_KEYS - len(met))), True
+        met |= new
+        if saturated:
+            rows = [key for key in rows if key in met]
+        fresh = len(rows) - sum(map(failed.__contains__, rows)) if failed else len(rows)
+        fresh_bad = {keys[row] for row in bad} & met - failed
+        failed |= fresh_bad
+        return AssignedFigures(0, len(new), fresh, len(fresh_bad), saturated)
 
 
 class KeySets:

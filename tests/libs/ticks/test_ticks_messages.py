@@ -12,8 +12,8 @@ from headrace.ticks import (
     OUTPUT_BUCKETS,
     ArmFigures,
     ArmName,
+    AssignedFigures,
     Exposure,
-    KeyFigures,
     OutputFigures,
     Tick,
     added,
@@ -37,15 +37,14 @@ OUTPUTS = st.one_of(
     st.builds(OutputFigures, histogram(OUTPUT_BUCKETS), COUNT),
     st.builds(OutputFigures, histogram(2), COUNT, st.just(True)),
 )
-KEYS = st.none() | st.builds(KeyFigures, COUNT, COUNT, COUNT, st.booleans())
+ASSIGNED = st.builds(AssignedFigures, COUNT, COUNT, COUNT, COUNT, st.booleans())
 FIGURES = st.builds(
     ArmFigures,
     COUNT,
     COUNT,
     histogram(LATENCY_BUCKETS),
     st.dictionaries(NAME, OUTPUTS, max_size=2),
-    COUNT,
-    KEYS,
+    ASSIGNED,
 )
 LABELS = st.dictionaries(NAME, st.floats(allow_nan=False), max_size=2)
 
@@ -90,14 +89,8 @@ def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
 def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> None:
     total = added(one, other)
     assert (total.rows, total.errors) == (one.rows + other.rows, one.errors + other.errors)
-    assert total.requests == one.requests + other.requests
-    keys = [k for k in (one.keys, other.keys) if k]
-    if total.keys:
-        assert total.keys.rows == sum(k.rows for k in keys)
-        assert (total.keys.bad, total.keys.keys) == (sum(k.bad for k in keys), sum(k.keys for k in keys))
-        assert total.keys.saturated == any(k.saturated for k in keys)
-    else:
-        assert not keys
+    assert total.assigned == one.assigned.plus(other.assigned)
+    assert total.assigned.fresh_rows == one.assigned.fresh_rows + other.assigned.fresh_rows
     assert sum(total.latency) == sum(one.latency) + sum(other.latency)
     for name in one.outputs.keys() & other.outputs.keys():
         a, b, both = one.outputs[name], other.outputs[name], total.outputs[name]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
-from services.monitoring.ticks import SourceTick, Ticks
+from services.monitoring.ticks import Ticks
 
 ARM = ArmName("flights", 3, "live")
 CANARY = ArmName("flights", 3, "candidate")
@@ -93,10 +93,10 @@ def test_each_router_has_counts_of_its_own() -> None:
     ticks = Ticks(Clock())
     ticks.take(Tick(10, 1, 0, {ARM: figures(5), CANARY: figures(1), ARM._replace(by_rule=True): figures(7)}))
     ticks.take(Tick(11, 1, 0, {ARM._replace(release=4): figures(2), ArmName("other", 1, "live"): figures(9)}))
-    assert ticks.sources("flights") == [
-        SourceTick("a", 3, {"live": figures(5), "candidate": figures(1)}),
-        SourceTick("b", 4, {"live": figures(2)}),
-    ]
+    assert ticks.by_epoch("flights") == {
+        (10, 3): {"live": figures(5), "candidate": figures(1)},
+        (11, 4): {"live": figures(2)},
+    }
 
 
 class Routers(RuleBasedStateMachine):

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from headrace.columns import Batch, Column, RowError
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollout, RolloutState
-from headrace.ticks import ArmName, KeyFigures, OutputFigures, Tick, latency_bucket, output_counts
+from headrace.ticks import ArmName, AssignedFigures, OutputFigures, Tick, latency_bucket, output_counts
 from headrace.ticks.messages import read, write
 from services.router.ticks import arm_counts, counters, exposures, sticky_keys
 from services.router.ticks.arm_counts import ours
@@ -132,18 +132,21 @@ def count_keys(counted: Counters, *arguments: Any, how: Counted = KEYED) -> None
     counted.answered(how, rows, batch, 0.1)
 
 
+def units(counted: Counters, arm: str = "live", release: int = 1) -> AssignedFigures:
+    return counted.tick().arms[ArmName("flights", release, arm)].assigned
+
+
 def test_keys_count_once_and_no_more_after_they_failed() -> None:
     counted = Counters()
     count_keys(counted, ["a", "b", "a", None, "c"], [1])
-    live = counted.tick().arms[LIVE._replace(release=1)]
-    assert (live.keys, live.requests) == (KeyFigures(keys=3, bad=1, rows=4), 1)
+    assert units(counted) == AssignedFigures(requests=1, new_keys=3, fresh_rows=4, fresh_bad=1)
     # In another arm of another release, as long as the salt is the same: b is known to fail.
     count_keys(counted, ["b", "a", "d", "b"], [0, 1, 3], "candidate", how=replace(KEYED, release=2))
-    canary = counted.tick().arms[ArmName("flights", 2, "candidate")]
-    assert canary.keys == KeyFigures(keys=1, bad=1, rows=2)
+    assert units(counted, "candidate", 2) == AssignedFigures(new_keys=1, fresh_rows=2, fresh_bad=1)
     count_keys(counted, ["b"], [0], how=replace(KEYED, salt="t"))
-    assert counted.tick().arms[LIVE._replace(release=1)].keys == KeyFigures(keys=4, bad=2, rows=5)
+    assert units(counted) == AssignedFigures(requests=1, new_keys=4, fresh_rows=5, fresh_bad=2)
     # Rows are counted all the same.
+    canary = counted.tick().arms[ArmName("flights", 2, "candidate")]
     assert (canary.rows, canary.errors) == (4, 3)
 
 
@@ -157,33 +160,31 @@ def test_keys_are_those_of_each_row(rows: list[tuple[str, str, bool]]) -> None:
     counted = Counters()
     met: set[str] = set()
     failed: set[str] = set()
-    expected = {"live": KeyFigures(), "candidate": KeyFigures()}
+    expected = {"live": AssignedFigures(), "candidate": AssignedFigures()}
     for arm, key, fails in rows:
         count_keys(counted, [key], [0] if fails else [], arm)
         if key not in failed:
-            so_far = expected[arm]
-            expected[arm] = KeyFigures(so_far.keys + (key not in met), so_far.bad + fails, so_far.rows + 1)
+            expected[arm] = expected[arm].plus(AssignedFigures(0, int(key not in met), 1, int(fails)))
         met.add(key)
         failed |= {key} if fails else set()
     arms = counted.tick().arms
-    assert {name.arm: f.keys for name, f in arms.items()} == {arm: expected[arm] for arm, _, _ in rows}
+    assert {name.arm: f.assigned for name, f in arms.items()} == {arm: expected[arm] for arm, _, _ in rows}
 
 
 def test_callers_faults_are_no_bad_keys() -> None:
     counted = Counters()
     rows, _ = keyed(["a"])
     counted.answered(KEYED, rows, answer([0.1], {0: CALLERS}), 0.1)
-    [figures] = counted.tick().arms.values()
-    assert figures.keys == KeyFigures(keys=1, bad=0, rows=1)
+    assert units(counted) == AssignedFigures(new_keys=1, fresh_rows=1)
 
 
 def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sticky_keys, "MAX_KEYS", 2)
     counted = Counters()
     count_keys(counted, ["a", "b"])
-    assert counted.tick().arms[LIVE._replace(release=1)].keys == KeyFigures(2, 0, 2)
+    assert units(counted) == AssignedFigures(0, 2, 2, 0)
     count_keys(counted, ["c", "a", "c"], [0, 1])
-    assert counted.tick().arms[LIVE._replace(release=1)].keys == KeyFigures(2, 1, 3, saturated=True)
+    assert units(counted) == AssignedFigures(0, 2, 3, 1, saturated=True)
 
 
 def test_the_number_of_sets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +219,7 @@ def test_without_a_key_requests_are_counted() -> None:
         counted.answered(RELEASE, part(batch), batch, 0.1)
         counted.answered(Counted(2), part(batch), batch, 0.1)
     arms = counted.tick().arms
-    assert [(f.rows, f.requests, f.keys) for f in arms.values()] == [(4, 2, None), (4, 0, None)]
+    assert [(f.rows, f.assigned) for f in arms.values()] == [(4, AssignedFigures(2)), (4, AssignedFigures())]
 
 
 def test_rows_that_a_rule_sent_are_counted_apart() -> None:
@@ -227,8 +228,8 @@ def test_rows_that_a_rule_sent_are_counted_apart() -> None:
     by_rule = replace(rows, by_rule=np.array([True, False, False]))
     counted.answered(replace(KEYED, exposes=True), by_rule, batch, 0.1)
     tick = counted.tick()
-    found = {name.by_rule: (f.rows, f.errors, f.keys) for name, f in tick.arms.items()}
-    assert found == {False: (2, 1, KeyFigures(2, 1, 2)), True: (1, 1, None)}
+    found = {name.by_rule: (f.rows, f.errors, f.assigned) for name, f in tick.arms.items()}
+    assert found == {False: (2, 1, AssignedFigures(0, 2, 2, 1)), True: (1, 1, AssignedFigures())}
     assert [(e.request_id, e.row) for e in tick.exposures] == [("r", 1), ("r", 2)]
     counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
     assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}

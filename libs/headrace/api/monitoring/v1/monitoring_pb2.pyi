@@ -32,7 +32,7 @@ class ReportTicksResponse(_message.Message):
     def __init__(self, behind: _Optional[bool] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
-    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "by_rule", "request_count", "keys")
+    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "by_rule", "assigned")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
@@ -41,8 +41,7 @@ class ArmCounts(_message.Message):
     LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     BY_RULE_FIELD_NUMBER: _ClassVar[int]
-    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
-    KEYS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     release: int
     arm: str
@@ -51,21 +50,22 @@ class ArmCounts(_message.Message):
     latency_counts: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedCompositeFieldContainer[OutputCounts]
     by_rule: bool
-    request_count: int
-    keys: KeyCounts
-    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., by_rule: _Optional[bool] = ..., request_count: _Optional[int] = ..., keys: _Optional[_Union[KeyCounts, _Mapping]] = ...) -> None: ...
+    assigned: AssignedCounts
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., by_rule: _Optional[bool] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
 
-class KeyCounts(_message.Message):
-    __slots__ = ("key_count", "bad_key_count", "row_count", "saturated")
-    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
-    BAD_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
-    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+class AssignedCounts(_message.Message):
+    __slots__ = ("request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count", "saturated")
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_BAD_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
     SATURATED_FIELD_NUMBER: _ClassVar[int]
-    key_count: int
-    bad_key_count: int
-    row_count: int
+    request_count: int
+    new_key_count: int
+    fresh_row_count: int
+    fresh_bad_key_count: int
     saturated: bool
-    def __init__(self, key_count: _Optional[int] = ..., bad_key_count: _Optional[int] = ..., row_count: _Optional[int] = ..., saturated: _Optional[bool] = ...) -> None: ...
+    def __init__(self, request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., saturated: _Optional[bool] = ...) -> None: ...
 
 class OutputCounts(_message.Message):
     __slots__ = ("name", "counts", "null_count", "boolean")
