@@ -40,14 +40,6 @@ UNLOAD = unary(
     lengthy=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
-RECORD = unary(
-    monitoring_pb2.DESCRIPTOR,
-    "MonitoringService",
-    "RecordOutcomes",
-    monitoring_pb2.RecordOutcomesRequest,
-    monitoring_pb2.RecordOutcomesResponse,
-    idempotent=True,
-)
 LIST = unary(
     pb.DESCRIPTOR,
     "RouterService",
@@ -56,8 +48,18 @@ LIST = unary(
     pb.ListPipelinesResponse,
     idempotent=True,
 )
+RECORD = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "MonitoringService",
+    "RecordOutcomes",
+    monitoring_pb2.RecordOutcomesRequest,
+    monitoring_pb2.RecordOutcomesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
 _LIST_S = 1.0
+_DECISION = "@decision"
+_NO_DECISIONS: list[Decision] = []
 
 
 def _request(header: Header) -> pb.InferRequest:
@@ -74,16 +76,25 @@ class HopRouter:
         self._infer = client.coalesced(INFER, codec)
         # Callers whose rows shared a message get the same response, so its other fields are read only once.
         self._last: pb.InferResponse | None = None
-        self._fields: tuple[list[str], list[Decision]] = [], []
+        self._fields: tuple[list[str], list[list[Decision]]] = [], []
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
         reply = await self._infer(BatchCall((pipeline, version), batch))
         response = reply.response
         if response is not self._last:
-            self._fields = list(response.fallbacks), [_decision(d) for d in response.decisions]
+            # Each in a list of its own, which all requests share whose rows took this one alone.
+            self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
         fallbacks, decisions = self._fields
-        return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+        used = _used(fallbacks, reply.batch)
+        if len(decisions) < 2 or _DECISION not in reply.batch.columns:
+            return Routed(reply.batch, used, decisions[0] if decisions else _NO_DECISIONS)
+        index: list[int] = reply.batch.columns[_DECISION].array.tolist()
+        mine = sorted(set(index))
+        if len(mine) == 1:
+            return Routed(reply.batch, used, decisions[mine[0]])
+        places = {place: i for i, place in enumerate(mine)}
+        return Routed(reply.batch, used, [decisions[i][0] for i in mine], [places[i] for i in index])
 
 
 class HopServing:
@@ -137,7 +148,15 @@ class HopOutcomes:
 
 
 def _decision(message: pb.Decision) -> Decision:
-    return Decision(message.version, message.revision, message.route, read_model_uses(message.models))
+    return Decision(
+        message.version,
+        message.revision,
+        message.route,
+        read_model_uses(message.models),
+        message.release,
+        message.rule,
+        message.sticky,
+    )
 
 
 def _used(fallbacks: list[str], batch: Batch) -> list[tuple[str, int]]:

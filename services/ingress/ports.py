@@ -17,7 +17,9 @@ class Routed:
     batch: Batch
     # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
+    # What rows of this request took; `decided` is the index of each row, None if there is one decision for all of them.
     decisions: Sequence[Decision]
+    decided: Sequence[int] | None = None
 
 
 class ModelOperations(Protocol):

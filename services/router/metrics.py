@@ -32,6 +32,12 @@ class Metrics:
             ["pipeline", "fallback"],
             registry=registry,
         )
+        self._asked = Counter(
+            "headrace_router_member_rows",
+            "Rows for which a stage of several models asked each of them.",
+            ["pipeline", "stage", "member"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "headrace_router_refused_rows",
             "Rows refused as a demanded feature view had no values for them, or none young enough.",
@@ -84,6 +90,9 @@ class Metrics:
 
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         self._fallbacks.labels(pipeline, fallback).inc(count)
+
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None:
+        self._asked.labels(pipeline, stage, member).inc(count)
 
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         self._refusals.labels(pipeline, cause).inc(count)

@@ -25,6 +25,7 @@ from headrace.client.errors import (
 from headrace.client.options import Key, Options
 from headrace.client.results import (
     ColumnsResult,
+    Decision,
     FeatureAge,
     Field,
     ModelUse,
@@ -42,6 +43,7 @@ __all__ = [
     "CancelledError",
     "ColumnsResult",
     "DeadlineExceededError",
+    "Decision",
     "FailedPreconditionError",
     "FeatureAge",
     "Field",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.columns import DType
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.problems import Source
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
@@ -93,3 +94,5 @@ class Pipeline:
     # What is promised of its answers; None: nothing.
     objectives: Objectives | None = None
     source: Source = field(default=Source("(document)"), repr=False)
+    # Whether and how long answers are kept; None: they are not.
+    cache: CacheRule | None = None

@@ -6,28 +6,20 @@ from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
 
-from headrace.columns import Batch, Ragged
+from headrace.columns import Batch
 from headrace.ticks import AssignedFigures
+from services.router.routes.signals import values_of
 
 # Keys of one salt that are told apart; a set of so many takes about 20 MB.
 MAX_KEYS = 200_000
 # Of all pipelines; the one that was not used for longest goes first.
 MAX_SETS = 8
-TENANT = "@tenant"
 
 
 def sticky_values(batch: Batch, by: str) -> list[Hashable | None]:
     """The value of each row; None: it has none."""
-    if by == TENANT:
-        return list(batch.rows.tenants)
-    column = batch.columns.get(by)
-    if column is None:
-        return [None] * len(batch)
-    values: list[Hashable | None]
-    values = [*column.values.to_list()] if isinstance(column.values, Ragged) else column.values.tolist()
-    if column.valid is None:
-        return values
-    return [value if there else None for value, there in zip(values, column.valid.tolist(), strict=True)]
+    found = values_of(batch, by)
+    return [None] * len(batch) if found is None else found
 
 
 def key_hash(value: Hashable) -> int:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.diagnosis import inventory
+from headrace.cli.diagnosis import inventory, released_versions
 from headrace.cli.installation.layout import Layout
+from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Objectives, Pipeline, Problem, duration_text, load, load_folder
 from headrace.pipeline import check as check_pipeline
 from headrace.repository import RepositoryError
@@ -37,7 +38,7 @@ def check(
         problems, skipped = _problems(documents, layout)
     except DocumentError as error:
         problems, skipped, documents = list(error.problems), [], {}
-    except RepositoryError as error:
+    except (RepositoryError, ConfigError) as error:
         fail(str(error))
     for problem in problems:
         print(problem)
@@ -82,4 +83,6 @@ def _problems(documents: dict[str, Pipeline], layout: Layout) -> tuple[list[Prob
     found = [
         problem for document in documents.values() for problem in check_pipeline(document, models, features)
     ]
+    if models is not None:
+        found += released_versions.unknown(layout, documents.values())
     return found, skipped

@@ -16,7 +16,7 @@ def read_objectives(entry: Entry, deadline_ms: int) -> Objectives:
     if not {"availability", "latency"} & fields.keys() and entry.is_mapping:
         entry.fail("needs the key 'availability' or 'latency'")
     # A promise of 1 leaves no error budget: nothing could ever be changed.
-    availability = fields["availability"].number(0.5, 1.0) if "availability" in fields else None
+    availability = fields["availability"].number_between(0.5, 1.0) if "availability" in fields else None
     latency = _read_latency(fields["latency"], deadline_ms) if "latency" in fields else None
     window = (
         fields["window"].duration(_MIN_WINDOW_US, _MAX_WINDOW_US) if "window" in fields else DEFAULT_WINDOW_US
@@ -26,7 +26,7 @@ def read_objectives(entry: Entry, deadline_ms: int) -> Objectives:
 
 def _read_latency(entry: Entry, deadline_ms: int) -> LatencyObjective:
     fields = entry.fields(["p", "ms"])
-    p = fields["p"].number(0.0, 1.0) if "p" in fields else 0.0
+    p = fields["p"].number_between(0.0, 1.0) if "p" in fields else 0.0
     # The deadline has its own message if it can't be read.
     ms = fields["ms"].integer(1, deadline_ms or 3_600_000) if "ms" in fields else 0
     return LatencyObjective(p, ms)

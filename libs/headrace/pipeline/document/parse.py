@@ -9,12 +9,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from headrace.pipeline.checks.whole_numbers import misfits
+from headrace.pipeline.document.cache_rule import read_cache
 from headrace.pipeline.document.entries import Entry, Json, Log, compose
 from headrace.pipeline.document.input_fields import read_inputs
 from headrace.pipeline.document.objectives import read_objectives
 from headrace.pipeline.problems import DocumentError, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
-from headrace.pipeline.stage_order import column_types, plan
+from headrace.pipeline.stage_order import column_types, cut, plan
 from headrace.pipeline.stages.registry import read_stages
 
 MAX_DEADLINE_MS = 3_600_000
@@ -31,7 +32,8 @@ def parse(text: str, file: str) -> Pipeline:
     log = Log(file)
     top = compose(text, log)
     fields = top.fields(
-        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"], ["description", "objectives"]
+        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"],
+        ["description", "objectives", "cache"],
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
@@ -50,9 +52,12 @@ def parse(text: str, file: str) -> Pipeline:
         (),
         read_objectives(fields["objectives"], deadline_ms) if "objectives" in fields else None,
         log.source(),
+        read_cache(fields.get("cache")),
     )
     log.raise_if_any()
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
+    if "cache" in fields and not log.problems and not cut(plan(pipeline)).tail.stages:
+        fields["cache"].fail("there is nothing to cache: every stage is needed to read the features")
     log.raise_if_any()
     return pipeline
 
