@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace.pipeline import DocumentError, Pipeline, plan
-from headrace.releases import LIVE, Release, Released
+from headrace.releases import LIVE, Released
 from services.router import errors
 from services.router.cache.route import AnswerCaches
-from services.router.routes.assignment import Split
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
 from services.router.routes.table import RouteTable
@@ -80,7 +79,7 @@ class Compiler:
             route = Route(name, plan(pipeline), runners)
             routes.append(route if self._caches is None else self._caches.add(route))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
-        shadow, counted = self._shadow(found), counted_as(found.release)
+        shadow, counted = self._shadow(found), Counted.of(found.release)
         return Served(found.live, tuple(routes), rule, source=found, shadow=shadow, counted=counted)
 
     def _shadow(self, found: Released) -> ShadowRoute | None:
@@ -96,18 +95,6 @@ class Compiler:
         self.accept(pipeline)
         made = self._shadow_runners()
         return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
-
-
-def counted_as(release: Release | None) -> Counted:
-    """How the rows of a release are counted: by key where its assignment is sticky and somebody compares its arms."""
-    if release is None:
-        return NO_RELEASE
-    judged = release.rollout is not None or release.experiment is not None
-    sticky = judged and release.assign.by is not None
-    keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
-    guards = release.rollout.guards if release.rollout else {}
-    exposes = release.experiment is not None or "wrong" in guards
-    return Counted(release.number, release.assign.salt, keys, exposes)
 
 
 class Pipelines:
