@@ -163,12 +163,13 @@ class Analyser:
                 return
             decision = await self._decided(release, freeze)
             self._status[pipeline] = Status(release.number, decision)
-            following = (
-                next_release(release, decision, datetime.fromtimestamp(self._clock(), UTC))
-                if decision
-                else None
-            )
-            if decision is None or following is None:
+            if broken is not None and (decision is None or decision.action != Action.ROLL_BACK):
+                # Whoever wrote it wanted something else than what goes on here; only harm is still ended.
+                raise ReleaseError(pipeline, [f"the newest release can't be read: {broken.problem}"])
+            if decision is None or decision.action == Action.HOLD:
+                return
+            following = next_release(release, decision, self._date(), broken.number if broken else None)
+            if following is None:
                 return
             try:
                 await self._blocking(partial(self._store.commit, following))
@@ -276,6 +277,9 @@ class Analyser:
             await self._blocking(self._lease.release)
         except OSError as error:
             self._log.warning("the lease can't be given back; it runs out", error=str(error))
+
+    def _date(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

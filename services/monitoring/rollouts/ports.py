@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
@@ -67,10 +67,8 @@ class RolloutEvent:
         return {**values, "guards": [_plain(asdict(guard)) for guard in self.guards]}
 
 
-class Listener(Protocol):
-    """Is told of each change: the audit, a webhook. Called on a thread; may block and may raise anything."""
-
-    def __call__(self, event: RolloutEvent) -> None: ...
+# Is told of each change: the audit, a webhook. Called on a thread; may block and may raise anything.
+Listener: TypeAlias = Callable[[RolloutEvent], object]
 
 
 class Observer(Protocol):
