@@ -111,10 +111,10 @@ class World:
         assert found is not None
         return found
 
-    def ticks(self, pipeline: str) -> Sequence[Tick]:
+    async def ticks(self, release: Release) -> Sequence[Tick]:
         return self.newest
 
-    def objectives(self, pipeline: str) -> Objectives:
+    async def objectives(self, release: Release) -> Objectives:
         return Objectives()
 
     def pass_second(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from headrace.releases import Rollout, RolloutState
 from headrace.releases.document import LIVE, Release
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
+from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.policy import Action
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
@@ -140,12 +141,12 @@ async def test_a_bug_stops_neither_the_loop_nor_the_other_pipelines(world: World
     await until_begun(world, analyser)
     good = world.ticks
 
-    def ticks(pipeline: str) -> object:
-        if pipeline == "a-bad-one":
+    async def ticks(release: Release) -> Sequence[Tick]:
+        if release.pipeline == "a-bad-one":
             raise RuntimeError("bug")
-        return good(pipeline)
+        return await good(release)
 
-    world.ticks = ticks  # type: ignore[method-assign, assignment]  # fails for one pipeline
+    world.ticks = ticks  # type: ignore[method-assign]  # fails for one pipeline
     bad = release_of(QUICK.model_copy(update={"since": 1})).model_copy(
         update={"pipeline": "a-bad-one", "number": 1, "parent": 0}
     )
