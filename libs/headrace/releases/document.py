@@ -20,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -27,9 +28,9 @@ from pydantic import (
 )
 
 from headrace.releases.errors import ReleaseError
+from headrace.releases.spans import LIVE as LIVE
+from headrace.releases.spans import Span, placed, spans_of
 
-# The arm whose document the ingress shows and checks requests against; there always is one.
-LIVE = "live"
 # Release documents are read by every service; nobody writes a larger one on purpose.
 MAX_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -73,8 +74,8 @@ class OneOf(Part):
 class Between(Part):
     """True from `min` to `max`, both included; None: open."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -97,30 +98,60 @@ class Rule(Part):
 
 class Assignment(Part):
     """Who gets which arm, if no rule says. `by`: the input column (or `@tenant`) whose value sticks to an arm; None: each
-    request is drawn anew. `salt`: unlike that of any other rollout or experiment, so that they are independent."""
+    request is drawn anew. `salt`: unlike that of any other rollout or experiment, so that they are independent.
+
+    A key is hashed to a point of [0, 1). Each arm but `live` holds the points from its start up to its weight (`spans.py`), and
+    `live` what is left. `starts`: the fixed starts; an arm without one gets one that depends on which arms there are, so
+    write new weights by `reweighted`, which keeps the starts.
+    """
 
     weights: Mapping[Name, Share] = Field(min_length=1)
     by: str | None = None
     salt: str = ""
+    starts: Mapping[Name, Share] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         total = math.fsum(self.weights.values())
         if abs(total - 1) > _WEIGHTS_OFF:
             raise ValueError(f"the weights add up to {total:g}, not to 1")
+        for arm, start in self.starts.items():
+            if arm == LIVE or arm not in self.weights:
+                raise ValueError(
+                    f"starts.{arm}: only an arm that has a weight and is not {LIVE!r} has a start"
+                )
+            if start >= 1:
+                raise ValueError(f"starts.{arm}: must be below 1")
+        if len(set(self.starts.values())) < len(self.starts):
+            raise ValueError("starts: two arms have the same")
         return self
+
+    def reweighted(self, weights: Mapping[str, float]) -> Assignment:
+        """The assignment with other weights, in which nobody is moved but for the weights: arms keep their starts, and a new arm
+        gets one amid the widest room. Raises pydantic's ValidationError."""
+        kept = {arm: at for arm, at in placed(self.weights, self.starts).items() if arm in weights}
+        starts = placed(weights, kept)
+        return Assignment(weights=dict(weights), by=self.by, salt=self.salt, starts=starts)
+
+    def spans(self) -> list[Span]:
+        """Which arm holds which points of [0, 1), ascending; what none holds is the live arm's."""
+        return spans_of(self.weights, placed(self.weights, self.starts))
 
 
 class Partition(Part):
-    """Rows with the same value of the column `by` go to the same replica of the executor; a replica that has more than
-    `load_factor` × the mean passes its surplus on."""
+    """Rows with the same value of the input column `by` (or `@tenant`) go to the same replica of the executor; a replica that has
+    more than `load_factor` × the mean passes its surplus on."""
 
     by: str
     load_factor: float = Field(default=1.25, ge=1.05, le=4)
 
 
 class Cap(Part):
-    """The most that requests may use of this pipeline, all arms together. `sessions` are the values of `session_by`."""
+    """The most that requests may use of this pipeline in one router, all arms together.
+
+    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come
+    at once.
+    """
 
     rows_per_s: PositiveFloat | None = None
     rows_in_flight: PositiveInt | None = None
@@ -259,6 +290,10 @@ class Release(Part):
     labels: Mapping[Name, Mapping[Name, str]] = Field(default_factory=dict)
     # Whether automation must leave this pipeline alone.
     frozen: bool = False
+    # Number of the older release that this one brings back; 0: none.
+    restores: int = Field(default=0, ge=0)
+    # SHA-256 of the desired document that was applied last (`release apply`), so that applying it again changes nothing.
+    applied: str = Field(default="", max_length=64)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -300,23 +335,25 @@ class Release(Part):
         Raises ReleaseError if it would not be valid.
         """
         parent = self.number if after is None else after
-        values = {**self.model_dump(mode="json"), **_plain(changes)}
+        values = {**self.model_dump(mode="json"), **plain(changes)}
         values |= {"number": parent + 1, "parent": parent, "author": author, "reason": reason}
         values["at"] = datetime.now(UTC).isoformat()
         return validated(self.pipeline, values)
 
 
-def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
+def plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON has them."""
+
+    def one(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json")
         if isinstance(value, Mapping):
-            return {k: plain(v) for k, v in value.items()}
+            return {k: one(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
+            return [one(v) for v in value]
         return value
 
-    return {k: plain(v) for k, v in changes.items()}
+    return {k: one(v) for k, v in changes.items()}
 
 
 def validated(pipeline: str, values: object) -> Release:
