@@ -38,9 +38,8 @@ class FirstFailures:
         if known.full:
             new = set()
         met |= new
-        if met.isdisjoint(keys):
-            return AssignedFigures()
-        fresh = sum(key in met and key not in failed for key in keys)
-        fresh_bad = (set(bad) & met) - failed
+        rows = keys if not known.full else [key for key in keys if key in met]
+        fresh = len(rows) - sum(map(failed.__contains__, rows)) if failed else len(rows)
+        fresh_bad = (set(bad) & met) - failed if bad else set()
         failed |= fresh_bad
         return AssignedFigures(0, len(new), fresh, len(fresh_bad))
