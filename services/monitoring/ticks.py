@@ -125,6 +125,16 @@ class Ticks:
         }
         return Snapshot(arms, keys)
 
+    def by_epoch(self, pipeline: str) -> dict[tuple[int, int], dict[str, ArmFigures]]:
+        """(epoch, release) → arm → counts, of the epochs that are kept apart. Who must count each row once, even if another
+        process takes over, needs to know whose counts they are."""
+        found: dict[tuple[int, int], dict[str, ArmFigures]] = {}
+        for number, epoch in self._epochs.items():
+            for name, figures in epoch.arms.items():
+                if name.pipeline == pipeline:
+                    found.setdefault((number, name.release), {})[name.arm] = figures
+        return found
+
     def pipelines(self) -> set[str]:
         """Names of the pipelines that have counts."""
         return {

@@ -14,6 +14,7 @@ from headrace.ticks.bins import (
 from headrace.ticks.tick import (
     ArmFigures,
     ArmName,
+    AssignedFigures,
     Exposure,
     KeySetName,
     NewKeys,
@@ -29,6 +30,7 @@ __all__ = [
     "OUTPUT_EDGES",
     "ArmFigures",
     "ArmName",
+    "AssignedFigures",
     "Exposure",
     "KeySetName",
     "NewKeys",

@@ -9,10 +9,20 @@ from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.ticks.bins import LATENCY_BUCKETS, OUTPUT_BUCKETS
-from headrace.ticks.tick import ArmFigures, ArmName, Exposure, KeySetName, NewKeys, OutputFigures, Tick
+from headrace.ticks.tick import (
+    ArmFigures,
+    ArmName,
+    AssignedFigures,
+    Exposure,
+    KeySetName,
+    NewKeys,
+    OutputFigures,
+    Tick,
+)
 
 T = TypeVar("T")
 _BOOLEAN_BUCKETS = 2
+_NOTHING_ASSIGNED = AssignedFigures()
 
 
 class UnreadableError(Exception):
@@ -31,6 +41,8 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
         arm = message.arms.add(pipeline=name.pipeline, release=name.release, arm=name.arm)
         arm.row_count, arm.error_row_count = figures.rows, figures.errors
         arm.latency_counts.extend(_cut(figures.latency))
+        if figures.assigned != _NOTHING_ASSIGNED:
+            arm.assigned.CopyFrom(_written(figures.assigned))
         for output, counts in figures.outputs.items():
             arm.outputs.add(
                 name=output, counts=_cut(counts.counts), null_count=counts.nulls, boolean=counts.boolean
@@ -81,7 +93,22 @@ def _figures(arm: pb.ArmCounts) -> ArmFigures:
         for output in arm.outputs
     }
     latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
-    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs)
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, _assigned(arm.assigned))
+
+
+def _written(figures: AssignedFigures) -> pb.AssignedCounts:
+    return pb.AssignedCounts(
+        request_count=figures.requests,
+        new_key_count=figures.new_keys,
+        fresh_row_count=figures.fresh_rows,
+        fresh_bad_key_count=figures.fresh_bad,
+    )
+
+
+def _assigned(counts: pb.AssignedCounts) -> AssignedFigures:
+    return AssignedFigures(
+        counts.request_count, counts.new_key_count, counts.fresh_row_count, counts.fresh_bad_key_count
+    )
 
 
 def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:

@@ -36,6 +36,27 @@ class OutputFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignedFigures:
+    """The units that chance divided among the arms, each once. `requests`: where each is drawn anew; `new_keys`: values of the
+    sticky column that no arm had met; `fresh_rows`: rows of values that had not failed in any arm; `fresh_bad`: values that
+    failed for the first time in any arm."""
+
+    requests: int = 0
+    new_keys: int = 0
+    fresh_rows: int = 0
+    fresh_bad: int = 0
+
+    def plus(self, other: AssignedFigures) -> AssignedFigures:
+        """The figures of both."""
+        return AssignedFigures(
+            self.requests + other.requests,
+            self.new_keys + other.new_keys,
+            self.fresh_rows + other.fresh_rows,
+            self.fresh_bad + other.fresh_bad,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ArmFigures:
     """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
 
@@ -43,6 +64,7 @@ class ArmFigures:
     errors: int
     latency: tuple[int, ...]
     outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
+    assigned: AssignedFigures = AssignedFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,11 @@ def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
         same = mine is not None and mine.boolean == more.boolean
         outputs[name] = _joined(mine, more) if same and mine is not None else more
     return ArmFigures(
-        one.rows + other.rows, one.errors + other.errors, _summed(one.latency, other.latency), outputs
+        one.rows + other.rows,
+        one.errors + other.errors,
+        _summed(one.latency, other.latency),
+        outputs,
+        one.assigned.plus(other.assigned),
     )
 
 

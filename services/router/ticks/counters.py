@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from headrace.columns import Batch
 from headrace.pipeline import Pipeline
-from headrace.ticks import ArmName, KeySetName, Tick
+from headrace.ticks import ArmName, AssignedFigures, KeySetName, Tick
 from services.router.ticks.arm_counts import ArmCounter, ours
 from services.router.ticks.exposures import Exposures, places_in_requests, taken
+from services.router.ticks.first_failures import FirstFailures
 from services.router.ticks.key_sets import KeySets
 
 # Arms of releases that are kept, all pipelines together; the one that was not used for longest goes first. The receiver
@@ -27,13 +28,15 @@ class Counted:
 
     `release`: its number, 0 = none; `salt`: of its assignment. `keys`: hashes of the sticky values of a batch's rows, uint64
     (rows,), one of its own for a row without a value; None: keys are not counted. `exposes`: whether it must be known which
-    rows got which arm, for an experiment or a guard that needs outcomes.
+    rows got which arm, for an experiment or a guard that needs outcomes. `divides`: whether arms get shares by weight, so that
+    what is divided must be counted.
     """
 
     release: int = 0
     salt: str = ""
     keys: Callable[[Batch], NDArray[np.uint64]] | None = None
     exposes: bool = False
+    divides: bool = False
 
 
 NO_RELEASE = Counted()
@@ -41,13 +44,15 @@ NO_RELEASE = Counted()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them."""
+    """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them. `by_weight`: whether they
+    came by chance, and not by a rule."""
 
     arm: str
     pipeline: Pipeline
     whole: Batch
     batch: Batch
     positions: NDArray[np.intp] | None = None
+    by_weight: bool = True
 
 
 class Counters:
@@ -58,6 +63,7 @@ class Counters:
         self.exposures = Exposures()
         self._arms: dict[ArmName, ArmCounter] = {}
         self._keys = KeySets()
+        self._first_failures = FirstFailures()
         self._sequence = 0
         # The newest tick that the receiver has; 0: it may have none.
         self._received = 0
@@ -69,6 +75,8 @@ class Counters:
         if counter is None:
             counter = self._add(ArmName(part.pipeline.name, how.release, part.arm), part.pipeline)
         counter.note(answer, seconds)
+        if how.keys is None and how.divides and part.by_weight:
+            _count_requests(counter, part.batch)
         if how.keys is None and not how.exposes:
             return
         name = ArmName(part.pipeline.name, how.release, part.arm)
@@ -79,7 +87,7 @@ class Counters:
                 if answer.errors
                 else keys[:0]
             )
-            self._keys.add(KeySetName(name.pipeline, how.salt, part.arm), keys.tolist(), bad.tolist())
+            self._add_keys(how, part, counter, keys.tolist(), bad.tolist())
         if how.exposes:
             places = taken(places_in_requests(part.whole.rows.request_ids), part.positions)
             self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
@@ -93,7 +101,9 @@ class Counters:
         counter.fail(len(part.batch), seconds)
         if how.keys is not None:
             keys = how.keys(part.batch).tolist()
-            self._keys.add(KeySetName(name.pipeline, how.salt, part.arm), keys, keys)
+            self._add_keys(how, part, counter, keys, keys)
+        elif how.divides and part.by_weight:
+            _count_requests(counter, part.batch)
 
     def tick(self) -> Tick:
         """What the receiver lacks. It is told again until `received` says that it has it."""
@@ -127,6 +137,15 @@ class Counters:
         """The receiver lacks earlier ticks: it began anew, or is another one."""
         self._received = 0
 
+    def _add_keys(
+        self, how: Counted, part: Part, counter: ArmCounter, keys: list[int], bad: list[int]
+    ) -> None:
+        pipeline = part.pipeline.name
+        self._keys.add(KeySetName(pipeline, how.salt, part.arm), keys, bad)
+        if part.by_weight:
+            more = self._first_failures.count(pipeline, how.salt, keys, bad)
+            counter.assigned = counter.assigned.plus(more)
+
     def _add(self, name: ArmName, pipeline: Pipeline) -> ArmCounter:
         counter = self._arms[name] = ArmCounter(pipeline.outputs)
         if len(self._arms) > MAX_ARMS:
@@ -134,3 +153,9 @@ class Counters:
             quiet = next((n for n, c in self._arms.items() if not c.changed), next(iter(self._arms)))
             del self._arms[quiet]
         return counter
+
+
+def _count_requests(counter: ArmCounter, batch: Batch) -> None:
+    # A request is drawn as a whole, so its rows are one unit.
+    requests = len(set(batch.rows.request_ids))
+    counter.assigned = counter.assigned.plus(AssignedFigures(requests=requests))

@@ -34,7 +34,7 @@ class ReportTicksResponse(_message.Message):
     def __init__(self, behind: _Optional[bool] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
-    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs")
+    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "assigned")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class ArmCounts(_message.Message):
     ERROR_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     release: int
     arm: str
@@ -49,7 +50,20 @@ class ArmCounts(_message.Message):
     error_row_count: int
     latency_counts: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedCompositeFieldContainer[OutputCounts]
-    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ...) -> None: ...
+    assigned: AssignedCounts
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
+
+class AssignedCounts(_message.Message):
+    __slots__ = ("request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count")
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_BAD_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    request_count: int
+    new_key_count: int
+    fresh_row_count: int
+    fresh_bad_key_count: int
+    def __init__(self, request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ...) -> None: ...
 
 class OutputCounts(_message.Message):
     __slots__ = ("name", "counts", "null_count", "boolean")
