@@ -59,6 +59,8 @@ class Inference:
             served.caps.release(rows)
 
     async def _run(self, served: Served, batch: Batch) -> PipelineResult:
+        if served.partition is not None:
+            batch = served.partition.mark(batch)
         if served.rule is None:
             shares: Sequence[Share] = (Share(served.routes[0]),)
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from headrace.pipeline import DocumentError, Pipeline, plan
 from services.router import errors
 from services.router.routes.caps import PipelineCaps
+from services.router.routes.partition import RowPartition
 from services.router.routes.route import Route, RouteRule
 from services.router.stages.runner import RunnerFactory
 
@@ -17,13 +18,14 @@ class Served:
     """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one.
 
     `caps`: what requests may use; None: there are no caps. The same object in each release of a pipeline, as it counts what is
-    used.
+    used. `partition`: which replica of the executor each row goes to; None: any.
     """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
     caps: PipelineCaps | None = None
+    partition: RowPartition | None = None
 
 
 class Compiler:
