@@ -25,6 +25,7 @@ from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
+from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import HopModelOperations, HopRouter
@@ -111,7 +112,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         runner = InferenceRunner(
-            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
+            HopRouter(client),
+            settings.limits.max_rows,
+            settings.limits.min_budget_s,
+            guard,
+            time.monotonic,
+            Attributes(settings.attributes) if settings.attributes else None,
         )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
         oip = OpenInference(catalog, runner, statistics, readiness.ready)
