@@ -10,8 +10,8 @@ from headrace.columns import Batch, encode, wire
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
-from services.executor.lifecycle.models import Models, VersionStatus
-from services.executor.lifecycle.versions import LoadedVersion
+from services.executor.lifecycle.models import Models
+from services.executor.lifecycle.versions import LoadedVersion, VersionStatus
 
 
 class ExecutorServicer:

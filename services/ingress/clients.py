@@ -1,14 +1,17 @@
-"""Client of the router, over hop. Calls that wait at the same time share one message."""
+"""Clients of the router and of the monitoring service, over hop. Inferences that wait at the same time share one message."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
-from services.ingress.ports import Routed
+from services.ingress.ports import Outcome, Routed
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -37,7 +40,24 @@ UNLOAD = unary(
     lengthy=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+LIST = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "ListPipelines",
+    pb.ListPipelinesRequest,
+    pb.ListPipelinesResponse,
+    idempotent=True,
+)
+RECORD = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "MonitoringService",
+    "RecordOutcomes",
+    monitoring_pb2.RecordOutcomesRequest,
+    monitoring_pb2.RecordOutcomesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
+_LIST_S = 1.0
 _DECISION = "@decision"
 _NO_DECISIONS: list[Decision] = []
 
@@ -77,6 +97,18 @@ class HopRouter:
         return Routed(reply.batch, used, [decisions[i][0] for i in mine], [places[i] for i in index])
 
 
+class HopServing:
+    """Which revision of each pipeline the router serves. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._list = client.unary(LIST)
+        self._clock = clock
+
+    async def __call__(self) -> dict[str, str]:
+        reply = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
+        return {p.name: p.revision for p in reply.pipelines}
+
+
 class HopModelOperations:
     """Implements `ports.ModelOperations`."""
 
@@ -94,6 +126,25 @@ class HopModelOperations:
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
         request = pb.UnloadModelRequest(model=model, version=version, operator=operator)
         return list((await self._unload(request, deadline=deadline)).versions)
+
+
+class HopOutcomes:
+    """Implements `ports.Outcomes`."""
+
+    def __init__(self, client: Client) -> None:
+        self._record = client.unary(RECORD)
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        request = monitoring_pb2.RecordOutcomesRequest(tenant=tenant)
+        for outcome in outcomes:
+            added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
+            if isinstance(outcome.value, bool):
+                added.label = outcome.value
+            else:
+                added.number = outcome.value
+            if outcome.time is not None:
+                added.time.FromMicroseconds(round(outcome.time * 1e6))
+        return (await self._record(request, deadline=deadline)).accepted_count
 
 
 def _decision(message: pb.Decision) -> Decision:

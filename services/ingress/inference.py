@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import Decision, rounded, validate_inputs
+from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.documents.catalog import Credential, Entry
-from services.ingress.ports import Router
+from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
 
 
@@ -34,6 +34,11 @@ class InferenceResult:
     def decision(self) -> Decision | None:
         """The route that answered; the first one if there were several."""
         return self.decisions[0] if self.decisions else None
+
+    @property
+    def models(self) -> Sequence[ModelUse]:
+        """The models that took part in any of these rows."""
+        return models_of(self.decisions[0], self.batch) if self.decisions else ()
 
     @property
     def version(self) -> int:
@@ -117,7 +122,7 @@ class InferenceRunner:
         self._guard.check(context, entry.pipeline, batch)
         if self._attributes is not None:
             batch = self._attributes.added(batch, context.headers)
-        routed = await self._router.infer(entry.pipeline.name, version, batch)
+        routed = await self._route(entry, version, batch)
         # A row that the door refused keeps the door's error, even if a later service returned something for it.
         result = (
             routed.batch
@@ -139,6 +144,17 @@ class InferenceRunner:
         if whole and result.errors:
             raise _first_fault(result)
         return answer
+
+    async def _route(self, entry: Entry, version: int, batch: Batch) -> Routed:
+        """Asks for the version that the rows were checked against, also while the router goes over to another one."""
+        pipeline = entry.pipeline
+        try:
+            return await self._router.infer(pipeline.name, version or pipeline.version, batch)
+        except Fault as fault:
+            if version or fault.reason != Reason.REASON_VERSION_UNKNOWN:
+                raise
+            # The router was restarted in between and has the newer version only; most rows fit it, too.
+            return await self._router.infer(pipeline.name, 0, batch)
 
     def _check_budget(self, left: float) -> None:
         if left < self._min_budget_s:

@@ -41,6 +41,25 @@ class ModelOperations(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One named value that became known of a prediction. `time`: seconds since 1970; None: now."""
+
+    request_id: str
+    row: int
+    name: str
+    value: bool | float
+    time: float | None
+
+
+class Outcomes(Protocol):
+    """Stores outcomes of predictions."""
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        """Stores all of them, or none; returns how many are stored. `deadline`: monotonic seconds. Raises Fault."""
+        ...
+
+
 class Router(Protocol):
     """Runs pipelines."""
 

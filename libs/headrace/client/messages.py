@@ -12,6 +12,7 @@ from headrace.client.results import (
     FeatureAge,
     Field,
     ModelUse,
+    Outcome,
     Pipeline,
     Prediction,
     PredictResult,
@@ -55,6 +56,22 @@ def row_failure(error: pb.PredictionError | batch_pb2.RowError) -> RowFailure:
     """Why a row failed; tolerant of codes and reasons that are newer than this SDK."""
     code = Code(error.code) if 0 < error.code <= max(Code) else Code.UNKNOWN
     return RowFailure(code, _reason(error.reason), error.message, dict(error.metadata))
+
+
+def outcomes_request(outcomes: Iterable[Outcome]) -> pb.RecordOutcomesRequest:
+    """The message of outcomes. Raises ValueError for a time without a zone, TypeError for a value of another type."""
+    request = pb.RecordOutcomesRequest()
+    for outcome in outcomes:
+        added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
+        if isinstance(outcome.value, bool):
+            added.label = outcome.value
+        else:
+            added.number = outcome.value
+        if outcome.time is not None:
+            if outcome.time.tzinfo is None:
+                raise ValueError(f"the time {outcome.time} needs a time zone")
+            added.time.FromDatetime(outcome.time)
+    return request
 
 
 def pipeline(message: pb.Pipeline) -> Pipeline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.errors import HeadraceError, error_class
@@ -132,6 +133,21 @@ class ColumnsResult:
         """Raises the HeadraceError of the first row that failed, if one did."""
         for row in sorted(self.errors):
             raise self.errors[row].error(self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became known of one prediction. `request_id`: of its PredictResult; `row`: its position in the request.
+
+    `name`: that of an output, or any other. `value`: a truth value or a finite number. `time`: when it was so, with a time
+    zone; None: now.
+    """
+
+    request_id: str
+    name: str
+    value: bool | float
+    row: int = 0
+    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ REASONS = frozenset(
         Reason.REASON_QUERY_BUDGET_EXCEEDED,
         Reason.REASON_OVERLOADED,
         Reason.REASON_BREAKER_OPEN,
+        Reason.REASON_IDEMPOTENCY_KEYS_FULL,
     }
 )
 
@@ -133,6 +134,16 @@ TENANT_BYTES = Limiter(
     _FULL,
     _QUOTA,
     _LESS,
+)
+IDEMPOTENCY_KEYS = Limiter(
+    "idempotency_keys",
+    "idempotency keys of a tenant that are kept, and the bytes of their outcomes",
+    "ingress `idempotency.max_keys`, `max_bytes`",
+    "services/ingress/idempotency/calls.py",
+    _FULL,
+    # Not QUOTA_EXCEEDED, which Envoy repeats to calls that have no key.
+    Reason.REASON_IDEMPOTENCY_KEYS_FULL,
+    "send no key, or wait until older ones end",
 )
 TENANT_QUERIES = Limiter(
     "tenant_queries",

@@ -9,13 +9,15 @@ from headrace.columns import Batch, Column, Ragged
 from headrace.columns.oip_tensors import pack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
-from headrace.pipeline import Decision
+from headrace.pipeline import Decision, ModelUse
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 
 _SOURCE = "@source/"
 # As many as a message of the router may well have arms.
 _KEPT_LISTS = 8
+# Annotation of the router, int64 µs: age of the kept answer that a row got; −1: it got a new one.
+CACHED = "@cached_us"
 
 
 def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
@@ -75,6 +77,8 @@ class Responses:
         # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
         absent = tuple(absent_features(batch)) if answer.fallbacks else ()
         decided = tuple(answer.decided) if answer.decided else ()
+        models = answer.models
+        used = tuple([(m.stage, m.model) for m in models]) if len(models) > 1 else ()
         key = (
             decisions,
             answer.entry.pipeline.revision,
@@ -83,18 +87,32 @@ class Responses:
             tuple(answer.fallbacks),
             absent,
             decided,
+            used,
         )
         head = self._heads.get(key)
         if head is None:
-            head = self._heads[key] = _head(answer, outputs, absent).SerializeToString()
+            head = self._heads[key] = _head(answer, models, outputs, absent).SerializeToString()
         reply = pb.ModelInferResponse.FromString(head)
         reply.id = request_id
         reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+        if CACHED in batch.columns:
+            _add_cached(batch.columns[CACHED], reply)
         return reply
 
 
+def _add_cached(ages: Column, reply: pb.ModelInferResponse) -> None:
+    """How many rows got an answer that was kept, and the age of the oldest."""
+    kept = [age for age in ages.array.tolist() if age >= 0]
+    if kept:
+        reply.parameters["cached_rows"].int64_param = len(kept)
+        reply.parameters["cached_age_ms"].int64_param = max(kept) // 1000
+
+
 def _head(
-    answer: InferenceResult, outputs: Iterable[Column], absent: Iterable[tuple[str, str]]
+    answer: InferenceResult,
+    models: Sequence[ModelUse],
+    outputs: Iterable[Column],
+    absent: Iterable[tuple[str, str]],
 ) -> pb.ModelInferResponse:
     """A response without identity and values."""
     count = len(answer.batch)
@@ -105,7 +123,6 @@ def _head(
     parameters = reply.parameters
     parameters["revision"].string_param = answer.revision
     if answer.decision is not None:
-        models = answer.decision.models
         parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
         parameters["backends"].string_param = ",".join(m.backend for m in models)
         if any(m.cold_start for m in models):

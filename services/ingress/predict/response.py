@@ -9,7 +9,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import ANNOTATION, Batch, Column, RowError, encode_columns
 from headrace.pipeline import rows_from_batch, write_model_uses
 from services.ingress.inference import InferenceResult
-from services.ingress.oip.response import source_name
+from services.ingress.oip.response import CACHED, source_name
 from services.ingress.predict.structs import fill
 
 _SOURCE, _AGE = "@source/", "@age_us/"
@@ -18,8 +18,7 @@ _DECISION = "@decision"
 
 def write_models(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     """Adds the models that were used, and the arms that rows took."""
-    if answer.decision:
-        write_model_uses(answer.decision.models, reply.models)
+    write_model_uses(answer.models, reply.models)
     for decision in answer.decisions:
         added = reply.decisions.add(
             arm=decision.route,
@@ -44,6 +43,7 @@ def write_rows(answer: InferenceResult, reply: pb.PredictResponse) -> None:
     for prediction, decision in zip(predictions, answer.decided or (), strict=False):
         prediction.decision = decision
     _ages(batch, predictions)
+    _cached(batch, predictions)
     _fallbacks(answer, predictions)
 
 
@@ -66,6 +66,16 @@ def _ages(batch: Batch, predictions: list[pb.Prediction]) -> None:
             feature.source = source_name(source)
             if age >= 0:
                 feature.age_ms = age // 1000
+
+
+def _cached(batch: Batch, predictions: list[pb.Prediction]) -> None:
+    """How old the kept answers are that rows got."""
+    ages = batch.columns.get(CACHED)
+    if ages is None:
+        return
+    for prediction, age in zip(predictions, ages.array.tolist(), strict=True):
+        if age >= 0:
+            prediction.cached_age_ms = age // 1000
 
 
 def _fallbacks(answer: InferenceResult, predictions: list[pb.Prediction]) -> None:

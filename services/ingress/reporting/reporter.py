@@ -84,6 +84,8 @@ class Reporter:
             "code": code.name,
             "duration_ms": round(seconds * 1000, 3),
         }
+        if context.original_request_id:
+            fields["original_request_id"] = context.original_request_id
         fault = context.fault
         if fault is None:
             self._log.info("request", **fields)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from headrace.columns import Batch
 from headrace.pipeline import Plan
 from services.router.stages.runner import StageRunner
+
+if TYPE_CHECKING:
+    from services.router.cache.route import CachedRoute
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +27,8 @@ class Route:
     name: str
     plan: Plan
     runners: tuple[StageRunner, ...]
+    # How its answers are kept; None: they are not.
+    cached: CachedRoute | None = None
 
 
 @dataclass(frozen=True, slots=True)

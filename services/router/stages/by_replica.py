@@ -13,6 +13,7 @@ from headrace.columns import Batch, Column
 from headrace.columns.batch import RowError
 from headrace.columns.column import Mask, join
 from headrace.hop.errors import Fault
+from headrace.pipeline import ModelUse
 from services.router.routes.scatter import scatter
 from services.router.stages.runner import StageResult, StageRunner
 
@@ -66,17 +67,20 @@ def _joined(results: Sequence[StageResult], places: Sequence[NDArray[np.intp]], 
     for result, at in pairs:
         for name, used in result.fallbacks.items():
             fallbacks.setdefault(name, np.zeros(count, bool))[at] = used
-    used_models = [r.model for r in results if r.model is not None]
     # What is unusual about one of them must not be hidden by another.
-    model = max(used_models, key=lambda m: (m.standby, m.cold_start), default=None)
+    told = max((r for r in results if r.models), key=lambda r: _unusual(r.models), default=StageResult())
     return StageResult(
         _columns([(r.columns, at) for r, at in pairs], count),
         errors={int(at[row]): error for r, at in pairs for row, error in r.errors.items()},
         fallbacks=fallbacks,
         timings=[timing for r in results for timing in r.timings],
-        model=model,
-        attributes=next((r.attributes for r in results if r.model is model), {}),
+        models=told.models,
+        attributes=told.attributes,
     )
+
+
+def _unusual(models: Sequence[ModelUse]) -> tuple[int, int]:
+    return sum(m.standby for m in models), sum(m.cold_start for m in models)
 
 
 def _columns(parts: Iterable[tuple[Sequence[Column], NDArray[np.intp]]], count: int) -> list[Column]:

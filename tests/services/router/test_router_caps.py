@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelStage, parse
-from headrace.releases import Cap
+from headrace.releases import Cap, Released
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
@@ -185,7 +185,7 @@ class Doubler:
 class Capped(Pipelines):
     def __init__(self, found: PipelineCaps) -> None:
         super().__init__(Compiler({"model": Doubler}))
-        served = Compiler({"model": Doubler}).compile(parse(DOCUMENT, "double.yaml"))
+        served = Compiler({"model": Doubler}).compile(Released.of(parse(DOCUMENT, "double.yaml")))
         self._served = Served(served.pipeline, served.routes, caps=found)
 
     def find(self, name: str, version: int) -> Served:

@@ -19,7 +19,7 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
-from headrace.releases import Partition
+from headrace.releases import Partition, Released
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -92,7 +92,7 @@ async def running() -> AsyncIterator[Running]:
         target = ",".join(harness.target for harness in harnesses)
         client = harnesses[0].client(target=target)
         runners = connected({"executor": client}, RouterConfig.model_construct(), time.monotonic)
-        plain = Compiler(runners).compile(parse(DOCUMENT, "keyed.yaml"))
+        plain = Compiler(runners).compile(Released.of(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
         by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
@@ -203,7 +203,7 @@ async def test_parts_are_joined_in_the_order_of_the_rows(places: list[int], happ
             errors=failed,
             fallbacks={"standby": np.ones(count, bool)} if standby else {},
             timings=[Timing("execute", "executor", 0, 1, count)],
-            model=ModelUse("m", "m", "1", "ff", standby=standby),
+            models=[ModelUse("m", "m", "1", "ff", standby=standby)],
         )
 
     count = len(places)
@@ -226,4 +226,4 @@ async def test_parts_are_joined_in_the_order_of_the_rows(places: list[int], happ
     assert all(len(c) == count for c in columns.values())
     standby = [f == "standby" for f in fate]
     assert (result.fallbacks["standby"].tolist() == standby) if any(standby) else not result.fallbacks
-    assert result.model is None or result.model.standby == any(standby)
+    assert not result.models or result.models[0].standby == any(standby)

@@ -15,6 +15,7 @@ from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
+from headrace.releases import Released
 from headrace.releases.document import validated
 from services.router.inference import Inference
 from services.router.metrics import Metrics
@@ -50,7 +51,7 @@ class Multiplier:
     async def run(self, batch: Batch) -> StageResult:
         factor = np.float32(self._stage.model.removeprefix("times"))
         column = Column.of("y", batch.columns["x"].array * factor)
-        return StageResult([column], model=ModelUse(self._stage.name, self._stage.model, "1", "ff"))
+        return StageResult([column], models=[ModelUse(self._stage.name, self._stage.model, "1", "ff")])
 
 
 class OddAndEven:
@@ -68,7 +69,7 @@ class Two(Pipelines):
     def __init__(self, compiler: Compiler) -> None:
         super().__init__(compiler)
         self._both = [
-            compiler.compile(parse(DOCUMENT.replace("NAME", name), "two.yaml"))
+            compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
             for name in ("times2", "times10")
         ]
 
@@ -108,7 +109,9 @@ class Arms(Pipelines):
         super().__init__(compiler)
         texts = {"live": DOCUMENT.replace("NAME", "times2"), "candidate": DOCUMENT.replace("NAME", "times10")}
         texts["candidate"] = texts["candidate"].replace("version: 1", "version: 2")
-        compiled = {arm: compiler.compile(parse(text, f"{arm}.yaml")) for arm, text in texts.items()}
+        compiled = {
+            arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()
+        }
         arm = {"version": 1, "revision": "ab" * 32}
         values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
         table = RouteTable.compile(validated("double", values), {a: c.pipeline for a, c in compiled.items()})
@@ -168,7 +171,7 @@ async def test_a_batch_without_rows_takes_some_route() -> None:
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
     compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:
-        compiler.compile(parse(SCORED, "scored.yaml"))
+        compiler.compile(Released.of(parse(SCORED, "scored.yaml")))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
     assert "no client for the service of a features stage" in error.value.problems[0].message
 
@@ -185,7 +188,7 @@ async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:
     pipelines = Pipelines(Compiler({"model": Multiplier}))
     texts = [DOCUMENT.replace("version: 1", f"version: {v}") for v in (1, 2, 3)]
     for text in texts:
-        pipelines.replace({"double": parse(text, "double.yaml")})
+        pipelines.replace({"double": Released.of(parse(text, "double.yaml"))})
     assert pipelines.find("double", 0).pipeline.version == 3
     assert pipelines.find("double", 2).pipeline.version == 2
     with pytest.raises(Fault) as error:

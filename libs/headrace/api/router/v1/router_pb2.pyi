@@ -1,5 +1,6 @@
 from headrace.api.batch.v1 import batch_pb2 as _batch_pb2
 from headrace.api.executor.v1 import executor_pb2 as _executor_pb2
+from headrace.api.router.v1 import shadow_pb2 as _shadow_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -75,14 +76,16 @@ class ListPipelinesResponse(_message.Message):
     def __init__(self, pipelines: _Optional[_Iterable[_Union[PipelineVersion, _Mapping]]] = ...) -> None: ...
 
 class PipelineVersion(_message.Message):
-    __slots__ = ("name", "version", "revision")
+    __slots__ = ("name", "version", "revision", "release")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     revision: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ...) -> None: ...
+    release: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., release: _Optional[int] = ...) -> None: ...
 
 class IndexModelsRequest(_message.Message):
     __slots__ = ()
