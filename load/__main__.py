@@ -16,6 +16,7 @@ check      a minute, for CI: does natural batching still save CPU as it should?
 
 hop        a call between two processes, on a stream and as an RPC
 refusals   what a refusal costs in Envoy alone
+routes     choosing an arm for each row: canary, rules, caps, partition; how even a partition is
 executor   the executor in one process: overhead, latency, batching, a version swap
 features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
            `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage

@@ -94,9 +94,11 @@ class Inference:
     async def _answer(self, served: Served, route: Route, part: Part, arrived: float) -> RouteResult:
         """Runs a route; those who watch see it, and its rows are counted."""
         ended = [observer.begin(served, route, part.batch) for observer in self._observers]
+        # Whoever watches need not see which replica runs which row.
+        batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         result = None
         try:
-            result = await run_route(route, part.batch, self._clock, self._meter)
+            result = await run_route(route, batch, self._clock, self._meter)
         except Fault:
             raise  # the batch does not fit the pipeline: no arm's fault
         except Exception:
