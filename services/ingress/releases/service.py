@@ -24,7 +24,7 @@ from headrace.releases.changes import (
     rollout_started,
     switched,
 )
-from headrace.releases.changes.deploying import arm_of
+from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import Arm, to_bytes
 from services.ingress.documents.catalog import require

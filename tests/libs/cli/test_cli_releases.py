@@ -239,9 +239,7 @@ def test_a_terminal_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(
-        "headrace.cli.commands.releases.committing.sys", type("Sys", (), {"stdin": Terminal()})
-    )
+    monkeypatch.setattr("headrace.cli.commands.releases.commit.sys", type("Sys", (), {"stdin": Terminal()}))
     deploy = ["release", "deploy", "small", "--home", str(home)]
     no = CliRunner().invoke(app, deploy, input="n\n")
     assert (no.exit_code, current(home)) == (1, None)

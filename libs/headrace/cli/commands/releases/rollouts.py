@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.commands.releases.changing import Document, Label, Models, Set, built
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
     DryRun,
     Number,

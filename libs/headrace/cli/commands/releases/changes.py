@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from headrace.cli.commands.models.options import content, user
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
     DryRun,
     Number,
@@ -26,7 +26,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
 from headrace.releases.changes import Basis, Documents, applied, deployed, labelled, rolled_back_to, switched
-from headrace.releases.changes.deploying import arm_of
+from headrace.releases.changes.deployment import arm_of
 from headrace.releases.document import Arm
 
 Models = Annotated[
