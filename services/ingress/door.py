@@ -28,7 +28,15 @@ _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
 # For operators, who change releases by these.
 _CHANGES = frozenset(
-    {"ApplyRelease", "DeployPipeline", "RollBackRelease", "StartRollout", "SteerRollout", "SetFreeze"}
+    {
+        "CommitRelease",
+        "ApplyRelease",
+        "DeployPipeline",
+        "RollBackRelease",
+        "StartRollout",
+        "SteerRollout",
+        "SetFreeze",
+    }
 )
 # For operators. These operations take long.
 _OPERATIONS = _CHANGES | {
@@ -39,7 +47,7 @@ _OPERATIONS = _CHANGES | {
     "ListReleases",
 }
 # They bring documents.
-_LARGE = _INFERENCES | {"ApplyRelease", "DeployPipeline", "StartRollout"}
+_LARGE = _INFERENCES | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 

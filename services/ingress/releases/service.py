@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from headrace.releases.changes import (
 )
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
-from headrace.releases.document import Arm, to_bytes
+from headrace.releases.document import Arm, to_bytes, validated
 from services.ingress.documents.catalog import require
 from services.ingress.oip.service import proven
 from services.ingress.releases import faults
@@ -54,9 +54,14 @@ class ReleaseServicer:
             if release is None:
                 raise faults.unknown(pipeline)
             problem = f"release {broken.number}: {broken.problem}" if broken else ""
-            return pb.GetReleaseResponse(
-                release=_release(release), problem=problem, freeze=_freeze(store.frozen())
-            )
+            reply = pb.GetReleaseResponse(release=_release(release), problem=problem)
+            reply.newest_number = max(release.number, broken.number if broken else 0)
+            freeze = _freeze(store.frozen())
+            if freeze is not None:
+                reply.freeze.CopyFrom(freeze)
+            if request.with_documents:
+                reply.pipeline_documents.update(_documents(store, [release]))
+            return reply
 
         return await self._desk.read(pipeline, read, context.deadline)
 
@@ -72,9 +77,34 @@ class ReleaseServicer:
             else:
                 current = (store.current(name)[0] for name in store.pipelines())
                 found = [release for release in current if release is not None]
-            return pb.ListReleasesResponse(releases=[_release(release) for release in found])
+            reply = pb.ListReleasesResponse(releases=[_release(release) for release in found])
+            if pipeline and request.with_documents:
+                reply.pipeline_documents.update(_documents(store, found))
+            return reply
 
         return await self._desk.read(pipeline, read, context.deadline)
+
+    async def CommitRelease(
+        self, request: pb.CommitReleaseRequest, context: RequestContext
+    ) -> pb.CommitReleaseResponse:
+        author = _operator(context)
+        values = _document(request.document)
+        pipeline, parent = values.get("pipeline"), values.get("parent")
+        if not isinstance(pipeline, str):
+            raise faults.malformed("document.pipeline", "names no pipeline")
+        if type(parent) is not int or parent < 0:
+            raise faults.malformed("document.parent", "needs the number of the release that it follows")
+        texts = list(request.pipeline_documents)
+        about = {"number": parent + 1, "author": author, "at": self._now().isoformat()}
+        content = {key: value for key, value in values.items() if key != "sha256"} | about
+
+        def how(_: Basis, documents: Documents, __: KnownModels) -> Release:
+            for i, text in enumerate(texts):
+                documents.add(text, f"pipeline_documents[{i}]")
+            return validated(pipeline, content)
+
+        options = pb.ChangeOptions(expected_number=parent)
+        return pb.CommitReleaseResponse(change=await self._change(pipeline, options, context, how))
 
     async def ApplyRelease(
         self, request: pb.ApplyReleaseRequest, context: RequestContext
@@ -259,6 +289,13 @@ def _document(text: str) -> dict[str, Any]:
 
 def _release(release: Release) -> pb.Release:
     return pb.Release(pipeline=release.pipeline, number=release.number, document=to_bytes(release).decode())
+
+
+def _documents(store: ReleaseStore, releases: Sequence[Release]) -> dict[str, str]:
+    """Content hash → text of each document that releases of one pipeline name."""
+    found = {revision: release.pipeline for release in releases for revision in release.revisions()}
+    texts = {revision: store.document(pipeline, revision) for revision, pipeline in found.items()}
+    return {revision: text for revision, text in texts.items() if text is not None}
 
 
 def _freeze(freeze: Freeze | None) -> pb.Freeze | None:
