@@ -147,7 +147,7 @@ class ReleaseServicer:
         def how(basis: Basis, _: Documents, __: KnownModels) -> Release:
             return rolled_back_to(basis, history, request.to_number or None)
 
-        change = await self._change(request.pipeline, request.options, context, how)
+        change = await self._change(request.pipeline, request.options, context, how, urgent=True)
         return pb.RollBackReleaseResponse(change=change)
 
     async def StartRollout(
@@ -186,7 +186,7 @@ class ReleaseServicer:
             raise faults.malformed("action", f"{request.action} is none; send one of RolloutAction")
         steer = action
         change = await self._change(
-            request.pipeline, request.options, context, lambda basis, _, __: steer(basis)
+            request.pipeline, request.options, context, lambda basis, _, __: steer(basis), urgent=True
         )
         return pb.SteerRolloutResponse(change=change)
 
@@ -197,7 +197,11 @@ class ReleaseServicer:
             options = pb.ChangeOptions(reason=request.reason)
             frozen = request.frozen
             await self._change(
-                request.pipeline, options, context, lambda basis, _, __: switched(basis, frozen=frozen)
+                request.pipeline,
+                options,
+                context,
+                lambda basis, _, __: switched(basis, frozen=frozen),
+                urgent=True,
             )
             return pb.SetFreezeResponse(freeze=_freeze(await self._frozen(request.pipeline, context)))
         wanted = Freeze(author, request.reason or "no reason given", self._now()) if request.frozen else None
@@ -209,12 +213,18 @@ class ReleaseServicer:
         return await self._desk.read("", write, context.deadline)
 
     async def _change(
-        self, pipeline: str, options: pb.ChangeOptions, context: RequestContext, how: How
+        self,
+        pipeline: str,
+        options: pb.ChangeOptions,
+        context: RequestContext,
+        how: How,
+        *,
+        urgent: bool = False,
     ) -> pb.ReleaseChange:
         _asked(pipeline, context)
         _check_reason("options.reason", options.reason)
         expected = options.expected_number if options.HasField("expected_number") else None
-        wish = Wish(pipeline, _operator(context), options.reason, expected, options.dry_run)
+        wish = Wish(pipeline, _operator(context), options.reason, expected, options.dry_run, urgent)
         return _told(await self._desk.change(wish, how, context.deadline))
 
     async def _history(self, pipeline: str, context: RequestContext) -> list[Release]:

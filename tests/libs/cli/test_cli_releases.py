@@ -299,6 +299,20 @@ def test_a_freeze_stops_automation_and_nobody_else(home: Path) -> None:
     ok(home, *ROLLOUT)
 
 
+def test_the_way_back_is_open_without_the_repository(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "deploy", "small", "--models", "light=2")
+    ok(home, "rollout", "start", "small", "--models", "light=10")
+    listing = home / "models" / "light" / "releases.json"
+    listing.write_text("{")
+    assert "can't be read" in refused(home, "release", "deploy", "small")
+    said = ok(home, "rollout", "abort", "small")
+    assert "not compared with the models" in said
+    ok(home, "release", "rollback", "small")
+    assert current(home).live.models["light"] == "1"
+    ok(home, "release", "freeze", "small")
+
+
 def test_tampering_shows(home: Path) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
     ok(home, "release", "deploy", "small", "--models", "light=2")

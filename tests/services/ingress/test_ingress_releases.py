@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.cli.main import app
 from headrace.hop import testing
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import FileReleases
 from headrace.releases.first import first_release
@@ -53,9 +54,16 @@ async def receiver() -> AsyncIterator[Receiver]:
     found.close()
 
 
+@pytest.fixture(scope="module")
+def router() -> FakeRouter:
+    return FakeRouter()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
-    async with testing.served(definition(FakeRouter())) as harness:
+async def door(
+    receiver: Receiver, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Folder]:
+    async with testing.served(definition(router)) as harness:
         path = tmp_path_factory.mktemp("door")
         path.chmod(0o700)
         records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
@@ -322,6 +330,23 @@ async def test_what_is_wrong_is_named_and_changes_nothing(
     found = await refusal(door, name, request_)
     assert found[:2] == (code, reason)
     assert told in found[2]
+
+
+async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
+    door: Folder, router: FakeRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
+    await ask(door, "DeployPipeline", deploy)
+
+    async def index(*_: object) -> Any:
+        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
+
+    monkeypatch.setattr(router, "IndexModels", index)
+    deploy.spec.models["doubler"] = "3"
+    assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
+    await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
+    assert store(door.path).current("double")[0].live.models == {"doubler": "1"}
+    await ask(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
 
 
 async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
