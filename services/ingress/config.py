@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
+from services.ingress.idempotency.settings import Idempotency
 
 
 class Http(config.Settings):
@@ -147,10 +148,14 @@ class IngressSettings(config.ServiceSettings):
     # restarts. Absent: each ingress counts separately, from its start on.
     queries: Path | None = None
     security: Security = Security()
+    # Where the outcomes of calls with an idempotency key are kept.
+    idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None
     # Interval at which files are checked for changes. A revoked key stops working within this time.
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
+    # Client of the service that stores outcomes. Absent: none are taken.
+    monitoring: config.ClientSettings | None = None
     limits: Limits = Limits()
     admission: Admission = Admission()
     traces: Traces = Traces()

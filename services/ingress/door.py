@@ -38,6 +38,8 @@ _CHANGES = frozenset(
         "SetFreeze",
     }
 )
+# Thousands of small things in one message.
+_REPORTS = frozenset({"RecordOutcomes"})
 # For operators. These operations take long.
 _OPERATIONS = _CHANGES | {
     "RepositoryIndex",
@@ -46,8 +48,8 @@ _OPERATIONS = _CHANGES | {
     "GetRelease",
     "ListReleases",
 }
-# They bring documents.
-_LARGE = _INFERENCES | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
+# They bring documents, or thousands of small things in one message.
+_LARGE = _INFERENCES | _REPORTS | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
@@ -62,10 +64,10 @@ class Operation:
     inference: bool
     # The scope that the credential must allow; "" for operations that need no credential.
     scope: str
-    # Whether it counts against the tenant's limit of calls in flight.
-    counted: bool
     # Whether its message may have the full size; others hold a few names.
     large: bool
+    # Whether it counts against the tenant's limit of calls in flight.
+    counted: bool
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
@@ -83,8 +85,8 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
             m.name in _OPEN,
             m.name in _INFERENCES,
             _scope(m.name),
-            m.name in _INFERENCES | _OPERATIONS,
             m.name in _LARGE,
+            m.name in _INFERENCES | _REPORTS | _OPERATIONS,
         )
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
@@ -94,6 +96,8 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
 def _scope(name: str) -> str:
     if name in _OPEN:
         return ""
+    if name in _REPORTS:
+        return "outcomes"
     return "predict" if name in _INFERENCES else "operate" if name in _OPERATIONS else "read"
 
 

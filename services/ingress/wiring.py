@@ -30,7 +30,7 @@ from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -39,10 +39,13 @@ from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
+from services.ingress.idempotency.calls import IdempotentCalls
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.ports import Log
+from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
@@ -119,21 +122,31 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
+        keys = settings.idempotency.store(time.monotonic, wall)
+        stack.push_async_callback(keys.close)
+        keyed = IdempotentCalls(
+            keys,
+            telemetry.once(KeyMetrics),
+            telemetry.log,
+            settings.idempotency.lease_s,
+            time.monotonic,
+        )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, runner, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = InferenceServicer(catalog, runner)
+        own = InferenceServicer(catalog, runner, keyed)
+        outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
         desk = Desk(
             _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
         )
         stack.push_async_callback(desk.close)
         served = {
             **operations(OIP_SERVICE, oip, repository),
-            **operations(INFERENCE_SERVICE, own),
+            **operations(INFERENCE_SERVICE, own, outcomes),
             **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
         }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
@@ -149,6 +162,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, keys.purge)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set
@@ -202,6 +216,15 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 yield Runtime("ingress", telemetry, local)
     finally:
         await telemetry.close()
+
+
+def _outcomes(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> HopOutcomes | None:
+    """Where outcomes are stored; None: the settings name no such service. `stack` closes its client."""
+    if settings.monitoring is None:
+        return None
+    client = runtime.dial("monitoring", settings.monitoring)
+    stack.push_async_callback(client.close)
+    return HopOutcomes(client)
 
 
 def _part(name: str, values: dict[str, object]) -> Part:

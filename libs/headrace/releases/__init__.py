@@ -6,7 +6,6 @@ restart) decides it.
 
 from headrace.releases.catalog import ReleaseCatalog, Released, released
 from headrace.releases.document import (
-    LIVE,
     Arm,
     Assignment,
     Between,
@@ -24,6 +23,7 @@ from headrace.releases.document import (
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.files import FileReleases
 from headrace.releases.place import PlaceError, open_catalog, open_store
+from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [

@@ -80,7 +80,6 @@ class Models(LoadedVersions):
 
         self._load_slots = asyncio.Semaphore(_PARALLEL_LOADS)
         self._maintenance: asyncio.Task[None] | None = None
-        self._release_problems: list[str] = []
 
     async def open(self) -> None:
         """Loads the versions that should serve. Raises RepositoryError: the repository can't be read."""
@@ -374,7 +373,7 @@ class Models(LoadedVersions):
         released = self._loader.released
         before = released.versions
         wanted = await asyncio.to_thread(released.look)
-        self._tell_releases(released.problems)
+        released.tell(self._context.log)
         for model, versions in wanted.items():
             for version in versions:
                 held = version in self._entries.get(model, {}) or (model, version) in self._loading
@@ -388,16 +387,6 @@ class Models(LoadedVersions):
         for model, version in gone:
             if version not in serving.get(model, ()) and version not in self._loader.configured(model):
                 await self._unload(model, version, "")
-
-    def _tell_releases(self, problems: list[str]) -> None:
-        """Logs once that releases can't be read, and once that they can be again."""
-        if problems != self._release_problems:
-            log = self._context.log
-            if problems:
-                log.error("releases can't be read; the last good ones stay loaded", problems=problems)
-            else:
-                log.info("the releases can be read again")
-            self._release_problems = problems
 
     def _check_unavailable(self, model: str, version: str) -> None:
         """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""

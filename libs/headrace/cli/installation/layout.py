@@ -130,6 +130,11 @@ class Layout:
         return self.home / "executor"
 
     @property
+    def replay_state(self) -> Path:
+        """What the executors of replays share: which files are known to load."""
+        return self.home / "replay"
+
+    @property
     def operator_key(self) -> Path:
         """A key with which `headrace models load` may load and unload, and nothing else."""
         return self.home / "operator.key"
@@ -168,9 +173,19 @@ class Layout:
         return self.home / "queries"
 
     @property
+    def idempotency(self) -> Path:
+        """Outcomes of calls with an idempotency key; shared by the processes of the ingress."""
+        return self.home / "idempotency" / "keys.sqlite"
+
+    @property
     def security_log(self) -> Path:
         """Refused credentials and forbidden requests, as JSON lines."""
         return self.home / "audit" / "security.jsonl"
+
+    @property
+    def outcomes(self) -> Path:
+        """What became known of predictions, and which arm made them."""
+        return self.home / "monitoring" / "outcomes.sqlite"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""

@@ -74,10 +74,10 @@ def settings(
 
 def _own(installation: Installation, service: str) -> dict[str, Any]:
     """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
-    return {**_files(installation.layout).get(service, {}), **_clients(installation, service)}
+    return {**files(installation.layout).get(service, {}), **_clients(installation, service)}
 
 
-def _files(layout: Layout) -> dict[str, dict[str, Any]]:
+def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
     return {
         "router": {"releases": release_place.place(layout), "kept": str(layout.kept_releases)},
@@ -91,6 +91,7 @@ def _files(layout: Layout) -> dict[str, dict[str, Any]]:
             "kept": str(layout.kept_releases),
             "load": "released",
         },
+        "monitoring": {"outcomes": str(layout.outcomes)},
     }
 
 
@@ -114,6 +115,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
+        "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),

@@ -9,6 +9,7 @@ from headrace.releases.catalog import released
 from headrace.releases.changes.models import KnownModels, model_problems, pin_problems
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
+from headrace.releases.inputs import check_inputs
 from headrace.releases.store import ReleaseStore
 
 # The text of a pipeline document by its revision; None: there is none.
@@ -58,6 +59,7 @@ def checked(release: Release, text: FindText, known: KnownModels | None) -> Rele
     problems += interface_problems(arms)
     if problems:
         raise ReleaseError(release.pipeline, problems)
+    check_inputs(release, arms)
     return release
 
 
