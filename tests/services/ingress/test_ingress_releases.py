@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from headrace.api.releases.v1 import releases_pb2 as pb
+from headrace.api.router.v1 import router_pb2
 from headrace.cli.main import app
 from headrace.hop import testing
+from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import FileReleases
@@ -54,14 +57,28 @@ async def receiver() -> AsyncIterator[Receiver]:
     found.close()
 
 
+@dataclass
+class Router(FakeRouter):
+    """While it is `alone` there is no executor that it could ask."""
+
+    alone: bool = False
+
+    async def IndexModels(
+        self, request: router_pb2.IndexModelsRequest, call: Call
+    ) -> router_pb2.IndexModelsResponse:
+        if self.alone:
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
+        return await super().IndexModels(request, call)
+
+
 @pytest.fixture(scope="module")
-def router() -> FakeRouter:
-    return FakeRouter()
+def router() -> Router:
+    return Router()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def door(
-    receiver: Receiver, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
+    receiver: Receiver, router: Router, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Folder]:
     async with testing.served(definition(router)) as harness:
         path = tmp_path_factory.mktemp("door")
@@ -333,15 +350,11 @@ async def test_what_is_wrong_is_named_and_changes_nothing(
 
 
 async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
-    door: Folder, router: FakeRouter, monkeypatch: pytest.MonkeyPatch
+    door: Folder, router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
     await ask(door, "DeployPipeline", deploy)
-
-    async def index(*_: object) -> Any:
-        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
-
-    monkeypatch.setattr(router, "IndexModels", index)
+    monkeypatch.setattr(router, "alone", True)
     deploy.spec.models["doubler"] = "3"
     assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
     await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
