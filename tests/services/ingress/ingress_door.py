@@ -20,6 +20,7 @@ import yaml
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
@@ -129,6 +130,11 @@ class FakeRouter:
             progress = "warming up onnxruntime" if version == "3" else ""
             reply.models.add(name="doubler", version=version, state=state, progress=progress)
         return reply
+
+    async def GetShadowReport(
+        self, request: shadow_pb2.GetShadowReportRequest, call: Call
+    ) -> shadow_pb2.GetShadowReportResponse:
+        return shadow_pb2.GetShadowReportResponse()
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         self._asked("load", request, call)

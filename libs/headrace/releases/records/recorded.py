@@ -10,7 +10,7 @@ from typing import Any
 from headrace.hop import config
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
-from headrace.releases.opening import PlaceError, open_store
+from headrace.releases.place import PlaceError, open_store
 from headrace.releases.records.audit import Audit, UnrecordedError, facts
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 from headrace.releases.store import Broken, Freeze, ReleaseStore
