@@ -1,8 +1,8 @@
 """What a kept answer costs beside one that is computed: pictures, where all but the key is saved, and flights, whose key needs
 the features.
 
-One request at a time (c = 1). Each pipeline runs as it is, and once more under another name with the key `cache` and the version of
-its model: first rows that nobody asked before (`miss`), then the same rows again (`hit`). The three take turns block by block.
+One request at a time (c = 1). Each pipeline runs as it is, and once more under another name with the key `cache` and the version
+of its model: first rows that nobody asked before (`miss`), then the same rows again (`hit`). The three take turns block by block.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def documents(home: Path) -> list[dict[str, Any]]:
 def pictures(count: int) -> list[bytes]:
     """Photographs of 512 × 512 pixels (about 90 KB as JPEG) that differ in a comment, so that all cost the same."""
     from PIL import Image
-    from skimage import data  # type: ignore[import-untyped]  # ships no types
+    from skimage import data
 
-    image = Image.fromarray(data.astronaut())
+    image = Image.fromarray(data.astronaut())  # type: ignore[no-untyped-call]  # has no types
     made = []
     for i in range(count):
         file = io.BytesIO()
@@ -136,5 +136,5 @@ def run(options: argparse.Namespace) -> None:
             ("moderation", images[10:], picture_message),
         ):
             others = OtherWork(set(running.pids))
-            found = compare(infer, running, items, message, pipeline)  # type: ignore[arg-type]  # items and message fit
+            found = compare(infer, running, items, message, pipeline)
             print(table(pipeline, found, others.cores()), flush=True)
