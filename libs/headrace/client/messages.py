@@ -64,6 +64,7 @@ def _prediction(message: pb.Prediction) -> Prediction:
         fallbacks=tuple(message.fallbacks),
         feature_ages=_ages(message.features),
         error=row_failure(message.error) if message.HasField("error") else None,
+        cached_age_ms=message.cached_age_ms if message.HasField("cached_age_ms") else None,
     )
 
 

@@ -50,6 +50,8 @@ class Prediction:
     # By feature view.
     feature_ages: Mapping[str, FeatureAge]
     error: RowFailure | None
+    # Age in milliseconds of an answer out of the response cache; None: it was computed for this row.
+    cached_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
