@@ -201,6 +201,34 @@ STREAM_CALLS = Limiter(
     _OVERLOADED,
     "wait for answers before sending more",
 )
+# The router, by a pipeline's release.
+SESSION_ROWS = Limiter(
+    "session_rows",
+    "rows per second of one session (a value of the column `session_by`) in one router",
+    "release `caps.session_rows_per_s`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _LESS,
+)
+PIPELINE_IN_FLIGHT = Limiter(
+    "pipeline_in_flight",
+    "rows of a pipeline in flight in one router",
+    "release `caps.rows_in_flight`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _AFTER_HINT,
+)
+PIPELINE_ROWS = Limiter(
+    "pipeline_rows",
+    "rows per second of a pipeline in one router",
+    "release `caps.rows_per_s`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _AFTER_HINT,
+)
 # The executor.
 MODEL_QUEUE = Limiter(
     "model_queue",

@@ -13,10 +13,12 @@ from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
 from headrace.pipeline.document.parse import parse
 from headrace.pipeline.models import (
+    MODELS_USED,
     Decision,
     IndexedModel,
     ModelState,
     ModelUse,
+    models_of,
     read_index,
     read_model_uses,
     write_index,
@@ -25,33 +27,48 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, OutputField, Pipeline
+from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
 from headrace.pipeline.stage_order import Cut, Plan, PlannedStage, cut, plan
+from headrace.pipeline.stages.cascade import CascadeStage, Unsure
+from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
-from headrace.pipeline.stages.kind import ModelSignature, Stage, StageKind, ViewSignature
+from headrace.pipeline.stages.kind import (
+    ModelSignature,
+    Setting,
+    SettingError,
+    Stage,
+    StageKind,
+    ViewSignature,
+)
 from headrace.pipeline.stages.model import ModelOutput, ModelStage
-from headrace.pipeline.stages.registry import STAGE_KINDS, stage_kind
+from headrace.pipeline.stages.registry import STAGE_KINDS, kind_of, stage_kind
 from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
 __all__ = [
+    "MODELS_USED",
     "STAGE_KINDS",
     "CacheRule",
+    "CascadeStage",
     "Catalog",
     "ColumnType",
     "Cut",
     "Decision",
     "DocumentError",
+    "EnsembleStage",
     "FeaturesStage",
     "Freshness",
     "IndexedModel",
     "InputField",
     "Kept",
+    "LatencyObjective",
+    "Member",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
     "ModelUse",
+    "Objectives",
     "OutputField",
     "Pipeline",
     "Plan",
@@ -59,17 +76,22 @@ __all__ = [
     "Problem",
     "Quarantined",
     "Reload",
+    "Setting",
+    "SettingError",
     "Stage",
     "StageKind",
     "StepsStage",
+    "Unsure",
     "ViewSignature",
     "ViewSpec",
     "batch_from_rows",
     "check",
     "cut",
     "duration_text",
+    "kind_of",
     "load",
     "load_folder",
+    "models_of",
     "null_column",
     "parse",
     "plan",

@@ -8,6 +8,8 @@ are not kept at all. A stage with a version (of the document, or put there by th
 signed version is never altered. As a number may be used again after `models remove`, the SHA-256 that the executor last
 reported is part of the key, too: nothing is served before the first reply of a route has named it, and a reply with another one
 leaves all older answers behind (`CachedRoute.prefix`). Loading and unloading through this router forgets it.
+
+Of a stage of several models (cascade, ensemble) no answer is kept: which of them took part differs from row to row.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ def identity_of(tail: Plan, *more: str) -> str:
 
     `more`: what else decides, such as release number and arm, and the settings that an arm gives its stages.
     """
-    found = [kind_of(planned.stage).pinned(planned.stage) for planned in tail.stages]
-    pinned = [name for name in found if name is not None]
-    if len(pinned) < len(found):
+    found = [kind_of(planned.stage).answered_by(planned.stage) for planned in tail.stages]
+    known = [name for name in found if name is not None]
+    if len(known) < len(found):
         return ""
-    return "\n".join((tail.pipeline.revision, *pinned, *more))
+    return "\n".join((tail.pipeline.revision, *known, *more))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, DType, RowError, Timing
 from headrace.columns.column import join
 from headrace.hop.errors import Code
+from headrace.pipeline import ModelUse
 from services.router.cache import meter as outcomes
 from services.router.cache.flights import Flight
 from services.router.cache.route import CachedRoute
@@ -168,7 +169,7 @@ class _CachedRun:
         fit = [i for i, row in enumerate(rows.tolist()) if i not in unfit and row in self.keys]
         # If every row failed, perhaps not every stage has named its model yet.
         if fit or self.cached.prefix:
-            self.cached.reported(run.models.values())
+            self.cached.reported(_models(run))
         if not fit:
             return
         columns = [run.columns[name] for name in self.cached.cut.writes] + list(run.annotations.values())
@@ -176,7 +177,7 @@ class _CachedRun:
             index = np.array(fit, np.intp)
             columns = [c.take(index) for c in columns]
         fields = self.cached.answers.same(fields_of(columns))
-        made = answers_of(columns, tuple(run.models.values()), fields)
+        made = answers_of(columns, tuple(_models(run)), fields)
         answers, prefix, now = self.cached.answers, self.cached.prefix, self.clock()
         kept: dict[bytes, Answer] = {}
         for i, answer in zip(fit, made, strict=True):
@@ -245,7 +246,7 @@ class _CachedRun:
             self._add(tail)
         for answer, _ in self.found.values():
             for model in answer.models:
-                head.models.setdefault(model.stage, model)
+                head.models.setdefault(model.stage, [model])
         if self.found:
             head.annotations[CACHED] = self._ages(count)
         if self.stale:
@@ -321,3 +322,7 @@ def _merged(pieces: Sequence[tuple[NDArray[np.intp], Column]], count: int) -> Co
 
 def _fill(column: Column) -> int:
     return absent(column.dtype) if column.name.startswith("@") and column.dtype is not DType.BYTES else 0
+
+
+def _models(run: RouteRun) -> list[ModelUse]:
+    return [used for stage in run.models.values() for used in stage]

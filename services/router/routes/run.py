@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +33,8 @@ class RouteResult:
     batch: Batch
     fallbacks: list[str]
     models: list[ModelUse]
+    # Inputs and all that the stages wrote, by name; empty where the results of several routes were joined.
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class RouteRun:
     batch: Batch
     clock: Callable[[], float]
     meter: Meter
+    # Stages, by position in the plan, whose results for all rows of the batch are known already: they are not run.
+    known: Mapping[int, StageResult] = field(default_factory=dict)
     began: float = field(init=False)
     columns: dict[str, Column] = field(init=False)
     annotations: dict[str, Column] = field(default_factory=dict)
@@ -50,7 +54,7 @@ class RouteRun:
     fallbacks: dict[str, Mask] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
-    models: dict[str, ModelUse] = field(default_factory=dict)
+    models: dict[str, Sequence[ModelUse]] = field(default_factory=dict)
     waiting: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +107,9 @@ class RouteRun:
 
     async def _run_stage(self, i: int) -> None:
         planned = self.route.plan.stages[i]
+        if i in self.known:
+            self._take(planned.stage.name, self.known[i], None)
+            return
         runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
         for row, late in self.batch.expired(started, name).items():
             self.errors.setdefault(row, late)
@@ -151,8 +158,10 @@ class RouteRun:
                 used = mask
             self.fallbacks[name] = used
         self.refusals.update(result.refusals)
-        if result.model is not None:
-            self.models[stage] = result.model
+        if result.models:
+            self.models[stage] = result.models
+        for model, asked in result.asked.items():
+            self.meter.asked(self.route.plan.pipeline.name, stage, model, asked)
 
     def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
         """Records how long a stage took, and the callee's own timings."""
@@ -188,7 +197,12 @@ class RouteRun:
         columns[FALLBACKS] = bits(self.fallbacks, count)
         self._count()
         batch = Batch(self.batch.rows, columns, self.errors, self.timings)
-        return RouteResult(batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()))
+        return RouteResult(
+            batch,
+            list(self.fallbacks)[:MAX_FALLBACKS],
+            [used for stage in self.models.values() for used in stage],
+            self.columns,
+        )
 
     def _count(self) -> None:
         name = self.route.plan.pipeline.name

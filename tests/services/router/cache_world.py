@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse, Pipeline, Stage, parse
+from headrace.releases import Released
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
 from services.router.cache.shared import SharedAnswers
@@ -111,7 +112,7 @@ class Runner:
         y = Column.of("y", batch.columns["x"].array * factor + score)
         fallbacks = {"model/times:standby": np.ones(len(batch), bool)} if world.standby else {}
         used = ModelUse(self.stage.name, self.stage.model, self.stage.version, sha256)
-        return StageResult([y, said], fallbacks=fallbacks, model=used)
+        return StageResult([y, said], fallbacks=fallbacks, models=[used])
 
     async def _postprocessing(self, batch: Batch) -> StageResult:
         at = self.stage.spec["steps"][0]["threshold"]["at"]
@@ -130,7 +131,7 @@ class Served:
         def factory(stage: Stage) -> Runner:
             return Runner(stage, world)
 
-        self.pipelines = Pipelines(Compiler(dict.fromkeys(kinds, factory), self.caches))
+        self.pipelines = Pipelines(Compiler(dict.fromkeys(kinds, factory), caches=self.caches))
         self.inference = Inference(self.pipelines, self._refresh, Metrics(CollectorRegistry()), world.clock)
         self.deploy(document)
 
@@ -139,7 +140,7 @@ class Served:
 
     def deploy(self, document: str, version: int = 1) -> Pipeline:
         pipeline = parse(document.replace("VERSION", str(version)), "scored.yaml")
-        self.pipelines.replace({"scored": pipeline})
+        self.pipelines.replace({"scored": Released.of(pipeline)})
         return pipeline
 
     async def ask(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from headrace.columns import DType
 from headrace.pipeline.document.entries import Entry
+from headrace.pipeline.problems import suggestion
 from headrace.pipeline.types import ColumnType
 from headrace.steps.value_ranges import Known, Values
 
@@ -32,6 +33,17 @@ class Stage(Protocol):
 
 
 S = TypeVar("S", bound=Stage)
+# The value of a setting in a release document.
+Setting: TypeAlias = str | int | float | bool
+
+
+class SettingError(ValueError):
+    """A release sets something of a stage that can't be set, or to a value that does not fit. `setting`: its name."""
+
+    def __init__(self, stage: str, setting: str, message: str) -> None:
+        super().__init__(f"stage {stage!r}, setting {setting!r}: {message}")
+        self.stage = stage
+        self.setting = setting
 
 
 class Written(NamedTuple):
@@ -82,7 +94,7 @@ class StageKind(ABC, Generic[S]):
     # Whether what it gives may change while its columns, the document and the models stay the same, as the values of features do.
     varies = False
 
-    def pinned(self, stage: S) -> str | None:  # noqa: ARG002 - for kinds that name what answers
+    def answered_by(self, stage: S) -> str | None:  # noqa: ARG002 - for kinds that name what answers
         """Names what answers, as far as the document's text does not: versions of models. None: nobody knows for sure, so that
         no answer of the stage may be kept."""
         return None
@@ -115,6 +127,19 @@ class StageKind(ABC, Generic[S]):
         """What does not fit. `types`: of every column of the pipeline; None: not known."""
         return ()
 
+    def models(self, stage: S) -> Mapping[str, str]:  # noqa: ARG002 - for kinds that run models
+        """The models that it runs: name → version, "" for one that the document leaves open."""
+        return {}
+
+    def pinned(self, stage: S, models: Mapping[str, str], settings: Mapping[str, Setting]) -> S:  # noqa: ARG002 - for kinds that run models
+        """The stage as a release has it. `models`: version of each model by name, also of models of other stages; one that is
+        absent stays as the document says. `settings`: by name, only of this stage.
+
+        Raises SettingError for a setting that the stage does not have, or a value that it can't take.
+        """
+        refuse_unknown_settings(stage, settings, ())
+        return stage
+
     def flow(
         self,
         stage: S,
@@ -124,3 +149,11 @@ class StageKind(ABC, Generic[S]):
         """What the columns that it writes can hold if the columns of the pipeline hold `given`; any value of their type."""
         found = {w.column: w.type or types.get(w.column) for w in self.writes(stage)}
         return Known({name: Values.of(kind.dtype if kind else None) for name, kind in found.items()})
+
+
+def refuse_unknown_settings(stage: Stage, settings: Iterable[str], known: Sequence[str]) -> None:
+    """Raises SettingError for the first setting that is not among `known`."""
+    for name in settings:
+        if name not in known:
+            hint = suggestion(name, known) if known else f"; a {stage.kind} stage has no settings"
+            raise SettingError(stage.name, name, f"there is no such setting{hint}")

@@ -39,7 +39,7 @@ class StepsKind(StageKind[StepsStage]):
     def __init__(self, name: StepsKindName) -> None:
         self.name: StepsKindName = name
 
-    def pinned(self, stage: StepsStage) -> str | None:  # noqa: ARG002 - the document says all
+    def answered_by(self, stage: StepsStage) -> str | None:  # noqa: ARG002 - the document says all
         return ""
 
     def read(self, entry: Entry) -> StepsStage | None:

@@ -80,6 +80,8 @@ class Gates:
                 if not fault.empty:
                     return []  # a smaller call may pass
                 room = 0
+            elif fault.reason == Reason.REASON_QUOTA_EXCEEDED:
+                return []  # not the tenant's quota, but what a pipeline or a session may use
             self._narrow[gate] = self._clock()
             self._reasons[gate] = fault.reason
         elif room >= self._admission.in_flight:
