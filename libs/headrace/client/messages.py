@@ -92,11 +92,8 @@ def _prediction(message: pb.Prediction, arms: Sequence[Decision]) -> Prediction:
         fallbacks=tuple(message.fallbacks),
         feature_ages=_ages(message.features),
         error=row_failure(message.error) if message.HasField("error") else None,
-<<<<<<< HEAD
-        cached_age_ms=message.cached_age_ms if message.HasField("cached_age_ms") else None,
-=======
         decision=arms[message.decision] if message.decision < len(arms) else None,
->>>>>>> main
+        cached_age_ms=message.cached_age_ms if message.HasField("cached_age_ms") else None,
     )
 
 

@@ -69,13 +69,10 @@ class Prediction:
     # By feature view.
     feature_ages: Mapping[str, FeatureAge]
     error: RowFailure | None
-<<<<<<< HEAD
-    # Age in milliseconds of an answer out of the response cache; None: it was computed for this row.
-    cached_age_ms: int | None = None
-=======
     # The arm of the release that answered, and why; None from a server that does not tell.
     decision: Decision | None = None
->>>>>>> main
+    # Age in milliseconds of an answer out of the response cache; None: it was computed for this row.
+    cached_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
