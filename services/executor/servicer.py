@@ -11,7 +11,8 @@ from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
 from services.executor.lifecycle.models import Models
-from services.executor.lifecycle.versions import LoadedVersion, VersionStatus
+from services.executor.lifecycle.versions import VersionStatus
+from services.executor.lifecycle.versions import LoadedVersion
 
 
 class ExecutorServicer:
