@@ -118,6 +118,11 @@ class FakeRouter:
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
         return pb.ListPipelinesResponse()
 
+    async def GetShadowReport(
+        self, request: pb.GetShadowReportRequest, call: Call
+    ) -> pb.GetShadowReportResponse:
+        return pb.GetShadowReportResponse()
+
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
         states = {
             "1": executor_pb2.MODEL_STATE_ACTIVE,
