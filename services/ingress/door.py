@@ -27,7 +27,9 @@ _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They run a model, so they need a slot of admission control.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
 # For operators. These operations take long.
-_OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
+_OPERATIONS = frozenset(
+    {"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "GetShadowReport"}
+)
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 

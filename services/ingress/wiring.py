@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.api.operations.v1 import operations_pb2
 from headrace.hop import config
 from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
@@ -28,7 +29,7 @@ from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing
+from services.ingress.clients import HopModelOperations, HopRouter, HopServing, HopShadowReports
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -40,6 +41,7 @@ from services.ingress.envoy.readiness import Readiness
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
+from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.reporting.metrics import Metrics
@@ -55,6 +57,7 @@ _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+OPERATIONS_SERVICE = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             reaches_all=settings.workers == 1 or not settings.together,
         )
         own = InferenceServicer(catalog, runner)
-        served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
+        operators = OperationsServicer(HopShadowReports(client), time.monotonic)
+        served = {
+            **operations(OIP_SERVICE, oip, repository),
+            **operations(INFERENCE_SERVICE, own),
+            **operations(OPERATIONS_SERVICE, operators),
+        }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(

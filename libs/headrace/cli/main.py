@@ -19,6 +19,7 @@ from headrace.cli.commands.lifecycle.restart import restart
 from headrace.cli.commands.lifecycle.status import status
 from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
+from headrace.cli.commands.operations.shadow import shadow
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.requests.predict import predict
 from headrace.cli.commands.requests.replay import replay
@@ -52,3 +53,4 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(keys, name="keys")
 app.add_typer(features, name="features")
 app.add_typer(models, name="models")
+app.add_typer(shadow, name="shadow")
