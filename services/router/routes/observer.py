@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, Ragged
-from headrace.pipeline import FeaturesStage
+from headrace.pipeline import kind_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
@@ -53,6 +53,6 @@ def size_of(columns: Iterable[Column]) -> int:
 
 
 def features_of(route: Route, result: RouteResult) -> dict[str, Column]:
-    """The columns that the features stages of a route wrote."""
-    names = [n for p in route.plan.stages if isinstance(p.stage, FeaturesStage) for n in p.writes]
+    """The columns that the stages of a route read from stores."""
+    names = [n for p in route.plan.stages if kind_of(p.stage).stored for n in p.writes]
     return {n: result.columns[n] for n in names if n in result.columns}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, Rows
 from headrace.comparison import ComparisonReport, RowContext
-from headrace.pipeline import FeaturesStage, PlannedStage
+from headrace.pipeline import PlannedStage, kind_of
 from services.router.routes.observer import features_of, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun
@@ -104,7 +104,8 @@ async def run_rows(
 
 
 def reused(live: Route, shadow: Route, result: RouteResult) -> dict[int, StageResult]:
-    """Features stages of the shadow that the live route has too, with what they gave there: by position in the shadow's plan.
+    """Stages of the shadow that read stores, and that the live route has too, with what they gave there: by position in the
+    shadow's plan.
 
     Only stages that read nothing but inputs: other columns may differ between the arms.
     """
@@ -114,7 +115,7 @@ def reused(live: Route, shadow: Route, result: RouteResult) -> dict[int, StageRe
     for i, planned in enumerate(shadow.plan.stages):
         same = stages.get(planned.stage.name)
         if (
-            isinstance(planned.stage, FeaturesStage)
+            kind_of(planned.stage).stored
             and same is not None
             and same.stage == planned.stage
             and inputs.issuperset(planned.reads)

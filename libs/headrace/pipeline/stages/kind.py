@@ -88,9 +88,14 @@ class Signatures:
 
 
 class StageKind(ABC, Generic[S]):
-    """One kind of stage. `name`: the key that begins such a stage in the document, unlike that of any other kind."""
+    """One kind of stage. `name`: the key that begins such a stage in the document, unlike that of any other kind.
+
+    `stored`: what it writes is read from a store, so it depends on the moment; copies of a request and replays take over what
+    was read for the first.
+    """
 
     name: str
+    stored: bool = False
 
     @abstractmethod
     def read(self, entry: Entry) -> S | None:
