@@ -75,9 +75,13 @@ class Shadows:
                     self._metrics.waiting.set(self._queue.rows)
                     await self._run(copied)
         finally:
-            while len(self._queue):
-                for left in self._queue.take(1):
-                    self._drop(left, "stopped")
+            self.discard()
+
+    def discard(self) -> None:
+        """Drops all that waits."""
+        while len(self._queue):
+            for left in self._queue.take(1):
+                self._drop(left, "stopped")
 
     def _offer(self, served: Served, route: Route, batch: Batch, result: RouteResult, seconds: float) -> None:
         shadow = served.shadow
