@@ -177,10 +177,11 @@ def add_document(name: str, text: str, models: Mapping[str, str] | None = None) 
 
     versions = models_of(pipeline, choose)
     store.keep_document(pipeline.name, pipeline.revision, text)
-    before, _ = store.current(pipeline.name)
+    before, broken = store.current(pipeline.name)
     arm = Arm(version=pipeline.version, revision=pipeline.revision, models=versions)
+    after = broken.number if broken else None
     release = (
-        before.next("tests", "", arms={LIVE: arm})
+        before.next("tests", "", after=after, arms={LIVE: arm})
         if before
         else first_release(pipeline, versions, "tests", "")
     )

@@ -83,7 +83,7 @@ class TrustSettings(Settings):
     keys: tuple[Path, ...] = ()
     # Also accept models without a signature.
     accept_unsigned: bool = False
-    # File outside the repository for the newest list of releases seen so far: an older one is refused.
+    # File outside the repository for the newest list of versions seen so far: an older one is refused.
     memory: Path | None = None
 
 

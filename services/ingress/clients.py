@@ -1,9 +1,10 @@
-"""Client of the router, over hop. Calls that wait at the same time share one message."""
+"""Clients of the router and of the monitoring service, over hop. Inferences that wait at the same time share one message."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch
@@ -14,7 +15,7 @@ from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
-from services.ingress.ports import MergedReports, Routed
+from services.ingress.ports import MergedReports, Outcome, Routed
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -59,8 +60,18 @@ LIST = unary(
     pb.ListPipelinesResponse,
     idempotent=True,
 )
+RECORD = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "MonitoringService",
+    "RecordOutcomes",
+    monitoring_pb2.RecordOutcomesRequest,
+    monitoring_pb2.RecordOutcomesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
 _LIST_S = 1.0
+_DECISION = "@decision"
+_NO_DECISIONS: list[Decision] = []
 
 
 def _request(header: Header) -> pb.InferRequest:
@@ -77,16 +88,25 @@ class HopRouter:
         self._infer = client.coalesced(INFER, codec)
         # Callers whose rows shared a message get the same response, so its other fields are read only once.
         self._last: pb.InferResponse | None = None
-        self._fields: tuple[list[str], list[Decision]] = [], []
+        self._fields: tuple[list[str], list[list[Decision]]] = [], []
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
         reply = await self._infer(BatchCall((pipeline, version), batch))
         response = reply.response
         if response is not self._last:
-            self._fields = list(response.fallbacks), [_decision(d) for d in response.decisions]
+            # Each in a list of its own, which all requests share whose rows took this one alone.
+            self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
         fallbacks, decisions = self._fields
-        return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+        used = _used(fallbacks, reply.batch)
+        if len(decisions) < 2 or _DECISION not in reply.batch.columns:
+            return Routed(reply.batch, used, decisions[0] if decisions else _NO_DECISIONS)
+        index: list[int] = reply.batch.columns[_DECISION].array.tolist()
+        mine = sorted(set(index))
+        if len(mine) == 1:
+            return Routed(reply.batch, used, decisions[mine[0]])
+        places = {place: i for i, place in enumerate(mine)}
+        return Routed(reply.batch, used, [decisions[i][0] for i in mine], [places[i] for i in index])
 
 
 class HopServing:
@@ -136,8 +156,35 @@ class HopShadowReports:
         return MergedReports(found, len(good), len(answers) - len(good))
 
 
+class HopOutcomes:
+    """Implements `ports.Outcomes`."""
+
+    def __init__(self, client: Client) -> None:
+        self._record = client.unary(RECORD)
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        request = monitoring_pb2.RecordOutcomesRequest(tenant=tenant)
+        for outcome in outcomes:
+            added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
+            if isinstance(outcome.value, bool):
+                added.label = outcome.value
+            else:
+                added.number = outcome.value
+            if outcome.time is not None:
+                added.time.FromMicroseconds(round(outcome.time * 1e6))
+        return (await self._record(request, deadline=deadline)).accepted_count
+
+
 def _decision(message: pb.Decision) -> Decision:
-    return Decision(message.version, message.revision, message.route, read_model_uses(message.models))
+    return Decision(
+        message.version,
+        message.revision,
+        message.route,
+        read_model_uses(message.models),
+        message.release,
+        message.rule,
+        message.sticky,
+    )
 
 
 def _used(fallbacks: list[str], batch: Batch) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import Decision, rounded, validate_inputs
+from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.documents.catalog import Credential, Entry
 from services.ingress.ports import Routed, Router
@@ -26,11 +26,18 @@ class InferenceResult:
     decisions: Sequence[Decision]
     router_start_s: float
     router_s: float
+    # Index in `decisions` of each row; None: all rows took the same.
+    decided: Sequence[int] | None = None
 
     @property
     def decision(self) -> Decision | None:
         """The route that answered; the first one if there were several."""
         return self.decisions[0] if self.decisions else None
+
+    @property
+    def models(self) -> Sequence[ModelUse]:
+        """The models that took part in any of these rows."""
+        return models_of(self.decisions[0], self.batch) if self.decisions else ()
 
     @property
     def version(self) -> int:
@@ -126,6 +133,7 @@ class InferenceRunner:
             routed.decisions,
             now - context.received,
             self._clock() - now,
+            routed.decided,
         )
         context.result = answer
         if whole and result.errors:
@@ -179,4 +187,5 @@ def _first_fault(batch: Batch) -> Fault:
     if len(batch) == 1 or "row" in error.metadata:
         return fault
     metadata = {**error.metadata, "row": str(row)}
-    return Fault(fault.code, fault.reason, f"row {row}: {fault.message}", metadata=metadata)
+    message, retry = f"row {row}: {fault.message}", fault.retry_after_s
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=retry)

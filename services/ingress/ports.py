@@ -18,7 +18,9 @@ class Routed:
     batch: Batch
     # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
+    # What rows of this request took; `decided` is the index of each row, None if there is one decision for all of them.
     decisions: Sequence[Decision]
+    decided: Sequence[int] | None = None
 
 
 class ModelOperations(Protocol):
@@ -54,6 +56,25 @@ class ShadowReports(Protocol):
 
     async def reports(self, pipeline: str, deadline: float) -> MergedReports:
         """Of one pipeline; "": of all. `deadline`: monotonic seconds. Raises Fault if no router answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One named value that became known of a prediction. `time`: seconds since 1970; None: now."""
+
+    request_id: str
+    row: int
+    name: str
+    value: bool | float
+    time: float | None
+
+
+class Outcomes(Protocol):
+    """Stores outcomes of predictions."""
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        """Stores all of them, or none; returns how many are stored. `deadline`: monotonic seconds. Raises Fault."""
         ...
 
 

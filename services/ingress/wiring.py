@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
+from headrace.api.releases.v1 import releases_pb2
 from headrace.hop import config
 from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
@@ -23,13 +24,14 @@ from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.releases import open_catalog
+from headrace.releases.records import RecordedReleases, open_recorded
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing, HopShadowReports
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing, HopShadowReports
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -38,12 +40,17 @@ from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
+from services.ingress.idempotency.calls import IdempotentCalls
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
+from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
+from services.ingress.releases.desk import Desk
+from services.ingress.releases.service import ReleaseServicer
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter
@@ -56,6 +63,7 @@ _FLUSH_EVERY_S = 0.5
 _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
 OPERATIONS_SERVICE = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
@@ -117,18 +125,33 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
+        keys = settings.idempotency.store(time.monotonic, wall)
+        stack.push_async_callback(keys.close)
+        keyed = IdempotentCalls(
+            keys,
+            telemetry.once(KeyMetrics),
+            telemetry.log,
+            settings.idempotency.lease_s,
+            time.monotonic,
+        )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, runner, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = InferenceServicer(catalog, runner)
+        own = InferenceServicer(catalog, runner, keyed)
+        outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
+        desk = Desk(
+            _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
+        )
+        stack.push_async_callback(desk.close)
         operators = OperationsServicer(HopShadowReports(client), time.monotonic)
         served = {
             **operations(OIP_SERVICE, oip, repository),
-            **operations(INFERENCE_SERVICE, own),
+            **operations(INFERENCE_SERVICE, own, outcomes),
+            **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
             **operations(OPERATIONS_SERVICE, operators),
         }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
@@ -144,6 +167,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, keys.purge)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set
@@ -170,6 +194,17 @@ def _documents(settings: IngressSettings) -> Source:
     )
 
 
+def _changing(settings: IngressSettings, log: Log) -> RecordedReleases | None:
+    """The store for operators, who change what is live. Raises ConfigError."""
+    if settings.releases is None:
+        return None
+
+    def complain(text: str) -> None:
+        log.warning("the webhook of releases was not told", problem=text)
+
+    return open_recorded(settings.releases, settings.release_records, complain)
+
+
 @asynccontextmanager
 async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
     """The runtime of this process, with the services of `settings.together` in it. They are found by entry point.
@@ -186,6 +221,15 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 yield Runtime("ingress", telemetry, local)
     finally:
         await telemetry.close()
+
+
+def _outcomes(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> HopOutcomes | None:
+    """Where outcomes are stored; None: the settings name no such service. `stack` closes its client."""
+    if settings.monitoring is None:
+        return None
+    client = runtime.dial("monitoring", settings.monitoring)
+    stack.push_async_callback(client.close)
+    return HopOutcomes(client)
 
 
 def _part(name: str, values: dict[str, object]) -> Part:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
+from services.router.cache.shared import CacheSettings
 from services.router.recording.settings import RecordingSettings
 from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
@@ -31,6 +32,12 @@ class RouterSettings(config.Settings):
     shadow: ShadowSettings = ShadowSettings()
     # Absent: nothing is recorded.
     recording: RecordingSettings | None = None
+    # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
+    monitoring: config.ClientSettings | None = None
+    # How often it is told.
+    tick_s: PositiveFloat = 1.0
+    # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
+    cache: CacheSettings = CacheSettings()
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> Self:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.columns import RowError
+from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.pipeline import duration_text
 
 
@@ -75,6 +76,23 @@ def unusable_reply(stage: str, what: str) -> Fault:
     """A service sent a reply that does not fit the stage."""
     message = f"the answer of stage {stage} can't be used: {what}"
     return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
+
+
+def member_failed(stage: str, member: str, cause: RowError) -> Fault:
+    """An ensemble can't do without this member, which failed the row."""
+    message = f"member {member} of the ensemble {stage} is required, and it failed: {cause.message}"
+    metadata = {**cause.metadata, "member": member, "cause": reason_name(cause.reason)}
+    return Fault(cause.code, Reason.REASON_MEMBER_FAILED, message, metadata=metadata)
+
+
+def quorum_missed(stage: str, quorum: int, answered: int, causes: Mapping[str, RowError]) -> Fault:
+    """Too few members of an ensemble answered the row. `causes`: why each of the others did not."""
+    missing = ", ".join(f"{member} ({reason_name(cause.reason)})" for member, cause in causes.items())
+    message = (
+        f"{answered} members of the ensemble {stage} answered, and its quorum is {quorum}; missing: {missing}"
+    )
+    metadata = {"quorum": str(quorum), "answered": str(answered), "missing": ",".join(causes)}
+    return Fault(Code.UNAVAILABLE, Reason.REASON_QUORUM_MISSED, message, metadata=metadata)
 
 
 def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> Fault:

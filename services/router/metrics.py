@@ -32,6 +32,12 @@ class Metrics:
             ["pipeline", "fallback"],
             registry=registry,
         )
+        self._asked = Counter(
+            "headrace_router_member_rows",
+            "Rows for which a stage of several models asked each of them.",
+            ["pipeline", "stage", "member"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "headrace_router_refused_rows",
             "Rows refused as a demanded feature view had no values for them, or none young enough.",
@@ -64,6 +70,17 @@ class Metrics:
             ["pipeline", "serves"],
             registry=registry,
         )
+        self._reports = Counter(
+            "headrace_router_tick_reports",
+            "Ticks sent to the monitoring service, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self._lost_exposures = Counter(
+            "headrace_router_lost_exposures",
+            "Rows of which the monitoring service will not know which arm answered them.",
+            registry=registry,
+        )
 
     def rows(self, pipeline: str, code: str, count: int) -> None:
         self._rows.labels(pipeline, code).inc(count)
@@ -73,6 +90,9 @@ class Metrics:
 
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         self._fallbacks.labels(pipeline, fallback).inc(count)
+
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None:
+        self._asked.labels(pipeline, stage, member).inc(count)
 
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         self._refusals.labels(pipeline, cause).inc(count)
@@ -99,3 +119,9 @@ class Metrics:
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)
+
+    def reported(self, outcome: str) -> None:
+        self._reports.labels(outcome).inc()
+
+    def lost_exposures(self, count: int) -> None:
+        self._lost_exposures.inc(count)

@@ -53,6 +53,10 @@ class Meter(Protocol):
         """`count` rows used a fallback."""
         ...
 
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None:
+        """A stage of several models asked this one for `count` rows."""
+        ...
+
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         """`count` rows were refused: a view that the pipeline demands had no values for them, or only values that are too old."""
         ...

@@ -35,7 +35,12 @@ class RouterServicer:
         wire.write_reply(reply, result.batch, call, time.monotonic())
         for decision in result.decisions:
             added = reply.decisions.add(
-                version=decision.version, revision=decision.revision, route=decision.route
+                version=decision.version,
+                revision=decision.revision,
+                route=decision.route,
+                rule=decision.rule,
+                release=decision.release,
+                sticky=decision.sticky,
             )
             write_model_uses(decision.models, added.models)
         return reply

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
@@ -15,8 +15,12 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
 from headrace.releases import open_catalog
+from services.router.cache.meter import CacheMetrics
+from services.router.cache.route import AnswerCaches
+from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
@@ -34,6 +38,9 @@ from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.shadows import Shadows
 from services.router.stages.registry import callees, connected
 from services.router.stages.runner import RunnerFactory
+from services.router.ticks.clients import HopMonitoring
+from services.router.ticks.counters import Counters
+from services.router.ticks.reporter import Reporter
 
 
 @asynccontextmanager
@@ -42,35 +49,54 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
+        caches = _caches(settings, runtime, stack)
         # Closed after the shadows have stopped, which are entered later.
         shadow_clients = await stack.enter_async_context(AsyncExitStack())
         compiler = Compiler(
-            connected(clients, settings, time.monotonic), _shadow_runners(settings, runtime, shadow_clients)
+            connected(clients, settings, time.monotonic),
+            _shadow_runners(settings, runtime, shadow_clients),
+            caches,
         )
         source = await asyncio.to_thread(_source, settings, compiler)
         pipelines = Pipelines(compiler)
         executor = clients.get("executor")
-        models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
+        models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
-        reloads = asyncio.create_task(reloader.run())
-        try:
-            shadows = await stack.enter_async_context(_shadows(settings, runtime))
-            observers: list[RunObserver] = [
-                shadows,
-                *await stack.enter_async_context(_recorders(settings, runtime)),
-            ]
-            refresh = partial(reloader.refresh, must_wait=False)
-            inference = Inference(pipelines, refresh, metrics, time.monotonic, observers)
-            descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-            servicer = RouterServicer(inference, pipelines, models, shadows.reports)
-            yield [Service(descriptor, servicer, takes_payload=True)]
-        finally:
-            source.close()
-            reloads.cancel()
-            with suppress(asyncio.CancelledError):
-                await reloads
+        counters = Counters()
+        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics))
+        await stack.enter_async_context(_running(reloader.run(), "releases", log))
+        stack.callback(source.close)
+        shadows = await stack.enter_async_context(_shadows(settings, runtime))
+        observers: list[RunObserver] = [
+            shadows,
+            *await stack.enter_async_context(_recorders(settings, runtime)),
+        ]
+        refresh = partial(reloader.refresh, must_wait=False)
+        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters)
+        descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
+        servicer = RouterServicer(inference, pipelines, models, shadows.reports)
+        yield [Service(descriptor, servicer, takes_payload=True)]
+
+
+@asynccontextmanager
+async def _ticks(
+    settings: RouterSettings, runtime: Runtime, counters: Counters, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Tells the monitoring service what was counted, meanwhile."""
+    if settings.monitoring is None:
+        yield
+        return
+    log = runtime.telemetry.log
+    client = runtime.dial("monitoring", settings.monitoring)
+    reporter = Reporter(counters, HopMonitoring(client), metrics, log, time.monotonic, settings.tick_s)
+    try:
+        async with _running(reporter.run(), "ticks", log):
+            yield
+        await reporter.close()
+    finally:
+        await client.close()
 
 
 def _source(settings: RouterSettings, compiler: Compiler) -> Source:
@@ -80,6 +106,15 @@ def _source(settings: RouterSettings, compiler: Compiler) -> Source:
     assert settings.pipelines is not None, "the settings have one of them"
     kept = Kept(settings.kept, writes=True) if settings.kept else None
     return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
+
+
+def _caches(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> AnswerCaches:
+    """The kept answers; `stack` closes the connection to those that several routers share."""
+    metrics = runtime.telemetry.once(CacheMetrics)
+    shared = shared_answers(settings.cache, metrics, time.monotonic)
+    if shared is not None:
+        stack.push_async_callback(shared.close)
+    return AnswerCaches(metrics, build_version(), shared)
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:

@@ -21,6 +21,8 @@ from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
 from headrace.cli.commands.operations.shadow import shadow
 from headrace.cli.commands.pipeline import pipeline
+from headrace.cli.commands.releases.group import experiment, release, rollout
+from headrace.cli.commands.requests.outcomes import outcomes
 from headrace.cli.commands.requests.predict import predict
 from headrace.cli.commands.requests.replay import replay
 from headrace.cli.commands.requests.trace import trace
@@ -53,4 +55,8 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(keys, name="keys")
 app.add_typer(features, name="features")
 app.add_typer(models, name="models")
+app.add_typer(outcomes, name="outcomes")
+app.add_typer(release, name="release")
+app.add_typer(rollout, name="rollout")
+app.add_typer(experiment, name="experiment")
 app.add_typer(shadow, name="shadow")

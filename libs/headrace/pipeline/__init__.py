@@ -6,16 +6,19 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 """
 
 from headrace.pipeline.checks.offline import check
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
 from headrace.pipeline.document.parse import parse
 from headrace.pipeline.models import (
+    MODELS_USED,
     Decision,
     IndexedModel,
     ModelState,
     ModelUse,
+    models_of,
     read_index,
     read_model_uses,
     write_index,
@@ -24,8 +27,10 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, OutputField, Pipeline
-from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
+from headrace.pipeline.stage_order import Cut, Plan, PlannedStage, cut, plan
+from headrace.pipeline.stages.cascade import CascadeStage, Unsure
+from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
 from headrace.pipeline.stages.kind import (
     ModelSignature,
@@ -41,21 +46,29 @@ from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
 __all__ = [
+    "MODELS_USED",
     "STAGE_KINDS",
+    "CacheRule",
+    "CascadeStage",
     "Catalog",
     "ColumnType",
+    "Cut",
     "Decision",
     "DocumentError",
+    "EnsembleStage",
     "FeaturesStage",
     "Freshness",
     "IndexedModel",
     "InputField",
     "Kept",
+    "LatencyObjective",
+    "Member",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
     "ModelUse",
+    "Objectives",
     "OutputField",
     "Pipeline",
     "Plan",
@@ -68,14 +81,17 @@ __all__ = [
     "Stage",
     "StageKind",
     "StepsStage",
+    "Unsure",
     "ViewSignature",
     "ViewSpec",
     "batch_from_rows",
     "check",
+    "cut",
     "duration_text",
     "kind_of",
     "load",
     "load_folder",
+    "models_of",
     "null_column",
     "parse",
     "plan",

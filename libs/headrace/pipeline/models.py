@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Protocol
+
+from headrace.columns import Batch
+
+MODELS_USED = "@models/"
+"""Prefix of the annotation (uint32) of a stage with several models: bit i of a row for the i-th of the stage's ModelUses."""
 
 
 class _ModelUseFields(Protocol):
@@ -74,12 +81,37 @@ def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One route through a pipeline that rows took: the revision that served, and the models that ran."""
+    """One route through a pipeline that rows took, and why: the revision that served, and the models that ran.
+
+    `route`: name of the release's arm. `release`: its number; 0: there is none. `rule`: what chose the arm; "": the weights.
+    `sticky`: the row's key decided, so its next request takes the same arm.
+    """
 
     version: int
     revision: str
     route: str
     models: Sequence[ModelUse]
+    release: int = 0
+    rule: str = ""
+    sticky: bool = False
+
+
+def models_of(decision: Decision, batch: Batch) -> Sequence[ModelUse]:
+    """The models of a decision that took part in any row of `batch`, which may hold only some of the rows that it is about."""
+    models = decision.models
+    if len(models) < 2:
+        return models
+    found: list[ModelUse] = []
+    for stage, uses in groupby(models, key=attrgetter("stage")):
+        column = batch.columns.get(MODELS_USED + stage)
+        if column is None:
+            found.extend(uses)
+            continue
+        bits = 0
+        for row in column.array.tolist():
+            bits |= row
+        found.extend(use for i, use in enumerate(uses) if bits >> i & 1)
+    return found
 
 
 class ModelState(IntEnum):

@@ -6,7 +6,6 @@ restart) decides it.
 
 from headrace.releases.catalog import ReleaseCatalog, Released, released
 from headrace.releases.document import (
-    LIVE,
     Arm,
     Assignment,
     Between,
@@ -23,7 +22,8 @@ from headrace.releases.document import (
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.files import FileReleases
-from headrace.releases.opening import open_catalog, open_store
+from headrace.releases.opening import PlaceError, open_catalog, open_store
+from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Guard",
     "OneOf",
     "Partition",
+    "PlaceError",
     "Release",
     "ReleaseCatalog",
     "ReleaseError",

@@ -21,9 +21,11 @@ from headrace.pipeline import (
     parse,
 )
 from headrace.pipeline.problems import suggestion
-from headrace.releases.document import LIVE, Arm, Release
+from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.files import FileReleases
+from headrace.releases.inputs import check_inputs
+from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, ReleaseStore
 
 
@@ -56,7 +58,8 @@ class Released:
 def released(release: Release, document: Callable[[str], str | None]) -> Released:
     """The pipelines of a release. `document`: revision → text.
 
-    Raises ReleaseError: a document is missing, altered or broken, or an arm pins what its stages do not have.
+    Raises ReleaseError: a document is missing, altered or broken, or an arm pins what its stages do not have. Whether rules and
+    keys fit the inputs, `inputs.check_inputs` says.
     """
     arms: dict[str, Pipeline] = {}
     for name, arm in release.arms.items():
@@ -197,6 +200,7 @@ class ReleaseCatalog:
                 return old, broken
             try:
                 found = released(candidate, lambda revision: self._document(name, revision))
+                check_inputs(candidate, found.arms)
                 for pipeline in found.arms.values():
                     self._accept(pipeline)
             except (ReleaseError, DocumentError) as error:

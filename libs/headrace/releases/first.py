@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from headrace.pipeline import Pipeline, kind_of
-from headrace.releases.document import LIVE, Arm, Release
+from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
+from headrace.releases.spans import LIVE
 
 
 def models_of(pipeline: Pipeline, choose: Callable[[str, str], str | None]) -> Mapping[str, str]:

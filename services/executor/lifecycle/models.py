@@ -28,7 +28,7 @@ from services.executor.lifecycle.quarantine import (
     QuarantinedVersion,
     UnusableError,
 )
-from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions
+from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions, VersionStatus
 
 # Seconds between two rounds of maintenance: follow changed records, retry versions in quarantine.
 _MAINTAIN_EVERY_S = 1.0
@@ -40,20 +40,6 @@ _PARALLEL_LOADS = 4
 _RETIRING_S = 1.0
 # The metric of the quarantine has at most this many series.
 _MAX_SERIES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """The status of a version in the repository. `entry`: if it is loaded; `loading`: if a load is in progress.
-
-    `problem`: why it is in quarantine; empty if it is not.
-    """
-
-    model: str
-    version: str
-    entry: LoadedVersion | None
-    loading: LoadHandle | None
-    problem: str = ""
 
 
 class Models(LoadedVersions):
@@ -80,7 +66,6 @@ class Models(LoadedVersions):
 
         self._load_slots = asyncio.Semaphore(_PARALLEL_LOADS)
         self._maintenance: asyncio.Task[None] | None = None
-        self._release_problems: list[str] = []
 
     async def open(self) -> None:
         """Loads the versions that should serve. Raises RepositoryError: the repository can't be read."""
@@ -374,7 +359,7 @@ class Models(LoadedVersions):
         released = self._loader.released
         before = released.versions
         wanted = await asyncio.to_thread(released.look)
-        self._tell_releases(released.problems)
+        released.tell(self._context.log)
         for model, versions in wanted.items():
             for version in versions:
                 held = version in self._entries.get(model, {}) or (model, version) in self._loading
@@ -388,16 +373,6 @@ class Models(LoadedVersions):
         for model, version in gone:
             if version not in serving.get(model, ()) and version not in self._loader.configured(model):
                 await self._unload(model, version, "")
-
-    def _tell_releases(self, problems: list[str]) -> None:
-        """Logs once that releases can't be read, and once that they can be again."""
-        if problems != self._release_problems:
-            log = self._context.log
-            if problems:
-                log.error("releases can't be read; the last good ones stay loaded", problems=problems)
-            else:
-                log.info("the releases can be read again")
-            self._release_problems = problems
 
     def _check_unavailable(self, model: str, version: str) -> None:
         """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""

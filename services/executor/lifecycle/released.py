@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from headrace.releases import ReleaseCatalog
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 # A router that has not seen the newest release yet still asks for what the one before names.
 _GRACE_S = 30.0
@@ -19,6 +23,7 @@ class ReleasedVersions:
         # (model, version) → pipelines whose release names it.
         self._named: dict[tuple[str, str], frozenset[str]] = {}
         self._until: dict[tuple[str, str], float] = {}
+        self._told: list[str] = []
         self._count()
 
     @property
@@ -40,6 +45,15 @@ class ReleasedVersions:
             return []
         broken = [p for q in self._catalog.quarantined.values() for p in q.problems]
         return [str(p) for p in (*self._catalog.troubles, *broken)]
+
+    def tell(self, log: FilteringBoundLogger) -> None:
+        """Logs once that releases can't be read, and once that they can be again."""
+        problems, before = self.problems, self._told
+        self._told = problems
+        if problems and problems != before:
+            log.error("releases can't be read; the last good ones stay loaded", problems=problems)
+        elif before and not problems:
+            log.info("the releases can be read again")
 
     def look(self) -> dict[str, list[str]]:
         """Reads the releases now, and returns `versions`. Blocks."""

@@ -53,6 +53,6 @@ def size_of(columns: Iterable[Column]) -> int:
 
 
 def features_of(route: Route, result: RouteResult) -> dict[str, Column]:
-    """The columns that the stages of a route read from stores."""
-    names = [n for p in route.plan.stages if kind_of(p.stage).stored for n in p.writes]
+    """The columns of a route that depend on more than its inputs: feature values, which change with time."""
+    names = [n for p in route.plan.stages if kind_of(p.stage).varies for n in p.writes]
     return {n: result.columns[n] for n in names if n in result.columns}

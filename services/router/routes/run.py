@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,7 +54,7 @@ class RouteRun:
     fallbacks: dict[str, Mask] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
-    models: dict[str, ModelUse] = field(default_factory=dict)
+    models: dict[str, Sequence[ModelUse]] = field(default_factory=dict)
     waiting: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,11 +65,22 @@ class RouteRun:
 
     async def run(self) -> RouteResult:
         """Runs all stages. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
+        self.check_inputs()
+        await self.run_stages()
+        return self.result()
+
+    def check_inputs(self) -> None:
+        """Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
         pipeline = self.route.plan.pipeline
         for declared in pipeline.inputs:
             column = self.columns.get(declared.name)
             if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
                 raise errors.input_missing(pipeline.name, declared.name)
+
+    async def run_stages(self) -> None:
+        """Runs all stages; what they give is in this object."""
+        if not self.waiting:
+            return
         first = [i for i, n in enumerate(self.waiting) if n == 0]
         if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
             await self._follow(first[0], None)  # a chain of stages needs no tasks
@@ -77,7 +88,6 @@ class RouteRun:
             async with asyncio.TaskGroup() as group:
                 for i in first:
                     group.create_task(self._follow(i, group))
-        return self._result()
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
         """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
@@ -148,8 +158,10 @@ class RouteRun:
                 used = mask
             self.fallbacks[name] = used
         self.refusals.update(result.refusals)
-        if result.model is not None:
-            self.models[stage] = result.model
+        if result.models:
+            self.models[stage] = result.models
+        for model, asked in result.asked.items():
+            self.meter.asked(self.route.plan.pipeline.name, stage, model, asked)
 
     def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
         """Records how long a stage took, and the callee's own timings."""
@@ -174,7 +186,8 @@ class RouteRun:
                 for t in result.timings
             )
 
-    def _result(self) -> RouteResult:
+    def result(self) -> RouteResult:
+        """What the stages gave, and counts it."""
         pipeline, count = self.route.plan.pipeline, len(self.batch)
         columns: dict[str, Column] = {}
         for output in pipeline.outputs:
@@ -185,7 +198,10 @@ class RouteRun:
         self._count()
         batch = Batch(self.batch.rows, columns, self.errors, self.timings)
         return RouteResult(
-            batch, list(self.fallbacks)[:MAX_FALLBACKS], list(self.models.values()), self.columns
+            batch,
+            list(self.fallbacks)[:MAX_FALLBACKS],
+            [used for stage in self.models.values() for used in stage],
+            self.columns,
         )
 
     def _count(self) -> None:

@@ -32,6 +32,7 @@ class Unmetered:
     def stage(self, pipeline: str, stage: str, seconds: float) -> None: ...
     def fallback(self, pipeline: str, fallback: str, count: int) -> None: ...
     def refusal(self, pipeline: str, cause: str, count: int) -> None: ...
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None: ...
 
 
 class Turn:
@@ -164,7 +165,7 @@ def reused(live: Route, shadow: Route, result: RouteResult) -> dict[int, StageRe
     for i, planned in enumerate(shadow.plan.stages):
         same = stages.get(planned.stage.name)
         if (
-            kind_of(planned.stage).stored
+            kind_of(planned.stage).varies
             and same is not None
             and same.stage == planned.stage
             and inputs.issuperset(planned.reads)

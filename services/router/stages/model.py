@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -23,6 +23,8 @@ EXECUTE = unary(
 # Model and version.
 Header: TypeAlias = tuple[str, str]
 Execute: TypeAlias = Callable[[BatchCall[Header]], Awaitable[BatchReply[pb.ExecuteResponse]]]
+# How much later than its callers hop gives up a call whose callers limit its time themselves.
+_SLACK_S = 1.0
 
 
 class ModelRunner:
@@ -50,7 +52,7 @@ class ModelRunner:
             errors=reply.batch.errors,
             timings=reply.batch.timings,
             fallbacks=self._standby_rows(reply.batch) if used.standby else {},
-            model=used,
+            models=[used],
             attributes=_attributes(used),
         )
 
@@ -70,9 +72,38 @@ def _attributes(used: ModelUse) -> dict[str, str]:
     return found
 
 
+class _OptionalCodec(ColumnCodec[Header, pb.ExecuteRequest, pb.ExecuteResponse]):
+    """For models without which a stage can answer, and whose time the stage itself limits.
+
+    A model that fails all its rows says nothing of its replica. Counted as failures of the replica, they would open the
+    breaker, and so stop the model that the stage can't do without.
+    """
+
+    __slots__ = ()
+
+    def failed(self, results: Sequence[BatchReply[pb.ExecuteResponse]]) -> float:  # noqa: ARG002 - whatever they are
+        return 0.0
+
+    def deadline(self, item: BatchCall[Header]) -> float:
+        """Later than the rows' own: their caller gives up in time, and a call that hop gave up would count as failed."""
+        return ColumnCodec.deadline(self, item) + _SLACK_S
+
+
+def executes(client: Client) -> tuple[Execute, Execute]:
+    """The executor's call for models that a stage needs, and for those without which it can answer."""
+    codec: ColumnCodec[Header, pb.ExecuteRequest, pb.ExecuteResponse]
+    codec = ColumnCodec(_request, callee=client.callee)
+    optional = _OptionalCodec(_request, callee=client.callee)
+    return client.coalesced(EXECUTE, codec), client.coalesced(EXECUTE, optional)
+
+
+def _request(header: Header) -> pb.ExecuteRequest:
+    return pb.ExecuteRequest(model=header[0], version=header[1])
+
+
 def _connect(client: Client, settings: Settings, clock: Callable[[], float]) -> RunnerFactory:  # noqa: ARG001 - needs neither
     codec: ColumnCodec[Header, pb.ExecuteRequest, pb.ExecuteResponse] = ColumnCodec(
-        lambda header: pb.ExecuteRequest(model=header[0], version=header[1]), callee=client.callee
+        _request, callee=client.callee
     )
     execute = client.coalesced(EXECUTE, codec)
     return lambda stage: ModelRunner(stage, execute)

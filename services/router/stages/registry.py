@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
+from services.router.stages.cascade import CASCADE
+from services.router.stages.ensemble import ENSEMBLE
 from services.router.stages.features import FEATURES
 from services.router.stages.model import MODEL
 from services.router.stages.runner import RunnerFactory, RunnerKind
 from services.router.stages.steps import POSTPROCESSING, PREPROCESSING
 
 RUNNER_KINDS: dict[str, RunnerKind] = {
-    kind.name: kind for kind in (FEATURES, PREPROCESSING, MODEL, POSTPROCESSING)
+    kind.name: kind for kind in (FEATURES, PREPROCESSING, MODEL, CASCADE, ENSEMBLE, POSTPROCESSING)
 }
 
 

@@ -22,7 +22,8 @@ class StageResult:
     holds −1 where the type is signed, else 0. `errors`: position → why that row failed.
     `fallbacks`: name → bool (rows,), the rows that used it. `refusals`: what a demanded view had instead of present
     values → how many rows were refused for it. `timings`: the callee's own, counted from when it got the call.
-    `attributes`: for the stage's span.
+    `models`: those that ran. `asked`: model → rows that it was asked for, in stages that choose among models. `attributes`: for
+    the stage's span.
     """
 
     columns: Sequence[Column] = ()
@@ -31,7 +32,8 @@ class StageResult:
     fallbacks: Mapping[str, Mask] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
     timings: Sequence[Timing] = ()
-    model: ModelUse | None = None
+    models: Sequence[ModelUse] = ()
+    asked: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -30,6 +30,8 @@ OURS = {
     "MODEL_UNTRUSTED",
     "MODEL_UNUSABLE",
     "PIPELINE_QUARANTINED",
+    "MEMBER_FAILED",
+    "QUORUM_MISSED",
     # Of the pipeline's time.
     "DEADLINE_PASSED",
 }

@@ -180,7 +180,7 @@ def finish(batch: Batch) -> list[Column]:
 
 @dataclass
 class Executor(Leaf):
-    """total = sum of the numbers. `models`: a hook per model."""
+    """total = sum of the numbers. `models`: a hook per model; what it returns replaces the usual answer."""
 
     models: dict[str, Hook] = field(default_factory=dict)
     # Version → state, of the model `m`; and what operators asked, in order.
@@ -189,9 +189,11 @@ class Executor(Leaf):
     refusal: Fault | None = None
 
     async def Execute(self, request: executor_pb2.ExecuteRequest, call: Call) -> executor_pb2.ExecuteResponse:
+        batch = None
         if request.model in self.models:
-            await self.models[request.model](decode(request.batch))
-        batch = await self.answer(request.batch, total)
+            batch = await self.models[request.model](decode(request.batch))
+        if batch is None:
+            batch = await self.answer(request.batch, total)
         return executor_pb2.ExecuteResponse(
             batch=encode(batch), version="7", sha256="ab" * 32, backend="test"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem, Quarantined
 from headrace.releases import FileReleases, ReleaseCatalog
@@ -16,9 +17,9 @@ FIX = "headrace release history PIPELINE shows them; release what is right anew:
 
 
 def look(layout: Layout) -> ReleaseCatalog:
-    """What is live, as the router would read it now."""
+    """What is live, as the router would read it now. Raises ConfigError: `settings/releases.yaml` can't be used."""
     kept = FileReleases(layout.kept_releases, writes=False)
-    return ReleaseCatalog(FileReleases(layout.releases), mirror=kept)
+    return ReleaseCatalog(release_place.reading(layout), mirror=kept)
 
 
 def documents(layout: Layout) -> Path:

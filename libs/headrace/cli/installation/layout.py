@@ -111,13 +111,18 @@ class Layout:
 
     @property
     def model_memory(self) -> Path:
-        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        """The last list of versions that was seen of each model; outside the repository on purpose."""
         return self.home / "models.seen.json"
 
     @property
     def model_log(self) -> Path:
         """Access log of the repository: what was added, loaded, refused."""
         return self.home / "audit" / "models.jsonl"
+
+    @property
+    def release_log(self) -> Path:
+        """The audit of releases: who changed what is live, and why."""
+        return self.home / "audit" / "releases.jsonl"
 
     @property
     def executor_state(self) -> Path:
@@ -168,9 +173,19 @@ class Layout:
         return self.home / "queries"
 
     @property
+    def idempotency(self) -> Path:
+        """Outcomes of calls with an idempotency key; shared by the processes of the ingress."""
+        return self.home / "idempotency" / "keys.sqlite"
+
+    @property
     def security_log(self) -> Path:
         """Refused credentials and forbidden requests, as JSON lines."""
         return self.home / "audit" / "security.jsonl"
+
+    @property
+    def outcomes(self) -> Path:
+        """What became known of predictions, and which arm made them."""
+        return self.home / "monitoring" / "outcomes.sqlite"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""

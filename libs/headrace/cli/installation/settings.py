@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli.installation import ports as port_names
-from headrace.cli.installation import services
+from headrace.cli.installation import release_place, services
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop.client.settings import CoalesceRules
 
@@ -78,19 +78,20 @@ def _own(installation: Installation, service: str) -> dict[str, Any]:
 
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
-    """By service, the settings that say where its files are; a service that is not here has none."""
+    """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
     return {
-        "router": {"releases": str(layout.releases), "kept": str(layout.kept_releases)},
+        "router": {"releases": release_place.place(layout), "kept": str(layout.kept_releases)},
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
             "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
-            "releases": str(layout.releases),
+            "releases": release_place.place(layout),
             "kept": str(layout.kept_releases),
             "load": "released",
         },
+        "monitoring": {"outcomes": str(layout.outcomes)},
     }
 
 
@@ -106,13 +107,15 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "admin": installation.admin(instance, slot),
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
-        "releases": str(layout.releases),
+        "releases": release_place.place(layout),
+        "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
         "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
+        "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),

@@ -70,7 +70,7 @@ def batch_of(pipeline: Pipeline, record: Record, number: int) -> Batch:
 
 def _check_unneeded(pipeline: Pipeline, record: Record, name: str) -> None:
     """An input that was not recorded may be absent if only features stages read it, whose values are known."""
-    readers = [s.name for s in pipeline.stages if not kind_of(s).stored and name in kind_of(s).reads(s)]
+    readers = [s.name for s in pipeline.stages if not kind_of(s).varies and name in kind_of(s).reads(s)]
     if any(o.name == name for o in pipeline.outputs):
         readers.append("(outputs)")
     if not readers:
@@ -86,7 +86,7 @@ def _check_features(pipeline: Pipeline, record: Record) -> None:
     if not record.features and record.answer.errors:
         return  # every row failed before its values were read
     for stage in pipeline.stages:
-        if kind_of(stage).stored:
+        if kind_of(stage).varies:
             names = [w.column for w in kind_of(stage).writes(stage)]
             lacking = [name for name in names if name not in record.features]
             if lacking:

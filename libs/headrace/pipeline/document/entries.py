@@ -207,6 +207,24 @@ class Entry:
         self.fail(f"should be an integer from {minimum} to {maximum}, is {self._kind()}")
         return minimum
 
+    def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
+        value = self.plain()
+        if isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value <= maximum:
+            return float(value)
+        bounds = [f"at least {minimum:g}"] if minimum > -math.inf else []
+        bounds += [f"at most {maximum:g}"] if maximum < math.inf else []
+        limits = f" ({' and '.join(bounds)})" if bounds else ""
+        self.fail(f"should be a number{limits}, is {self._kind()}")
+        return max(minimum, 0.0)
+
+    def number_between(self, above: float, below: float) -> float:
+        """A finite number between two others, which are not allowed themselves."""
+        value = self.plain()
+        if isinstance(value, int | float) and not isinstance(value, bool) and above < value < below:
+            return float(value)
+        self.fail(f"should be a number above {above:g} and below {below:g}, is {self._kind()}")
+        return (above + below) / 2
+
     def duration(self, minimum_us: int, maximum_us: int) -> int:
         """A text such as `3h` or `1d12h`, in microseconds."""
         value = self.plain()

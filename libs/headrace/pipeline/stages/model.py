@@ -47,24 +47,20 @@ class ModelKind(StageKind[ModelStage]):
 
     name = ModelStage.kind
 
+    def answered_by(self, stage: ModelStage) -> str | None:
+        # Which version is the newest loaded, the executor alone knows, and it may have changed since its last reply.
+        return f"{stage.model}:{stage.version}" if stage.version else None
+
     def read(self, entry: Entry) -> ModelStage | None:
         required = ["model", "name", "inputs", "outputs"]
         fields = entry.fields(required, ["version"])
         if not set(required) <= fields.keys():
             return None
-        return ModelStage(
-            fields["model"].name(),
-            fields["name"].name(),
-            fields["version"].text() if "version" in fields else "",
-            MappingProxyType({n: e.name() for n, e in fields["inputs"].entries().items()}),
-            MappingProxyType({n: _read_output(e) for n, e in fields["outputs"].entries().items()}),
-        )
+        outputs = {n: read_output(e) for n, e in fields["outputs"].entries().items()}
+        return read_model(fields["model"].name(), fields, outputs)
 
     def reads(self, stage: ModelStage) -> Mapping[str, str]:
-        found: dict[str, str] = {}
-        for name, column in stage.inputs.items():
-            found.setdefault(column, f"inputs.{name}")
-        return found
+        return read_columns(stage)
 
     def writes(self, stage: ModelStage) -> list[Written]:
         return [Written(o.column, o.type, f"outputs.{name}") for name, o in stage.outputs.items()]
@@ -79,25 +75,57 @@ class ModelKind(StageKind[ModelStage]):
         return replace(stage, version=models.get(stage.model, stage.version))
 
     def output_types(self, stage: ModelStage, signatures: Signatures) -> Mapping[str, ColumnType | None]:
-        signature = (signatures.models or {}).get(stage.model)
-        real = signature.outputs if signature else {}
-        return {o.column: o.type or real.get(name) for name, o in stage.outputs.items()}
+        return model_output_types(stage, signatures)
 
     def check(
         self, stage: ModelStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
     ) -> Iterable[Finding]:
-        if signatures.models is None:
-            return
-        signature = signatures.models.get(stage.model)
-        if signature is None:
-            hint = suggestion(stage.model, signatures.models)
-            yield Finding("name", f"there is no model {stage.model!r}{hint}")
-            return
-        yield from _check_inputs(stage, signature, types)
-        yield from _check_outputs(stage, signature)
+        return check_model(stage, signatures, types)
 
 
-def _read_output(entry: Entry) -> ModelOutput:
+def read_model(stage: str, fields: Mapping[str, Entry], outputs: Mapping[str, ModelOutput]) -> ModelStage:
+    """The model in the keys `name`, `inputs` and, if it is there, `version`; also as a part of a stage of another kind."""
+    return ModelStage(
+        stage,
+        fields["name"].name(),
+        fields["version"].text() if "version" in fields else "",
+        MappingProxyType({n: e.name() for n, e in fields["inputs"].entries().items()}),
+        MappingProxyType(dict(outputs)),
+    )
+
+
+def read_columns(stage: ModelStage) -> dict[str, str]:
+    """Each column that the model is sent, and the key that names it."""
+    found: dict[str, str] = {}
+    for name, column in stage.inputs.items():
+        found.setdefault(column, f"inputs.{name}")
+    return found
+
+
+def model_output_types(stage: ModelStage, signatures: Signatures) -> dict[str, ColumnType | None]:
+    """The type of each column that the model gives: as declared, else as its signature says."""
+    signature = (signatures.models or {}).get(stage.model)
+    real = signature.outputs if signature else {}
+    return {o.column: o.type or real.get(name) for name, o in stage.outputs.items()}
+
+
+def check_model(
+    stage: ModelStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
+) -> Iterable[Finding]:
+    """What does not fit the model's signature; keys as in a `model` stage."""
+    if signatures.models is None:
+        return
+    signature = signatures.models.get(stage.model)
+    if signature is None:
+        hint = suggestion(stage.model, signatures.models)
+        yield Finding("name", f"there is no model {stage.model!r}{hint}")
+        return
+    yield from _check_inputs(stage, signature, types)
+    yield from _check_outputs(stage, signature)
+
+
+def read_output(entry: Entry) -> ModelOutput:
+    """A column by its name, or with its type."""
     if not entry.is_mapping:
         return ModelOutput(entry.name())
     fields = entry.fields(["column", "type"], ["shape"])

@@ -6,13 +6,15 @@ from typing import Any
 
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.problems import suggestion
+from headrace.pipeline.stages.cascade import CASCADE
+from headrace.pipeline.stages.ensemble import ENSEMBLE
 from headrace.pipeline.stages.features import FEATURES
 from headrace.pipeline.stages.kind import Stage, StageKind
 from headrace.pipeline.stages.model import MODEL
 from headrace.pipeline.stages.steps import POSTPROCESSING, PREPROCESSING
 
 STAGE_KINDS: dict[str, StageKind[Any]] = {
-    kind.name: kind for kind in (FEATURES, PREPROCESSING, MODEL, POSTPROCESSING)
+    kind.name: kind for kind in (FEATURES, PREPROCESSING, MODEL, CASCADE, ENSEMBLE, POSTPROCESSING)
 }
 
 

@@ -30,16 +30,22 @@ class InferResponse(_message.Message):
     def __init__(self, batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("version", "revision", "route", "models")
+    __slots__ = ("version", "revision", "route", "models", "rule", "release", "sticky")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
     version: int
     revision: str
     route: str
     models: _containers.RepeatedCompositeFieldContainer[ModelUse]
-    def __init__(self, version: _Optional[int] = ..., revision: _Optional[str] = ..., route: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ...) -> None: ...
+    rule: str
+    release: int
+    sticky: bool
+    def __init__(self, version: _Optional[int] = ..., revision: _Optional[str] = ..., route: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ..., rule: _Optional[str] = ..., release: _Optional[int] = ..., sticky: _Optional[bool] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("stage", "model", "version", "sha256", "backend", "standby", "cold_start")

@@ -16,7 +16,15 @@ from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines, doctor_checks
-from headrace.cli.installation import first_releases, pid_lock, ports, preparation, secrets, services
+from headrace.cli.installation import (
+    first_releases,
+    pid_lock,
+    ports,
+    preparation,
+    release_place,
+    secrets,
+    services,
+)
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import daemon
@@ -24,7 +32,6 @@ from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code
-from headrace.releases import FileReleases
 
 PIPELINE = "flights"
 _READY_S = 120.0
@@ -154,7 +161,9 @@ def _secrets(layout: Layout, progress: Progress) -> None:
 def _release(layout: Layout, progress: Progress) -> None:
     task = _task(progress, "releases")
     folder = broken_pipelines.documents(layout)
-    made = list(first_releases.make(layout, FileReleases(layout.releases), folder))
+    store = release_place.opened(layout, lambda text: err.print(text, style="yellow", markup=False))
+    made = list(first_releases.make(layout, store, folder))
+    store.close()
     for outcome in made:
         if outcome.problem:
             err.print(

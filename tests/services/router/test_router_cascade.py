@@ -1,0 +1,276 @@
+"""A cascade stage: which rows go to the heavy model, and what stands when it can't answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.columns import Batch, Column, RowError, Rows, Timing
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import CascadeStage, ModelUse, parse
+from services.router.stages.cascade import CascadeRunner
+from services.router.stages.runner import StageResult
+
+DOCUMENT = """
+pipeline: p
+version: 1
+deadline_ms: 1000
+inputs: {x: float32, amount: {type: int64, required: false}}
+stages:
+  - cascade: score
+    light: {name: small, inputs: {x: x}, outputs: {out: {column: p, type: float32}}}
+    heavy: {name: large, inputs: {x: x}, outputs: {y: {column: p, type: float32}}}
+    score: p
+    decision: 0.5
+    threshold: 0.2
+    valuable: {amount: 1000}
+outputs: [p]
+"""
+Hook = Callable[[Batch], StageResult]
+
+
+def stage(**changes: object) -> CascadeStage:
+    [found] = parse(DOCUMENT, "p.yaml").stages
+    assert isinstance(found, CascadeStage)
+    return replace(found, **changes)  # type: ignore[arg-type]  # of fields of any type
+
+
+class Model:
+    """Answers x + `add`; rows with x in `fails` fail. `fault`: what the whole call raises. `sizes`: rows of each call."""
+
+    service = "executor"
+
+    def __init__(
+        self,
+        name: str,
+        add: float = 0.0,
+        fails: Mapping[float, Code] | None = None,
+        fault: Fault | None = None,
+    ) -> None:
+        self.name, self.add, self.fails, self.fault = name, add, fails or {}, fault
+        self.sizes: list[int] = []
+        self.deadlines: list[float] = []
+        self.wait_s = 0.0
+        self.standby = False
+        self.dtype: type[np.floating] = np.float32
+
+    async def run(self, batch: Batch) -> StageResult:
+        self.sizes.append(len(batch))
+        self.deadlines = batch.rows.deadlines
+        if self.wait_s:
+            await asyncio.sleep(self.wait_s)
+        if self.fault is not None:
+            raise self.fault
+        x = batch.columns["x"].array
+        errors = {
+            row: RowError(self.fails[value], Reason.REASON_MODEL_FAILED, "as asked")
+            for row, value in enumerate(x.tolist())
+            if value in self.fails
+        }
+        columns = [] if len(errors) == len(batch) else [Column.of("p", (x + self.add).astype(self.dtype))]
+        ok = np.ones(len(batch), bool)
+        ok[list(errors)] = False
+        return StageResult(
+            columns,
+            errors=errors,
+            fallbacks={"model/score:standby": ok} if self.standby else {},
+            timings=[Timing("run", "executor", 1, 2, len(batch))],
+            models=[ModelUse("score", self.name, "1", "ff")],
+        )
+
+
+def batch(xs: list[float], amounts: list[int | None] | None = None, budget_s: float = 60.0) -> Batch:
+    rows = Rows.one_request(len(xs), "r", "t", time.monotonic() + budget_s)
+    given_amounts = amounts or [0] * len(xs)
+    valid = np.array([a is not None for a in given_amounts])
+    values = np.array([a or 0 for a in given_amounts], np.int64)
+    return Batch.of(rows, [Column.of("x", np.array(xs, np.float32)), Column.of("amount", values, valid)])
+
+
+def asked(light: Model, heavy: Model, sent: Batch, **changes: object) -> StageResult:
+    return asyncio.run(CascadeRunner(stage(**changes), light, heavy, time.monotonic).run(sent))
+
+
+def values(result: StageResult) -> list[float]:
+    [column] = result.columns
+    return [round(v, 4) for v in column.array.tolist()]
+
+
+def masks(result: StageResult) -> dict[str, list[bool]]:
+    return {name: mask.tolist() for name, mask in result.fallbacks.items()}
+
+
+def took_part(result: StageResult) -> list[int]:
+    [column] = result.annotations
+    assert column.name == "@models/score"
+    return [int(v) for v in column.array.tolist()]
+
+
+def test_only_the_rows_of_which_the_light_model_is_unsure_go_to_the_heavy_one() -> None:
+    light, heavy = Model("small"), Model("large", add=10)
+    result = asked(light, heavy, batch([0.1, 0.4, 0.9, 0.6, 0.71]))
+    assert values(result) == [0.1, 10.4, 0.9, 10.6, 0.71]
+    assert (light.sizes, heavy.sizes) == ([5], [2])
+    assert [m.model for m in result.models] == ["small", "large"]
+    assert took_part(result) == [1, 3, 1, 3, 1]
+    assert result.asked == {"small": 5, "large": 2}
+    assert not result.fallbacks
+    assert not result.errors
+
+
+def test_a_sure_light_model_is_alone() -> None:
+    heavy = Model("large")
+    result = asked(Model("small"), heavy, batch([0.1, 0.9]))
+    assert heavy.sizes == []
+    assert [m.model for m in result.models] == ["small"]
+    assert result.annotations == []
+    assert result.asked == {"small": 2}
+
+
+def test_valuable_rows_always_go_and_a_null_is_not_valuable() -> None:
+    result = asked(Model("small"), Model("large", add=10), batch([0.1, 0.1, 0.1], [999, 1000, None]))
+    assert values(result) == [0.1, 10.1, 0.1]
+
+
+def test_a_score_that_is_no_number_is_unsure() -> None:
+    result = asked(Model("small"), Model("large", add=1), batch([float("nan"), 0.9]))
+    assert took_part(result) == [3, 1]
+
+
+@pytest.mark.parametrize("fault", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED])
+def test_if_the_heavy_model_fails_the_light_answer_stands_and_says_so(fault: Code) -> None:
+    heavy = Model("large", fault=Fault(fault, Reason.REASON_MODEL_FAILED, "down"))
+    result = asked(Model("small"), heavy, batch([0.1, 0.4, 0.6]))
+    assert values(result) == [0.1, 0.4, 0.6]
+    assert masks(result) == {"cascade/score:light": [False, True, True]}
+    assert not result.errors
+    assert [m.model for m in result.models] == ["small"]
+
+
+def test_a_row_that_only_the_heavy_model_fails_keeps_its_light_answer() -> None:
+    heavy = Model("large", add=10, fails={np.float32(0.6).item(): Code.INTERNAL})
+    result = asked(Model("small"), heavy, batch([0.4, 0.6]))
+    assert values(result) == [10.4, 0.6]
+    assert masks(result) == {"cascade/score:light": [False, True]}
+    assert took_part(result) == [3, 1]
+
+
+def test_a_row_that_the_light_model_fails_is_answered_by_the_heavy_one() -> None:
+    light = Model("small", fails={0.25: Code.INTERNAL})
+    result = asked(light, Model("large", add=10), batch([0.25, 0.9]))
+    assert values(result) == [10.25, 0.9]
+    assert masks(result) == {"cascade/score:heavy": [True, False]}
+    assert took_part(result) == [2, 1]
+    assert not result.errors
+
+
+def test_if_both_fail_the_row_has_the_light_models_error() -> None:
+    light = Model("small", fails={0.25: Code.INTERNAL})
+    heavy = Model("large", fails={0.25: Code.UNAVAILABLE})
+    result = asked(light, heavy, batch([0.25, 0.9]))
+    assert {row: e.code for row, e in result.errors.items()} == {0: Code.INTERNAL}
+    assert not result.fallbacks
+
+
+@pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.INVALID_ARGUMENT])
+def test_no_heavy_model_for_rows_that_lack_room_time_or_sense(code: Code) -> None:
+    heavy = Model("large")
+    result = asked(Model("small", fault=Fault(code, Reason.REASON_OVERLOADED, "full")), heavy, batch([0.4]))
+    assert heavy.sizes == []
+    assert result.errors[0].code is code
+
+
+def test_the_heavy_model_answers_alone_while_the_light_one_is_lost() -> None:
+    light = Model("small", fault=Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded"))
+    result = asked(light, Model("large", add=10), batch([0.25, 0.9]))
+    assert values(result) == [10.25, 10.9]
+    assert masks(result) == {"cascade/score:heavy": [True, True]}
+
+
+def test_the_heavy_model_gets_its_budget_and_at_most_half_of_what_is_left() -> None:
+    heavy = Model("large")
+    sent = batch([0.4, 0.4], budget_s=60.0)
+    sent.rows.deadlines[1] = time.monotonic() + 2.0
+    asked(Model("small"), heavy, sent, budget_ms=5000)
+    now = time.monotonic()
+    assert heavy.deadlines[0] <= now + 5.0
+    assert heavy.deadlines[1] <= now + 1.0
+
+
+def test_a_heavy_model_that_takes_longer_than_its_budget_is_not_awaited() -> None:
+    heavy = Model("large")
+    heavy.wait_s = 3600.0
+    result = asked(Model("small"), heavy, batch([0.4]), budget_ms=20)
+    assert values(result) == [0.4]
+    assert masks(result) == {"cascade/score:light": [True]}
+    [late] = [t for t in result.timings if t.stage == "heavy"]
+    assert late.attributes == {"error": "DEADLINE_PASSED"}
+
+
+def test_rows_with_too_little_time_are_not_sent() -> None:
+    heavy = Model("large", add=10)
+    sent = batch([0.4, 0.4], budget_s=60.0)
+    sent.rows.deadlines[1] = time.monotonic() + 20.0
+    result = asked(Model("small"), heavy, sent, least_ms=30_000)
+    assert heavy.sizes == [1]
+    assert masks(result) == {"cascade/score:light": [False, True]}
+
+
+def test_a_standby_is_named_for_the_rows_that_it_answered() -> None:
+    light, heavy = Model("small"), Model("large")
+    heavy.standby = True
+    assert masks(asked(light, heavy, batch([0.1, 0.4]))) == {"model/score:standby": [False, True]}
+    light.standby, heavy.standby = True, False
+    assert masks(asked(light, heavy, batch([0.1, 0.4]))) == {"model/score:standby": [True, False]}
+
+
+def test_a_heavy_model_of_another_type_fails_like_any_other() -> None:
+    heavy = Model("large")
+    heavy.dtype = np.float64
+    result = asked(Model("small"), heavy, batch([0.1, 0.4]))
+    assert masks(result) == {"cascade/score:light": [False, True]}
+
+
+def test_timings_of_both_models_stand_in_the_stage() -> None:
+    result = asked(Model("small"), Model("large"), batch([0.4]))
+    assert [t.stage for t in result.timings] == ["light", "light/run", "heavy", "heavy/run"]
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20),
+    st.floats(0, 1),
+    st.sets(st.integers(0, 19)),
+    st.sets(st.integers(0, 19)),
+)
+def test_a_row_does_not_depend_on_its_batch(
+    xs: list[float], threshold: float, light_fails: set[int], heavy_fails: set[int]
+) -> None:
+    distinct = sorted({float(np.float32(x)) for x in xs})
+    light = {x: Code.INTERNAL for i, x in enumerate(distinct) if i in light_fails}
+    heavy = {x: Code.INTERNAL for i, x in enumerate(distinct) if i in heavy_fails}
+    unsure = replace(stage().unsure, threshold=threshold)
+
+    def answer(rows: list[float]) -> list[tuple[object, ...]]:
+        result = asked(
+            Model("small", fails=light), Model("large", add=10, fails=heavy), batch(rows), unsure=unsure
+        )
+        out = result.columns[0].array.tolist() if result.columns else [None] * len(rows)
+        named = [tuple(n for n, m in result.fallbacks.items() if m[i]) for i in range(len(rows))]
+        return [("error",) if i in result.errors else (out[i], named[i]) for i in range(len(rows))]
+
+    together = answer(distinct)
+    assert together == [answer([x])[0] for x in distinct]
+    for x, got in zip(distinct, together, strict=True):
+        chosen = not abs(x - 0.5) >= threshold or x in light
+        if x in light and x in heavy:
+            assert got == ("error",)
+        else:
+            by_heavy = chosen and x not in heavy
+            assert got[0] == (np.float32(x + 10) if by_heavy else np.float32(x))

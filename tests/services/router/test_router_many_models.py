@@ -1,0 +1,132 @@
+"""Cascades and ensembles in a running router, with an executor behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.columns import Batch, Column, RowError
+from headrace.columns.batch_codec import BatchCall
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import models_of, read_model_uses
+from headrace.pipeline.models import Decision
+from tests.services.router.router_leaves import HEAD, Suite, batch_of, suite
+
+CASCADE = f"""pipeline: cascade
+{HEAD}
+stages:
+  - cascade: score
+    light: {{name: small, inputs: {{numbers: x}}, outputs: {{total: {{column: y, type: float32}}}}}}
+    heavy: {{name: large, inputs: {{numbers: x}}, outputs: {{total: {{column: y, type: float32}}}}}}
+    score: y
+    decision: 0.5
+    threshold: 0.2
+outputs: [y]
+"""
+ENSEMBLE = f"""pipeline: ensemble
+{HEAD}
+stages:
+  - ensemble: score
+    members:
+      one: {{name: small, inputs: {{numbers: x}}, output: total, required: true}}
+      two: {{name: large, inputs: {{numbers: x}}, output: total}}
+    combine: mean
+    into: {{column: y, type: float32}}
+outputs: [y]
+"""
+CALLS = 40
+Hook = Callable[[Batch], Awaitable[Batch | None]]
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Suite]:
+    async with suite(tmp_path, {"cascade": CASCADE, "ensemble": ENSEMBLE}) as started:
+        started.executor.models["large"] = plus_ten
+        yield started
+
+
+async def plus_ten(batch: Batch) -> Batch:
+    return Batch(batch.rows, {"total": Column.of("total", batch.columns["numbers"].array + np.float32(10))})
+
+
+async def failed_rows(batch: Batch) -> Batch:
+    error = RowError(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "as asked", "executor")
+    return Batch(batch.rows, {}, dict.fromkeys(range(len(batch)), error))
+
+
+async def not_loaded(batch: Batch) -> Batch:
+    raise Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded")
+
+
+def sample(running: Suite, name: str, **labels: str) -> float | None:
+    return running.router.runtime.telemetry.registry.get_sample_value(f"headrace_router_{name}", labels)
+
+
+async def test_a_cascade_answers_with_both_models_and_says_so(running: Suite) -> None:
+    reply = await running.ask("cascade", batch_of(["a", "b", "c"], [0.25, 0.5, 1.0]))
+    assert reply.batch.columns["y"].array.tolist() == [0.25, 10.5, 1.0]
+    [decision] = reply.response.decisions
+    assert [(m.stage, m.model) for m in decision.models] == [("score", "small"), ("score", "large")]
+    assert reply.batch.columns["@models/score"].array.tolist() == [1, 3, 1]
+    stages = [t.stage for t in reply.batch.timings]
+    assert [s for s in stages if s in ("score", "score/light", "score/heavy")] == [
+        "score",
+        "score/light",
+        "score/heavy",
+    ]
+    labels = {"pipeline": "cascade", "stage": "score"}
+    assert sample(running, "member_rows_total", **labels, member="small") == 3
+    assert sample(running, "member_rows_total", **labels, member="large") == 1
+
+
+async def test_each_request_is_told_of_the_models_that_answered_its_own_rows(running: Suite) -> None:
+    reply = await running.ask("cascade", batch_of(["a", "b"], [0.25, 0.5]))
+    [message] = reply.response.decisions
+    decision = Decision(1, "", "", read_model_uses(message.models))
+    own = [models_of(decision, reply.batch.slice(i, i + 1)) for i in range(2)]
+    assert [[m.model for m in models] for models in own] == [["small"], ["small", "large"]]
+
+
+@pytest.mark.parametrize("hook", [failed_rows, not_loaded])
+async def test_a_heavy_model_that_always_fails_stops_no_row(running: Suite, hook: Hook) -> None:
+    running.executor.models["large"] = hook
+    infer = running.infer()
+    for _ in range(CALLS):
+        reply = await infer(BatchCall(("cascade", 0), batch_of(["a", "b"], [0.5, 1.0])))
+        assert not reply.batch.errors
+        assert reply.batch.columns["y"].array.tolist() == [0.5, 1.0]
+        assert list(reply.response.fallbacks) == ["cascade/score:light"]
+        assert reply.batch.columns["@fallbacks"].array.tolist() == [1, 0]
+    labels = {"callee": "executor", "replica": "0"}
+    registry = running.router.runtime.telemetry.registry
+    assert registry.get_sample_value("headrace_hop_breaker_state", labels) == 0
+    assert sample(running, "fallback_rows_total", pipeline="cascade", fallback="cascade/score:light") == CALLS
+
+
+@pytest.mark.parametrize("hook", [failed_rows, not_loaded])
+async def test_an_optional_member_that_always_fails_stops_no_row(running: Suite, hook: Hook) -> None:
+    running.executor.models["large"] = hook
+    infer = running.infer()
+    for _ in range(CALLS):
+        reply = await infer(BatchCall(("ensemble", 0), batch_of(["a"], [4.0])))
+        assert not reply.batch.errors
+        assert reply.batch.columns["y"].array.tolist() == [4.0]
+        assert list(reply.response.fallbacks) == ["ensemble/score:two"]
+
+
+async def test_a_required_member_that_fails_is_a_typed_error_that_names_it(running: Suite) -> None:
+    running.executor.models["small"] = failed_rows
+    reply = await running.ask("ensemble", batch_of(["a"], [4.0]))
+    error = reply.batch.errors[0]
+    assert (error.code, error.reason) == (Code.INTERNAL, Reason.REASON_MEMBER_FAILED)
+    assert error.metadata["member"] == "one"
+    assert error.stage == "score"
+
+
+async def test_an_ensemble_is_the_mean_of_its_members(running: Suite) -> None:
+    reply = await running.ask("ensemble", batch_of(["a", "b"], [4.0, 6.0]))
+    assert reply.batch.columns["y"].array.tolist() == [9.0, 11.0]
+    assert [m.model for m in reply.response.decisions[0].models] == ["small", "large"]
