@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from deploy.pipelines.flights import sources
 from deploy.pipelines.preparation import Models, Report, alone, code_sha256, tell
@@ -137,7 +138,10 @@ def _made_from() -> str:
     names = ("sources", "history", "feature_repo", "feature_store", "training", "transforming", "exporting")
     files = [HERE / f"{n}.py" for n in ("joining", "training", "exporting")]
     code = code_sha256([*files, *(flights / f"{n}.py" for n in names)])
-    return hashlib.sha256((sources.fingerprint() + code + DOCUMENT.read_text()).encode()).hexdigest()
+    # Of the document, only the stages that make the models' inputs.
+    stages = yaml.safe_load(DOCUMENT.read_text())["stages"]
+    inputs = json.dumps([s for s in stages if "features" in s or "preprocessing" in s])
+    return hashlib.sha256((sources.fingerprint() + code + inputs).encode()).hexdigest()
 
 
 if __name__ == "__main__":

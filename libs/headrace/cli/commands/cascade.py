@@ -106,12 +106,12 @@ def _document(layout: Layout, name: str) -> Pipeline:
     path = Path(name)
     if not path.is_file():
         path = layout.pipelines / name / "pipeline.yaml"
+    if not path.is_file():
+        fail(f"there is no pipeline {name!r} in {layout.pipelines}, and no such file")
     try:
         return load(path)
     except DocumentError as error:
         fail(str(error))
-    except FileNotFoundError:
-        fail(f"there is no pipeline {name!r} in {layout.pipelines}, and no such file")
 
 
 def _stage(document: Pipeline, name: str) -> CascadeStage:
