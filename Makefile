@@ -10,10 +10,7 @@ MUTATION := .venv/mutation
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
-# The tests of whole systems wait most of the time, so two halves run at the same time, each with a home of its own: these share one
-# running system, one after another; and beside them all other tests, then those of BESIDE.
-SYSTEM_TESTS := tests/pipeline tests/workers tests/fuzz
-BESIDE := tests/faults
+SYSTEM_TESTS := tests/pipeline tests/workers tests/fuzz tests/faults
 UV := $(BIN)/uv
 
 help: ## This list
@@ -26,14 +23,10 @@ down: $(STAMP) ## Stop them; nothing is left running
 	@$(BIN)/headrace down
 
 test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process (tests/fast.py), on all cores
-	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS) $(BESIDE))
+	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS))
 
-test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones (those that need other programs skip by name)
-	@sh -c '$(BIN)/python -m pytest -q -m "not slow" --durations 10 $(addprefix --ignore=,$(SYSTEM_TESTS) $(BESIDE)); others=$$?; \
-	  HEADRACE_TESTS_HOME=.headrace/tests-beside $(BIN)/python -m pytest -q -m "not slow" --durations 10 $(BESIDE); \
-	  exit $$((others + $$?))' > .venv/test.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -q -m "not slow" --durations 20 $(SYSTEM_TESTS); system=$$?; \
-	wait $$beside; others=$$?; cat .venv/test.log; exit $$((system + others))
+test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in two lanes (tests/lanes.py)
+	@$(BIN)/python -m tests.lanes
 
 test-slow: $(STAMP) $(CLIENTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
 	@$(BIN)/python -m pytest -v -m slow --durations 0

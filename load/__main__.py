@@ -19,6 +19,7 @@ refusals   what a refusal costs in Envoy alone
 executor   the executor in one process: overhead, latency, batching, a version swap
 features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
            `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage
+ticks      what counting each answer costs the router
 moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 

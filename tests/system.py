@@ -23,10 +23,15 @@ from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation import layout
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
+from headrace.pipeline import parse
+from headrace.releases import LIVE, Arm, FileReleases
+from headrace.releases.first import first_release, models_of
+from headrace.repository import Repository
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
 DOCUMENTS = HOME / "pipelines"
+RELEASES = layout.of(HOME).releases
 HEADRACE = Path(sys.executable).parent / "headrace"
 CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 UP_TIMEOUT_S = 300
@@ -145,19 +150,49 @@ def prepared() -> None:
 def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
+    shutil.rmtree(RELEASES, ignore_errors=True)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
-        add_document(document.parent.name, document.read_text())
+        write_document(document.parent.name, document.read_text())
     own = {"pipelines": str(DOCUMENTS)}
     override("router", own)
     hosted = {"together": {"router": own}} if shape == "together" else {}
     override("ingress", {**own, **hosted, **ingress})
 
 
-def add_document(name: str, text: str) -> None:
-    """A pipeline that is served within seconds."""
+def write_document(name: str, text: str) -> None:
+    """A document that can be released; that it is there changes nothing."""
     folder = DOCUMENTS / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pipeline.yaml").write_text(text)
+
+
+def add_document(name: str, text: str, models: Mapping[str, str] | None = None) -> int:
+    """A pipeline that is served within seconds; returns the number of its release. `models`: versions, else the newest."""
+    write_document(name, text)
+    store, pipeline = FileReleases(RELEASES), parse(text, name)
+    repository = Repository(HOME / "models")
+
+    def choose(model: str, wanted: str) -> str | None:
+        return (models or {}).get(model) or wanted or repository.versions(model)[-1]
+
+    versions = models_of(pipeline, choose)
+    store.keep_document(pipeline.name, pipeline.revision, text)
+    before, broken = store.current(pipeline.name)
+    arm = Arm(version=pipeline.version, revision=pipeline.revision, models=versions)
+    after = broken.number if broken else None
+    release = (
+        before.next("tests", "", after=after, arms={LIVE: arm})
+        if before
+        else first_release(pipeline, versions, "tests", "")
+    )
+    store.commit(release)
+    return release.number
+
+
+def remove_document(name: str) -> None:
+    """The pipeline is served no longer, and its models may be unloaded."""
+    shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
+    FileReleases(RELEASES).remove(name)
 
 
 def override(service: str, settings: dict[str, Any]) -> None:

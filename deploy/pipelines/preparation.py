@@ -53,7 +53,7 @@ class Models:
 
     def made_from(self, name: str) -> str:
         """The digest of what the newest signed version was made from; empty if there is no version. Raises RepositoryError."""
-        if not self._all.releases(name).versions:
+        if not self._all.version_list(name).versions:
             return ""
         versions = [v for v in self._trusted.versions(name) if v in self._all.versions(name)]
         return str(self._all.metadata(name, versions[-1]).lineage.get("made_from", "")) if versions else ""

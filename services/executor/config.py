@@ -83,7 +83,7 @@ class TrustSettings(Settings):
     keys: tuple[Path, ...] = ()
     # Also accept models without a signature.
     accept_unsigned: bool = False
-    # File outside the repository for the newest list of releases seen so far: an older one is refused.
+    # File outside the repository for the newest list of versions seen so far: an older one is refused.
     memory: Path | None = None
 
 
@@ -110,9 +110,13 @@ class ExecutorConfig(ServiceSettings):
     # quarantine. None: this is lost when the process ends, and files are not checked in a process of their own first.
     state: Path | None = None
     check: CheckSettings = CheckSettings()
-    # "all": the versions of each model that served last; the newest of a new model. Or entries "name" (all its versions),
-    # "name:version" and "name:label", in addition to what served last.
-    load: Literal["all"] | tuple[str, ...] = "all"
+    # Where the releases are, as the router has it. The versions that any of them names are loaded, for as long as it does.
+    releases: str | None = None
+    # Folder for copies of releases, as the router has it.
+    kept: Path | None = None
+    # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
+    # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
+    load: Literal["all", "released"] | tuple[str, ...] = "all"
     # The start waits this long for first loads; longer ones continue while other models serve.
     start_s: PositiveFloat = 30.0
     # How models run, except those in `overrides`.

@@ -139,6 +139,20 @@ def unloading(model: str, version: str) -> Fault:
     return _version_fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, model, version, why)
 
 
+def released(model: str, version: str, pipelines: Iterable[str]) -> Fault:
+    """An operator wants to unload a version that is live."""
+    names = ", ".join(pipelines)
+    message = f"model {model!r} version {version!r} is named by the release of {names}; release another version first"
+    return _fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_MODEL_RELEASED,
+        message,
+        model=model,
+        version=version,
+        pipelines=names,
+    )
+
+
 def _version_fault(code: Code, reason: Reason, model: str, version: str, why: str) -> Fault:
     return _fault(code, reason, f"model {model!r} version {version!r} {why}", model=model, version=version)
 

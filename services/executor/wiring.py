@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.releases import open_catalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.records import Records
 from services.executor.backends.backend import Environment
@@ -22,6 +24,7 @@ from services.executor.execution.runner import RunnerContext
 from services.executor.lifecycle.activation import Activator
 from services.executor.lifecycle.loader import Loader
 from services.executor.lifecycle.models import Models
+from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.lifecycle.warm_up import warm_up_calls
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import Watchdog
@@ -53,7 +56,9 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         metrics, log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
     records = Records(config.state, log.error)
-    loader = Loader(activator(config, servers, metrics, log), records, config, log)
+    catalog = await asyncio.to_thread(open_catalog, config.releases, config.kept) if config.releases else None
+    released = ReleasedVersions(catalog, time.monotonic)
+    loader = Loader(activator(config, servers, metrics, log), records, config, log, released)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     try:
@@ -67,6 +72,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         yield [Service(descriptor, servicer, takes_payload=True, warm_up=warm)]
     finally:
         await models.close()
+        released.close()
         await servers.close()
         await asyncio.to_thread(watchdog.close)
         sys.setswitchinterval(interval)

@@ -1,14 +1,17 @@
-"""Client of the router, over hop. Calls that wait at the same time share one message."""
+"""Clients of the router and of the monitoring service, over hop. Inferences that wait at the same time share one message."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
-from services.ingress.ports import Routed
+from services.ingress.ports import Outcome, Routed
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -37,7 +40,26 @@ UNLOAD = unary(
     lengthy=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+LIST = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "ListPipelines",
+    pb.ListPipelinesRequest,
+    pb.ListPipelinesResponse,
+    idempotent=True,
+)
+RECORD = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "MonitoringService",
+    "RecordOutcomes",
+    monitoring_pb2.RecordOutcomesRequest,
+    monitoring_pb2.RecordOutcomesResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
+_LIST_S = 1.0
+_DECISION = "@decision"
+_NO_DECISIONS: list[Decision] = []
 
 
 def _request(header: Header) -> pb.InferRequest:
@@ -54,16 +76,37 @@ class HopRouter:
         self._infer = client.coalesced(INFER, codec)
         # Callers whose rows shared a message get the same response, so its other fields are read only once.
         self._last: pb.InferResponse | None = None
-        self._fields: tuple[list[str], list[Decision]] = [], []
+        self._fields: tuple[list[str], list[list[Decision]]] = [], []
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
         reply = await self._infer(BatchCall((pipeline, version), batch))
         response = reply.response
         if response is not self._last:
-            self._fields = list(response.fallbacks), [_decision(d) for d in response.decisions]
+            # Each in a list of its own, which all requests share whose rows took this one alone.
+            self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
         fallbacks, decisions = self._fields
-        return Routed(reply.batch, _used(fallbacks, reply.batch), decisions)
+        used = _used(fallbacks, reply.batch)
+        if len(decisions) < 2 or _DECISION not in reply.batch.columns:
+            return Routed(reply.batch, used, decisions[0] if decisions else _NO_DECISIONS)
+        index: list[int] = reply.batch.columns[_DECISION].array.tolist()
+        mine = sorted(set(index))
+        if len(mine) == 1:
+            return Routed(reply.batch, used, decisions[mine[0]])
+        places = {place: i for i, place in enumerate(mine)}
+        return Routed(reply.batch, used, [decisions[i][0] for i in mine], [places[i] for i in index])
+
+
+class HopServing:
+    """Which revision of each pipeline the router serves. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._list = client.unary(LIST)
+        self._clock = clock
+
+    async def __call__(self) -> dict[str, str]:
+        reply = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
+        return {p.name: p.revision for p in reply.pipelines}
 
 
 class HopModelOperations:
@@ -85,8 +128,35 @@ class HopModelOperations:
         return list((await self._unload(request, deadline=deadline)).versions)
 
 
+class HopOutcomes:
+    """Implements `ports.Outcomes`."""
+
+    def __init__(self, client: Client) -> None:
+        self._record = client.unary(RECORD)
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        request = monitoring_pb2.RecordOutcomesRequest(tenant=tenant)
+        for outcome in outcomes:
+            added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
+            if isinstance(outcome.value, bool):
+                added.label = outcome.value
+            else:
+                added.number = outcome.value
+            if outcome.time is not None:
+                added.time.FromMicroseconds(round(outcome.time * 1e6))
+        return (await self._record(request, deadline=deadline)).accepted_count
+
+
 def _decision(message: pb.Decision) -> Decision:
-    return Decision(message.version, message.revision, message.route, read_model_uses(message.models))
+    return Decision(
+        message.version,
+        message.revision,
+        message.route,
+        read_model_uses(message.models),
+        message.release,
+        message.rule,
+        message.sticky,
+    )
 
 
 def _used(fallbacks: list[str], batch: Batch) -> list[tuple[str, int]]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
+from headrace.releases.records import RecordSettings
+from services.ingress.idempotency.settings import Idempotency
 
 
 class Http(config.Settings):
@@ -125,9 +127,13 @@ class IngressSettings(config.ServiceSettings):
     access_log: str = "/dev/stdout"
     # Number of Envoy's worker threads. The Python application has a separate thread.
     envoy_threads: PositiveInt = 1
-    pipelines: Path
-    # Folder in which the router keeps the last good text of each document. The door reads it, so that both serve the same
-    # revision when a document is broken. Absent: a document that is broken at the start is not served at all.
+    # Where the releases are, as the router has it: they say which pipelines are live. Absent: the documents in `pipelines` are.
+    releases: str | None = None
+    pipelines: Path | None = None
+    # How changes of releases by operators at this door are recorded, and who is told of them.
+    release_records: RecordSettings = RecordSettings()
+    # Folder in which the router keeps the last good text of each document, or copies of releases. The door reads it, so that
+    # both serve the same when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None
     # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False
@@ -142,10 +148,14 @@ class IngressSettings(config.ServiceSettings):
     # restarts. Absent: each ingress counts separately, from its start on.
     queries: Path | None = None
     security: Security = Security()
+    # Where the outcomes of calls with an idempotency key are kept.
+    idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None
     # Interval at which files are checked for changes. A revoked key stops working within this time.
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
+    # Client of the service that stores outcomes. Absent: none are taken.
+    monitoring: config.ClientSettings | None = None
     limits: Limits = Limits()
     admission: Admission = Admission()
     traces: Traces = Traces()
@@ -155,6 +165,12 @@ class IngressSettings(config.ServiceSettings):
     workers: PositiveInt = 1
     # The together shape: services hosted in this process, by name, with their settings.
     together: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_pipelines(self) -> IngressSettings:
+        if self.releases is None and self.pipelines is None:
+            raise ValueError("needs releases or pipelines")
+        return self
 
     @model_validator(mode="after")
     def _admin_is_loopback(self) -> IngressSettings:

@@ -26,8 +26,22 @@ Handler = Callable[[Any, RequestContext], Awaitable[Message]]
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They run a model, so they need a slot of admission control.
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
+# For operators, who change releases by these.
+_CHANGES = frozenset(
+    {"ApplyRelease", "DeployPipeline", "RollBackRelease", "StartRollout", "SteerRollout", "SetFreeze"}
+)
 # For operators. These operations take long.
-_OPERATIONS = frozenset({"RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"})
+# Thousands of small things in one message.
+_REPORTS = frozenset({"RecordOutcomes"})
+_OPERATIONS = _CHANGES | {
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+    "GetRelease",
+    "ListReleases",
+}
+# They bring documents, or thousands of small things in one message.
+_LARGE = _INFERENCES | _REPORTS | {"ApplyRelease", "DeployPipeline", "StartRollout"}
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
@@ -42,6 +56,8 @@ class Operation:
     inference: bool
     # The scope that the credential must allow; "" for operations that need no credential.
     scope: str
+    # Whether its message may have the full size; others hold a few names.
+    large: bool
     # Whether it counts against the tenant's limit of calls in flight.
     counted: bool
 
@@ -61,7 +77,8 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
             m.name in _OPEN,
             m.name in _INFERENCES,
             _scope(m.name),
-            m.name in _INFERENCES | _OPERATIONS,
+            m.name in _LARGE,
+            m.name in _INFERENCES | _REPORTS | _OPERATIONS,
         )
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
@@ -71,6 +88,8 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
 def _scope(name: str) -> str:
     if name in _OPEN:
         return ""
+    if name in _REPORTS:
+        return "outcomes"
     return "predict" if name in _INFERENCES else "operate" if name in _OPERATIONS else "read"
 
 

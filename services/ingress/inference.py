@@ -11,7 +11,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.documents.catalog import Credential, Entry
-from services.ingress.ports import Router
+from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
 
 
@@ -26,6 +26,8 @@ class InferenceResult:
     decisions: Sequence[Decision]
     router_start_s: float
     router_s: float
+    # Index in `decisions` of each row; None: all rows took the same.
+    decided: Sequence[int] | None = None
 
     @property
     def decision(self) -> Decision | None:
@@ -115,7 +117,7 @@ class InferenceRunner:
             # There is nothing to run: each row has its own error, and no model is called.
             return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
         self._guard.check(context, entry.pipeline, batch)
-        routed = await self._router.infer(entry.pipeline.name, version, batch)
+        routed = await self._route(entry, version, batch)
         # A row that the door refused keeps the door's error, even if a later service returned something for it.
         result = (
             routed.batch
@@ -131,11 +133,23 @@ class InferenceRunner:
             routed.decisions,
             now - context.received,
             self._clock() - now,
+            routed.decided,
         )
         context.result = answer
         if whole and result.errors:
             raise _first_fault(result)
         return answer
+
+    async def _route(self, entry: Entry, version: int, batch: Batch) -> Routed:
+        """Asks for the version that the rows were checked against, also while the router goes over to another one."""
+        pipeline = entry.pipeline
+        try:
+            return await self._router.infer(pipeline.name, version or pipeline.version, batch)
+        except Fault as fault:
+            if version or fault.reason != Reason.REASON_VERSION_UNKNOWN:
+                raise
+            # The router was restarted in between and has the newer version only; most rows fit it, too.
+            return await self._router.infer(pipeline.name, 0, batch)
 
     def _check_budget(self, left: float) -> None:
         if left < self._min_budget_s:
@@ -173,4 +187,5 @@ def _first_fault(batch: Batch) -> Fault:
     if len(batch) == 1 or "row" in error.metadata:
         return fault
     metadata = {**error.metadata, "row": str(row)}
-    return Fault(fault.code, fault.reason, f"row {row}: {fault.message}", metadata=metadata)
+    message, retry = f"row {row}: {fault.message}", fault.retry_after_s
+    return Fault(fault.code, fault.reason, message, metadata=metadata, retry_after_s=retry)

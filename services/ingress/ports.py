@@ -17,7 +17,9 @@ class Routed:
     batch: Batch
     # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
     fallbacks: Sequence[tuple[str, int]]
+    # What rows of this request took; `decided` is the index of each row, None if there is one decision for all of them.
     decisions: Sequence[Decision]
+    decided: Sequence[int] | None = None
 
 
 class ModelOperations(Protocol):
@@ -36,6 +38,25 @@ class ModelOperations(Protocol):
 
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> Sequence[str]:
         """Unloads versions and returns them: the named one, the one a label points to, or all loaded ones for ""."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One named value that became known of a prediction. `time`: seconds since 1970; None: now."""
+
+    request_id: str
+    row: int
+    name: str
+    value: bool | float
+    time: float | None
+
+
+class Outcomes(Protocol):
+    """Stores outcomes of predictions."""
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        """Stores all of them, or none; returns how many are stored. `deadline`: monotonic seconds. Raises Fault."""
         ...
 
 

@@ -93,6 +93,10 @@ class RequestContext:
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
     deadline_is_ours: bool = False
+    # The header of that name; empty: none. A message of a stream has none.
+    idempotency_key: bytes = b""
+    # The request whose kept outcome this one got; "": it has its own.
+    original_request_id: str = ""
 
     def identify(self, asked: str) -> None:
         """Uses the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it is not a valid one."""
@@ -114,6 +118,18 @@ class RequestContext:
         return own
 
     @property
+    def keyed(self) -> bool:
+        """Whether it has an idempotency key: then its reply has to be the same in every byte when it is repeated."""
+        return bool(self.idempotency_key)
+
+    def replay_headers(self) -> list[tuple[bytes, bytes]]:
+        """Says in the reply that it is the kept outcome of an earlier request."""
+        if not self.original_request_id:
+            return []
+        original = self.original_request_id.encode()
+        return [(b"idempotency-replayed", b"true"), (b"idempotency-original-request-id", original)]
+
+    @property
     def tenant(self) -> str:
         """Name of the authenticated tenant; "" before authentication."""
         return "" if self.credential is None else self.credential.tenant.name
@@ -122,6 +138,9 @@ class RequestContext:
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
+    key = headers.get(b"idempotency-key")
+    if key is not None:
+        context.idempotency_key = key
     sent = headers.get(b"x-request-id")
     if sent is not None:
         text = sent.decode("latin-1")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.api.releases.v1 import releases_pb2
 from headrace.hop import config
 from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
@@ -21,26 +22,33 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
+from headrace.releases import open_catalog
+from headrace.releases.records import RecordedReleases, open_recorded
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, TenantReloads
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, operations
 from services.ingress.envoy.certificates import CertificateReloads
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
+from services.ingress.idempotency.calls import IdempotentCalls
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.ports import Log
+from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
+from services.ingress.releases.desk import Desk
+from services.ingress.releases.service import ReleaseServicer
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter
@@ -53,6 +61,7 @@ _FLUSH_EVERY_S = 0.5
 _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
 
 
@@ -102,26 +111,44 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    kept = Kept(settings.kept, writes=settings.keeps) if settings.kept else None
-    documents = Documents(settings.pipelines, kept=kept)
+    documents = _documents(settings)
     catalog = Catalog(documents.pipelines, documents.unusable)
-    reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics))
     async with AsyncExitStack() as stack:
         stack.callback(sharing.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
+        serving = HopServing(client, time.monotonic) if settings.releases else None
+        reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         runner = InferenceRunner(
             HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
         )
+        keys = settings.idempotency.store(time.monotonic, wall)
+        stack.push_async_callback(keys.close)
+        keyed = IdempotentCalls(
+            keys,
+            telemetry.once(KeyMetrics),
+            telemetry.log,
+            settings.idempotency.lease_s,
+            time.monotonic,
+        )
         readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, runner, statistics, readiness.ready)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         repository = ModelRepository(
             HopModelOperations(client),
             time.monotonic,
             reaches_all=settings.workers == 1 or not settings.together,
         )
-        own = InferenceServicer(catalog, runner)
-        served = {**operations(OIP_SERVICE, oip, repository), **operations(INFERENCE_SERVICE, own)}
+        own = InferenceServicer(catalog, runner, keyed)
+        outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
+        desk = Desk(
+            _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
+        )
+        stack.push_async_callback(desk.close)
+        served = {
+            **operations(OIP_SERVICE, oip, repository),
+            **operations(INFERENCE_SERVICE, own, outcomes),
+            **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
+        }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
@@ -135,6 +162,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, keys.purge)
         if settings.http.tls:
             certificate = CertificateReloads(
                 settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set
@@ -149,6 +177,27 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             await periodic.once(tokens.refresh)
             periodic.every(settings.jwt.refresh_s, tokens.refresh)
         yield Ingress(door, oip, own, readiness)
+
+
+def _documents(settings: IngressSettings) -> Source:
+    """What is live, as the settings say. Raises ConfigError."""
+    if settings.releases is not None:
+        return open_catalog(settings.releases, settings.kept)
+    assert settings.pipelines is not None, "the settings have one of them"
+    return Documents(
+        settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
+    )
+
+
+def _changing(settings: IngressSettings, log: Log) -> RecordedReleases | None:
+    """The store for operators, who change what is live. Raises ConfigError."""
+    if settings.releases is None:
+        return None
+
+    def complain(text: str) -> None:
+        log.warning("the webhook of releases was not told", problem=text)
+
+    return open_recorded(settings.releases, settings.release_records, complain)
 
 
 @asynccontextmanager
@@ -167,6 +216,15 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 yield Runtime("ingress", telemetry, local)
     finally:
         await telemetry.close()
+
+
+def _outcomes(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> HopOutcomes | None:
+    """Where outcomes are stored; None: the settings name no such service. `stack` closes its client."""
+    if settings.monitoring is None:
+        return None
+    client = runtime.dial("monitoring", settings.monitoring)
+    stack.push_async_callback(client.close)
+    return HopOutcomes(client)
 
 
 def _part(name: str, values: dict[str, object]) -> Part:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import PositiveFloat, create_model
+from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
+from services.router.cache.shared import CacheSettings
+from services.router.recording.settings import RecordingSettings
+from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
 
 _DOC = "Settings of the router."
@@ -16,13 +19,31 @@ _DOC = "Settings of the router."
 class RouterSettings(config.Settings):
     """The router's own settings. Its settings class has those of every service and of the kinds of stages, too."""
 
-    # Folder with one subfolder, holding a pipeline.yaml, per pipeline.
-    pipelines: Path
-    # Folder for the last good text of each document, which serves while the document is broken, over restarts too.
-    # Replicas may share it. Absent: a document that is broken at the start has nothing that serves.
+    # Where the releases are: a folder, or the URL of a Redis. They say which pipelines are live. Absent: the documents in
+    # `pipelines` are.
+    releases: str | None = None
+    # Folder with one subfolder, holding a pipeline.yaml, per pipeline; not read if there are `releases`.
+    pipelines: Path | None = None
+    # Folder for the last good text of each document, which serves while the document is broken, over restarts too; and for
+    # copies of releases, which serve at a start while their store is away. Replicas may share it. Absent: no copies.
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
+    shadow: ShadowSettings = ShadowSettings()
+    # Absent: nothing is recorded.
+    recording: RecordingSettings | None = None
+    # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
+    monitoring: config.ClientSettings | None = None
+    # How often it is told.
+    tick_s: PositiveFloat = 1.0
+    # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
+    cache: CacheSettings = CacheSettings()
+
+    @model_validator(mode="after")
+    def _has_pipelines(self) -> Self:
+        if self.releases is None and self.pipelines is None:
+            raise ValueError("needs releases or pipelines")
+        return self
 
     def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""

@@ -47,6 +47,18 @@ class Metrics:
         self._revision = Gauge(
             "headrace_router_pipeline_version", "Version that serves now.", ["pipeline"], registry=registry
         )
+        self._release = Gauge(
+            "headrace_router_release",
+            "Number of the release that serves now; 0: there is no release store.",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "headrace_router_waiting_releases",
+            "1 for a pipeline whose newest release waits for its models.",
+            ["pipeline"],
+            registry=registry,
+        )
         self._refused = Counter(
             "headrace_router_refused_documents",
             "Looks at the pipeline documents that found one to refuse.",
@@ -56,6 +68,17 @@ class Metrics:
             "headrace_router_quarantined_documents",
             "1 for a pipeline whose document is broken; `serves` is last_good or nothing.",
             ["pipeline", "serves"],
+            registry=registry,
+        )
+        self._reports = Counter(
+            "headrace_router_tick_reports",
+            "Ticks sent to the monitoring service, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self._lost_exposures = Counter(
+            "headrace_router_lost_exposures",
+            "Rows of which the monitoring service will not know which arm answered them.",
             registry=registry,
         )
 
@@ -74,11 +97,19 @@ class Metrics:
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         self._refusals.labels(pipeline, cause).inc(count)
 
-    def serves(self, pipeline: str, version: int) -> None:
+    def serves(self, pipeline: str, version: int, release: int) -> None:
         self._revision.labels(pipeline).set(version)
+        self._release.labels(pipeline).set(release)
 
     def no_longer_serves(self, pipeline: str) -> None:
         self._revision.remove(pipeline)
+        self._release.remove(pipeline)
+
+    def waiting(self, pipelines: Mapping[str, str]) -> None:
+        """The pipelines whose newest release waits, and for what."""
+        self._waiting.clear()
+        for name in sorted(pipelines)[:_MAX_QUARANTINED]:
+            self._waiting.labels(name).set(1)
 
     def refused(self) -> None:
         self._refused.inc()
@@ -88,3 +119,9 @@ class Metrics:
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)
+
+    def reported(self, outcome: str) -> None:
+        self._reports.labels(outcome).inc()
+
+    def lost_exposures(self, count: int) -> None:
+        self._lost_exposures.inc(count)

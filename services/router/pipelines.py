@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from headrace.pipeline import DocumentError, Pipeline, plan
+from headrace.releases import LIVE, Release, Released
 from services.router import errors
+from services.router.cache.route import AnswerCaches
+from services.router.routes.assignment import Split
+from services.router.routes.caps import PipelineCaps
 from services.router.routes.route import Route, RouteRule
+from services.router.routes.table import RouteTable
+from services.router.shadow.route import ShadowRoute
 from services.router.stages.runner import RunnerFactory
+from services.router.ticks.counters import NO_RELEASE, Counted
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One revision of a pipeline and its routes. `rule`: chooses among several; None: all rows take the only one."""
+    """What serves of a pipeline: a route per arm, the live one first. `rule`: chooses among several; None: all take the first.
+
+    `source`: what it was made from. `caps`: what requests may use; None: there are no caps. The same object in each release of
+    a pipeline, as it counts what is used.
+    """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
+    caps: PipelineCaps | None = None
+    source: Released | None = None
+    # Where a copy of some requests runs after they were answered.
+    shadow: ShadowRoute | None = None
+    # How its rows are counted.
+    counted: Counted = NO_RELEASE
+
+    @property
+    def release(self) -> int:
+        """Number of the release; 0: there is no release store."""
+        return self.source.number if self.source else 0
 
 
 class Compiler:
-    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent."""
+    """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
-    def __init__(self, runners: Mapping[str, RunnerFactory]) -> None:
+    `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow. `caches`: for the
+    answers of pipelines that ask for it; None: no answer is kept.
+    """
+
+    def __init__(
+        self,
+        runners: Mapping[str, RunnerFactory],
+        shadow_runners: Callable[[], Mapping[str, RunnerFactory]] | None = None,
+        caches: AnswerCaches | None = None,
+    ) -> None:
         self._runners = runners
+        self._shadow_runners = shadow_runners or (lambda: runners)
+        self._caches = caches
 
     def accept(self, pipeline: Pipeline) -> None:
         """Raises DocumentError naming each stage whose service is not configured."""
@@ -37,32 +71,68 @@ class Compiler:
         if problems:
             raise DocumentError(problems)
 
-    def compile(self, pipeline: Pipeline) -> Served:
-        """The pipeline with its one route. Raises DocumentError as `accept` does."""
+    def compile(self, found: Released) -> Served:
+        """A route for each arm. Raises DocumentError as `accept` does, ReleaseError if the release does not fit its pipelines."""
+        routes = []
+        for name, pipeline in sorted(found.arms.items(), key=lambda arm: arm[0] != LIVE):
+            self.accept(pipeline)
+            runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
+            route = Route(name, plan(pipeline), runners)
+            routes.append(route if self._caches is None else self._caches.add(route))
+        rule = RouteTable.compile(found.release, found.arms) if found.release else None
+        shadow, counted = self._shadow(found), counted_as(found.release)
+        return Served(found.live, tuple(routes), rule, source=found, shadow=shadow, counted=counted)
+
+    def _shadow(self, found: Released) -> ShadowRoute | None:
+        shadow = found.release.shadow if found.release else None
+        if shadow is None:
+            return None
+        route = self.shadow_route(shadow.arm, found.arms[shadow.arm])
+        # Its own salt, so that it is independent of rollouts; the same over releases, so that a request stays in the share.
+        return ShadowRoute(route, shadow.share, f"shadow-{shadow.arm}", found.number)
+
+    def shadow_route(self, arm: str, pipeline: Pipeline) -> Route:
+        """The route of a shadow. Raises DocumentError as `accept` does."""
         self.accept(pipeline)
-        runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
-        return Served(pipeline, (Route("default", plan(pipeline), runners),))
+        made = self._shadow_runners()
+        return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
+
+
+def counted_as(release: Release | None) -> Counted:
+    """How the rows of a release are counted: by key where its assignment is sticky and somebody compares its arms."""
+    if release is None:
+        return NO_RELEASE
+    judged = release.rollout is not None or release.experiment is not None
+    sticky = judged and release.assign.by is not None
+    keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
+    guards = release.rollout.guards if release.rollout else {}
+    exposes = release.experiment is not None or "wrong" in guards
+    return Counted(release.number, release.assign.salt, keys, exposes)
 
 
 class Pipelines:
     """What is served now, and of each pipeline the version before, for an ingress that has not read the new one yet."""
 
-    def __init__(self, compiler: Compiler) -> None:
+    def __init__(self, compiler: Compiler, clock: Callable[[], float] = time.monotonic) -> None:
         self._compiler = compiler
+        self._clock = clock
+        self._caps: dict[str, PipelineCaps] = {}
         self._current: dict[str, Served] = {}
         self._earlier: dict[str, Served] = {}
         self._unusable: frozenset[str] = frozenset()
 
-    def replace(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
+    def replace(self, pipelines: Mapping[str, Released], unusable: frozenset[str] = frozenset()) -> None:
         """Serves these from now on; `unusable`: names of those whose documents are broken and were never good.
 
         Raises DocumentError, and then goes on serving what it served before.
         """
         current: dict[str, Served] = {}
-        for name, pipeline in pipelines.items():
+        for name, found in pipelines.items():
             old = self._current.get(name)
-            same = old is not None and old.pipeline is pipeline
-            current[name] = old if same and old is not None else self._compiler.compile(pipeline)
+            same = old is not None and old.source is found
+            current[name] = old if same and old is not None else self._compiled(name, found)
+        for name in self._caps.keys() - current.keys():
+            del self._caps[name]
         for name, served in self._current.items():
             if name not in current:
                 self._earlier.pop(name, None)
@@ -70,6 +140,15 @@ class Pipelines:
                 self._earlier[name] = served
         self._current = current
         self._unusable = unusable
+
+    def _compiled(self, name: str, found: Released) -> Served:
+        served = self._compiler.compile(found)
+        cap = found.release.caps if found.release else None
+        if cap is None and name not in self._caps:
+            return served
+        caps = self._caps.setdefault(name, PipelineCaps(name, self._clock))
+        caps.apply(cap)
+        return replace(served, caps=caps if cap else None)
 
     def find(self, name: str, version: int) -> Served:
         """The pipeline in a version, 0 = the current. Raises Fault NOT_FOUND, FAILED_PRECONDITION."""
@@ -86,6 +165,10 @@ class Pipelines:
         known = [s.pipeline.version for s in (served, earlier) if s is not None]
         raise errors.version_unknown(name, version, known)
 
-    def list(self) -> list[Pipeline]:
+    def current(self) -> Mapping[str, Served]:
+        """What is served now."""
+        return self._current
+
+    def list(self) -> list[Served]:
         """What is served now, by name."""
-        return [served.pipeline for _, served in sorted(self._current.items())]
+        return [served for _, served in sorted(self._current.items())]

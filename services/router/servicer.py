@@ -5,20 +5,26 @@ from __future__ import annotations
 import time
 
 from headrace.api.router.v1 import router_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import wire
+from headrace.comparison.messages import write_report
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
 from services.router.inference import Inference
 from services.router.operations.models import ModelOperations
 from services.router.pipelines import Pipelines
+from services.router.shadow.reports import Reports
 
 
 class RouterServicer:
     """Serves headrace.api.router.v1.RouterService."""
 
-    def __init__(self, inference: Inference, pipelines: Pipelines, models: ModelOperations) -> None:
+    def __init__(
+        self, inference: Inference, pipelines: Pipelines, models: ModelOperations, shadows: Reports
+    ) -> None:
         self._inference = inference
+        self._shadows = shadows
         self._pipelines = pipelines
         self._models = models
 
@@ -29,7 +35,12 @@ class RouterServicer:
         wire.write_reply(reply, result.batch, call, time.monotonic())
         for decision in result.decisions:
             added = reply.decisions.add(
-                version=decision.version, revision=decision.revision, route=decision.route
+                version=decision.version,
+                revision=decision.revision,
+                route=decision.route,
+                rule=decision.rule,
+                release=decision.release,
+                sticky=decision.sticky,
             )
             write_model_uses(decision.models, added.models)
         return reply
@@ -37,8 +48,13 @@ class RouterServicer:
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:  # noqa: ARG002 - no fields
         return pb.ListPipelinesResponse(
             pipelines=[
-                pb.PipelineVersion(name=p.name, version=p.version, revision=p.revision)
-                for p in self._pipelines.list()
+                pb.PipelineVersion(
+                    name=s.pipeline.name,
+                    version=s.pipeline.version,
+                    revision=s.pipeline.revision,
+                    release=s.release,
+                )
+                for s in self._pipelines.list()
             ]
         )
 
@@ -63,6 +79,18 @@ class RouterServicer:
         _check_operator(call)
         gone = await self._models.unload(request.model, request.version, request.operator, call.deadline)
         return pb.UnloadModelResponse(versions=gone)
+
+    async def GetShadowReport(
+        self, request: shadow_pb2.GetShadowReportRequest, call: Call
+    ) -> shadow_pb2.GetShadowReportResponse:
+        _check_operator(call)
+        found = self._shadows.listed(request.pipeline)
+        if request.pipeline and not found:
+            self._pipelines.find(request.pipeline, 0)  # raises if there is no such pipeline
+        reply = shadow_pb2.GetShadowReportResponse()
+        for report in found:
+            write_report(report, reply.reports.add())
+        return reply
 
 
 def _check_operator(call: Call) -> None:

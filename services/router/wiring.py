@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
+from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
+from headrace.releases import open_catalog
+from services.router.cache.meter import CacheMetrics
+from services.router.cache.route import AnswerCaches
+from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
 from services.router.operations.models import ModelOperations
+from services.router.operations.readiness import ModelReadiness
+from services.router.operations.sources import FolderSource, Source
 from services.router.pipelines import Compiler, Pipelines
+from services.router.recording.metrics import RecordingMetrics
+from services.router.recording.recorder import Recorder
+from services.router.routes.observer import RunObserver
 from services.router.servicer import RouterServicer
+from services.router.shadow.metrics import ShadowMetrics
+from services.router.shadow.shadows import Shadows
 from services.router.stages.registry import callees, connected
+from services.router.stages.runner import RunnerFactory
+from services.router.ticks.clients import HopMonitoring
+from services.router.ticks.counters import Counters
+from services.router.ticks.reporter import Reporter
 
 
 @asynccontextmanager
@@ -29,24 +49,72 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
-        compiler = Compiler(connected(clients, settings, time.monotonic))
-        kept = Kept(settings.kept, writes=True) if settings.kept else None
-        catalog = await asyncio.to_thread(Catalog, settings.pipelines, accept=compiler.accept, kept=kept)
-        pipelines = Pipelines(compiler)
-        reloader = DocumentReloader(
-            catalog, pipelines, metrics, runtime.telemetry.log, settings.reload_every_s
+        caches = _caches(settings, runtime, stack)
+        # Closed after the shadows have stopped, which are entered later.
+        shadow_clients = await stack.enter_async_context(AsyncExitStack())
+        compiler = Compiler(
+            connected(clients, settings, time.monotonic),
+            _shadow_runners(settings, runtime, shadow_clients),
+            caches,
         )
-        reloads = asyncio.create_task(reloader.run())
-        try:
-            inference = Inference(pipelines, reloader.refresh, metrics, time.monotonic)
-            executor = clients.get("executor")
-            models = ModelOperations(HopExecutorReplicas(executor) if executor else None)
-            descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-            yield [Service(descriptor, RouterServicer(inference, pipelines, models), takes_payload=True)]
-        finally:
-            reloads.cancel()
-            with suppress(asyncio.CancelledError):
-                await reloads
+        source = await asyncio.to_thread(_source, settings, compiler)
+        pipelines = Pipelines(compiler)
+        executor = clients.get("executor")
+        models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
+        readiness = ModelReadiness(models, time.monotonic) if executor else None
+        log = runtime.telemetry.log
+        reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
+        counters = Counters()
+        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics))
+        await stack.enter_async_context(_running(reloader.run(), "releases", log))
+        stack.callback(source.close)
+        shadows = await stack.enter_async_context(_shadows(settings, runtime))
+        observers: list[RunObserver] = [
+            shadows,
+            *await stack.enter_async_context(_recorders(settings, runtime)),
+        ]
+        refresh = partial(reloader.refresh, must_wait=False)
+        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters)
+        descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
+        servicer = RouterServicer(inference, pipelines, models, shadows.reports)
+        yield [Service(descriptor, servicer, takes_payload=True)]
+
+
+@asynccontextmanager
+async def _ticks(
+    settings: RouterSettings, runtime: Runtime, counters: Counters, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Tells the monitoring service what was counted, meanwhile."""
+    if settings.monitoring is None:
+        yield
+        return
+    log = runtime.telemetry.log
+    client = runtime.dial("monitoring", settings.monitoring)
+    reporter = Reporter(counters, HopMonitoring(client), metrics, log, time.monotonic, settings.tick_s)
+    try:
+        async with _running(reporter.run(), "ticks", log):
+            yield
+        await reporter.close()
+    finally:
+        await client.close()
+
+
+def _source(settings: RouterSettings, compiler: Compiler) -> Source:
+    """What is live, as the settings say. Reads it once."""
+    if settings.releases is not None:
+        return open_catalog(settings.releases, settings.kept, compiler.accept)
+    assert settings.pipelines is not None, "the settings have one of them"
+    kept = Kept(settings.kept, writes=True) if settings.kept else None
+    return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
+
+
+def _caches(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> AnswerCaches:
+    """The kept answers; `stack` closes the connection to those that several routers share."""
+    metrics = runtime.telemetry.once(CacheMetrics)
+    shared = shared_answers(settings.cache, metrics, time.monotonic)
+    if shared is not None:
+        stack.push_async_callback(shared.close)
+    return AnswerCaches(metrics, build_version(), shared)
 
 
 def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Client]:
@@ -58,6 +126,71 @@ def _dialled(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) 
             clients[callee] = runtime.dial(callee, client)
             stack.push_async_callback(clients[callee].close)
     return clients
+
+
+def _shadow_runners(
+    settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack
+) -> Callable[[], Mapping[str, RunnerFactory]]:
+    """Makes the runners of shadows, with clients of their own, when there is a first shadow; `stack` closes them.
+
+    So a shadow that fails opens no breaker and uses up no retries of live calls; its own calls are never retried, and not in the
+    metrics of clients, which have one client for each callee.
+    """
+
+    @cache
+    def made() -> Mapping[str, RunnerFactory]:
+        clients: dict[str, Client] = {}
+        for callee in callees():
+            found = settings.client(callee)
+            if found is not None:
+                once = found.model_copy(update={"retry": found.retry.model_copy(update={"attempts": 1})})
+                clients[callee] = Client(callee, once, runtime, observer=NullObserver())
+                stack.push_async_callback(clients[callee].close)
+        return connected(clients, settings, time.monotonic)
+
+    return made
+
+
+@asynccontextmanager
+async def _shadows(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Shadows]:
+    """Runs what is copied to shadows meanwhile."""
+    log = runtime.telemetry.log
+    metrics = runtime.telemetry.once(ShadowMetrics)
+    shadows = Shadows(settings.shadow, metrics, time.monotonic, log, secrets.token_hex(6))
+    async with _running(shadows.run(), "shadows", log):
+        yield shadows
+
+
+@asynccontextmanager
+async def _recorders(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Recorder]]:
+    """The recording, if there is one, which is written meanwhile."""
+    if settings.recording is None:
+        yield ()
+        return
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(RecordingMetrics)
+    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log)
+    try:
+        async with _running(recorder.run(), "recording", log):
+            yield (recorder,)
+    finally:
+        await recorder.close()
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], name: str, log: Any) -> AsyncIterator[None]:
+    """Runs `work` in a task meanwhile. An error of it ends nothing else, but is in the log."""
+
+    def told(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task stopped", task=name, error=f"{type(error).__name__}: {error}")
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def definition() -> Definition[Any]:

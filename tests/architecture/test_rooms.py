@@ -16,7 +16,11 @@ SERVICES = sorted(p.parent for p in (ROOT / "services").glob("*/wiring.py"))
 # The modules of a service that face the wire; all others are domain logic.
 WIRE_MODULES = {"servicer.py", "clients.py", "wiring.py", "__main__.py"}
 # Whole folders of them: the ingress translates protocols, a backend of the executor may be remote, a stage calls a service.
-WIRE_ROOMS = {"ingress": {"oip", "predict", "protocols"}, "executor": {"backends"}, "router": {"stages"}}
+WIRE_ROOMS = {
+    "ingress": {"oip", "predict", "protocols", "releases"},
+    "executor": {"backends"},
+    "router": {"stages"},
+}
 LONGEST_FILE = 400
 EMPTY_NAMES = {"util", "common", "helper", "misc", "tool", "stuff"}
 # What silences a checker, and then the reason.

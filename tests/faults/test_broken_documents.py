@@ -1,9 +1,8 @@
-"""A broken pipeline document and kill -9 of who reads it: the other pipelines go on, its own serves what was good last."""
+"""A broken release and kill -9 of who reads it: the other pipelines go on, its own serves what was good last."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,16 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from tests.gauges import samples
 from tests.pipeline.refusals import failure
-from tests.system import DOCUMENTS, HOME, System, add_document, poll, row_request
+from tests.system import (
+    HOME,
+    RELEASES,
+    System,
+    add_document,
+    poll,
+    remove_document,
+    row_request,
+    write_document,
+)
 
 NAME, NEVER_GOOD = "mended", "never_good"
 RECOVERY_S = 60
@@ -43,26 +51,35 @@ def _documents(system: System) -> Iterator[None]:
     poll("the pipeline is served", lambda: version(system) == 1)
     yield
     for name in (NAME, NEVER_GOOD):
-        shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
+        remove_document(name)
     poll("nothing is in quarantine", lambda: not system.status()["quarantined_pipelines"])
 
 
 @pytest.mark.usefixtures("_documents")
-def test_a_broken_document_stops_no_pipeline_over_a_kill(system: System) -> None:
-    add_document(NAME, document(2, at=7))
+def test_a_broken_release_stops_no_pipeline_over_a_kill(system: System) -> None:
+    number = add_document(NAME, document(2, at=7))
     poll("the new version serves", lambda: version(system) == 2)
-    add_document(NAME, BROKEN)
-    add_document(NEVER_GOOD, "pipeline: never_good\nversion: x\n")
+    # That a document is there changes nothing, broken or not.
+    write_document(NAME, BROKEN)
+    path = RELEASES / NAME / f"{number}.json"
+    path.write_text(path.read_text().replace('"tests"', '"stranger"'))
+    (RELEASES / NEVER_GOOD).mkdir()
+    (RELEASES / NEVER_GOOD / "1.json").write_text("{")
     for service in ("router", "ingress"):
         kill(system, service)
         poll(f"{service} serves flights again", lambda: flights(system), within_s=RECOVERY_S)
-        poll("the last good revision serves", lambda: version(system) == 2, within_s=RECOVERY_S)
+        poll("the last good release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
         code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NEVER_GOOD))
         assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
     told = {q["pipeline"]: q for q in system.status()["quarantined_pipelines"]}
     assert {name: q["serves_version"] for name, q in told.items()} == {NAME: 2, NEVER_GOOD: None}
-    assert "pipeline.yaml:3: (syntax):" in told[NAME]["problems"][0]
-    assert any("pipeline.yaml:2: version:" in p for p in told[NEVER_GOOD]["problems"])
+    assert (
+        f"releases/{NAME}/{number}:1: (release): sha256: the document was altered"
+        in told[NAME]["problems"][0]
+    )
+    assert (
+        f"releases/{NEVER_GOOD}/1:1: (release): (document): can't be read" in told[NEVER_GOOD]["problems"][0]
+    )
     for service in ("router", "ingress"):
         found = samples(system, f"headrace_{service}_quarantined_documents", [service])
         assert {(s["pipeline"], s["serves"]) for s, value in found if value} == {
@@ -71,7 +88,7 @@ def test_a_broken_document_stops_no_pipeline_over_a_kill(system: System) -> None
         }
         log = layout.of(HOME).log(service).read_text()
         assert "pipeline document quarantined" in log
-        assert "pipeline.yaml:2: version:" in log
+        assert f"releases/{NAME}/{number}:1: (release)" in log
     add_document(NAME, document(3, at=9))
     poll("what was mended serves", lambda: version(system) == 3)
     kill(system, "router")

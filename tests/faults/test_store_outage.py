@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,18 @@ from load.systems.fault_proxy import FaultProxy
 from load.systems.redis_store import Redis, redis_server
 from tests.faults.traffic import Traffic, healthy
 from tests.programs import needs_program
-from tests.system import DOCUMENTS, HOME, ROOT, System, add_document, headrace, override, poll, row_request
+from tests.system import (
+    DOCUMENTS,
+    HOME,
+    ROOT,
+    System,
+    add_document,
+    headrace,
+    override,
+    poll,
+    remove_document,
+    row_request,
+)
 
 OK = grpc.StatusCode.OK
 pytestmark = needs_program("redis-server")
@@ -168,7 +178,7 @@ def test_a_pipeline_that_demands_a_feature_refuses_while_nobody_knows_it(
             lambda: refusal(system, row_request(other, pipeline="demanding")) is None,
         )
     finally:
-        shutil.rmtree(DOCUMENTS / "demanding")
+        remove_document("demanding")
 
 
 def refusal(system: System, request: pb.PredictRequest) -> Any:

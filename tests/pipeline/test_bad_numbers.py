@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import struct
 import urllib.error
 import urllib.request
@@ -20,7 +19,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, encode_columns
 from headrace.oip import open_inference_pb2 as oip
 from tests.pipeline.refusals import failure
-from tests.system import DOCUMENTS, System, add_document, poll, row_request
+from tests.system import System, add_document, poll, remove_document, row_request
 
 NAME = "numbers"
 DOCUMENT = f"""
@@ -51,7 +50,7 @@ def _document(system: System) -> Iterator[None]:
 
     poll("the pipeline is served", served)
     yield
-    shutil.rmtree(DOCUMENTS / NAME)
+    remove_document(NAME)
 
 
 def columns(rows: list[dict[str, float]]) -> pb.PredictRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.api.errors.v1 import errors_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.pipeline.flights_store import WEATHER, feast, recomputed, stored
-from tests.system import DOCUMENTS, ROOT, System, add_document, headrace, poll, row_request
+from tests.system import ROOT, System, add_document, headrace, poll, remove_document, row_request
 
 MAX_AGE_S, STALE_S = 6, 5
 DEPLOYED = "freshness: {max_age: 1d, stale: 1d}"
@@ -38,7 +37,7 @@ def row(system: System) -> Iterator[dict[str, Any]]:
     yield row
     feast("write", "weather", json.dumps(row), values)
     for name in PIPELINES:
-        shutil.rmtree(DOCUMENTS / name)
+        remove_document(name)
 
 
 def _served(system: System, pipeline: str, row: dict[str, Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
-from tests.system import DOCUMENTS, HOME, PREDICT, System, add_document, poll, row_request
+from tests.system import HOME, PREDICT, System, add_document, poll, remove_document, row_request
 
 # A number where the step needs text: the service behind refuses the call.
 DOCUMENT = """
@@ -34,7 +33,7 @@ def _document(system: System) -> Iterator[None]:
     add_document("unfit", DOCUMENT)
     poll("the pipeline is known", lambda: code(system, "log-lines-first") is grpc.StatusCode.INVALID_ARGUMENT)
     yield
-    shutil.rmtree(DOCUMENTS / "unfit")
+    remove_document("unfit")
 
 
 def code(system: System, request_id: str, trace: str = "0" * 31 + "1", rows: int = 1) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +15,17 @@ import yaml
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from tests.pipeline.collector import Collector, Span
-from tests.system import DOCUMENTS, HOME, PREDICT, System, add_document, headrace, override, poll, row_request
+from tests.system import (
+    HOME,
+    PREDICT,
+    System,
+    add_document,
+    headrace,
+    override,
+    poll,
+    remove_document,
+    row_request,
+)
 
 # Whose own spans are looked at, beside those that the door makes of a request's timings.
 HOPS = {"apart": ("ingress", "router", "executor"), "together": ("ingress",)}
@@ -117,7 +126,7 @@ def _failing(system: System) -> Iterator[None]:
 
     poll("the pipeline is served", served)
     yield
-    shutil.rmtree(DOCUMENTS / "failing")
+    remove_document("failing")
 
 
 @pytest.mark.usefixtures("_failing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ import pytest
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, decode_columns, encode_columns
 from headrace.oip import open_inference_pb2 as oip
-from tests.system import DOCUMENTS, System, add_document, poll
+from tests.system import System, add_document, poll, remove_document
 
 NAME = "whole"
 DOCUMENT = f"""
@@ -42,7 +41,7 @@ def _document(system: System) -> Iterator[None]:
 
     poll("the pipeline is served", served)
     yield
-    shutil.rmtree(DOCUMENTS / NAME)
+    remove_document(NAME)
 
 
 def columns() -> pb.PredictRequest:

@@ -21,7 +21,10 @@ from headrace.cli.commands.lifecycle.status import status
 from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
 from headrace.cli.commands.pipeline import pipeline
+from headrace.cli.commands.releases.group import experiment, release, rollout
+from headrace.cli.commands.requests.outcomes import outcomes
 from headrace.cli.commands.requests.predict import predict
+from headrace.cli.commands.requests.replay import replay
 from headrace.cli.commands.requests.trace import trace
 from headrace.cli.console import fail
 
@@ -45,7 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys
 )
-for command in (up, down, restart, status, predict, trace, doctor, logs, security):
+for command in (up, down, restart, status, predict, trace, replay, doctor, logs, security):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(tenants, name="tenants")
@@ -53,3 +56,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(features, name="features")
 app.add_typer(models, name="models")
 app.add_typer(cascade, name="cascade")
+app.add_typer(outcomes, name="outcomes")
+app.add_typer(release, name="release")
+app.add_typer(rollout, name="rollout")
+app.add_typer(experiment, name="experiment")

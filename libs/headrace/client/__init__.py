@@ -25,9 +25,11 @@ from headrace.client.errors import (
 from headrace.client.options import Key, Options
 from headrace.client.results import (
     ColumnsResult,
+    Decision,
     FeatureAge,
     Field,
     ModelUse,
+    Outcome,
     Pipeline,
     Prediction,
     PredictResult,
@@ -41,6 +43,7 @@ __all__ = [
     "CancelledError",
     "ColumnsResult",
     "DeadlineExceededError",
+    "Decision",
     "FailedPreconditionError",
     "FeatureAge",
     "Field",
@@ -54,6 +57,7 @@ __all__ = [
     "ModelUse",
     "NotFoundError",
     "Options",
+    "Outcome",
     "PermissionDeniedError",
     "Pipeline",
     "PredictResult",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.client.messages import model_uses, row_failure
+from headrace.client.messages import decisions, model_uses, row_failure
 from headrace.client.results import ColumnsResult, Field
 from headrace.columns import Column, DType, decode_columns, encode_columns
 
@@ -57,6 +57,7 @@ def columns_result(reply: pb.PredictResponse, count: int) -> ColumnsResult:
         columns={name: _array(column) for name, column in decode_columns(reply.columns, count).items()},
         errors={error.row: row_failure(error) for error in reply.errors},
         trace_id=reply.trace_id,
+        decisions=decisions(reply),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import messages, tracing
 from headrace.client.errors import of_fault
 from headrace.client.options import Key, Options
-from headrace.client.results import Field, Pipeline, PredictResult
+from headrace.client.results import Field, Outcome, Pipeline, PredictResult
 from headrace.client.stats import Recorder, Stats
 from headrace.client.values import to_struct
 from headrace.hop.call import Method, unary
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from headrace.client.options import OptionValues
     from headrace.client.results import ColumnsResult
 
-Req = TypeVar("Req", pb.PredictRequest, pb.ListPipelinesRequest)
-Resp = TypeVar("Resp", pb.PredictResponse, pb.ListPipelinesResponse)
+Req = TypeVar("Req", pb.PredictRequest, pb.ListPipelinesRequest, pb.RecordOutcomesRequest)
+Resp = TypeVar("Resp", pb.PredictResponse, pb.ListPipelinesResponse, pb.RecordOutcomesResponse)
 Row = Mapping[str, Any]
+# The server takes no more in one call.
+_OUTCOMES_PER_CALL = 1000
 
 _SERVICE = "InferenceService"
 # A prediction changes nothing on the server, so it may be retried.
@@ -36,6 +38,15 @@ _LIST = unary(
     "ListPipelines",
     pb.ListPipelinesRequest,
     pb.ListPipelinesResponse,
+    idempotent=True,
+)
+# The first value of a prediction and name stays, so a repetition changes nothing.
+_OUTCOMES = unary(
+    pb.DESCRIPTOR,
+    _SERVICE,
+    "RecordOutcomes",
+    pb.RecordOutcomesRequest,
+    pb.RecordOutcomesResponse,
     idempotent=True,
 )
 
@@ -112,6 +123,19 @@ class AsyncHeadrace:
         """The pipelines that this key may use. Raises HeadraceError."""
         reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, tracing.headers(None))
         return [messages.pipeline(message) for message in reply.pipelines]
+
+    async def record_outcomes(self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None) -> int:
+        """Reports what became known of predictions, a thousand a call; returns how many are stored now.
+
+        Reporting the same twice is harmless: the first value of a prediction and name stays. Raises HeadraceError; what was
+        stored by the calls before stays. Raises ValueError and TypeError for values that cannot be sent.
+        """
+        given, stored = list(outcomes), 0
+        for start in range(0, len(given), _OUTCOMES_PER_CALL):
+            request = messages.outcomes_request(given[start : start + _OUTCOMES_PER_CALL])
+            reply = await self._call(_OUTCOMES, request, timeout_s, tracing.headers(None))
+            stored += reply.accepted_count
+        return stored
 
     def stats(self) -> Stats:
         """Calls, codes, retries and latency since the client was created."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.errors.v1 import errors_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client.results import (
+    Decision,
     FeatureAge,
     Field,
     ModelUse,
+    Outcome,
     Pipeline,
     Prediction,
     PredictResult,
@@ -22,14 +24,24 @@ from headrace.hop.errors import Code
 
 def predict_result(reply: pb.PredictResponse) -> PredictResult:
     """The answer to rows."""
+    arms = decisions(reply)
     return PredictResult(
         request_id=reply.request_id,
         pipeline=reply.pipeline,
         version=reply.version,
         revision=reply.revision,
         models=model_uses(reply.models),
-        predictions=tuple(_prediction(p) for p in reply.predictions),
+        predictions=tuple(_prediction(p, arms) for p in reply.predictions),
         trace_id=reply.trace_id,
+        decisions=arms,
+    )
+
+
+def decisions(reply: pb.PredictResponse) -> tuple[Decision, ...]:
+    """The arms that answered."""
+    return tuple(
+        Decision(d.arm, d.version, d.revision, d.release, d.rule, d.sticky, model_uses(d.models))
+        for d in reply.decisions
     )
 
 
@@ -46,6 +58,22 @@ def row_failure(error: pb.PredictionError | batch_pb2.RowError) -> RowFailure:
     return RowFailure(code, _reason(error.reason), error.message, dict(error.metadata))
 
 
+def outcomes_request(outcomes: Iterable[Outcome]) -> pb.RecordOutcomesRequest:
+    """The message of outcomes. Raises ValueError for a time without a zone, TypeError for a value of another type."""
+    request = pb.RecordOutcomesRequest()
+    for outcome in outcomes:
+        added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
+        if isinstance(outcome.value, bool):
+            added.label = outcome.value
+        else:
+            added.number = outcome.value
+        if outcome.time is not None:
+            if outcome.time.tzinfo is None:
+                raise ValueError(f"the time {outcome.time} needs a time zone")
+            added.time.FromDatetime(outcome.time)
+    return request
+
+
 def pipeline(message: pb.Pipeline) -> Pipeline:
     """A pipeline with its inputs and outputs."""
     return Pipeline(
@@ -58,12 +86,13 @@ def pipeline(message: pb.Pipeline) -> Pipeline:
     )
 
 
-def _prediction(message: pb.Prediction) -> Prediction:
+def _prediction(message: pb.Prediction, arms: Sequence[Decision]) -> Prediction:
     return Prediction(
         outputs=from_struct(message.outputs),
         fallbacks=tuple(message.fallbacks),
         feature_ages=_ages(message.features),
         error=row_failure(message.error) if message.HasField("error") else None,
+        decision=arms[message.decision] if message.decision < len(arms) else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.errors import HeadraceError, error_class
@@ -41,6 +42,24 @@ class RowFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """The arm of a release that answered rows, and why.
+
+    `version`, `revision`: number and content hash of its pipeline document. `release`: number of the release; 0: there is
+    none. `rule`: name of the rule that chose the arm; "": the weights did. `sticky`: the row's key decided, so other requests
+    with this key get the same arm while the weights stay.
+    """
+
+    arm: str
+    version: int
+    revision: str
+    release: int
+    rule: str
+    sticky: bool
+    models: tuple[ModelUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one row. `outputs`: numbers are float, absent values None. `error`: None on success."""
 
@@ -50,6 +69,8 @@ class Prediction:
     # By feature view.
     feature_ages: Mapping[str, FeatureAge]
     error: RowFailure | None
+    # The arm of the release that answered, and why; None from a server that does not tell.
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +100,8 @@ class PredictResult:
     models: tuple[ModelUse, ...]
     predictions: tuple[Prediction, ...]
     trace_id: str
+    # The arms that answered, once for each reason; each prediction has its own.
+    decisions: tuple[Decision, ...] = ()
 
     def raise_for_errors(self) -> None:
         """Raises the HeadraceError of the first row that failed, if one did."""
@@ -103,11 +126,28 @@ class ColumnsResult:
     columns: Mapping[str, NDArray[np.generic]]
     errors: Mapping[int, RowFailure]
     trace_id: str
+    # The arms that answered; if there are several, `columns["@decision"]` has the index of each row.
+    decisions: tuple[Decision, ...] = ()
 
     def raise_for_errors(self) -> None:
         """Raises the HeadraceError of the first row that failed, if one did."""
         for row in sorted(self.errors):
             raise self.errors[row].error(self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became known of one prediction. `request_id`: of its PredictResult; `row`: its position in the request.
+
+    `name`: that of an output, or any other. `value`: a truth value or a finite number. `time`: when it was so, with a time
+    zone; None: now.
+    """
+
+    request_id: str
+    name: str
+    value: bool | float
+    row: int = 0
+    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

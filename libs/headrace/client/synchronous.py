@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from headrace.client.asynchronous import AsyncHeadrace, Row
 from headrace.client.options import Key
-from headrace.client.results import Pipeline, PredictResult
+from headrace.client.results import Outcome, Pipeline, PredictResult
 from headrace.client.stats import Stats
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Headrace:
     def pipelines(self, *, timeout_s: float | None = None) -> list[Pipeline]:
         """What this key may use. Raises HeadraceError."""
         return self._wait(self._client.pipelines(timeout_s=timeout_s))
+
+    def record_outcomes(self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None) -> int:
+        """Reports what became known of predictions; see `AsyncHeadrace.record_outcomes`. Raises HeadraceError."""
+        return self._wait(self._client.record_outcomes(outcomes, timeout_s=timeout_s))
 
     def stats(self) -> Stats:
         """Calls, codes, retries and latency since the client was created."""

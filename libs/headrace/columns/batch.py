@@ -79,7 +79,10 @@ class RowError:
         return cls(fault.code, fault.reason, fault.message, stage, fault.metadata)
 
     def fault(self) -> Fault:
-        return Fault(self.code, self.reason, self.message, metadata=self.metadata)
+        """The row's error as that of a call. A limiter says in `retry_after_ms` when to try again."""
+        wait = self.metadata.get("retry_after_ms", "")
+        retry = int(wait) / 1000 if wait.isdecimal() else None
+        return Fault(self.code, self.reason, self.message, metadata=self.metadata, retry_after_s=retry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,18 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MODEL_UNUSABLE: Blame.OURS_IN_PREDICTIONS,
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
+        Reason.REASON_MODEL_RELEASED: Blame.CALLER,
         Reason.REASON_MEMBER_FAILED: Blame.OURS,
         Reason.REASON_QUORUM_MISSED: Blame.OURS,
+        Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_RELEASE_INVALID: Blame.CALLER,
+        Reason.REASON_RELEASE_STALE: Blame.CALLER,
+        Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
+        Reason.REASON_RELEASES_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_IDEMPOTENCY_KEY_REUSED: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_KEY_IN_USE: Blame.CALLER,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_IDEMPOTENCY_KEYS_FULL: Blame.CALLER,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

@@ -22,6 +22,7 @@ REASONS = frozenset(
         Reason.REASON_QUERY_BUDGET_EXCEEDED,
         Reason.REASON_OVERLOADED,
         Reason.REASON_BREAKER_OPEN,
+        Reason.REASON_IDEMPOTENCY_KEYS_FULL,
     }
 )
 
@@ -134,6 +135,16 @@ TENANT_BYTES = Limiter(
     _QUOTA,
     _LESS,
 )
+IDEMPOTENCY_KEYS = Limiter(
+    "idempotency_keys",
+    "idempotency keys of a tenant that are kept, and the bytes of their outcomes",
+    "ingress `idempotency.max_keys`, `max_bytes`",
+    "services/ingress/idempotency/calls.py",
+    _FULL,
+    # Not QUOTA_EXCEEDED, which Envoy repeats to calls that have no key.
+    Reason.REASON_IDEMPOTENCY_KEYS_FULL,
+    "send no key, or wait until older ones end",
+)
 TENANT_QUERIES = Limiter(
     "tenant_queries",
     "different rows of a tenant per pipeline and UTC day (extraction guard)",
@@ -189,6 +200,34 @@ STREAM_CALLS = Limiter(
     _FULL,
     _OVERLOADED,
     "wait for answers before sending more",
+)
+# The router, by a pipeline's release.
+SESSION_ROWS = Limiter(
+    "session_rows",
+    "rows per second of one session (a value of the column `session_by`) in one router",
+    "release `caps.session_rows_per_s`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _LESS,
+)
+PIPELINE_IN_FLIGHT = Limiter(
+    "pipeline_in_flight",
+    "rows of a pipeline in flight in one router",
+    "release `caps.rows_in_flight`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _AFTER_HINT,
+)
+PIPELINE_ROWS = Limiter(
+    "pipeline_rows",
+    "rows per second of a pipeline in one router",
+    "release `caps.rows_per_s`",
+    "services/router/routes/caps.py",
+    _FULL,
+    _QUOTA,
+    _AFTER_HINT,
 )
 # The executor.
 MODEL_QUEUE = Limiter(

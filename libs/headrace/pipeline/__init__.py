@@ -6,6 +6,7 @@ compares with models and features offline; `validate_inputs`, `batch_from_rows`,
 """
 
 from headrace.pipeline.checks.offline import check
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.files import load, load_folder
@@ -26,8 +27,8 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, OutputField, Pipeline
-from headrace.pipeline.stage_order import Plan, PlannedStage, plan
+from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
+from headrace.pipeline.stage_order import Cut, Plan, PlannedStage, cut, plan
 from headrace.pipeline.stages.cascade import CascadeStage, Unsure
 from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
@@ -47,9 +48,11 @@ from headrace.pipeline.types import ColumnType
 __all__ = [
     "MODELS_USED",
     "STAGE_KINDS",
+    "CacheRule",
     "CascadeStage",
     "Catalog",
     "ColumnType",
+    "Cut",
     "Decision",
     "DocumentError",
     "EnsembleStage",
@@ -58,12 +61,14 @@ __all__ = [
     "IndexedModel",
     "InputField",
     "Kept",
+    "LatencyObjective",
     "Member",
     "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
     "ModelUse",
+    "Objectives",
     "OutputField",
     "Pipeline",
     "Plan",
@@ -81,6 +86,7 @@ __all__ = [
     "ViewSpec",
     "batch_from_rows",
     "check",
+    "cut",
     "duration_text",
     "kind_of",
     "load",

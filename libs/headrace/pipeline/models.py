@@ -81,12 +81,19 @@ def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One route through a pipeline that rows took: the revision that served, and the models that ran."""
+    """One route through a pipeline that rows took, and why: the revision that served, and the models that ran.
+
+    `route`: name of the release's arm. `release`: its number; 0: there is none. `rule`: what chose the arm; "": the weights.
+    `sticky`: the row's key decided, so its next request takes the same arm.
+    """
 
     version: int
     revision: str
     route: str
     models: Sequence[ModelUse]
+    release: int = 0
+    rule: str = ""
+    sticky: bool = False
 
 
 def models_of(decision: Decision, batch: Batch) -> Sequence[ModelUse]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.columns import DType
+from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.problems import Source
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
@@ -52,6 +53,31 @@ class OutputField:
         return self.type.row_shape
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyObjective:
+    """The share `p` of the requests is answered within `ms` milliseconds."""
+
+    p: float
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """What is promised of a pipeline's answers, over the last `window_us` microseconds; None: nothing is promised of that.
+
+    `availability`: share of the requests that do not fail by a fault of ours.
+    """
+
+    availability: float | None
+    latency: LatencyObjective | None
+    window_us: int
+
+    @property
+    def error_budget(self) -> float | None:
+        """Share of the requests that may fail."""
+        return None if self.availability is None else 1 - self.availability
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
     """One revision of a pipeline. Compared by identity; `revision` (SHA-256 of the document's canonical JSON,
@@ -65,4 +91,8 @@ class Pipeline:
     inputs: tuple[InputField, ...]
     stages: tuple[Stage, ...]
     outputs: tuple[OutputField, ...]
+    # What is promised of its answers; None: nothing.
+    objectives: Objectives | None = None
     source: Source = field(default=Source("(document)"), repr=False)
+    # Whether and how long answers are kept; None: they are not.
+    cache: CacheRule | None = None

@@ -111,3 +111,55 @@ def _circular(after: Sequence[Sequence[int]]) -> list[int]:
             found |= more
             changed = changed or bool(more)
     return [i for i, found in enumerate(reach) if i in found]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """A plan in two: `head`, the stages whose results vary (features) and what they wait for; `tail`, all others. For the same
+    values of the columns `between` the tail always gives the same. The names are sorted; `writes`: outputs that the tail writes.
+    """
+
+    head: Plan
+    tail: Plan
+    between: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+def cut(whole: Plan) -> Cut:
+    """Cuts a plan where its results begin to depend on nothing but columns."""
+    head: set[int] = set()
+    waiting = [i for i, planned in enumerate(whole.stages) if kind_of(planned.stage).varies]
+    while waiting:
+        i = waiting.pop()
+        if i not in head:
+            head.add(i)
+            waiting.extend(whole.stages[i].after)
+    tail = set(range(len(whole.stages))) - head
+    read = {name for i in tail for name in whole.stages[i].reads}
+    written = {name for i in tail for name in whole.stages[i].writes}
+    outputs = {output.name for output in whole.pipeline.outputs}
+    return Cut(
+        _part(whole, sorted(head)),
+        _part(whole, sorted(tail)),
+        tuple(sorted(read - written)),
+        tuple(sorted(outputs & written)),
+    )
+
+
+def _part(whole: Plan, kept: Sequence[int]) -> Plan:
+    """The plan of some of the stages; what they wait for elsewhere has been done before they start."""
+    place = {old: new for new, old in enumerate(kept)}
+    stages = [whole.stages[old] for old in kept]
+    return Plan(
+        whole.pipeline,
+        tuple(
+            PlannedStage(
+                s.stage,
+                s.reads,
+                s.writes,
+                tuple(place[j] for j in s.after if j in place),
+                tuple(place[j] for j in s.before if j in place),
+            )
+            for s in stages
+        ),
+    )

@@ -4,6 +4,7 @@
 restart) decides it.
 """
 
+from headrace.releases.catalog import ReleaseCatalog, Released, released
 from headrace.releases.document import (
     Arm,
     Assignment,
@@ -20,24 +21,37 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
-from headrace.releases.store import ReleaseStore
+from headrace.releases.files import FileReleases
+from headrace.releases.opening import PlaceError, open_catalog, open_store
+from headrace.releases.spans import LIVE
+from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 __all__ = [
+    "LIVE",
     "Arm",
     "Assignment",
     "Between",
+    "Broken",
     "Cap",
     "Experiment",
+    "FileReleases",
+    "Freeze",
     "FrozenError",
     "Guard",
     "OneOf",
     "Partition",
+    "PlaceError",
     "Release",
+    "ReleaseCatalog",
     "ReleaseError",
     "ReleaseStore",
+    "Released",
     "Rollout",
     "RolloutState",
     "Rule",
     "Shadow",
     "StaleError",
+    "open_catalog",
+    "open_store",
+    "released",
 ]

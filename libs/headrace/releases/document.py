@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -27,9 +28,9 @@ from pydantic import (
 )
 
 from headrace.releases.errors import ReleaseError
+from headrace.releases.spans import LIVE as LIVE
+from headrace.releases.spans import Span, placed, spans_of
 
-# The arm whose document the ingress shows and checks requests against; there always is one.
-LIVE = "live"
 # Release documents are read by every service; nobody writes a larger one on purpose.
 MAX_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -73,8 +74,8 @@ class OneOf(Part):
 class Between(Part):
     """True from `min` to `max`, both included; None: open."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -97,30 +98,60 @@ class Rule(Part):
 
 class Assignment(Part):
     """Who gets which arm, if no rule says. `by`: the input column (or `@tenant`) whose value sticks to an arm; None: each
-    request is drawn anew. `salt`: unlike that of any other rollout or experiment, so that they are independent."""
+    request is drawn anew. `salt`: unlike that of any other rollout or experiment, so that they are independent.
+
+    A key is hashed to a point of [0, 1). Each arm but `live` holds the points from its start up to its weight (`spans.py`), and
+    `live` what is left. `starts`: the fixed starts; an arm without one gets one that depends on which arms there are, so
+    write new weights by `reweighted`, which keeps the starts.
+    """
 
     weights: Mapping[Name, Share] = Field(min_length=1)
     by: str | None = None
     salt: str = ""
+    starts: Mapping[Name, Share] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         total = math.fsum(self.weights.values())
         if abs(total - 1) > _WEIGHTS_OFF:
             raise ValueError(f"the weights add up to {total:g}, not to 1")
+        for arm, start in self.starts.items():
+            if arm == LIVE or arm not in self.weights:
+                raise ValueError(
+                    f"starts.{arm}: only an arm that has a weight and is not {LIVE!r} has a start"
+                )
+            if start >= 1:
+                raise ValueError(f"starts.{arm}: must be below 1")
+        if len(set(self.starts.values())) < len(self.starts):
+            raise ValueError("starts: two arms have the same")
         return self
+
+    def reweighted(self, weights: Mapping[str, float]) -> Assignment:
+        """The assignment with other weights, in which nobody is moved but for the weights: arms keep their starts, and a new arm
+        gets one amid the widest room. Raises pydantic's ValidationError."""
+        kept = {arm: at for arm, at in placed(self.weights, self.starts).items() if arm in weights}
+        starts = placed(weights, kept)
+        return Assignment(weights=dict(weights), by=self.by, salt=self.salt, starts=starts)
+
+    def spans(self) -> list[Span]:
+        """Which arm holds which points of [0, 1), ascending; what none holds is the live arm's."""
+        return spans_of(self.weights, placed(self.weights, self.starts))
 
 
 class Partition(Part):
-    """Rows with the same value of the column `by` go to the same replica of the executor; a replica that has more than
-    `load_factor` × the mean passes its surplus on."""
+    """Rows with the same value of the input column `by` (or `@tenant`) go to the same replica of the executor; a replica that has
+    more than `load_factor` × the mean passes its surplus on."""
 
     by: str
     load_factor: float = Field(default=1.25, ge=1.05, le=4)
 
 
 class Cap(Part):
-    """The most that requests may use of this pipeline, all arms together. `sessions` are the values of `session_by`."""
+    """The most that requests may use of this pipeline in one router, all arms together.
+
+    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come
+    at once.
+    """
 
     rows_per_s: PositiveFloat | None = None
     rows_in_flight: PositiveInt | None = None
@@ -141,27 +172,48 @@ class Shadow(Part):
     share: Share = 1.0
 
 
+class Margins(NamedTuple):
+    """See Guard."""
+
+    harm: float
+    fine_ratio: float
+    fine_absolute: float
+
+
+GuardName: TypeAlias = Literal["errors", "slow", "wrong"]
+
+# A guard's margins where the document gives none. Errors must not rise at all. Arms differ a little in speed without any harm,
+# and new models in their mistakes.
+_MARGINS: Mapping[GuardName, Margins] = {
+    "errors": Margins(0.0, 2.0, 0.005),
+    "slow": Margins(1.0, 3.0, 0.05),
+    "wrong": Margins(0.05, 0.1, 0.02),
+}
+
+
 class Guard(Part):
     """One metric that a rollout is judged by. A bad row is: `errors`: a fault of ours; `slow`: slower than `slow_ms` (None: the
     pipeline's objective, else the live arm's p95); `wrong`: an outcome says so.
 
     Harm: the canary's rate of bad rows exceeds (1 + `harm_margin`) × the live arm's. Fine: it is below (1 + `fine_ratio`) × the
-    live arm's, or exceeds it by less than `fine_absolute`.
+    live arm's, or exceeds it by less than `fine_absolute`. A margin that is None is the usual one of this metric.
     """
 
-    harm_margin: float = Field(default=0.0, ge=0, le=10)
-    fine_ratio: float = Field(default=2.0, gt=0, le=10)
-    fine_absolute: float = Field(default=0.005, gt=0, lt=1)
+    harm_margin: float | None = Field(default=None, ge=0, le=10)
+    fine_ratio: float | None = Field(default=None, gt=0, le=10)
+    fine_absolute: float | None = Field(default=None, gt=0, lt=1)
     slow_ms: PositiveFloat | None = None
     # Whether a promotion waits for this guard to be proven fine.
     required: bool = True
 
-
-GuardName: TypeAlias = Literal["errors", "slow", "wrong"]
+    def margins(self, name: GuardName) -> Margins:
+        """The margins as the guard of this name."""
+        own = (self.harm_margin, self.fine_ratio, self.fine_absolute)
+        return Margins(*(u if o is None else o for o, u in zip(own, _MARGINS[name], strict=True)))
 
 
 def _default_guards() -> dict[GuardName, Guard]:
-    return {"errors": Guard(), "slow": Guard(fine_absolute=0.05)}
+    return {"errors": Guard(), "slow": Guard()}
 
 
 class RolloutState(StrEnum):
@@ -177,7 +229,9 @@ class RolloutState(StrEnum):
 class Rollout(Part):
     """The arm `arm` takes over from `live` step by step. `step`: index in `ladder`; `verdict`: the last one, with its figures.
 
-    `deadline_s`: after so long without proof `otherwise` is done.
+    `alpha`: chance that an arm as good as the live one is rolled back; `fine_alpha`: that a worse one is promoted. `stage_s`:
+    the least time at each weight. `budget_share`: of the error budget that is left, what a stage may use at worst. `deadline_s`:
+    after so long without proof `otherwise` is done. `since`: number of the release that began it; 0: the analyser has yet to.
     """
 
     arm: Name
@@ -185,9 +239,13 @@ class Rollout(Part):
     step: int = Field(default=0, ge=0)
     guards: Mapping[GuardName, Guard] = Field(default_factory=_default_guards)
     alpha: float = Field(default=0.01, gt=0, le=0.2)
+    fine_alpha: float = Field(default=0.05, gt=0, le=0.5)
+    stage_s: PositiveFloat = 30.0
+    budget_share: Share = 0.1
     deadline_s: PositiveFloat = 7200.0
     otherwise: Literal["pause", "promote", "roll_back"] = "pause"
     state: RolloutState = RolloutState.RUNNING
+    since: int = Field(default=0, ge=0)
     started: datetime | None = None
     verdict: str = ""
 
@@ -232,6 +290,10 @@ class Release(Part):
     labels: Mapping[Name, Mapping[Name, str]] = Field(default_factory=dict)
     # Whether automation must leave this pipeline alone.
     frozen: bool = False
+    # Number of the older release that this one brings back; 0: none.
+    restores: int = Field(default=0, ge=0)
+    # SHA-256 of the desired document that was applied last (`release apply`), so that applying it again changes nothing.
+    applied: str = Field(default="", max_length=64)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -267,25 +329,31 @@ class Release(Part):
         """Content hashes of the pipeline documents that it names."""
         return {arm.revision for arm in self.arms.values()}
 
-    def next(self, author: str, reason: str, **changes: Any) -> Release:
-        """The release that follows this one. Raises ReleaseError if it would not be valid."""
-        values = {**self.model_dump(mode="json"), **_plain(changes)}
-        values |= {"number": self.number + 1, "parent": self.number, "author": author, "reason": reason}
+    def next(self, author: str, reason: str, after: int | None = None, **changes: Any) -> Release:
+        """The release that follows this one. `after`: the number that it follows, if newer ones can't be read.
+
+        Raises ReleaseError if it would not be valid.
+        """
+        parent = self.number if after is None else after
+        values = {**self.model_dump(mode="json"), **plain(changes)}
+        values |= {"number": parent + 1, "parent": parent, "author": author, "reason": reason}
         values["at"] = datetime.now(UTC).isoformat()
         return validated(self.pipeline, values)
 
 
-def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
+def plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON has them."""
+
+    def one(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json")
         if isinstance(value, Mapping):
-            return {k: plain(v) for k, v in value.items()}
+            return {k: one(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
+            return [one(v) for v in value]
         return value
 
-    return {k: plain(v) for k, v in changes.items()}
+    return {k: one(v) for k, v in changes.items()}
 
 
 def validated(pipeline: str, values: object) -> Release:

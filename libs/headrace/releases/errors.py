@@ -17,6 +17,14 @@ class ReleaseError(Exception):
         super().__init__(f"release of {pipeline}: " + "; ".join(self.problems))
 
 
+class UnreleasedError(ReleaseError):
+    """The pipeline has no release, so there is nothing to change."""
+
+    def __init__(self, pipeline: str) -> None:
+        first = f"headrace release deploy {pipeline}"
+        super().__init__(pipeline, [f"pipeline: it has no release yet; make the first: {first}"])
+
+
 class StaleError(ReleaseError):
     """Someone else changed the release first. `number`: of the release that is live now."""
 

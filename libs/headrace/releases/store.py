@@ -53,11 +53,15 @@ class ReleaseStore(Protocol):
         """
         ...
 
-    def keep_document(self, revision: str, text: str) -> None:
+    def remove(self, pipeline: str) -> None:
+        """Takes a pipeline out of service, with its history."""
+        ...
+
+    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         """Stores the text of a pipeline document under its content hash."""
         ...
 
-    def document(self, revision: str) -> str | None:
+    def document(self, pipeline: str, revision: str) -> str | None:
         """The text of a pipeline document; None: it is not stored."""
         ...
 
@@ -70,7 +74,7 @@ class ReleaseStore(Protocol):
         ...
 
     def wait(self, seen: str, timeout_s: float) -> str:
-        """Returns as soon as something differs from the state `seen` (""; unknown), or after the time; returns the state."""
+        """Returns the state as soon as it differs from `seen` ("": unknown), at the latest after `timeout_s`."""
         ...
 
     def close(self) -> None:

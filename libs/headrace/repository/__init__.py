@@ -13,9 +13,9 @@ from headrace.repository.errors import AbsentError, BadNameError, RepositoryErro
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import version_key
 from headrace.repository.publication import publish
-from headrace.repository.releases import Releases
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
 from headrace.repository.signing.trust import Trust
+from headrace.repository.version_list import VersionList
 
 __all__ = [
     "AbsentError",
@@ -24,12 +24,12 @@ __all__ = [
     "BadNameError",
     "Check",
     "Metadata",
-    "Releases",
     "Repository",
     "RepositoryError",
     "TensorSpec",
     "Trust",
     "UntrustedError",
+    "VersionList",
     "digest_matches",
     "label",
     "publish",

@@ -10,8 +10,8 @@ from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.names import check_name
 from headrace.repository.publication import editable, save, signer_id
-from headrace.repository.releases import Releases
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VersionList
 
 
 def label(
@@ -29,12 +29,12 @@ def label(
     """
     check_name("label", name)
 
-    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - all changes have one signature
-        if version not in releases.versions:
-            raise _no_such_version(releases, version)
-        if name in releases.versions:
+    def change(listing: VersionList, store: Store) -> VersionList:  # noqa: ARG001 - all changes have one signature
+        if version not in listing.versions:
+            raise _no_such_version(listing, version)
+        if name in listing.versions:
             raise RepositoryError(model, version, f"{name!r} is a version already", "choose another label")
-        return releases.with_label(name, version)
+        return listing.with_label(name, version)
 
     _change(root, model, change, key)
     record(log, "labelled", model, version, label=name, signer=signer_id(key))
@@ -46,14 +46,14 @@ def unlabel(
     """Removes a label; returns the version that it pointed at. Raises RepositoryError."""
     pointed: list[str] = []
 
-    def change(releases: Releases, store: Store) -> Releases:  # noqa: ARG001 - all changes have one signature
-        if name not in releases.labels:
-            there = ", ".join(sorted(releases.labels)) or "none"
+    def change(listing: VersionList, store: Store) -> VersionList:  # noqa: ARG001 - all changes have one signature
+        if name not in listing.labels:
+            there = ", ".join(sorted(listing.labels)) or "none"
             raise RepositoryError(
                 model, "", f"there is no label {name!r} (there are: {there})", "name one of them"
             )
-        pointed.append(releases.labels[name])
-        return releases.without_label(name)
+        pointed.append(listing.labels[name])
+        return listing.without_label(name)
 
     _change(root, model, change, key)
     record(log, "unlabelled", model, pointed[0], label=name, signer=signer_id(key))
@@ -69,14 +69,14 @@ def remove(
     """
     check_name("version", version)
 
-    def change(releases: Releases, store: Store) -> Releases:
-        pointing = sorted(name for name, at in releases.labels.items() if at == version)
+    def change(listing: VersionList, store: Store) -> VersionList:
+        pointing = sorted(name for name, at in listing.labels.items() if at == version)
         if pointing:
             problem = f"the label {pointing[0]!r} points at it"
             raise RepositoryError(model, version, problem, "point it elsewhere first: headrace models label")
-        if version not in releases.versions and version not in store.folders(model):
-            raise _no_such_version(releases, version)
-        return releases.without_version(version)
+        if version not in listing.versions and version not in store.folders(model):
+            raise _no_such_version(listing, version)
+        return listing.without_version(version)
 
     # First remove it from the list: a folder that is not listed does no harm, but a listed version without files fails to load.
     store = _change(root, model, change, key)
@@ -93,25 +93,25 @@ def remove(
 def resign(
     root: Path | str, model: str, key: Path, trusted: Sequence[Path], log: AccessLog | None = None
 ) -> None:
-    """Signs the list of releases with another key. Its present signature must be by one of `trusted` (public keys).
+    """Signs the list of versions with another key. Its present signature must be by one of `trusted` (public keys).
 
     Versions keep their signatures: readers trust both keys until the old versions are gone. Raises RepositoryError.
     """
     # The serial is increased, so that a reader that remembers serials sees that this list is newer.
-    _change(root, model, lambda releases, _: replace(releases, serial=releases.serial + 1), key, trusted)
+    _change(root, model, lambda listing, _: replace(listing, serial=listing.serial + 1), key, trusted)
     record(log, "resigned", model, "", signer=signer_id(key))
 
 
-def _no_such_version(releases: Releases, version: str) -> RepositoryError:
-    there = ", ".join(releases.ordered()) or "none"
+def _no_such_version(listing: VersionList, version: str) -> RepositoryError:
+    there = ", ".join(listing.ordered()) or "none"
     problem = f"there is no such version (there are: {there})"
-    return RepositoryError(releases.model, version, problem, "name one of them")
+    return RepositoryError(listing.model, version, problem, "name one of them")
 
 
 def _change(
     root: Path | str,
     model: str,
-    change: Callable[[Releases, Store], Releases],
+    change: Callable[[VersionList, Store], VersionList],
     key: Path | None,
     trusted: Sequence[Path] = (),
 ) -> Store:

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.repository import releases as lists
+from headrace.repository import version_list as lists
 from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import check_name
-from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.repository import METADATA, SIGNATURE
 from headrace.repository.signing import signatures
 from headrace.repository.signing.trust import Trust
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VERSION_LIST, VersionList
 
 
 def publish(
@@ -75,7 +75,7 @@ def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Pat
     described = about.to_json()
     _check_distinct(store, about)
     with store.lock(about.name):
-        releases = editable(store, about.name, key)
+        listing = editable(store, about.name, key)
         signature = {}
         if key is not None:
             signature = {SIGNATURE: signed(about.name, {**written, METADATA: described}, key)}
@@ -86,7 +86,7 @@ def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Pat
             raise RepositoryError(
                 about.name, about.version, "is published already", "choose a new version"
             ) from None
-        save(store, releases.with_version(about.version, hashlib.sha256(described).hexdigest()), key)
+        save(store, listing.with_version(about.version, hashlib.sha256(described).hexdigest()), key)
 
 
 def _check_distinct(store: Store, about: Metadata) -> None:
@@ -102,46 +102,46 @@ def _check_distinct(store: Store, about: Metadata) -> None:
             raise RepositoryError(about.name, about.version, problem, "choose another name")
 
 
-def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> Releases:
-    """The list of releases, to be changed and saved with `key`.
+def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> VersionList:
+    """The list of versions, to be changed and saved with `key`.
 
     A list is signed again only if its present signature is valid and made with the same key or one of `trusted`. An unsigned
     list is replaced by an empty one. So no unsigned content becomes signed. Raises RepositoryError, OSError.
     """
     try:
-        content = store.read(f"{model}/{RELEASES}", lists.MAX_BYTES)
+        content = store.read(f"{model}/{VERSION_LIST}", lists.MAX_BYTES)
     except FileNotFoundError:
-        return Releases(model) if key else _found(store, model)
-    releases, signature = lists.parse(content, model)
+        return VersionList(model) if key else _found(store, model)
+    listing, signature = lists.parse(content, model)
     if key is None:
         if signature is not None:
-            problem, remedy = "its list of releases is signed", "name the private key to sign it with: --key"
+            problem, remedy = "its list of versions is signed", "name the private key to sign it with: --key"
             raise RepositoryError(model, "", problem, remedy)
-        return releases
+        return listing
     if signature is None:
-        return Releases(model, releases.serial)
-    Trust((key, *trusted)).releases(releases, signature)
-    return releases
+        return VersionList(model, listing.serial)
+    Trust((key, *trusted)).version_list(listing, signature)
+    return listing
 
 
-def _found(store: Store, model: str) -> Releases:
-    """A list of the versions in the folder, for models published before lists of releases existed."""
-    releases = Releases(model)
+def _found(store: Store, model: str) -> VersionList:
+    """A list of the versions in the folder, for models published before lists of versions existed."""
+    listing = VersionList(model)
     try:
         folders = store.folders(model)
     except FileNotFoundError:
-        return releases
+        return listing
     for version in folders:
         if METADATA in store.files(f"{model}/{version}"):
             content = store.read(f"{model}/{version}/{METADATA}")
-            releases = releases.with_version(version, hashlib.sha256(content).hexdigest())
-    return releases
+            listing = listing.with_version(version, hashlib.sha256(content).hexdigest())
+    return listing
 
 
-def save(store: Store, releases: Releases, key: Path | None) -> None:
+def save(store: Store, listing: VersionList, key: Path | None) -> None:
     """Writes the list, signed if there is a key. Raises RepositoryError, OSError."""
-    signature = None if key is None else signed(releases.model, {RELEASES: releases.content()}, key)
-    store.replace(f"{releases.model}/{RELEASES}", lists.to_file(releases, signature))
+    signature = None if key is None else signed(listing.model, {VERSION_LIST: listing.content()}, key)
+    store.replace(f"{listing.model}/{VERSION_LIST}", lists.to_file(listing, signature))
 
 
 def signed(model: str, files: Mapping[str, bytes], key: Path) -> bytes:

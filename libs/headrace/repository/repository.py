@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.repository import metadata as documents
-from headrace.repository import releases as lists
+from headrace.repository import version_list as lists
 from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
 from headrace.repository.names import check_name, may_name, version_key
-from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.signing.signatures import MAX_SIGNATURE_BYTES
 from headrace.repository.signing.trust import Trust, listed
 from headrace.repository.storage.store import Store, open_store
+from headrace.repository.version_list import VERSION_LIST, VersionList
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"
@@ -90,7 +90,7 @@ class Repository:
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
 
-        With a `trust`, these are the versions in the signed list of releases; if such a version was removed from the folder,
+        With a `trust`, these are the versions in the signed list of versions; if such a version was removed from the folder,
         reading it fails. Raises RepositoryError: a bad name; a list that is not trusted.
         """
         with self._refusals(model, ""):
@@ -98,7 +98,7 @@ class Repository:
 
     def labels(self, model: str) -> dict[str, str]:
         """Label → version. Raises RepositoryError as `versions`."""
-        return dict(self.releases(model).labels) if self._present(model) else {}
+        return dict(self.version_list(model).labels) if self._present(model) else {}
 
     def resolve(self, model: str, name: str) -> str:
         """The version that `name`, a version or a label, stands for; a version has priority. Raises RepositoryError."""
@@ -116,13 +116,13 @@ class Repository:
             model, name, f"there is no such version or label (there are: {there})", "name one of them"
         )
 
-    def releases(self, model: str) -> Releases:
-        """The list of releases; an empty one if there is no file. Raises RepositoryError as `versions`."""
-        trusted = self._trusted_releases(model)
+    def version_list(self, model: str) -> VersionList:
+        """The list of versions; an empty one if there is no file. Raises RepositoryError as `versions`."""
+        trusted = self._trusted_list(model)
         if trusted is not None:
             return trusted
-        content = self._releases_file(model)
-        return lists.parse(content, model)[0] if content is not None else Releases(model)
+        content = self._list_file(model)
+        return lists.parse(content, model)[0] if content is not None else VersionList(model)
 
     def metadata(self, model: str, version: str) -> Metadata:
         """The metadata of a version; its artifact and signature are not read. Raises RepositoryError."""
@@ -160,10 +160,10 @@ class Repository:
         return Repository(self.root, self._checks, trust=self._trust)
 
     def stamp(self, model: str, version: str) -> str:
-        """A hash that changes when metadata, signature or list of releases change; the artifact is not read."""
+        """A hash that changes when metadata, signature or list of versions change; the artifact is not read."""
         found = hashlib.sha256()
         for path in (
-            f"{model}/{RELEASES}",
+            f"{model}/{VERSION_LIST}",
             f"{model}/{version}/{METADATA}",
             f"{model}/{version}/{SIGNATURE}",
         ):
@@ -198,9 +198,9 @@ class Repository:
         contents = {name: self._read(model, version, name) for name in names}
         signer = ""
         if self._trust is not None:
-            releases = self._trusted_releases(model)
-            if releases is not None:
-                listed(releases, version, described)
+            listing = self._trusted_list(model)
+            if listing is not None:
+                listed(listing, version, described)
             signature = self._optional(f"{model}/{version}/{SIGNATURE}", model, version, MAX_SIGNATURE_BYTES)
             signer = self._trust.files(model, version, {METADATA: described, **contents}, signature)
         further = {name: contents[name] for name in about.files}
@@ -218,24 +218,27 @@ class Repository:
                 raise RepositoryError(about.name, about.version, problem, "publish the model anew")
         return names
 
-    def _trusted_releases(self, model: str) -> Releases | None:
+    def _trusted_list(self, model: str) -> VersionList | None:
         """The verified list; None without a `trust`, or if there is no list and unsigned models are accepted."""
         if self._trust is None:
             return None
-        content = self._releases_file(model)
+        content = self._list_file(model)
         if content is None and self._trust.accept_unsigned:
             return None
         if content is None:
-            problem, remedy = f"it has no signed list of releases ({RELEASES})", "add its versions with a key"
+            problem, remedy = (
+                f"it has no signed list of versions ({VERSION_LIST})",
+                "add its versions with a key",
+            )
             raise UntrustedError(model, "", problem, f"{remedy}: headrace models add")
-        releases, signature = lists.parse(content, model)
-        self._trust.releases(releases, signature)
-        return releases
+        listing, signature = lists.parse(content, model)
+        self._trust.version_list(listing, signature)
+        return listing
 
     def _ordered(self, model: str) -> list[str]:
         present = self._present(model)
-        releases = self._trusted_releases(model) if present else None
-        return releases.ordered() if releases else present
+        listing = self._trusted_list(model) if present else None
+        return listing.ordered() if listing else present
 
     def _present(self, model: str) -> list[str]:
         """Versions that have a folder with metadata, oldest first."""
@@ -249,8 +252,8 @@ class Repository:
             raise self._unreadable(model, "", f"list the folder {model}", error) from error
         return sorted(there, key=version_key)
 
-    def _releases_file(self, model: str) -> bytes | None:
-        return self._optional(f"{check_name('model', model)}/{RELEASES}", model, "", lists.MAX_BYTES)
+    def _list_file(self, model: str) -> bytes | None:
+        return self._optional(f"{check_name('model', model)}/{VERSION_LIST}", model, "", lists.MAX_BYTES)
 
     def _metadata_file(self, model: str, version: str) -> bytes:
         return self._read(model, version, METADATA, _MAX_METADATA_BYTES)

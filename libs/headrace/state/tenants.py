@@ -40,10 +40,11 @@ from pydantic import (
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
 
-# What a credential allows: predictions, reading about pipelines, loading and unloading models.
-Scope = Literal["predict", "read", "operate"]
+# What a credential allows: predictions, reading about pipelines, reporting outcomes of the tenant's own predictions, loading
+# and unloading models.
+Scope = Literal["predict", "read", "outcomes", "operate"]
 # The scopes of a tenant that names none. `operate` is never a default.
-DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read")
+DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read", "outcomes")
 ANY = "*"
 _SCHEME = "hmac-sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

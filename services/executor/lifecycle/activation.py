@@ -76,7 +76,7 @@ class Activator:
 
         Raises RepositoryError: the repository can't be read.
         """
-        if self._config.load == "all":
+        if self._config.load in ("all", "released"):
             return {}
         named: dict[str, list[str]] = {}
         for entry in self._config.load:

@@ -19,6 +19,7 @@ from services.executor.execution.model import Model
 from services.executor.lifecycle.activation import Activator, LoadHandle
 from services.executor.lifecycle.memory import held_bytes
 from services.executor.lifecycle.quarantine import FailureKind, UnusableError
+from services.executor.lifecycle.released import ReleasedVersions
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -42,9 +43,15 @@ class Loader:
     """Loads versions. Its methods block: call them on threads. They raise RepositoryError."""
 
     def __init__(
-        self, activator: Activator, records: Records, config: ExecutorConfig, log: FilteringBoundLogger
+        self,
+        activator: Activator,
+        records: Records,
+        config: ExecutorConfig,
+        log: FilteringBoundLogger,
+        released: ReleasedVersions,
     ) -> None:
         self.activator = activator
+        self.released = released
         self._records = records
         self._config = config
         self._log = log
@@ -59,8 +66,8 @@ class Loader:
     def versions_to_serve(self) -> tuple[dict[str, list[str]], list[RepositoryError]]:
         """Model → the versions to load at the start; and the problems of models for which no version is found.
 
-        These are the versions that served last; for a new model, the newest. Calls that name no version use the last of
-        a model's versions. Raises RepositoryError: the repository can't be read.
+        These are the versions that releases name and those that served last; with `load: all`, for a new model, the newest.
+        Calls that name no version use the last of a model's versions. Raises RepositoryError: the repository can't be read.
         """
         self._records.news()  # later changes are news
         repository, serving, named = (
@@ -68,23 +75,25 @@ class Loader:
             self._records.serving(),
             self.activator.configured_versions(),
         )
+        released = self.released.look()
         wanted: dict[str, list[str]] = {}
         troubles = []
-        names = repository.names() if self._config.load == "all" else [*named, *serving]
-        for name in dict.fromkeys(names):
+        loads_all = self._config.load == "all"
+        names = repository.names() if loads_all else [*named, *serving]
+        for name in dict.fromkeys([*names, *released]):
             try:
                 there = repository.versions(name)
             except RepositoryError as error:
-                there = [*named.get(name, ()), *serving.get(name, ())]
+                there = [*named.get(name, ()), *serving.get(name, ()), *released.get(name, ())]
                 if not there:
                     troubles.append(error)
             else:
                 self._forget_removed(name, serving.get(name, []), there)
             kept = [v for v in serving.get(name, ()) if v in there]
-            first = [v for v in named.get(name, ()) if v not in kept]
+            first = [v for v in (*released.get(name, ()), *named.get(name, ())) if v not in kept]
             # All versions that served may be removed; but a model that an operator has unloaded stays unloaded.
-            new = name not in named and not kept and serving.get(name) != []
-            wanted[name] = [*first, *kept] or (there[-1:] if new else [])
+            new = loads_all and not kept and serving.get(name) != []
+            wanted[name] = [*dict.fromkeys(first), *kept] or (there[-1:] if new else [])
             if name in named and not named[name]:
                 have = ", ".join(repository.models()) or "none"
                 problem = f"there is no such model (there are: {have})"
@@ -165,8 +174,8 @@ class Loader:
         return replace(model, measured=self._records.checked(mark).memory_bytes)
 
     def configured(self, name: str) -> list[str]:
-        """The versions of the model that the setting `load` names. They serve whatever operators do."""
-        return self.activator.configured_versions().get(name, [])
+        """The versions of the model that releases or the setting `load` name. They serve whatever operators do."""
+        return [*self.released.versions.get(name, ()), *self.activator.configured_versions().get(name, ())]
 
     def is_own_choice(self, name: str, version: str) -> bool:
         """Whether this service itself chose the version: the newest of a new model."""

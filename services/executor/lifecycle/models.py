@@ -28,7 +28,7 @@ from services.executor.lifecycle.quarantine import (
     QuarantinedVersion,
     UnusableError,
 )
-from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions
+from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions, VersionStatus
 
 # Seconds between two rounds of maintenance: follow changed records, retry versions in quarantine.
 _MAINTAIN_EVERY_S = 1.0
@@ -40,20 +40,6 @@ _PARALLEL_LOADS = 4
 _RETIRING_S = 1.0
 # The metric of the quarantine has at most this many series.
 _MAX_SERIES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """The status of a version in the repository. `entry`: if it is loaded; `loading`: if a load is in progress.
-
-    `problem`: why it is in quarantine; empty if it is not.
-    """
-
-    model: str
-    version: str
-    entry: LoadedVersion | None
-    loading: LoadHandle | None
-    problem: str = ""
 
 
 class Models(LoadedVersions):
@@ -173,6 +159,9 @@ class Models(LoadedVersions):
                 gone = [await asyncio.to_thread(self._repository.resolve, model, name)]
         if gone[0] not in there:
             raise errors.version_unknown(model, name, self._entries.get(model, {}))
+        for version in gone:
+            if pipelines := self._loader.released.by(model, version):
+                raise errors.released(model, version, pipelines)
         for version in gone:
             await self._unload(model, version, operator)
         return gone
@@ -318,6 +307,7 @@ class Models(LoadedVersions):
             await asyncio.to_thread(self._loader.save)
         self._context.metrics.unsaved.set(not (self._records.saved and self._loader.recorded))
         await self._follow_records()
+        await self._follow_releases()
         for key, held in self._quarantine.all():
             if key in self._loading:
                 continue
@@ -350,7 +340,7 @@ class Models(LoadedVersions):
     async def _follow_records(self) -> None:
         """Loads and unloads what an operator has changed through another process of this installation."""
         serving = await asyncio.to_thread(self._records.news)
-        named = await asyncio.to_thread(self._loader.activator.configured_versions) if serving else {}
+        named = {m: await asyncio.to_thread(self._loader.configured, m) for m in serving}
         for model, versions in serving.items():
             mine = self._order.get(model, [])
             for version in [v for v in mine if v not in versions and v not in named.get(model, ())]:
@@ -363,6 +353,26 @@ class Models(LoadedVersions):
                 there = version in self._entries.get(model, {}) or key in self._loading
                 if not there and self._quarantine.get(key) is None:
                     self._start_load(*key, "again")
+
+    async def _follow_releases(self) -> None:
+        """Loads the versions that releases name, and unloads those that none names any more and no operator wants."""
+        released = self._loader.released
+        before = released.versions
+        wanted = await asyncio.to_thread(released.look)
+        released.tell(self._context.log)
+        for model, versions in wanted.items():
+            for version in versions:
+                held = version in self._entries.get(model, {}) or (model, version) in self._loading
+                if not held and self._quarantine.get((model, version)) is None:
+                    # First in the order: a call that names no version goes on with what it got.
+                    others = [v for v in self._order.get(model, ()) if v != version]
+                    self._order[model] = [version, *others]
+                    self._start_load(model, version, "again")
+        gone = [(m, v) for m, versions in before.items() for v in versions if v not in wanted.get(m, ())]
+        serving = await asyncio.to_thread(self._records.serving) if gone else {}
+        for model, version in gone:
+            if version not in serving.get(model, ()) and version not in self._loader.configured(model):
+                await self._unload(model, version, "")
 
     def _check_unavailable(self, model: str, version: str) -> None:
         """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""

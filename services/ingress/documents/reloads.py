@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.config import ConfigError
-from headrace.pipeline import Catalog as Documents
-from headrace.pipeline import Quarantined, Reload
+from headrace.hop.errors import Fault
+from headrace.pipeline import Pipeline, Quarantined, Reload
 from headrace.state.tenants import load, save
 from services.ingress.documents.catalog import Catalog, Directory
 from services.ingress.documents.watch import stamp_of
@@ -97,28 +98,82 @@ class DocumentMetrics:
             self._quarantined.labels(entry.name, "last_good" if entry.serves else "nothing").set(1)
 
 
+class Source(Protocol):
+    """What is live: `headrace.pipeline.Catalog` (a folder of documents) or `headrace.releases.ReleaseCatalog`."""
+
+    @property
+    def first(self) -> Reload: ...
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]: ...
+    @property
+    def quarantined(self) -> Mapping[str, Quarantined]: ...
+    @property
+    def unusable(self) -> frozenset[str]: ...
+    def reload(self) -> Reload:
+        """Looks for changes. Blocks."""
+        ...
+
+
+Serving: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
+"""Asks the router which revision of each pipeline it serves. Raises Fault."""
+
+
 class DocumentReloads:
     """The pipeline documents, read again when they change. A broken one stops no pipeline but its own, and that only if
-    no good revision of it is known."""
+    no good revision of it is known.
 
-    def __init__(self, documents: Documents, catalog: Catalog, log: Log, metrics: DocumentMetrics) -> None:
+    `serving`: with releases, a changed document is taken over when the router serves it, which may wait for models. None: at
+    once.
+    """
+
+    def __init__(
+        self,
+        documents: Source,
+        catalog: Catalog,
+        log: Log,
+        metrics: DocumentMetrics,
+        serving: Serving | None = None,
+    ) -> None:
         self._documents = documents
         self._catalog = catalog
         self._log = log
         self._metrics = metrics
+        self._serving = serving
+        self._used: Mapping[str, Pipeline] = dict(documents.pipelines)
         self._tell(documents.first)
 
     async def check(self) -> None:
         """Looks once."""
         found = await asyncio.to_thread(self._documents.reload)
-        if found == Reload():
+        pipelines = self._documents.pipelines
+        if found == Reload() and pipelines == self._used:
             return
-        self._catalog.replace(self._documents.pipelines, self._documents.unusable)
-        if found.changed or found.removed:
-            self._log.info("pipelines reloaded", changed=list(found.changed), removed=list(found.removed))
+        used = await self._usable(pipelines)
+        changed = [
+            n for n, p in used.items() if (old := self._used.get(n)) is None or old.revision != p.revision
+        ]
+        removed = [n for n in self._used if n not in used]
+        self._used = used
+        self._catalog.replace(used, self._documents.unusable)
+        if changed or removed:
+            self._log.info("pipelines reloaded", changed=changed, removed=removed)
         for name in found.cleared:
             self._log.info("pipeline out of quarantine", pipeline=name)
         self._tell(found)
+
+    async def _usable(self, pipelines: Mapping[str, Pipeline]) -> dict[str, Pipeline]:
+        """The documents to use now: of those that changed, the ones that the router serves already."""
+        used = dict(pipelines)
+        olds = {
+            n: old for n, p in pipelines.items() if (old := self._used.get(n)) and old.revision != p.revision
+        }
+        if olds and self._serving is not None:
+            try:
+                serving = await self._serving()
+            except Fault:
+                serving = {}
+            used |= {n: old for n, old in olds.items() if serving.get(n) != pipelines[n].revision}
+        return used
 
     def _tell(self, found: Reload) -> None:
         for problem in found.problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
@@ -14,6 +14,10 @@ from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 
 _SOURCE = "@source/"
+# As many as a message of the router may well have arms.
+_KEPT_LISTS = 8
+# Annotation of the router, int64 µs: age of the kept answer that a row got; −1: it got a new one.
+CACHED = "@cached_us"
 
 
 def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
@@ -51,8 +55,9 @@ class Responses:
     responses differ only in identity and values. The rest is written for the first of them and reused for the others."""
 
     def __init__(self) -> None:
-        # Each message of the router has its own list of decisions. While it is kept here, no other list can have its address.
-        self._decisions: Sequence[Decision] = ()
+        # By address: while a list is kept here, no other list can have its address. Requests that shared a message of the router
+        # and took one arm have the same list.
+        self._decisions: dict[int, Sequence[Decision]] = {}
         self._heads: dict[Hashable, bytes] = {}
 
     def write(self, answer: InferenceResult, names: list[str], request_id: str) -> pb.ModelInferResponse:
@@ -64,20 +69,43 @@ class Responses:
             if column is None:
                 raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
             outputs.append(column)
-        if answer.decisions is not self._decisions or not answer.decisions:
-            self._decisions, self._heads = answer.decisions, {}
+        decisions = id(answer.decisions)
+        if decisions not in self._decisions:
+            if len(self._decisions) >= _KEPT_LISTS:
+                self._decisions, self._heads = {}, {}
+            self._decisions[decisions] = answer.decisions
         # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
         absent = tuple(absent_features(batch)) if answer.fallbacks else ()
+        decided = tuple(answer.decided) if answer.decided else ()
         models = answer.models
         used = tuple([(m.stage, m.model) for m in models]) if len(models) > 1 else ()
-        key = answer.entry.pipeline.revision, tuple(names), len(batch), tuple(answer.fallbacks), absent, used
+        key = (
+            decisions,
+            answer.entry.pipeline.revision,
+            tuple(names),
+            len(batch),
+            tuple(answer.fallbacks),
+            absent,
+            decided,
+            used,
+        )
         head = self._heads.get(key)
         if head is None:
             head = self._heads[key] = _head(answer, models, outputs, absent).SerializeToString()
         reply = pb.ModelInferResponse.FromString(head)
         reply.id = request_id
         reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+        if CACHED in batch.columns:
+            _add_cached(batch.columns[CACHED], reply)
         return reply
+
+
+def _add_cached(ages: Column, reply: pb.ModelInferResponse) -> None:
+    """How many rows got an answer that was kept, and the age of the oldest."""
+    kept = [age for age in ages.array.tolist() if age >= 0]
+    if kept:
+        reply.parameters["cached_rows"].int64_param = len(kept)
+        reply.parameters["cached_age_ms"].int64_param = max(kept) // 1000
 
 
 def _head(
@@ -99,11 +127,25 @@ def _head(
         parameters["backends"].string_param = ",".join(m.backend for m in models)
         if any(m.cold_start for m in models):
             parameters["cold_start"].bool_param = True
+        _tell_arms(answer, parameters)
     if answer.fallbacks:
         parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
         for view, source in absent:
             parameters[f"features.{view}"].string_param = source
     return reply
+
+
+def _tell_arms(answer: InferenceResult, parameters: MutableMapping[str, pb.InferParameter]) -> None:
+    """The arm that answered, and why. If rows took several: comma-separated lists, and the place of each row in them."""
+    several = answer.decisions
+    parameters["arm"].string_param = ",".join(d.route for d in several)
+    if any(d.rule for d in several):
+        parameters["rule"].string_param = ",".join(d.rule for d in several)
+    if several[0].release:
+        parameters["release"].int64_param = several[0].release
+        parameters["sticky"].bool_param = all(d.sticky for d in several)
+    if answer.decided:
+        parameters["decisions"].string_param = ",".join(map(str, answer.decided))
 
 
 def raw_contents(column: Column) -> bytes:

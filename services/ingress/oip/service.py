@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from google.protobuf.message import Message
 
@@ -12,6 +13,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.documents.catalog import Catalog, Credential, Entry
+from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceRunner, read_timeout
 from services.ingress.oip import metadata as describing
 from services.ingress.oip.request import read_columns
@@ -34,11 +36,13 @@ class OpenInference:
         runner: InferenceRunner,
         statistics: Statistics,
         ready: Callable[[], Awaitable[bool]],
+        keyed: IdempotentCalls,
     ) -> None:
         self._catalog = catalog
         self._runner = runner
         self._statistics = statistics
         self._ready = ready
+        self._keyed = keyed
         self._responses = Responses()
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: RequestContext) -> pb.ServerLiveResponse:
@@ -93,7 +97,22 @@ class OpenInference:
         names = wanted_outputs(request, entry)
         max_rows = self._runner.max_rows(credential)
         charge(_claimed_rows(request, max_rows), request, context)
-        columns, count = read_columns(request, entry, max_rows)
+        if not context.idempotency_key:
+            return await self._answer(request, context, entry, names, version)
+        run = partial(self._answer, request, context, entry, names, version)
+        return await self._keyed.once(context, request, entry.deadline_s, pb.ModelInferResponse, run)
+
+    async def _answer(
+        self,
+        request: pb.ModelInferRequest,
+        context: RequestContext,
+        entry: Entry,
+        names: list[str],
+        version: int,
+    ) -> pb.ModelInferResponse:
+        """Runs a request that is allowed and paid for."""
+        credential = proven(context)
+        columns, count = read_columns(request, entry, self._runner.max_rows(credential))
         priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
         rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
         answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Batch, DType, decode_columns
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
 from services.ingress.documents.catalog import Catalog, Credential, Entry
+from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceRunner, check_rows
 from services.ingress.oip.service import charge, proven
 from services.ingress.predict.response import write_columns, write_models, write_rows
@@ -19,16 +21,27 @@ from services.ingress.request_context import RequestContext
 class InferenceServicer:
     """Methods are named like the RPCs and take `(request, context)`; they raise Fault."""
 
-    def __init__(self, catalog: Catalog, runner: InferenceRunner) -> None:
+    def __init__(self, catalog: Catalog, runner: InferenceRunner, keyed: IdempotentCalls) -> None:
         self._catalog = catalog
         self._runner = runner
+        self._keyed = keyed
 
     async def Predict(self, request: pb.PredictRequest, context: RequestContext) -> pb.PredictResponse:
         context.identify(request.request_id)
         credential = proven(context)
         entry = self._catalog.find(request.pipeline, request.version, credential, "predict")
         context.pipeline = request.pipeline
-        batch = self._batch(request, context, entry, credential)
+        count = self._charge(request, context, credential)
+        if not context.idempotency_key:
+            return await self._answer(request, context, entry, count)
+        run = partial(self._answer, request, context, entry, count)
+        return await self._keyed.once(context, request, entry.deadline_s, pb.PredictResponse, run)
+
+    async def _answer(
+        self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int
+    ) -> pb.PredictResponse:
+        """Runs a request of `count` rows that is allowed and paid for."""
+        batch = self._batch(request, context, entry, count)
         answer = await self._runner.infer(context, entry, batch, request.version, whole=False)
         reply = pb.PredictResponse(
             request_id=context.request_id,
@@ -47,13 +60,8 @@ class InferenceServicer:
         entries = self._catalog.visible(proven(context), "read")
         return pb.ListPipelinesResponse(pipelines=[_described(e) for e in entries])
 
-    def _batch(
-        self,
-        request: pb.PredictRequest,
-        context: RequestContext,
-        entry: Entry,
-        credential: Credential,
-    ) -> Batch:
+    def _charge(self, request: pb.PredictRequest, context: RequestContext, credential: Credential) -> int:
+        """Charges the request's rows and bytes; returns the number of rows."""
         if bool(request.rows) == bool(request.columns):
             what = "both" if request.rows else "neither"
             raise Fault(
@@ -65,7 +73,11 @@ class InferenceServicer:
         count = len(request.rows) or request.row_count
         check_rows(count, self._runner.max_rows(credential))
         charge(count, request, context)
-        rows = self._runner.rows(context, entry, credential, count, min(request.priority, 10), math.inf)
+        return count
+
+    def _batch(self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int) -> Batch:
+        priority = min(request.priority, 10)
+        rows = self._runner.rows(context, entry, proven(context), count, priority, math.inf)
         if request.rows:
             return batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)
         return Batch(rows, decode_columns(request.columns, count))

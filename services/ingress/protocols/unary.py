@@ -48,7 +48,7 @@ class Intake:
 
     def limit(self, operation: Operation) -> int:
         """Maximum size in bytes of a message of that operation."""
-        return self.limits.max_request_bytes if operation.inference else SMALL_BYTES
+        return self.limits.max_request_bytes if operation.large else SMALL_BYTES
 
     def gone(self, context: RequestContext) -> None:
         """Reports a request whose caller disconnected before it became a call."""

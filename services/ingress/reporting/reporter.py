@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from headrace.hop import limiters
 from headrace.hop.errors import Code, reason_name
-from services.ingress.admission.quotas import TokenBucket
+from headrace.hop.resilience.token_bucket import TokenBucket
 from services.ingress.ports import Log
 from services.ingress.reporting import traces as tracing
 from services.ingress.reporting.metrics import Metrics, is_ours
@@ -84,6 +84,8 @@ class Reporter:
             "code": code.name,
             "duration_ms": round(seconds * 1000, 3),
         }
+        if context.original_request_id:
+            fields["original_request_id"] = context.original_request_id
         fault = context.fault
         if fault is None:
             self._log.info("request", **fields)

@@ -1,4 +1,4 @@
-"""Serves what the pipeline documents say, also after they change."""
+"""Serves what is live, also after it changes."""
 
 from __future__ import annotations
 
@@ -6,72 +6,120 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from headrace.pipeline import Catalog, Reload
+from headrace.pipeline import Reload
+from headrace.releases import Released
+from services.router.operations.readiness import ModelReadiness
+from services.router.operations.sources import Source
 from services.router.pipelines import Pipelines
+
+# While a release waits for its models: they are ready within seconds, and its author waits too.
+_WAITING_S = 0.25
 
 
 class ReloadMetrics(Protocol):
     """Counts changes of what is served; see `metrics.Metrics`."""
 
-    def serves(self, pipeline: str, version: int) -> None: ...
+    def serves(self, pipeline: str, version: int, release: int) -> None: ...
     def no_longer_serves(self, pipeline: str) -> None: ...
     def refused(self) -> None: ...
     def quarantined(self, pipelines: Mapping[str, bool]) -> None: ...
+    def waiting(self, pipelines: Mapping[str, str]) -> None: ...
 
 
 class DocumentReloader:
-    """Reads changed documents every `every_s` seconds. A broken one is reported, and its last good revision goes on serving.
+    """Follows the source. What is broken is reported, and the last good one goes on serving.
 
-    `log`: a structlog logger.
+    A release whose models the executor does not have yet waits, and the one before serves on. `every_s`: the longest time
+    between two looks. `log`: a structlog logger.
     """
 
     def __init__(
-        self, catalog: Catalog, pipelines: Pipelines, metrics: ReloadMetrics, log: Any, every_s: float
+        self,
+        source: Source,
+        pipelines: Pipelines,
+        metrics: ReloadMetrics,
+        log: Any,
+        every_s: float,
+        readiness: ModelReadiness | None = None,
     ) -> None:
-        self._catalog = catalog
+        self._source = source
         self._pipelines = pipelines
         self._metrics = metrics
         self._log = log
         self._every_s = every_s
+        self._readiness = readiness
         self._lock = asyncio.Lock()
-        self._adopt(catalog.first)
+        # Pipeline → what its newest release waits for.
+        self._waiting: dict[str, str] = {}
+        self._report(source.first)
+        self._serve(source.released)
 
     async def run(self) -> None:
         """Runs until cancelled."""
+        seen = ""
         while True:
-            await asyncio.sleep(self._every_s)
             try:
+                pause = _WAITING_S if self._waiting else self._every_s
+                seen = await asyncio.to_thread(self._source.wait, seen, pause)
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - the loop must go on: the next time may succeed
-                self._log.error("pipeline documents not read", error=f"{type(error).__name__}: {error}")
+                self._log.error("what is live was not read", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(self._every_s)
 
-    async def refresh(self) -> None:
-        """Reads changed documents now."""
+    async def refresh(self, *, must_wait: bool = True) -> None:
+        """Reads changes now. `must_wait` False: a caller knows already that the models of the newest release are ready."""
         async with self._lock:
-            # In a thread: reading files blocks, and parsing takes milliseconds for which calls in flight would wait.
-            self._adopt(await asyncio.to_thread(self._catalog.reload))
+            # In a thread: reading blocks, and parsing takes milliseconds for which calls in flight would wait.
+            found = await asyncio.to_thread(self._source.reload)
+            if found == Reload() and not self._waiting:
+                return
+            self._report(found)
+            self._serve(await self._ready(self._source.released, must_wait=must_wait))
 
-    def _adopt(self, reload: Reload) -> None:
-        if reload == Reload():
-            return
-        quarantined = self._catalog.quarantined.values()
-        for problem in reload.problems:
+    async def _ready(self, wanted: Mapping[str, Released], *, must_wait: bool) -> dict[str, Released]:
+        """What to serve now: of a pipeline whose release has to wait, what serves already."""
+        serving, ready, waiting = self._pipelines.current(), dict(wanted), dict[str, str]()
+        for name, found in wanted.items():
+            old = serving[name].source if name in serving else None
+            if self._readiness is None or old is None or old is found or not must_wait:
+                continue
+            if missing := await self._readiness.missing(found, old):
+                ready[name], waiting[name] = old, missing
+        for name, why in waiting.items():
+            if self._waiting.get(name) != why:
+                self._log.warning("release waits", pipeline=name, release=wanted[name].number, why=why)
+        self._waiting = waiting
+        self._metrics.waiting(waiting)
+        return ready
+
+    def _report(self, found: Reload) -> None:
+        quarantined = self._source.quarantined.values()
+        for problem in found.problems:
             self._log.error("pipeline document quarantined", problem=str(problem))
-        for entry in quarantined if reload.problems else ():
+        for entry in quarantined if found.problems else ():
             serves = entry.serves.version if entry.serves else None
             self._log.warning("pipeline in quarantine", pipeline=entry.name, serves_version=serves)
-        for name in reload.cleared:
+        for name in found.cleared:
             self._log.info("pipeline out of quarantine", pipeline=name)
-        if reload.problems:
+        if found.problems:
             self._metrics.refused()
         self._metrics.quarantined({q.name: q.serves is not None for q in quarantined})
-        self._pipelines.replace(self._catalog.pipelines, self._catalog.unusable)
-        for name in reload.changed:
-            pipeline = self._catalog.pipelines[name]
-            self._metrics.serves(name, pipeline.version)
+
+    def _serve(self, wanted: Mapping[str, Released]) -> None:
+        before = dict(self._pipelines.current())
+        self._pipelines.replace(wanted, self._source.unusable)
+        for name, served in self._pipelines.current().items():
+            if served is before.get(name):
+                continue
+            pipeline = served.pipeline
+            self._metrics.serves(name, pipeline.version, served.release)
             self._log.info(
-                "pipeline served", pipeline=name, version=pipeline.version, revision=pipeline.revision
+                "pipeline served",
+                pipeline=name,
+                version=pipeline.version,
+                revision=pipeline.revision,
+                release=served.release,
             )
-        for name in reload.removed:
+        for name in before.keys() - wanted.keys():
             self._metrics.no_longer_serves(name)
             self._log.info("pipeline no longer served", pipeline=name)

@@ -16,10 +16,14 @@ _PROGRESS = (ModelState.UNLOADED, ModelState.LOADING, ModelState.ASLEEP, ModelSt
 
 
 class ModelOperations:
-    """Loads and unloads models on every replica of the executor. Methods raise Fault."""
+    """Loads and unloads models on every replica of the executor. Methods raise Fault.
 
-    def __init__(self, replicas: ExecutorReplicas | None) -> None:
+    `changed`: called after each load and unload, whatever came of it.
+    """
+
+    def __init__(self, replicas: ExecutorReplicas | None, changed: Callable[[], None] = lambda: None) -> None:
         self._replicas = replicas
+        self._changed = changed
 
     async def index(self, deadline: float) -> list[IndexedModel]:
         """Every version in the repository. Raises Fault only if no replica answers."""
@@ -35,13 +39,18 @@ class ModelOperations:
 
     async def load(self, model: str, version: str, operator: str, deadline: float) -> LoadedModel:
         """The version that serves now on every replica. Raises the Fault of a replica that refused."""
-        return _all(await self._replicas_or_fault.load(model, version, operator, deadline), lambda _: False)[
-            0
-        ]
+        try:
+            answers = await self._replicas_or_fault.load(model, version, operator, deadline)
+        finally:
+            self._changed()
+        return _all(answers, lambda _: False)[0]
 
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
         """The versions that are gone from every replica. It is no failure that a replica had none loaded."""
-        answers = await self._replicas_or_fault.unload(model, version, operator, deadline)
+        try:
+            answers = await self._replicas_or_fault.unload(model, version, operator, deadline)
+        finally:
+            self._changed()
         gone = _all(answers, lambda fault: fault.code is Code.NOT_FOUND)
         return list(dict.fromkeys(v for versions in gone for v in versions))
 

@@ -1,14 +1,13 @@
 """A route is one way through a pipeline; a rule deals the rows of a batch out among a pipeline's routes.
 
-Each rule has a file of its own beside this one. Today every pipeline has one route, so there is no rule yet: `Compiler`
-will choose it by what the document says.
+A route is an arm of the pipeline's release; `table.py` deals rows out as the release says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +16,54 @@ from headrace.columns import Batch
 from headrace.pipeline import Plan
 from services.router.stages.runner import StageRunner
 
+if TYPE_CHECKING:
+    from services.router.cache.route import CachedRoute
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One way through a pipeline: its plan, and what runs each stage of it."""
+    """One way through a pipeline: its plan, and what runs each stage of it. `name`: of the arm."""
 
     name: str
     plan: Plan
     runners: tuple[StageRunner, ...]
+    # How its answers are kept; None: they are not.
+    cached: CachedRoute | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Why rows took a route. `rule`: the name of the rule that decided; "": the weights. `sticky`: the row's key decided, so
+    another row with this key takes the same route for as long as the weights stay."""
+
+    rule: str = ""
+    sticky: bool = False
+
+
+_PLAIN = (Choice(),)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The rows that take one route. `rows`: their positions, ascending; None = all of the batch."""
+    """The rows that take one route. `rows`: their positions, ascending; None = all of the batch.
+
+    `chosen`: uint16 (rows of the share,), the index in `choices` of each row; None: all were chosen for the first.
+    """
 
     route: Route
     rows: NDArray[np.intp] | None = None
+    choices: tuple[Choice, ...] = _PLAIN
+    chosen: NDArray[np.uint16] | None = None
 
 
 class RouteRule(Protocol):
     """Chooses the route of each row."""
 
+    @property
+    def release(self) -> int:
+        """Number of the release that says so; 0: none does."""
+        ...
+
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
-        """The shares: disjoint, together all rows, none empty unless the batch is. Pure and quick."""
+        """The shares: disjoint, together all rows, one per route at most, none empty unless the batch is. Quick."""
         ...

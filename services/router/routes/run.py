@@ -33,6 +33,8 @@ class RouteResult:
     batch: Batch
     fallbacks: list[str]
     models: list[ModelUse]
+    # Inputs and all that the stages wrote, by name; empty where the results of several routes were joined.
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class RouteRun:
     batch: Batch
     clock: Callable[[], float]
     meter: Meter
+    # Stages, by position in the plan, whose results for all rows of the batch are known already: they are not run.
+    known: Mapping[int, StageResult] = field(default_factory=dict)
     began: float = field(init=False)
     columns: dict[str, Column] = field(init=False)
     annotations: dict[str, Column] = field(default_factory=dict)
@@ -61,11 +65,22 @@ class RouteRun:
 
     async def run(self) -> RouteResult:
         """Runs all stages. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
+        self.check_inputs()
+        await self.run_stages()
+        return self.result()
+
+    def check_inputs(self) -> None:
+        """Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
         pipeline = self.route.plan.pipeline
         for declared in pipeline.inputs:
             column = self.columns.get(declared.name)
             if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
                 raise errors.input_missing(pipeline.name, declared.name)
+
+    async def run_stages(self) -> None:
+        """Runs all stages; what they give is in this object."""
+        if not self.waiting:
+            return
         first = [i for i, n in enumerate(self.waiting) if n == 0]
         if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
             await self._follow(first[0], None)  # a chain of stages needs no tasks
@@ -73,7 +88,6 @@ class RouteRun:
             async with asyncio.TaskGroup() as group:
                 for i in first:
                     group.create_task(self._follow(i, group))
-        return self._result()
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
         """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
@@ -93,6 +107,9 @@ class RouteRun:
 
     async def _run_stage(self, i: int) -> None:
         planned = self.route.plan.stages[i]
+        if i in self.known:
+            self._take(planned.stage.name, self.known[i], None)
+            return
         runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
         for row, late in self.batch.expired(started, name).items():
             self.errors.setdefault(row, late)
@@ -169,7 +186,8 @@ class RouteRun:
                 for t in result.timings
             )
 
-    def _result(self) -> RouteResult:
+    def result(self) -> RouteResult:
+        """What the stages gave, and counts it."""
         pipeline, count = self.route.plan.pipeline, len(self.batch)
         columns: dict[str, Column] = {}
         for output in pipeline.outputs:
@@ -183,6 +201,7 @@ class RouteRun:
             batch,
             list(self.fallbacks)[:MAX_FALLBACKS],
             [used for stage in self.models.values() for used in stage],
+            self.columns,
         )
 
     def _count(self) -> None:

@@ -116,7 +116,7 @@ def test_a_key_can_not_do_more_than_its_tenant(home: Path) -> None:
     assert run("keys", "create", "acme", "--scope", "read", home=home).exit_code == 0
     unknown = run("keys", "create", "acme", "--scope", "everything", home=home)
     assert unknown.exit_code == 1
-    assert "there are: predict, read, operate" in " ".join(unknown.stderr.split())
+    assert "there are: predict, read, outcomes, operate" in " ".join(unknown.stderr.split())
     keys = tenants.load(layout.of(home).tenants).tenant("acme").keys
     assert [k.scopes for k in keys] == [None, ("read",)]
 
@@ -236,7 +236,7 @@ def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
         (("--rows-per-s", "0"), "--rows-per-s: Input should be greater than 0"),
         (("--rows-per-s", "many"), "--rows-per-s: Input should be a valid number"),
         (("--distinct-queries-per-day", "1000001"), "less than or equal to 1000000"),
-        (("--scope", "all"), "there are: predict, read, operate"),
+        (("--scope", "all"), "there are: predict, read, outcomes, operate"),
         ((), "say what to change"),
     ],
 )

@@ -249,7 +249,7 @@ def test_loading_needs_a_running_system_and_a_name(home: Path) -> None:
             assert "names no model" in refused(action, text, home=home)
 
 
-def test_a_version_that_a_pipeline_names_stays(
+def test_a_version_that_a_release_names_stays(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pipelines" / "p"
@@ -261,4 +261,8 @@ def test_a_version_that_a_pipeline_names_stays(
     )
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
     monkeypatch.setattr(layout.Layout, "pipelines", tmp_path / "pipelines")
-    assert "pipeline p names mine version 1; change it first" in refused("remove", "mine", "1", home=home)
+    released = CliRunner().invoke(app, ["release", "deploy", "p", "--home", str(home)])
+    assert released.exit_code == 0, released.output
+    assert "release 1 of pipeline p (arm live) names mine version 1; change it first" in refused(
+        "remove", "mine", "1", home=home
+    )

@@ -62,10 +62,10 @@ def test_the_group_is_hops() -> None:
 
 
 def test_the_order_of_today() -> None:
-    leaves = ("features", "preprocessing", "executor", "postprocessing")
+    leaves = ("monitoring", "features", "preprocessing", "executor", "postprocessing")
     assert services.start_order() == (*leaves, "router", "ingress")
     assert services.stop_groups() == (("ingress",), ("router",), leaves)
-    assert services.callees("ingress") == ("router",)
+    assert services.callees("ingress") == ("router", "monitoring")
     assert services.callees("router") == leaves
     assert services.callees("executor") == ()
 

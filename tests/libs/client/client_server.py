@@ -27,6 +27,8 @@ class Inference:
     keys: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
     lists: int = 0
+    # Those of each call of RecordOutcomes.
+    outcomes: list[list[pb.Outcome]] = field(default_factory=list)
 
     async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         self.seen.append(request)
@@ -48,6 +50,15 @@ class Inference:
             name="flights", version=3, revision="abc", description="late?", inputs=[x, c], outputs=[y]
         )
         return pb.ListPipelinesResponse(pipelines=[one])
+
+    async def RecordOutcomes(
+        self, request: pb.RecordOutcomesRequest, call: Call
+    ) -> pb.RecordOutcomesResponse:
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, Fault):
+            raise step
+        self.outcomes.append(list(request.outcomes))
+        return pb.RecordOutcomesResponse(accepted_count=len(request.outcomes))
 
     def _answer(self, request: pb.PredictRequest) -> pb.PredictResponse:
         reply = pb.PredictResponse(

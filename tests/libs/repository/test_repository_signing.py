@@ -214,7 +214,7 @@ def test_a_signed_list_is_changed_only_with_its_key(models: Signed) -> None:
         lambda: label(models.root, "light", "1", "champion"),
         lambda: remove(models.root, "light", "1"),
     ):
-        with pytest.raises(RepositoryError, match="its list of releases is signed; name the private key"):
+        with pytest.raises(RepositoryError, match="its list of versions is signed; name the private key"):
             change()
     assert models.reader().versions("light") == ["1"]
 

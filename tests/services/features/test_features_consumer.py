@@ -15,8 +15,9 @@ from redis import asyncio as client_of
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
+from tests.redis_server import RedisServer
 from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import NOW, RedisServer, create_repo
+from tests.services.features.conftest import NOW, create_repo
 
 KEYS = [entity_column("airport", [1]), entity_column("carrier", ["UA"])]
 

@@ -13,8 +13,9 @@ from prometheus_client import generate_latest
 
 from headrace.hop.testing import Harness, served
 from services.features.wiring import SERVICE
+from tests.redis_server import RedisServer
 from tests.services.features.calling import get
-from tests.services.features.conftest import RedisServer, create_repo, planes
+from tests.services.features.conftest import create_repo, planes
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 

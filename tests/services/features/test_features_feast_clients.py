@@ -13,7 +13,8 @@ from typing import Any
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
-from tests.services.features.conftest import NOW, RedisServer
+from tests.redis_server import RedisServer
+from tests.services.features.conftest import NOW
 
 CLIENT = Path(__file__).with_name("feast_client.py")
 KeyQuery = Callable[..., Awaitable[dict[str, Any]]]

@@ -17,8 +17,8 @@ from services.features.freshness.freshness import FoundRows, FreshnessRule, Sour
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, ViewPlan
 from services.features.wiring import SERVICE
+from tests.redis_server import RedisServer
 from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import RedisServer
 
 # Of 60, 240 and 660 seconds.
 COLUMNS = [

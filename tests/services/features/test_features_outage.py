@@ -24,8 +24,8 @@ from headrace.hop.config import Telemetry as Settings
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
+from tests.redis_server import RedisServer
 from tests.services.features.calling import Features, entity_column, get
-from tests.services.features.conftest import RedisServer
 
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}

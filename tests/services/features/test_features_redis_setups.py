@@ -15,8 +15,9 @@ import pytest
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
+from tests.redis_server import VALKEY, RedisServer, free_port
 from tests.services.features.calling import Features, get
-from tests.services.features.conftest import VALKEY, RedisServer, create_repo, free_port
+from tests.services.features.conftest import create_repo
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
 BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}

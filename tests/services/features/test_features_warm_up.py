@@ -22,8 +22,8 @@ from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan,
 from services.features.stores.online_store import KeyQuery, Rows, StoreError
 from services.features.warm_up import WarmUp, WarmUpLimits
 from services.features.wiring import SERVICE
+from tests.redis_server import RedisServer, free_port
 from tests.services.features.calling import get
-from tests.services.features.conftest import RedisServer, free_port
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 COLD_REPLIES = 5

@@ -8,7 +8,15 @@ import pytest
 import pytest_asyncio
 
 from headrace.hop import testing
-from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
+from services.monitoring.wiring import SERVICE as MONITORING
+from tests.services.ingress.ingress_door import (
+    OUTCOMES,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    prepare,
+)
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +29,20 @@ async def door(
     request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Folder]:
     """The ingress inside Envoy, then the same behind a stock Envoy."""
-    async with testing.served(definition(router)) as harness:
-        path = tmp_path_factory.mktemp("door")
-        path.chmod(0o700)
+    path = tmp_path_factory.mktemp("door")
+    path.chmod(0o700)
+    async with (
+        testing.served(definition(router)) as harness,
+        testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring,
+    ):
         server = {"listen": f"unix:{path / 'ingress.sock'}"}
-        folder = prepare(path, harness.target, mode=request.param, server=server)
+        folder = prepare(
+            path,
+            harness.target,
+            mode=request.param,
+            server=server,
+            monitoring={"target": monitoring.target},
+        )
         process = DoorProcess(folder)
         try:
             await process.ready(folder.grpc)

@@ -29,6 +29,8 @@ from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
 
 ROOT = Path(__file__).parents[3]
+# The file of the monitoring service, in the door's folder.
+OUTCOMES = "outcomes.sqlite"
 PEPPER = b"0123456789abcdef0123456789abcdef"
 PIPELINE = """
 pipeline: double

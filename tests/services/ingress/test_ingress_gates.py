@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import ADMISSION, TENANT_ROWS
+from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
@@ -106,6 +106,13 @@ def test_a_refusal_that_a_smaller_call_would_not_have_met_is_not_repeated_to_oth
     door.fill(70)
     context, _ = door.comes(b"w.1 1 0")
     assert door.gates.told(context, QUOTA_FOR_LARGE) == []
+
+
+def test_what_one_session_may_not_is_not_repeated_to_others() -> None:
+    door = Door()
+    door.fill(70)
+    context, _ = door.comes(b"w.1 1 0")
+    assert door.gates.told(context, SESSION_ROWS.refusal("slower")) == []
 
 
 def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -> None:

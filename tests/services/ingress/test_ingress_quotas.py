@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Reason
+from headrace.hop.resilience.token_bucket import TokenBucket
 from headrace.state.tenants import QuotaSpec
-from services.ingress.admission.quotas import QuotaFault, Quotas, TokenBucket
+from services.ingress.admission.quotas import QuotaFault, Quotas
 from services.ingress.documents.catalog import Tenant
 
 

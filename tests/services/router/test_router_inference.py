@@ -52,7 +52,7 @@ async def test_a_batch_goes_through_all_stages(running: Suite) -> None:
     assert not reply.batch.errors
     assert list(reply.response.fallbacks) == []
     (decision,) = reply.response.decisions
-    assert (decision.version, decision.route, len(decision.revision)) == (3, "default", 64)
+    assert (decision.version, decision.route, len(decision.revision)) == (3, "live", 64)
     (model,) = decision.models
     assert (model.stage, model.model, model.version, model.sha256) == ("sum", "adder", "7", "ab" * 32)
 

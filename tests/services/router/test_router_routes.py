@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
+from headrace.releases import Released
+from headrace.releases.document import validated
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
 from services.router.routes.route import Route, Share
+from services.router.routes.table import RouteTable
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
 from tests.services.router.router_leaves import SCORED
@@ -53,6 +57,8 @@ class Multiplier:
 class OddAndEven:
     """Rows in turn."""
 
+    release = 7
+
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
         return [Share(route, np.arange(i, len(batch), 2)) for i, route in enumerate(routes)]
 
@@ -63,7 +69,7 @@ class Two(Pipelines):
     def __init__(self, compiler: Compiler) -> None:
         super().__init__(compiler)
         self._both = [
-            compiler.compile(parse(DOCUMENT.replace("NAME", name), "two.yaml"))
+            compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
             for name in ("times2", "times10")
         ]
 
@@ -90,16 +96,82 @@ async def test_each_row_takes_its_route() -> None:
     answer = await inference.infer("double", 0, batch(5))
     assert answer.batch.columns["y"].array.tolist() == [0.0, 10.0, 4.0, 30.0, 8.0]
     assert answer.batch.columns["@decision"].array.tolist() == [0, 1, 0, 1, 0]
-    assert [(d.route, d.models[0].model) for d in answer.decisions] == [
-        ("times0", "times2"),
-        ("times1", "times10"),
+    assert [(d.route, d.models[0].model, d.release) for d in answer.decisions] == [
+        ("times0", "times2", 7),
+        ("times1", "times10", 7),
     ]
+
+
+class Arms(Pipelines):
+    """One pipeline whose release has two arms, of two versions of the document."""
+
+    def __init__(self, compiler: Compiler, changes: dict[str, Any]) -> None:
+        super().__init__(compiler)
+        texts = {"live": DOCUMENT.replace("NAME", "times2"), "candidate": DOCUMENT.replace("NAME", "times10")}
+        texts["candidate"] = texts["candidate"].replace("version: 1", "version: 2")
+        compiled = {
+            arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()
+        }
+        arm = {"version": 1, "revision": "ab" * 32}
+        values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
+        table = RouteTable.compile(validated("double", values), {a: c.pipeline for a, c in compiled.items()})
+        routes = tuple(Route(a, c.routes[0].plan, c.routes[0].runners) for a, c in compiled.items())
+        self._served = Served(compiled["live"].pipeline, routes, table)
+
+    def find(self, name: str, version: int) -> Served:
+        return self._served
+
+
+def rules(**arms: list[float]) -> list[dict[str, Any]]:
+    return [{"name": f"to-{arm}", "when": {"x": {"any": values}}, "arm": arm} for arm, values in arms.items()]
+
+
+def inference(pipelines: Pipelines) -> Inference:
+    return Inference(pipelines, refresh, Metrics(CollectorRegistry()), time.monotonic)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+async def test_each_row_is_told_its_arm_and_the_rule(count: int) -> None:
+    assign = {"weights": {"live": 0, "candidate": 1}}
+    some = rules(candidate=[1.0], live=[2.0, 3.0])
+    found = inference(Arms(Compiler({"model": Multiplier}), {"rules": some, "assign": assign}))
+    answer = await found.infer("double", 0, batch(count))
+    factors = [2.0 if x in (2, 3) else 10.0 for x in range(count)]
+    assert answer.batch.columns["y"].array.tolist() == [x * f for x, f in enumerate(factors)]
+    told = [answer.decisions[i] for i in answer.batch.columns["@decision"].array.tolist()]
+    expected = [("candidate", 2, ""), ("candidate", 2, "to-candidate"), *[("live", 1, "to-live")] * 2]
+    expected += [("candidate", 2, "")] * (count - 4)
+    assert [(d.route, d.version, d.rule) for d in told] == expected
+    assert {d.release for d in told} == {4}
+    assert {(d.route, d.models[0].model) for d in told} == {("live", "times2"), ("candidate", "times10")}
+    assert len(answer.decisions) == 3
+
+
+async def test_two_reasons_of_one_arm_are_told_apart() -> None:
+    found = inference(Arms(Compiler({"model": Multiplier}), {"rules": rules(live=[2.0])}))
+    answer = await found.infer("double", 0, batch(4))
+    assert answer.batch.columns["@decision"].array.tolist() == [1, 1, 0, 1]
+    assert [(d.route, d.rule) for d in answer.decisions] == [("live", "to-live"), ("live", "")]
+
+
+async def test_one_arm_needs_no_index_of_decisions() -> None:
+    changes = {"assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x"}}
+    answer = await inference(Arms(Compiler({"model": Multiplier}), changes)).infer("double", 0, batch(1))
+    [decision] = answer.decisions
+    assert decision.sticky
+    assert "@decision" not in answer.batch.columns
+
+
+async def test_a_batch_without_rows_takes_some_route() -> None:
+    changes = {"assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x"}, "rules": rules(live=[2.0])}
+    answer = await inference(Arms(Compiler({"model": Multiplier}), changes)).infer("double", 0, batch(0))
+    assert (len(answer.batch), len(answer.decisions)) == (0, 1)
 
 
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
     compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:
-        compiler.compile(parse(SCORED, "scored.yaml"))
+        compiler.compile(Released.of(parse(SCORED, "scored.yaml")))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
     assert "no client for the service of a features stage" in error.value.problems[0].message
 
@@ -116,7 +188,7 @@ async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:
     pipelines = Pipelines(Compiler({"model": Multiplier}))
     texts = [DOCUMENT.replace("version: 1", f"version: {v}") for v in (1, 2, 3)]
     for text in texts:
-        pipelines.replace({"double": parse(text, "double.yaml")})
+        pipelines.replace({"double": Released.of(parse(text, "double.yaml"))})
     assert pipelines.find("double", 0).pipeline.version == 3
     assert pipelines.find("double", 2).pipeline.version == 2
     with pytest.raises(Fault) as error:

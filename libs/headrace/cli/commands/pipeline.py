@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.diagnosis import inventory
+from headrace.cli.diagnosis import inventory, released_versions
 from headrace.cli.installation.layout import Layout
-from headrace.pipeline import DocumentError, Pipeline, Problem, load, load_folder
+from headrace.hop.config import ConfigError
+from headrace.pipeline import DocumentError, Objectives, Pipeline, Problem, duration_text, load, load_folder
 from headrace.pipeline import check as check_pipeline
 from headrace.repository import RepositoryError
 
@@ -37,7 +38,7 @@ def check(
         problems, skipped = _problems(documents, layout)
     except DocumentError as error:
         problems, skipped, documents = list(error.problems), [], {}
-    except RepositoryError as error:
+    except (RepositoryError, ConfigError) as error:
         fail(str(error))
     for problem in problems:
         print(problem)
@@ -46,10 +47,22 @@ def check(
         raise typer.Exit(1)
     for name, found in documents.items():
         out.print(f"[green]ok[/] {name} version {found.version}, revision {found.revision[:12]}…")
+        if found.objectives is not None:
+            out.print(f"   objectives: {objectives_text(found.objectives)}")
     if skipped:
         err.print(
             f"not compared with {' and '.join(skipped)}: none prepared in {layout.home}", style="yellow"
         )
+
+
+def objectives_text(objectives: Objectives) -> str:
+    """What is promised, in words."""
+    promised = []
+    if objectives.availability is not None:
+        promised.append(f"{objectives.availability * 100:.6g} % answered")
+    if objectives.latency is not None:
+        promised.append(f"{objectives.latency.p * 100:.6g} % within {objectives.latency.ms} ms")
+    return f"{', '.join(promised)}, over {duration_text(objectives.window_us)}"
 
 
 def _load(path: Path) -> dict[str, Pipeline]:
@@ -70,4 +83,6 @@ def _problems(documents: dict[str, Pipeline], layout: Layout) -> tuple[list[Prob
     found = [
         problem for document in documents.values() for problem in check_pipeline(document, models, features)
     ]
+    if models is not None:
+        found += released_versions.unknown(layout, documents.values())
     return found, skipped

@@ -1,4 +1,4 @@
-"""Which pipeline documents can't be served, read as the router reads them; the router need not run."""
+"""Which releases can't be served, read as the router reads them; the router need not run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import Any
 
 import yaml
 
+from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
-from headrace.pipeline import Catalog, Kept, Problem, Quarantined
+from headrace.pipeline import Problem, Quarantined
+from headrace.releases import FileReleases, ReleaseCatalog
 
-FIX = "mend the document; headrace pipeline check FILE says what is wrong"
-
-
-def look(layout: Layout) -> Catalog:
-    """The documents as the router would read them now."""
-    kept = Path(_setting(layout, "kept") or layout.kept_pipelines)
-    return Catalog(Path(_setting(layout, "pipelines") or layout.pipelines), kept=Kept(kept, writes=False))
+FIX = "headrace release history PIPELINE shows them; release what is right anew: headrace release deploy PIPELINE"
 
 
-def told(catalog: Catalog) -> list[dict[str, Any]]:
-    """For `--json`: each broken document, and what is wrong with the folder."""
+def look(layout: Layout) -> ReleaseCatalog:
+    """What is live, as the router would read it now. Raises ConfigError: `settings/releases.yaml` can't be used."""
+    kept = FileReleases(layout.kept_releases, writes=False)
+    return ReleaseCatalog(release_place.reading(layout), mirror=kept)
+
+
+def documents(layout: Layout) -> Path:
+    """The folder of the documents that can be released."""
+    return Path(_setting(layout, "pipelines") or layout.pipelines)
+
+
+def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
+    """For `--json`: each broken release, and what is wrong with the store."""
     found = [
         {
             "pipeline": q.name,
@@ -34,8 +41,8 @@ def told(catalog: Catalog) -> list[dict[str, Any]]:
     return found + ([{"pipeline": None, "serves_version": None, "problems": folder}] if folder else [])
 
 
-def lines(catalog: Catalog) -> list[str]:
-    """For people: a sentence for each broken document, then its problems."""
+def lines(catalog: ReleaseCatalog) -> list[str]:
+    """For people: a sentence for each broken release, then its problems."""
     found: list[str] = []
     for q in catalog.quarantined.values():
         found += [_sentence(q), *_first(q.problems)]
@@ -44,8 +51,8 @@ def lines(catalog: Catalog) -> list[str]:
 
 def _sentence(q: Quarantined) -> str:
     if q.serves is None:
-        return f"pipeline {q.name} can't be used: its document is broken, and no good revision of it is known"
-    return f"pipeline {q.name} serves its last good revision (version {q.serves.version}): its document is broken"
+        return f"pipeline {q.name} can't be used: none of its releases can be used"
+    return f"pipeline {q.name} serves its last good release (version {q.serves.version}): the newest can't be used"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:

@@ -163,7 +163,10 @@ def _prepared(layout: Layout) -> Finding:
 
 
 def _pipelines(layout: Layout) -> Finding:
-    catalog = broken_pipelines.look(layout)
+    try:
+        catalog = broken_pipelines.look(layout)
+    except config.ConfigError as error:
+        return Finding("pipelines", Level.BAD, str(error), "mend the file, or remove it")
     lines = broken_pipelines.lines(catalog)
     if not lines:
         return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
@@ -190,7 +193,7 @@ def _settings(layout: Layout) -> Finding:
             config.read(file)
     except config.ConfigError as error:
         return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
-    known = (*services.start_order(), "supervisor")
+    known = (*services.start_order(), "supervisor", "releases")
     strange = [file.name for file in files if file.stem not in known]
     if strange:
         fix = f"name it as one of {', '.join(known)}"

@@ -111,7 +111,7 @@ class Layout:
 
     @property
     def model_memory(self) -> Path:
-        """The last list of releases that was seen of each model; outside the repository on purpose."""
+        """The last list of versions that was seen of each model; outside the repository on purpose."""
         return self.home / "models.seen.json"
 
     @property
@@ -120,9 +120,19 @@ class Layout:
         return self.home / "audit" / "models.jsonl"
 
     @property
+    def release_log(self) -> Path:
+        """The audit of releases: who changed what is live, and why."""
+        return self.home / "audit" / "releases.jsonl"
+
+    @property
     def executor_state(self) -> Path:
         """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
         return self.home / "executor"
+
+    @property
+    def replay_state(self) -> Path:
+        """What the executors of replays share: which files are known to load."""
+        return self.home / "replay"
 
     @property
     def operator_key(self) -> Path:
@@ -143,9 +153,14 @@ class Layout:
         return self.home / "kept" / "tenants.yaml"
 
     @property
-    def kept_pipelines(self) -> Path:
-        """The last good text of each document; the router writes it."""
-        return self.home / "kept" / "pipelines"
+    def releases(self) -> Path:
+        """What is live: the release documents of the pipelines."""
+        return self.home / "releases"
+
+    @property
+    def kept_releases(self) -> Path:
+        """Copies of the releases that served last; the services write them."""
+        return self.home / "kept" / "releases"
 
     @property
     def quotas(self) -> Path:
@@ -158,9 +173,19 @@ class Layout:
         return self.home / "queries"
 
     @property
+    def idempotency(self) -> Path:
+        """Outcomes of calls with an idempotency key; shared by the processes of the ingress."""
+        return self.home / "idempotency" / "keys.sqlite"
+
+    @property
     def security_log(self) -> Path:
         """Refused credentials and forbidden requests, as JSON lines."""
         return self.home / "audit" / "security.jsonl"
+
+    @property
+    def outcomes(self) -> Path:
+        """What became known of predictions, and which arm made them."""
+        return self.home / "monitoring" / "outcomes.sqlite"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""

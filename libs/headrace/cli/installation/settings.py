@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli.installation import ports as port_names
-from headrace.cli.installation import services
+from headrace.cli.installation import release_place, services
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop.client.settings import CoalesceRules
 
@@ -74,20 +74,24 @@ def settings(
 
 def _own(installation: Installation, service: str) -> dict[str, Any]:
     """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
-    return {**_files(installation.layout).get(service, {}), **_clients(installation, service)}
+    return {**files(installation.layout).get(service, {}), **_clients(installation, service)}
 
 
-def _files(layout: Layout) -> dict[str, dict[str, Any]]:
-    """By service, the settings that say where its files are; a service that is not here has none."""
+def files(layout: Layout) -> dict[str, dict[str, Any]]:
+    """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
     return {
-        "router": {"pipelines": str(layout.pipelines), "kept": str(layout.kept_pipelines)},
+        "router": {"releases": release_place.place(layout), "kept": str(layout.kept_releases)},
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
             "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
+            "releases": release_place.place(layout),
+            "kept": str(layout.kept_releases),
+            "load": "released",
         },
+        "monitoring": {"outcomes": str(layout.outcomes)},
     }
 
 
@@ -103,13 +107,15 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "admin": installation.admin(instance, slot),
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
-        "pipelines": str(layout.pipelines),
-        "kept": str(layout.kept_pipelines),
+        "releases": release_place.place(layout),
+        "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
+        "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
+        "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),

@@ -83,8 +83,10 @@ class Coalescer(Generic[Item, Result]):
     def waiting_rows(self) -> int:
         return self._queue.waiting_rows
 
-    async def submit(self, item: Item) -> Result:
-        """The item's own result. Raises Fault; DEADLINE_EXCEEDED as soon as the item's own deadline has passed."""
+    async def submit(self, item: Item, prefer: int | None = None) -> Result:
+        """The item's own result. `prefer`: index of the replica that it should go to, if that can take it; such items share
+        calls with others of this replica only. Raises Fault; DEADLINE_EXCEEDED as soon as the item's own deadline has passed.
+        """
         if self._closed:
             raise faults.closed(self._callee)
         codec = self._codec
@@ -98,12 +100,13 @@ class Coalescer(Generic[Item, Result]):
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs a call.
         rows = codec.rows(item) or 1
-        entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer)
+        entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer, prefer)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
         if self._enabled:
-            self._enqueue(loop, codec.key(item), entry, now)
+            key = codec.key(item) if prefer is None else (prefer, codec.key(item))
+            self._enqueue(loop, key, entry, now)
         else:
             self._start(loop, None, [entry])
         try:
@@ -269,6 +272,7 @@ class CoalescedCall(Outgoing):
     ) -> None:
         super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
         self.patient = True
+        self.prefer = entries[0].prefer
         self._callee = callee
         self._codec = codec
         self._failed_share = failed_share

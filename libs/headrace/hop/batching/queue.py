@@ -23,12 +23,22 @@ _SWEEP = 64
 
 
 class QueuedItem(Generic[Item, Handle]):
-    """One item and the handle to answer its caller. `deadline` in monotonic seconds, `size` in bytes."""
+    """One item and the handle to answer its caller. `deadline` in monotonic seconds, `size` in bytes.
 
-    __slots__ = ("deadline", "handle", "item", "lane", "priority", "rows", "size")
+    `prefer`: index of the replica that it should go to; None: any. The same for all items of a lane.
+    """
+
+    __slots__ = ("deadline", "handle", "item", "lane", "prefer", "priority", "rows", "size")
 
     def __init__(
-        self, item: Item, rows: int, size: int, deadline: float, priority: int, handle: Handle
+        self,
+        item: Item,
+        rows: int,
+        size: int,
+        deadline: float,
+        priority: int,
+        handle: Handle,
+        prefer: int | None = None,
     ) -> None:
         self.item = item
         self.rows = rows
@@ -36,6 +46,7 @@ class QueuedItem(Generic[Item, Handle]):
         self.deadline = deadline
         self.priority = priority
         self.handle = handle
+        self.prefer = prefer
         self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it was sent or withdrawn
 
 

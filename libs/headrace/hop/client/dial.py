@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -53,6 +53,14 @@ class UnaryCall(Protocol[ReqIn, RespOut]):
 
         Raises Fault, and nothing else.
         """
+        ...
+
+
+class CoalescedMethod(Protocol[ReqIn, RespOut]):
+    """A method whose items share calls, ready to be called."""
+
+    def __call__(self, item: ReqIn, /, prefer: int | None = None) -> Coroutine[Any, Any, RespOut]:
+        """`prefer`: index of the replica that the item should go to, if that can take it now. Raises Fault, and nothing else."""
         ...
 
 
@@ -135,7 +143,7 @@ class Client:
 
     def coalesced(
         self, method: Method[Req, Resp], codec: BatchCodec[Item, Result, Req, Resp]
-    ) -> Callable[[Item], Coroutine[Any, Any, Result]]:
+    ) -> CoalescedMethod[Item, Result]:
         """The method as a coroutine function of one item; items that wait at the same time are sent in one call.
 
         Raises Fault, and nothing else.

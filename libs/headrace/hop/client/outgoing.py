@@ -28,6 +28,7 @@ class Outgoing:
         "method",
         "only",
         "patient",
+        "prefer",
         "replica",
         "request",
         "rows",
@@ -51,6 +52,7 @@ class Outgoing:
         self.attempt = 1
         self.sent = False  # whether this attempt reached the transport; if not, its result says nothing about the callee
         self.only: Replica | None = None  # the replica that it must go to; None: the balancer chooses
+        self.prefer: int | None = None  # index of the replica that it should go to, if that can take it now
         self.replica: Replica | None = None
         self.tried: list[Replica] = []
 

@@ -124,6 +124,8 @@ def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[
         ready = [r for r in ready if r not in out.tried] or ready
         ready = [r for r in ready if not r.breaker.doubted(now)] or ready
         ready = [r for r in ready if r.limiter.has_room()] or ready
+        if out.prefer is not None:
+            ready = [r for r in ready if r.index == out.prefer] or ready
     return choose(ready, out.key, random)
 
 

@@ -127,6 +127,10 @@ class ReplicaSet:
         for waiter in self._waiting:
             waiter.come()
 
+    def healthy(self, now: float) -> list[Replica]:
+        """Those that answered last; all if none did."""
+        return [r for r in self.all if r.breaker.ready(now) and not r.breaker.doubted(now)] or list(self.all)
+
     def update(self, addresses: Iterable[str]) -> None:
         """Makes the set hold exactly these addresses. Removed replicas finish their calls, then close."""
         wanted = dict.fromkeys(addresses)

@@ -217,6 +217,14 @@ class Entry:
         self.fail(f"should be a number{limits}, is {self._kind()}")
         return max(minimum, 0.0)
 
+    def number_between(self, above: float, below: float) -> float:
+        """A finite number between two others, which are not allowed themselves."""
+        value = self.plain()
+        if isinstance(value, int | float) and not isinstance(value, bool) and above < value < below:
+            return float(value)
+        self.fail(f"should be a number above {above:g} and below {below:g}, is {self._kind()}")
+        return (above + below) / 2
+
     def duration(self, minimum_us: int, maximum_us: int) -> int:
         """A text such as `3h` or `1d12h`, in microseconds."""
         value = self.plain()

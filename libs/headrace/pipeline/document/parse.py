@@ -9,11 +9,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from headrace.pipeline.checks.whole_numbers import misfits
+from headrace.pipeline.document.cache_rule import read_cache
 from headrace.pipeline.document.entries import Entry, Json, Log, compose
 from headrace.pipeline.document.input_fields import read_inputs
+from headrace.pipeline.document.objectives import read_objectives
 from headrace.pipeline.problems import DocumentError, Source, suggestion
 from headrace.pipeline.spec import OutputField, Pipeline
-from headrace.pipeline.stage_order import column_types, plan
+from headrace.pipeline.stage_order import column_types, cut, plan
 from headrace.pipeline.stages.registry import read_stages
 
 MAX_DEADLINE_MS = 3_600_000
@@ -30,26 +32,32 @@ def parse(text: str, file: str) -> Pipeline:
     log = Log(file)
     top = compose(text, log)
     fields = top.fields(
-        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"], ["description"]
+        ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"],
+        ["description", "objectives", "cache"],
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
     outputs = _read_outputs(fields["outputs"]) if "outputs" in fields else {}
     if "outputs" in fields and not outputs:
         fields["outputs"].fail("needs at least one column")
+    deadline_ms = fields["deadline_ms"].integer(1, MAX_DEADLINE_MS) if "deadline_ms" in fields else 0
     draft = Pipeline(
         fields["pipeline"].name() if "pipeline" in fields else "",
         fields["version"].integer(1, (1 << 53) - 1) if "version" in fields else 0,
         revision_of(top.plain()),
         fields["description"].text() if "description" in fields else "",
-        fields["deadline_ms"].integer(1, MAX_DEADLINE_MS) if "deadline_ms" in fields else 0,
+        deadline_ms,
         inputs,
         stages,
         (),
+        read_objectives(fields["objectives"], deadline_ms) if "objectives" in fields else None,
         log.source(),
+        read_cache(fields.get("cache")),
     )
     log.raise_if_any()
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
+    if "cache" in fields and not log.problems and not cut(plan(pipeline)).tail.stages:
+        fields["cache"].fail("there is nothing to cache: every stage is needed to read the features")
     log.raise_if_any()
     return pipeline
 

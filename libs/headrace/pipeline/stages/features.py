@@ -74,6 +74,7 @@ class FeaturesKind(StageKind[FeaturesStage]):
     """Stages that read features."""
 
     name = FeaturesStage.kind
+    varies = True
 
     def read(self, entry: Entry) -> FeaturesStage | None:
         required = ["features", "feature_service", "entities", "views"]

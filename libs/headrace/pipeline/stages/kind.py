@@ -91,6 +91,13 @@ class StageKind(ABC, Generic[S]):
     """One kind of stage. `name`: the key that begins such a stage in the document, unlike that of any other kind."""
 
     name: str
+    # Whether what it gives may change while its columns, the document and the models stay the same, as the values of features do.
+    varies = False
+
+    def answered_by(self, stage: S) -> str | None:  # noqa: ARG002 - for kinds that name what answers
+        """Names what answers, as far as the document's text does not: versions of models. None: nobody knows for sure, so that
+        no answer of the stage may be kept."""
+        return None
 
     @abstractmethod
     def read(self, entry: Entry) -> S | None:

@@ -47,6 +47,10 @@ class ModelKind(StageKind[ModelStage]):
 
     name = ModelStage.kind
 
+    def answered_by(self, stage: ModelStage) -> str | None:
+        # Which version is the newest loaded, the executor alone knows, and it may have changed since its last reply.
+        return f"{stage.model}:{stage.version}" if stage.version else None
+
     def read(self, entry: Entry) -> ModelStage | None:
         required = ["model", "name", "inputs", "outputs"]
         fields = entry.fields(required, ["version"])

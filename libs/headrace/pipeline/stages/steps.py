@@ -39,6 +39,9 @@ class StepsKind(StageKind[StepsStage]):
     def __init__(self, name: StepsKindName) -> None:
         self.name: StepsKindName = name
 
+    def answered_by(self, stage: StepsStage) -> str | None:  # noqa: ARG002 - the document says all
+        return ""
+
     def read(self, entry: Entry) -> StepsStage | None:
         fields = entry.fields([self.name, "steps", "outputs"])
         if len(fields) < 3:

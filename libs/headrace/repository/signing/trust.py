@@ -1,4 +1,4 @@
-"""Which signers a reader trusts, and which list of releases it saw last."""
+"""Which signers a reader trusts, and which list of versions it saw last."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
-from headrace.repository.releases import RELEASES, Releases
 from headrace.repository.signing import signatures
+from headrace.repository.version_list import VERSION_LIST, VersionList
 from headrace.state import atomic
 
 _REMEDY = "restore what was published, or publish the model anew with `headrace models add`"
@@ -23,7 +23,7 @@ class Trust:
 
     `keys`: public keys (PEM files); a signature by any of them is accepted. `accept_unsigned`: also accept models without a
     signature; then anyone who can write to the repository can remove signatures. A signature that is there must be valid in
-    both cases. `memory`: a file of the reader, outside the repository, with the serial of the last list of releases seen of
+    both cases. `memory`: a file of the reader, outside the repository, with the serial of the last list of versions seen of
     each model; an older list (a rollback of the whole folder) is refused.
     """
 
@@ -38,25 +38,25 @@ class Trust:
         """
         return self._verified(model, version, files, signature, "it")
 
-    def releases(self, releases: Releases, signature: bytes | None) -> None:
-        """Raises RepositoryError if the list of releases is not trusted, or older than one seen before."""
-        self._verified(releases.model, "", {RELEASES: releases.content()}, signature, RELEASES)
+    def version_list(self, listing: VersionList, signature: bytes | None) -> None:
+        """Raises RepositoryError if the list of versions is not trusted, or older than one seen before."""
+        self._verified(listing.model, "", {VERSION_LIST: listing.content()}, signature, VERSION_LIST)
         if self.memory is None:
             return
         seen = _remembered(self.memory)
-        known = seen.get(releases.model, 0)
-        if releases.serial < known:
+        known = seen.get(listing.model, 0)
+        if listing.serial < known:
             raise UntrustedError(
-                releases.model,
+                listing.model,
                 "",
-                f"{RELEASES} is an old one put back: change {releases.serial}, seen was {known}",
+                f"{VERSION_LIST} is an old one put back: change {listing.serial}, seen was {known}",
                 f"restore the newest; if it was put back on purpose, remove the model from {self.memory}",
             )
-        if releases.serial > known:
+        if listing.serial > known:
             # On a full disk the older serial stays: that is no reason to refuse a signed model.
             with suppress(OSError):
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
-                atomic.write(self.memory, json.dumps({**seen, releases.model: releases.serial}).encode())
+                atomic.write(self.memory, json.dumps({**seen, listing.model: listing.serial}).encode())
 
     def _verified(
         self, model: str, version: str, files: Mapping[str, bytes], signature: bytes | None, what: str
@@ -72,18 +72,16 @@ class Trust:
             raise UntrustedError(model, version, problem, _REMEDY) from error
 
 
-def listed(releases: Releases, version: str, metadata: bytes) -> None:
+def listed(listing: VersionList, version: str, metadata: bytes) -> None:
     """Raises RepositoryError unless the list has this version with exactly these bytes of metadata."""
-    wanted = releases.versions.get(version)
+    wanted = listing.versions.get(version)
     if wanted is None:
-        there = ", ".join(releases.ordered()) or "none"
-        problem = f"{RELEASES} does not list it (it lists: {there})"
-        raise AbsentError(
-            releases.model, version, problem, "it was removed, or never published; name another"
-        )
+        there = ", ".join(listing.ordered()) or "none"
+        problem = f"{VERSION_LIST} does not list it (it lists: {there})"
+        raise AbsentError(listing.model, version, problem, "it was removed, or never published; name another")
     if wanted != hashlib.sha256(metadata).hexdigest():
-        problem = f"metadata.json is not the one that {RELEASES} lists"
-        raise UntrustedError(releases.model, version, problem, _REMEDY)
+        problem = f"metadata.json is not the one that {VERSION_LIST} lists"
+        raise UntrustedError(listing.model, version, problem, _REMEDY)
 
 
 def _remembered(path: Path) -> dict[str, int]:
@@ -99,7 +97,7 @@ def _remembered(path: Path) -> dict[str, int]:
 
 
 def _unusable(path: Path, error: Exception) -> RepositoryError:
-    problem = f"the memory of releases {path} can't be read ({error})"
+    problem = f"the memory of version lists {path} can't be read ({error})"
     return RepositoryError(
-        "", "", problem, "restore or remove the file; without it an old release is not told from a new one"
+        "", "", problem, "restore or remove the file; without it an old list is not told from a new one"
     )

@@ -42,7 +42,9 @@ class Codec(Protocol):
         """The same, but blocks the event loop."""
         ...
 
-    def write(self, message: Message) -> bytes: ...
+    def write(self, message: Message, *, steady: bool = False) -> bytes:
+        """`steady`: equal messages have equal bytes, in every process."""
+        ...
 
 
 class Proto:
@@ -70,8 +72,8 @@ class Proto:
     def _scan(self, data: bytes, message: type[Message]) -> Any:
         return wire_scan.scan(data, wire_scan.fields_of(message.DESCRIPTOR), self._most)
 
-    def write(self, message: Message) -> bytes:
-        return message.SerializeToString()
+    def write(self, message: Message, *, steady: bool = False) -> bytes:
+        return message.SerializeToString(deterministic=True) if steady else message.SerializeToString()
 
 
 class Json:
@@ -97,8 +99,8 @@ class Json:
             text = str(error).partition("\n")[0]
             raise malformed(f"the JSON is not a {message.DESCRIPTOR.full_name}: {text[:200]}") from None
 
-    def write(self, message: Message) -> bytes:
-        return json_format.MessageToJson(message).encode()
+    def write(self, message: Message, *, steady: bool = False) -> bytes:
+        return json_format.MessageToJson(message, sort_keys=steady).encode()
 
 
 def _parse(data: bytes, message: type[M]) -> M:

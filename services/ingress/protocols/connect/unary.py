@@ -55,8 +55,9 @@ class UnaryConnect(UnaryProtocol):
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
         ]
-        await respond(send, 200, headers, codec.write(reply))
+        await respond(send, 200, headers, codec.write(reply, steady=context.keyed))
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""
@@ -67,6 +68,7 @@ class UnaryConnect(UnaryProtocol):
             headers.append((b"retry-after", b"%d" % math.ceil(milliseconds / 1000)))
         if fault.code is Code.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
+        headers += context.replay_headers()
         await respond(send, http_status(fault), headers, error_body(fault))
 
 

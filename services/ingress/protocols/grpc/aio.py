@@ -71,6 +71,7 @@ def _unary(door: Door, operation: Operation, limit: int) -> Callable[[Any, Call]
             return await door.call(operation, request, context)
         finally:
             call.trailing.append(("x-request-id", context.request_id))
+            call.trailing.extend((n.decode(), v.decode()) for n, v in context.replay_headers())
 
     return serve
 

@@ -80,6 +80,8 @@ class Gates:
                 if not fault.empty:
                     return []  # a smaller call may pass
                 room = 0
+            elif fault.reason == Reason.REASON_QUOTA_EXCEEDED:
+                return []  # not the tenant's quota, but what a pipeline or a session may use
             self._narrow[gate] = self._clock()
             self._reasons[gate] = fault.reason
         elif room >= self._admission.in_flight:
@@ -138,10 +140,11 @@ class UnaryGrpc(FramedProtocol):
         return self._gates.come(context)
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = codec.write(reply)
+        data = codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
             *self._gates.told(context),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
@@ -156,6 +159,7 @@ class UnaryGrpc(FramedProtocol):
             _ENCODINGS,
             (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
+            *context.replay_headers(),
             *self._gates.told(context, fault),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})

@@ -25,10 +25,11 @@ class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = codec.write(reply)
+        data = codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.request_id.encode()),
+            *context.replay_headers(),
         ]
         pack = frames.PREFIX.pack
         body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
@@ -40,6 +41,7 @@ class UnaryGrpcWeb(FramedProtocol):
             (b"content-type", _TYPE),
             (b"x-request-id", context.request_id.encode()),
             *frames.status_headers(fault),
+            *context.replay_headers(),
         ]
         await respond(send, 200, headers, b"")
 

@@ -139,7 +139,9 @@ def write_response(
         "model_version": reply.model_version,
         "id": reply.id,
         "parameters": {
-            k: getattr(p, p.WhichOneof("parameter_choice") or "") for k, p in reply.parameters.items()
+            # In one order, so that a repeated call with an idempotency key gets the same text.
+            k: getattr(reply.parameters[k], reply.parameters[k].WhichOneof("parameter_choice") or "")
+            for k in sorted(reply.parameters)
         },
         "outputs": outputs,
     }

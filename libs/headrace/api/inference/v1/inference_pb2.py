@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.api.batch.v1 import batch_pb2 as headrace_dot_api_dot_batch_dot_v1_dot_batch__pb2
 from headrace.api.errors.v1 import errors_pb2 as headrace_dot_api_dot_errors_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace/api/inference/v1/inference.proto\x12\x19headrace.api.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!headrace/api/batch/v1/batch.proto\x1a#headrace/api/errors/v1/errors.proto\"\xc3\x01\n\x0ePredictRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12%\n\x04rows\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12\x11\n\trow_count\x18\x06 \x01(\r\x12\x10\n\x08priority\x18\x07 \x01(\r\"\xbe\x02\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x33\n\x06models\x18\x05 \x03(\x0b\x32#.headrace.api.inference.v1.ModelUse\x12:\n\x0bpredictions\x18\x06 \x03(\x0b\x32%.headrace.api.inference.v1.Prediction\x12.\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12/\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x1f.headrace.api.batch.v1.RowError\x12\x10\n\x08trace_id\x18\t \x01(\t\"\xa3\x02\n\nPrediction\x12(\n\x07outputs\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x45\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x33.headrace.api.inference.v1.Prediction.FeaturesEntry\x12\x39\n\x05\x65rror\x18\x04 \x01(\x0b\x32*.headrace.api.inference.v1.PredictionError\x1aV\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.headrace.api.inference.v1.FeatureAge:\x02\x38\x01\"<\n\nFeatureAge\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x06\x61ge_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_age_ms\"\xdd\x01\n\x0fPredictionError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.headrace.api.errors.v1.Reason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12J\n\x08metadata\x18\x04 \x03(\x0b\x32\x38.headrace.api.inference.v1.PredictionError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\x08ModelUse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0f\n\x07standby\x18\x06 \x01(\x08\x12\x12\n\ncold_start\x18\x07 \x01(\x08\"\x16\n\x14ListPipelinesRequest\"O\n\x15ListPipelinesResponse\x12\x36\n\tpipelines\x18\x01 \x03(\x0b\x32#.headrace.api.inference.v1.Pipeline\"\xb5\x01\n\x08Pipeline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x30\n\x06inputs\x18\x05 \x03(\x0b\x32 .headrace.api.inference.v1.Field\x12\x31\n\x07outputs\x18\x06 \x03(\x0b\x32 .headrace.api.inference.v1.Field\"\x83\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r\x12\x10\n\x08optional\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t2\xe8\x01\n\x10InferenceService\x12`\n\x07Predict\x12).headrace.api.inference.v1.PredictRequest\x1a*.headrace.api.inference.v1.PredictResponse\x12r\n\rListPipelines\x12/.headrace.api.inference.v1.ListPipelinesRequest\x1a\x30.headrace.api.inference.v1.ListPipelinesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace/api/inference/v1/inference.proto\x12\x19headrace.api.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/api/batch/v1/batch.proto\x1a#headrace/api/errors/v1/errors.proto\"\xc3\x01\n\x0ePredictRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12%\n\x04rows\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12\x11\n\trow_count\x18\x06 \x01(\r\x12\x10\n\x08priority\x18\x07 \x01(\r\"\xf6\x02\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x33\n\x06models\x18\x05 \x03(\x0b\x32#.headrace.api.inference.v1.ModelUse\x12:\n\x0bpredictions\x18\x06 \x03(\x0b\x32%.headrace.api.inference.v1.Prediction\x12.\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x1d.headrace.api.batch.v1.Column\x12/\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x1f.headrace.api.batch.v1.RowError\x12\x10\n\x08trace_id\x18\t \x01(\t\x12\x36\n\tdecisions\x18\n \x03(\x0b\x32#.headrace.api.inference.v1.Decision\"\x9e\x01\n\x08\x44\x65\x63ision\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x04\x12\x0c\n\x04rule\x18\x05 \x01(\t\x12\x0e\n\x06sticky\x18\x06 \x01(\x08\x12\x33\n\x06models\x18\x07 \x03(\x0b\x32#.headrace.api.inference.v1.ModelUse\"\xe3\x02\n\nPrediction\x12(\n\x07outputs\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x45\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x33.headrace.api.inference.v1.Prediction.FeaturesEntry\x12\x39\n\x05\x65rror\x18\x04 \x01(\x0b\x32*.headrace.api.inference.v1.PredictionError\x12\x10\n\x08\x64\x65\x63ision\x18\x05 \x01(\r\x12\x1a\n\rcached_age_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x1aV\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.headrace.api.inference.v1.FeatureAge:\x02\x38\x01\x42\x10\n\x0e_cached_age_ms\"<\n\nFeatureAge\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x06\x61ge_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_age_ms\"\xdd\x01\n\x0fPredictionError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.headrace.api.errors.v1.Reason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12J\n\x08metadata\x18\x04 \x03(\x0b\x32\x38.headrace.api.inference.v1.PredictionError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\x08ModelUse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0f\n\x07standby\x18\x06 \x01(\x08\x12\x12\n\ncold_start\x18\x07 \x01(\x08\"\x16\n\x14ListPipelinesRequest\"O\n\x15ListPipelinesResponse\x12\x36\n\tpipelines\x18\x01 \x03(\x0b\x32#.headrace.api.inference.v1.Pipeline\"\xb5\x01\n\x08Pipeline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x30\n\x06inputs\x18\x05 \x03(\x0b\x32 .headrace.api.inference.v1.Field\x12\x31\n\x07outputs\x18\x06 \x03(\x0b\x32 .headrace.api.inference.v1.Field\"\x83\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdata_type\x18\x02 \x01(\x0e\x32\x1f.headrace.api.batch.v1.DataType\x12\x11\n\trow_shape\x18\x03 \x03(\r\x12\x10\n\x08optional\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"M\n\x15RecordOutcomesRequest\x12\x34\n\x08outcomes\x18\x01 \x03(\x0b\x32\".headrace.api.inference.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r2\xdf\x02\n\x10InferenceService\x12`\n\x07Predict\x12).headrace.api.inference.v1.PredictRequest\x1a*.headrace.api.inference.v1.PredictResponse\x12r\n\rListPipelines\x12/.headrace.api.inference.v1.ListPipelinesRequest\x1a\x30.headrace.api.inference.v1.ListPipelinesResponse\x12u\n\x0eRecordOutcomes\x12\x30.headrace.api.inference.v1.RecordOutcomesRequest\x1a\x31.headrace.api.inference.v1.RecordOutcomesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,30 +39,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTION_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTIONERROR_METADATAENTRY']._loaded_options = None
   _globals['_PREDICTIONERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_PREDICTREQUEST']._serialized_start=175
-  _globals['_PREDICTREQUEST']._serialized_end=370
-  _globals['_PREDICTRESPONSE']._serialized_start=373
-  _globals['_PREDICTRESPONSE']._serialized_end=691
-  _globals['_PREDICTION']._serialized_start=694
-  _globals['_PREDICTION']._serialized_end=985
-  _globals['_PREDICTION_FEATURESENTRY']._serialized_start=899
-  _globals['_PREDICTION_FEATURESENTRY']._serialized_end=985
-  _globals['_FEATUREAGE']._serialized_start=987
-  _globals['_FEATUREAGE']._serialized_end=1047
-  _globals['_PREDICTIONERROR']._serialized_start=1050
-  _globals['_PREDICTIONERROR']._serialized_end=1271
-  _globals['_PREDICTIONERROR_METADATAENTRY']._serialized_start=1224
-  _globals['_PREDICTIONERROR_METADATAENTRY']._serialized_end=1271
-  _globals['_MODELUSE']._serialized_start=1273
-  _globals['_MODELUSE']._serialized_end=1400
-  _globals['_LISTPIPELINESREQUEST']._serialized_start=1402
-  _globals['_LISTPIPELINESREQUEST']._serialized_end=1424
-  _globals['_LISTPIPELINESRESPONSE']._serialized_start=1426
-  _globals['_LISTPIPELINESRESPONSE']._serialized_end=1505
-  _globals['_PIPELINE']._serialized_start=1508
-  _globals['_PIPELINE']._serialized_end=1689
-  _globals['_FIELD']._serialized_start=1692
-  _globals['_FIELD']._serialized_end=1823
-  _globals['_INFERENCESERVICE']._serialized_start=1826
-  _globals['_INFERENCESERVICE']._serialized_end=2058
+  _globals['_PREDICTREQUEST']._serialized_start=208
+  _globals['_PREDICTREQUEST']._serialized_end=403
+  _globals['_PREDICTRESPONSE']._serialized_start=406
+  _globals['_PREDICTRESPONSE']._serialized_end=780
+  _globals['_DECISION']._serialized_start=783
+  _globals['_DECISION']._serialized_end=941
+  _globals['_PREDICTION']._serialized_start=944
+  _globals['_PREDICTION']._serialized_end=1299
+  _globals['_PREDICTION_FEATURESENTRY']._serialized_start=1195
+  _globals['_PREDICTION_FEATURESENTRY']._serialized_end=1281
+  _globals['_FEATUREAGE']._serialized_start=1301
+  _globals['_FEATUREAGE']._serialized_end=1361
+  _globals['_PREDICTIONERROR']._serialized_start=1364
+  _globals['_PREDICTIONERROR']._serialized_end=1585
+  _globals['_PREDICTIONERROR_METADATAENTRY']._serialized_start=1538
+  _globals['_PREDICTIONERROR_METADATAENTRY']._serialized_end=1585
+  _globals['_MODELUSE']._serialized_start=1587
+  _globals['_MODELUSE']._serialized_end=1714
+  _globals['_LISTPIPELINESREQUEST']._serialized_start=1716
+  _globals['_LISTPIPELINESREQUEST']._serialized_end=1738
+  _globals['_LISTPIPELINESRESPONSE']._serialized_start=1740
+  _globals['_LISTPIPELINESRESPONSE']._serialized_end=1819
+  _globals['_PIPELINE']._serialized_start=1822
+  _globals['_PIPELINE']._serialized_end=2003
+  _globals['_FIELD']._serialized_start=2006
+  _globals['_FIELD']._serialized_end=2137
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=2139
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=2216
+  _globals['_OUTCOME']._serialized_start=2219
+  _globals['_OUTCOME']._serialized_end=2361
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=2363
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=2411
+  _globals['_INFERENCESERVICE']._serialized_start=2414
+  _globals['_INFERENCESERVICE']._serialized_end=2765
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,7 @@
+import datetime
+
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headrace.api.batch.v1 import batch_pb2 as _batch_pb2
 from headrace.api.errors.v1 import errors_pb2 as _errors_pb2
 from google.protobuf.internal import containers as _containers
@@ -28,7 +31,7 @@ class PredictRequest(_message.Message):
     def __init__(self, pipeline: _Optional[str] = ..., version: _Optional[int] = ..., request_id: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_batch_pb2.Column, _Mapping]]] = ..., row_count: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("request_id", "pipeline", "version", "revision", "models", "predictions", "columns", "errors", "trace_id")
+    __slots__ = ("request_id", "pipeline", "version", "revision", "models", "predictions", "columns", "errors", "trace_id", "decisions")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +41,7 @@ class PredictResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     pipeline: str
     version: int
@@ -47,10 +51,29 @@ class PredictResponse(_message.Message):
     columns: _containers.RepeatedCompositeFieldContainer[_batch_pb2.Column]
     errors: _containers.RepeatedCompositeFieldContainer[_batch_pb2.RowError]
     trace_id: str
-    def __init__(self, request_id: _Optional[str] = ..., pipeline: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_batch_pb2.Column, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[_batch_pb2.RowError, _Mapping]]] = ..., trace_id: _Optional[str] = ...) -> None: ...
+    decisions: _containers.RepeatedCompositeFieldContainer[Decision]
+    def __init__(self, request_id: _Optional[str] = ..., pipeline: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_batch_pb2.Column, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[_batch_pb2.RowError, _Mapping]]] = ..., trace_id: _Optional[str] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("arm", "version", "revision", "release", "rule", "sticky", "models")
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    arm: str
+    version: int
+    revision: str
+    release: int
+    rule: str
+    sticky: bool
+    models: _containers.RepeatedCompositeFieldContainer[ModelUse]
+    def __init__(self, arm: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., release: _Optional[int] = ..., rule: _Optional[str] = ..., sticky: _Optional[bool] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("outputs", "fallbacks", "features", "error")
+    __slots__ = ("outputs", "fallbacks", "features", "error", "decision", "cached_age_ms")
     class FeaturesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -62,11 +85,15 @@ class Prediction(_message.Message):
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    CACHED_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     outputs: _struct_pb2.Struct
     fallbacks: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.MessageMap[str, FeatureAge]
     error: PredictionError
-    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ...) -> None: ...
+    decision: int
+    cached_age_ms: int
+    def __init__(self, outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., features: _Optional[_Mapping[str, FeatureAge]] = ..., error: _Optional[_Union[PredictionError, _Mapping]] = ..., decision: _Optional[int] = ..., cached_age_ms: _Optional[int] = ...) -> None: ...
 
 class FeatureAge(_message.Message):
     __slots__ = ("source", "age_ms")
@@ -152,3 +179,31 @@ class Field(_message.Message):
     optional: bool
     description: str
     def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[_batch_pb2.DataType, str]] = ..., row_shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ..., description: _Optional[str] = ...) -> None: ...
+
+class RecordOutcomesRequest(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("request_id", "row", "name", "label", "number", "time")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    row: int
+    name: str
+    label: bool
+    number: float
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, request_id: _Optional[str] = ..., row: _Optional[int] = ..., name: _Optional[str] = ..., label: _Optional[bool] = ..., number: _Optional[float] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RecordOutcomesResponse(_message.Message):
+    __slots__ = ("accepted_count",)
+    ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    accepted_count: int
+    def __init__(self, accepted_count: _Optional[int] = ...) -> None: ...

@@ -45,6 +45,11 @@ class InferenceServiceStub:
                 request_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesResponse.FromString,
                 _registered_method=True)
+        self.RecordOutcomes = channel.unary_unary(
+                '/headrace.api.inference.v1.InferenceService/RecordOutcomes',
+                request_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -65,6 +70,15 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordOutcomes(self, request, context):
+        """RecordOutcomes reports what became known of predictions: labels and numbers, later than the answer. All of a call are
+        stored, or none. Reporting the same twice is harmless: the first value of a prediction and name stays. Needs the scope
+        `outcomes`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +91,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListPipelines,
                     request_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesRequest.FromString,
                     response_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesResponse.SerializeToString,
+            ),
+            'RecordOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcomes,
+                    request_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +153,33 @@ class InferenceService:
             '/headrace.api.inference.v1.InferenceService/ListPipelines',
             headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesRequest.SerializeToString,
             headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ListPipelinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.inference.v1.InferenceService/RecordOutcomes',
+            headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.SerializeToString,
+            headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

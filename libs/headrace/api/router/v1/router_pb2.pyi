@@ -1,5 +1,6 @@
 from headrace.api.batch.v1 import batch_pb2 as _batch_pb2
 from headrace.api.executor.v1 import executor_pb2 as _executor_pb2
+from headrace.api.router.v1 import shadow_pb2 as _shadow_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -29,16 +30,22 @@ class InferResponse(_message.Message):
     def __init__(self, batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("version", "revision", "route", "models")
+    __slots__ = ("version", "revision", "route", "models", "rule", "release", "sticky")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
     version: int
     revision: str
     route: str
     models: _containers.RepeatedCompositeFieldContainer[ModelUse]
-    def __init__(self, version: _Optional[int] = ..., revision: _Optional[str] = ..., route: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ...) -> None: ...
+    rule: str
+    release: int
+    sticky: bool
+    def __init__(self, version: _Optional[int] = ..., revision: _Optional[str] = ..., route: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelUse, _Mapping]]] = ..., rule: _Optional[str] = ..., release: _Optional[int] = ..., sticky: _Optional[bool] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("stage", "model", "version", "sha256", "backend", "standby", "cold_start")
@@ -69,14 +76,16 @@ class ListPipelinesResponse(_message.Message):
     def __init__(self, pipelines: _Optional[_Iterable[_Union[PipelineVersion, _Mapping]]] = ...) -> None: ...
 
 class PipelineVersion(_message.Message):
-    __slots__ = ("name", "version", "revision")
+    __slots__ = ("name", "version", "revision", "release")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     revision: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ...) -> None: ...
+    release: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[str] = ..., release: _Optional[int] = ...) -> None: ...
 
 class IndexModelsRequest(_message.Message):
     __slots__ = ()

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from headrace.api.router.v1 import router_pb2 as headrace_dot_api_dot_router_dot_v1_dot_router__pb2
+from headrace.api.router.v1 import shadow_pb2 as headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -61,6 +62,11 @@ class RouterServiceStub:
                 request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
+        self.GetShadowReport = channel.unary_unary(
+                '/headrace.api.router.v1.RouterService/GetShadowReport',
+                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -105,6 +111,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShadowReport(self, request, context):
+        """GetShadowReport compares shadows with what callers got, as far as this replica has seen it. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +145,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.FromString,
                     response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShadowReport,
+                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +289,33 @@ class RouterService:
             '/headrace.api.router.v1.RouterService/UnloadModel',
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShadowReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.router.v1.RouterService/GetShadowReport',
+            headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
+            headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,9 +30,9 @@ def status(
     layout = place(home)
     try:
         found = read(layout) if daemon.running(layout) else None
-    except ControlError as error:
+        documents = broken_pipelines.look(layout)
+    except (ControlError, ConfigError) as error:
         fail(str(error))
-    documents = broken_pipelines.look(layout)
     if as_json:
         told = {**(found or _nothing(layout)), "quarantined_pipelines": broken_pipelines.told(documents)}
         print(json.dumps(told, indent=2))

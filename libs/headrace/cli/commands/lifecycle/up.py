@@ -15,8 +15,16 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
-from headrace.cli.diagnosis import doctor_checks
-from headrace.cli.installation import pid_lock, ports, preparation, secrets, services
+from headrace.cli.diagnosis import broken_pipelines, doctor_checks
+from headrace.cli.installation import (
+    first_releases,
+    pid_lock,
+    ports,
+    preparation,
+    release_place,
+    secrets,
+    services,
+)
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import daemon
@@ -58,6 +66,7 @@ def up(
         with _progress() as progress:
             _prepare(layout, progress)
             _secrets(layout, progress)
+            _release(layout, progress)
             supervisor = _start(layout, shape, counts, progress, tie=foreground)
     except (preparation.PrepareError, daemon.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
@@ -147,6 +156,21 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     made = secrets.ensure(layout, datetime.now(UTC))
     layout.make()
     progress.update(task, completed=1, note=", ".join(made))
+
+
+def _release(layout: Layout, progress: Progress) -> None:
+    task = _task(progress, "releases")
+    folder = broken_pipelines.documents(layout)
+    store = release_place.opened(layout, lambda text: err.print(text, style="yellow", markup=False))
+    made = list(first_releases.make(layout, store, folder))
+    store.close()
+    for outcome in made:
+        if outcome.problem:
+            err.print(
+                f"pipeline {outcome.pipeline} is not live: {outcome.problem}", style="yellow", markup=False
+            )
+    live = [f"{o.pipeline} version {o.version}" for o in made if not o.problem]
+    progress.update(task, completed=1, note=f"now live: {', '.join(live)}" if live else "as before")
 
 
 def _start(

@@ -50,7 +50,7 @@ class RepositoryPlace:
 
     @property
     def log(self) -> AccessLog:
-        return AccessLog(self.layout.model_log, f"{_user()} (headrace models)")
+        return AccessLog(self.layout.model_log, f"{user()} (headrace models)")
 
     def repository(self, keys: Sequence[Path] = (), *, accept_unsigned: bool = False) -> Repository:
         """For reading as a service does. Trusts `keys`, or the home's own key if there are none."""
@@ -146,7 +146,8 @@ def _tensor(text: str) -> TensorSpec:
     return TensorSpec(name, _DTYPES[dtype], tuple(int(n) for n in sizes))
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this command, for the audit."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in this container

@@ -21,8 +21,7 @@ from headrace.cli.commands.models.options import (
     refusals_told,
 )
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines
-from headrace.pipeline import kind_of
+from headrace.cli.diagnosis import released_versions
 from headrace.repository import Repository, RepositoryError, label, remove, resign, unlabel
 from headrace.repository.access_log import entries
 from headrace.repository.records import Records
@@ -113,9 +112,8 @@ def remove_(
 ) -> None:
     """Remove a version for good. Those who run it keep it until they let go."""
     at = RepositoryPlace(place(home), root)
-    pipelines = _pinning(at, name, version)
-    if pipelines:
-        fail(f"pipeline {pipelines[0]} names {name} version {version}; change it first")
+    if naming := released_versions.naming(at.layout, name, version):
+        fail(f"{naming[0]} names {name} version {version}; change it first")
     with refusals_told():
         remove(at.root, name, version, key=at.signing_key(key, unsigned), log=at.log)
     out.print(f"{name} version {version} is removed")
@@ -128,7 +126,7 @@ def resign_(
     root: Root = "",
     key: Key = None,
 ) -> None:
-    """Sign a model's list of releases with another key."""
+    """Sign a model's list of versions with another key."""
     at = RepositoryPlace(place(home), root)
     signing = at.signing_key(key, unsigned=False)
     assert signing is not None
@@ -183,16 +181,6 @@ def _log_broken(at: RepositoryPlace) -> int:
         return 1
     out.print(f"[green]ok[/] {at.layout.model_log}: {count} entries, unbroken")
     return 0
-
-
-def _pinning(at: RepositoryPlace, name: str, version: str) -> list[str]:
-    """Pipelines whose documents name this very version; of a broken document, its last good revision counts."""
-    return [
-        document.name
-        for document in broken_pipelines.look(at.layout).pipelines.values()
-        for stage in document.stages
-        if kind_of(stage).models(stage).get(name) == version
-    ]
 
 
 def _numbers(metrics: Any) -> str:

@@ -1,0 +1,52 @@
+"""Statistics of safe change: tests that may be looked at as often as one likes. Pure functions and small state machines.
+
+All of them stay valid at any time of stopping (Ville's inequality), so nobody has to fix the number of rows beforehand.
+"""
+
+from headrace.analysis.bounds import (
+    excess_upper_bound,
+    lower_bound,
+    upper_bound,
+    wilson,
+)
+from headrace.analysis.experiment import ArmReadOut, Lift, ReadOut, read_out
+from headrace.analysis.latency import edge_bucket, rows_above, threshold_bucket
+from headrace.analysis.mean_difference import (
+    Difference,
+    Moments,
+    difference,
+    relative_lift,
+    sequential_half_width,
+)
+from headrace.analysis.pace import highest_weight
+from headrace.analysis.psi import population_stability_index
+from headrace.analysis.rate_ratio import FINE_EFFECTS, HARM_EFFECTS, Count, RateRatio
+from headrace.analysis.sample_ratio import SRM_ALARM, SampleRatio, log_e_value
+
+__all__ = [
+    "FINE_EFFECTS",
+    "HARM_EFFECTS",
+    "SRM_ALARM",
+    "ArmReadOut",
+    "Count",
+    "Difference",
+    "Lift",
+    "Moments",
+    "RateRatio",
+    "ReadOut",
+    "SampleRatio",
+    "difference",
+    "edge_bucket",
+    "excess_upper_bound",
+    "highest_weight",
+    "log_e_value",
+    "lower_bound",
+    "population_stability_index",
+    "read_out",
+    "relative_lift",
+    "rows_above",
+    "sequential_half_width",
+    "threshold_bucket",
+    "upper_bound",
+    "wilson",
+]

@@ -1,0 +1,138 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReportTicksRequest(_message.Message):
+    __slots__ = ("epoch", "sequence", "base_sequence", "arms", "new_keys", "exposures", "lost_exposure_count")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEYS_FIELD_NUMBER: _ClassVar[int]
+    EXPOSURES_FIELD_NUMBER: _ClassVar[int]
+    LOST_EXPOSURE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    sequence: int
+    base_sequence: int
+    arms: _containers.RepeatedCompositeFieldContainer[ArmCounts]
+    new_keys: _containers.RepeatedCompositeFieldContainer[NewKeys]
+    exposures: _containers.RepeatedCompositeFieldContainer[Exposures]
+    lost_exposure_count: int
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ..., new_keys: _Optional[_Iterable[_Union[NewKeys, _Mapping]]] = ..., exposures: _Optional[_Iterable[_Union[Exposures, _Mapping]]] = ..., lost_exposure_count: _Optional[int] = ...) -> None: ...
+
+class ReportTicksResponse(_message.Message):
+    __slots__ = ("behind",)
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    behind: bool
+    def __init__(self, behind: _Optional[bool] = ...) -> None: ...
+
+class ArmCounts(_message.Message):
+    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    release: int
+    arm: str
+    row_count: int
+    error_row_count: int
+    latency_counts: _containers.RepeatedScalarFieldContainer[int]
+    outputs: _containers.RepeatedCompositeFieldContainer[OutputCounts]
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ...) -> None: ...
+
+class OutputCounts(_message.Message):
+    __slots__ = ("name", "counts", "null_count", "boolean")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    NULL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BOOLEAN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    null_count: int
+    boolean: bool
+    def __init__(self, name: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., null_count: _Optional[int] = ..., boolean: _Optional[bool] = ...) -> None: ...
+
+class NewKeys(_message.Message):
+    __slots__ = ("pipeline", "salt", "arm", "keys", "bad_keys", "saturated")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    SALT_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    BAD_KEYS_FIELD_NUMBER: _ClassVar[int]
+    SATURATED_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    salt: str
+    arm: str
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    bad_keys: _containers.RepeatedScalarFieldContainer[int]
+    saturated: bool
+    def __init__(self, pipeline: _Optional[str] = ..., salt: _Optional[str] = ..., arm: _Optional[str] = ..., keys: _Optional[_Iterable[int]] = ..., bad_keys: _Optional[_Iterable[int]] = ..., saturated: _Optional[bool] = ...) -> None: ...
+
+class Exposures(_message.Message):
+    __slots__ = ("pipeline", "release", "arm", "tenants", "request_ids", "rows", "keys", "labels")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    release: int
+    arm: str
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    request_ids: _containers.RepeatedScalarFieldContainer[str]
+    rows: _containers.RepeatedScalarFieldContainer[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    labels: _containers.RepeatedCompositeFieldContainer[PredictedLabels]
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., tenants: _Optional[_Iterable[str]] = ..., request_ids: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[_Union[PredictedLabels, _Mapping]]] = ...) -> None: ...
+
+class PredictedLabels(_message.Message):
+    __slots__ = ("name", "values")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class RecordOutcomesRequest(_message.Message):
+    __slots__ = ("tenant", "outcomes")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, tenant: _Optional[str] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("request_id", "row", "name", "label", "number", "time")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    row: int
+    name: str
+    label: bool
+    number: float
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, request_id: _Optional[str] = ..., row: _Optional[int] = ..., name: _Optional[str] = ..., label: _Optional[bool] = ..., number: _Optional[float] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RecordOutcomesResponse(_message.Message):
+    __slots__ = ("accepted_count",)
+    ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    accepted_count: int
+    def __init__(self, accepted_count: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""What is live: releases, rollouts, experiments."""

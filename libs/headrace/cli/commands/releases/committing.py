@@ -1,0 +1,67 @@
+"""Saying what a change does, asking, making it, and saying what comes next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.commands.releases.place import ReleasePlace
+from headrace.cli.console import command, err, out
+from headrace.releases import Release
+from headrace.releases.changes import Basis, Documents, checked, differences
+from headrace.releases.changes.differences import Difference
+
+_NONE = "—"
+
+
+def commit(
+    at: ReleasePlace,
+    basis: Basis,
+    release: Release | None,
+    documents: Documents,
+    *,
+    yes: bool,
+    dry_run: bool = False,
+    next_steps: Iterable[str] = (),
+) -> None:
+    """Makes `release` the current one, after the person has seen what changes. None, or one that changes nothing: says so.
+
+    Raises ReleaseError, OSError: nothing was changed.
+    """
+    changes = differences(basis.release, release) if release is not None else []
+    if release is None or not changes:
+        number = f" (release {basis.newest})" if basis.newest else ""
+        out.print(f"{basis.pipeline}: nothing to change{number}", markup=False)
+        return
+    checked(release, documents.text, at.known())
+    title = f"release {release.number} of {release.pipeline}: {release.reason}"
+    out.print(Text(title, style="bold"), soft_wrap=True)
+    out.print(table(changes))
+    if dry_run:
+        out.print("nothing was changed (--dry-run)", style="yellow")
+        return
+    if not yes and sys.stdin.isatty() and not typer.confirm("Make it so?"):
+        err.print("nothing was changed", style="yellow")
+        raise typer.Exit(1)
+    documents.keep(release.revisions())
+    at.store.commit(release)
+    out.print(f"[green]done[/]: release {release.number} of {release.pipeline} is current")
+    for step in next_steps:
+        out.print(f"  {command()} {step}", style="dim", markup=False, soft_wrap=True)
+
+
+def table(changes: Iterable[Difference]) -> Table:
+    """Key, before, after; what comes is green, what goes is red."""
+    found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("key", "before", "after"):
+        found.add_column(column, overflow="fold")
+    for change in changes:
+        before = Text(change.before, style="dim" if change.before == _NONE else "red")
+        found.add_row(
+            Text(change.key), before, Text(change.after, style="dim" if change.after == _NONE else "green")
+        )
+    return found

@@ -1,0 +1,174 @@
+"""The store that a command changes, what is known about models, and the documents that can be released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.cli.commands.models.options import user
+from headrace.cli.console import err, fail
+from headrace.cli.console import place as home_place
+from headrace.cli.diagnosis import broken_pipelines
+from headrace.cli.installation import release_place
+from headrace.cli.installation.layout import Layout
+from headrace.hop.config import ConfigError
+from headrace.pipeline import DocumentError, Pipeline
+from headrace.pipeline.document.files import FILE_NAME, read
+from headrace.pipeline.problems import suggestion
+from headrace.releases import ReleaseError, ReleaseStore, StaleError
+from headrace.releases.changes import Basis, Documents, KnownModels
+from headrace.releases.records import RecordedReleases
+from headrace.repository import Repository, RepositoryError
+from headrace.repository.records import Records
+
+# Exit codes: refused, and somebody else was first.
+REFUSED = 1
+STALE = 3
+# A receiver of the webhook may hang; a command waits for it so long, after its change.
+_WEBHOOK_S = 10.0
+
+PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history and the audit.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Number = Annotated[
+    int | None,
+    typer.Option("--number", min=0, help="Only if this release is the current one (0: there is none)."),
+]
+
+
+class ReleasePlace:
+    """What a command works on. `home`: of the installation."""
+
+    def __init__(self, home: Path) -> None:
+        self.layout: Layout = home_place(home)
+        self._store: ReleaseStore | None = None
+
+    @property
+    def store(self) -> ReleaseStore:
+        """For reading and changing. Ends the command if the settings can't be used."""
+        if self._store is None:
+            self._store = release_place.opened(self.layout, _complain)
+        return self._store
+
+    @property
+    def audit(self) -> Path | None:
+        """The audit on this machine."""
+        return self.layout.release_log
+
+    def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
+        """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
+        basis = Basis.of(self.store, pipeline, user(), reason)
+        if number is not None and number != basis.newest:
+            raise StaleError(pipeline, basis.newest, number + 1)
+        return basis
+
+    def documents(self, pipeline: str) -> Documents:
+        """The documents that a release of the pipeline may name."""
+        return Documents(self.store, pipeline)
+
+    def known(self) -> KnownModels:
+        """What is in the model repository. Raises RepositoryError."""
+        repository = Repository(self.layout.models)
+        names = repository.models() if self.layout.models.is_dir() else []
+        labels: dict[str, dict[str, str]] = {}
+        for model in names:
+            for label, version in repository.labels(model).items():
+                labels.setdefault(label, {})[model] = version
+        unusable = {}
+        for key, about in Records(self.layout.executor_state).quarantined().items():
+            model, _, version = key.partition(":")
+            unusable[model, version] = (
+                f"it is in quarantine ({about.get('problem') or 'see: headrace models list'})"
+            )
+        return KnownModels({m: repository.versions(m) for m in names}, labels, unusable)
+
+    def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
+        """The document of that name in the folder of documents; if there is none, the one that is live. Raises ReleaseError."""
+        pipeline = basis.pipeline
+        folder = broken_pipelines.documents(self.layout)
+        names = []
+        for path in sorted(folder.glob(f"*/{FILE_NAME}")):
+            try:
+                text = read(path)
+            except DocumentError as error:
+                if path.parent.name == pipeline:
+                    raise ReleaseError(pipeline, [f"document {p}" for p in error.problems]) from None
+                continue
+            name = _name(text)
+            names.append(name)
+            if name == pipeline:
+                return documents.add(text, str(path))
+        if basis.release is not None:
+            text_of_live = documents.text(basis.release.live.revision)
+            if text_of_live is not None:
+                return documents.add(text_of_live, f"{pipeline}@{basis.release.live.revision[:12]}")
+        known = suggestion(pipeline, filter(None, names))
+        problem = f"pipeline: {folder} has no document of this pipeline{known}; name one: --document FILE"
+        raise ReleaseError(pipeline, [problem])
+
+    def document_file(self, path: Path, documents: Documents, pipeline: str) -> Pipeline:
+        """The document of a file. Raises ReleaseError."""
+        try:
+            return documents.add(read(path), str(path))
+        except DocumentError as error:
+            raise ReleaseError(pipeline, [f"document {p}" for p in error.problems]) from None
+
+    def close(self) -> None:
+        """Waits until the webhook was told."""
+        if self._store is None:
+            return
+        if isinstance(self._store, RecordedReleases) and self._store.webhook is not None:
+            self._store.webhook.close(_WEBHOOK_S)
+        self._store.close()
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[ReleasePlace]:
+    """A place for one command. What is refused within ends the command with its sentences and an exit code."""
+    found = ReleasePlace(home)
+    with refusals_told():
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What is refused within ends the command: 3 if somebody else was first, else 1."""
+    try:
+        yield
+    except ReleaseError as error:
+        for problem in error.problems:
+            err.print("refused:", style="bold red", end=" ")
+            err.print(f"{error.pipeline}: {problem}", markup=False, soft_wrap=True)
+        raise typer.Exit(STALE if isinstance(error, StaleError) else REFUSED) from None
+    except (ConfigError, RepositoryError) as error:
+        fail(str(error))
+
+
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """`name=value` of an option that may be repeated, or a list with commas."""
+    found: dict[str, str] = {}
+    for text in ",".join(texts).split(",") if texts else ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            fail(f"{option} {text!r} is not NAME=VALUE", code=2)
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _name(text: str) -> str:
+    """The name that a document claims, though the rest of it may be broken."""
+    line = next((line for line in text.splitlines() if line.startswith("pipeline:")), "")
+    return line.removeprefix("pipeline:").split("#")[0].strip().strip("'\"")
+
+
+def _complain(text: str) -> None:
+    err.print(f"webhook: {text}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""Where the releases of an installation are and how changes of them are recorded: `HOME/settings/releases.yaml`, or the defaults.
+
+store: redis://releases.internal:6379/0?password_file=/run/secrets/redis
+webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.cli.installation.layout import Layout
+from headrace.hop import config
+from headrace.releases import PlaceError, open_store
+from headrace.releases.records import RecordedReleases, RecordSettings, WebhookSettings, open_recorded
+from headrace.releases.store import ReleaseStore
+
+
+class ReleaseSettings(config.Settings):
+    """The file's keys; all may be absent."""
+
+    # A folder, or redis://… for several machines. Empty: the folder `releases` of the home.
+    store: str = ""
+    webhook: WebhookSettings | None = None
+
+
+def settings(layout: Layout) -> ReleaseSettings:
+    """Raises ConfigError naming file, line and key."""
+    path = layout.override("releases")
+    return config.load(ReleaseSettings, path, {}) if path.exists() else ReleaseSettings()
+
+
+def place(layout: Layout) -> str:
+    """What the services' setting `releases` is. Raises ConfigError."""
+    return settings(layout).store or str(layout.releases)
+
+
+def records(layout: Layout) -> RecordSettings:
+    """How whoever changes releases records it. Raises ConfigError."""
+    return RecordSettings(audit=layout.release_log, webhook=settings(layout).webhook)
+
+
+def opened(layout: Layout, complain: Callable[[str], None]) -> RecordedReleases:
+    """The store, for changing what is live. `complain`: told what the webhook gave up. Raises ConfigError."""
+    return open_recorded(place(layout), records(layout), complain)
+
+
+def reading(layout: Layout) -> ReleaseStore:
+    """The store, for reading only. Raises ConfigError."""
+    try:
+        return open_store(place(layout))
+    except PlaceError as error:
+        raise config.ConfigError(f"releases: {error}") from None

@@ -1,0 +1,121 @@
+"""What recorded requests are run against: an arm of a release, with other versions of models if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cli.installation.layout import Layout
+from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
+from headrace.pipeline.document.files import read
+from headrace.pipeline.problems import suggestion
+from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore, open_store, released
+from headrace.repository import Repository, RepositoryError
+
+
+class ReplayError(Exception):
+    """Recorded requests can't be replayed; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """`release`: number 1, whose live arm is the candidate; `text`: its pipeline document; `pipeline`: with its models pinned;
+    `name`: where it comes from, for a person."""
+
+    release: Release
+    text: str
+    pipeline: Pipeline
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asks for. `release` None: the current one. `models`: name → version or label, over those of the arm.
+    `document`: a pipeline document in place of the arm's."""
+
+    pipeline: str
+    release: int | None = None
+    arm: str = LIVE
+    models: Mapping[str, str] | None = None
+    document: Path | None = None
+
+
+def candidate(layout: Layout, choice: Choice) -> Candidate:
+    """The candidate of a choice. Raises ReplayError."""
+    try:
+        return _candidate(layout, choice)
+    except (ReleaseError, RepositoryError) as error:
+        raise ReplayError(str(error)) from None
+    except DocumentError as error:
+        raise ReplayError("; ".join(map(str, error.problems))) from None
+
+
+def _candidate(layout: Layout, choice: Choice) -> Candidate:
+    store = open_store(str(layout.releases))
+    try:
+        found = _release(store, choice)
+        arm = found.arms.get(choice.arm)
+        if arm is None:
+            there = ", ".join(sorted(found.arms))
+            raise ReplayError(
+                f"release {found.number} of {choice.pipeline} has no arm {choice.arm!r}; it has {there}"
+            )
+        if choice.document is not None:
+            text = read(choice.document)
+            arm = _of_document(parse(text, str(choice.document)), arm)
+        else:
+            stored = store.document(choice.pipeline, arm.revision)
+            if stored is None:
+                raise ReplayError(
+                    f"the document of release {found.number} of {choice.pipeline} is not stored any more"
+                )
+            text = stored
+    finally:
+        store.close()
+    pipeline = parse(text, choice.pipeline)
+    models = {**arm.models, **_versions(layout, pipeline, choice.models or {})}
+    arm = arm.model_copy(update={"models": models})
+    release = Release(pipeline=choice.pipeline, number=1, arms={LIVE: arm})
+    pinned = released(release, lambda _: text).live
+    return Candidate(release, text, pinned, f"release {found.number}, arm {choice.arm}")
+
+
+def _release(store: ReleaseStore, choice: Choice) -> Release:
+    if choice.release is None:
+        current, broken = store.current(choice.pipeline)
+        if current is not None:
+            return current
+        if broken is not None:
+            raise ReplayError(f"the release of {choice.pipeline} can't be used: {broken.problem}")
+        known = store.pipelines()
+        hint = suggestion(choice.pipeline, known)
+        raise ReplayError(
+            f"pipeline {choice.pipeline} has no release here{hint}; there are: {', '.join(known) or 'none'}"
+        )
+    kept = store.history(choice.pipeline)
+    for release in kept:
+        if release.number == choice.release:
+            return release
+    numbers = ", ".join(str(r.number) for r in kept) or "none"
+    raise ReplayError(f"release {choice.release} of {choice.pipeline} is not kept; there are: {numbers}")
+
+
+def _of_document(pipeline: Pipeline, arm: Arm) -> Arm:
+    """The arm with another document: the models that it runs keep their versions, and the stages it has their settings."""
+    stages = {stage.name for stage in pipeline.stages}
+    settings = {name: values for name, values in arm.settings.items() if name in stages}
+    models = {name: arm.models[name] for name in _models(pipeline) if name in arm.models}
+    return Arm(version=pipeline.version, revision=pipeline.revision, models=models, settings=settings)
+
+
+def _models(pipeline: Pipeline) -> dict[str, str]:
+    return {name: v for stage in pipeline.stages for name, v in kind_of(stage).models(stage).items()}
+
+
+def _versions(layout: Layout, pipeline: Pipeline, wanted: Mapping[str, str]) -> dict[str, str]:
+    known, repository = _models(pipeline), Repository(layout.models)
+    for name in wanted:
+        if name not in known:
+            raise ReplayError(f"pipeline {pipeline.name} runs no model {name!r}{suggestion(name, known)}")
+    return {name: repository.resolve(name, version) for name, version in wanted.items()}

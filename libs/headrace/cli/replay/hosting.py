@@ -1,0 +1,119 @@
+"""The services that run the candidate, hosted in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from headrace.api.router.v1 import router_pb2 as pb
+from headrace.cli.installation import services
+from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.settings import files, overlaid
+from headrace.cli.replay.candidate import Candidate
+from headrace.cli.replay.recorded_features import RecordedFeatures
+from headrace.columns import Batch
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.hop import config
+from headrace.hop.call import unary
+from headrace.hop.definition import Runtime
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server import hosting
+from headrace.hop.transport.in_process import LocalServers
+from headrace.releases import FileReleases
+
+INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+Infer: TypeAlias = Callable[[Batch], Awaitable[BatchReply[pb.InferResponse]]]
+
+# Nobody waits for an answer: a machine that is slow today must not change one.
+PATIENCE_S = 600.0
+_LISTEN = {"server": {"listen": "local"}}
+# Each recorded batch travels by itself, as it did: what it is compared with was computed so. Requests that failed then must not
+# open a breaker for those that follow.
+_CLIENT: Mapping[str, Any] = {
+    "target": "local",
+    "default_timeout_s": PATIENCE_S,
+    "coalesce": {"enabled": False},
+    "retry": {"attempts": 1},
+    "breaker": {"min_calls": 1 << 40},
+}
+
+
+@asynccontextmanager
+async def hosted(layout: Layout, candidate: Candidate, features: RecordedFeatures) -> AsyncIterator[Infer]:
+    """Runs the candidate while open. Raises config.ConfigError: the settings or the models of the home can't be used."""
+    telemetry = Telemetry("replay", config.Telemetry(log_level="error", trace_ratio=0))
+    local = LocalServers(telemetry)
+    try:
+        with tempfile.TemporaryDirectory(prefix="headrace-replay-") as name:
+            folder = Path(name)
+            parts = [_part(layout, service, folder) for service in _callees() if service != "features"]
+            parts.append((features.definition(), config.ServiceSettings.model_validate(_LISTEN)))
+            parts.append(_router(candidate, folder))
+            async with hosting.hosted(parts, telemetry, local):
+                client = Runtime("replay", telemetry, local).dial("router", config.ClientSettings(**_CLIENT))
+                codec: ColumnCodec[str, pb.InferRequest, pb.InferResponse]
+                codec = ColumnCodec(lambda pipeline: pb.InferRequest(pipeline=pipeline), callee="router")
+                call = client.coalesced(INFER, codec)
+                try:
+                    yield lambda batch: call(BatchCall(candidate.pipeline.name, batch))
+                finally:
+                    await client.close()
+    finally:
+        await telemetry.close()
+
+
+def _callees() -> tuple[str, ...]:
+    return services.callees("router")
+
+
+def _router(candidate: Candidate, folder: Path) -> hosting.Part:
+    store = FileReleases(folder / "releases")
+    store.keep_document(candidate.pipeline.name, candidate.pipeline.revision, candidate.text)
+    store.commit(candidate.release)
+    definition = hosting.definition_named("router")
+    values = {
+        **_LISTEN,
+        "releases": str(store.folder),
+        "features_timeout_s": PATIENCE_S,
+        **dict.fromkeys(_callees(), _CLIENT),
+    }
+    return definition, definition.config.model_validate(values)
+
+
+def _part(layout: Layout, service: str, folder: Path) -> hosting.Part:
+    """A service with the settings of the home, but with no state of what serves there."""
+    definition = hosting.definition_named(service)
+    values: dict[str, Any] = {**files(layout).get(service, {}), **_added(layout, service)}
+    if service == "executor":
+        values |= {
+            "releases": str(folder / "releases"),
+            "state": str(layout.replay_state),
+            "start_s": PATIENCE_S,
+        }
+        values |= {"kept": None, "access_log": None, "load": "released"}
+    values.pop("server", None)
+    values.pop("telemetry", None)
+    return definition, definition.config.model_validate({**values, **_LISTEN})
+
+
+def _added(layout: Layout, service: str) -> dict[str, Any]:
+    """What a person has added to the settings of a service, in either shape."""
+    own = _read(layout.override(service))
+    together = _read(layout.override(services.INGRESS)).get("together")
+    found = together.get(service) if isinstance(together, dict) else None
+    return overlaid(found if isinstance(found, dict) else {}, own)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError) as error:
+        raise config.ConfigError(f"{path} can't be read: {error}") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,118 @@
+"""What a replay found: how many rows differ, in which outputs, by how much, and which they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.columns import ANNOTATION, Batch, RowError
+from headrace.columns.column import Mask
+from headrace.comparison import QuantileSketch, differences, shown
+from headrace.hop.errors import reason_name
+from headrace.recordings import Record
+
+# The name of the difference that a row was answered by one of the two only, or refused for another reason.
+ERROR = "(error)"
+
+
+class NamedDifference(NamedTuple):
+    """One value. `row`: position among the rows of its request in the batch."""
+
+    request_id: str
+    row: int
+    output: str
+    old: str
+    new: str
+
+
+@dataclass(slots=True)
+class OutputTally:
+    """Of one output: rows compared, rows that differ, greatest absolute differences of floating-point numbers."""
+
+    rows: int = 0
+    different: int = 0
+    deltas: QuantileSketch = field(default_factory=QuantileSketch)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`tolerance`: of floating-point numbers; 0: they must be the same bit for bit. `shown`: how many differences are named.
+
+    `requests`: different request ids of a batch, summed up over the batches.
+    """
+
+    tolerance: float = 0.0
+    shown: int = 20
+    batches: int = 0
+    requests: int = 0
+    rows: int = 0
+    different_rows: int = 0
+    errors_changed: int = 0
+    outputs: dict[str, OutputTally] = field(default_factory=dict)
+    named: list[NamedDifference] = field(default_factory=list)
+    # Model → versions that ran when it was recorded, and now.
+    old_models: dict[str, set[str]] = field(default_factory=dict)
+    new_models: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, record: Record, answer: Batch) -> None:
+        """Compares one answer with the recorded one."""
+        self.batches += 1
+        self.requests += len(set(record.inputs.rows.request_ids))
+        self.rows += len(record.inputs)
+        changed = self._errors(record, record.answer.errors, answer.errors)
+        both = record.answer.ok() & answer.ok()
+        for name, old in record.answer.columns.items():
+            if name.startswith(ANNOTATION):
+                continue
+            tally = self.outputs.setdefault(name, OutputTally())
+            new = answer.columns.get(name)
+            if new is None:
+                differs = both.copy()
+            else:
+                found = differences(old, new, self.tolerance)
+                differs = found.differs & both
+                if found.deltas is not None:
+                    tally.deltas.add(found.deltas[both])
+            tally.rows += int(both.sum())
+            tally.different += int(differs.sum())
+            changed |= differs
+            for row in np.flatnonzero(differs)[: self._left].tolist():
+                self._name(record, row, name, shown(old, row), "absent" if new is None else shown(new, row))
+        self.different_rows += int(changed.sum())
+
+    def _errors(self, record: Record, old: Mapping[int, RowError], new: Mapping[int, RowError]) -> Mask:
+        changed = np.zeros(len(record.inputs), bool)
+        for row in sorted({*old, *new}):
+            before, now = old.get(row), new.get(row)
+            if before is None or now is None or (before.code, before.reason) != (now.code, now.reason):
+                changed[row] = True
+                self.errors_changed += 1
+                if self._left:
+                    self._name(record, row, ERROR, _told(before), _told(now))
+        return changed
+
+    @property
+    def _left(self) -> int:
+        return max(self.shown - len(self.named), 0)
+
+    def _name(self, record: Record, row: int, output: str, old: str, new: str) -> None:
+        ids = record.inputs.rows.request_ids
+        self.named.append(NamedDifference(ids[row], ids[:row].count(ids[row]), output, old, new))
+
+    @property
+    def worst(self) -> float:
+        """The greatest absolute difference of all numbers; inf if one side has a number and the other none."""
+        found = [math.inf if t.deltas.infinite else t.deltas.max for t in self.outputs.values()]
+        return max(found, default=0.0)
+
+
+def _told(error: RowError | None) -> str:
+    return (
+        "answered"
+        if error is None
+        else f"{error.code.name} {reason_name(error.reason)}: {error.message}"[:120]
+    )

@@ -1,0 +1,51 @@
+"""Token bucket: a rate that may be exceeded for a moment. A pure state machine; time is passed in."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Lets `rate` tokens per second through, and up to `burst` at once. Time is passed in, in seconds.
+
+    A request of more than `burst` waits for a full bucket and leaves a debt. So large requests can pass, and the rate still
+    holds in the long run.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, max(burst, 1.0)
+        self._tokens, self._at = self._burst, now
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was less than one token at the last update."""
+        return self._tokens < 1.0
+
+    def take(self, now: float) -> float:
+        """Takes one token and returns 0.0, or returns the seconds until one may be available."""
+        wait = self.wait(now, 1.0)
+        if wait == 0.0:
+            self.spend(1.0)
+        return wait
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` can be taken; 0.0: now."""
+        # A clock that stands still or goes backwards must not create tokens.
+        passed = now - self._at
+        if passed > 0.0:
+            self._at = now
+            tokens = self._tokens + passed * self._rate
+            self._tokens = tokens if tokens < self._burst else self._burst
+        missing = (amount if amount < self._burst else self._burst) - self._tokens
+        return missing / self._rate if missing > 0.0 else 0.0
+
+    def spend(self, amount: float) -> None:
+        """Takes `amount`, which may leave a debt."""
+        self._tokens -= amount
+
+    def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
+        """Subtracts what other processes took since the last call. `largest`: the most that one of their requests took."""
+        self.wait(now, 0.0)
+        # Others may have taken the same last tokens, or had a different limit. This leaves a debt, but the debt is bounded.
+        floor = min(self._tokens, -max(self._burst, largest))
+        self._tokens = max(self._tokens - amount, floor)

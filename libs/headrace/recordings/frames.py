@@ -1,0 +1,50 @@
+"""The frames of a recording file: eight bytes that name the format, then for each frame its length and its CRC-32 (both uint32,
+little-endian), and its bytes.
+
+A process that is killed leaves a frame unfinished at the end, which the reader leaves out; all else that does not fit is an
+error.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+MAGIC = b"HRRECv1\n"
+_HEAD = struct.Struct("<II")
+# Far above what a router answers in one batch; a damaged length must not make a reader allocate gigabytes.
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+
+
+class RecordingError(Exception):
+    """A file is no recording, or is damaged. The text names the file and the place."""
+
+
+def frame(content: bytes) -> bytes:
+    """The bytes of one frame. Raises ValueError for more than 256 MiB."""
+    if len(content) > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame has at most {MAX_FRAME_BYTES} bytes, not {len(content)}")
+    return _HEAD.pack(len(content), zlib.crc32(content)) + content
+
+
+def read_frames(path: Path) -> Iterator[bytes]:
+    """The content of each complete frame of a file. Raises RecordingError for what is no recording or damaged, OSError."""
+    with path.open("rb") as file:
+        if (magic := file.read(len(MAGIC))) != MAGIC:
+            if MAGIC.startswith(magic):
+                return  # killed before anything was written
+            raise RecordingError(f"{path} is no recording of a router: it does not begin as one")
+        place = len(MAGIC)
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            length, checksum = _HEAD.unpack(head)
+            if length > MAX_FRAME_BYTES:
+                raise RecordingError(f"{path} is damaged at byte {place}: a frame of {length} bytes")
+            content = file.read(length)
+            if len(content) < length:
+                return
+            if zlib.crc32(content) != checksum:
+                raise RecordingError(f"{path} is damaged at byte {place}: the checksum of a frame is wrong")
+            yield content
+            place += _HEAD.size + length

@@ -1,0 +1,47 @@
+"""An A/B test between arms that are in the release already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from headrace.releases.changes.basis import Basis
+from headrace.releases.document import LIVE, Release
+from headrace.releases.errors import ReleaseError
+
+
+def experiment_started(
+    basis: Basis, name: str, weights: Mapping[str, float], outcome: str, by: str, now: datetime
+) -> Release:
+    """The arms get these shares of the values of the column `by`. Raises ReleaseError."""
+    current = basis.current
+    basis.refuse_rollout("an experiment")
+    running = current.experiment
+    phase = 1
+    if running is not None:
+        if running.name != name:
+            basis.refuse_experiment("another one")
+        # Figures of different weights must not be mixed.
+        phase = running.phase + 1
+    if not by:
+        problem = "assign.by: an experiment assigns by the values of a column, such as a customer; name it: --by COLUMN"
+        raise ReleaseError(basis.pipeline, [problem])
+    salt = current.assign.salt if phase > 1 else f"{basis.pipeline}-{name}-{basis.newest + 1}"
+    about = {
+        "name": name,
+        "arms": sorted(weights, key=lambda arm: (arm != LIVE, arm)),
+        "outcome": outcome,
+        "started": now.isoformat(),
+        "phase": phase,
+    }
+    why = f"start the experiment {name}" if phase == 1 else f"phase {phase} of the experiment {name}"
+    return basis.next(why, experiment=about, assign={"weights": dict(weights), "by": by, "salt": salt})
+
+
+def experiment_stopped(basis: Basis) -> Release:
+    """All rows go to the live arm again; the other arms stay, for a rollout of the better one. Raises ReleaseError."""
+    current = basis.current
+    if current.experiment is None:
+        raise ReleaseError(basis.pipeline, ["experiment: none is running"])
+    assign = {"weights": {LIVE: 1.0}, "by": current.assign.by, "salt": current.assign.salt}
+    return basis.next(f"stop the experiment {current.experiment.name}", experiment=None, assign=assign)

@@ -1,0 +1,136 @@
+"""A rollout as people steer it: start, pause, promote, abort. What the analyser does by itself takes the same steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from headrace.releases.changes.basis import ACTIVE, Basis
+from headrace.releases.document import LIVE, Arm, Release, Rollout, RolloutState
+from headrace.releases.errors import FrozenError, ReleaseError
+from headrace.releases.store import Freeze
+
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How an arm is to take over. `by`: the input column whose value sticks to an arm; None: as it was. `rules`: fields of a
+    `Rollout` that differ from its defaults (ladder, guards, alpha, deadline_s, otherwise)."""
+
+    name: str = CANDIDATE
+    by: str | None = None
+    rules: dict[str, Any] = field(default_factory=dict)
+
+
+def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: Freeze | None) -> Release:
+    """The arm begins with the first weight of its ladder. `freeze`: of all pipelines.
+
+    Raises ReleaseError: one is running, rows go to other arms already, nothing differs; FrozenError.
+    """
+    current = basis.current
+    basis.refuse_rollout("another one")
+    basis.refuse_experiment("a rollout, which changes weights")
+    _refuse_frozen(basis, freeze)
+    if plan.name == LIVE:
+        raise ReleaseError(
+            basis.pipeline, [f"rollout.arm: {LIVE!r} is what it takes over from; name another"]
+        )
+    elsewhere = [name for name, weight in current.assign.weights.items() if weight and name != LIVE]
+    if elsewhere:
+        problem = f"assign.weights: the arm {elsewhere[0]!r} has rows already; a rollout begins with all rows at {LIVE!r}"
+        raise ReleaseError(basis.pipeline, [problem])
+    if arm == current.live:
+        problem = (
+            f"arms.{plan.name}: it is what the arm {LIVE!r} is already; name another version or document"
+        )
+        raise ReleaseError(basis.pipeline, [problem])
+    about = {**plan.rules, "arm": plan.name, "started": now.isoformat(), "step": 0, "verdict": ""}
+    ladder = about.get("ladder") or Rollout.model_fields["ladder"].default
+    assign = {
+        "weights": _weights(plan.name, ladder[0]),
+        "by": plan.by or current.assign.by,
+        "salt": f"{basis.pipeline}-{basis.newest + 1}",
+    }
+    why = f"roll out version {arm.version}"
+    return basis.next(why, arms={**current.arms, plan.name: arm}, assign=assign, rollout=about)
+
+
+def paused(basis: Basis) -> Release:
+    """The weights stay as they are. Raises ReleaseError."""
+    rollout = _active(basis)
+    if rollout.state is RolloutState.PAUSED:
+        raise ReleaseError(basis.pipeline, ["rollout.state: it is paused already"])
+    return basis.next("pause the rollout", rollout=_with(rollout, state=RolloutState.PAUSED))
+
+
+def resumed(basis: Basis, freeze: Freeze | None) -> Release:
+    """It goes on where it was paused. Raises ReleaseError, FrozenError."""
+    rollout = _active(basis)
+    if rollout.state is RolloutState.RUNNING:
+        raise ReleaseError(basis.pipeline, ["rollout.state: it is running already"])
+    _refuse_frozen(basis, freeze)
+    return basis.next("go on with the rollout", rollout=_with(rollout, state=RolloutState.RUNNING))
+
+
+def promoted(basis: Basis, verdict: str = "") -> Release:
+    """The new arm becomes the live one and gets all rows. `verdict`: why, with the figures. Raises ReleaseError."""
+    rollout = _active(basis)
+    arm = basis.current.arms[rollout.arm]
+    said = verdict or f"promoted by {basis.author}"
+    return _ended(basis, "promote", RolloutState.PROMOTED, said, {LIVE: arm})
+
+
+def aborted(basis: Basis, verdict: str = "") -> Release:
+    """All rows go back to the live arm; a person decided so. Raises ReleaseError."""
+    said = verdict or f"aborted by {basis.author}"
+    return _ended(basis, "abort", RolloutState.ABORTED, said, {})
+
+
+def without_rollout(release: Release) -> dict[str, Any]:
+    """The changes that take the arm of a rollout out of a release: arms, weights, rules and shadow that name it."""
+    rollout = release.rollout
+    if rollout is None or rollout.arm not in release.arms or rollout.arm == LIVE:
+        return {}
+    gone = rollout.arm
+    shadow = release.shadow
+    return {
+        "arms": {name: arm for name, arm in release.arms.items() if name != gone},
+        "assign": {"weights": {LIVE: 1.0}, "by": release.assign.by, "salt": release.assign.salt},
+        "rules": tuple(rule for rule in release.rules if rule.arm != gone),
+        "shadow": None if shadow and shadow.arm == gone else shadow,
+    }
+
+
+def _ended(basis: Basis, why: str, state: RolloutState, verdict: str, arms: dict[str, Arm]) -> Release:
+    rollout = _active(basis)
+    changes = without_rollout(basis.current)
+    changes["arms"] = {**changes["arms"], **arms}
+    step = len(rollout.ladder) - 1 if state is RolloutState.PROMOTED else rollout.step
+    ended = _with(rollout, state=state, verdict=verdict, step=step)
+    return basis.next(f"{why} the rollout", rollout=ended, **changes)
+
+
+def _active(basis: Basis) -> Rollout:
+    rollout = basis.current.rollout
+    if rollout is None or rollout.state not in ACTIVE:
+        was = f"the last one is over ({rollout.state})" if rollout else "there was none"
+        start = f"headrace rollout start {basis.pipeline}"
+        raise ReleaseError(basis.pipeline, [f"rollout: none is running, {was}; start one: {start}"])
+    return rollout
+
+
+def _refuse_frozen(basis: Basis, freeze: Freeze | None) -> None:
+    if freeze is not None:
+        raise FrozenError(basis.pipeline, freeze.author, freeze.reason)
+    if basis.current.frozen:
+        raise FrozenError(basis.pipeline, basis.current.author, basis.current.reason)
+
+
+def _with(rollout: Rollout, **changes: Any) -> dict[str, Any]:
+    return {**rollout.model_dump(mode="json"), **changes}
+
+
+def _weights(arm: str, share: float) -> dict[str, float]:
+    return {arm: 1.0} if share >= 1 else {LIVE: 1 - share, arm: share}

@@ -1,0 +1,98 @@
+"""The store that a setting names: a folder (`/var/lib/headrace/releases`) or a Redis (`redis://HOST:6379/0`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from headrace.hop.config import ConfigError
+from headrace.pipeline import Pipeline
+from headrace.releases.catalog import ReleaseCatalog
+from headrace.releases.files import FileReleases
+from headrace.releases.redis import RedisPlace, RedisReleases
+from headrace.releases.store import ReleaseStore
+
+FORMS = "a folder, redis://HOST:PORT/DATABASE or rediss://… (TLS)"
+_OPTIONS = frozenset({"password_file", "ca", "prefix"})
+
+
+class PlaceError(ValueError):
+    """A setting names no store of releases. The text names what is wrong with it, never a password."""
+
+
+def open_store(place: str) -> ReleaseStore:
+    """The store that a setting names; it connects at the first call. Raises PlaceError."""
+    if "://" not in place:
+        if not place:
+            raise PlaceError(f"the setting is empty; name {FORMS}")
+        return FileReleases(Path(place))
+    try:
+        return RedisReleases(redis_place(place))
+    except ImportError:
+        raise PlaceError("Redis needs the package redis: pip install 'headrace[redis]'") from None
+
+
+def open_catalog(
+    place: str, kept: Path | None, accept: Callable[[Pipeline], None] = lambda _: None
+) -> ReleaseCatalog:
+    """What is live, as the store at `place` says, read once. `kept`: folder for copies. Blocks. Raises ConfigError."""
+    try:
+        store = open_store(place)
+    except PlaceError as error:
+        raise ConfigError(f"releases: {error}") from None
+    return ReleaseCatalog(store, accept=accept, mirror=FileReleases(kept) if kept else None)
+
+
+def redis_place(url: str) -> RedisPlace:
+    """The place of `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?password_file=…&ca=…&prefix=…]`. Raises PlaceError.
+
+    A password belongs into a file rather than into a setting.
+    """
+    # `from None`, here and below: the errors of the standard library quote the text, which may hold a password.
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise PlaceError(f"the address can't be read; name {FORMS}") from None
+    if parts.scheme not in ("redis", "rediss"):
+        raise PlaceError(f"they are not kept at {parts.scheme}://; name {FORMS}")
+    if not parts.hostname:
+        raise PlaceError(f"the address names no host; name {FORMS}")
+    if unknown := sorted(set(query) - _OPTIONS):
+        raise PlaceError(
+            f"{unknown[0][:40]} is no option of a Redis; there are: {', '.join(sorted(_OPTIONS))}"
+        )
+    options = {name: values[-1] for name, values in query.items()}
+    password = unquote(parts.password) if parts.password else None
+    if "password_file" in options:
+        password = _password(Path(options["password_file"]))
+    prefix = options.get("prefix", "headrace")
+    if not prefix or not prefix.replace("-", "").replace("_", "").isalnum():
+        raise PlaceError("prefix: use letters, digits, '-' and '_'")
+    return RedisPlace(
+        parts.hostname,
+        port,
+        _database(parts.path),
+        parts.scheme == "rediss",
+        unquote(parts.username) if parts.username else None,
+        password,
+        options.get("ca", ""),
+        prefix,
+    )
+
+
+def _database(path: str) -> int:
+    number = path.strip("/")
+    if number and not (number.isascii() and number.isdecimal() and len(number) < 6):
+        raise PlaceError("the path of the address must be the number of a database")
+    return int(number or 0)
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise PlaceError(f"password_file: {path} can't be read ({why})") from None

@@ -1,0 +1,127 @@
+"""A store whose changes are recorded before they are made, and told of afterwards. Everything that changes releases uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from headrace.hop import config
+from headrace.releases.document import LIVE, Release
+from headrace.releases.errors import ReleaseError
+from headrace.releases.opening import PlaceError, open_store
+from headrace.releases.records.audit import Audit, UnrecordedError, facts
+from headrace.releases.records.webhook import Webhook, WebhookSettings
+from headrace.releases.store import Broken, Freeze, ReleaseStore
+
+# A process that ends waits so long for a receiver of the webhook.
+_LEAVE_S = 2.0
+
+
+class RecordSettings(config.Settings):
+    """How changes of what is live are recorded."""
+
+    # The audit, a hash chain. Absent: changes are not recorded.
+    audit: Path | None = None
+    webhook: WebhookSettings | None = None
+
+
+def open_recorded(place: str, settings: RecordSettings, complain: Callable[[str], None]) -> RecordedReleases:
+    """The store at `place`, for whoever changes releases. `complain`: told of what the webhook gave up; from its thread.
+
+    Raises ConfigError.
+    """
+    try:
+        store = open_store(place)
+    except PlaceError as error:
+        raise config.ConfigError(f"releases: {error}") from None
+    audit = Audit(settings.audit) if settings.audit else None
+    return RecordedReleases(store, audit, Webhook(settings.webhook, complain) if settings.webhook else None)
+
+
+class RecordedReleases:
+    """A `ReleaseStore` around another. Changes raise UnrecordedError if the audit can't be written; then nothing was changed."""
+
+    def __init__(self, store: ReleaseStore, audit: Audit | None, webhook: Webhook | None = None) -> None:
+        self._store = store
+        self.audit = audit
+        self.webhook = webhook
+
+    def pipelines(self) -> list[str]:
+        return self._store.pipelines()
+
+    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        return self._store.current(pipeline)
+
+    def history(self, pipeline: str) -> list[Release]:
+        return self._store.history(pipeline)
+
+    def document(self, pipeline: str, revision: str) -> str | None:
+        return self._store.document(pipeline, revision)
+
+    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
+        # Nothing is live by it.
+        self._store.keep_document(pipeline, revision, text)
+
+    def frozen(self) -> Freeze | None:
+        return self._store.frozen()
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        return self._store.wait(seen, timeout_s)
+
+    def commit(self, release: Release) -> None:
+        before, _ = self._store.current(release.pipeline)
+        if self.audit is not None:
+            self.audit.release("changed", release)
+        try:
+            self._store.commit(release)
+        except (ReleaseError, OSError) as error:
+            if self.audit is not None:
+                # The caller hears the reason of the refusal, not the audit's.
+                with suppress(UnrecordedError):
+                    self.audit.release("refused", release, problem=str(error))
+            raise
+        self._tell({"event": _kind(before, release), "pipeline": release.pipeline, **_about(release)})
+
+    def remove(self, pipeline: str) -> None:
+        if self.audit is not None:
+            self.audit.record("removed", pipeline)
+        self._store.remove(pipeline)
+        self._tell({"event": "removed", "pipeline": pipeline})
+
+    def freeze(self, freeze: Freeze | None) -> None:
+        about = {"author": freeze.author, "reason": freeze.reason} if freeze else {}
+        if self.audit is not None:
+            self.audit.record("frozen" if freeze else "unfrozen", "", **about)
+        self._store.freeze(freeze)
+        self._tell({"event": "frozen" if freeze else "unfrozen", **about})
+
+    def close(self) -> None:
+        """Ends connections. What the webhook has not delivered is given up after a moment."""
+        self._store.close()
+        if self.webhook is not None:
+            self.webhook.close(_LEAVE_S)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if self.webhook is not None:
+            self.webhook.tell(event)
+
+
+def _kind(before: Release | None, after: Release) -> str:
+    """`verdict` if a rollout was judged by it, else `changed`."""
+    said = before.rollout.verdict if before and before.rollout else ""
+    now = after.rollout.verdict if after.rollout else ""
+    return "verdict" if now and now != said else "changed"
+
+
+def _about(release: Release) -> dict[str, Any]:
+    rollout = release.rollout
+    about: dict[str, Any] = {key: value for key, value in facts(release).items() if value != ""}
+    about |= {"at": release.at.isoformat(), "frozen": release.frozen}
+    live = release.arms[LIVE]
+    about["live"] = {"version": live.version, "revision": live.revision, "models": dict(live.models)}
+    about["weights"] = dict(release.assign.weights)
+    if rollout is not None:
+        about["rollout"] = {"arm": rollout.arm, "state": rollout.state.value, "step": rollout.step}
+    return about

@@ -1,0 +1,247 @@
+"""Releases in Redis, for more than one machine.
+
+    PREFIX:{releases}:newest              hash: pipeline → number of its newest release
+    PREFIX:{releases}:releases:PIPELINE   hash: number → the release's document; the last ten
+    PREFIX:{releases}:documents:PIPELINE  hash: revision → text of a pipeline document
+    PREFIX:{releases}:frozen              automation is stopped
+    PREFIX:{releases}:state               hash: epoch, count; the count rises with each change
+
+A Lua script compares and sets in one step. Changes are published, but a message may be lost (a connection that breaks, a
+failover): so `wait` also looks at the count several times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from headrace.releases import redis_scripts
+from headrace.releases.document import Release, from_bytes, to_bytes
+from headrace.releases.errors import ReleaseError, StaleError
+from headrace.releases.store import KEPT, Broken, Freeze
+
+_TIMEOUT_S = 5.0
+_POLL_S = 0.25
+_YOUNG_S = 3600
+# What there is of each pipeline.
+_ROOMS = ("releases", "tokens", "revisions", "documents", "ages")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPlace:
+    """Where a Redis is. Its text names no password, so that it may be logged. `ca`: PEM file of the authority that signed the
+    server's certificate; "": those of the system. `prefix`: of all keys, if several installations share one Redis."""
+
+    host: str
+    port: int = 6379
+    database: int = 0
+    tls: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca: str = ""
+    prefix: str = "headrace"
+
+    def __str__(self) -> str:
+        return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.database}"
+
+
+class RedisReleases:
+    """A `ReleaseStore` in a Redis. Threads may share it. It connects at the first call, and again whenever that is needed.
+
+    Raises ImportError if the package redis is not installed.
+    """
+
+    def __init__(self, place: RedisPlace) -> None:
+        # Optional: only installations of several machines need it.
+        import redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+
+        self._place = place
+        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._tag = f"{place.prefix}:{{releases}}"
+        self._channel = f"{self._tag}:changed"
+        self._closed = threading.Event()
+        more: dict[str, Any] = {"ssl": True, "ssl_ca_certs": place.ca or None} if place.tls else {}
+        # A connection that broke while nobody used it fails the first call on it: that call is repeated. What it changes happens
+        # once nevertheless, as the scripts see by a token whether it has happened.
+        self._redis: Any = redis.Redis(
+            host=place.host,
+            port=place.port,
+            db=place.database,
+            username=place.username,
+            password=place.password,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+            **more,
+        )
+        self._commit: Any = self._redis.register_script(redis_scripts.COMMIT)
+        self._keep = self._redis.register_script(redis_scripts.KEEP)
+        self._freeze = self._redis.register_script(redis_scripts.FREEZE)
+        self._remove = self._redis.register_script(redis_scripts.REMOVE)
+
+    def pipelines(self) -> list[str]:
+        with self._reached():
+            return sorted(_text(name) for name in self._redis.hkeys(f"{self._tag}:newest"))
+
+    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        broken: Broken | None = None
+        for number in self._numbers(pipeline):
+            try:
+                release = self._read(pipeline, number)
+            except ReleaseError as error:
+                broken = broken or Broken(pipeline, number, "; ".join(error.problems))
+                continue
+            if release is not None:
+                return release, broken
+        return None, broken
+
+    def history(self, pipeline: str) -> list[Release]:
+        found = []
+        for number in self._numbers(pipeline):
+            with contextlib.suppress(ReleaseError):
+                release = self._read(pipeline, number)
+                if release is not None:
+                    found.append(release)
+        return found
+
+    def commit(self, release: Release) -> None:
+        name = release.pipeline
+        arms = {arm.revision: key for key, arm in release.arms.items()}
+        revisions = list(arms)
+        keys = self._keys(name)
+        numbers = [release.number, release.parent]
+        limits = [KEPT, _YOUNG_S, secrets.token_hex(4), self._channel]
+        arguments = [name, *numbers, to_bytes(release), secrets.token_hex(16), *limits, *revisions]
+        with self._reached():
+            answer = self._commit(keys=keys, args=arguments)
+        match _text(answer[0]):
+            case "stale":
+                raise StaleError(name, int(answer[1]), release.number)
+            case "absent":
+                revision = revisions[int(answer[1]) - 1]
+                what = f"no document of revision {revision[:12]}… is stored; deploy it first"
+                raise ReleaseError(name, [f"arms.{arms[revision]}.revision: {what}"])
+
+    def remove(self, pipeline: str) -> None:
+        with self._reached():
+            self._remove(keys=self._keys(pipeline), args=[pipeline, secrets.token_hex(4), self._channel])
+
+    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
+        keys = [self._key("documents", pipeline), self._key("ages", pipeline)]
+        with self._reached():
+            self._keep(keys=keys, args=[revision, text.encode()])
+
+    def document(self, pipeline: str, revision: str) -> str | None:
+        with self._reached():
+            content = self._redis.hget(self._key("documents", pipeline), revision)
+        try:
+            return None if content is None else _text(content)
+        except UnicodeDecodeError:
+            return None
+
+    def freeze(self, freeze: Freeze | None) -> None:
+        about: dict[str, str] | None = None
+        if freeze is not None:
+            about = {"author": freeze.author, "reason": freeze.reason, "at": freeze.at.isoformat()}
+        keys = [f"{self._tag}:frozen", f"{self._tag}:state"]
+        with self._reached():
+            self._freeze(
+                keys=keys, args=[json.dumps(about) if about else "", secrets.token_hex(4), self._channel]
+            )
+
+    def frozen(self) -> Freeze | None:
+        with self._reached():
+            content = self._redis.get(f"{self._tag}:frozen")
+        if content is None:
+            return None
+        try:
+            about = json.loads(content)
+            return Freeze(str(about["author"]), str(about["reason"]), datetime.fromisoformat(about["at"]))
+        except (ValueError, KeyError, TypeError):
+            # Somebody wanted automation to stop; that this can't be read is no reason to go on.
+            return Freeze("unknown", "the freeze can't be read", datetime.fromtimestamp(0).astimezone())
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        end = time.monotonic() + timeout_s
+        failure: OSError | None = None
+        while not self._closed.is_set():
+            try:
+                return self._wait(seen, end)
+            except OSError as error:
+                failure = error
+                if time.monotonic() >= end:
+                    break
+                self._closed.wait(_POLL_S)
+        if failure is not None and not self._closed.is_set():
+            raise failure
+        return seen
+
+    def close(self) -> None:
+        self._closed.set()
+        with contextlib.suppress(*self._errors):
+            self._redis.close()
+
+    def _wait(self, seen: str, end: float) -> str:
+        with self._reached(), self._redis.pubsub(ignore_subscribe_messages=True) as messages:
+            # First listen, then look: so that no change is between the two.
+            messages.subscribe(self._channel)
+            while (state := self._state()) == seen and not self._closed.is_set():
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                messages.get_message(timeout=min(left, _POLL_S))
+            return state
+
+    def _state(self) -> str:
+        """Epoch and count: a Redis that lost its data or went back to an older copy of it differs, too."""
+        epoch, count = self._redis.hmget(f"{self._tag}:state", "epoch", "count")
+        return f"{_text(epoch or b'-')}:{_text(count or b'0')}"
+
+    def _numbers(self, pipeline: str) -> list[int]:
+        with self._reached():
+            fields = self._redis.hkeys(self._key("releases", pipeline))
+        return sorted(map(int, fields), reverse=True)
+
+    def _read(self, pipeline: str, number: int) -> Release | None:
+        """None: it was removed meanwhile. Raises ReleaseError."""
+        with self._reached():
+            content = self._redis.hget(self._key("releases", pipeline), number)
+        if content is None:
+            return None
+        release = from_bytes(pipeline, content)
+        if release.number != number:
+            raise ReleaseError(pipeline, [f"number: the document of release {number} says {release.number}"])
+        return release
+
+    def _keys(self, pipeline: str) -> list[str]:
+        """What COMMIT and REMOVE work on, in their order."""
+        return [f"{self._tag}:newest", *(self._key(room, pipeline) for room in _ROOMS), f"{self._tag}:state"]
+
+    def _key(self, room: str, pipeline: str) -> str:
+        return f"{self._tag}:{room}:{pipeline}"
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Makes an OSError of whatever Redis or the way to it has. It names the place, never a secret."""
+        try:
+            yield
+        except self._errors as error:
+            # Redis' own words, which hold no credentials; but not the error itself, whose arguments might.
+            said = str(error).partition("\n")[0][:200]
+            raise OSError(
+                errno.EHOSTUNREACH, f"the releases can't be reached ({said})", str(self._place)
+            ) from None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,126 @@
+"""Tick ⇄ ReportTicksRequest. Histograms travel without the zeros at their end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.ticks.bins import LATENCY_BUCKETS, OUTPUT_BUCKETS
+from headrace.ticks.tick import ArmFigures, ArmName, Exposure, KeySetName, NewKeys, OutputFigures, Tick
+
+T = TypeVar("T")
+_BOOLEAN_BUCKETS = 2
+
+
+class UnreadableError(Exception):
+    """The message is no tick. The text names the field."""
+
+
+def write(tick: Tick) -> pb.ReportTicksRequest:
+    """The message of a tick."""
+    message = pb.ReportTicksRequest(
+        epoch=tick.epoch,
+        sequence=tick.sequence,
+        base_sequence=tick.base,
+        lost_exposure_count=tick.lost_exposures,
+    )
+    for name, figures in tick.arms.items():
+        arm = message.arms.add(pipeline=name.pipeline, release=name.release, arm=name.arm)
+        arm.row_count, arm.error_row_count = figures.rows, figures.errors
+        arm.latency_counts.extend(_cut(figures.latency))
+        for output, counts in figures.outputs.items():
+            arm.outputs.add(
+                name=output, counts=_cut(counts.counts), null_count=counts.nulls, boolean=counts.boolean
+            )
+    for whose, new in tick.new_keys.items():
+        message.new_keys.add(
+            pipeline=whose.pipeline,
+            salt=whose.salt,
+            arm=whose.arm,
+            keys=new.keys,
+            bad_keys=new.bad,
+            saturated=new.saturated,
+        )
+    for arm_name, exposures in groupby(tick.exposures, lambda e: e.arm):
+        _write_exposures(message.exposures.add(), arm_name, list(exposures))
+    return message
+
+
+def read(message: pb.ReportTicksRequest) -> Tick:
+    """The tick of a message. Raises UnreadableError."""
+    if not message.epoch or not message.sequence:
+        raise UnreadableError("epoch and sequence must be set")
+    return Tick(
+        message.epoch,
+        message.sequence,
+        message.base_sequence,
+        {ArmName(arm.pipeline, arm.release, arm.arm): _figures(arm) for arm in message.arms},
+        {
+            KeySetName(new.pipeline, new.salt, new.arm): NewKeys(new.keys, new.bad_keys, new.saturated)
+            for new in message.new_keys
+        },
+        [exposure for group in message.exposures for exposure in _exposures(group)],
+        message.lost_exposure_count,
+    )
+
+
+def _figures(arm: pb.ArmCounts) -> ArmFigures:
+    outputs = {
+        output.name: OutputFigures(
+            _filled(
+                output.counts,
+                _BOOLEAN_BUCKETS if output.boolean else OUTPUT_BUCKETS,
+                f"counts of output {output.name[:80]!r}",
+            ),
+            output.null_count,
+            output.boolean,
+        )
+        for output in arm.outputs
+    }
+    latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs)
+
+
+def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:
+    group.pipeline, group.release, group.arm = arm
+    group.tenants.extend(e.tenant for e in exposures)
+    group.request_ids.extend(e.request_id for e in exposures)
+    group.rows.extend(e.row for e in exposures)
+    if all(e.key is not None for e in exposures):
+        group.keys.extend(e.key or 0 for e in exposures)
+    for name in dict.fromkeys(name for e in exposures for name in e.labels):
+        group.labels.add(name=name, values=[e.labels.get(name, math.nan) for e in exposures])
+
+
+def _exposures(group: pb.Exposures) -> Iterator[Exposure]:
+    count, arm = len(group.request_ids), ArmName(group.pipeline, group.release, group.arm)
+    lists: Iterable[Sequence[object]] = (
+        group.tenants,
+        group.rows,
+        *(column.values for column in group.labels),
+    )
+    if any(len(values) != count for values in lists) or len(group.keys) not in (0, count):
+        raise UnreadableError("the lists of `exposures` differ in length")
+    keys: Sequence[int | None] = group.keys or [None] * count
+    columns = [(column.name, list(column.values)) for column in group.labels]
+    for i, (tenant, request, row, key) in enumerate(
+        zip(group.tenants, group.request_ids, group.rows, keys, strict=True)
+    ):
+        labels = {name: values[i] for name, values in columns if not math.isnan(values[i])}
+        yield Exposure(arm, tenant, request, row, key, labels)
+
+
+def _cut(counts: Sequence[int]) -> Sequence[int]:
+    end = len(counts)
+    while end and not counts[end - 1]:
+        end -= 1
+    return counts[:end]
+
+
+def _filled(counts: Sequence[int], length: int, what: str) -> tuple[int, ...]:
+    if len(counts) > length:
+        raise UnreadableError(f"{what}: {len(counts)} buckets, there are {length}")
+    return (*counts, *(0,) * (length - len(counts)))

@@ -1,0 +1,104 @@
+"""A router's tick: what it has counted since its process began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class ArmName(NamedTuple):
+    """One arm of one release of a pipeline. `release` 0: the pipeline has none."""
+
+    pipeline: str
+    release: int
+    arm: str
+
+
+class KeySetName(NamedTuple):
+    """Whose keys are distinct: an arm within one salt, whatever the number of the release."""
+
+    pipeline: str
+    salt: str
+    arm: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFigures:
+    """Histogram of one output over rows without an error; its buckets: `bins.OUTPUT_EDGES`, or (false, true) if `boolean`.
+
+    `nulls`: rows without a value.
+    """
+
+    counts: tuple[int, ...]
+    nulls: int = 0
+    boolean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFigures:
+    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
+
+    rows: int
+    errors: int
+    latency: tuple[int, ...]
+    outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """Hashes of keys that an arm met for the first time, and of those that were bad for the first time."""
+
+    keys: Sequence[int] = ()
+    bad: Sequence[int] = ()
+    saturated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One row and the arm that answered it. `key`: hash of its sticky value; None: the assignment was not sticky.
+
+    `labels`: output → value, of outputs that an outcome of the same name can be compared with.
+    """
+
+    arm: ArmName
+    tenant: str
+    request_id: str
+    row: int
+    key: int | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One report. `base`: all that changed after the tick of this number is in it; 0: all that there is."""
+
+    epoch: int
+    sequence: int
+    base: int
+    arms: Mapping[ArmName, ArmFigures] = field(default_factory=dict)
+    new_keys: Mapping[KeySetName, NewKeys] = field(default_factory=dict)
+    exposures: Sequence[Exposure] = ()
+    lost_exposures: int = 0
+
+
+def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
+    """The counts of both. An output of which they have different histograms keeps that of `other`."""
+    outputs = dict(one.outputs)
+    for name, more in other.outputs.items():
+        mine = outputs.get(name)
+        same = mine is not None and mine.boolean == more.boolean
+        outputs[name] = _joined(mine, more) if same and mine is not None else more
+    return ArmFigures(
+        one.rows + other.rows, one.errors + other.errors, _summed(one.latency, other.latency), outputs
+    )
+
+
+def _joined(one: OutputFigures, other: OutputFigures) -> OutputFigures:
+    return OutputFigures(_summed(one.counts, other.counts), one.nulls + other.nulls, one.boolean)
+
+
+def _summed(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    if len(one) < len(other):
+        one, other = other, one
+    return (*(a + b for a, b in zip(one, other, strict=False)), *one[len(other) :])

@@ -1,0 +1,73 @@
+"""What a store of idempotency keys does. One for a process, one for a machine, one for several; all pass the same tests.
+
+A key is free, claimed or kept. Who claims a free key gets a *lease* under a token that nobody else has, and must renew it. A
+lease that has ended is as if it had never been: a dead owner blocks nobody. Its late commit fails, as the token is no longer
+there (fencing). A kept key has the outcome of its call until its time is over, and is never claimed again before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class StoreUnreachableError(Exception):
+    """The store did not do it, or did not say so in time."""
+
+
+class State(Enum):
+    """What a claim found."""
+
+    CLAIMED = "claimed"
+    # Somebody else has claimed it, for the same call.
+    BUSY = "busy"
+    KEPT = "kept"
+    # Claimed or kept for another call.
+    OTHER = "other"
+    # The tenant has as many keys, or outcomes of as many bytes, as it may.
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`outcome`: of a key that is kept."""
+
+    state: State
+    outcome: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRules:
+    """`kept_s`: how long an outcome is kept. `max_keys`, `max_bytes`: of one tenant, both claimed and kept."""
+
+    kept_s: float = 86_400.0
+    lease_s: float = 5.0
+    max_keys: int = 100_000
+    max_bytes: int = 256 * 1024 * 1024
+
+
+class KeyStore(Protocol):
+    """All methods raise StoreUnreachableError."""
+
+    async def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
+        """Claims the key for a call with these parameters, if it is free."""
+        ...
+
+    async def renew(self, tenant: str, key: str, token: str) -> bool:
+        """The lease begins anew. False: it has ended, and somebody else may have the key."""
+        ...
+
+    async def commit(self, tenant: str, key: str, token: str, outcome: bytes, note: str) -> bool:
+        """Keeps the outcome. `note`: JSON for people who look into the store. False: the lease has ended; nothing is kept."""
+        ...
+
+    async def abandon(self, tenant: str, key: str, token: str) -> None:
+        """Frees a key that this token has claimed."""
+        ...
+
+    async def purge(self) -> None:
+        """Removes some of what is over. Called now and then."""
+        ...
+
+    async def close(self) -> None: ...

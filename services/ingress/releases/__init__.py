@@ -1,0 +1,1 @@
+"""headrace.api.releases.v1: what is live, for operators at the door."""

@@ -1,0 +1,1 @@
+"""Gathers what routers count and what becomes known of predictions."""

@@ -1,0 +1,45 @@
+"""The monitoring service's instruments. It has no labels that callers choose."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Metrics:
+    """Counts ticks, exposures and outcomes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ticks = Counter(
+            "headrace_monitoring_ticks", "Ticks of routers that were taken.", registry=registry
+        )
+        self.routers = Gauge("headrace_monitoring_routers", "Routers that report.", registry=registry)
+        self.exposures = Counter(
+            "headrace_monitoring_exposures", "Exposures that were stored.", registry=registry
+        )
+        self.lost_exposures = Counter(
+            "headrace_monitoring_lost_exposures", "Exposures that could not be stored.", registry=registry
+        )
+        self.outcomes = Counter(
+            "headrace_monitoring_outcomes", "New outcomes that were stored.", registry=registry
+        )
+        self.unmatched = Counter(
+            "headrace_monitoring_unmatched_outcomes",
+            "New outcomes of predictions without an exposure; it may come later, or there was none.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
+        )
+        self.failing = Gauge(
+            "headrace_monitoring_storage_failing", "1 while outcomes can't be stored.", registry=registry
+        )
+        self.bytes = Gauge(
+            "headrace_monitoring_storage_bytes",
+            "Size of the file of outcomes and exposures.",
+            registry=registry,
+        )
+        self.swept = Counter(
+            "headrace_monitoring_swept_rows",
+            "Outcomes and exposures removed for their age or size.",
+            registry=registry,
+        )

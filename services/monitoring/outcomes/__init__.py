@@ -1,0 +1,1 @@
+"""What became known of predictions, which arm made them, and both joined."""

@@ -1,0 +1,97 @@
+"""The store for an event loop: calls wait for a thread; failures are counted, said once, and healed by the next success."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from headrace.ticks import Exposure
+from services.monitoring.metrics import Metrics
+from services.monitoring.outcomes.records import Outcome, StorageError
+from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.ports import Log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_DAY_S = 86_400.0
+# Exposures that wait while they can't be stored; then the oldest are lost.
+_WAITING = 50_000
+
+
+class Recorder:
+    """`wall`: seconds since 1970."""
+
+    def __init__(self, store: OutcomeStore, metrics: Metrics, log: Log, wall: Callable[[], float]) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._log = log
+        self._wall = wall
+        # SQLite's connection is one thread's at a time.
+        self._thread = ThreadPoolExecutor(1, "outcomes")
+        self._failing = False
+        self._waiting: list[Exposure] = []
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
+        """Stores all of them. Raises StorageError: none was."""
+        try:
+            recorded = await self.run(self._store.record, tenant, outcomes, self._wall())
+        except StorageError:
+            self._metrics.refused.inc(len(outcomes))
+            raise
+        self._metrics.outcomes.inc(recorded.new)
+        self._metrics.unmatched.inc(recorded.unmatched)
+
+    async def expose(self, exposures: Sequence[Exposure]) -> None:
+        """Stores them, or keeps them until it can be done."""
+        self._waiting += exposures
+        lost = len(self._waiting) - _WAITING
+        if lost > 0:
+            del self._waiting[:lost]
+            self._metrics.lost_exposures.inc(lost)
+        if not self._waiting:
+            return
+        taken, self._waiting = self._waiting, []
+        try:
+            self._metrics.exposures.inc(await self.run(self._store.expose, taken, self._wall()))
+        except StorageError:
+            self._waiting = taken + self._waiting
+
+    async def sweep_every(self, every_s: float, days: float, max_bytes: int) -> None:
+        """Removes what is too old or too much, until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.sweep(days, max_bytes)
+            except StorageError:
+                continue  # said by `run`
+            except Exception as error:  # noqa: BLE001 - the loop must go on
+                self._log.error("old outcomes not removed", error=f"{type(error).__name__}: {error}")
+
+    async def sweep(self, days: float, max_bytes: int) -> None:
+        """Removes what is too old or too much. Raises StorageError."""
+        oldest = self._wall() - days * _DAY_S
+        self._metrics.swept.inc(await self.run(self._store.sweep, oldest, max_bytes))
+        self._metrics.bytes.set(await self.run(self._store.size_bytes))
+
+    async def run(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+        """Runs a method of the store on its thread. Raises StorageError."""
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._thread, lambda: what(*arguments, **options))
+        except StorageError as error:
+            self._metrics.failing.set(1)
+            if not self._failing:
+                self._failing = True
+                self._log.error("outcomes can't be stored", error=str(error))
+            raise
+        if self._failing:
+            self._failing = False
+            self._metrics.failing.set(0)
+            self._log.info("outcomes are stored again")
+        return done
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown(wait=False)

@@ -1,0 +1,78 @@
+"""A decision → the next release."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from headrace.releases.document import LIVE, Arm, Release, Rollout, RolloutState
+from services.monitoring.rollouts.policy import Action, Decision
+
+AUTHOR = "analyser"
+# The live arm that was replaced: it stays loaded, with weight 0, so that going back takes seconds.
+PREVIOUS = "previous"
+_LONGEST_REASON = 2000
+
+
+def next_release(release: Release, decision: Decision, at: datetime) -> Release | None:
+    """The release that carries the decision out; None: there is nothing to change. Raises ReleaseError. `at`: when it is made."""
+    rollout = release.rollout
+    if rollout is None or decision.action == Action.HOLD:
+        return None
+    reason = decision.reason[:_LONGEST_REASON]
+    changes: dict[str, Any]
+    match decision.action:
+        case Action.PROMOTE:
+            changes = _promoted(release, rollout)
+        case Action.PAUSE:
+            changes = {"rollout": {"state": RolloutState.PAUSED}}
+        case Action.ROLL_BACK:
+            changes = {
+                "assign": _weights(release, rollout, 0.0),
+                "rollout": {"state": RolloutState.ROLLED_BACK},
+            }
+        case _:
+            changes = {
+                "assign": _weights(release, rollout, decision.weight),
+                "rollout": {"step": decision.step},
+            }
+    if decision.action == Action.START:
+        changes["rollout"] |= {"since": release.number + 1, "started": at.isoformat()}
+    changes["rollout"] = rollout.model_dump(mode="json") | changes["rollout"] | {"verdict": reason}
+    return release.next(AUTHOR, reason, **changes)
+
+
+def _weights(release: Release, rollout: Rollout, share: float) -> dict[str, Any]:
+    """The assignment in which the canary has `share` of what it divides with the live arm; other arms keep theirs."""
+    weights = dict(release.assign.weights)
+    both = weights.get(LIVE, 0.0) + weights.get(rollout.arm, 0.0)
+    weights[LIVE], weights[rollout.arm] = both * (1 - share), both * share
+    return release.assign.model_dump(mode="json") | {"weights": weights}
+
+
+def _promoted(release: Release, rollout: Rollout) -> dict[str, Any]:
+    """The canary becomes the live arm, which stays as `previous`. Rules for the canary, or for an older `previous`, go to the
+    new live arm. So does a shadow's traffic to it end, as it would compare the live arm with itself."""
+    arms: dict[str, Arm] = {name: arm for name, arm in release.arms.items() if name != rollout.arm}
+    gone = {rollout.arm, PREVIOUS}
+    arms |= {LIVE: release.arms[rollout.arm], PREVIOUS: release.live}
+    weights: dict[str, float] = {}
+    for name, weight in release.assign.weights.items():
+        renamed = LIVE if name in gone else name
+        weights[renamed] = weights.get(renamed, 0.0) + weight
+    weights[PREVIOUS] = 0.0
+    changes: dict[str, Any] = {
+        "arms": arms,
+        "assign": release.assign.model_dump(mode="json") | {"weights": weights},
+        "rules": [
+            rule.model_dump(mode="json") | ({"arm": LIVE} if rule.arm in gone else {})
+            for rule in release.rules
+        ],
+        "rollout": {"state": RolloutState.PROMOTED, "step": len(rollout.ladder) - 1},
+    }
+    if release.shadow and release.shadow.arm in gone:
+        changes["shadow"] = None
+    if release.experiment and gone & set(release.experiment.arms):
+        # Its arms have changed their meaning; its read-out ends with this release.
+        changes["experiment"] = None
+    return changes

@@ -1,0 +1,141 @@
+"""What the analyser gets to see: cumulative counts by source, release and arm. Late, lost and repeated reports do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Unit: TypeAlias = Literal["row", "key"]
+# Streams that are remembered; more are left out, and `dropped` says so. A router has one for each of the last releases.
+MOST_STREAMS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCounts:
+    """Cumulative counts of one arm. Only rows whose arm was chosen by weight should count: others are no fair comparison.
+
+    `rows`, `errors`: rows answered, and those with a fault of ours. `latency`: rows by bucket. `labelled`, `wrong`: rows whose
+    outcome is known, and those that it contradicts. `assigned`: what was divided among the arms, for the sample ratio: requests,
+    or keys met for the first time in any arm.
+
+    In a tick by key: `rows` are those of keys that had not failed before in any arm, `errors` the keys that failed for the first
+    time in any arm. So a client that always fails counts once, and not again when a growing weight moves it to the canary.
+    """
+
+    rows: int = 0
+    errors: int = 0
+    latency: tuple[int, ...] = ()
+    labelled: int = 0
+    wrong: int = 0
+    assigned: int = 0
+
+    def minus(self, earlier: ArmCounts) -> ArmCounts | None:
+        """What was added since `earlier`; None: something is smaller, so `earlier` is not earlier."""
+        latency = _less(self.latency, earlier.latency)
+        rest = (
+            self.rows - earlier.rows,
+            self.errors - earlier.errors,
+            self.labelled - earlier.labelled,
+            self.wrong - earlier.wrong,
+            self.assigned - earlier.assigned,
+        )
+        if latency is None or min(rest) < 0:
+            return None
+        return ArmCounts(rest[0], rest[1], latency, *rest[2:])
+
+    @property
+    def plausible(self) -> bool:
+        """Whether no part is larger than its whole."""
+        return (
+            0 <= self.errors <= self.rows
+            and 0 <= self.wrong <= self.labelled
+            and min(self.latency, default=0) >= 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Counts of one source since it began. `source`: a process (an epoch of a router), or another collector of counts; a restart
+    begins another source. `release`: under which number the rows were answered."""
+
+    source: str
+    release: int
+    arms: Mapping[str, ArmCounts]
+    unit: Unit = "row"
+
+
+@dataclass(slots=True)
+class Streams:
+    """Turns cumulative ticks into increments, each counted once."""
+
+    last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = field(default_factory=dict)
+    # Ticks that were older than what is known, contradicted themselves, or found no room.
+    late: int = 0
+    implausible: int = 0
+    dropped: int = 0
+
+    def take(self, tick: Tick) -> dict[str, ArmCounts] | None:
+        """What the tick adds, by arm; None: nothing (late, repeated, implausible, or too many streams)."""
+        if not all(counts.plausible for counts in tick.arms.values()):
+            self.implausible += 1
+            return None
+        name = tick.source, tick.release, tick.unit
+        known = self.last.get(name)
+        if known is None:
+            if len(self.last) >= MOST_STREAMS:
+                self.dropped += 1
+                return None
+            known = {}
+        added = {arm: counts.minus(known.get(arm, ArmCounts())) for arm, counts in tick.arms.items()}
+        if any(more is None for more in added.values()):
+            self.late += 1
+            return None
+        self.last[name] = {**known, **tick.arms}
+        return {arm: more for arm, more in added.items() if more is not None and more != ArmCounts()}
+
+    def forget_before(self, release: int) -> None:
+        """Forgets streams of releases that are no longer answered under; ticks of them are ignored by the caller."""
+        self.last = {name: arms for name, arms in self.last.items() if name[1] >= release}
+
+    def to_json(self) -> list[list[Any]]:
+        """Plain values."""
+        return [
+            [*name, {arm: asdict(counts) for arm, counts in arms.items()}] for name, arms in self.last.items()
+        ]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Sequence[Any]]) -> Streams:
+        """Raises TypeError, ValueError or KeyError if the values are none of `to_json`."""
+        last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = {}
+        for source, release, unit, arms in values:
+            last[str(source), int(release), "key" if unit == "key" else "row"] = dict(_arms(arms))
+        return cls(last)
+
+
+def _arms(values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ArmCounts]]:
+    for arm, counts in values.items():
+        yield arm, ArmCounts(**{**counts, "latency": tuple(counts["latency"])})
+
+
+def _less(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...] | None:
+    length = max(len(now), len(before))
+    now, before = now + (0,) * (length - len(now)), before + (0,) * (length - len(before))
+    rest = tuple(n - b for n, b in zip(now, before, strict=True))
+    if min(rest, default=0) < 0:
+        return None
+    return rest if any(rest) else ()
+
+
+def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    """The counts of both."""
+    length = max(len(one.latency), len(other.latency))
+    a, b = (c.latency + (0,) * (length - len(c.latency)) for c in (one, other))
+    return ArmCounts(
+        one.rows + other.rows,
+        one.errors + other.errors,
+        tuple(x + y for x, y in zip(a, b, strict=True)),
+        one.labelled + other.labelled,
+        one.wrong + other.wrong,
+        one.assigned + other.assigned,
+    )

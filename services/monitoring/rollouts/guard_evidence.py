@@ -1,0 +1,154 @@
+"""The evidence on one guard metric: both tests and the counts by weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.analysis import (
+    FINE_EFFECTS,
+    HARM_EFFECTS,
+    Count,
+    RateRatio,
+    excess_upper_bound,
+    lower_bound,
+    upper_bound,
+)
+from headrace.releases.document import Margins
+
+_NOTHING = Count(0, 0)
+# Weights with counts of their own; what comes at further ones is compared with a live rate of 0, which is the safe side.
+MOST_STRATA = 12
+# Of the harm test: the share of its weight that begins with each step of the ladder; the rest begins evenly until the deadline.
+_AT_STEPS = 0.5
+# Of α: the share of the comparison at full weight, where no live rows are left to compare with.
+_AT_FULL_WEIGHT = 0.1
+
+
+class GuardEvidence:
+    """Counts of one metric and what they prove. `alpha`: of a false alarm of this guard; `fine_alpha`: of a false proof."""
+
+    def __init__(self, margins: Margins, alpha: float, fine_alpha: float, steps: int) -> None:
+        """`steps`: of the ladder."""
+        self.margins = margins
+        self._alpha = alpha
+        self._fine_alpha = fine_alpha
+        self._step_share = _AT_STEPS / max(steps, 1)
+        self._harm = RateRatio(margins.harm, HARM_EFFECTS)
+        self._fine = RateRatio(margins.fine_ratio, FINE_EFFECTS)
+        self._fine.start(1.0)
+        # Share of the canary → (live, canary).
+        self._strata: dict[float, tuple[Count, Count]] = {}
+        self._excess: float | None = 1.0
+
+    def begin_step(self) -> None:
+        """A weight begins: what is bad from now on shall be found soon."""
+        self._harm.start(self._step_share)
+
+    def pass_time(self, share: float) -> None:
+        """A share of the time until the deadline passes."""
+        self._harm.start((1 - _AT_STEPS) * share)
+
+    def observe(self, share: float, live: Count, canary: Count) -> None:
+        """Takes increments that were counted while the canary had this share."""
+        self._harm.observe(live, canary)
+        self._fine.observe(live, canary)
+        if share not in self._strata and len(self._strata) == MOST_STRATA:
+            live = _NOTHING
+            share = next(reversed(self._strata))
+        before = self._strata.get(share, (_NOTHING, _NOTHING))
+        self._strata[share] = _sum(before[0], live), _sum(before[1], canary)
+        self._excess = None
+
+    @property
+    def live(self) -> Count:
+        """All live rows."""
+        return _total(live for live, _ in self._strata.values())
+
+    @property
+    def canary(self) -> Count:
+        """All rows of the canary."""
+        return _total(canary for _, canary in self._strata.values())
+
+    @property
+    def harm_log_e(self) -> float:
+        """log of the evidence for harm; it is proven at `harm_threshold`."""
+        return self._harm.log_e
+
+    @property
+    def harm_threshold(self) -> float:
+        """1/α of the test that compares rows of the same time."""
+        return 1 / (self._alpha * (1 - _AT_FULL_WEIGHT))
+
+    @property
+    def fine_log_e(self) -> float:
+        """log of the evidence that the canary's rate is below (1 + fine_ratio) × the live arm's."""
+        return self._fine.log_e
+
+    @property
+    def fine_threshold(self) -> float:
+        """1/α of the proof by ratio; the proof by excess has the other half of α."""
+        return 2 / self._fine_alpha
+
+    @property
+    def excess(self) -> float:
+        """Upper bound of the canary's rate minus the live arm's."""
+        if self._excess is None:
+            self._excess = excess_upper_bound(list(self._strata.values()), self._fine_alpha / 2, MOST_STRATA)
+        return self._excess
+
+    @property
+    def harmful(self) -> bool:
+        """Whether harm is proven: by rows of the same time, or at full weight by the rate that the live arm had before."""
+        return self.harm_log_e >= math.log(self.harm_threshold) or self.too_high_at_full_weight
+
+    @property
+    def too_high_at_full_weight(self) -> bool:
+        """Whether, at full weight, the canary's lower bound exceeds the live arm's upper bound by both margins."""
+        _, canary = self._strata.get(1.0, (_NOTHING, _NOTHING))
+        live = self.live
+        if not canary.bad or not live.rows:
+            return False
+        alpha = self._alpha * _AT_FULL_WEIGHT / 2
+        allowed = (1 + self.margins.harm) * upper_bound(live, alpha) + self.margins.fine_absolute
+        return canary.bad / canary.rows > allowed and lower_bound(canary, alpha) > allowed
+
+    @property
+    def fine_by_ratio(self) -> bool:
+        """Whether the rate is proven to be below (1 + fine_ratio) × the live arm's."""
+        return self.fine_log_e >= math.log(self.fine_threshold)
+
+    @property
+    def fine(self) -> bool:
+        """Whether the canary is proven to be no worse than allowed."""
+        return self.fine_by_ratio or self.excess <= self.margins.fine_absolute
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "harm": self._harm.to_json(),
+            "fine": self._fine.to_json(),
+            "strata": [[share, *live, *canary] for share, (live, canary) in self._strata.items()],
+        }
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Continues from these values. Raises KeyError, TypeError or ValueError if they are none of `to_json`."""
+        self._harm.restore(values["harm"])
+        self._fine.restore(values["fine"])
+        self._strata = {
+            float(share): (Count(int(a), int(b)), Count(int(c), int(d)))
+            for share, a, b, c, d in values["strata"]
+        }
+        self._excess = None
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.rows + other.rows, one.bad + other.bad)
+
+
+def _total(counts: Any) -> Count:
+    total = _NOTHING
+    for count in counts:
+        total = _sum(total, count)
+    return total

@@ -1,0 +1,79 @@
+"""What the cache counts. Labels hold only names of pipelines and the words below."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+HIT, SHARED, MISS, STALE, BYPASS = "hit", "shared", "miss", "stale", "bypass"
+
+
+class CacheMeter(Protocol):
+    """Counts what happens in the cache."""
+
+    def rows(self, pipeline: str, outcome: str, count: int) -> None:
+        """`count` rows were answered by a kept answer (`hit`), by one that another row was just computing (`shared`), by the
+        models (`miss`), by a kept one in place of a failure (`stale`), or may not be kept (`bypass`)."""
+        ...
+
+    def evicted(self, pipeline: str, space: int, age: int) -> None: ...
+
+    def bytes(self, pipeline: str, size: int) -> None: ...
+
+    def unpinned(self, pipeline: str, wrong: bool) -> None:
+        """Whether the pipeline asks for a cache and has none, as a stage runs whatever version was loaded last."""
+        ...
+
+    def store_failed(self) -> None:
+        """The shared store could not be asked; the models answered."""
+        ...
+
+
+class CacheMetrics:
+    """A `CacheMeter` of Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter(
+            "headrace_router_cache_rows",
+            "Rows of pipelines with a cache, by what answered them.",
+            ["pipeline", "outcome"],
+            registry=registry,
+        )
+        self._evictions = Counter(
+            "headrace_router_cache_evictions",
+            "Kept answers that went for lack of space, or were found too old.",
+            ["pipeline", "cause"],
+            registry=registry,
+        )
+        self._bytes = Gauge(
+            "headrace_router_cache_bytes", "Memory of the kept answers.", ["pipeline"], registry=registry
+        )
+        self._unpinned = Gauge(
+            "headrace_router_cache_unpinned",
+            "1 for a pipeline with the key `cache` whose answers are not kept: a model stage has no version.",
+            ["pipeline"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            "headrace_router_cache_store_failures",
+            "Calls of the shared store of answers that failed or were late.",
+            registry=registry,
+        )
+
+    def rows(self, pipeline: str, outcome: str, count: int) -> None:
+        self._rows.labels(pipeline, outcome).inc(count)
+
+    def evicted(self, pipeline: str, space: int, age: int) -> None:
+        for cause, count in (("space", space), ("age", age)):
+            if count:
+                self._evictions.labels(pipeline, cause).inc(count)
+
+    def bytes(self, pipeline: str, size: int) -> None:
+        self._bytes.labels(pipeline).set(size)
+
+    def unpinned(self, pipeline: str, wrong: bool) -> None:
+        self._unpinned.labels(pipeline).set(wrong)
+
+    def store_failed(self) -> None:
+        self._failures.inc()

@@ -1,0 +1,58 @@
+"""Who sees the runs of live batches, and what they take of them: shadows and the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import mmh3
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Batch, Column, Ragged
+from headrace.pipeline import kind_of
+from services.router.routes.route import Route
+from services.router.routes.run import RouteResult
+
+if TYPE_CHECKING:
+    from services.router.pipelines import Served
+
+_UNIT = 2.0**-53
+
+
+class RunObserver(Protocol):
+    """Sees the runs of live batches. It is in their way: it must be quick and never raise."""
+
+    def begin(self, served: Served, route: Route, batch: Batch) -> Callable[[RouteResult | None], None]:
+        """A run begins; what is returned is called when it ends, with None if it raised."""
+        ...
+
+
+def chosen_rows(request_ids: Sequence[str], share: float, salt: str) -> NDArray[np.intp] | None:
+    """Positions of the rows whose request is in the share (0 to 1); None: all. All rows of a request are, or none."""
+    if share >= 1:
+        return None
+    seed = mmh3.hash(salt, signed=False)
+    drawn: dict[str, bool] = {}
+    found = []
+    for row, request_id in enumerate(request_ids):
+        wanted = drawn.get(request_id)
+        if wanted is None:
+            # As every assignment here: the first 53 bits of the hash as a number in [0, 1).
+            u = (mmh3.hash64(request_id, seed, signed=False)[0] >> 11) * _UNIT
+            wanted = drawn[request_id] = u < share
+        if wanted:
+            found.append(row)
+    return np.array(found, np.intp)
+
+
+def size_of(columns: Iterable[Column]) -> int:
+    """Bytes of the columns' values."""
+    values = [c.values for c in columns]
+    return sum(v.size_bytes if isinstance(v, Ragged) else v.nbytes for v in values)
+
+
+def features_of(route: Route, result: RouteResult) -> dict[str, Column]:
+    """The columns of a route that depend on more than its inputs: feature values, which change with time."""
+    names = [n for p in route.plan.stages if kind_of(p.stage).varies for n in p.writes]
+    return {n: result.columns[n] for n in names if n in result.columns}

@@ -1,0 +1,39 @@
+"""The instruments of shadows. Labels hold names of pipelines and fixed words."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ShadowMetrics:
+    """Counts what shadows did, and what they did not."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._compared = Counter(
+            "headrace_router_shadow_rows",
+            "Rows that ran on a shadow, by what came of them.",
+            ["pipeline", "result"],
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "headrace_router_shadow_dropped_rows",
+            "Rows of a shadow's share that did not run, by reason.",
+            ["pipeline", "reason"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "headrace_router_shadow_waiting_rows", "Rows that wait to run on a shadow.", registry=registry
+        )
+        self.duty = Gauge(
+            "headrace_router_shadow_duty",
+            "Share of the time that shadows may run; it falls when live batches become slower.",
+            registry=registry,
+        )
+
+    def compared(self, pipeline: str, result: str, rows: int) -> None:
+        """`result`: `equal` or `different`; a row that only one arm answered is different."""
+        if rows:
+            self._compared.labels(pipeline, result).inc(rows)
+
+    def dropped(self, pipeline: str, reason: str, rows: int) -> None:
+        self._dropped.labels(pipeline, reason).inc(rows)

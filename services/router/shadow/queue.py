@@ -1,0 +1,64 @@
+"""Batches that wait to be run on a shadow: bounded by rows and bytes. A batch that does not fit is dropped."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Batch
+from services.router.routes.route import Route
+from services.router.routes.run import RouteResult
+from services.router.shadow.route import ShadowRoute
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copied:
+    """A batch that was answered. `rows`: positions that are copied, None: all. `live`: the route that answered, with its `result`
+    and how long it took. `size`: bytes that it keeps in memory."""
+
+    shadow: ShadowRoute
+    live: Route
+    batch: Batch
+    result: RouteResult
+    seconds: float
+    rows: NDArray[np.intp] | None
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.batch) if self.rows is None else len(self.rows)
+
+
+class ShadowQueue:
+    """First in, first out."""
+
+    def __init__(self, max_rows: int, max_bytes: int) -> None:
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._waiting: deque[Copied] = deque()
+        self.rows = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def refusal(self, rows: int, size: int) -> str:
+        """Why a batch of so many rows and bytes does not fit: `queue_rows` or `queue_bytes`; "" if it does."""
+        if self.rows + rows > self._max_rows:
+            return "queue_rows"
+        return "queue_bytes" if self.bytes + size > self._max_bytes else ""
+
+    def put(self, copied: Copied) -> None:
+        """Adds a batch for which there was no refusal."""
+        self._waiting.append(copied)
+        self.rows += len(copied)
+        self.bytes += copied.size
+
+    def take(self) -> Copied:
+        """Removes the first. Raises IndexError if there is none."""
+        copied = self._waiting.popleft()
+        self.rows -= len(copied)
+        self.bytes -= copied.size
+        return copied

@@ -1,0 +1,163 @@
+"""Runs copied batches on a shadow's route and compares the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Batch, Column, Rows
+from headrace.comparison import ComparisonReport, RowContext
+from headrace.pipeline import PlannedStage, kind_of
+from services.router.routes.observer import features_of, size_of
+from services.router.routes.route import Route
+from services.router.routes.run import RouteResult, RouteRun
+from services.router.shadow.queue import Copied
+from services.router.stages.runner import StageResult, StageRunner
+
+# Below every live priority, which is 1 to 10: every limiter sheds these rows first.
+PRIORITY = 0
+# A row whose inputs are larger is named in the report, but can't be run again from it.
+_MAX_ROW_BYTES = 64 * 1024
+# No deadline for the whole run, as it may wait between its stages; each stage gets the pipeline's own.
+_RUN_S = 3600.0
+
+
+class Unmetered:
+    """A meter that counts nothing: what a shadow does is not among what callers got."""
+
+    def rows(self, pipeline: str, code: str, count: int) -> None: ...
+    def stage(self, pipeline: str, stage: str, seconds: float) -> None: ...
+    def fallback(self, pipeline: str, fallback: str, count: int) -> None: ...
+    def refusal(self, pipeline: str, cause: str, count: int) -> None: ...
+    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None: ...
+
+
+class Turn:
+    """One run's way to wait for its turn before each stage. `gate`: waits; `began`, `ended`: around the stage. Seconds that it
+    worked are in `worked`."""
+
+    def __init__(
+        self,
+        gate: Callable[[], Awaitable[None]],
+        began: Callable[[], None],
+        ended: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._gate, self._began, self._ended, self._clock = gate, began, ended, clock
+        self.worked = 0.0
+
+    async def run(self, runner: StageRunner, batch: Batch, deadline_s: float) -> StageResult:
+        """Waits for the turn, then runs the stage with that much time. Raises Fault as the runner does."""
+        await self._gate()
+        started = self._clock()
+        rows = replace(batch.rows, deadlines=[started + deadline_s] * len(batch))
+        self._began()
+        try:
+            return await runner.run(Batch(rows, batch.columns, batch.errors))
+        finally:
+            self._ended()
+            self.worked += self._clock() - started
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """A stage's runner that waits for its turn."""
+
+    runner: StageRunner
+    turn: Turn
+    deadline_s: float
+
+    @property
+    def service(self) -> str:
+        return self.runner.service
+
+    async def run(self, batch: Batch) -> StageResult:
+        return await self.turn.run(self.runner, batch, self.deadline_s)
+
+
+async def run_rows(
+    copied: Copied, rows: NDArray[np.intp], turn: Turn, clock: Callable[[], float], report: ComparisonReport
+) -> int:
+    """Runs these rows of a copied batch and counts them in the report; returns how many rows differ.
+
+    Raises Fault if the shadow's pipeline needs an input that the batch does not have.
+    """
+    route = copied.shadow.route
+    pipeline = route.plan.pipeline
+    batch = copied.batch.take(rows)
+    ids, given = batch.rows.request_ids, batch.rows
+    count = len(rows)
+    shadowed = Rows(ids, given.tenants, [PRIORITY] * count, [clock() + _RUN_S] * count, [""] * count)
+    turned = tuple(_Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
+    known = {i: _at(stage, rows) for i, stage in reused(copied.live, route, copied.result).items()}
+    run = RouteRun(
+        Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Unmetered(), known
+    )
+    result = await run.run()
+    live = copied.result.batch.take(rows)
+    private = {field.name for p in (pipeline, copied.live.plan.pipeline) for field in p.inputs if field.pii}
+    outputs = [o.name for o in pipeline.outputs if o.name not in private]
+    context = _Context(copied, rows, private)
+    return report.add(live, result.batch, outputs, context.of, (copied.seconds, turn.worked))
+
+
+def reused(live: Route, shadow: Route, result: RouteResult) -> dict[int, StageResult]:
+    """Features stages of the shadow that the live route has too, with what they gave there: by position in the shadow's plan.
+
+    Only stages that read nothing but inputs: other columns may differ between the arms.
+    """
+    found: dict[int, StageResult] = {}
+    stages = {p.stage.name: p for p in live.plan.stages}
+    inputs = {field.name for field in live.plan.pipeline.inputs}
+    for i, planned in enumerate(shadow.plan.stages):
+        same = stages.get(planned.stage.name)
+        if (
+            kind_of(planned.stage).varies
+            and same is not None
+            and same.stage == planned.stage
+            and inputs.issuperset(planned.reads)
+        ):
+            given = _given(same, result)
+            if given is not None:
+                found[i] = given
+    return found
+
+
+def _given(planned: PlannedStage, result: RouteResult) -> StageResult | None:
+    """What a stage gave, for all rows of the batch; None: that is not known any more."""
+    name = planned.stage.name
+    errors = {row: error for row, error in result.batch.errors.items() if error.stage == name}
+    columns = [result.columns[n] for n in planned.writes if n in result.columns]
+    if len(columns) < len(planned.writes) and len(errors) < len(result.batch):
+        return None
+    return StageResult(columns, errors=errors)
+
+
+def _at(stage: StageResult, rows: NDArray[np.intp]) -> StageResult:
+    errors = {new: stage.errors[old] for new, old in enumerate(rows.tolist()) if old in stage.errors}
+    return StageResult([c.take(rows) for c in stage.columns], errors=errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Makes what a report keeps of a row. `private`: columns with personal data."""
+
+    copied: Copied
+    rows: NDArray[np.intp]
+    private: set[str]
+
+    def of(self, position: int) -> RowContext:
+        batch, row = self.copied.batch, int(self.rows[position])
+        ids = batch.rows.request_ids
+        columns: Mapping[str, Column] = {**batch.columns, **features_of(self.copied.live, self.copied.result)}
+        one = {n: c.take(np.array([row])) for n, c in columns.items() if n not in self.private}
+        left_out = sorted(self.private & columns.keys())
+        inputs = None
+        if size_of(one.values()) <= _MAX_ROW_BYTES:
+            inputs = Batch(batch.rows.take([row]), one)
+        else:
+            left_out = sorted(columns)
+        return RowContext(ids[:row].count(ids[row]), inputs, left_out)

@@ -1,0 +1,159 @@
+"""Copies answered batches to shadows: a cheap offer in the live path, and one task that runs what was offered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Batch
+from headrace.comparison import ComparisonReport
+from headrace.hop.errors import Fault
+from services.router.pipelines import Served
+from services.router.routes.observer import chosen_rows, size_of
+from services.router.routes.route import Route
+from services.router.routes.run import RouteResult
+from services.router.shadow.metrics import ShadowMetrics
+from services.router.shadow.pace import Pace
+from services.router.shadow.queue import Copied, ShadowQueue
+from services.router.shadow.reports import Reports
+from services.router.shadow.run import Turn, run_rows
+from services.router.shadow.settings import ShadowSettings
+
+
+class Shadows:
+    """An observer of live runs (`routes.observer.RunObserver`). `clock`: monotonic seconds; `log`: a structlog logger."""
+
+    def __init__(
+        self,
+        settings: ShadowSettings,
+        metrics: ShadowMetrics,
+        clock: Callable[[], float],
+        log: Any,
+        epoch: str,
+    ) -> None:
+        self._patience_s = settings.patience_s
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._queue = ShadowQueue(settings.max_waiting_rows, settings.max_waiting_bytes)
+        self._came = asyncio.Event()
+        # Set while no live batch is in flight.
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.pace = Pace(max_rows=settings.max_rows)
+        self.reports = Reports(epoch)
+
+    def begin(self, served: Served, route: Route, batch: Batch) -> Callable[[RouteResult | None], None]:
+        """A live run begins; what is returned must be called when it ends (None: it raised). Neither raises."""
+        turn, began = self.pace.live_began(), self._clock()
+        self._idle.clear()
+
+        def ended(result: RouteResult | None) -> None:
+            seconds = self._clock() - began
+            self.pace.live_ended(turn, None if result is None else seconds)
+            if not self.pace.in_flight:
+                self._idle.set()
+            if result is not None and served.shadow is not None:
+                self._offer(served, route, batch, result, seconds)
+
+        return ended
+
+    async def run(self) -> None:
+        """Runs what was offered, until cancelled."""
+        try:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                # Behind the answers that are being sent.
+                await asyncio.sleep(0)
+                while len(self._queue):
+                    copied = self._queue.take()
+                    self._metrics.waiting.set(self._queue.rows)
+                    await self._run(copied)
+        finally:
+            while len(self._queue):
+                self._drop(self._queue.take(), "stopped")
+
+    def _offer(self, served: Served, route: Route, batch: Batch, result: RouteResult, seconds: float) -> None:
+        shadow = served.shadow
+        if shadow is None or shadow.share <= 0 or shadow.route.name == route.name:
+            return
+        try:
+            rows = chosen_rows(batch.rows.request_ids, shadow.share, shadow.salt)
+            if batch.errors:
+                # Rows that came with an error were not asked of the live arm either.
+                wanted = np.arange(len(batch)) if rows is None else rows
+                rows = wanted[~np.isin(wanted, list(batch.errors))]
+            count = len(batch) if rows is None else len(rows)
+            if not count:
+                return
+            # The message's own memory, which is kept as a whole however few rows are copied.
+            size = size_of(batch.columns.values()) + size_of(result.columns.values())
+            copied = Copied(shadow, route, batch, result, seconds, rows, size)
+            refusal = self._queue.refusal(count, size)
+            if refusal:
+                self._drop(copied, refusal)
+                return
+            self._queue.put(copied)
+            self._came.set()
+        except Exception as error:  # noqa: BLE001 - nothing of a shadow may fail a live call
+            self._log.error("a batch was not copied to its shadow", error=f"{type(error).__name__}: {error}")
+
+    async def _run(self, copied: Copied) -> None:
+        """All rows of a copied batch, some at a time. Raises nothing but CancelledError."""
+        rows = np.arange(len(copied.batch)) if copied.rows is None else copied.rows
+        done = 0
+        try:
+            while done < len(rows):
+                part = rows[done : done + self.pace.rows]
+                rest = await self._run_part(copied, part)
+                done += len(part)
+                await asyncio.sleep(rest)
+        except asyncio.CancelledError:
+            self._drop(copied, "stopped", len(rows) - done)
+            raise
+        except Exception as error:  # noqa: BLE001 - the task must go on with the next batch
+            self._drop(copied, "error", len(rows) - done)
+            told = error.message if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
+            pipeline, arm = copied.live.plan.pipeline.name, copied.shadow.route.name
+            self._log.error("a shadow did not run", pipeline=pipeline, arm=arm, error=told)
+
+    async def _run_part(self, copied: Copied, rows: NDArray[np.intp]) -> float:
+        """Runs some rows; returns how long to rest then."""
+        report, pace = self._report(copied), self.pace
+        turn = Turn(self._gate, pace.stage_began, pace.stage_ended, self._clock)
+        different = await run_rows(copied, rows, turn, self._clock, report)
+        pipeline = report.pipeline
+        self._metrics.compared(pipeline, "different", different)
+        self._metrics.compared(pipeline, "equal", len(rows) - different)
+        rest = pace.ran(self._clock(), turn.worked)
+        self._metrics.duty.set(pace.duty)
+        return rest
+
+    async def _gate(self) -> None:
+        """Returns when no live batch is in flight, or after the patience."""
+        ends = self._clock() + self._patience_s
+        while self.pace.in_flight:
+            left = ends - self._clock()
+            if left <= 0:
+                return
+            try:
+                async with asyncio.timeout(left):
+                    await self._idle.wait()
+            except TimeoutError:
+                return
+
+    def _drop(self, copied: Copied, reason: str, rows: int | None = None) -> None:
+        count = len(copied) if rows is None else rows
+        report = self._report(copied)
+        report.drop(reason, count)
+        self._metrics.dropped(report.pipeline, reason, count)
+
+    def _report(self, copied: Copied) -> ComparisonReport:
+        shadow = copied.shadow
+        name = copied.live.plan.pipeline.name
+        return self.reports.of(name, shadow.release, shadow.route.name, copied.live.name)

@@ -1,0 +1,1 @@
+"""Counts what each arm answered, and reports it to the monitoring service each second."""

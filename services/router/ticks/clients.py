@@ -1,0 +1,30 @@
+"""The monitoring service, over hop."""
+
+from __future__ import annotations
+
+from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.hop.call import unary
+from headrace.hop.client.dial import Client
+from headrace.hop.errors import Fault
+from headrace.ticks import Tick
+from headrace.ticks.messages import write
+
+REPORT = unary(
+    pb.DESCRIPTOR,
+    "MonitoringService",
+    "ReportTicks",
+    pb.ReportTicksRequest,
+    pb.ReportTicksResponse,
+    idempotent=True,
+)
+
+
+class HopMonitoring:
+    """Implements `reporter.Monitoring`."""
+
+    def __init__(self, client: Client) -> None:
+        self._report = client.each(REPORT)
+
+    async def report(self, tick: Tick, deadline: float) -> list[bool | Fault]:
+        replies = await self._report(write(tick), deadline=deadline)
+        return [reply if isinstance(reply, Fault) else reply.behind for reply in replies]

@@ -1,0 +1,93 @@
+"""Which rows got which arm, kept until the monitoring service has them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import Batch
+from headrace.pipeline import OutputField
+from headrace.ticks import ArmName, Exposure
+
+# Half a minute of a thousand rows a second; one takes about half a kilobyte.
+MAX_WAITING = 30_000
+PER_TICK = 10_000
+
+
+def places_in_requests(request_ids: Sequence[str]) -> list[int]:
+    """Position of each row in its request: the rows of a request are next to each other."""
+    places: list[int] = []
+    place, last = 0, None
+    for request_id in request_ids:
+        place = place + 1 if request_id == last else 0
+        places.append(place)
+        last = request_id
+    return places
+
+
+def compared(output: OutputField) -> bool:
+    """Whether an outcome of the output's name can say that it was wrong: a truth value or a whole number a row."""
+    return not output.row_shape and output.dtype.numpy.kind in "biu"
+
+
+class Exposures:
+    """A bounded list. What does not fit is dropped and counted."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Exposure] = deque()
+        self.lost = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note(
+        self,
+        arm: ArmName,
+        answer: Batch,
+        places: Iterable[int],
+        keys: NDArray[np.uint64] | None,
+        outputs: Sequence[OutputField],
+    ) -> None:
+        """The rows of an answer; `places`: their positions in their requests."""
+        rows = answer.rows
+        every = keys.tolist() if keys is not None else [None] * len(answer)
+        columns = {output.name: _values(answer, output) for output in outputs if compared(output)}
+        for i, (tenant, request, place, key) in enumerate(
+            zip(rows.tenants, rows.request_ids, places, every, strict=True)
+        ):
+            if len(self._waiting) >= MAX_WAITING:
+                self.lost += len(answer) - i
+                return
+            labels = (
+                {n: v[i] for n, v in columns.items() if not math.isnan(v[i])}
+                if i not in answer.errors
+                else {}
+            )
+            self._waiting.append(Exposure(arm, tenant, request, place, key, labels))
+
+    def next(self) -> list[Exposure]:
+        """Those of the next tick; they stay until `sent`."""
+        return list(islice(self._waiting, PER_TICK))
+
+    def sent(self, count: int) -> None:
+        """The receiver has the first so many."""
+        for _ in range(count):
+            self._waiting.popleft()
+
+
+def _values(answer: Batch, output: OutputField) -> Sequence[float]:
+    column = answer.columns[output.name]
+    values: list[float] = column.array.astype(np.float64).tolist()
+    if column.valid is not None:
+        return [v if there else math.nan for v, there in zip(values, column.valid.tolist(), strict=True)]
+    return values
+
+
+def taken(places: Sequence[int], rows: NDArray[np.intp] | None) -> Sequence[int]:
+    """The positions of some of the rows; None: of all."""
+    return places if rows is None else [places[i] for i in rows.tolist()]

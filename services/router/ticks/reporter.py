@@ -1,0 +1,105 @@
+"""Reports a tick each second, for as long as the router lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from headrace.hop.errors import Fault
+from headrace.ticks import Tick
+from services.router.ticks.counters import Counters
+
+EVERY_S = 1.0
+_LAST_S = 0.5
+
+
+class Monitoring(Protocol):
+    """Takes ticks."""
+
+    async def report(self, tick: Tick, deadline: float) -> Sequence[bool | Fault]:
+        """Tells every replica; what each answers: whether it lacks earlier ticks, or why it has not got this one.
+
+        `deadline`: monotonic seconds. Raises Fault if there is no replica.
+        """
+        ...
+
+
+class TickMetrics(Protocol):
+    """Counts reports; see `metrics.Metrics`."""
+
+    def reported(self, outcome: str) -> None: ...
+    def lost_exposures(self, count: int) -> None: ...
+
+
+class Reporter:
+    """Reports what was counted. What fails is told again, as counts are cumulative. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        monitoring: Monitoring,
+        metrics: TickMetrics,
+        log: Any,
+        clock: Callable[[], float],
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._counters = counters
+        self._monitoring = monitoring
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._every_s = every_s
+        self._failing = False
+        self._lost = 0
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.report()
+            except Exception as error:  # noqa: BLE001 - the loop must go on: the next tick has all that this one had
+                self._metrics.reported("INTERNAL")
+                self._fails(f"{type(error).__name__}: {error}")
+
+    async def report(self) -> None:
+        """Reports once."""
+        tick = self._counters.tick()
+        if tick.lost_exposures > self._lost:
+            self._metrics.lost_exposures(tick.lost_exposures - self._lost)
+            self._lost = tick.lost_exposures
+        answers = await self._answers(tick)
+        good = [answer for answer in answers if not isinstance(answer, Fault)]
+        if not good:
+            refused = next(answer for answer in answers if isinstance(answer, Fault))
+            self._metrics.reported(refused.code.name)
+            self._fails(refused.message)
+            return
+        # A replica that has not got it will find that it lacks a tick, and say so.
+        self._counters.received(tick)
+        if any(good):
+            self._counters.start_over()
+        self._metrics.reported("OK")
+        if self._failing:
+            self._failing = False
+            self._log.info("ticks are reported again")
+
+    async def close(self) -> None:
+        """Reports what was counted since the last tick, if it can be done quickly."""
+        try:
+            async with asyncio.timeout(_LAST_S):
+                await self.report()
+        except Exception as error:  # noqa: BLE001 - the router must stop, whatever happens
+            self._fails(f"{type(error).__name__}: {error}")
+
+    async def _answers(self, tick: Tick) -> Sequence[bool | Fault]:
+        try:
+            return await self._monitoring.report(tick, self._clock() + max(self._every_s, EVERY_S))
+        except Fault as fault:
+            return [fault]
+
+    def _fails(self, why: str) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.warning("ticks can't be reported; they are counted on", error=why)

@@ -1,0 +1,135 @@
+"""Experiments: the join by key, the delta method, and the interval at every look."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from headrace.analysis import Moments, difference, read_out, relative_lift, sequential_half_width
+
+
+def moments(y: list[float], n: list[float] | None = None) -> Moments:
+    found = Moments()
+    for value, count in zip(y, n or [1.0] * len(y), strict=True):
+        found.add(value, count)
+    return found
+
+
+def test_with_one_outcome_a_key_the_variance_is_the_ordinary_one() -> None:
+    y = [1.0, 0.0, 3.5, 2.0]
+    assert moments(y).mean == pytest.approx(np.mean(y))
+    assert moments(y).variance == pytest.approx(np.var(y, ddof=1) / 4)
+
+
+def test_outcomes_of_a_key_count_by_key() -> None:
+    """Ten keys with a hundred equal outcomes each say as much as ten outcomes, not as a thousand."""
+    y = [float(i % 2) for i in range(10)]
+    assert moments([100 * v for v in y], [100.0] * 10).variance == pytest.approx(moments(y).variance)
+
+
+def test_a_key_can_be_taken_out_when_its_outcomes_grow() -> None:
+    grown = moments([1.0, 2.0, 3.0])
+    grown.add(2.0, 1.0, keys=-1)
+    grown.add(5.0, 2.0)
+    assert grown.variance == pytest.approx(moments([1.0, 5.0, 3.0], [1, 2, 1]).variance)
+
+
+def test_the_half_width_is_the_formula_of_the_source() -> None:
+    alpha, n, variance, tuning = 0.05, 2000, 0.01, 5000
+    rho = math.sqrt((-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuning)
+    expected = math.sqrt(n * variance) * math.sqrt(
+        2 * (n * rho**2 + 1) * math.log(math.sqrt(n * rho**2 + 1) / alpha) / (n * rho) ** 2
+    )
+    assert sequential_half_width(variance, n, alpha) == pytest.approx(expected)
+
+
+def test_too_few_keys_say_nothing() -> None:
+    assert difference(moments([1.0]), moments([1.0, 2.0])).low == -math.inf
+    assert relative_lift(moments([0.0, 0.0]), moments([1.0, 2.0])).high == math.inf
+
+
+def test_the_read_out_joins_by_key() -> None:
+    exposures = [(k, "a" if k % 2 else "b") for k in range(400)] + [(1, "a"), (2, "a"), (999, "other")]
+    outcomes = [(k, 1.0 if k % 4 < 2 else 3.0) for k in range(0, 400)] + [(5000, 7.0), (3, 3.0)]
+    found = read_out(["a", "b"], {"a": 0.5, "b": 0.5}, exposures, [o for o in outcomes if o[0] % 10])
+    assert found.crossed == 1
+    assert (found.arms["a"].exposures, found.arms["b"].exposures) == (200, 199)
+    assert found.arms["b"].coverage == pytest.approx(159 / 199)
+    assert found.arms["a"].coverage == 1
+    assert found.arms["a"].mean == pytest.approx((100 * 1 + 101 * 3) / 201)
+    assert found.sample_ratio == "as expected"
+    assert found.lifts["b"].absolute.value == pytest.approx(found.arms["b"].mean - found.arms["a"].mean)
+    assert not found.lifts["b"].significant
+
+
+def test_a_read_out_says_when_keys_are_not_divided_by_the_weights() -> None:
+    exposures = [(k, "a" if k % 3 else "b") for k in range(3000)]
+    found = read_out(["a", "b"], {"a": 1, "b": 1}, exposures, [])
+    assert found.sample_ratio == "mismatch"
+    assert found.lifts == {}
+    assert found.arms["a"].mean is None
+    assert read_out(["a", "b"], {"a": 2, "b": 1}, exposures, []).sample_ratio == "as expected"
+
+
+def test_a_lift_is_found() -> None:
+    rng = np.random.default_rng(1)
+    exposures = [(k, "a" if k % 2 else "b") for k in range(8000)]
+    outcomes = [(k, float(rng.random() < (0.2 if k % 2 else 0.3))) for k in range(8000)]
+    found = read_out(["a", "b"], {"a": 1, "b": 1}, exposures, outcomes).lifts["b"]
+    assert found.significant
+    assert 0.1 in found.absolute
+    assert 0.5 in found.relative
+
+
+LOOKS, KEYS_A_LOOK = 600, 10
+
+
+def looks(runs: int, seed: int, lift: float, kind: str) -> tuple[int, int]:
+    """Runs in which at any look (once a second, ten keys each) no difference is excluded, and in which the true one is."""
+    rng = np.random.default_rng(seed)
+    significant, missed = np.zeros(runs, bool), np.zeros(runs, bool)
+    sums = {arm: [np.zeros(runs) for _ in range(3)] for arm in "ab"}
+    for _ in range(LOOKS):
+        keys_b = rng.binomial(KEYS_A_LOOK, 0.5, runs)
+        for arm, keys in (("a", KEYS_A_LOOK - keys_b), ("b", keys_b)):
+            extra = lift if arm == "b" else 0.0
+            if kind == "rare":
+                y = rng.binomial(keys, 0.05 + extra).astype(float)
+                yy = y
+            else:
+                drawn = rng.lognormal(0, 1, (runs, KEYS_A_LOOK)) + extra
+                drawn[np.arange(KEYS_A_LOOK) >= keys[:, None]] = 0
+                y, yy = drawn.sum(1), (drawn**2).sum(1)
+            for total, more in zip(sums[arm], (keys, y, yy), strict=True):
+                total += more
+        for run in np.flatnonzero(~significant | ~missed):
+            a, b = (
+                Moments(int(k), y, k, yy, y, k)
+                for k, y, yy in (tuple(s[run] for s in sums[arm]) for arm in "ab")
+            )
+            if min(a.keys, b.keys) >= 100:
+                interval = difference(a, b)
+                significant[run] |= 0.0 not in interval
+                missed[run] |= lift not in interval
+    return int(significant.sum()), int(missed.sum())
+
+
+@pytest.mark.parametrize("kind", ["rare", "skewed"])
+def test_looking_each_second_finds_no_difference_where_none_is(kind: str) -> None:
+    assert looks(25, 11, 0.0, kind)[0] <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rare", "skewed"])
+def test_a_thousand_experiments_without_a_difference(kind: str) -> None:
+    assert looks(1000, 12, 0.0, kind)[0] <= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "lift"), [("rare", 0.03), ("skewed", 0.3)])
+def test_a_thousand_planted_lifts_lie_in_the_interval_at_every_look(kind: str, lift: float) -> None:
+    found, missed = looks(1000, 13, lift, kind)
+    assert missed <= 50
+    assert found >= 300

@@ -1,0 +1,356 @@
+"""`headrace release`, `rollout` and `experiment`, as a person or a script types them, on the files of a home."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from headrace.cli.installation import layout, release_place
+from headrace.cli.main import app
+from headrace.columns import DType
+from headrace.releases import FileReleases, Release
+from headrace.repository import TensorSpec, label, publish
+from headrace.repository.records import Records
+from headrace.state import chain
+from tests.libs.releases.small_pipeline import TEXT, changed
+from tests.libs.releases.webhook_receiver import Receiver
+
+X, Y = TensorSpec("x", DType.FLOAT32, ()), TensorSpec("y", DType.FLOAT32, ())
+ROLLOUT = ("rollout", "start", "small", "--models", "light=2", "--by", "name")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with models in two versions each and a document; nothing is live yet."""
+    made = tmp_path / "home"
+    for model in ("light", "heavy"):
+        for version in ("1", "7", "10") if model == "heavy" else ("1", "2", "10"):
+            publish(made / "models", model, version, b"no model", inputs=[X], outputs=[Y])
+    label(made / "models", "light", "1", "old")
+    write_document(made, TEXT)
+    (made / "settings").mkdir()
+    (made / "settings" / "router.yaml").write_text(yaml.safe_dump({"pipelines": str(made / "pipelines")}))
+    return made
+
+
+def write_document(home: Path, text: str) -> None:
+    path = home / "pipelines" / "small" / "pipeline.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(home: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], catch_exceptions=False)
+
+
+def ok(home: Path, *arguments: object) -> str:
+    result = run(home, *arguments)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def refused(home: Path, *arguments: object, code: int = 1) -> str:
+    """What is said; nothing has changed."""
+    before = current(home)
+    result = run(home, *arguments)
+    assert result.exit_code == code, result.output
+    assert current(home) == before
+    return " ".join(result.output.split())
+
+
+def current(home: Path) -> Release | None:
+    return FileReleases(home / "releases").current("small")[0]
+
+
+def audit(home: Path) -> list[dict[str, Any]]:
+    return list(chain.entries(home / "audit" / "releases.jsonl"))
+
+
+def test_a_release_lives_its_life(home: Path) -> None:
+    said = ok(home, "release", "deploy", "small", "--models", "light=1", "--reason", "begin")
+    assert "arms.live.models.light — 1" in said
+    assert "release 1 of small is current" in said
+    assert "headrace release show small" in said or "release show small" in said
+    assert "nothing to change (release 1)" in ok(home, "release", "deploy", "small", "--models", "light=1")
+
+    said = ok(home, "release", "deploy", "small")
+    assert "arms.live.models.light 1 10" in said
+    assert "release rollback small" in said
+    said = ok(home, "release", "rollback", "small", "--reason", "too slow")
+    assert "arms.live.models.light 10 1" in said
+    shown = json.loads(ok(home, "release", "show", "small", "--json"))
+    assert (shown["number"], shown["restores"], shown["reason"]) == (3, 1, "too slow")
+    assert "release 1" in ok(home, "release", "show", "small")
+    assert ok(home, "release", "show").split()[7:11] == ["small", "3", "1", "heavy"]
+
+    history = json.loads(ok(home, "release", "history", "small", "--json"))
+    assert [(r["number"], r["recorded"]) for r in history["releases"]] == [(3, True), (2, True), (1, True)]
+    assert "begin" in ok(home, "release", "history", "small")
+    assert [(e["event"], e["number"]) for e in audit(home)] == [
+        ("changed", 1),
+        ("changed", 2),
+        ("changed", 3),
+    ]
+    assert ok(home, "release", "remove", "small") == "done: small is out of service"
+    assert current(home) is None
+
+
+def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -> None:
+    ok(home, "release", "deploy", "small")
+    before = current(home)
+    publish(home / "models", "light", "11", b"no model", inputs=[X], outputs=[Y])
+    write_document(home, changed(("version: 1", "version: 2")))
+    assert current(home) == before
+    said = ok(home, "release", "deploy", "small", "--dry-run")
+    assert "arms.live.version 1 2" in said
+    assert "arms.live.models.light 10 11" in said
+    assert "nothing was changed (--dry-run)" in said
+    assert current(home) == before
+
+
+def test_a_rollout_is_steered(home: Path) -> None:
+    assert "it has no release yet" in refused(home, *ROLLOUT)
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    assert "there was no rollout yet" in ok(home, "rollout", "status", "small")
+    said = ok(home, *ROLLOUT, "--ladder", "5,50,100", "--deadline", "30m", "--otherwise", "promote")
+    assert "assign.weights.candidate — 5 %" in said
+    assert "rollout status small" in said
+    rollout = current(home).rollout
+    assert (rollout.ladder, rollout.deadline_s, rollout.otherwise) == ((0.05, 0.5, 1.0), 1800, "promote")
+    status = ok(home, "rollout", "status", "small")
+    assert all(word in status for word in ("running", "candidate", "5% → 50% → 100%", "none yet"))
+    assert "end it before another one" in refused(home, *ROLLOUT)
+    assert "end it before a deployment" in refused(home, "release", "deploy", "small", "--models", "light=10")
+    ok(home, "rollout", "pause", "small")
+    assert json.loads(ok(home, "rollout", "status", "small", "--json"))["rollout"]["state"] == "paused"
+    ok(home, "rollout", "resume", "small")
+    ok(home, "rollout", "promote", "small", "--yes")
+    assert current(home).live.models["light"] == "2"
+    assert "none is running, the last one is over (promoted)" in refused(home, "rollout", "abort", "small")
+    ok(home, "rollout", "start", "small", "--models", "light=10")
+    ok(home, "rollout", "abort", "small")
+    assert current(home).live.models["light"] == "2"
+
+
+def test_an_experiment(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "deploy", "small", "--arm", "b", "--models", "light=2")
+    start = ("experiment", "start", "small", "seats", "--outcome", "late", "--by", "name")
+    told = refused(home, *start, "--weight", "live=0.5", "--weight", "b=0.6")
+    assert "assign: the weights add up to 1.1, not to 1" in told
+    ok(home, *start, "--weight", "live=0.5,b=0.5")
+    assert current(home).experiment.arms == ("live", "b")
+    ok(home, "experiment", "stop", "small")
+    assert current(home).experiment is None
+
+
+def test_labels_and_what_must_stay(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=old")
+    assert current(home).live.models == {"light": "1", "heavy": "7"}
+    said = ok(home, "release", "label", "small", "champion", "light:2")
+    assert "release deploy small --label champion" in said
+    ok(home, "release", "deploy", "small", "--arm", "next", "--models", "light=10")
+
+    def remove(model: str, version: str) -> Result:
+        return run(home, "models", "remove", model, version, "--unsigned")
+
+    for version, where in (("2", "(label champion)"), ("10", "(arm next)"), ("1", "(arm live)")):
+        result = remove("light", version)
+        assert result.exit_code == 1
+        assert f"release 3 of pipeline small {where} names light version {version}" in " ".join(
+            result.output.split()
+        )
+    assert remove("heavy", "10").exit_code == 0
+    ok(home, "release", "label", "small", "champion", "light", "--delete")
+    assert remove("light", "2").exit_code == 0
+    assert "names no version" in refused(home, "release", "label", "small", "champion", "light", code=2)
+    told = refused(home, "release", "label", "small", "champion", "light:2")
+    assert "labels.champion.light: model 'light' has no version '2' (there are: 1, 10)" in told
+
+
+def test_a_document_that_names_a_label_which_stands_for_nothing(home: Path) -> None:
+    named = changed(('version: "7"', "version: champion"))
+    write_document(home, named)
+    document = home / "pipelines" / "small" / "pipeline.yaml"
+    line = next(i for i, text in enumerate(named.splitlines(), 1) if "version: champion" in text)
+
+    def check() -> Result:
+        return run(home, "pipeline", "check", document)
+
+    told = " ".join(check().output.split())
+    assert check().exit_code == 1
+    assert f"{document}:{line}: stages[1].version: model 'heavy' has no version or label 'champion'" in told
+    assert "headrace release label small champion heavy:VERSION" in told
+    assert "arms.live.models.heavy: there is no version or label 'champion'" in refused(
+        home, "release", "deploy", "small"
+    )
+    # A label of the release, or of the repository, is one.
+    write_document(home, TEXT)
+    ok(home, "release", "deploy", "small")
+    ok(home, "release", "label", "small", "champion", "heavy:7")
+    write_document(home, named)
+    assert check().exit_code == 0, check().output
+    ok(home, "release", "label", "small", "champion", "heavy", "--delete")
+    assert "did you mean 'champions'" in " ".join(check().output.split()) or check().exit_code == 1
+    label(home / "models", "heavy", "7", "champion")
+    assert check().exit_code == 0, check().output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("deploy", "smal"), 1, "has no document of this pipeline; did you mean 'small'?"),
+        (
+            ("deploy", "small", "--models", "light=3"),
+            1,
+            "arms.live.models.light: there is no version or label '3'",
+        ),
+        (("deploy", "small", "--models", "light"), 2, "is not NAME=VALUE"),
+        (("deploy", "small", "--set", "first=1"), 2, "is not STAGE.KEY=VALUE"),
+        (("deploy", "small", "--set", "first.k=1"), 1, "arms.live.settings.first.k"),
+        (("deploy", "small", "--label", "best"), 1, "has the label 'best'"),
+        (("deploy", "small", "--document", "/nowhere"), 1, "/nowhere"),
+        (("deploy", "small", "--number", "7"), 3, "number: the change was made for release 7, but 1 is live"),
+        (("rollback", "small", "--to", "9"), 1, "there is no release 9"),
+        (("show", "other"), 1, "pipeline other has no release that can be read (with one: small)"),
+        (("remove", "other"), 1, "it has no release"),
+    ],
+)
+def test_what_is_wrong_is_named(home: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+    ok(home, "release", "deploy", "small")
+    assert told in refused(home, "release", *arguments, code=code)
+
+
+def test_a_version_in_quarantine_is_refused(home: Path) -> None:
+    Records(home / "executor").quarantine("light:10", {"problem": "it ends the process"})
+    ok(home, "release", "deploy", "small")
+    assert current(home).live.models["light"] == "2"
+    told = refused(home, "release", "deploy", "small", "--models", "light=10")
+    assert "can't be used: it is in quarantine (it ends the process)" in told
+
+
+def test_a_terminal_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(
+        "headrace.cli.commands.releases.committing.sys", type("Sys", (), {"stdin": Terminal()})
+    )
+    deploy = ["release", "deploy", "small", "--home", str(home)]
+    no = CliRunner().invoke(app, deploy, input="n\n")
+    assert (no.exit_code, current(home)) == (1, None)
+    assert "Make it so?" in no.output
+    assert CliRunner().invoke(app, deploy, input="y\n").exit_code == 0
+    assert CliRunner().invoke(app, [*deploy, "--models", "light=1", "--yes"]).exit_code == 0
+    assert current(home).number == 2
+
+
+def test_apply_from_git(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "git").mkdir()
+    (tmp_path / "git" / "pipeline.yaml").write_text(TEXT)
+    file = tmp_path / "git" / "release.yaml"
+
+    def write(light: str, **more: Any) -> None:
+        arm = {"document": "pipeline.yaml", "models": {"light": light, "heavy": "7"}}
+        file.write_text(yaml.safe_dump({"pipeline": "small", "arms": {"live": arm}, **more}))
+
+    write("1", reason="from git")
+    ok(home, "release", "apply", "-f", file)
+    assert current(home).reason == "from git"
+    assert "nothing to change (release 1)" in ok(home, "release", "apply", "-f", file)
+    write("2")
+    ok(home, "release", "apply", "-f", file)
+    ok(home, "release", "rollback", "small")
+    assert "nothing to change (release 3)" in ok(home, "release", "apply", "-f", file)
+    ok(home, "release", "apply", "-f", file, "--again")
+    assert current(home).live.models["light"] == "2"
+    # What is shown can be applied.
+    shown = run(home, "release", "show", "small", "--desired").output
+    file.write_text(shown)
+    assert "nothing to change" in ok(home, "release", "apply", "-f", file)
+    for content, told in (
+        ("a: [", "is no YAML"),
+        ("[]", "holds no mapping"),
+        ("{}", "names no pipeline"),
+        (
+            yaml.safe_dump({"pipeline": "small", "arms": {"live": {"document": 3}}}),
+            "arms.live.document: needs the path",
+        ),
+        (yaml.safe_dump({"pipeline": "small", "arms": {"live": {"document": "x"}}}), "document "),
+    ):
+        file.write_text(content)
+        assert told in refused(home, "release", "apply", "-f", file)
+
+
+def test_a_freeze_stops_automation_and_nobody_else(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "freeze", "--reason", "holidays")
+    assert "(holidays)" in refused(home, *ROLLOUT)
+    assert "all automation is frozen" in ok(home, "release", "show")
+    ok(home, "release", "deploy", "small", "--models", "light=10")
+    ok(home, "release", "freeze", "--off")
+    ok(home, "release", "freeze", "small", "--reason", "night")
+    assert "(night)" in refused(home, *ROLLOUT)
+    ok(home, "release", "freeze", "small", "--off")
+    ok(home, *ROLLOUT)
+
+
+def test_tampering_shows(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "deploy", "small", "--models", "light=2")
+    path = home / "releases" / "small" / "2.json"
+    path.write_bytes(path.read_bytes().replace(b'"light": "2"', b'"light": "10"'))
+    said = ok(home, "release", "show", "small")
+    assert "release 2 can't be used, the last good one serves: sha256: the document was altered" in said
+    # A release past the command.
+    store = FileReleases(home / "releases")
+    store.commit(store.current("small")[0].next("mallory", "", 2))
+    result = run(home, "release", "history", "small")
+    assert result.exit_code == 0
+    assert "not in this machine's audit: 3" in " ".join(result.output.split())
+    log = home / "audit" / "releases.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"light"', b'"x"').replace(b"deploy", b"employ"))
+    result = run(home, "release", "history", "small")
+    assert result.exit_code == 1
+    assert "the chain is broken" in " ".join(result.output.split())
+
+
+def test_a_webhook_is_told_before_the_command_ends(home: Path) -> None:
+    receiver = Receiver()
+    settings = home / "settings" / "releases.yaml"
+    settings.write_text(yaml.safe_dump({"webhook": {"url": receiver.url}}))
+    try:
+        ok(home, "release", "deploy", "small", "--reason", "begin")
+        assert [(e["event"], e["number"], e["reason"]) for e in receiver.events] == [("changed", 1, "begin")]
+        receiver.answers += [400]
+        said = ok(home, "release", "deploy", "small", "--models", "light=1")
+        assert "webhook: an event could not be delivered: the receiver answers 400" in said
+    finally:
+        receiver.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"webhook": {"url": "ftp://x/"}}, "releases.yaml, line 2, webhook.url: "),
+        ({"store": "ftp://x"}, "releases: they are not kept at ftp://"),
+        ({"store": 3}, "releases.yaml, line 1, store: "),
+    ],
+)
+def test_settings_that_cannot_be_used(home: Path, settings: dict[str, Any], told: str) -> None:
+    (home / "settings" / "releases.yaml").write_text(yaml.safe_dump(settings))
+    assert told in refused(home, "release", "show")
+
+
+def test_where_the_releases_are(home: Path) -> None:
+    at = layout.of(home)
+    assert release_place.place(at) == str(home / "releases")
+    (home / "settings" / "releases.yaml").write_text("store: redis://host\n")
+    assert release_place.place(at) == "redis://host"
+    assert release_place.records(at).audit == home / "audit" / "releases.jsonl"

@@ -1,0 +1,161 @@
+"""Rows compared in pairs: what differs, what is counted, what is kept, and the message that carries it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.api.router.v1 import shadow_pb2
+from headrace.columns import Batch, Column, DType, RowError, Rows
+from headrace.comparison import (
+    ComparisonReport,
+    DifferentRow,
+    RowContext,
+    WorstRows,
+    differences,
+    merged,
+    shown,
+)
+from headrace.comparison.messages import read_report, write_report
+from headrace.hop.errors import Code, Reason
+
+BROKEN = RowError(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "the model broke")
+
+
+def batch(columns: Sequence[Column], errors: dict[int, RowError] | None = None, ids: str = "") -> Batch:
+    count = len(columns[0])
+    rows = Rows(list(ids or "r" * count), ["t"] * count, [1] * count, [math.inf] * count, [""] * count)
+    return Batch(rows, {c.name: c for c in columns}, errors or {})
+
+
+def test_floats_are_compared_by_their_bits_or_within_a_tolerance() -> None:
+    one = Column.of("y", np.array([1.0, 0.0, np.nan, np.inf, 2.0, np.inf]))
+    other = Column.of("y", np.array([1.0, -0.0, np.nan, np.inf, 2.5, np.nan]))
+    found = differences(one, other)
+    assert found.differs.tolist() == [False, True, False, False, True, True]
+    assert found.deltas is not None
+    assert found.deltas.tolist() == [0.0, 0.0, 0.0, 0.0, 0.5, math.inf]
+    assert differences(one, other, 0.6).differs.tolist() == [False] * 5 + [True]
+
+
+def test_a_row_of_several_elements_differs_by_its_greatest() -> None:
+    one = Column.of("y", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+    other = Column.of("y", np.array([[1.5, 2.0], [3.0, 4.0]], np.float32))
+    found = differences(one, other)
+    assert found.differs.tolist() == [True, False]
+    assert found.deltas is not None
+    assert found.deltas.tolist() == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differs"),
+    [
+        (Column.of_text("k", ["a", "b"]), Column.of_text("k", ["a", "c"]), [False, True]),
+        (Column.of_text("k", ["a", None]), Column.of_text("k", ["a", None]), [False, False]),
+        (Column.of_text("k", ["a", None]), Column.of_text("k", [None, ""]), [True, True]),
+        (Column.of("k", np.array([1, 2])), Column.of("k", np.array([1, 3])), [False, True]),
+        (Column.of("k", np.array([1, 2])), Column.of("k", np.array([1.0, 2.0])), [True, True]),
+        (
+            Column.of("k", np.array([1.0, 2.0]), np.array([True, False])),
+            Column.of("k", np.array([1.0, 9.0]), np.array([True, False])),
+            [False, False],
+        ),
+        (
+            Column.of_bytes("k", [b"a", b"b", b"c", b"d"], (2,)),
+            Column.of_bytes("k", [b"a", b"b", b"d", b"c"], (2,)),
+            [False, True],
+        ),
+    ],
+)
+def test_other_types_are_equal_or_not(one: Column, other: Column, differs: list[bool]) -> None:
+    assert differences(one, other).differs.tolist() == differs
+
+
+def test_values_are_shown_shortly() -> None:
+    assert len(shown(Column.of_text("k", ["a" * 90]), 0)) == 80
+    assert shown(Column.of_text("k", [None]), 0) == "null"
+    assert shown(Column.of("k", np.array([0.1], np.float32)), 0) == "0.1"
+    assert shown(Column.of("k", np.array([[1, 2]])), 0) == "[1, 2]"
+
+
+def taken(row: int) -> RowContext:
+    ids = "aabbc"
+    return RowContext(ids[:row].count(ids[row]), batch([Column.of("x", np.array([7.0]))]), ("name",))
+
+
+def counted() -> ComparisonReport:
+    report = ComparisonReport("p", 3, "next", "live", "e1")
+    live = batch(
+        [Column.of("y", np.array([1.0, 2.0, 3.0, 4.0, 5.0])), Column.of("late", np.array([True] * 5))],
+        {3: BROKEN},
+        "aabbc",
+    )
+    shadow = batch(
+        [
+            Column.of("y", np.array([1.0, 2.25, 3.0, 4.0, 5.0])),
+            Column.of("late", np.array([True, True, False, True, True])),
+        ],
+        {4: BROKEN},
+        "aabbc",
+    )
+    assert report.add(live, shadow, ["y", "late"], taken, (0.002, 0.004)) == 3
+    return report
+
+
+def test_a_report_counts_pairs_and_keeps_the_worst() -> None:
+    report = counted()
+    assert (report.both_answered, report.shadow_failed, report.live_failed, report.both_failed) == (
+        3,
+        1,
+        1,
+        0,
+    )
+    y, late = report.outputs["y"], report.outputs["late"]
+    assert (y.rows, y.equal, y.deltas.zeros) == (3, 2, 2)
+    assert y.deltas.max == 0.25
+    assert (late.rows, late.equal, late.live_true, late.shadow_true) == (3, 2, 1, 0)
+    assert report.errors == {"MODEL_FAILED": 1}
+    assert report.shadow_seconds.count == 5
+    assert [(r.request_id, r.row, r.score) for r in report.worst.sorted()] == [
+        ("c", 0, 3.0),
+        ("b", 0, 2.0),
+        ("a", 1, 0.2),
+    ]
+    assert report.worst.sorted()[0].error == "MODEL_FAILED: the model broke"
+    assert report.worst.sorted()[1].values == [("late", "True", "False")]
+
+
+def test_reports_of_two_replicas_add_up_over_the_wire() -> None:
+    parts = []
+    for epoch in ("e1", "e2"):
+        report = counted()
+        report.epoch = epoch
+        report.drop("queue_rows", 4)
+        message = shadow_pb2.ShadowReport()
+        write_report(report, message)
+        parts.append(read_report(shadow_pb2.ShadowReport.FromString(message.SerializeToString())))
+    other = ComparisonReport("p", 4, "next", "live", "e1")
+    newest, both = merged([*parts, other])
+    assert newest.release == 4
+    assert (both.rows, both.epoch, both.dropped) == (10, "e1 e2", {"queue_rows": 8})
+    assert both.outputs["y"].deltas.count == 6
+    assert both.outputs["late"].dtype is DType.BOOL
+    assert len(both.worst.sorted()) == 6
+    inputs = both.worst.sorted()[0].inputs
+    assert inputs is not None
+    assert inputs.columns["x"].array.tolist() == [7.0]
+    assert both.worst.sorted()[0].left_out == ["name"]
+
+
+@given(st.lists(st.floats(0.01, 3), max_size=100))
+def test_the_worst_are_the_highest_scores_first_come_first(scores: list[float]) -> None:
+    worst = WorstRows()
+    for i, score in enumerate(scores):
+        worst.add(DifferentRow(str(i), 0, score))
+    wanted = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:20]
+    assert [row.request_id for row in worst.sorted()] == [str(i) for i in wanted]

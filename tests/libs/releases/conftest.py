@@ -1,0 +1,47 @@
+"""One Redis for all tests of this folder; each test has a database of its own in it, by the prefix of its keys."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.libs.releases import release_stores
+from tests.libs.releases.small_pipeline import Home
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that a test may kill."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["files", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[release_stores.Place]:
+    """Each kind of store, empty."""
+    if request.param == "files":
+        made = release_stores.files(tmp_path / "releases")
+    else:
+        server: RedisServer = request.getfixturevalue("shared_redis")
+        made = release_stores.in_redis(server.port, secrets.token_hex(4))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "releases")

@@ -1,0 +1,158 @@
+"""A desired document from git: applied once, however often it is applied."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from headrace.pipeline import Pipeline
+from headrace.releases import Release, ReleaseError, RolloutState
+from headrace.releases.changes import aborted, applied, desired, promoted, rolled_back_to, rollout_started
+from headrace.releases.changes.rollouts import Plan
+from tests.libs.releases.small_pipeline import KNOWN, TEXT, Home, changed
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def wanted(light: str = "1", **more: Any) -> dict[str, Any]:
+    return {
+        "pipeline": "small",
+        "arms": {"live": {"document": "small", "models": {"light": light, "heavy": "7"}}},
+        **more,
+    }
+
+
+def apply(home: Home, document: dict[str, Any], *, again: bool = False) -> Release | None:
+    texts = {"small": TEXT, "changed": changed(("deadline_ms: 250", "deadline_ms: 300"))}
+
+    def find(key: str, value: Any) -> Pipeline:
+        if value not in texts:
+            raise ReleaseError("small", [f"{key}: {value} can't be read"])
+        return home.documents.add(texts[value], f"{value}.yaml")
+
+    # As it comes from a file.
+    found = yaml.safe_load(yaml.safe_dump(document))
+    made = applied(home.basis(), found, KNOWN, find, again=again)
+    return home.commit(made) if made is not None else None
+
+
+def test_the_first_and_a_next_one(home: Home) -> None:
+    first = apply(home, wanted(reason="begin"))
+    assert (first.number, first.reason, first.live.models["light"]) == (1, "begin", "1")
+    assert apply(home, wanted(reason="begin")) is None
+    second = apply(home, wanted("2", caps={"rows_per_s": 10}))
+    assert (second.number, second.caps.rows_per_s) == (2, 10)
+    # What is not in the document any more is not live any more.
+    assert apply(home, wanted("2")).caps is None
+
+
+def test_a_label_becomes_a_version_and_must_exist(home: Home) -> None:
+    made = apply(home, wanted("best", labels={"best": {"light": "2"}}))
+    assert made.live.models["light"] == "2"
+    assert apply(home, wanted("old")).live.models["light"] == "1"
+    with pytest.raises(ReleaseError, match=r"arms\.live\.models\.light: model 'light' has no version 'best'"):
+        apply(home, wanted("best"))
+
+
+def test_what_is_live_applied_as_a_document_is_no_change(home: Home) -> None:
+    home.deploy(models={"light": "2"})
+    found = desired(home.basis().current)
+    assert found.keys() == {"pipeline", "arms"}
+    assert apply(home, json.loads(json.dumps(found))) is None
+
+
+def test_another_document(home: Home) -> None:
+    apply(home, wanted())
+    other = wanted()
+    other["arms"]["live"]["document"] = "changed"
+    made = apply(home, other)
+    assert made.number == 2
+    assert made.live.revision != home.store.history("small")[1].live.revision
+
+
+def test_after_a_rollback_the_same_document_does_not_undo_it(home: Home) -> None:
+    apply(home, wanted("1"))
+    apply(home, wanted("2"))
+    home.commit(rolled_back_to(home.basis(), home.store.history("small")))
+    assert apply(home, wanted("2")) is None
+    made = apply(home, wanted("2"), again=True)
+    assert (made.number, made.live.models["light"]) == (4, "2")
+
+
+def test_a_rollout_in_the_document_is_started_once(home: Home) -> None:
+    apply(home, wanted())
+    rolling = wanted(assign={"weights": {"live": 1.0}, "by": "name"}, rollout={"ladder": [0.2, 1.0]})
+    rolling["arms"]["candidate"] = {"document": "small", "models": {"light": "2", "heavy": "7"}}
+    made = apply(home, rolling)
+    assert made.assign.weights == {"live": 0.8, "candidate": 0.2}
+    assert (made.assign.by, made.assign.salt, made.rollout.state) == ("name", "small-2", RolloutState.RUNNING)
+    assert apply(home, rolling) is None
+    # While it runs, nothing else may be applied over it.
+    with pytest.raises(ReleaseError, match=r"rollout: the one of arm 'candidate' is running"):
+        apply(home, wanted("10"))
+    home.commit(promoted(home.basis()))
+    assert apply(home, rolling) is None
+    # The document as it should be afterwards: nothing differs but that the rollout is over.
+    assert apply(home, wanted("2")).live.models["light"] == "2"
+
+
+def test_what_was_rolled_back_is_not_rolled_out_again(home: Home) -> None:
+    apply(home, wanted())
+    rolling = wanted(rollout={})
+    rolling["arms"]["candidate"] = {"document": "small", "models": {"light": "2", "heavy": "7"}}
+    apply(home, rolling)
+    home.commit(aborted(home.basis()))
+    assert apply(home, rolling) is None
+    rolling["arms"]["candidate"]["models"]["light"] = "10"
+    assert apply(home, rolling).rollout.state is RolloutState.RUNNING
+
+
+def test_a_running_rollout_shows_as_it_was_wished(home: Home) -> None:
+    home.deploy(models={"light": "1"})
+    arm = home.arm(name="candidate", models={"light": "2"})
+    home.commit(rollout_started(home.basis(), arm, Plan(by="name"), NOW, None))
+    found = desired(home.basis().current)
+    assert found["assign"] == {"weights": {"live": 1.0}, "by": "name"}
+    assert not {"step", "state", "started", "verdict"} & found["rollout"].keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"number": 3}, "number: is given by the store; leave it out"),
+        ({"sha256": "x"}, "sha256: is given by the store"),
+        ({"armz": {}}, "armz: there is no such key; did you mean 'arms'?"),
+        ({"pipeline": "other"}, "pipeline: the document is that of 'other'"),
+        ({"arms": [1]}, "arms: needs a mapping"),
+        ({"arms": {"live": 3}}, "arms.live: needs a mapping"),
+        ({"arms": {"live": {"document": "nowhere"}}}, "arms.live.document: nowhere can't be read"),
+        ({"arms": {"live": {"document": "small"}}}, "arms.live.models: names no version of 'light'"),
+        (
+            {"arms": {"live": {"version": 1, "revision": "a" * 64}}},
+            "arms.live.revision: its document is not stored",
+        ),
+        ({"arms": {"live": {"version": 1, "revision": "a"}}}, "arms.live.revision"),
+        ({"arms": {"live": {"document": "small", "weight": 3}}}, "arms.live.weight"),
+        ({"assign": {"weights": {"live": 0.5}}}, "assign: the weights add up to 0.5"),
+        ({"assign": {"weights": {"live": 0.5, "b": 0.5}}}, "assign.weights.b: there is no arm 'b'"),
+        ({"rollout": {}}, "there is no arm 'candidate'"),
+        ({"rollout": {"step": 2}}, "rollout.step: is kept by the rollout"),
+        ({"rollout": 3}, "rollout: needs a mapping"),
+        ({"rollout": {}, "assign": {"weights": {"live": 0.5}}}, "assign.weights: a rollout sets the weights"),
+        ({"labels": {"best": {"light": "3"}}}, "labels.best.light: model 'light' has no version '3'"),
+        ({"labels": 3}, "labels"),
+        ({"frozen": "maybe"}, "frozen"),
+    ],
+)
+def test_a_document_that_is_wrong_is_refused_and_changes_nothing(
+    home: Home, change: dict[str, Any], told: str
+) -> None:
+    first = apply(home, wanted())
+    with pytest.raises(ReleaseError) as error:
+        apply(home, wanted() | change)
+    assert told in str(error.value)
+    assert home.store.current("small") == (first, None)

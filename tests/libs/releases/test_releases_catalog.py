@@ -1,0 +1,214 @@
+"""What serves of each pipeline: the newest release that can be used, the last good one while that is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from headrace.pipeline import DocumentError, ModelStage, Pipeline, Reload, parse
+from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog, ReleaseError
+from headrace.releases.first import first_release, models_of
+
+DOCUMENT = """
+pipeline: p
+version: 1
+deadline_ms: 1000
+inputs: {x: float32}
+stages:
+  - {model: m, name: adder, inputs: {x: x}, outputs: {y: {column: y, type: float32}}}
+outputs: [y]
+"""
+
+
+def arm(text: str, models: Mapping[str, str]) -> Arm:
+    pipeline = parse(text, "p")
+    return Arm(version=pipeline.version, revision=pipeline.revision, models=models)
+
+
+def deploy(store: FileReleases, text: str = DOCUMENT, version: str = "1", **arms: Arm) -> Release:
+    pipeline = parse(text, "p")
+    before, broken = store.current("p")
+    store.keep_document("p", pipeline.revision, text)
+    live = arm(text, {"adder": version})
+    if before is None:
+        release = first_release(pipeline, live.models, "me", "")
+    else:
+        after = broken.number if broken else None
+        release = before.next("me", "", after=after, arms={"live": live, **arms})
+    store.commit(release)
+    return release
+
+
+def versions(catalog: ReleaseCatalog) -> list[str]:
+    stages = catalog.pipelines["p"].stages if "p" in catalog.pipelines else ()
+    return [s.version for s in stages if isinstance(s, ModelStage)]
+
+
+def alter(store: FileReleases, number: int) -> None:
+    path = store.folder / "p" / f"{number}.json"
+    path.write_text(path.read_text().replace('"me"', '"you"'))
+
+
+def test_the_newest_release_serves_with_its_models_pinned(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    catalog = ReleaseCatalog(store)
+    assert catalog.released == {}
+    deploy(store)
+    assert catalog.reload() == Reload(changed=("p",))
+    assert versions(catalog) == ["1"]
+    same = catalog.released["p"]
+    assert catalog.reload() == Reload()
+    assert catalog.released["p"] is same
+    deploy(store, version="2")
+    assert catalog.reload().changed == ("p",)
+    assert (versions(catalog), catalog.released["p"].number) == (["2"], 2)
+    store.remove("p")
+    assert catalog.reload() == Reload(removed=("p",))
+
+
+def test_a_document_or_a_model_that_is_added_changes_nothing(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    deploy(store)
+    catalog = ReleaseCatalog(store)
+    newer = DOCUMENT.replace("version: 1", "version: 2")
+    store.keep_document("p", parse(newer, "p").revision, newer)
+    assert catalog.reload() == Reload()
+    assert catalog.pipelines["p"].version == 1
+
+
+def test_each_arm_has_its_document_and_its_models(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    deploy(store)
+    newer = DOCUMENT.replace("version: 1", "version: 2")
+    store.keep_document("p", parse(newer, "p").revision, newer)
+    deploy(store, candidate=arm(newer, {"adder": "3"}))
+    found = ReleaseCatalog(store).released["p"]
+    assert {name: p.version for name, p in found.arms.items()} == {"live": 1, "candidate": 2}
+    [stage] = found.arms["candidate"].stages
+    assert isinstance(stage, ModelStage)
+    assert stage.version == "3"
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_of_an_altered_release_the_last_good_one_serves_and_a_new_one_mends_it(
+    tmp_path: Path, mirrored: bool
+) -> None:
+    store = FileReleases(tmp_path / "store")
+    mirror = FileReleases(tmp_path / "kept") if mirrored else None
+    deploy(store)
+    deploy(store, version="2")
+    catalog = ReleaseCatalog(store, mirror=mirror)
+    assert versions(catalog) == ["2"]
+    alter(store, 2)
+    last = ["2"] if mirrored else ["1"]  # without a copy only the one before can be read
+    for reader in (catalog, ReleaseCatalog(store, mirror=mirror)):
+        reader.reload()
+        assert versions(reader) == last
+        [problem] = reader.quarantined["p"].problems
+        assert (problem.file, problem.message) == (
+            "releases/p/2",
+            "sha256: the document was altered after it was written",
+        )
+        assert reader.unusable == frozenset()
+    assert catalog.reload().problems == ()  # said once
+    deploy(store, version="3")
+    assert catalog.reload().cleared == ("p",)
+    assert (versions(catalog), catalog.released["p"].number) == (["3"], 3)
+
+
+def test_a_release_whose_document_is_gone_is_quarantined_until_it_is_back(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    deploy(store)
+    newer = DOCUMENT.replace("version: 1", "version: 2")
+    deploy(store, newer)
+    path = store.folder / "p" / "documents" / f"{parse(newer, 'p').revision}.yaml"
+    path.rename(tmp_path / "away")
+    catalog = ReleaseCatalog(store)
+    assert catalog.pipelines["p"].version == 1
+    assert "its document is not stored" in str(catalog.quarantined["p"].problems[0])
+    (tmp_path / "away").rename(path)
+    assert catalog.reload().cleared == ("p",)
+    assert catalog.pipelines["p"].version == 2
+
+
+def test_a_document_that_is_another_one_is_refused(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    deploy(store)
+    store.keep_document("p", parse(DOCUMENT, "p").revision, DOCUMENT.replace("1000", "2000"))
+    catalog = ReleaseCatalog(store)
+    assert catalog.unusable == {"p"}
+    assert "another one" in str(catalog.quarantined["p"].problems[0])
+
+
+def test_one_broken_release_stops_no_other_pipeline(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    deploy(store)
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "1.json").write_text("{")
+    catalog = ReleaseCatalog(store)
+    assert versions(catalog) == ["1"]
+    assert catalog.unusable == {"q"}
+
+
+def test_what_the_reader_does_not_accept_leaves_the_one_before(tmp_path: Path) -> None:
+    def accept(pipeline: Pipeline) -> None:
+        if pipeline.version == 2:
+            raise DocumentError([pipeline.source.problem("stages[0]", "no client")])
+
+    store = FileReleases(tmp_path)
+    deploy(store)
+    deploy(store, DOCUMENT.replace("version: 1", "version: 2"))
+    catalog = ReleaseCatalog(store, accept=accept)
+    assert catalog.pipelines["p"].version == 1
+    assert "no client" in str(catalog.quarantined["p"].problems[0])
+
+
+class Away(FileReleases):
+    """A store that can't be reached while `away`."""
+
+    away = False
+
+    def pipelines(self) -> list[str]:
+        if self.away:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return super().pipelines()
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        return "" if self.away else super().wait(seen, timeout_s)
+
+
+def test_while_the_store_is_away_what_served_goes_on_also_over_a_restart(tmp_path: Path) -> None:
+    store, mirror = Away(tmp_path / "store"), FileReleases(tmp_path / "kept")
+    deploy(store)
+    catalog = ReleaseCatalog(store, mirror=mirror)
+    store.away = True
+    for reader in (catalog, ReleaseCatalog(store, mirror=mirror)):
+        reader.reload()
+        assert versions(reader) == ["1"]
+        assert "can't be reached: Connection refused" in str(reader.troubles[0])
+    nothing = ReleaseCatalog(store)
+    assert (nothing.released, len(nothing.troubles)) == ({}, 1)
+    store.away = False
+    deploy(store, version="2")
+    for reader in (catalog, nothing):
+        reader.reload()
+        assert (versions(reader), reader.troubles) == (["2"], ())
+
+
+def test_settings_of_stages_that_there_are_not_name_their_key(tmp_path: Path) -> None:
+    store = FileReleases(tmp_path)
+    release = deploy(store)
+    live = release.live.model_copy(update={"settings": {"n": {"threshold": 0.5}}})
+    store.commit(release.next("me", "", arms={"live": live}))
+    catalog = ReleaseCatalog(store)
+    assert "arms.live.settings.n: there is no such stage" in str(catalog.quarantined["p"].problems[0])
+    assert versions(catalog) == ["1"]
+
+
+def test_a_model_without_a_version_can_not_be_released() -> None:
+    pipeline = parse(DOCUMENT, "p")
+    assert models_of(pipeline, lambda model, wanted: "7") == {"adder": "7"}
+    with pytest.raises(ReleaseError, match=r"stages\[0\]: there is no version of model 'adder'; add it: "):
+        models_of(pipeline, lambda model, wanted: None)

@@ -1,0 +1,298 @@
+"""Every change is recorded before it is made, and told of afterwards by a webhook that delays nothing."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from headrace.hop.config import ConfigError
+from headrace.releases import FileReleases, Freeze, ReleaseError, StaleError
+from headrace.releases.changes import promoted, rollout_started
+from headrace.releases.changes.rollouts import Plan
+from headrace.releases.document import to_bytes
+from headrace.releases.records import (
+    Audit,
+    RecordedReleases,
+    RecordSettings,
+    Webhook,
+    WebhookSettings,
+    open_recorded,
+    verify,
+)
+from headrace.releases.records.audit import UnrecordedError
+from headrace.releases.records.webhook import signature
+from headrace.state import chain
+from tests.disks import fill, tiny_disk
+from tests.libs.releases.release_stores import REVISION, TEXT, release
+from tests.libs.releases.small_pipeline import Home
+from tests.libs.releases.webhook_receiver import Receiver, silent, until
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def recorded(folder: Path, webhook: Webhook | None = None) -> RecordedReleases:
+    store = FileReleases(folder / "releases")
+    store.keep_document("flights", REVISION, TEXT)
+    return RecordedReleases(store, Audit(folder / "audit" / "releases.jsonl", lambda: NOON), webhook)
+
+
+def lines(store: RecordedReleases) -> list[dict[str, Any]]:
+    return list(chain.entries(store.audit.path))
+
+
+def test_each_change_has_a_line(tmp_path: Path) -> None:
+    store = recorded(tmp_path)
+    store.commit(release(1, author="ann", reason="begin"))
+    store.commit(release(2, author="bob", restores=1, reason="x" * 2000))
+    store.freeze(Freeze("ann", "holidays", NOON))
+    store.freeze(None)
+    store.remove("flights")
+    found = [{k: v for k, v in line.items() if k not in ("previous", "sha256")} for line in lines(store)]
+    at = "2026-11-01T12:00:00.000+00:00"
+    first = {"pipeline": "flights", "number": 1, "parent": 0, "author": "ann", "reason": "begin"}
+    second = {
+        "pipeline": "flights",
+        "number": 2,
+        "parent": 1,
+        "author": "bob",
+        "reason": "x" * 2000,
+        "restores": 1,
+    }
+    assert found == [
+        {"at": at, "event": "changed", **first},
+        {"at": at, "event": "changed", **second},
+        {"at": at, "event": "frozen", "pipeline": "", "author": "ann", "reason": "holidays"},
+        {"at": at, "event": "unfrozen", "pipeline": ""},
+        {"at": at, "event": "removed", "pipeline": "flights"},
+    ]
+
+
+def test_a_refused_change_says_so(tmp_path: Path) -> None:
+    store = recorded(tmp_path)
+    store.commit(release(1))
+    with pytest.raises(StaleError):
+        store.commit(release(1, author="late"))
+    assert [(line["event"], line["author"]) for line in lines(store)] == [
+        ("changed", "test"),
+        ("changed", "late"),
+        ("refused", "late"),
+    ]
+    assert "look and try again" in lines(store)[-1]["problem"]
+
+
+def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path):
+        store = recorded(tmp_path)
+        # More than half a page, so that the next line needs another.
+        store.commit(release(1, reason="x" * 2000))
+        filler = fill(tmp_path, "filler")
+        full = release(2, reason="x" * 2000)
+        with pytest.raises(UnrecordedError, match="No space left"):
+            store.commit(full)
+        with pytest.raises(UnrecordedError, match="what can't be recorded is not done"):
+            store.freeze(Freeze("ann", "x" * 2000, NOON))
+        assert store.current("flights")[0].number == 1
+        assert store.frozen() is None
+        filler.unlink()
+        store.commit(full)
+        assert [line["number"] for line in lines(store)] == [1, 2]
+
+
+def test_releases_are_compared_with_the_audit(tmp_path: Path) -> None:
+    store = recorded(tmp_path)
+    path = store.audit.path
+    assert verify(path, []) == []
+    store.commit(release(1))
+    with pytest.raises(StaleError):
+        store.commit(release(1, author="late"))
+    # Past the audit.
+    FileReleases(tmp_path / "releases").commit(release(2))
+    store.commit(release(3))
+    assert [(f.number, f.recorded) for f in verify(path, store.history("flights"))] == [
+        (3, True),
+        (2, False),
+        (1, True),
+    ]
+    # Replaced by one with another content, whose own hash is right.
+    other = release(3, author="mallory")
+    (tmp_path / "releases" / "flights" / "3.json").write_bytes(to_bytes(other))
+    assert not verify(path, store.history("flights"))[0].recorded
+    # The refused one, put in place of the first.
+    refused = [line for line in lines(store) if line["event"] == "refused"]
+    assert refused[0]["author"] == "late"
+    altered = path.read_bytes().replace(b'"late"', b'"fate"')
+    path.write_bytes(altered)
+    with pytest.raises(ValueError, match="the chain is broken"):
+        verify(path, store.history("flights"))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.close()
+
+
+def webhook(url: str, complaints: list[str], folder: Path | None = None, **more: Any) -> Webhook:
+    if folder is not None:
+        (folder / "secret").write_text(SECRET + "\n")
+        more["secret_file"] = folder / "secret"
+    settings = {"url": url, "backoff_s": 0.01, **more}
+    return Webhook(WebhookSettings.model_validate(settings), complaints.append, lambda: 1_800_000_000.0)
+
+
+def test_a_change_is_told_with_a_signature(tmp_path: Path, receiver: Receiver) -> None:
+    complaints: list[str] = []
+    store = recorded(tmp_path, webhook(receiver.url, complaints, tmp_path))
+    store.commit(release(1, author="ann", reason="größer"))
+    store.freeze(Freeze("ann", "holidays", NOON))
+    assert receiver.arrived(2)
+    headers, body = receiver.deliveries[0]
+    expected = "sha256=" + signature(SECRET.encode(), headers["x-headrace-timestamp"], body)
+    assert hmac.compare_digest(headers["x-headrace-signature"], expected)
+    assert headers["x-headrace-timestamp"] == "1800000000"
+    first, second = receiver.events
+    assert first["id"] == headers["x-headrace-delivery"]
+    assert {k: first[k] for k in ("event", "pipeline", "number", "author", "reason")} == {
+        "event": "changed",
+        "pipeline": "flights",
+        "number": 1,
+        "author": "ann",
+        "reason": "größer",
+    }
+    assert first["live"]["models"] == {"m": "1"}
+    assert (second["event"], second["reason"]) == ("frozen", "holidays")
+    assert store.webhook.close(60)
+    assert complaints == []
+
+
+def test_a_verdict_is_told_as_one(home: Home, receiver: Receiver) -> None:
+    store = RecordedReleases(home.store, None, webhook(receiver.url, []))
+    home.deploy(models={"light": "1"})
+    arm = home.arm(name="candidate", models={"light": "2"})
+    store.commit(rollout_started(home.basis(), arm, Plan(), NOON, None))
+    store.commit(promoted(home.basis(), "fine: 0 of 9,000 bad"))
+    assert receiver.arrived(2)
+    assert [(e["event"], e.get("verdict")) for e in receiver.events] == [
+        ("changed", None),
+        ("verdict", "fine: 0 of 9,000 bad"),
+    ]
+    assert receiver.events[1]["rollout"] == {"arm": "candidate", "state": "promoted", "step": 4}
+    store.close()
+
+
+def test_what_fails_is_sent_again_as_the_same_event(receiver: Receiver) -> None:
+    receiver.answers += [503, 429, 500]
+    complaints: list[str] = []
+    hook = webhook(receiver.url, complaints)
+    hook.tell({"event": "changed"})
+    assert hook.close(60)
+    assert len(receiver.deliveries) == 4
+    assert len({headers["x-headrace-delivery"] for headers, _ in receiver.deliveries}) == 1
+    assert "x-headrace-signature" not in receiver.deliveries[0][0]
+    assert (hook.delivered, hook.lost, complaints) == (1, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "told"),
+    [
+        ([400], 1, "answers 400"),
+        ([301], 1, "answers 301"),
+        ([500] * 3, 3, "answers 500"),
+    ],
+)
+def test_what_is_given_up_is_said_and_the_next_is_delivered(
+    receiver: Receiver, answers: list[int], attempts: int, told: str
+) -> None:
+    receiver.answers += answers
+    complaints: list[str] = []
+    hook = webhook(receiver.url, complaints, attempts=3)
+    hook.tell({"event": "changed", "number": 1})
+    hook.tell({"event": "changed", "number": 2})
+    assert not hook.close(60)
+    assert len(receiver.deliveries) == attempts + 1
+    assert (hook.delivered, hook.lost) == (1, 1)
+    assert told in complaints[0]
+
+
+def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(tmp_path: Path) -> None:
+    with silent() as listener:
+        complaints: list[str] = []
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        hook = webhook(url, complaints, queue=2, timeout_s=60)
+        store = recorded(tmp_path, hook)
+        for number in range(1, 7):
+            store.commit(release(number))
+        # One is on its way, two wait.
+        assert until(lambda: hook.lost >= 3)
+        assert store.current("flights")[0].number == 6
+        assert all("one is dropped" in text for text in complaints)
+        assert not hook.close(0)
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with silent() as listener:
+        port = listener.getsockname()[1]
+    complaints: list[str] = []
+    hook = webhook(f"http://127.0.0.1:{port}/token-in-path", complaints, attempts=2)
+    hook.tell({"event": "changed"})
+    assert not hook.close(60)
+    assert "ConnectionRefusedError" in complaints[0]
+    assert "token" not in complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"url": "ftp://host/"}, "needs https:// or http://"),
+        ({"url": "file:///etc/passwd"}, "needs https:// or http://"),
+        ({"url": "https:///path"}, "and a host"),
+        ({"url": "https://u:s3cr3t@host/"}, "must not hold a user name"),
+        ({"url": "https://host:s3cr3t/"}, "can't be read"),
+        ({"url": "https://host/", "timeout_s": 0}, "timeout_s"),
+        ({"url": "https://host/", "queue": 0}, "queue"),
+    ],
+)
+def test_a_wrong_setting_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        WebhookSettings.model_validate(settings)
+    [problem] = error.value.errors(include_input=False)
+    assert told in json.dumps([problem["msg"], problem["loc"]])
+    assert "s3cr3t" not in problem["msg"]
+
+
+@pytest.mark.parametrize("content", [None, "short"])
+def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "secret"
+    if content:
+        path.write_text(content)
+    settings = RecordSettings.model_validate({"webhook": {"url": "https://host/", "secret_file": path}})
+    with pytest.raises(ConfigError, match=r"webhook\.secret_file") as error:
+        open_recorded(str(tmp_path / "releases"), settings, print)
+    assert content is None or content not in str(error.value)
+
+
+def test_a_place_that_cannot_be_used() -> None:
+    with pytest.raises(ConfigError, match="releases: they are not kept at ftp://"):
+        open_recorded("ftp://host", RecordSettings(), print)
+
+
+def test_the_wrapped_store_does_all_that_a_store_does(tmp_path: Path) -> None:
+    store = open_recorded(str(tmp_path / "releases"), RecordSettings(audit=tmp_path / "a.jsonl"), print)
+    state = store.wait("", 0)
+    store.keep_document("flights", REVISION, TEXT)
+    with pytest.raises(ReleaseError):
+        store.commit(release(arms={"live": {"version": 1, "revision": "0" * 64}}))
+    store.commit(release())
+    assert store.pipelines() == ["flights"]
+    assert store.document("flights", REVISION) == TEXT
+    assert store.wait(state, 0) != state
+    store.close()

@@ -1,0 +1,183 @@
+"""The store in Redis where it differs from files: a server that goes away, lost messages, secrets, settings."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from headrace.releases.opening import PlaceError, open_store, redis_place
+from headrace.releases.redis import RedisReleases
+from tests.libs.releases.release_stores import REVISION, TEXT, in_redis, release
+from tests.redis_server import RedisServer
+
+LONG_S = 120.0
+
+
+def test_it_connects_again_after_the_server_was_gone(redis: RedisServer) -> None:
+    place = in_redis(redis.port)
+    store = place.open()
+    store.keep_document("flights", REVISION, TEXT)
+    store.commit(release(1))
+    redis.kill()
+    with pytest.raises(OSError, match="can't be reached"):
+        store.commit(release(2))
+    with pytest.raises(OSError, match="can't be reached"):
+        store.wait("", 0)
+    redis.start()
+    assert store.current("flights")[0].number == 1
+    store.commit(release(2))
+    place.close()
+
+
+def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: RedisServer) -> None:
+    place = in_redis(redis.port)
+    reader, writer = place.open(), place.open()
+    writer.keep_document("flights", REVISION, TEXT)
+    state = reader.wait("", LONG_S)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(reader.wait, state, LONG_S)
+        redis.kill()
+        redis.start()
+        writer.commit(release(1))
+        assert waiting.result() != state
+    place.close()
+
+
+def test_a_change_whose_message_is_lost_is_seen(redis: RedisServer) -> None:
+    """Clients of pub/sub are cut off, and the count rises without a message."""
+    place = in_redis(redis.port)
+    reader = place.open()
+    state = reader.wait("", LONG_S)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(reader.wait, state, LONG_S)
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        redis.command("HINCRBY", "test:{releases}:state", "count", "1")
+        assert waiting.result() != state
+    place.close()
+
+
+def test_a_server_that_lost_its_data_is_another_state(redis: RedisServer) -> None:
+    place = in_redis(redis.port)
+    store = place.open()
+    store.keep_document("flights", REVISION, TEXT)
+    store.commit(release(1))
+    state = store.wait("", 0)
+    redis.command("FLUSHALL")
+    store.keep_document("flights", REVISION, TEXT)
+    store.commit(release(1))
+    assert store.wait(state, 0) != state
+    place.close()
+
+
+def test_a_commit_whose_answer_was_lost_is_done_once(redis: RedisServer) -> None:
+    """The script runs again with the token of the first time: it says that it is done, not that somebody else was first."""
+    place = in_redis(redis.port)
+    store = place.open()
+    assert isinstance(store, RedisReleases)
+    store.keep_document("flights", REVISION, TEXT)
+    script, calls = store._commit, []
+
+    def twice(**arguments: object) -> object:
+        calls.append(script(**arguments))
+        return script(**arguments)
+
+    store._commit = twice
+    store.commit(release(1))
+    assert calls == [[b"ok"]]
+    assert [r.number for r in store.history("flights")] == [1]
+    place.close()
+
+
+def test_an_old_document_goes_when_no_release_names_it(redis: RedisServer) -> None:
+    place = in_redis(redis.port)
+    store = place.open()
+    for revision in (REVISION, "a" * 64, "b" * 64):
+        store.keep_document("flights", revision, TEXT)
+    for revision in (REVISION, "a" * 64):
+        redis.command("HSET", "test:{releases}:ages:flights", revision, "1")
+    store.commit(release(1))
+    # `a` is old and unnamed; `b` is young: somebody may be about to commit it.
+    assert [store.document("flights", r) for r in (REVISION, "a" * 64, "b" * 64)] == [TEXT, None, TEXT]
+    place.close()
+
+
+def test_a_server_that_hangs_is_an_error_and_no_end(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.releases.redis._TIMEOUT_S", 0.2)
+    place = in_redis(redis.port)
+    store = place.open()
+    assert store.pipelines() == []
+    redis.signal(signal.SIGSTOP)
+    with pytest.raises(OSError, match="can't be reached"):
+        store.pipelines()
+    redis.signal(signal.SIGCONT)
+    assert store.pipelines() == []
+    place.close()
+
+
+def test_no_secret_is_told(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--requirepass", "hunter2")
+    server.start()
+    try:
+        (tmp_path / "password").write_text("hunter2\n")
+        right = open_store(f"redis://127.0.0.1:{server.port}?password_file={tmp_path / 'password'}")
+        assert right.pipelines() == []
+        right.close()
+        wrong = open_store(f"redis://:s3cr3t@127.0.0.1:{server.port}/0")
+        with pytest.raises(OSError, match=f"redis://127.0.0.1:{server.port}/0") as refused:
+            wrong.pipelines()
+        assert "s3cr3t" not in f"{refused.value} {refused.value!r} {redis_place('redis://u:s3cr3t@h')!r}"
+        assert refused.value.__suppress_context__
+        wrong.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("", "is empty"),
+        ("http://:s3cr3t@host", "not kept at http://"),
+        ("redis://:s3cr3t@", "names no host"),
+        ("redis://:s3/cr3t@host:6379", "can't be read"),
+        ("redis://:s3cr3t@host:x", "can't be read"),
+        ("redis://host/abc", "number of a database"),
+        ("redis://host?db=3", "db is no option"),
+        ("redis://host?password_file=/nowhere", "password_file: /nowhere can't be read"),
+        ("redis://host?prefix=a{b", "prefix"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_wrong(setting: str, told: str) -> None:
+    with pytest.raises(PlaceError, match=told) as refused:
+        open_store(setting)
+    assert "cr3t" not in str(refused.value)
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_a_right_setting() -> None:
+    place = redis_place("rediss://me:p%40ss@host/3?ca=/ca.pem&prefix=north")
+    assert (place.host, place.port, place.database, place.tls) == ("host", 6379, 3, True)
+    assert (place.username, place.password, place.ca, place.prefix) == ("me", "p@ss", "/ca.pem", "north")
+    assert str(place) == "rediss://host:6379/3"
+
+
+def test_closing_while_others_wait(redis: RedisServer) -> None:
+    place = in_redis(redis.port)
+    store = place.open()
+    state = store.wait("", 0)
+    begin = threading.Barrier(4)
+
+    def wait() -> str:
+        begin.wait()
+        return store.wait(state, LONG_S)
+
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(wait) for _ in range(3)]
+        begin.wait()
+        store.close()
+        assert [w.result() for w in waiting] == [state] * 3

@@ -1,0 +1,232 @@
+"""Rollouts, experiments and rollbacks as people steer them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from headrace.releases import Freeze, FrozenError, Release, ReleaseError, RolloutState
+from headrace.releases.changes import (
+    aborted,
+    deployed,
+    experiment_started,
+    experiment_stopped,
+    labelled,
+    paused,
+    promoted,
+    resumed,
+    rolled_back_to,
+    rollout_started,
+    switched,
+)
+from headrace.releases.changes.rollouts import Plan
+from tests.libs.releases.small_pipeline import KNOWN, Home
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def live(home: Home) -> Home:
+    """Release 1: light 1 is live."""
+    home.deploy(models={"light": "1"})
+    return home
+
+
+def start(home: Home, plan: Plan | None = None, version: str = "2") -> Release:
+    arm = home.arm(name="candidate", models={"light": version})
+    return home.commit(rollout_started(home.basis(), arm, plan or Plan(), NOW, home.store.frozen()))
+
+
+def test_a_rollout_begins_with_the_first_weight(live: Home) -> None:
+    made = start(live, Plan(by="name", rules={"ladder": [0.1, 1.0], "otherwise": "promote"}))
+    assert made.assign.weights == {"live": 0.9, "candidate": 0.1}
+    assert (made.assign.by, made.assign.salt) == ("name", "small-2")
+    rollout = made.rollout
+    assert (rollout.arm, rollout.step, rollout.state) == ("candidate", 0, RolloutState.RUNNING)
+    assert (rollout.started, rollout.otherwise) == (NOW, "promote")
+    assert made.live.models["light"] == "1"
+    assert made.arms["candidate"].models["light"] == "2"
+
+
+def test_it_is_paused_and_goes_on(live: Home) -> None:
+    began = start(live)
+    held = live.commit(paused(live.basis()))
+    assert (held.rollout.state, held.assign) == (RolloutState.PAUSED, began.assign)
+    with pytest.raises(ReleaseError, match="paused already"):
+        paused(live.basis())
+    assert live.commit(resumed(live.basis(), None)).rollout == began.rollout
+    with pytest.raises(ReleaseError, match="running already"):
+        resumed(live.basis(), None)
+
+
+def test_promoting_makes_the_arm_live(live: Home) -> None:
+    began = start(live)
+    made = live.commit(promoted(live.basis("it is fine")))
+    assert made.live == began.arms["candidate"]
+    assert made.assign.weights == {"live": 1.0}
+    assert list(made.arms) == ["live"]
+    assert (made.rollout.state, made.rollout.verdict) == (RolloutState.PROMOTED, "promoted by me")
+    assert made.reason == "it is fine"
+    # And the next may begin, with a salt of its own.
+    assert start(live, version="10").assign.salt == "small-4"
+
+
+def test_aborting_goes_back(live: Home) -> None:
+    began = start(live)
+    made = live.commit(aborted(live.basis()))
+    assert made.live == began.live
+    assert (list(made.arms), made.assign.weights) == (["live"], {"live": 1.0})
+    assert made.rollout.state is RolloutState.ABORTED
+    for steer in (aborted, promoted, paused):
+        with pytest.raises(ReleaseError, match=r"rollout: none is running, the last one is over \(aborted\)"):
+            steer(live.basis())
+
+
+def test_there_is_one_rollout_at_a_time(live: Home) -> None:
+    start(live)
+    told = r"rollout: the one of arm 'candidate' is running \(step 1 of 5\); end it before"
+    with pytest.raises(ReleaseError, match=told):
+        start(live, version="10")
+    with pytest.raises(ReleaseError, match=told):
+        live.deploy(models={"light": "10"})
+    with pytest.raises(ReleaseError, match=told):
+        live.deploy(name="candidate", models={"light": "10"})
+    with pytest.raises(ReleaseError, match=told):
+        experiment_started(live.basis(), "e", {"live": 0.5, "candidate": 0.5}, "late", "name", NOW)
+    live.commit(paused(live.basis()))
+    with pytest.raises(ReleaseError, match=r"is paused \(step 1 of 5\)"):
+        start(live, version="10")
+    # What does not touch it is allowed.
+    live.commit(labelled(live.basis(), "best", "light", "2", KNOWN))
+    live.deploy(name="next", models={"light": "10"})
+
+
+@pytest.mark.parametrize(
+    ("plan", "version", "told"),
+    [
+        (Plan(name="live"), "2", "rollout.arm: 'live' is what it takes over from"),
+        (Plan(), "1", "arms.candidate: it is what the arm 'live' is already"),
+        (Plan(rules={"ladder": [0.5, 0.1]}), "2", "rollout: ladder: the weights must rise and end with 1"),
+        (Plan(rules={"ladder": [0.5, 2.0]}), "2", "rollout.ladder.1"),
+        (Plan(rules={"guards": {"erors": {}}}), "2", "rollout.guards.erors"),
+        (Plan(rules={"alpha": 0.9}), "2", "rollout.alpha"),
+        (Plan(rules={"otherwise": "hope"}), "2", "rollout.otherwise"),
+    ],
+)
+def test_a_rollout_that_makes_no_sense(live: Home, plan: Plan, version: str, told: str) -> None:
+    with pytest.raises(ReleaseError) as error:
+        start(live, plan, version)
+    assert told in str(error.value)
+    assert live.store.current("small")[0].number == 1
+
+
+def test_a_freeze_stops_what_goes_on_by_itself(live: Home) -> None:
+    live.store.freeze(Freeze("boss", "holidays", NOW))
+    with pytest.raises(FrozenError, match=r"frozen by boss \(holidays\)"):
+        start(live)
+    live.store.freeze(None)
+    live.commit(switched(live.basis("week-end"), frozen=True))
+    with pytest.raises(FrozenError, match=r"frozen by me \(week-end\)"):
+        start(live)
+    live.commit(switched(live.basis(), frozen=False))
+    start(live)
+    live.commit(paused(live.basis()))
+    with pytest.raises(FrozenError):
+        resumed(live.basis(), Freeze("boss", "holidays", NOW))
+    # A person may always go back.
+    live.store.freeze(Freeze("boss", "holidays", NOW))
+    assert live.commit(rolled_back_to(live.basis(), live.store.history("small"))).live.models["light"] == "1"
+
+
+def test_back_to_the_last_other_live_arm(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    live.commit(labelled(live.basis(), "best", "light", "2", KNOWN))
+    made = live.commit(rolled_back_to(live.basis(), live.store.history("small")))
+    assert (made.number, made.parent, made.restores) == (4, 3, 1)
+    assert made.live.models["light"] == "1"
+    assert made.reason == "roll back to release 1"
+    # Labels are not what serves.
+    assert made.labels == {"best": {"light": "2"}}
+    again = live.commit(rolled_back_to(live.basis(), live.store.history("small")))
+    assert (again.live.models["light"], again.restores) == ("2", 3)
+    assert live.deploy(models={"light": "10"}).restores == 0
+
+
+def test_back_after_a_promotion_and_to_a_named_release(live: Home) -> None:
+    start(live)
+    live.commit(promoted(live.basis()))
+    history = live.store.history("small")
+    assert rolled_back_to(live.basis(), history).live.models["light"] == "1"
+    # Release 2 had a rollout: it does not begin anew.
+    made = live.commit(rolled_back_to(live.basis(), history, 2))
+    assert (made.live.models["light"], list(made.arms), made.rollout) == ("1", ["live"], None)
+    assert made.assign.weights == {"live": 1.0}
+
+
+def test_rolling_back_during_a_rollout_takes_its_arm_away(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    start(live, version="10")
+    made = live.commit(rolled_back_to(live.basis(), live.store.history("small")))
+    assert (made.live.models["light"], made.rollout.state) == ("2", RolloutState.ABORTED)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(9, "no release 9"), (1, "no release 1"), (None, "no kept release")]
+)
+def test_there_is_nothing_to_go_back_to(live: Home, number: int | None, told: str) -> None:
+    with pytest.raises(ReleaseError, match=rf"number: (there is )?{told}.*kept: none"):
+        rolled_back_to(live.basis(), live.store.history("small"), number)
+
+
+def test_an_experiment_has_phases(live: Home) -> None:
+    live.deploy(name="b", models={"light": "2"})
+
+    def begin(share: float, name: str = "seats", by: str = "name") -> Release:
+        return experiment_started(live.basis(), name, {"live": 1 - share, "b": share}, "late", by, NOW)
+
+    first = live.commit(begin(0.5))
+    assert (first.experiment.arms, first.experiment.phase, first.assign.by) == (("live", "b"), 1, "name")
+    second = live.commit(begin(0.25))
+    assert (second.experiment.phase, second.assign.weights["b"]) == (2, 0.25)
+    # Nobody changes sides but those whose share moved.
+    assert second.assign.salt == first.assign.salt == "small-seats-3"
+    told = r"experiment: 'seats' is running; end it before"
+    with pytest.raises(ReleaseError, match=told):
+        begin(0.5, "other")
+    with pytest.raises(ReleaseError, match=told):
+        start(live)
+    with pytest.raises(ReleaseError, match=told):
+        live.deploy(models={"light": "10"})
+    over = live.commit(experiment_stopped(live.basis()))
+    assert (over.experiment, over.assign.weights, set(over.arms)) == (None, {"live": 1.0}, {"live", "b"})
+    with pytest.raises(ReleaseError, match="experiment: none is running"):
+        experiment_stopped(live.basis())
+    with pytest.raises(ReleaseError, match=r"assign\.by: an experiment assigns by the values of a column"):
+        begin(0.5, by="")
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ({"live": 0.5, "b": 0.6}, "assign: the weights add up to 1.1, not to 1"),
+        ({"live": 0.5, "c": 0.5}, "assign.weights.c: there is no arm 'c'"),
+        ({"live": 1.5, "b": -0.5}, "assign.weights.live"),
+        ({"live": 1.0}, "experiment.arms"),
+    ],
+)
+def test_an_experiment_that_makes_no_sense(live: Home, weights: dict[str, float], told: str) -> None:
+    live.deploy(name="b", models={"light": "2"})
+    with pytest.raises(ReleaseError) as error:
+        live.commit(experiment_started(live.basis(), "seats", weights, "late", "name", NOW))
+    assert told in str(error.value)
+
+
+def test_the_arm_of_an_experiment_can_be_rolled_out(live: Home) -> None:
+    live.deploy(name="b", models={"light": "2"})
+    live.commit(experiment_started(live.basis(), "e", {"live": 0.5, "b": 0.5}, "late", "name", NOW))
+    live.commit(experiment_stopped(live.basis()))
+    made = start(live, Plan(name="b"))
+    assert made.assign.weights == {"live": 0.99, "b": 0.01}
+    other = deployed(live.basis(), live.arm(name="c", models={"light": "10"}), "c")
+    assert set(live.commit(other).arms) == {"live", "b", "c"}

@@ -1,0 +1,92 @@
+"""Predictions are counted for the monitoring service, and their outcomes reach it: by the command line, JSON and the SDK."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import urllib.request
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.installation import layout
+from headrace.client import Headrace, Outcome
+from tests.gauges import samples
+from tests.system import HOME, System, headrace, poll, refused, row_request
+
+PATH = "/headrace.api.inference.v1.InferenceService/RecordOutcomes"
+
+
+def stored(request_id: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(layout.of(HOME).outcomes)) as connection:
+        return connection.execute(
+            "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row, name",
+            (request_id,),
+        ).fetchall()
+
+
+def test_outcomes_of_a_prediction_are_stored(system: System, tmp_path: Path) -> None:
+    answer = system.predict(row_request(*system.rows[:3]))
+    request = answer.request_id
+    late = bool(answer.predictions[0].outputs["delayed"])
+    file = tmp_path / "outcomes.jsonl"
+    lines = [
+        {"request_id": request, "row": 0, "name": "delayed", "value": late},
+        {
+            "request_id": request,
+            "row": 1,
+            "name": "delay_minutes",
+            "value": 12.5,
+            "time": "2026-01-02T03:04:05Z",
+        },
+    ]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "2 outcomes stored" in headrace("outcomes", "post", str(file))
+    assert "1 outcome stored" in headrace(
+        "outcomes", "post", "--id", request, "--row", "2", "--name", "delayed", "--value", "true"
+    )
+    with Headrace(system.endpoints["grpc"], key=system.key) as client:
+        assert client.record_outcomes([Outcome(request, "cost", 3.0)]) == 1
+    body = {"outcomes": [{"requestId": request, "row": 2, "name": "delayed", "label": False}]}
+    assert post(system, body) == {"acceptedCount": 1}  # the first one stays
+    assert stored(request) == [
+        ("demo", 0, "cost", 3.0, 0),
+        ("demo", 0, "delayed", float(late), 1),
+        ("demo", 1, "delay_minutes", 12.5, 0),
+        ("demo", 2, "delayed", 1.0, 1),
+    ]
+
+
+def post(system: System, body: object) -> Any:
+    request = urllib.request.Request(
+        f"http://{system.endpoints['grpc']}{PATH}",
+        json.dumps(body).encode(),
+        {"content-type": "application/json", "authorization": f"Bearer {system.key}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_wrong_outcome_is_told_by_its_key(system: System) -> None:
+    said = refused("outcomes", "post", "--id", "r", "--name", "not a name", "--value", "1")
+    assert "outcomes[0].name" in said
+
+
+def test_an_unknown_prediction_is_not_told_apart(system: System) -> None:
+    unknown = uuid.uuid4().hex
+    assert post(system, {"outcomes": [{"requestId": unknown, "name": "late", "label": True}]}) == {
+        "acceptedCount": 1
+    }
+    assert stored(unknown) == [("demo", 0, "late", 1.0, 1)]
+
+
+def test_the_router_reports_its_ticks(system: System) -> None:
+    def reported() -> bool:
+        taken = sum(value for _, value in samples(system, "headrace_monitoring_ticks_total"))
+        return taken > before + 1
+
+    before = sum(value for _, value in samples(system, "headrace_monitoring_ticks_total"))
+    system.predict(row_request(system.rows[0]))
+    poll("ticks arrive each second", reported, 60)
+    assert [value for _, value in samples(system, "headrace_monitoring_routers")] == [1.0]

@@ -1,0 +1,335 @@
+"""Calls with an idempotency key: what runs, what is replayed, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.columns import RowError
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.idempotency.calls import IdempotentCalls
+from services.ingress.idempotency.memory import MemoryKeys
+from services.ingress.idempotency.meter import Ending
+from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
+from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
+from services.ingress.request_context import RequestContext, RequestTrace
+
+KEY = b"key-1"
+OURS = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
+THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", metadata={"input": "x"})
+
+
+class Log:
+    def info(self, event: str, **fields: Any) -> None: ...
+    def warning(self, event: str, **fields: Any) -> None: ...
+    def error(self, event: str, **fields: Any) -> None: ...
+
+
+@dataclass
+class Meter:
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def ended(self, ending: Ending) -> None:
+        self.counts[ending.value] += 1
+
+
+class Store(MemoryKeys):
+    """That can fail. `wall` may be set on by a test."""
+
+    def __init__(self, rules: StoreRules) -> None:
+        self.ahead = 0.0
+        super().__init__(rules, lambda: time.monotonic() + self.ahead)
+        self.down: frozenset[str] = frozenset()
+        self.renewals = 0
+
+    async def claim(self, *arguments: Any) -> Any:
+        return await self._or_down("claim", super().claim(*arguments))
+
+    async def commit(self, *arguments: Any) -> Any:
+        return await self._or_down("commit", super().commit(*arguments))
+
+    async def renew(self, *arguments: Any) -> Any:
+        self.renewals += 1
+        return await self._or_down("renew", super().renew(*arguments))
+
+    async def _or_down(self, name: str, done: Any) -> Any:
+        if name in self.down:
+            done.close()
+            raise StoreUnreachableError("gone")
+        return await done
+
+
+class Door:
+    """Runs a prediction that counts how often it ran."""
+
+    def __init__(self, store: Store | None = None, lease_s: float = 30.0) -> None:
+        self.store = store or Store(StoreRules(lease_s=lease_s))
+        self.meter = Meter()
+        self.calls = IdempotentCalls(self.store, self.meter, Log(), lease_s, time.monotonic)
+        self.ran = 0
+        self.gate: asyncio.Event | None = None
+        self.fault: Fault | None = None
+        self.errors: dict[int, Any] = {}
+
+    def context(self, request_id: str, key: bytes = KEY, budget_s: float = 20.0) -> RequestContext:
+        now = time.monotonic()
+        made = RequestContext("Predict", {}, now, RequestTrace("", "", "", False), now + budget_s, request_id)
+        made.credential = SimpleNamespace(tenant=SimpleNamespace(name="t"))  # type: ignore[assignment]  # only its name is read
+        made.idempotency_key = key
+        return made
+
+    async def ask(self, request_id: str, row: str = "a", **options: Any) -> tuple[pb.PredictResponse, str]:
+        """The reply, and the request whose outcome it is."""
+        context = self.context(request_id, **options)
+        request = pb.PredictRequest(pipeline="p", request_id=request_id)
+        request.rows.add()["word"] = row
+
+        async def run() -> pb.PredictResponse:
+            self.ran += 1
+            number, fault = self.ran, self.fault
+            if self.gate is not None:
+                await self.gate.wait()
+            if fault is not None:
+                raise fault.copy()
+            context.result = SimpleNamespace(batch=SimpleNamespace(errors=self.errors))  # type: ignore[assignment]  # likewise
+            return pb.PredictResponse(request_id=context.request_id, version=number)
+
+        try:
+            reply = await self.calls.once(context, request, 20.0, pb.PredictResponse, run)
+        finally:
+            self.original = context.original_request_id
+        return reply, context.original_request_id
+
+
+async def test_a_repeated_call_gets_the_bytes_of_the_first() -> None:
+    door = Door()
+    first, original = await door.ask("r1")
+    again, replayed = await door.ask("r2")
+    assert (door.ran, original, replayed) == (1, "", "r1")
+    assert again.SerializeToString() == first.SerializeToString()
+    assert again.request_id == "r1"
+    assert door.meter.counts == {"kept": 1, "replayed": 1}
+
+
+async def test_the_callers_own_failure_is_replayed_and_ours_is_not() -> None:
+    door = Door()
+    door.fault = THEIRS
+    for request_id in ("r1", "r2"):
+        with pytest.raises(Fault) as error:
+            await door.ask(request_id)
+        assert (error.value.code, error.value.reason) == (THEIRS.code, THEIRS.reason)
+        assert (error.value.message, error.value.metadata) == (THEIRS.message, THEIRS.metadata)
+    assert (door.ran, door.original) == (1, "r1")
+    door.fault = OURS
+    with pytest.raises(Fault):
+        await door.ask("r3", key=b"key-2")
+    door.fault = None
+    assert (await door.ask("r4", key=b"key-2"))[1] == ""
+    assert door.meter.counts["not_kept"] == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, "late"),
+        Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_QUERY_BUDGET_EXCEEDED, "tomorrow again"),
+        Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "no weather"),
+        Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "a bug"),
+    ],
+    ids=lambda fault: fault.code.name,
+)
+async def test_what_another_moment_may_change_is_not_kept(fault: Fault) -> None:
+    door = Door()
+    door.fault = fault
+    for request_id in ("r1", "r2"):
+        with pytest.raises(Fault):
+            await door.ask(request_id)
+    assert door.ran == 2
+
+
+async def test_an_answer_with_rows_that_we_failed_is_not_kept() -> None:
+    door = Door()
+    door.errors = {0: RowError.of(OURS)}
+    await door.ask("r1")
+    door.errors = {0: RowError.of(THEIRS)}
+    await door.ask("r2")
+    assert (await door.ask("r3"))[1] == "r2"
+    assert door.ran == 2
+
+
+async def test_a_key_that_belongs_to_another_call_is_refused() -> None:
+    door = Door()
+    await door.ask("r1", row="a")
+    with pytest.raises(Fault) as error:
+        await door.ask("r2", row="b")
+    assert (error.value.code, error.value.reason) == (
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_IDEMPOTENCY_KEY_REUSED,
+    )
+    assert error.value.metadata == {"field": "idempotency-key"}
+    assert door.ran == 1
+
+
+async def test_duplicates_wait_for_the_first() -> None:
+    door = Door()
+    door.gate = asyncio.Event()
+    first = asyncio.create_task(door.ask("r0"))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(door.ask(f"r{i}")) for i in range(1, 20)]
+    await asyncio.sleep(0)
+    door.gate.set()
+    replies = await asyncio.gather(first, *others)
+    assert door.ran == 1
+    assert {reply.request_id for reply, _ in replies} == {"r0"}
+    assert [original for _, original in replies] == ["", *["r0"] * 19]
+
+
+async def test_duplicates_at_another_door_wait_too() -> None:
+    store = Store(StoreRules(lease_s=30.0))
+    one, other = Door(store), Door(store)
+    one.gate = asyncio.Event()
+    first = asyncio.create_task(one.ask("r1"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(other.ask("r2"))
+    await asyncio.sleep(0)
+    one.gate.set()
+    assert [reply.request_id for reply, _ in await asyncio.gather(first, second)] == ["r1", "r1"]
+    assert other.ran == 0
+
+
+async def test_who_has_no_time_to_wait_is_told_so() -> None:
+    door = Door()
+    door.gate = asyncio.Event()
+    first = asyncio.create_task(door.ask("r1"))
+    await asyncio.sleep(0)
+    with pytest.raises(Fault) as error:
+        await door.ask("r2", budget_s=0.05)
+    assert (error.value.code, error.value.reason) == (Code.ABORTED, Reason.REASON_IDEMPOTENCY_KEY_IN_USE)
+    door.gate.set()
+    await first
+
+
+async def test_when_the_first_fails_or_goes_away_one_of_those_who_wait_runs() -> None:
+    door = Door()
+    door.gate, door.fault = asyncio.Event(), OURS
+    first = asyncio.create_task(door.ask("r1"))
+    await asyncio.sleep(0)
+    door.fault = None
+    gone = asyncio.create_task(door.ask("r2"))
+    third = asyncio.create_task(door.ask("r3"))
+    await asyncio.sleep(0)
+    door.gate.set()
+    with pytest.raises(Fault):
+        await first
+    assert (await gone)[0].request_id == (await third)[0].request_id
+    assert door.ran == 2
+
+    door.gate = asyncio.Event()
+    leaving = asyncio.create_task(door.ask("r4", key=b"key-2"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    door.gate.set()
+    assert (await door.ask("r5", key=b"key-2"))[1] == ""
+
+
+async def test_a_lease_is_renewed_while_the_call_runs() -> None:
+    door = Door(lease_s=0.03)
+    door.gate = asyncio.Event()
+    first = asyncio.create_task(door.ask("r1"))
+    while door.store.renewals < 5:
+        await asyncio.sleep(0.005)
+    door.gate.set()
+    await first
+    seen = door.store.renewals
+    assert (await door.ask("r2"))[1] in ("r1", "")
+    assert door.store.renewals - seen <= 1
+
+
+async def test_whose_lease_has_ended_answers_with_what_the_other_committed() -> None:
+    store = Store(StoreRules(lease_s=30.0))
+    slow, quick = Door(store), Door(store)
+    slow.gate = asyncio.Event()
+    first = asyncio.create_task(slow.ask("r1"))
+    await asyncio.sleep(0)
+    store.ahead = 31.0  # the process stood still for so long
+    await quick.ask("r2")
+    slow.gate.set()
+    reply, original = await first
+    assert (reply.request_id, original) == ("r2", "r2")
+    assert (slow.ran, quick.ran) == (1, 1)
+
+
+async def test_without_its_store_nothing_runs() -> None:
+    door = Door()
+    door.store.down = frozenset({"claim"})
+    with pytest.raises(Fault) as error:
+        await door.ask("r1")
+    assert (error.value.code, error.value.reason) == (
+        Code.UNAVAILABLE,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+    )
+    assert door.ran == 0
+
+
+async def test_what_the_store_cannot_keep_is_answered_all_the_same() -> None:
+    door = Door()
+    door.store.down = frozenset({"commit"})
+    assert (await door.ask("r1"))[0].request_id == "r1"
+    assert door.meter.counts == {"lost": 1}
+
+
+async def test_a_tenant_with_too_many_keys_is_told_by_the_limiter() -> None:
+    door = Door(Store(StoreRules(max_keys=1)))
+    await door.ask("r1")
+    with pytest.raises(Fault) as error:
+        await door.ask("r2", key=b"key-2")
+    assert (error.value.code, error.value.reason, error.value.metadata) == (
+        Code.RESOURCE_EXHAUSTED,
+        Reason.REASON_IDEMPOTENCY_KEYS_FULL,
+        {"limiter": "idempotency_keys"},
+    )
+    assert (await door.ask("r3"))[1] == "r1"
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"a\tb", b"\xc3\xa9", b"a\n"])
+def test_a_key_that_is_none_is_refused(key: bytes) -> None:
+    with pytest.raises(Fault) as error:
+        read_key(key)
+    assert error.value.metadata == {"field": "idempotency-key"}
+
+
+def test_the_longest_and_the_oddest_key_are_taken() -> None:
+    assert read_key(b"x" * 255) == "x" * 255
+    assert read_key(b'"a key" ~!') == '"a key" ~!'
+
+
+def test_parameters_are_all_that_a_call_says_but_its_identity() -> None:
+    def of(method: str = "Predict", **fields: Any) -> bytes:
+        request = pb.PredictRequest(**{"pipeline": "p", "request_id": "r", **fields})
+        row = request.rows.add()
+        row["a"] = 1.0
+        return fingerprint_of(method, request)
+
+    assert of() == of(request_id="other") == of()
+    assert len({of(), of(version=2), of(pipeline="q"), of(priority=3), of(method="ModelInfer")}) == 5
+    forward, backward = pb.PredictRequest(), pb.PredictRequest()
+    for request, names in ((forward, "abcdefgh"), (backward, "hgfedcba")):
+        row = request.rows.add()
+        for name in names:
+            row[name] = 1.0
+    assert fingerprint_of("m", forward) == fingerprint_of("m", backward)
+
+
+def test_what_is_no_outcome_is_an_error() -> None:
+    for data in (b"", b"\x05\0\0\0{}", b"\x02\0\0\0{}"):
+        with pytest.raises(ValueError):
+            Outcome.of_bytes(data)

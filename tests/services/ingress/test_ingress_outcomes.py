@@ -1,0 +1,231 @@
+"""Outcomes at the door: what is taken, over which protocols, and every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from headrace.state.tenants import QuotaSpec
+from services.ingress.documents.catalog import Credential, Tenant
+from services.ingress.ports import Outcome
+from services.ingress.predict.outcomes import OutcomesServicer
+from services.ingress.request_context import RequestContext, begin
+from tests.services.ingress.ingress_calls import call, http, refused
+from tests.services.ingress.ingress_door import OUTCOMES, DoorProcess, FakeRouter, Folder, definition, prepare
+
+on_the_door = pytest.mark.asyncio(loop_scope="session")
+PATH = "/headrace.api.inference.v1.InferenceService/RecordOutcomes"
+NOW = 1_800_000_000.0
+
+
+def good(**fields: Any) -> pb.Outcome:
+    values = {"request_id": "r-1", "name": "late", "label": True, **fields}
+    return pb.Outcome(**{name: value for name, value in values.items() if value is not None})
+
+
+class Stored:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, Sequence[Outcome], float]] = []
+
+    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
+        self.given.append((tenant, outcomes, deadline))
+        return len(outcomes)
+
+
+def context(deadline: float = math.inf) -> RequestContext:
+    found = begin("RecordOutcomes", {}, 100.0, 0.0)
+    found.credential = Credential(Tenant("acme", frozenset(), QuotaSpec(), 1), "k", frozenset({"outcomes"}))
+    found.deadline = deadline
+    return found
+
+
+async def record(*outcomes: pb.Outcome, stored: Stored | None = None, deadline: float = math.inf) -> int:
+    servicer = OutcomesServicer(stored or Stored(), lambda: 100.0, lambda: NOW)
+    reply = await servicer.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=outcomes), context(deadline))
+    return reply.accepted_count
+
+
+async def test_outcomes_go_on_under_the_callers_tenant_with_its_deadline() -> None:
+    stored = Stored()
+    labelled, measured = (
+        good(),
+        good(label=None, number=2.5, row=3, time=Timestamp(seconds=50, nanos=500_000_000)),
+    )
+    assert await record(labelled, measured, stored=stored) == 2
+    await record(labelled, stored=stored, deadline=101.5)
+    assert stored.given == [
+        ("acme", [Outcome("r-1", 0, "late", True, None), Outcome("r-1", 3, "late", 2.5, 50.5)], 105.0),
+        ("acme", [Outcome("r-1", 0, "late", True, None)], 101.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"request_id": ""}, "request_id"),
+        ({"request_id": "a b"}, "request_id"),
+        ({"request_id": "x" * 129}, "request_id"),
+        ({"name": ""}, "name"),
+        ({"name": "9"}, "name"),
+        ({"name": "x" * 129}, "name"),
+        ({"name": "a\n"}, "name"),
+        ({"label": None}, "label"),
+        ({"label": None, "number": math.nan}, "number"),
+        ({"label": None, "number": math.inf}, "number"),
+        ({"time": Timestamp(seconds=-1)}, "time"),
+        ({"time": Timestamp(seconds=int(NOW) + 90_000)}, "time"),
+    ],
+)
+async def test_an_unusable_outcome_is_named_and_nothing_is_stored(wrong: dict[str, Any], field: str) -> None:
+    stored = Stored()
+    with pytest.raises(Fault) as raised:
+        await record(good(), good(**wrong), stored=stored)
+    fault = raised.value
+    assert (fault.code, fault.reason) == (Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST)
+    assert fault.metadata["field"] == f"outcomes[1].{field}"
+    assert stored.given == []
+
+
+async def test_a_thousand_are_taken_at_most_and_one_at_least() -> None:
+    assert await record(*[good()] * 1000) == 1000
+    with pytest.raises(Fault) as raised:
+        await record(*[good()] * 1001)
+    assert (raised.value.reason, raised.value.metadata["limit"]) == (Reason.REASON_TOO_LARGE, "1000")
+    with pytest.raises(Fault) as raised:
+        await record()
+    assert raised.value.metadata["field"] == "outcomes"
+
+
+async def test_a_door_without_a_store_says_so() -> None:
+    with pytest.raises(Fault) as raised:
+        await OutcomesServicer(None, lambda: 0.0, lambda: NOW).RecordOutcomes(
+            pb.RecordOutcomesRequest(outcomes=[good()]), context()
+        )
+    assert raised.value.code is Code.FAILED_PRECONDITION
+
+
+def rows(door: Folder, request_id: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(door.path / OUTCOMES) as connection:
+        found = connection.execute(
+            "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row",
+            (request_id,),
+        ).fetchall()
+    connection.close()
+    return found
+
+
+async def grpc_record(door: Folder, *outcomes: pb.Outcome, **options: Any) -> int:
+    request = pb.RecordOutcomesRequest(outcomes=outcomes)
+    reply = await call(door, PATH, request, pb.RecordOutcomesResponse, **options)
+    return int(reply.accepted_count)
+
+
+async def post(door: Folder, body: object, key: str | None = None) -> tuple[int, Any]:
+    status, _, content = await asyncio.to_thread(
+        http, door, PATH, json.dumps(body).encode(), "content-type: application/json", key=key
+    )
+    return status, json.loads(content) if content else None
+
+
+@on_the_door
+async def test_grpc_and_json_arrive_in_the_store(door: Folder) -> None:
+    request = uuid.uuid4().hex
+    assert await grpc_record(door, good(request_id=request)) == 1
+    outcome = {
+        "requestId": request,
+        "row": 1,
+        "name": "revenue",
+        "number": 12.5,
+        "time": "2026-01-02T03:04:05Z",
+    }
+    assert await post(door, {"outcomes": [outcome]}) == (200, {"acceptedCount": 1})
+    # Once more, and with another value: the first one stays.
+    assert await post(door, {"outcomes": [{**outcome, "number": 1}]}) == (200, {"acceptedCount": 1})
+    assert rows(door, request) == [("demo", 0, "late", 1.0, 1), ("demo", 1, "revenue", 12.5, 0)]
+
+
+@on_the_door
+@pytest.mark.parametrize("who", ["readonly", "operator"])
+async def test_the_scope_is_needed(door: Folder, who: str) -> None:
+    request = pb.RecordOutcomesRequest(outcomes=[good(request_id="scope")])
+    key = getattr(door.keys, who)
+    code, reason, message = await refused(door, PATH, request, pb.RecordOutcomesResponse, key=key)
+    assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    assert "`outcomes`" in message
+    assert rows(door, "scope") == []
+
+
+@on_the_door
+async def test_a_credential_is_needed(door: Folder) -> None:
+    request = pb.RecordOutcomesRequest(outcomes=[good()])
+    assert (await refused(door, PATH, request, pb.RecordOutcomesResponse, key="no"))[0] == "UNAUTHENTICATED"
+
+
+@on_the_door
+async def test_unusable_json_is_refused(door: Folder) -> None:
+    for outcome in ({"requestId": "r", "name": "late", "number": "NaN"}, {"requestId": 5}, "text"):
+        status, error = await post(door, {"outcomes": [outcome]})
+        assert (status, error["code"]) == (400, "invalid_argument")
+
+
+@on_the_door
+async def test_calls_are_charged_to_the_tenant(door: Folder) -> None:
+    request = pb.RecordOutcomesRequest(outcomes=[good(request_id="charged")])
+    answers = []
+    for _ in range(3):
+        try:
+            await call(door, PATH, request, pb.RecordOutcomesResponse, key=door.keys.slow)
+            answers.append("OK")
+        except grpc.aio.AioRpcError as error:
+            answers.append(error.code().name)
+    assert "RESOURCE_EXHAUSTED" in answers
+
+
+@on_the_door
+async def test_too_large_a_message_is_refused_before_it_is_read(door: Folder) -> None:
+    request = pb.RecordOutcomesRequest(outcomes=[good(request_id="x" * 128)] * 600)
+    code, reason, _ = await refused(door, PATH, request, pb.RecordOutcomesResponse)
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
+
+
+async def test_without_the_service_outcomes_are_refused_and_predictions_are_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    async with served(definition(FakeRouter())) as router:
+        folder = prepare(
+            tmp_path,
+            router.target,
+            mode="grpc",
+            server={"listen": f"unix:{tmp_path / 'ingress.sock'}"},
+            monitoring={"target": f"unix:{tmp_path / 'nobody.sock'}"},
+            # As many outcomes as are taken, in JSON's form, are larger than other messages that are not inferences.
+            limits={"max_request_bytes": 1 << 20, "max_rows": 100},
+        )
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            outcomes = [{"requestId": f"{i:064d}", "name": "late", "label": True} for i in range(1000)]
+            status, error = await post(folder, {"outcomes": outcomes})
+            assert (status, error["code"]) == (503, "unavailable")
+            assert error["details"][0]["debug"]["reason"] in ("UNREACHABLE", "BREAKER_OPEN")
+            columns = {"x": [1.0, 2.0], "n": 1}
+            path = "/headrace.api.inference.v1.InferenceService/Predict"
+            body = json.dumps({"pipeline": "double", "rows": [columns]}).encode()
+            status, _, _ = await asyncio.to_thread(http, folder, path, body, "content-type: application/json")
+            assert status == 200
+        finally:
+            process.kill()

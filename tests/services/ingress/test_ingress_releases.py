@@ -1,0 +1,364 @@
+"""What is live, read and changed by operators at the door: over gRPC, and as JSON as CI systems send it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from headrace.api.releases.v1 import releases_pb2 as pb
+from headrace.hop import testing
+from headrace.pipeline import parse
+from headrace.releases import FileReleases
+from headrace.releases.first import first_release
+from headrace.state import chain
+from tests.libs.releases.webhook_receiver import Receiver
+from tests.services.ingress.ingress_calls import call, http, refused
+from tests.services.ingress.ingress_door import (
+    PIPELINE,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    prepare,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SERVICE = "/headrace.api.releases.v1.ReleaseService/"
+RPCS: dict[str, Any] = {
+    "GetRelease": pb.GetReleaseRequest(pipeline="double"),
+    "ListReleases": pb.ListReleasesRequest(),
+    "ApplyRelease": pb.ApplyReleaseRequest(document='{"pipeline": "double"}'),
+    "DeployPipeline": pb.DeployPipelineRequest(pipeline="double"),
+    "RollBackRelease": pb.RollBackReleaseRequest(pipeline="double"),
+    "StartRollout": pb.StartRolloutRequest(pipeline="double"),
+    "SteerRollout": pb.SteerRolloutRequest(pipeline="double", action=pb.ROLLOUT_ACTION_PAUSE),
+    "SetFreeze": pb.SetFreezeRequest(frozen=True),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
+    async with testing.served(definition(FakeRouter())) as harness:
+        path = tmp_path_factory.mktemp("door")
+        path.chmod(0o700)
+        records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
+        options = {"releases": str(path / "releases"), "release_records": records}
+        store(path).keep_document("double", parse(PIPELINE, "p").revision, PIPELINE)
+        first = first_release(parse(PIPELINE, "p"), {"doubler": "1"}, "test", "")
+        store(path).commit(first)
+        folder = prepare(path, harness.target, server={"listen": f"unix:{path / 'ingress.sock'}"}, **options)
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            yield folder
+        finally:
+            process.kill()
+
+
+@pytest.fixture(autouse=True)
+def one_release(door: Folder) -> None:
+    """Each test begins with release 1: doubler 1."""
+    at = store(door.path)
+    at.freeze(None)
+    found = at.history("double")
+    assert found
+    if found[0].live.models != {"doubler": "1"} or found[0].number != 1 or len(found) > 1:
+        at.remove("double")
+        at.keep_document("double", parse(PIPELINE, "p").revision, PIPELINE)
+        at.commit(first_release(parse(PIPELINE, "p"), {"doubler": "1"}, "test", ""))
+
+
+def store(path: Path) -> FileReleases:
+    return FileReleases(path / "releases")
+
+
+def number(door: Folder) -> int:
+    return store(door.path).history("double")[0].number
+
+
+async def ask(door: Folder, name: str, request: Any, **options: Any) -> Any:
+    reply = getattr(pb, f"{name}Response")
+    return await call(door, SERVICE + name, request, reply, key=door.keys.operator, timeout=60, **options)
+
+
+async def refusal(door: Folder, name: str, request: Any, key: str = "") -> tuple[str, str, str]:
+    """(code, reason, message); nothing has changed."""
+    before = store(door.path).history("double")
+    reply = getattr(pb, f"{name}Response")
+    told = await refused(door, SERVICE + name, request, reply, key=key or door.keys.operator, timeout=60)
+    assert store(door.path).history("double") == before
+    return told
+
+
+async def post(door: Folder, name: str, body: object, key: str = "") -> tuple[int, Any]:
+    text = json.dumps(body).encode()
+    is_json = "content-type: application/json"
+    status, _, content = await asyncio.to_thread(
+        http, door, SERVICE + name, text, is_json, key=key or door.keys.operator
+    )
+    return status, json.loads(content)
+
+
+async def test_a_deployment_and_back(door: Folder, receiver: Receiver) -> None:
+    spec = pb.ArmSpec(pipeline_document=PIPELINE, models={"doubler": "2"})
+    request = pb.DeployPipelineRequest(pipeline="double", spec=spec)
+    request.options.dry_run = True
+    told = (await ask(door, "DeployPipeline", request)).change
+    assert (told.changed, told.release.number, number(door)) == (False, 2, 1)
+    assert [(d.key, d.before, d.after) for d in told.differences] == [("arms.live.models.doubler", "1", "2")]
+    request.options.dry_run = False
+    request.options.reason = "ticket 7"
+    request.options.expected_number = 1
+    told = (await ask(door, "DeployPipeline", request)).change
+    assert (told.changed, number(door)) == (True, 2)
+    document = json.loads(told.release.document)
+    assert document["author"].startswith("operator/")
+    assert (document["reason"], len(document["sha256"])) == ("ticket 7", 64)
+    assert receiver.arrived(1)
+    # The same again is no change.
+    request.options.ClearField("expected_number")
+    assert not (await ask(door, "DeployPipeline", request)).change.changed
+
+    back = await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
+    assert json.loads(back.change.release.document)["restores"] == 1
+    found = await ask(door, "GetRelease", pb.GetReleaseRequest(pipeline="double"))
+    assert (found.release.number, found.problem, found.HasField("freeze")) == (3, "", False)
+    listed = await ask(door, "ListReleases", pb.ListReleasesRequest(pipeline="double"))
+    assert [r.number for r in listed.releases] == [3, 2, 1]
+    everything = await ask(door, "ListReleases", pb.ListReleasesRequest())
+    assert [(r.pipeline, r.number) for r in everything.releases] == [("double", 3)]
+    lines = list(chain.entries(door.path / "audit" / "releases.jsonl"))
+    assert [(e["number"], e["author"].split("/")[0]) for e in lines[-2:]] == [
+        (2, "operator"),
+        (3, "operator"),
+    ]
+
+
+async def test_json_as_ci_sends_it(door: Folder) -> None:
+    arm = {"document": "pipeline.yaml", "models": {"doubler": "3"}}
+    wanted = {"pipeline": "double", "arms": {"live": arm}, "caps": {"rows_per_s": 100}}
+    body: dict[str, Any] = {
+        "document": json.dumps(wanted),
+        "pipelineDocuments": {"pipeline.yaml": PIPELINE},
+        "options": {"reason": "from git"},
+    }
+    status, told = await post(door, "ApplyRelease", body)
+    assert (status, told["change"]["changed"], told["change"]["release"]["number"]) == (200, True, "2")
+    assert {"key": "caps.rows_per_s", "before": "—", "after": "100.0"} in told["change"]["differences"]
+    status, told = await post(door, "ApplyRelease", body)
+    assert (status, told["change"].get("changed", False), number(door)) == (200, False, 2)
+    status, told = await post(door, "ApplyRelease", body | {"again": True, "options": {"expectedNumber": 1}})
+    assert (status, told["code"]) == (409, "aborted")
+    status, told = await post(door, "ApplyRelease", {"document": "[]"})
+    assert (status, told["code"]) == (400, "invalid_argument")
+    status, told = await post(door, "ApplyRelease", body, door.keys.readonly)
+    assert (status, told["code"]) == (403, "permission_denied")
+
+
+async def test_a_rollout_is_steered(door: Folder) -> None:
+    request = pb.StartRolloutRequest(
+        pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}), by="n", ladder=[0.2, 1.0], deadline_s=60
+    )
+    told = json.loads((await ask(door, "StartRollout", request)).change.release.document)
+    assert told["assign"]["weights"] == {"live": 0.8, "candidate": 0.2}
+    assert (told["rollout"]["deadline_s"], told["rollout"]["otherwise"], told["assign"]["by"]) == (
+        60,
+        "pause",
+        "n",
+    )
+    code, reason, message = await refusal(door, "StartRollout", request)
+    assert (code, reason) == ("INVALID_ARGUMENT", "RELEASE_INVALID")
+    assert "rollout: the one of arm 'candidate' is running" in message
+    states = []
+    for action in (pb.ROLLOUT_ACTION_PAUSE, pb.ROLLOUT_ACTION_RESUME, pb.ROLLOUT_ACTION_PROMOTE):
+        steer = pb.SteerRolloutRequest(pipeline="double", action=action)
+        told = json.loads((await ask(door, "SteerRollout", steer)).change.release.document)
+        states.append(told["rollout"]["state"])
+    assert states == ["paused", "running", "promoted"]
+    assert store(door.path).current("double")[0].live.models == {"doubler": "2"}
+    code, reason, message = await refusal(
+        door, "SteerRollout", pb.SteerRolloutRequest(pipeline="double", action=pb.ROLLOUT_ACTION_ABORT)
+    )
+    assert (code, reason) == ("INVALID_ARGUMENT", "RELEASE_INVALID")
+    assert "none is running" in message
+
+
+async def test_a_freeze(door: Folder) -> None:
+    told = await ask(door, "SetFreeze", pb.SetFreezeRequest(frozen=True, reason="holidays"))
+    assert (told.freeze.reason, told.freeze.author.split("/")[0]) == ("holidays", "operator")
+    request = pb.StartRolloutRequest(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
+    code, reason, message = await refusal(door, "StartRollout", request)
+    assert (code, reason) == ("FAILED_PRECONDITION", "RELEASE_FROZEN")
+    assert "(holidays)" in message
+    assert not (await ask(door, "SetFreeze", pb.SetFreezeRequest())).HasField("freeze")
+    await ask(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
+    assert store(door.path).current("double")[0].frozen
+    assert (await refusal(door, "StartRollout", request))[1] == "RELEASE_FROZEN"
+
+
+@pytest.mark.parametrize("who", ["demo", "other", "readonly"])
+async def test_nobody_but_an_operator_is_let_through(door: Folder, who: str) -> None:
+    for name, request in RPCS.items():
+        code, reason, message = await refusal(door, name, request, getattr(door.keys, who))
+        assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED"), name
+        assert "`operate`" in message
+        assert (await refusal(door, name, request, "nonsense"))[0] == "UNAUTHENTICATED"
+    assert store(door.path).frozen() is None
+
+
+DEPLOY = pb.DeployPipelineRequest
+WRONG: list[tuple[str, Any, str, str, str]] = [
+    ("GetRelease", pb.GetReleaseRequest(pipeline="other"), "NOT_FOUND", "PIPELINE_UNKNOWN", "has no release"),
+    (
+        "GetRelease",
+        pb.GetReleaseRequest(pipeline="../x"),
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "pipeline: ",
+    ),
+    (
+        "ListReleases",
+        pb.ListReleasesRequest(pipeline="/etc"),
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "pipeline: ",
+    ),
+    ("DeployPipeline", DEPLOY(), "INVALID_ARGUMENT", "MALFORMED_REQUEST", "pipeline: "),
+    ("DeployPipeline", DEPLOY(pipeline="other"), "NOT_FOUND", "PIPELINE_UNKNOWN", "DeployPipeline"),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "9"})),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "arms.live.models.doubler: there is no version or label '9'",
+    ),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}, settings={"m.k": "1"})),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "arms.live.settings.m.k",
+    ),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", spec=pb.ArmSpec(settings={"m.k": "{"})),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "arms.live.settings.m.k: needs STAGE.KEY",
+    ),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", spec=pb.ArmSpec(pipeline_document="a: [")),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "document pipeline_document:1",
+    ),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", options=pb.ChangeOptions(expected_number=5)),
+        "ABORTED",
+        "RELEASE_STALE",
+        "1 is live",
+    ),
+    (
+        "DeployPipeline",
+        DEPLOY(pipeline="double", options=pb.ChangeOptions(reason="x" * 2001)),
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "options.reason",
+    ),
+    (
+        "RollBackRelease",
+        pb.RollBackReleaseRequest(pipeline="double", to_number=7),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "number: there is no release 7",
+    ),
+    (
+        "SteerRollout",
+        pb.SteerRolloutRequest(pipeline="double"),
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "action: 0 is none",
+    ),
+    (
+        "ApplyRelease",
+        pb.ApplyReleaseRequest(document="{"),
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "document: ",
+    ),
+    (
+        "ApplyRelease",
+        pb.ApplyReleaseRequest(document='{"pipeline": "double", "arms": {"live": {"document": "x"}}}'),
+        "INVALID_ARGUMENT",
+        "RELEASE_INVALID",
+        "arms.live.document: pipeline_documents has no 'x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "request_", "code", "reason", "told"), WRONG, ids=range(len(WRONG)))
+async def test_what_is_wrong_is_named_and_changes_nothing(
+    door: Folder, name: str, request_: Any, code: str, reason: str, told: str
+) -> None:
+    found = await refusal(door, name, request_)
+    assert found[:2] == (code, reason)
+    assert told in found[2]
+
+
+async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
+    def deploy(version: str) -> Any:
+        request = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": version}))
+        request.options.expected_number = 1
+        return ask(door, "DeployPipeline", request)
+
+    done = await asyncio.gather(*(deploy(v) for v in ("2", "3", "4") * 4), return_exceptions=True)
+    assert sum(not isinstance(one, BaseException) for one in done) == 1
+    assert number(door) == 2
+
+
+async def test_a_large_document_is_taken_and_a_too_large_one_not(door: Folder) -> None:
+    comment = "# " + "x" * 40_000 + "\n"
+    spec = pb.ArmSpec(pipeline_document=PIPELINE + comment, models={"doubler": "2"})
+    assert (await ask(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))).change.changed
+    spec.pipeline_document += comment
+    code, reason, _ = await refusal(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
+
+
+async def test_a_store_that_cannot_be_written(door: Folder) -> None:
+    if os.geteuid() == 0:
+        # Root may write anywhere: a file where the folder should be is refused to everybody.
+        audit = door.path / "audit"
+        audit.rename(door.path / "audit.away")
+        audit.write_text("")
+    else:
+        (door.path / "audit").chmod(0o500)
+    try:
+        request = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
+        code, reason, message = await refusal(door, "DeployPipeline", request)
+        assert (code, reason) == ("UNAVAILABLE", "RELEASES_UNAVAILABLE")
+        assert "what can't be recorded is not done" in message
+        assert str(door.path) not in message
+    finally:
+        if os.geteuid() == 0:
+            audit.unlink()
+            (door.path / "audit.away").rename(audit)
+        else:
+            (door.path / "audit").chmod(0o700)
+    assert (await ask(door, "DeployPipeline", request)).change.changed

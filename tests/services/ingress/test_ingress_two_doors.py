@@ -1,0 +1,189 @@
+"""Two doors with one store of keys: duplicates at both, and one door is killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import decode
+from headrace.hop import testing
+from headrace.hop.call import Call
+from tests.libs.state.valkey import Valkey
+from tests.services.ingress.ingress_calls import PREDICT
+from tests.services.ingress.ingress_door import (
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    free_ports,
+    prepare,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+_LEASE_S = 2.0
+_TRIED_AGAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
+# Copies of each call, at either door in turn.
+_COPIES = 4
+
+
+class CountingRouter(FakeRouter):
+    """Counts how often each row ran: `word` names the key. The first quarter of the keys is held until `let_go`."""
+
+    def __init__(self, held: frozenset[str]) -> None:
+        super().__init__()
+        self.ran: Counter[str] = Counter()
+        self.slow = held
+        self.let_go = asyncio.Event()
+
+    async def Infer(self, request: router_pb2.InferRequest, call: Call) -> router_pb2.InferResponse:
+        words = [word or "" for word in decode(request.batch).columns["word"].text()]
+        self.ran.update(words)
+        if self.slow & set(words):
+            await self.let_go.wait()
+        return await super().Infer(request, call)
+
+
+def second(folder: Folder, path: Path) -> Folder:
+    """Another door of the same installation: its own ports, the same files."""
+    plaintext, tls, admin, metrics = free_ports(4)
+    settings = folder.settings
+    path.mkdir()
+    mine = {
+        **settings,
+        "http": {**settings["http"], "plaintext": f"127.0.0.1:{plaintext}", "tls": f"127.0.0.1:{tls}"},
+        "admin": f"127.0.0.1:{admin}",
+        "run_dir": str(path / "run"),
+        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
+    }
+    (path / "ingress.yaml").write_text(yaml.safe_dump(mine))
+    return Folder(path, mine, folder.keys)
+
+
+async def ask(channels: list[Any], folder: Folder, key: str, door: int, copy: int) -> tuple[bytes, str, str]:
+    """Asks until it is answered, at the other door when one is gone: what a client that retries does.
+
+    The reply, its own request id, and that of the request that ran.
+    """
+    request = pb.PredictRequest(pipeline="double")
+    request.rows.add().update({"x": [1.0, 2.0], "n": int(key[1:]) % 5, "word": key})
+    own = f"{key}-{copy}"
+    metadata = (
+        ("authorization", f"Bearer {folder.keys.demo}"),
+        ("idempotency-key", f"the key of {key}"),
+        ("x-request-id", own),
+    )
+    for attempt in range(200):
+        method = channels[(door + attempt) % 2].unary_unary(
+            PREDICT,
+            request_serializer=pb.PredictRequest.SerializeToString,
+            response_deserializer=pb.PredictResponse.FromString,
+        )
+        call = method(request, metadata=metadata, timeout=30)
+        try:
+            reply = await call
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _TRIED_AGAIN:
+                raise
+            await asyncio.sleep(random.uniform(0.02, 0.1))
+            continue
+        said = dict(await call.initial_metadata() or ())
+        return (
+            reply.SerializeToString(deterministic=True),
+            own,
+            said.get("idempotency-original-request-id", own),
+        )
+    raise AssertionError(f"{key} was never answered")
+
+
+async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[CountingRouter, list[Any]]:
+    """Asks `count` keys four times each at two doors, and kills one while a quarter of the keys is being served.
+
+    The other keys are answered by then, so they were not on their way at the killed door.
+    """
+    keys = [f"k{i}" for i in range(count)]
+    router = CountingRouter(frozenset(keys[: count // 4]))
+    tmp_path.chmod(0o700)
+    async with testing.served(definition(router)) as harness, contextlib.AsyncExitStack() as stack:
+        settings = {"idempotency": {**store, "lease_s": _LEASE_S}, "admission": {"initial": 4096}}
+        folder = prepare(tmp_path, harness.target, **settings)
+        # No row waits for rows of other keys, which may be held.
+        folder.settings["router"]["coalesce"] = {"max_rows": 1, "window": 4096}
+        (tmp_path / "ingress.yaml").write_text(yaml.safe_dump(folder.settings))
+        pipeline = tmp_path / "pipelines" / "double" / "pipeline.yaml"
+        pipeline.write_text(pipeline.read_text().replace("deadline_ms: 2000", "deadline_ms: 60000"))
+        folders = [folder, second(folder, tmp_path / "second")]
+        doors = [DoorProcess(f) for f in folders]
+        for door in doors:
+            stack.callback(door.kill)
+        await asyncio.gather(*(door.ready(f.grpc) for door, f in zip(doors, folders, strict=True)))
+        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(f.grpc)) for f in folders]
+        asked = {
+            (key, copy): asyncio.create_task(ask(channels, folder, key, copy, copy))
+            for key in keys
+            for copy in range(_COPIES)
+        }
+        await asyncio.wait([task for (key, _), task in asked.items() if key not in router.slow])
+        while not router.slow <= router.ran.keys():
+            await asyncio.sleep(0.01)
+        doors[1].kill()
+        router.let_go.set()
+        return router, await asyncio.gather(*asked.values())
+
+
+def check(router: CountingRouter, count: int, answers: list[tuple[bytes, str, str]]) -> None:
+    by_key: dict[str, list[tuple[bytes, str, str]]] = defaultdict(list)
+    for answer in answers:
+        by_key[answer[1].partition("-")[0]].append(answer)
+    assert len(by_key) == count
+    for key, found in by_key.items():
+        assert len(found) == _COPIES
+        assert len({body for body, _, _ in found}) == 1, f"{key} has several answers"
+        (original,) = {original for _, _, original in found}
+        assert pb.PredictResponse.FromString(found[0][0]).request_id == original
+    # Only what was on its way at the killed door may have run twice.
+    again = {key for key, times in router.ran.items() if times > 1}
+    assert max(router.ran.values()) <= 2
+    assert again <= router.slow
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_each_key_has_one_answer_and_one_record_in_the_file(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "keys" / "keys.sqlite"
+    router, answers = await run(tmp_path, count, {"file": str(file)})
+    check(router, count, answers)
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        rows = db.execute(
+            "SELECT key, outcome IS NOT NULL, json_extract(note, '$.request_id') FROM keys"
+        ).fetchall()
+    assert len(rows) == count
+    assert all(kept for _, kept, _ in rows)
+    recorded = {key.removeprefix("the key of "): request_id for key, _, request_id in rows}
+    assert recorded == {own.partition("-")[0]: original for _, own, original in answers}
+
+
+async def test_each_key_has_one_answer_in_redis(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    server = Valkey(tmp_path / "redis")
+    server.start()
+    try:
+        router, answers = await run(tmp_path, 40, {"redis": server.url, "timeout_s": 20.0})
+    finally:
+        server.kill()
+    check(router, 40, answers)

@@ -1,0 +1,172 @@
+"""Seeded rollouts without sockets and without waiting: routers are simulated, the evidence and the policy are the real ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from headrace.releases import Arm, Assignment, Release, Rollout
+from headrace.releases.document import LIVE
+from services.monitoring.rollouts.changes import next_release
+from services.monitoring.rollouts.counts import ArmCounts, Tick
+from services.monitoring.rollouts.evidence import Evidence, Objectives
+from services.monitoring.rollouts.policy import Action, Decision, begin, decide
+
+# Upper edges in seconds, each 12 % above the one before (1 ms to 9 s).
+EDGES = tuple(0.001 * 1.12**i for i in range(81))
+CANARY = "candidate"
+START = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
+LIVE_ERRORS = 0.001
+
+
+@dataclass
+class Traffic:
+    """What the clients and the arms do. Times in seconds; `wobble`: how much load and error rates swing."""
+
+    rows_per_s: int = 300
+    wobble: float = 0.5
+    errors: float = LIVE_ERRORS
+    canary_errors: float = LIVE_ERRORS
+    median_s: float = 0.02
+    canary_extra_s: float = 0.0
+    wrong: float | None = None
+    canary_wrong: float = 0.0
+    # Sticky assignment over so many keys, of which some always fail.
+    keys: int = 0
+    failing: int = 0
+
+
+def release_of(rollout: Rollout, *, sticky: bool = False) -> Release:
+    arms = {name: Arm(version=1, revision=digit * 64) for name, digit in ((LIVE, "a"), (CANARY, "b"))}
+    assign = Assignment(weights={LIVE: 1.0, CANARY: 0.0}, by="key" if sticky else None, salt="s")
+    return Release(pipeline="p", number=7, arms=arms, assign=assign, rollout=rollout)
+
+
+@dataclass
+class Router:
+    """Counts as a router does: cumulative, by release and arm."""
+
+    traffic: Traffic
+    seed: int
+    source: str = "router-1"
+    counts: dict[tuple[int, str], list] = field(default_factory=dict)
+    by_key: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        t = self.traffic
+        self.place = self.rng.random(t.keys)
+        self.failing = np.zeros(t.keys, bool)
+        self.failing[self.rng.choice(t.keys, t.failing, replace=False) if t.keys else []] = True
+        self.known_bad = np.zeros(t.keys, bool)
+        self.met = np.zeros(t.keys, bool)
+        self.latency = {LIVE: _shares(t.median_s, 0.0), CANARY: _shares(t.median_s, t.canary_extra_s)}
+
+    def second(self, release: Release, at: int) -> list[Tick]:
+        """Answers the rows of one second and returns all that was counted."""
+        t, share = self.traffic, release.assign.weights.get(CANARY, 0.0)
+        swing = 1 + t.wobble * math.sin(at / 7)
+        rows = self.rng.poisson(t.rows_per_s * swing)
+        rates = {LIVE: min(t.errors * swing, 1.0), CANARY: min(t.canary_errors * swing, 1.0)}
+        if t.keys:
+            errors_by_arm, rows_by_arm = self._sticky(release.number, share, rows, rates)
+        else:
+            canary = int(self.rng.binomial(rows, share))
+            rows_by_arm = {LIVE: rows - canary, CANARY: canary}
+            errors_by_arm = {arm: int(self.rng.binomial(n, rates[arm])) for arm, n in rows_by_arm.items()}
+        for arm, n in rows_by_arm.items():
+            sums = self.counts.setdefault((release.number, arm), [0, 0, np.zeros(len(EDGES) + 1, int), 0, 0])
+            sums[0] += n
+            sums[1] += errors_by_arm[arm]
+            sums[2] = sums[2] + self.rng.multinomial(n, self.latency[arm])
+            if t.wrong is not None:
+                sums[3] += n
+                sums[4] += int(self.rng.binomial(n, t.wrong if arm == LIVE else t.canary_wrong))
+        return self.ticks()
+
+    def ticks(self) -> list[Tick]:
+        found = []
+        for number in sorted({number for number, _ in self.counts})[-2:]:
+            arms = {
+                arm: ArmCounts(s[0], s[1], tuple(s[2].tolist()), s[3], s[4], 0 if self.traffic.keys else s[0])
+                for (n, arm), s in self.counts.items()
+                if n == number
+            }
+            found.append(Tick(self.source, number, arms))
+            keyed = {
+                arm: ArmCounts(r, e, assigned=a) for (n, arm), (r, e, a) in self.by_key.items() if n == number
+            }
+            if self.traffic.keys:
+                found.append(Tick("keys-1", number, keyed, "key"))
+        return found
+
+    def _sticky(
+        self, number: int, share: float, rows: int, rates: dict[str, float]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        keys = self.rng.integers(0, self.traffic.keys, rows)
+        canary = self.place[keys] < share
+        bad = self.failing[keys] | (self.rng.random(rows) < np.where(canary, rates[CANARY], rates[LIVE]))
+        for arm, chosen in ((LIVE, ~canary), (CANARY, canary)):
+            mine = keys[chosen]
+            sums = self.by_key.setdefault((number, arm), [0, 0, 0])
+            fresh = ~self.known_bad[mine]
+            sums[0] += int(fresh.sum())
+            sums[1] += len(np.unique(mine[fresh & bad[chosen]]))
+            sums[2] += len(np.unique(mine[~self.met[mine]]))
+        self.known_bad[keys[bad]] = True
+        self.met[keys] = True
+        errors = {LIVE: int((bad & ~canary).sum()), CANARY: int((bad & canary).sum())}
+        return errors, {LIVE: int((~canary).sum()), CANARY: int(canary.sum())}
+
+
+def _shares(median_s: float, extra_s: float) -> np.ndarray:
+    """Shares of the latency buckets: lognormal with σ = 0.5, plus a constant."""
+    below = [
+        0.5 * (1 + math.erf(math.log((edge - extra_s) / median_s) / 0.5 / math.sqrt(2)))
+        if edge > extra_s
+        else 0.0
+        for edge in EDGES
+    ]
+    return np.diff([0.0, *below, 1.0])
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a rollout ended. `seconds`: since its begin; `history`: its decisions but the holds."""
+
+    end: Action
+    seconds: int
+    decision: Decision
+    history: tuple[tuple[int, Action, float], ...]
+
+
+def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int = 1800) -> Ran:
+    """One rollout, looked at each second, until it ends."""
+    release = release_of(rollout or Rollout(arm=CANARY), sticky=bool(traffic.keys))
+    router = Router(traffic, seed)
+    router.second(release, 0)  # the live arm served before
+    release = _next(release, begin(release), 0)
+    evidence = Evidence(release, EDGES, Objectives(), START)
+    history: list[tuple[int, Action, float]] = []
+    decision: Decision | None = None
+    for second in range(1, most_s + 1):
+        evidence.look(release, router.second(release, second), START + second)
+        decision = decide(release, evidence, Objectives(), START + second)
+        if decision.action == Action.HOLD:
+            continue
+        history.append((second, decision.action, decision.weight))
+        if decision.action != Action.STEP:
+            return Ran(decision.action, second, decision, tuple(history))
+        release = _next(release, decision, second)
+    assert decision is not None
+    return Ran(Action.HOLD, most_s, decision, tuple(history))
+
+
+def _next(release: Release, decision: Decision | None, second: int) -> Release:
+    assert decision is not None
+    following = next_release(release, decision, datetime.fromtimestamp(START + second, UTC))
+    assert following is not None
+    return following

@@ -1,0 +1,194 @@
+"""Sums of ticks: whatever is lost, doubled, late or restarted, every row counts once and no sum falls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, KeySetName, NewKeys, Tick
+from services.monitoring import ticks as module
+from services.monitoring.ticks import KeyFigures, Ticks
+
+ARM = ArmName("flights", 3, "live")
+CANARY = ArmName("flights", 3, "candidate")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def figures(rows: int, errors: int = 0) -> ArmFigures:
+    return ArmFigures(rows, errors, (rows, *[0] * (LATENCY_BUCKETS - 1)))
+
+
+def tick(epoch: int, sequence: int, base: int = 0, **arms: int) -> Tick:
+    return Tick(
+        epoch, sequence, base, {ArmName("flights", 3, arm): figures(rows) for arm, rows in arms.items()}
+    )
+
+
+def rows(ticks: Ticks, arm: str = "live") -> int:
+    found = ticks.snapshot("flights").arm(arm)
+    return 0 if found is None else found.rows
+
+
+def test_the_newest_tick_of_each_router_counts() -> None:
+    ticks = Ticks(Clock())
+    for one in (tick(1, 1, live=5), tick(2, 1, live=7), tick(1, 2, 1, live=9), tick(1, 1, live=5)):
+        assert not ticks.take(one)
+    assert rows(ticks) == 16
+    assert ticks.routers() == 2
+    assert ticks.pipelines() == {"flights"}
+
+
+def test_what_a_tick_leaves_out_has_not_changed() -> None:
+    ticks = Ticks(Clock())
+    ticks.take(tick(1, 1, live=5, candidate=2))
+    ticks.take(tick(1, 2, 1, candidate=3))
+    assert (rows(ticks), rows(ticks, "candidate")) == (5, 3)
+
+
+def test_a_service_that_lacks_ticks_says_so_until_it_has_everything() -> None:
+    ticks = Ticks(Clock())
+    assert ticks.take(tick(1, 8, 7, candidate=3))
+    assert ticks.take(tick(1, 9, 8, candidate=4))
+    assert not ticks.take(tick(1, 10, 0, live=5, candidate=4))
+    assert not ticks.take(tick(1, 11, 10, live=6))
+    assert (rows(ticks), rows(ticks, "candidate")) == (6, 4)
+
+
+def test_releases_are_apart_and_can_be_summed() -> None:
+    ticks = Ticks(Clock())
+    ticks.take(Tick(1, 1, 0, {ArmName("flights", n, "live"): figures(n, 1) for n in (1, 2, 3)}))
+    snapshot = ticks.snapshot("flights")
+    assert set(snapshot.arms) == {(1, "live"), (2, "live"), (3, "live")}
+    assert snapshot.arm("live", since=2) == figures(5, 2)
+    assert snapshot.arm("candidate") is None
+    assert ticks.snapshot("moderation").arms == {}
+
+
+def test_old_releases_are_forgotten() -> None:
+    ticks = Ticks(Clock())
+    for number in range(1, 100):
+        ticks.take(Tick(1, number, number - 1, {ArmName("flights", number, "live"): figures(1)}))
+    numbers = {release for release, _ in ticks.snapshot("flights").arms}
+    assert numbers == set(range(50, 100))
+
+
+def keys(number: int, salt: str = "s", new: Any = (), bad: Any = (), epoch: int = 1) -> Tick:
+    return Tick(epoch, number, 0, {}, {KeySetName("flights", salt, "live"): NewKeys(new, bad)})
+
+
+def test_a_key_counts_once_over_routers_and_ticks() -> None:
+    ticks = Ticks(Clock())
+    ticks.take(keys(1, new=[1, 2, 3], bad=[3]))
+    ticks.take(keys(1, new=[3, 4], bad=[3, 4], epoch=2))
+    ticks.take(keys(1, new=[1, 2, 3], bad=[3]))
+    assert ticks.snapshot("flights").keys == {("s", "live"): KeyFigures(4, 2, saturated=False)}
+
+
+def test_keys_of_the_salt_before_last_are_forgotten() -> None:
+    ticks = Ticks(Clock())
+    for number, salt in enumerate("abc", 1):
+        ticks.take(keys(number, salt, [1]))
+    assert {salt for salt, _ in ticks.snapshot("flights").keys} == {"b", "c"}
+
+
+def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_KEYS", 3)
+    ticks = Ticks(Clock())
+    ticks.take(keys(1, new=[1, 2, 3]))
+    assert ticks.snapshot("flights").keys["s", "live"] == KeyFigures(3, 0, saturated=False)
+    ticks.take(keys(2, new=[3, 4], bad=[3, 4]))
+    assert ticks.snapshot("flights").keys["s", "live"] == KeyFigures(3, 1, saturated=True)
+
+
+class Routers(RuleBasedStateMachine):
+    """Routers that come and go, and a network that loses, doubles and delays their ticks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.counted: Counter[int] = Counter()
+        self.sequence: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
+        self.delayed: list[Tick] = []
+        self.told: Counter[int] = Counter()
+        self.next = 1
+        self.seen = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.ticks = Ticks(self.clock, silent_s=10.0)
+        self.start()
+
+    @rule()
+    def start(self) -> None:
+        self.counted[self.next] = 0
+        self.next += 1
+
+    @rule(which=st.integers(0, 99), rows=st.integers(1, 50))
+    def count(self, which: int, rows: int) -> None:
+        self.counted[1 + which % (self.next - 1)] += rows
+
+    @rule(
+        which=st.integers(0, 99),
+        fate=st.sampled_from(["arrives", "arrives", "doubled", "late", "unanswered"]),
+    )
+    def report(self, which: int, fate: str) -> None:
+        epoch = 1 + which % (self.next - 1)
+        self.sequence[epoch] += 1
+        one = tick(epoch, self.sequence[epoch], self.received[epoch], live=self.counted[epoch])
+        if fate == "late":
+            self.delayed.append(one)
+            return
+        behind = self.ticks.take(one)
+        if fate == "doubled":
+            self.ticks.take(one)
+        self.told[epoch] = self.counted[epoch]
+        if fate != "unanswered":
+            self.received[epoch] = 0 if behind else self.sequence[epoch]
+
+    @precondition(lambda self: self.delayed)
+    @rule()
+    def arrives_late(self) -> None:
+        late = self.delayed.pop(0)
+        self.ticks.take(late)
+        self.told[late.epoch] = max(self.told[late.epoch], late.arms[ARM].rows)
+
+    @rule()
+    def time_passes(self) -> None:
+        self.clock.now += 4.0
+
+    @invariant()
+    def every_row_that_was_told_counts_once(self) -> None:
+        if hasattr(self, "ticks"):
+            found = rows(self.ticks)
+            assert found >= self.seen, "a sum fell"
+            self.seen = found
+            assert found == sum(self.told.values())
+
+
+TestRouters = Routers.TestCase
+TestRouters.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def test_ended_routers_are_summed_up_and_late_ticks_of_them_change_nothing() -> None:
+    clock = Clock()
+    ticks = Ticks(clock, silent_s=10.0)
+    for epoch in range(1, 100):
+        ticks.take(tick(epoch, 1, live=1))
+        clock.now += 11.0
+    assert rows(ticks) == 99
+    assert ticks.routers() == 0
+    assert not ticks.take(tick(1, 2, 1, live=50))
+    assert rows(ticks) == 99

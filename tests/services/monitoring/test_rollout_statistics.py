@@ -1,0 +1,101 @@
+"""How often rollouts decide wrongly, and how long they take, at 300 rows a second with load that swings by half.
+
+Each run is a whole rollout: a simulated router, real evidence, real decisions, an injected clock. 1,000 seeded runs are slow; a
+few of them always run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from headrace.releases import Guard, Rollout
+from headrace.releases.document import GuardName
+from services.monitoring.rollouts.policy import Action
+from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run
+
+# A promotion of a canary like the live arm takes five stages of 30 s and little more; this is the time that is promised.
+PROMISED_S = 240
+STICKY = Traffic(keys=2000, failing=20)
+SAME = {
+    "same": Traffic(),
+    "nothing fails": Traffic(errors=0, canary_errors=0),
+    "sticky, 20 clients always fail": STICKY,
+}
+# Twice the allowed excess of 0.5 %, and more than thrice the live arm's rate: worse than allowed by both margins.
+WORSE = {
+    "worse": Traffic(canary_errors=0.011),
+    "worse, nothing fails live": Traffic(errors=0, canary_errors=0.01),
+    "worse, sticky": Traffic(canary_errors=0.011, keys=2000, failing=20),
+}
+# Fault → seconds from the first bad row to the decision. To weight 0 it takes about 1.5 s more (tick, commit, watch).
+FAULTS = {
+    "half of the rows fail": (Traffic(canary_errors=0.5), 2.5),
+    "5 % of the rows fail": (Traffic(canary_errors=0.05), 10.5),
+    "5 % of the rows fail, sticky": (Traffic(canary_errors=0.05, keys=2000, failing=20), 10.5),
+    "each row takes 200 ms more": (Traffic(canary_extra_s=0.2), 4.5),
+    "labels flipped": (Traffic(wrong=0.3, canary_wrong=0.7), 8.5),
+}
+
+
+def ended(traffic: Traffic, seeds: range) -> tuple[Counter[Action], list[Ran]]:
+    runs = [run(traffic, seed) for seed in seeds]
+    return Counter(ran.end for ran in runs), runs
+
+
+def seconds_to_rollback(traffic: Traffic, seeds: range) -> list[int]:
+    guards: dict[GuardName, Guard] = {"errors": Guard(), "slow": Guard()}
+    if traffic.wrong:
+        guards["wrong"] = Guard()
+    runs = [run(traffic, seed, Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), guards=guards)) for seed in seeds]
+    assert {ran.end for ran in runs} == {Action.ROLL_BACK}
+    return [ran.seconds for ran in runs]
+
+
+@pytest.mark.parametrize("traffic", SAME.values(), ids=SAME.keys())
+def test_a_canary_like_the_live_arm_is_promoted(traffic: Traffic) -> None:
+    ends, runs = ended(traffic, range(5))
+    assert ends == {Action.PROMOTE: 5}
+    assert max(ran.seconds for ran in runs) <= PROMISED_S
+    assert [weight for _, _, weight in runs[0].history] == [0.05, 0.25, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("traffic", WORSE.values(), ids=WORSE.keys())
+def test_a_canary_that_is_worse_than_allowed_is_not(traffic: Traffic) -> None:
+    assert ended(traffic, range(5))[0] == {Action.ROLL_BACK: 5}
+
+
+@pytest.mark.parametrize(("traffic", "most_s"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_broken_canary_is_rolled_back_soon(traffic: Traffic, most_s: float) -> None:
+    assert np.median(seconds_to_rollback(traffic, range(15))) <= most_s
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("traffic", SAME.values(), ids=SAME.keys())
+def test_a_thousand_canaries_like_the_live_arm(traffic: Traffic) -> None:
+    ends, runs = ended(traffic, range(1000))
+    print(dict(ends), np.quantile([ran.seconds for ran in runs], [0.5, 0.95, 1]))
+    assert ends[Action.ROLL_BACK] <= 15
+    in_time = sum(ran.end == Action.PROMOTE and ran.seconds <= PROMISED_S for ran in runs)
+    assert in_time >= 950
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("traffic", WORSE.values(), ids=WORSE.keys())
+def test_a_thousand_canaries_that_are_worse_than_allowed(traffic: Traffic) -> None:
+    ends, _ = ended(traffic, range(1000))
+    print(dict(ends))
+    assert ends[Action.PROMOTE] <= 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("traffic", "most_s"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_thousand_broken_canaries(traffic: Traffic, most_s: float) -> None:
+    seconds = seconds_to_rollback(traffic, range(1000))
+    print(np.quantile(seconds, [0.5, 0.95, 1]))
+    assert np.median(seconds) <= most_s

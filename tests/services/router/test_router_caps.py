@@ -1,0 +1,218 @@
+"""The caps of a release: no more passes than they say, requests pass whole, and a refusal says by what and when to retry."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from headrace.columns import Batch, Column, RowError, Rows
+from headrace.hop.errors import Code, Reason
+from headrace.pipeline import ModelStage, parse
+from headrace.releases import Cap, Released
+from services.router.inference import Inference
+from services.router.metrics import Metrics
+from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.routes.caps import MAX_SESSIONS, PipelineCaps
+from services.router.stages.runner import StageResult
+from tests.services.router.router_releases import batch
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def caps(**limits: Any) -> tuple[PipelineCaps, Clock]:
+    clock = Clock()
+    found = PipelineCaps("flights", clock)
+    found.apply(Cap(**limits))
+    return found, clock
+
+
+def requests(
+    *sizes: int, sessions: list[str | None] | None = None, tenants: list[str] | None = None
+) -> Batch:
+    """A batch of requests of so many rows each."""
+    each = [i for i, size in enumerate(sizes) for _ in range(size)]
+    count = len(each)
+    whose = [tenants[i] for i in each] if tenants else ["t"] * count
+    rows = Rows([f"r{i}" for i in each], whose, [1] * count, [9.0] * count, [""] * count)
+    carriers = Column.of_text("carrier", [sessions[i] if sessions else None for i in each])
+    return batch(rows, carriers)
+
+
+def refused(found: Batch) -> dict[int, str]:
+    """Row → the limiter that refused it."""
+    assert {e.code for e in found.errors.values()} <= {Code.RESOURCE_EXHAUSTED}
+    return {row: error.metadata["limiter"] for row, error in sorted(found.errors.items())}
+
+
+def test_requests_pass_whole_until_the_rate_is_used_up() -> None:
+    found, clock = caps(rows_per_s=10)
+    admitted, passed = found.admit(requests(6, 6, 3, 1, 1))
+    assert refused(admitted) == dict.fromkeys(range(6, 12), "pipeline_rows") | {16: "pipeline_rows"}
+    assert passed == 10
+    error = admitted.errors[6]
+    assert error.reason == Reason.REASON_QUOTA_EXCEEDED
+    assert error.metadata["pipeline"] == "flights"
+    assert error.metadata["retry_after_ms"] == "200"  # 4 rows are left of 6
+    assert error.fault().retry_after_s == 0.2
+    clock.now += 0.2
+    assert refused(found.admit(requests(2, 1))[0]) == {2: "pipeline_rows"}
+
+
+def test_rows_in_flight_are_counted_until_they_are_released() -> None:
+    found, _ = caps(rows_in_flight=4)
+    admitted, passed = found.admit(requests(3, 2, 1))
+    assert refused(admitted) == dict.fromkeys((3, 4), "pipeline_in_flight")
+    assert (passed, found.in_flight) == (4, 4)
+    assert refused(found.admit(requests(1))[0]) == {0: "pipeline_in_flight"}
+    found.release(passed)
+    assert found.in_flight == 0
+    # One that is larger than the cap could never pass, so it passes alone.
+    admitted, passed = found.admit(requests(9, 1))
+    assert refused(admitted) == {9: "pipeline_in_flight"}
+    assert passed == 9
+
+
+def test_each_session_has_its_own_rate_and_tenants_share_none() -> None:
+    found, clock = caps(session_by="carrier", session_rows_per_s=2)
+    many = requests(2, 1, 1, 1, sessions=["a", "a", "b", "a"], tenants=["t", "t", "t", "other"])
+    assert refused(found.admit(many)[0]) == {2: "session_rows"}
+    # Leaving the session out is one session.
+    none = requests(2, 1, 1, sessions=[None, None, None], tenants=["t", "t", "other"])
+    assert refused(found.admit(none)[0]) == {2: "session_rows"}
+    clock.now += 0.5
+    assert refused(found.admit(requests(1, 1, sessions=["a", "a"]))[0]) == {1: "session_rows"}
+
+
+def test_a_session_that_is_refused_uses_nothing_up() -> None:
+    found, _ = caps(session_by="@tenant", session_rows_per_s=1, rows_per_s=2, rows_in_flight=9)
+    assert refused(found.admit(requests(1, 1, 1, tenants=["a", "a", "b"]))[0]) == {1: "session_rows"}
+    assert refused(found.admit(requests(1, tenants=["c"]))[0]) == {0: "pipeline_rows"}
+    assert found.in_flight == 2
+
+
+def test_sessions_are_forgotten_when_there_are_too_many() -> None:
+    found, _ = caps(session_by="serial", session_rows_per_s=1)
+    count = MAX_SESSIONS + 5
+    rows = Rows([str(i) for i in range(count)], ["t"] * count, [1] * count, [9.0] * count, [""] * count)
+    found.admit(batch(rows, Column.of("serial", np.arange(count, dtype=np.uint64))))
+    assert found.sessions == MAX_SESSIONS
+
+
+def test_rows_that_failed_before_use_nothing() -> None:
+    found, _ = caps(rows_per_s=1)
+    early = RowError(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong")
+    admitted, passed = found.admit(requests(2).with_errors({0: early}))
+    assert (dict(admitted.errors), passed) == ({0: early}, 1)
+
+
+def test_a_new_release_with_the_same_caps_forgives_nothing() -> None:
+    found, _ = caps(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5)
+    found.admit(requests(1, sessions=["a"]))
+    found.apply(Cap(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5))
+    assert refused(found.admit(requests(1, 1, sessions=["a", "b"]))[0]) == {
+        0: "session_rows",
+        1: "pipeline_rows",
+    }
+    found.apply(None)
+    assert refused(found.admit(requests(50))[0]) == {}
+    assert found.in_flight == 51
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.integers(1, 5), max_size=6), st.floats(0, 2), st.booleans()), max_size=20),
+    st.integers(1, 20),
+    st.integers(1, 20),
+)
+def test_no_more_passes_than_the_caps_say(
+    steps: list[tuple[list[int], float, bool]], rate: int, most: int
+) -> None:
+    found, clock = caps(rows_per_s=rate, rows_in_flight=most)
+    began, passed_rows, largest, flying = clock.now, 0, 0, []
+    for sizes, seconds, answer in steps:
+        clock.now += seconds
+        whole = requests(*sizes)
+        admitted, passed = found.admit(whole)
+        ids = whole.rows.request_ids
+        for request in set(ids):
+            assert len({row in admitted.errors for row, i in enumerate(ids) if i == request}) == 1
+        assert passed == len(whole) - len(admitted.errors)
+        passed_rows += passed
+        largest = max([largest, *sizes])
+        flying.append(passed)
+        if answer:
+            for rows in flying:
+                found.release(rows)
+            flying = []
+        assert found.in_flight == sum(flying) <= max(most, largest)
+        assert passed_rows <= rate * (clock.now - began) + max(rate, largest) + 1e-6
+
+
+class Doubler:
+    """Stands for a stage; counts the rows that it ran."""
+
+    service = "executor"
+    ran = 0
+
+    def __init__(self, stage: ModelStage) -> None:
+        self._stage = stage
+
+    async def run(self, found: Batch) -> StageResult:
+        Doubler.ran += len(found)
+        return StageResult([Column.of("y", found.columns["x"].array * np.float32(2))])
+
+
+class Capped(Pipelines):
+    def __init__(self, found: PipelineCaps) -> None:
+        super().__init__(Compiler({"model": Doubler}))
+        served = Compiler({"model": Doubler}).compile(Released.of(parse(DOCUMENT, "double.yaml")))
+        self._served = Served(served.pipeline, served.routes, caps=found)
+
+    def find(self, name: str, version: int) -> Served:
+        return self._served
+
+
+DOCUMENT = """\
+pipeline: double
+version: 1
+deadline_ms: 100
+inputs: {x: float32}
+stages:
+  - {model: m, name: m, inputs: {x: x}, outputs: {y: {column: y, type: float32}}}
+outputs: [y]
+"""
+
+
+async def refresh() -> None:
+    """Nothing changes here."""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_what_is_refused_is_not_computed_and_what_ended_is_not_in_flight(
+    monkeypatch: pytest.MonkeyPatch, *, broken: bool
+) -> None:
+    found, _ = caps(rows_in_flight=3)
+    monkeypatch.setattr(Doubler, "ran", 0)
+    inference = Inference(Capped(found), refresh, Metrics(CollectorRegistry()), time.monotonic)
+    rows = Rows(["a", "a", "b", "c"], ["t"] * 4, [1] * 4, [time.monotonic() + 60] * 4, [""] * 4)
+    name = "z" if broken else "x"
+    whole = Batch.of(rows, [Column.of(name, np.arange(4, dtype=np.float32))])
+    if broken:
+        with pytest.raises(Exception, match="has no column 'x'"):
+            await inference.infer("double", 0, whole)
+    else:
+        answer = await inference.infer("double", 0, whole)
+        assert refused(answer.batch) == {3: "pipeline_in_flight"}
+        assert answer.batch.columns["y"].array.tolist() == [0.0, 2.0, 4.0, 0.0]
+        assert Doubler.ran == 3
+    assert found.in_flight == 0

@@ -1,0 +1,201 @@
+"""The router reports its ticks, and goes on whatever the receiver does; predictions never wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.hop.call import Call
+from headrace.hop.config import ServiceSettings
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from headrace.ticks import ArmFigures, ArmName, Tick
+from headrace.ticks.messages import read
+from services.router.metrics import Metrics
+from services.router.ticks.counters import NO_RELEASE, Counters
+from services.router.ticks.reporter import Reporter
+from tests.services.router.router_leaves import SCORED, batch_of, suite
+from tests.services.router.tick_rows import answer, part
+
+
+@dataclass
+class Log:
+    lines: list[str] = field(default_factory=list)
+
+    def info(self, event: str, **_: Any) -> None:
+        self.lines.append(event)
+
+    warning = error = info
+
+
+@dataclass
+class Receiver:
+    """Answers what it is told to."""
+
+    answers: list[Any] = field(default_factory=list)
+    ticks: list[Tick] = field(default_factory=list)
+
+    async def report(self, tick: Tick, deadline: float) -> Sequence[bool | Fault]:
+        self.ticks.append(tick)
+        answer = self.answers.pop(0) if self.answers else [False]
+        if isinstance(answer, Exception):
+            raise answer
+        found: Sequence[bool | Fault] = answer
+        return found
+
+
+GONE = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "nobody is there")
+
+
+def reporter(receiver: Receiver, counters: Counters, log: Log) -> Reporter:
+    return Reporter(counters, receiver, Metrics(CollectorRegistry()), log, lambda: 0.0, 0.001)
+
+
+async def test_what_fails_is_told_again_and_said_once() -> None:
+    receiver, counters, log = Receiver([[GONE], GONE, [GONE, False], [True], [False]]), Counters(), Log()
+    batch = answer([0.1])
+    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    one = reporter(receiver, counters, log)
+    for _ in range(5):
+        await one.report()
+    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    await one.report()
+    assert [(tick.base, len(tick.arms)) for tick in receiver.ticks] == [
+        (0, 1),
+        (0, 1),
+        (0, 1),
+        (3, 0),
+        (0, 1),
+        (5, 1),
+    ]
+    assert log.lines == ["ticks can't be reported; they are counted on", "ticks are reported again"]
+
+
+async def test_the_loop_outlives_every_error() -> None:
+    receiver, log = Receiver([ValueError("a bug"), [GONE], OSError("another")]), Log()
+    task = asyncio.create_task(reporter(receiver, Counters(), log).run())
+    async with asyncio.timeout(60):
+        while len(receiver.ticks) < 5:
+            await asyncio.sleep(0.001)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log.lines[0] == "ticks can't be reported; they are counted on"
+
+
+async def test_closing_tells_what_is_left_and_survives_a_receiver_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver, counters, log = Receiver(), Counters(), Log()
+    one = reporter(receiver, counters, log)
+    batch = answer([0.1])
+    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    await one.close()
+    assert receiver.ticks[-1].arms.keys() == {ArmName("flights", 0, "live")}
+    monkeypatch.setattr("services.router.ticks.reporter._LAST_S", 0.001)
+
+    async def hang(_: Tick, __: float) -> Sequence[bool | Fault]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(receiver, "report", hang)
+    await one.close()
+
+
+@dataclass
+class MonitoringLeaf:
+    """A monitoring service that keeps what it is told; `hangs`: it does not answer."""
+
+    ticks: list[Tick] = field(default_factory=list)
+    hangs: bool = False
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.ticks.append(read(request))
+        self.told.set()
+        return pb.ReportTicksResponse()
+
+    async def RecordOutcomes(
+        self, request: pb.RecordOutcomesRequest, call: Call
+    ) -> pb.RecordOutcomesResponse:
+        raise NotImplementedError
+
+    async def next(self) -> Tick:
+        self.told.clear()
+        async with asyncio.timeout(60):
+            await self.told.wait()
+        return self.ticks[-1]
+
+    def figures(self) -> dict[ArmName, ArmFigures]:
+        found: dict[ArmName, ArmFigures] = {}
+        for tick in self.ticks:
+            found |= tick.arms
+        return found
+
+
+@asynccontextmanager
+async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
+    @asynccontextmanager
+    async def build(_: ServiceSettings, __: Runtime) -> AsyncIterator[Sequence[Service]]:
+        yield [Service(pb.DESCRIPTOR.services_by_name["MonitoringService"], leaf)]
+
+    async with (
+        served(Definition("monitoring", ServiceSettings, build)) as monitoring,
+        suite(folder, {"scored": SCORED}, monitoring={"target": monitoring.target}, tick_s=0.02) as running,
+    ):
+        yield running
+
+
+async def test_what_a_running_router_answers_is_reported(tmp_path: Path) -> None:
+    leaf = MonitoringLeaf()
+    async with monitored(tmp_path, leaf) as running:
+        await running.ask("scored", batch_of(["ann", "bob", "cyd"], [1.0, -10.0, 2.0]))
+        async with asyncio.timeout(60):
+            while not leaf.figures():
+                await leaf.next()
+    [(name, figures)] = leaf.figures().items()
+    assert name == ArmName("scored", 0, "live")
+    assert (figures.rows, figures.errors, sum(figures.latency)) == (3, 0, 3)
+    assert figures.outputs["positive"].counts == (1, 2)
+    assert sum(figures.outputs["y"].counts) == 3
+
+
+async def test_errors_of_ours_are_counted_and_the_last_rows_are_told_at_the_stop(tmp_path: Path) -> None:
+    leaf = MonitoringLeaf()
+
+    async def fail(_: Any) -> None:
+        raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
+
+    async with monitored(tmp_path, leaf) as running:
+        running.executor.hook = fail
+        await running.ask("scored", batch_of(["ann", "bob"], [1.0, 2.0]))
+    [figures] = leaf.figures().values()
+    assert (figures.rows, figures.errors) == (2, 2)
+    assert sum(figures.outputs["y"].counts) == 0
+
+
+async def test_predictions_do_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
+    leaf = MonitoringLeaf(hangs=True)
+    async with monitored(tmp_path, leaf) as running:
+        for _ in range(20):
+            reply = await running.ask("scored", batch_of(["ann"], [1.0]))
+            assert not reply.batch.errors
+        assert leaf.ticks == []
+        leaf.hangs = False
+        async with asyncio.timeout(60):
+            while not leaf.figures():
+                await leaf.next()
+        [figures] = leaf.figures().values()
+        assert figures.rows == 20

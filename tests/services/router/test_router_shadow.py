@@ -1,0 +1,246 @@
+"""Shadows over sockets: they run after the answer, on the same columns, and nothing of them reaches a caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.api.router.v1 import router_pb2, shadow_pb2
+from headrace.columns import Batch, Column, RowError
+from headrace.comparison import ComparisonReport
+from headrace.comparison.messages import read_report
+from headrace.hop.call import unary
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import parse
+from headrace.releases import LIVE, Arm, Release, Released, Shadow
+from services.router.pipelines import Compiler, Served
+from services.router.routes.observer import chosen_rows
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
+
+REPORT = unary(
+    router_pb2.DESCRIPTOR,
+    "RouterService",
+    "GetShadowReport",
+    shadow_pb2.GetShadowReportRequest,
+    shadow_pb2.GetShadowReportResponse,
+    idempotent=True,
+)
+PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
+OTHER_MODEL = "name: adder", "name: other"
+
+
+@pytest.fixture
+def shadowed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives every pipeline a shadow, as a release would: the same document with a text replaced."""
+
+    def use(old: str, new: str, share: float = 1.0) -> None:
+        compiled = Compiler.compile
+
+        def compile_with(self: Compiler, found: Released) -> Served:
+            text = SCORED if not any(f.pii for f in found.live.inputs) else PRIVATE
+            arms = {LIVE: found.live, "next": parse(text.replace(old, new), "next.yaml")}
+            named = {n: Arm(version=p.version, revision=p.revision) for n, p in arms.items()}
+            shadow = Shadow(arm="next", share=share)
+            release = Release(pipeline=found.live.name, number=7, arms=named, shadow=shadow)
+            return compiled(self, Released(arms, release))
+
+        monkeypatch.setattr(Compiler, "compile", compile_with)
+
+    return use
+
+
+@asynccontextmanager
+async def running(folder: Path, text: str = SCORED, **shadow: Any) -> AsyncIterator[Suite]:
+    async with suite(folder, {"scored": text}, shadow=shadow) as started:
+        yield started
+
+
+async def report_when(started: Suite, rows: int) -> ComparisonReport:
+    """The report, as soon as it has counted so many rows: run or dropped."""
+    call = started.router.client().unary(REPORT)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(60):
+        while True:
+            reply = await call(shadow_pb2.GetShadowReportRequest(pipeline="scored"), deadline=loop.time() + 5)
+            for report in map(read_report, reply.reports):
+                if report.rows + sum(report.dropped.values()) >= rows:
+                    return report
+            await asyncio.sleep(0.01)
+
+
+def metric(started: Suite, name: str, **labels: str) -> float:
+    return started.router.runtime.telemetry.registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_a_copy_runs_after_the_answer_and_is_compared(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed(*OTHER_MODEL)
+    seen: list[Batch] = []
+
+    async def see(batch: Batch) -> None:
+        seen.append(batch)
+
+    async with running(tmp_path) as started:
+        started.executor.models["other"] = see
+        for i in range(5):
+            reply = await started.ask("scored", batch_of(["ab", "abc"], [1.0, -9.0], request_id=f"r{i}"))
+            assert reply.batch.columns["y"].array.tolist() == [3.0, -6.0]
+            assert [d.route for d in reply.response.decisions] == ["live"]
+        report = await report_when(started, 10)
+        assert (report.release, report.arm, report.against) == (7, "next", "live")
+        assert (report.both_answered, report.shadow_failed) == (10, 0)
+        assert {n: (o.rows, o.equal) for n, o in report.outputs.items()} == {
+            "y": (10, 10),
+            "positive": (10, 10),
+        }
+        assert report.worst.sorted() == []
+        assert report.live_seconds.count == report.shadow_seconds.count == 10
+        # Of the lowest priority and without a trace; with the values that the live run read: one call of the store each.
+        assert {p for b in seen for p in b.rows.priorities} == {0}
+        assert {t for b in seen for t in b.rows.traceparents} == {""}
+        assert started.features.calls == [2] * 5
+        # No second effect.
+        assert metric(started, "headrace_router_rows_total", pipeline="scored", code="OK") == 10
+        assert metric(started, "headrace_router_shadow_rows_total", pipeline="scored", result="equal") == 10
+
+
+async def test_what_differs_is_named_without_personal_data(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed("at: 0.0", "at: 5.0")
+    other = "y", [4.0, -1.0]
+    async with running(tmp_path, PRIVATE) as started:
+
+        async def change(batch: Batch) -> Batch | None:
+            if set(batch.rows.priorities) != {0}:
+                return None
+
+            return Batch.of(batch.rows, [Column.of("total", np.array(other[1], np.float32))])
+
+        started.executor.hook = change
+        await started.ask("scored", batch_of(["ab", "abc"], [1.0, -9.0], request_id="r"))
+        report = await report_when(started, 2)
+        y = report.outputs["y"]
+        assert (y.equal, y.deltas.max) == (0, 5.0)
+        worst = report.worst.sorted()
+        assert [(w.request_id, w.row, w.values) for w in worst] == [
+            ("r", 1, [("y", "-6.0", "-1.0")]),
+            ("r", 0, [("y", "3.0", "4.0")]),
+        ]
+        inputs = worst[0].inputs
+        assert inputs is not None
+        assert inputs.columns["x"].array.tolist() == [-9.0]
+        assert inputs.columns["score"].array.tolist() == [3.0]
+        assert "key" not in inputs.columns
+        assert worst[0].left_out == ["key"]
+
+
+async def test_another_features_stage_reads_for_itself(tmp_path: Path, shadowed: Callable[..., None]) -> None:
+    shadowed("feature_service: users", "feature_service: people")
+    async with running(tmp_path) as started:
+        await started.ask("scored", batch_of(["ab"], [1.0]))
+        report = await report_when(started, 1)
+        assert report.both_answered == 1
+        assert started.features.calls == [1, 1]
+
+
+async def test_rows_that_failed_in_the_store_fail_in_both(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed(*OTHER_MODEL)
+    async with running(tmp_path) as started:
+
+        async def refuse_first(batch: Batch) -> Batch:
+            error = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key")
+            return Batch(batch.rows, {c.name: c for c in features(batch)}, {0: error})
+
+        started.features.hook = refuse_first
+        await started.ask("scored", batch_of(["ab", "abc"], [1.0, 2.0]))
+        report = await report_when(started, 2)
+        assert (report.both_failed, report.both_answered, len(started.features.calls)) == (1, 1, 1)
+
+
+async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed(*OTHER_MODEL)
+    tried = 0
+
+    async def fail(batch: Batch) -> None:
+        nonlocal tried
+        tried += 1
+        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
+
+    async with running(tmp_path) as started:
+        started.executor.models["other"] = fail
+        for i in range(40):
+            reply = await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+            assert not reply.batch.errors
+        report = await report_when(started, 40)
+        assert (report.shadow_failed, report.both_answered) == (40, 0)
+        # Once each, until the shadow's own breaker opened.
+        assert set(report.errors) <= {"UNREACHABLE", "BREAKER_OPEN"}
+        assert tried == report.errors["UNREACHABLE"]
+        assert metric(started, "headrace_hop_breaker_state", callee="executor", replica="0") == 0
+        assert metric(started, "headrace_hop_retries_total", callee="executor", method="Execute") == 0
+        assert report.worst.sorted()[0].error.startswith(("UNREACHABLE", "BREAKER_OPEN"))
+
+
+async def test_a_shadow_that_hangs_holds_up_nobody_and_what_does_not_fit_is_counted(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed(*OTHER_MODEL)
+    hangs = asyncio.Event()
+
+    async def hang(batch: Batch) -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    async with running(tmp_path, max_waiting_rows=5) as started:
+        started.executor.models["other"] = hang
+        await started.ask("scored", batch_of(["ab"], [1.0], request_id="first"))
+        await hangs.wait()
+        for i in range(20):
+            reply = await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+            assert not reply.batch.errors
+        report = await report_when(started, 15)
+        assert report.dropped == {"queue_rows": 15}
+        waits = metric(
+            started, "headrace_router_shadow_dropped_rows_total", pipeline="scored", reason="queue_rows"
+        )
+        assert waits == 15
+    # The router stopped with a shadow in flight and five that waited.
+    stopped = metric(
+        started, "headrace_router_shadow_dropped_rows_total", pipeline="scored", reason="stopped"
+    )
+    assert stopped == 6
+
+
+async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Callable[..., None]) -> None:
+    shadowed(*OTHER_MODEL, share=0.3)
+    async with running(tmp_path) as started:
+        for i in range(60):
+            await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+        wanted = chosen_rows([f"r{i}" for i in range(60)], 0.3, "shadow-next")
+        assert wanted is not None
+        report = await report_when(started, len(wanted))
+        assert report.rows == len(wanted)
+
+
+async def test_a_report_of_no_such_pipeline_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as started:
+        call = started.router.client().unary(REPORT)
+        deadline = asyncio.get_running_loop().time() + 5
+        assert not (
+            await call(shadow_pb2.GetShadowReportRequest(pipeline="scored"), deadline=deadline)
+        ).reports
+        with pytest.raises(Fault) as error:
+            await call(shadow_pb2.GetShadowReportRequest(pipeline="no"), deadline=deadline)
+        assert error.value.reason == Reason.REASON_PIPELINE_UNKNOWN

@@ -1,0 +1,224 @@
+"""The route table deals out every row once, the few and the many alike, by the first rule that holds and then by weights."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.columns import Batch, Column, Rows
+from headrace.releases import ReleaseError
+from services.router.routes import table as module
+from tests.services.router.router_releases import batch, canary, release, single_requests, table, told
+
+ARMS = ("live", "candidate", "third")
+texts = st.sampled_from(["UA", "ü", "", "AA"])
+conditions = st.one_of(
+    st.tuples(st.just("carrier"), st.fixed_dictionaries({"any": st.lists(texts, min_size=1, max_size=3)})),
+    st.tuples(st.just("@tenant"), st.fixed_dictionaries({"any": st.lists(texts, min_size=1, max_size=2)})),
+    st.tuples(st.just("@attribute/beta"), st.just({"any": ["yes", "ü"]})),
+    st.tuples(
+        st.just("direct"), st.fixed_dictionaries({"any": st.lists(st.booleans(), min_size=1, max_size=2)})
+    ),
+    st.tuples(
+        st.sampled_from(["seats", "distance", "serial", "@priority"]),
+        st.one_of(
+            st.fixed_dictionaries({"any": st.lists(st.integers(0, 12), min_size=1, max_size=12)}),
+            st.fixed_dictionaries({"min": st.floats(-3, 12)}),
+            st.fixed_dictionaries({"max": st.sampled_from([-1e300, -1.0, 0.1, 3.5, 9.0, 1e300])}),
+            st.fixed_dictionaries({"min": st.floats(-2, 5), "max": st.floats(3, 12)}),
+        ),
+    ),
+)
+rules = st.lists(
+    st.tuples(st.lists(conditions, min_size=1, max_size=2), st.sampled_from(ARMS)), max_size=4
+).map(
+    lambda found: [
+        {"name": f"rule{i}", "when": dict(when), "arm": arm} for i, (when, arm) in enumerate(found)
+    ]
+)
+weights = (
+    st.lists(st.integers(0, 10), min_size=3, max_size=3)
+    .filter(any)
+    .map(lambda parts: {arm: part / sum(parts) for arm, part in zip(ARMS, parts, strict=True)})
+)
+# Not UTF-8 the last.
+byte_strings = st.none() | st.sampled_from([b"UA", "ü".encode(), b"", b"AA", b"\xff\xfe"])
+row = st.fixed_dictionaries(
+    {
+        "request": st.sampled_from(["r1", "r2", "r3"]),
+        "tenant": texts,
+        "priority": st.integers(1, 10),
+        "carrier": byte_strings,
+        "beta": st.none() | st.sampled_from([b"yes", "ü".encode(), b"\xff"]),
+        "seats": st.none() | st.integers(-5, 15),
+        "distance": st.none() | st.sampled_from([0.0, -0.0, 0.1, 3.5, 9.0, float("nan"), float("inf")]),
+        "serial": st.none() | st.sampled_from([0, 1, 5, 2**64 - 1]),
+        "direct": st.none() | st.booleans(),
+    }
+)
+
+
+def numbers(name: str, rows: list[dict[str, Any]], dtype: Any) -> Column:
+    values = [r[name] for r in rows]
+    valid = np.array([v is not None for v in values], bool)
+    return Column.of(name, np.array([v or 0 for v in values], dtype), None if valid.all() else valid)
+
+
+def batch_of(rows: list[dict[str, Any]], *, attribute: bool) -> Batch:
+    count = len(rows)
+    whose = Rows(
+        [r["request"] for r in rows],
+        [r["tenant"] for r in rows],
+        [r["priority"] for r in rows],
+        [9.0] * count,
+        [""] * count,
+    )
+    columns = [
+        Column.of_bytes("carrier", [r["carrier"] for r in rows]),
+        numbers("seats", rows, np.int32),
+        numbers("distance", rows, np.float32),
+        numbers("serial", rows, np.uint64),
+        numbers("direct", rows, bool),
+    ]
+    if attribute:
+        columns.append(Column.of_bytes("@attribute/beta", [r["beta"] for r in rows]))
+    return batch(whose, *columns)
+
+
+@given(
+    rules,
+    weights,
+    st.sampled_from([None, "carrier", "seats", "distance", "serial", "direct", "@tenant"]),
+    st.lists(row, max_size=20),
+    st.booleans(),
+)
+def test_the_few_and_the_many_are_dealt_out_alike(
+    found_rules: list[Any],
+    found_weights: dict[str, float],
+    by: str | None,
+    rows: list[dict[str, Any]],
+    attribute: bool,
+) -> None:
+    found = release(ARMS, rules=found_rules, assign={"weights": found_weights, "by": by, "salt": "s"})
+    compiled, routes = table(found)
+    whole = batch_of(rows, attribute=attribute)
+    answers = []
+    for few in (0, 100):
+        with patch.object(module, "_FEW", few):
+            answers.append(told(compiled.choose(routes, whole), len(rows)))
+    assert answers[0] == answers[1]
+    for i, one in enumerate(answers[0]):  # a row's arm does not depend on the other rows
+        assert told(compiled.choose(routes, whole.slice(i, i + 1)), 1) == [one]
+        assert found_weights[one[0]] > 0 or one[1]
+
+
+def one_rule(when: dict[str, Any], *columns: Column, rows: Rows | None = None) -> list[str]:
+    """The rule that takes each row, few and many."""
+    compiled, routes = table(release(rules=[{"name": "r", "when": when, "arm": "candidate"}]))
+    whole = batch(rows or single_requests(len(columns[0])), *columns)
+    count = len(whole)
+    with patch.object(module, "_FEW", 0):
+        many = told(compiled.choose(routes, whole), count)
+    assert many == told(compiled.choose(routes, whole), count)
+    assert {(arm, rule) for arm, rule, _ in many} <= {("live", ""), ("candidate", "r")}
+    return [rule for _, rule, _ in many]
+
+
+def test_texts_are_compared_as_utf8_and_nulls_meet_nothing() -> None:
+    carriers = Column.of_bytes("carrier", ["ü".encode(), b"\xfc", None, b""])
+    assert one_rule({"carrier": {"any": ["ü"]}}, carriers) == ["r", "", "", ""]
+    assert one_rule({"carrier": {"any": [""]}}, carriers) == ["", "", "", "r"]
+
+
+def test_numbers_are_compared_as_the_column_holds_them() -> None:
+    tenth = Column.of("distance", np.array([0.1, 0.2, np.nan], np.float32))
+    assert one_rule({"distance": {"any": [0.1]}}, tenth) == ["r", "", ""]
+    assert one_rule({"distance": {"max": 0.1}}, tenth) == ["r", "", ""]
+    assert one_rule({"distance": {"min": 0.2}}, tenth) == ["", "r", ""]
+    seats = Column.of("seats", np.array([-1, 0, 3], np.int32), np.array([True, False, True]))
+    assert one_rule({"seats": {"min": -1.5, "max": 2.5}}, seats) == ["r", "", ""]
+    assert one_rule({"seats": {"min": 1e12}}, seats) == ["", "", ""]
+    assert one_rule({"seats": {"max": -1e12}}, seats) == ["", "", ""]
+    largest = Column.of("serial", np.array([2**64 - 1, 2**63, 2**53 + 1], np.uint64))
+    assert one_rule({"serial": {"any": [str(2**64 - 1)]}}, largest) == ["r", "", ""]
+    assert one_rule({"serial": {"any": [2**53 + 1]}}, largest) == ["", "", "r"]
+    assert one_rule({"serial": {"min": 2.0**63}}, largest) == ["r", "r", ""]
+    assert one_rule({"direct": {"any": [True]}}, Column.of("direct", np.array([True, False]))) == ["r", ""]
+
+
+def test_rules_read_tenant_priority_and_attributes() -> None:
+    rows = Rows(["a", "b"], ["acme", "other"], [3, 7], [9.0] * 2, [""] * 2)
+    beta = Column.of_text("@attribute/beta", ["yes", None])
+    assert one_rule({"@tenant": {"any": ["acme"]}}, beta, rows=rows) == ["r", ""]
+    assert one_rule({"@priority": {"min": 7}}, beta, rows=rows) == ["", "r"]
+    assert one_rule({"@attribute/beta": {"any": ["yes"]}}, beta, rows=rows) == ["r", ""]
+    assert one_rule({"@attribute/gamma": {"any": ["yes"]}}, beta, rows=rows) == ["", ""]
+    both = {"@tenant": {"any": ["acme", "other"]}, "@priority": {"max": 3}}
+    assert one_rule(both, beta, rows=rows) == ["r", ""]
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    first, second = (
+        {"name": n, "when": {"seats": {"min": low}}, "arm": arm}
+        for n, low, arm in (("large", 100, "candidate"), ("any", 0, "live"))
+    )
+    for count in (3, 30):
+        seats = Column.of("seats", np.array([150, 50, -1] * (count // 3), np.int32))
+        compiled, routes = table(release(rules=[first, second]))
+        found = told(compiled.choose(routes, batch(single_requests(count), seats)), count)
+        assert found[:3] == [("candidate", "large", False), ("live", "any", False), ("live", "", False)]
+        assert found == found[:3] * (count // 3)
+
+
+def test_a_batch_of_one_arm_is_not_taken_apart() -> None:
+    compiled, routes = table(canary(0.0))
+    for count in (0, 1, 100):
+        [share] = compiled.choose(routes, batch(single_requests(count)))
+        assert (share.rows, share.route.name) == (None, "live")
+    alike = Column.of_bytes("carrier", [b"same"] * 100)
+    compiled, routes = table(canary(0.5))
+    [share] = compiled.choose(routes, batch(single_requests(100), alike))
+    assert (share.rows, share.chosen) == (None, None)
+    assert share.choices[0].sticky
+
+
+def test_two_reasons_for_one_arm_are_one_share() -> None:
+    rule = {"name": "r", "when": {"seats": {"min": 1}}, "arm": "live"}
+    compiled, routes = table(canary(0.0, rules=[rule]))
+    for count in (2, 20):
+        seats = Column.of("seats", np.arange(count, dtype=np.int32) % 2)
+        shares = compiled.choose(routes, batch(single_requests(count), seats))
+        assert len(shares) == 1
+        assert told(shares, count) == [("live", "", False), ("live", "r", False)] * (count // 2)
+
+
+def test_routes_may_come_in_any_order_and_none_may_be_absent() -> None:
+    compiled, (live, candidate) = table(canary(1.0))
+    [share] = compiled.choose((candidate, live), batch(single_requests(1)))
+    assert share.route is candidate
+    [again] = compiled.choose((live, candidate), batch(single_requests(1)))
+    assert again.route is candidate
+    with pytest.raises(ValueError, match="release 9 has no route for candidate"):
+        compiled.choose((live,), batch(single_requests(1)))
+
+
+def test_a_release_that_does_not_fit_is_not_compiled() -> None:
+    with pytest.raises(
+        ReleaseError, match=r"assign\.by: the pipeline has no input 'carier'; did you mean 'carrier'"
+    ):
+        table(canary(0.1, by="carier"))
+
+
+def test_a_column_of_another_type_is_no_crash() -> None:
+    """The stages refuse such a batch; the rules come before them."""
+    rule = {"name": "r", "when": {"seats": {"min": 1}}, "arm": "candidate"}
+    compiled, routes = table(release(rules=[rule]))
+    for wrong in (Column.of_text("seats", ["a"] * 10), Column.of("seats", np.zeros((10, 2), np.int32))):
+        for count in (1, 10):
+            part = batch(single_requests(10), wrong).slice(0, count)
+            assert told(compiled.choose(routes, part), count) == [("live", "", False)] * count

@@ -1,0 +1,272 @@
+"""What the router counts of each arm, and how it is told until somebody has it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from headrace.columns import Batch, RowError
+from headrace.hop.errors import BLAME, Blame, Code, Reason
+from headrace.ticks import ArmName, OutputFigures, Tick, latency_bucket, output_counts
+from headrace.ticks.messages import read, write
+from services.router.ticks import arm_counts, counters, exposures, key_sets
+from services.router.ticks.arm_counts import ours
+from services.router.ticks.counters import NO_RELEASE, Counted, Counters
+from tests.services.router.tick_rows import CALLERS, OURS, answer, deliver, part
+
+LIVE = ArmName("flights", 0, "live")
+VALUES = st.one_of(st.none(), st.floats(0, 1, width=32), st.floats(width=32))
+ERRORS = st.sampled_from([None, None, OURS, CALLERS])
+ROWS = st.lists(st.tuples(VALUES, ERRORS), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("reason", [*Reason.values()])
+def test_whose_fault_a_row_is(reason: Reason) -> None:
+    error = RowError(Code.FAILED_PRECONDITION, reason, "")
+    assert ours(error) == (BLAME[reason] is not Blame.CALLER)
+    assert ours(RowError(Code.UNAVAILABLE, reason, ""))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ROWS, st.floats(0, 200)), max_size=6), st.sampled_from([0, 3, 2048]))
+def test_counts_are_those_of_each_row(
+    batches: list[tuple[list[tuple[float | None, RowError | None]], float]], noted: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arm_counts, "_NOTED_ROWS", noted)
+        counted = Counters()
+        for rows, seconds in batches:
+            errors = {i: error for i, (_, error) in enumerate(rows) if error}
+            batch = answer([value for value, _ in rows], errors)
+            counted.answered(NO_RELEASE, part(batch), batch, seconds)
+    arms = counted.tick().arms
+    if not batches:
+        assert arms == {}
+        return
+    figures = arms[LIVE]
+    every = [row for rows, _ in batches for row in rows]
+    good = [value for value, error in every if error is None]
+    there = [value for value in good if value is not None]
+    assert (figures.rows, figures.errors) == (len(every), sum(error is OURS for _, error in every))
+    times = Counter(bucket for rows, s in batches for bucket in [latency_bucket(s)] * len(rows))
+    assert figures.latency == tuple(times.get(i, 0) for i in range(len(figures.latency)))
+    assert set(figures.outputs) == {"late", "p", "code"}
+    p = figures.outputs["p"]
+    assert p.counts == tuple(output_counts(np.array(there, np.float32)).tolist())
+    assert p.nulls == len(good) - len(there)
+    late = sum(value is not None and value > 0.5 for value in good)
+    assert figures.outputs["late"] == OutputFigures((len(good) - late, late), 0, boolean=True)
+
+
+def test_rows_without_an_answer_are_errors() -> None:
+    counted = Counters()
+    counted.failed(NO_RELEASE, part(answer([1.0, 2.0])), 0.1)
+    figures = counted.tick().arms[LIVE]
+    assert (figures.rows, figures.errors, sum(figures.latency)) == (2, 2, 2)
+
+
+def test_a_tick_holds_what_changed_since_the_last_that_was_received() -> None:
+    counted = Counters()
+
+    def count(arm: str) -> None:
+        batch = answer([0.1])
+        counted.answered(NO_RELEASE, part(batch, arm), batch, 0.1)
+
+    def arms(tick: Tick) -> dict[str, int]:
+        return {name.arm: figures.rows for name, figures in tick.arms.items()}
+
+    count("live")
+    count("candidate")
+    lost = counted.tick()
+    assert (arms(lost), lost.base) == ({"live": 1, "candidate": 1}, 0)
+    second = counted.tick()
+    assert (arms(second), second.base) == (arms(lost), 0)
+    count("live")  # while the second is on its way
+    counted.received(second)
+    third = counted.tick()
+    assert (arms(third), third.base, third.sequence) == ({"live": 2}, 2, 3)
+    counted.received(third)
+    assert arms(counted.tick()) == {}
+    counted.start_over()
+    everything = counted.tick()
+    assert (arms(everything), everything.base) == ({"live": 2, "candidate": 1}, 0)
+
+
+def test_the_number_of_arms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "MAX_ARMS", 5)
+    counted = Counters()
+    batch = answer([0.1])
+    for release in range(20):
+        counted.answered(Counted(release), part(batch), batch, 0.1)
+        deliver(counted)
+    counted.start_over()
+    kept = {name.release for name in counted.tick().arms}
+    assert len(kept) == 5
+    assert 19 in kept
+
+
+def keyed(*keys: int, release: int = 1, exposes: bool = False) -> Counted:
+    return Counted(release, "salt", lambda _: np.array(keys, np.uint64), exposes)
+
+
+def test_keys_are_told_once_and_bad_ones_too() -> None:
+    counted = Counters()
+    batch = answer([0.1, 0.2, 0.3], {1: OURS, 2: CALLERS})
+    counted.answered(keyed(7, 8, 9), part(batch), batch, 0.1)
+    [(name, new)] = counted.tick().new_keys.items()
+    assert tuple(name) == ("flights", "salt", "live")
+    assert (new.keys, new.bad) == ([7, 8, 9], [8])
+    deliver(counted)
+    counted.answered(keyed(7, 8, 7), part(batch), batch, 0.1)
+    counted.answered(keyed(5, 7, 5, release=2), part(batch), batch, 0.1)
+    [new] = counted.tick().new_keys.values()
+    assert (new.keys, new.bad) == ([5], [7])
+    counted.failed(keyed(6), part(answer([0.1])), 0.1)
+    [new] = counted.tick().new_keys.values()
+    assert (new.keys, new.bad) == ([5, 6], [7, 6])
+    counted.start_over()
+    [new] = counted.tick().new_keys.values()
+    assert (new.keys, new.bad) == ([7, 8, 9, 5, 6], [8, 7, 6])
+
+
+def test_many_keys_go_in_parts_and_a_bad_one_not_before_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_sets, "KEYS_PER_TICK", 2)
+    counted = Counters()
+    batch = answer([0.1] * 5, {4: OURS})
+    counted.answered(keyed(1, 2, 3, 4, 5), part(batch), batch, 0.1)
+    told = []
+    while new := counted.tick().new_keys:
+        [one] = new.values()
+        told.append((list(one.keys), list(one.bad)))
+        deliver(counted)
+        assert len(told) < 9
+    assert told == [([1, 2], []), ([3, 4], []), ([5], [5])]
+
+
+def test_a_full_set_of_keys_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_sets, "MAX_KEYS", 3)
+    counted = Counters()
+    batch = answer([0.1, 0.2], {0: OURS, 1: OURS})
+    for keys in ((1, 2), (2, 3), (3, 4), (5, 1)):
+        counted.answered(keyed(*keys), part(batch), batch, 0.1)
+    [new] = counted.tick().new_keys.values()
+    assert (sorted(new.keys), sorted(new.bad), new.saturated) == ([1, 2, 3], [1, 2, 3], True)
+
+
+def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
+    counted = Counters()
+    one, other = answer([0.1, 0.9, None], request="one"), answer([0.6], {0: OURS}, request="other")
+    ids = one.rows.request_ids + other.rows.request_ids
+    whole = Batch.of(one.rows, [])
+    whole.rows.request_ids = ids
+    positions = np.array([1, 3])
+    taken = answer([0.9, 0.6], {1: OURS})
+    taken.rows.request_ids = ["one", "other"]
+    how = keyed(11, 12, release=4, exposes=True)
+    counted.answered(how, part(taken, "candidate", whole, positions), taken, 0.1)
+    found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in counted.tick().exposures]
+    arm = ArmName("flights", 4, "candidate")
+    assert found == [(arm, "one", 1, 11, {"late": 1.0, "code": 0.0}), (arm, "other", 0, 12, {})]
+
+
+def test_exposures_without_keys_and_with_nulls() -> None:
+    counted = Counters()
+    batch = answer([0.9, None])
+    counted.answered(Counted(4, exposes=True), part(batch), batch, 0.1)
+    first, second = counted.tick().exposures
+    assert (first.key, first.row, second.row) == (None, 0, 1)
+    assert list(read(write(counted.tick())).exposures) == [first, second]
+
+
+def test_exposures_stay_until_they_are_received_and_too_many_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exposures, "MAX_WAITING", 5)
+    monkeypatch.setattr(exposures, "PER_TICK", 2)
+    counted = Counters()
+    how = Counted(1, exposes=True)
+    for request in ("a", "b", "c"):
+        batch = answer([0.1, 0.2, 0.3], request=request)
+        counted.answered(how, part(batch), batch, 0.1)
+    seen = []
+    counted.tick()  # lost
+    while (tick := counted.tick()).exposures:
+        seen += [f"{e.request_id}{e.row}" for e in tick.exposures]
+        counted.received(tick)
+        assert len(seen) < 9
+    assert seen == ["a0", "a1", "a2", "b0", "b1"]
+    assert tick.lost_exposures == 4
+
+
+class Telling(RuleBasedStateMachine):
+    """A receiver that restarts and a network that loses ticks and answers: in the end it knows every row and key once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counters = Counters()
+        self.rows: Counter[str] = Counter()
+        self.keys: set[int] = set()
+        self.bad: set[int] = set()
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        self.sequence = 0
+        self.known: dict[str, int] = {}
+        self.known_keys: set[int] = set()
+        self.known_bad: set[int] = set()
+
+    @rule(
+        arm=st.sampled_from(["live", "candidate"]),
+        keys=st.lists(st.integers(0, 30), min_size=1, max_size=3),
+        fails=st.booleans(),
+    )
+    def count(self, arm: str, keys: list[int], fails: bool) -> None:
+        batch = answer([0.1] * len(keys), {0: OURS} if fails else {})
+        self.counters.answered(keyed(*keys), part(batch, arm), batch, 0.1)
+        self.rows[arm] += len(keys)
+        self.keys.update(keys)
+        if fails:
+            self.bad.add(keys[0])
+
+    @rule(fate=st.sampled_from(["arrives", "lost", "unanswered"]))
+    def tell(self, fate: str) -> None:
+        tick = self.counters.tick()
+        if fate == "lost":
+            return
+        behind = self.take(tick)
+        if fate == "arrives":
+            self.counters.received(tick)
+            if behind:
+                self.counters.start_over()
+
+    def take(self, tick: Tick) -> bool:
+        behind = tick.base > self.sequence
+        if not behind:
+            self.sequence = tick.sequence
+        self.known |= {name.arm: figures.rows for name, figures in tick.arms.items()}
+        for new in tick.new_keys.values():
+            self.known_keys.update(new.keys)
+            self.known_bad.update(new.bad)
+        return behind
+
+    @invariant()
+    def nothing_is_known_that_was_not_counted(self) -> None:
+        assert all(self.known[arm] <= self.rows[arm] for arm in self.known)
+        assert self.known_keys <= self.keys
+        assert self.known_bad <= self.bad
+
+    def teardown(self) -> None:
+        for _ in range(4):
+            self.tell("arrives")
+        assert self.known == dict(self.rows)
+        assert (self.known_keys, self.known_bad) == (self.keys, self.bad)
+
+
+TestTelling = Telling.TestCase
+TestTelling.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
