@@ -13,6 +13,7 @@ shadow     at half the peak the heavy model runs beside each request as a shadow
 strangers  what people without a credential can do: the latency of who has one, the ingress's memory
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
 capacity   the processes and cores that a load needs, and their price, from what `scaling` found
+cascade    what a cascade of models saves and what quality it costs, on real flights; `--door`: in a running system too
 check      a minute, for CI: does natural batching still save CPU as it should?
 
 hop        a call between two processes, on a stream and as an RPC
