@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from load.arguments import Commands, RunCommand, command, cores, names, numbers
+from load.arguments import Commands, RunCommand, command, cores, names, numbers, system_command
 from load.systems.processes import ROOT
 
 _DEFAULT_HOME = ROOT / ".headrace"
@@ -28,6 +28,10 @@ def add(commands: Commands) -> None:
     routes.add_argument("--rows", type=numbers, default=[1, 8, 64, 256])
     routes.add_argument("--runs", type=int, default=7)
     routes.add_argument("--keys", type=int, default=100_000)
+    offered = commands.add_parser("shadow-offer")
+    offered.set_defaults(run=_of("shadow_offer"))
+    offered.add_argument("--rows", type=numbers, default=[1, 8, 64])
+    offered.add_argument("--seconds", type=float, default=1.0)
     ticks = commands.add_parser("ticks")
     ticks.set_defaults(run=_of("ticks"))
     ticks.add_argument("--rows", type=numbers, default=[1, 64, 256])
@@ -35,6 +39,9 @@ def add(commands: Commands) -> None:
     command(commands, "memory", _of("memory"), _DEFAULT_HOME)
     pictures = command(commands, "moderation", _of("moderation"), _DEFAULT_HOME)
     pictures.add_argument("--seconds", type=float, default=10.0)
+    kept = system_command(commands, "response-cache", _of("response_cache"))
+    kept.add_argument("--requests", type=int, default=2000, help="flights")
+    kept.add_argument("--pictures", type=int, default=80)
     executor = commands.add_parser("executor")
     executor.set_defaults(run=_of("executor.command"))
     executor.add_argument("--models", type=Path, default=_DEFAULT_HOME / "models")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
 from headrace.hop import config
 from headrace.hop.definition import Runtime
@@ -31,7 +32,7 @@ from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing, HopShadowReports
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -45,6 +46,7 @@ from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
+from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
@@ -64,6 +66,7 @@ _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+OPERATIONS_SERVICE = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +153,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
         )
         stack.push_async_callback(desk.close)
+        operators = OperationsServicer(HopShadowReports(client), time.monotonic)
         served = {
             **operations(OIP_SERVICE, oip, repository),
             **operations(INFERENCE_SERVICE, own, outcomes),
             **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
+            **operations(OPERATIONS_SERVICE, operators),
         }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)

@@ -11,7 +11,6 @@ from headrace.releases import LIVE, Release, Released
 from services.router import errors
 from services.router.cache.route import AnswerCaches
 from services.router.ports import Replicas
-from services.router.routes.assignment import Split
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.partition import RowPartition
 from services.router.routes.route import Route, RouteRule
@@ -88,7 +87,7 @@ class Compiler:
             route = Route(name, plan(pipeline), runners)
             routes.append(route if self._caches is None else self._caches.add(route))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
-        shadow, counted = self._shadow(found), counted_as(found.release)
+        shadow, counted = self._shadow(found), Counted.of(found.release)
         partition = self._partition(found.release)
         return Served(
             found.live,
@@ -118,18 +117,6 @@ class Compiler:
         self.accept(pipeline)
         made = self._shadow_runners()
         return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
-
-
-def counted_as(release: Release | None) -> Counted:
-    """How the rows of a release are counted: by key where its assignment is sticky and somebody compares its arms."""
-    if release is None:
-        return NO_RELEASE
-    judged = release.rollout is not None or release.experiment is not None
-    sticky = judged and release.assign.by is not None
-    keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
-    guards = release.rollout.guards if release.rollout else {}
-    exposes = release.experiment is not None or "wrong" in guards
-    return Counted(release.number, release.assign.salt, keys, exposes)
 
 
 class Pipelines:
