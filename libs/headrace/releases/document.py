@@ -101,8 +101,8 @@ class Assignment(Part):
     request is drawn anew. `salt`: unlike that of any other rollout or experiment, so that they are independent.
 
     A key is hashed to a point of [0, 1). Each arm but `live` holds the points from its start up to its weight (`spans.py`), and
-    `live` what is left. `starts`: the fixed starts; an arm without one gets one that depends on which arms there are, so
-    write new weights by `reweighted`, which keeps the starts.
+    `live` what is left. `starts`: the fixed starts, also of arms without a weight now; an arm without one gets one that depends
+    on which arms have weights, so change which ones do by `reweighted`, which keeps the starts.
     """
 
     weights: Mapping[Name, Share] = Field(min_length=1)
@@ -116,10 +116,8 @@ class Assignment(Part):
         if abs(total - 1) > _WEIGHTS_OFF:
             raise ValueError(f"the weights add up to {total:g}, not to 1")
         for arm, start in self.starts.items():
-            if arm == LIVE or arm not in self.weights:
-                raise ValueError(
-                    f"starts.{arm}: only an arm that has a weight and is not {LIVE!r} has a start"
-                )
+            if arm == LIVE:
+                raise ValueError(f"starts.{arm}: {LIVE!r} holds what is left, so it has no start")
             if start >= 1:
                 raise ValueError(f"starts.{arm}: must be below 1")
         if len(set(self.starts.values())) < len(self.starts):
@@ -129,8 +127,8 @@ class Assignment(Part):
     def reweighted(self, weights: Mapping[str, float]) -> Assignment:
         """The assignment with other weights, in which nobody is moved but for the weights: arms keep their starts, and a new arm
         gets one amid the widest room. Raises pydantic's ValidationError."""
-        kept = {arm: at for arm, at in placed(self.weights, self.starts).items() if arm in weights}
-        starts = placed(weights, kept)
+        kept = {**self.starts, **placed(self.weights, self.starts)}
+        starts = {**kept, **placed(weights, kept)}
         return Assignment(weights=dict(weights), by=self.by, salt=self.salt, starts=starts)
 
     def spans(self) -> list[Span]:

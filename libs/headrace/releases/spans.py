@@ -27,15 +27,15 @@ class Span:
 
 
 def placed(weights: Mapping[str, float], starts: Mapping[str, float]) -> dict[str, float]:
-    """The start of each arm of `weights` but `live`: that of `starts`, or one that was not given before."""
+    """The start of each arm of `weights` but `live`: that of `starts`, or one amid the widest room between all starts."""
     arms = sorted(arm for arm in weights if arm != LIVE)
-    if not any(arm in starts for arm in arms):
+    if not starts:
         return {arm: i / len(arms) for i, arm in enumerate(arms)}
-    found = {arm: starts[arm] for arm in arms if arm in starts}
+    given = dict(starts)
     for arm in arms:
-        if arm not in found:
-            found[arm] = _amid_widest_room(sorted(found.values()))
-    return found
+        if arm not in given:
+            given[arm] = _amid_widest_room(sorted(given.values()))
+    return {arm: given[arm] for arm in arms}
 
 
 def _amid_widest_room(starts: list[float]) -> float:

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from headrace.api.executor.v1 import executor_pb2
-from headrace.columns import Batch, Column, RowError, Rows, Timing
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
-from headrace.releases import Partition, Released
+from headrace.releases import FileReleases, Partition, Released
+from headrace.releases.first import first_release
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -29,7 +33,8 @@ from services.router.routes.partition import RowPartition
 from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
-from tests.services.router.router_leaves import Executor, _definition
+from services.router.wiring import SERVICE
+from tests.services.router.router_leaves import INFER, Executor, _definition
 
 DOCUMENT = """\
 pipeline: keyed
@@ -151,6 +156,31 @@ async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> No
     assert {e.stage for e in result.errors.values()} == {"m"}
     for row, y in enumerate(result.columns["y"].array.tolist()):
         assert row in result.errors or y == row
+
+
+async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:
+    store, pipeline = FileReleases(tmp_path), parse(DOCUMENT, "keyed")
+    store.keep_document("keyed", pipeline.revision, DOCUMENT)
+    first = first_release(pipeline, {"m": "1"}, "me", "")
+    store.commit(first)
+    store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
+    executors = [Executor(), Executor()]
+    for executor in executors:
+        executor.loaded = {"1": executor_pb2.MODEL_STATE_ACTIVE}
+    leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
+    async with served(leaf(executors[0])) as one, served(leaf(executors[1])) as other:
+        target = {"target": f"{one.target},{other.target}"}
+        async with served(SERVICE, {"releases": str(tmp_path), "executor": target}) as router:
+            infer = router.client().unary(INFER)
+            keys: list[str | None] = [f"key-{i}" for i in range(40)]
+            for _ in range(4):
+                request = router_pb2.InferRequest(pipeline="keyed", batch=encode(batch_of(keys)))
+                reply = await infer(request, deadline=time.monotonic() + 30)
+                assert decode(reply.batch).columns["y"].array.tolist() == list(map(float, range(40)))
+                assert reply.decisions[0].release == 2
+    counts = [set(executor.seen.values()) for executor in executors]
+    assert counts == [{4}, {4}]
+    assert not executors[0].seen.keys() & executors[1].seen.keys()
 
 
 class OneReplica:
