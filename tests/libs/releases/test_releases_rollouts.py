@@ -21,7 +21,7 @@ from headrace.releases.changes import (
     switched,
 )
 from headrace.releases.changes.rollouts import Plan
-from tests.libs.releases.small_pipeline import KNOWN, Home
+from tests.libs.releases.small_pipeline import KNOWN, Home, changed
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -65,11 +65,14 @@ def test_promoting_makes_the_arm_live(live: Home) -> None:
     made = live.commit(promoted(live.basis("it is fine")))
     assert made.live == began.arms["candidate"]
     assert made.assign.weights == {"live": 1.0}
-    assert list(made.arms) == ["live"]
+    # The old one stays loaded, until something else goes live.
+    assert made.arms == {"live": began.arms["candidate"], "previous": began.live}
     assert (made.rollout.state, made.rollout.verdict) == (RolloutState.PROMOTED, "promoted by me")
     assert made.reason == "it is fine"
     # And the next may begin, with a salt of its own.
     assert start(live, version="10").assign.salt == "small-4"
+    live.commit(aborted(live.basis()))
+    assert list(live.deploy(changed(("outputs: [answer]", "outputs: [answer, middle]"))).arms) == ["live"]
 
 
 def test_aborting_goes_back(live: Home) -> None:
