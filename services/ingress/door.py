@@ -47,6 +47,7 @@ _OPERATIONS = _CHANGES | {
     "RepositoryModelUnload",
     "GetRelease",
     "ListReleases",
+    "GetShadowReport",
 }
 # They bring documents, or thousands of small things in one message.
 _LARGE = _INFERENCES | _REPORTS | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}

@@ -134,7 +134,9 @@ class FakeRouter:
     async def GetShadowReport(
         self, request: shadow_pb2.GetShadowReportRequest, call: Call
     ) -> shadow_pb2.GetShadowReportResponse:
-        return shadow_pb2.GetShadowReportResponse()
+        reply = shadow_pb2.GetShadowReportResponse()
+        reply.reports.add(pipeline=request.pipeline, release=4, arm="next", both_answered_count=7)
+        return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:
         self._asked("load", request, call)

@@ -48,6 +48,11 @@ class RecordedReleases:
         self.audit = audit
         self.webhook = webhook
 
+    @property
+    def store(self) -> ReleaseStore:
+        """The store itself, whose changes nobody records."""
+        return self._store
+
     def pipelines(self) -> list[str]:
         return self._store.pipelines()
 
