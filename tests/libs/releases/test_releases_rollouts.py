@@ -124,6 +124,13 @@ def test_a_rollout_that_makes_no_sense(live: Home, plan: Plan, version: str, tol
     assert live.store.current("small")[0].number == 1
 
 
+def test_a_rollout_does_not_begin_while_other_arms_have_rows(live: Home) -> None:
+    live.deploy(name="b", models={"light": "2"})
+    live.commit(live.basis().next(assign={"weights": {"live": 0.5, "b": 0.5}}))
+    with pytest.raises(ReleaseError, match=r"assign\.weights: the arm 'b' has rows already"):
+        start(live, version="10")
+
+
 def test_a_freeze_stops_what_goes_on_by_itself(live: Home) -> None:
     live.store.freeze(Freeze("boss", "holidays", NOW))
     with pytest.raises(FrozenError, match=r"frozen by boss \(holidays\)"):
