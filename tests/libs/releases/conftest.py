@@ -23,8 +23,8 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that a test may kill."""
-    server = RedisServer(tmp_path)
+    """One that a test may kill. It writes before it answers: by default a busy disk may delay that for two seconds."""
+    server = RedisServer(tmp_path, "--appendfsync", "always")
     server.start()
     yield server
     server.kill()

@@ -33,6 +33,10 @@ def test_the_first_release_pins_every_model(home: Home) -> None:
     assert home.store.current("small") == (made, None)
 
 
+def test_the_newest_that_can_be_used_is_taken(home: Home) -> None:
+    assert home.deploy(changed(('    version: "7"\n', ""))).live.models["heavy"] == "7"
+
+
 @pytest.mark.parametrize(
     ("options", "models"),
     [

@@ -21,7 +21,7 @@ from headrace.releases.changes import (
     switched,
 )
 from headrace.releases.changes.rollouts import Plan
-from tests.libs.releases.small_pipeline import KNOWN, Home
+from tests.libs.releases.small_pipeline import KNOWN, Home, changed
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -65,11 +65,14 @@ def test_promoting_makes_the_arm_live(live: Home) -> None:
     made = live.commit(promoted(live.basis("it is fine")))
     assert made.live == began.arms["candidate"]
     assert made.assign.weights == {"live": 1.0}
-    assert list(made.arms) == ["live"]
+    # The old one stays loaded, until something else goes live.
+    assert made.arms == {"live": began.arms["candidate"], "previous": began.live}
     assert (made.rollout.state, made.rollout.verdict) == (RolloutState.PROMOTED, "promoted by me")
     assert made.reason == "it is fine"
     # And the next may begin, with a salt of its own.
     assert start(live, version="10").assign.salt == "small-4"
+    live.commit(aborted(live.basis()))
+    assert list(live.deploy(changed(("outputs: [answer]", "outputs: [answer, middle]"))).arms) == ["live"]
 
 
 def test_aborting_goes_back(live: Home) -> None:
@@ -119,6 +122,13 @@ def test_a_rollout_that_makes_no_sense(live: Home, plan: Plan, version: str, tol
         start(live, plan, version)
     assert told in str(error.value)
     assert live.store.current("small")[0].number == 1
+
+
+def test_a_rollout_does_not_begin_while_other_arms_have_rows(live: Home) -> None:
+    live.deploy(name="b", models={"light": "2"})
+    live.commit(live.basis().next(assign={"weights": {"live": 0.5, "b": 0.5}}))
+    with pytest.raises(ReleaseError, match=r"assign\.weights: the arm 'b' has rows already"):
+        start(live, version="10")
 
 
 def test_a_freeze_stops_what_goes_on_by_itself(live: Home) -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
+from tests.services.ingress import released_door as releases
 from tests.services.ingress.ingress_door import (
     OUTCOMES,
     DoorProcess,
@@ -49,3 +50,10 @@ async def door(
             yield folder
         finally:
             process.kill()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
+    """A door with a store of releases, inside Envoy."""
+    async with releases.running(tmp_path_factory.mktemp("releases")) as found:
+        yield found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from headrace.pipeline import Pipeline
 from headrace.pipeline.problems import suggestion
 from headrace.releases.catalog import pinned
 from headrace.releases.changes.basis import Basis
 from headrace.releases.changes.models import KnownModels, pins, resolved
+from headrace.releases.changes.rollouts import without_idle
 from headrace.releases.document import LIVE, Arm, Release, Scalar
 from headrace.releases.errors import ReleaseError
 
@@ -46,7 +48,16 @@ def deployed(basis: Basis, arm: Arm, name: str = LIVE) -> Release:
     if current.experiment and name in current.experiment.arms:
         basis.refuse_experiment(f"a deployment to the arm {name!r}")
     where = "" if name == LIVE else f" to the arm {name}"
-    return basis.next(f"deploy version {arm.version}{where}", arms={**current.arms, name: arm})
+    changes: dict[str, Any] = {"arms": {**current.arms, name: arm}}
+    if name == LIVE:
+        arms = {**without_idle(current), LIVE: arm}
+        weights = {arm: weight for arm, weight in current.assign.weights.items() if arm in arms}
+        starts = {arm: at for arm, at in current.assign.starts.items() if arm in arms}
+        changes = {
+            "arms": arms,
+            "assign": {**current.assign.model_dump(), "weights": weights, "starts": starts},
+        }
+    return basis.next(f"deploy version {arm.version}{where}", **changes)
 
 
 def labelled(basis: Basis, label: str, model: str, version: str | None, known: KnownModels) -> Release:

@@ -17,7 +17,7 @@ from headrace.releases.errors import ReleaseError
 
 # What the store and automation write.
 GIVEN = ("number", "parent", "at", "author", "sha256", "applied", "restores")
-_MADE = ("step", "state", "started", "verdict")
+_MADE = ("step", "state", "since", "started", "verdict")
 _KEYS = tuple(name for name in Release.model_fields if name not in GIVEN)
 
 

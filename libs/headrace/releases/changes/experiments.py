@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from headrace.releases.changes.basis import Basis
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
+from headrace.releases.spans import placed
 
 
 def experiment_started(
@@ -26,7 +28,13 @@ def experiment_started(
     if not by:
         problem = "assign.by: an experiment assigns by the values of a column, such as a customer; name it: --by COLUMN"
         raise ReleaseError(basis.pipeline, [problem])
-    salt = current.assign.salt if phase > 1 else f"{basis.pipeline}-{name}-{basis.newest + 1}"
+    assign: dict[str, Any] = {"weights": dict(weights), "by": by}
+    assign["salt"] = f"{basis.pipeline}-{name}-{basis.newest + 1}"
+    if phase > 1:
+        # Nobody changes sides but those whose share moved.
+        starts = placed(current.assign.weights, current.assign.starts)
+        assign["salt"] = current.assign.salt
+        assign["starts"] = {arm: at for arm, at in starts.items() if arm in weights}
     about = {
         "name": name,
         "arms": sorted(weights, key=lambda arm: (arm != LIVE, arm)),
@@ -35,7 +43,7 @@ def experiment_started(
         "phase": phase,
     }
     why = f"start the experiment {name}" if phase == 1 else f"phase {phase} of the experiment {name}"
-    return basis.next(why, experiment=about, assign={"weights": dict(weights), "by": by, "salt": salt})
+    return basis.next(why, experiment=about, assign=assign)
 
 
 def experiment_stopped(basis: Basis) -> Release:

@@ -12,6 +12,8 @@ from headrace.releases.errors import FrozenError, ReleaseError
 from headrace.releases.store import Freeze
 
 CANDIDATE = "candidate"
+# The live arm that was replaced by a rollout: it stays loaded, without rows, so that going back takes no loading.
+PREVIOUS = "previous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +77,32 @@ def resumed(basis: Basis, freeze: Freeze | None) -> Release:
 
 
 def promoted(basis: Basis, verdict: str = "") -> Release:
-    """The new arm becomes the live one and gets all rows. `verdict`: why, with the figures. Raises ReleaseError."""
+    """The new arm becomes the live one and gets all rows; the old one stays as `previous`. `verdict`: why, with the figures.
+
+    Raises ReleaseError.
+    """
     rollout = _active(basis)
-    arm = basis.current.arms[rollout.arm]
+    current = basis.current
     said = verdict or f"promoted by {basis.author}"
-    return _ended(basis, "promote", RolloutState.PROMOTED, said, {LIVE: arm})
+    arms = {LIVE: current.arms[rollout.arm], PREVIOUS: current.live}
+    return _ended(basis, "promote", RolloutState.PROMOTED, said, arms)
 
 
 def aborted(basis: Basis, verdict: str = "") -> Release:
     """All rows go back to the live arm; a person decided so. Raises ReleaseError."""
     said = verdict or f"aborted by {basis.author}"
     return _ended(basis, "abort", RolloutState.ABORTED, said, {})
+
+
+def without_idle(release: Release) -> dict[str, Arm]:
+    """The arms without those that a rollout has left behind and that nothing uses: they need not fit what comes next."""
+    rollout = release.rollout
+    left = {PREVIOUS} | ({rollout.arm} if rollout and rollout.state not in ACTIVE else set())
+    used = {arm for arm, weight in release.assign.weights.items() if weight} | {LIVE}
+    used |= {rule.arm for rule in release.rules}
+    used |= {release.shadow.arm} if release.shadow else set()
+    used |= set(release.experiment.arms) if release.experiment else set()
+    return {name: arm for name, arm in release.arms.items() if name in used or name not in left}
 
 
 def without_rollout(release: Release) -> dict[str, Any]:

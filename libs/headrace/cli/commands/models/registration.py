@@ -186,4 +186,9 @@ def _show_added(at: RepositoryPlace, about: Metadata, why_not: str, *, signed: b
     for title, tensors in (("inputs", about.inputs), ("outputs", about.outputs)):
         out.print(f"  {title}: {', '.join(map(str, tensors))}", markup=False)
     if not at.elsewhere:
-        out.print(f"  to serve it: headrace models load {about.name}:{about.version}", markup=False)
+        out.print(
+            f"  to serve it: headrace release deploy PIPELINE --models {about.name}={about.version}, or step by step: "
+            "headrace rollout start",
+            markup=False,
+            soft_wrap=True,
+        )

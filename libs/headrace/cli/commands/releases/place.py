@@ -151,7 +151,7 @@ def refusals_told() -> Iterator[None]:
         yield
     except ReleaseError as error:
         for problem in error.problems:
-            err.print("refused:", style="bold red", end=" ")
+            err.print("error:", style="bold red", end=" ")
             err.print(f"{error.pipeline}: {problem}", markup=False, soft_wrap=True)
         raise typer.Exit(STALE if isinstance(error, StaleError) else REFUSED) from None
     except (ConfigError, RepositoryError) as error:
