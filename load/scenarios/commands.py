@@ -8,6 +8,7 @@ from pathlib import Path
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.scenarios import (
     capacity,
+    cascade,
     check,
     closed,
     faults,
@@ -32,6 +33,7 @@ def add(commands: Commands) -> None:
     _add_faults(commands)
     _add_comparisons(commands)
     _add_scaling(commands)
+    _add_quality(commands)
 
 
 def _add_loops(commands: Commands) -> None:
@@ -113,6 +115,14 @@ def _add_comparisons(commands: Commands) -> None:
         help="what races kept; those over different concurrencies are joined",
     )
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
+
+
+def _add_quality(commands: Commands) -> None:
+    """What is saved, and what it costs in quality."""
+    light_first = command(commands, "cascade", cascade.run)
+    light_first.add_argument(
+        "--door", action="store_true", help="the executor's CPU in a running system, too"
+    )
 
 
 def _add_scaling(commands: Commands) -> None:

@@ -29,6 +29,7 @@ from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
+from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing, HopShadowReports
@@ -123,7 +124,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         serving = HopServing(client, time.monotonic) if settings.releases else None
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         runner = InferenceRunner(
-            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
+            HopRouter(client),
+            settings.limits.max_rows,
+            settings.limits.min_budget_s,
+            guard,
+            time.monotonic,
+            Attributes(settings.attributes) if settings.attributes else None,
         )
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
-from headrace.cli.commands.releases.changing import Document, Label, Models, Set, built
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import DryRun, Number, PipelineName, Reason, Yes, opened
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.columns import DType
