@@ -84,8 +84,8 @@ class ComparisonReport:
         live_seconds: NDArray[np.float64],
         shadow_seconds: float,
     ) -> int:
-        """Counts the rows of two answers to one batch; returns how many of them differ. `live_seconds`: float64 (rows,);
-        `shadow_seconds`: of each row."""
+        """Counts the rows of two answers to one batch; returns how many of them differ. `live_seconds`: float64 (rows,),
+        NaN where there is none to compare; `shadow_seconds`: of each row."""
         live_ok, shadow_ok = live.ok(), shadow.ok()
         both = live_ok & shadow_ok
         self.both_answered += int(both.sum())
@@ -96,8 +96,9 @@ class ComparisonReport:
         for error in shadow.errors.values():
             name = reason_name(error.reason)
             self.errors[name] = self.errors.get(name, 0) + 1
-        self.live_seconds.add(live_seconds)
-        self.shadow_seconds.add(np.array([shadow_seconds]), len(live))
+        timed = live_seconds[~np.isnan(live_seconds)]
+        self.live_seconds.add(timed)
+        self.shadow_seconds.add(np.array([shadow_seconds]), len(timed))
         scores, named = np.where(failed, FAILED, 0.0), dict[str, Mask]()
         for name in outputs:
             if name in live.columns and name in shadow.columns and both.any():

@@ -88,10 +88,6 @@ class SegmentWriter:
             excess -= size
 
     def _abandon(self) -> None:
-        """Closes a file that may end with a part of a frame, without which it can be read."""
-        file, self._file = self._file, None
-        if file is not None:
-            with suppress(OSError):
-                os.ftruncate(file.fileno(), self._size)
-            with suppress(OSError):
-                file.close()
+        """Closes a file that may end with a part of a frame, which readers leave out."""
+        with suppress(OSError):
+            self.close()

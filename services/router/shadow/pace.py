@@ -16,7 +16,9 @@ import numpy as np
 _KEPT, _ENOUGH = 256, 20
 # Compared at this quantile: high enough to be the tail, low enough to be known from so few.
 _QUANTILE = 95
-_DUTY, _LEAST_DUTY, _MOST_DUTY = 0.1, 0.01, 0.5
+# It begins low, as nobody knows yet what the shadow costs.
+_DUTY, _LEAST_DUTY, _MOST_DUTY = 0.03, 0.01, 0.5
+_ROWS = 16
 _DOWN, _UP = 0.7, 0.01
 # A run should take no longer than this share of a live batch's median time, or than that time. Below some rows it takes no less:
 # what its calls cost does not depend on the rows.
@@ -31,13 +33,18 @@ class Pace:
     tolerance: float = 0.1
     adapt_every_s: float = 0.5
     duty: float = _DUTY
-    rows: int = 16
+    rows: int = _ROWS
     in_flight: int = 0
     # Odd while a shadow's stage runs; changes with each begin and end.
     _turn: int = 0
     _adapted: float = 0.0
     _clean: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _touched: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+    def begin_anew(self) -> None:
+        """Another shadow comes: what the ones before cost says little of it."""
+        self.duty, self.rows = min(self.duty, _DUTY), min(self.rows, _ROWS)
+        self._touched.clear()
 
     def live_began(self) -> int:
         """A live batch begins. Returns what `live_ended` must be given."""

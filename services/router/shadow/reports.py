@@ -30,8 +30,3 @@ class Reports:
         """Of one pipeline, newest first; "": of all."""
         names = [pipeline] if pipeline else sorted(self._reports)
         return [r for name in names for r in reversed(self._reports.get(name, {}).values())]
-
-    def keep(self, pipelines: set[str]) -> None:
-        """Forgets the reports of all other pipelines."""
-        for name in self._reports.keys() - pipelines:
-            del self._reports[name]

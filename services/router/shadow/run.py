@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, Rows, concat
 from headrace.comparison import ComparisonReport, RowContext
 from headrace.pipeline import PlannedStage, kind_of
+from services.router.cache.run import CACHED
 from services.router.routes.observer import features_of, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun
@@ -90,7 +91,11 @@ class Portion:
 
     def joined(self, part: Callable[[Copied], Batch]) -> Batch:
         """A batch of each, with these rows of it, as one."""
-        return concat([part(c).take(r) for c, r in zip(self.copied, self.rows, strict=True)])
+        parts = []
+        for copied, rows in zip(self.copied, self.rows, strict=True):
+            whole = part(copied)
+            parts.append(whole if len(rows) == len(whole) else whole.take(rows))
+        return concat(parts)
 
 
 def portions(copied: Sequence[Copied], rows: int) -> Iterator[Portion]:
@@ -134,6 +139,9 @@ async def run_portion(
     context = _Context(portion, private)
     seconds = np.repeat([c.seconds for c in portion.copied], [len(r) for r in portion.rows])
     live = portion.joined(lambda c: c.result.batch)
+    if CACHED in live.columns:
+        # Nothing was run for them, so their time is compared with nothing.
+        seconds[live.columns[CACHED].array >= 0] = np.nan
     return report.add(live, result.batch, outputs, context.of, seconds, turn.worked)
 
 

@@ -128,6 +128,8 @@ class Shadows:
     async def _run_portion(self, portion: Portion) -> float:
         """Runs some rows; returns how long to rest then."""
         report, pace = self._report(portion.copied[0]), self.pace
+        if not report.rows:
+            pace.begin_anew()
         gate = partial(self._gate, self._clock() + self._patience_s)
         turn = Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
         different = await run_portion(portion, turn, self._clock, report)

@@ -103,7 +103,7 @@ def counted() -> ComparisonReport:
         {4: BROKEN},
         "aabbc",
     )
-    assert report.add(live, shadow, ["y", "late"], taken, np.full(5, 0.002), 0.004) == 3
+    assert report.add(live, shadow, ["y", "late"], taken, np.array([0.002] * 4 + [np.nan]), 0.004) == 3
     return report
 
 
@@ -120,7 +120,7 @@ def test_a_report_counts_pairs_and_keeps_the_worst() -> None:
     assert y.deltas.max == 0.25
     assert (late.rows, late.equal, late.live_true, late.shadow_true) == (3, 2, 1, 0)
     assert report.errors == {"MODEL_FAILED": 1}
-    assert report.shadow_seconds.count == 5
+    assert report.live_seconds.count == report.shadow_seconds.count == 4
     assert [(r.request_id, r.row, r.score) for r in report.worst.sorted()] == [
         ("c", 0, 3.0),
         ("b", 0, 2.0),

@@ -65,11 +65,23 @@ def test_shadows_rest_longer_while_live_batches_suffer_and_less_when_they_do_not
     assert pace.duty == 0.5
 
 
+def test_another_shadow_begins_low() -> None:
+    pace = Pace()
+    for now in range(1, 200):
+        for _ in range(20):
+            live(pace, 0.01, meets=False)
+            live(pace, 0.01, meets=True)
+        pace.ran(float(now), 0.001)
+    assert (pace.duty, pace.rows) == (0.5, 64)
+    pace.begin_anew()
+    assert (pace.duty, pace.rows, pace.slowdown()) == (0.03, 16, None)
+
+
 def test_with_too_little_known_the_duty_stays() -> None:
     pace = Pace()
     live(pace, 1.0, meets=True)
     assert pace.slowdown() is None
-    assert pace.ran(1.0, 0.01) == pytest.approx(0.09)
+    assert pace.ran(1.0, 0.03) == pytest.approx(0.97)
 
 
 def test_runs_become_as_large_as_their_time_allows() -> None:

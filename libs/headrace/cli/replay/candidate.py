@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.document.files import read
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore, open_store, released
+from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore, released
 from headrace.repository import Repository, RepositoryError
 
 
@@ -52,7 +53,7 @@ def candidate(layout: Layout, choice: Choice) -> Candidate:
 
 
 def _candidate(layout: Layout, choice: Choice) -> Candidate:
-    store = open_store(str(layout.releases))
+    store = release_place.reading(layout)
     try:
         found = _release(store, choice)
         arm = found.arms.get(choice.arm)

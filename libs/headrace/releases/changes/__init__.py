@@ -12,6 +12,7 @@ from headrace.releases.changes.experiments import experiment_started, experiment
 from headrace.releases.changes.models import KnownModels
 from headrace.releases.changes.rollback import rolled_back_to
 from headrace.releases.changes.rollouts import aborted, paused, promoted, resumed, rollout_started
+from headrace.releases.changes.shadows import shadow_started, shadow_stopped
 
 __all__ = [
     "Basis",
@@ -32,5 +33,7 @@ __all__ = [
     "rolled_back_to",
     "rollout_started",
     "same_content",
+    "shadow_started",
+    "shadow_stopped",
     "switched",
 ]

@@ -1,4 +1,4 @@
-"""`headrace shadow report`: what shadows answered, compared with what callers got."""
+"""`headrace shadow`: another version beside the live one, without effect, and how its answers compare with what callers got."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from rich.text import Text
 
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
+from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
+from headrace.cli.commands.releases.commit import commit
+from headrace.cli.commands.releases.place import DryRun, Number, PipelineName, Reason, Yes, opened
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.columns import DType
 from headrace.comparison import ComparisonReport, OutputComparison, QuantileSketch, mcnemar, wilson
 from headrace.comparison.messages import read_report
+from headrace.releases.changes import shadow_started, shadow_stopped
+from headrace.releases.changes.shadows import SHADOW
 
 shadow = typer.Typer(help="Arms that run beside the live one, without effect.", no_args_is_help=True)
 _PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
@@ -26,9 +31,39 @@ _SIGNIFICANT = 0.01
 _MS = 1e3
 
 
-@shadow.callback()
-def _group() -> None:
-    """Keeps `report` a subcommand though it is the only one."""
+@shadow.command()
+def start(
+    pipeline: PipelineName,
+    models: Models = None,
+    label: Label = "",
+    settings: Set = None,
+    document: Document = None,
+    share: Annotated[
+        float, typer.Option("--share", min=0.0, max=100.0, help="Of the requests, in percent.")
+    ] = 100.0,
+    arm: Annotated[str, typer.Option("--arm", help="Name of the arm.")] = SHADOW,
+    reason: Reason = "",
+    number: Number = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Run a copy of the requests on another version, after they were answered; its answers have no effect."""
+    with opened(home) as at:
+        basis = at.basis(pipeline, reason, number)
+        documents = at.documents(pipeline)
+        made = built(at, basis, documents, arm, models, label, settings, document)
+        release = shadow_started(basis, made, arm, share / 100)
+        steps = [f"shadow report {pipeline}", f"shadow stop {pipeline}"]
+        commit(at, basis, release, documents, yes=yes, dry_run=dry_run, next_steps=steps)
+
+
+@shadow.command()
+def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
+    """End the shadow. Its report stays until the routers start anew."""
+    with opened(home) as at:
+        basis = at.basis(pipeline, reason)
+        commit(at, basis, shadow_stopped(basis), at.documents(pipeline), yes=True)
 
 
 @shadow.command()
@@ -51,9 +86,8 @@ def report(
         print(json.dumps(MessageToDict(reply, preserving_proto_field_name=True), indent=2))
         return
     if not reply.reports:
-        fail(
-            f"no shadow of {pipeline} has run since its routers started; a release names one: its key `shadow`"
-        )
+        start_one = f"start one: headrace shadow start {pipeline}"
+        fail(f"no shadow of {pipeline} has run since its routers started; {start_one}")
     for message in reply.reports:
         out.print(draw(read_report(message), rows))
         out.print()
@@ -147,5 +181,5 @@ def _next(found: ComparisonReport) -> Text:
             f"To run the worst rows again, take their inputs: headrace shadow report {found.pipeline} --json"
         )
     else:
-        told = "All answers are the same; give it traffic: headrace rollout start"
+        told = f"All answers are the same; give it traffic: headrace rollout start {found.pipeline}"
     return Text(told, style="dim")
