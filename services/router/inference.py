@@ -76,7 +76,7 @@ class Inference:
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch, arrived)
         share = shares[0]
-        result = await self._answer(served, share.route, _part(share.route, batch), arrived)
+        result = await self._answer(served, share.route, _part(share, batch), arrived)
         answer = result.batch
         if share.chosen is not None:
             answer = answer.with_columns([decision_column(share.chosen.astype(np.uint32))])
@@ -113,7 +113,7 @@ class Inference:
         parts = [(s, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._answer(served, s.route, _part(s.route, batch, rows), arrived))
+                group.create_task(self._answer(served, s.route, _part(s, batch, rows), arrived))
                 for s, rows in parts
             ]
         results = [task.result() for task in tasks]
@@ -127,9 +127,15 @@ class Inference:
         return PipelineResult(joined.batch, joined.fallbacks, decisions)
 
 
-def _part(route: Route, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
+def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
     """The rows that a route answers; `rows` None: all."""
-    return Part(route.name, route.plan.pipeline, whole, whole if rows is None else whole.take(rows), rows)
+    route, drawn = share.route, None
+    if any(choice.rule for choice in share.choices):
+        by_weight = np.array([not choice.rule for choice in share.choices])
+        count = len(whole) if rows is None else len(rows)
+        drawn = by_weight[share.chosen] if share.chosen is not None else np.repeat(by_weight[:1], count)
+    batch = whole if rows is None else whole.take(rows)
+    return Part(route.name, route.plan.pipeline, whole, batch, rows, drawn)
 
 
 def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:

@@ -107,7 +107,7 @@ def counted_as(release: Release | None) -> Counted:
     keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
     guards = release.rollout.guards if release.rollout else {}
     exposes = release.experiment is not None or "wrong" in guards
-    return Counted(release.number, release.assign.salt, keys, exposes)
+    return Counted(release.number, release.assign.salt, keys, exposes, divides=judged)
 
 
 class Pipelines:

@@ -99,15 +99,23 @@ def _figures(arm: pb.ArmCounts) -> ArmFigures:
 def _written(figures: AssignedFigures) -> pb.AssignedCounts:
     return pb.AssignedCounts(
         request_count=figures.requests,
+        bad_request_count=figures.bad_requests,
         new_key_count=figures.new_keys,
         fresh_row_count=figures.fresh_rows,
         fresh_bad_key_count=figures.fresh_bad,
+        answer_latency_counts=_cut(figures.answers),
     )
 
 
 def _assigned(counts: pb.AssignedCounts) -> AssignedFigures:
+    answers = counts.answer_latency_counts
     return AssignedFigures(
-        counts.request_count, counts.new_key_count, counts.fresh_row_count, counts.fresh_bad_key_count
+        counts.request_count,
+        counts.bad_request_count,
+        counts.new_key_count,
+        counts.fresh_row_count,
+        counts.fresh_bad_key_count,
+        _filled(answers, LATENCY_BUCKETS, "answer_latency_counts") if answers else (),
     )
 
 

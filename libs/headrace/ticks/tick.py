@@ -37,22 +37,29 @@ class OutputFigures:
 
 @dataclass(frozen=True, slots=True)
 class AssignedFigures:
-    """The units that chance divided among the arms, each once. `requests`: where each is drawn anew; `new_keys`: values of the
-    sticky column that no arm had met; `fresh_rows`: rows of values that had not failed in any arm; `fresh_bad`: values that
-    failed for the first time in any arm."""
+    """The units that chance divided among the arms, each once; rows whose arm a rule chose are not in it.
+
+    Where each request is drawn anew: `requests`, and `bad_requests` that lost a row by a fault of ours. Where a key sticks to an
+    arm: `new_keys` that no arm had met, `fresh_rows` of keys that had not failed in any arm, `fresh_bad` keys that failed for the
+    first time in any arm. `answers`: by `bins.LATENCY_EDGES_S`; rows that are answered together have one time.
+    """
 
     requests: int = 0
+    bad_requests: int = 0
     new_keys: int = 0
     fresh_rows: int = 0
     fresh_bad: int = 0
+    answers: tuple[int, ...] = ()
 
     def plus(self, other: AssignedFigures) -> AssignedFigures:
         """The figures of both."""
         return AssignedFigures(
             self.requests + other.requests,
+            self.bad_requests + other.bad_requests,
             self.new_keys + other.new_keys,
             self.fresh_rows + other.fresh_rows,
             self.fresh_bad + other.fresh_bad,
+            _summed(self.answers, other.answers),
         )
 
 

@@ -17,11 +17,11 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
-    AssignedFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
 )
+from services.router.ticks.units import UnitCounter
 
 Keys: TypeAlias = "NDArray[np.uint64]"
 # Rows that are noted before they are counted. Of so many, NumPy's cost per call is nothing; their outputs take 16 KB.
@@ -51,8 +51,8 @@ class ArmCounter:
         "_nulls",
         "_outputs",
         "_rows",
-        "assigned",
         "changed",
+        "units",
     )
 
     def __init__(self, outputs: Sequence[OutputField]) -> None:
@@ -67,8 +67,8 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
-        # The caller adds to it.
-        self.assigned = AssignedFigures()
+        # The caller counts with it.
+        self.units = UnitCounter()
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -125,7 +125,7 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.assigned)
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.units.figures())
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch
 from headrace.pipeline import Pipeline
-from headrace.ticks import ArmName, AssignedFigures, KeySetName, Tick
+from headrace.ticks import ArmName, KeySetName, Tick
 from services.router.ticks.arm_counts import ArmCounter, ours
 from services.router.ticks.exposures import Exposures, places_in_requests, taken
 from services.router.ticks.first_failures import FirstFailures
@@ -40,19 +41,20 @@ class Counted:
 
 
 NO_RELEASE = Counted()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them. `by_weight`: whether they
-    came by chance, and not by a rule."""
+    """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them. `drawn`: bool
+    (rows,), those whose arm was drawn by weight, and not chosen by a rule; None: all."""
 
     arm: str
     pipeline: Pipeline
     whole: Batch
     batch: Batch
     positions: NDArray[np.intp] | None = None
-    by_weight: bool = True
+    drawn: NDArray[np.bool_] | None = None
 
 
 class Counters:
@@ -75,20 +77,12 @@ class Counters:
         if counter is None:
             counter = self._add(ArmName(part.pipeline.name, how.release, part.arm), part.pipeline)
         counter.note(answer, seconds)
-        if how.keys is None and how.divides and part.by_weight:
-            _count_requests(counter, part.batch)
-        if how.keys is None and not how.exposes:
+        if how.keys is None and not how.exposes and not how.divides:
             return
-        name = ArmName(part.pipeline.name, how.release, part.arm)
-        keys = None if how.keys is None else how.keys(part.batch)
-        if keys is not None:
-            bad = (
-                keys[[row for row, error in answer.errors.items() if ours(error)]]
-                if answer.errors
-                else keys[:0]
-            )
-            self._add_keys(how, part, counter, keys.tolist(), bad.tolist())
+        bad = [row for row, error in answer.errors.items() if ours(error)] if answer.errors else []
+        keys = self._count_units(how, part, counter, bad, seconds)
         if how.exposes:
+            name = ArmName(part.pipeline.name, how.release, part.arm)
             places = taken(places_in_requests(part.whole.rows.request_ids), part.positions)
             self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
 
@@ -99,11 +93,7 @@ class Counters:
         if counter is None:
             counter = self._add(name, part.pipeline)
         counter.fail(len(part.batch), seconds)
-        if how.keys is not None:
-            keys = how.keys(part.batch).tolist()
-            self._add_keys(how, part, counter, keys, keys)
-        elif how.divides and part.by_weight:
-            _count_requests(counter, part.batch)
+        self._count_units(how, part, counter, list(range(len(part.batch))), seconds)
 
     def tick(self) -> Tick:
         """What the receiver lacks. It is told again until `received` says that it has it."""
@@ -137,14 +127,26 @@ class Counters:
         """The receiver lacks earlier ticks: it began anew, or is another one."""
         self._received = 0
 
-    def _add_keys(
-        self, how: Counted, part: Part, counter: ArmCounter, keys: list[int], bad: list[int]
-    ) -> None:
-        pipeline = part.pipeline.name
-        self._keys.add(KeySetName(pipeline, how.salt, part.arm), keys, bad)
-        if part.by_weight:
-            more = self._first_failures.count(pipeline, how.salt, keys, bad)
-            counter.assigned = counter.assigned.plus(more)
+    def _count_units(
+        self, how: Counted, part: Part, counter: ArmCounter, bad: list[int], seconds: float
+    ) -> NDArray[np.uint64] | None:
+        """Counts what chance divided. `bad`: positions of rows that failed by a fault of ours. Returns the keys of the rows."""
+        drawn = part.drawn
+        if how.divides and (drawn is None or drawn.any()):
+            counter.units.answer(seconds)
+        if how.keys is None:
+            if how.divides:
+                counter.units.requests(*_of_drawn(part.batch.rows.request_ids, bad, drawn))
+            return None
+        keys = how.keys(part.batch)
+        name = part.pipeline.name
+        every = keys.tolist()
+        self._keys.add(KeySetName(name, how.salt, part.arm), every, [every[row] for row in bad])
+        if how.divides:
+            mine, places = _of_drawn(every, bad, drawn)
+            counts = self._first_failures.count(name, how.salt, list(mine), [mine[row] for row in places])
+            counter.units.keys(*counts)
+        return keys
 
     def _add(self, name: ArmName, pipeline: Pipeline) -> ArmCounter:
         counter = self._arms[name] = ArmCounter(pipeline.outputs)
@@ -155,7 +157,12 @@ class Counters:
         return counter
 
 
-def _count_requests(counter: ArmCounter, batch: Batch) -> None:
-    # A request is drawn as a whole, so its rows are one unit.
-    requests = len(set(batch.rows.request_ids))
-    counter.assigned = counter.assigned.plus(AssignedFigures(requests=requests))
+def _of_drawn(
+    values: Sequence[T], bad: list[int], drawn: NDArray[np.bool_] | None
+) -> tuple[Sequence[T], list[int]]:
+    """The values of the rows that were drawn, and the positions of the bad ones among them."""
+    if drawn is None:
+        return values, bad
+    rows = np.flatnonzero(drawn).tolist()
+    places = {row: place for place, row in enumerate(rows)}
+    return [values[row] for row in rows], [places[row] for row in bad if row in places]

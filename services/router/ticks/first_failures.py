@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.ticks import AssignedFigures
-
 # Keys of one salt that are told apart; a set takes about 10 MB then.
 MAX_KEYS = 200_000
 # Salts that are kept; a pipeline has one for each rollout or experiment.
@@ -26,8 +24,11 @@ class FirstFailures:
     def __init__(self) -> None:
         self._salts: dict[tuple[str, str], _Salt] = {}
 
-    def count(self, pipeline: str, salt: str, keys: list[int], bad: list[int]) -> AssignedFigures:
-        """What the rows of an arm add. `keys`: of the rows; `bad`: of the rows that failed by a fault of ours."""
+    def count(self, pipeline: str, salt: str, keys: list[int], bad: list[int]) -> tuple[int, int, int]:
+        """What the rows of an arm add: keys that no arm had met, rows of keys that had not failed, keys that failed first.
+
+        `keys`: of the rows; `bad`: of the rows that failed by a fault of ours.
+        """
         known = self._salts.pop((pipeline, salt), None) or _Salt()
         self._salts[pipeline, salt] = known  # as the newest
         if len(self._salts) > MAX_SALTS:
@@ -42,4 +43,4 @@ class FirstFailures:
         fresh = len(rows) - sum(map(failed.__contains__, rows)) if failed else len(rows)
         fresh_bad = (set(bad) & met) - failed if bad else set()
         failed |= fresh_bad
-        return AssignedFigures(0, len(new), fresh, len(fresh_bad))
+        return len(new), fresh, len(fresh_bad)
