@@ -10,7 +10,8 @@ from headrace.columns import Batch, encode, wire
 from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
-from services.executor.lifecycle.models import Models, VersionStatus
+from services.executor.lifecycle.models import Models
+from services.executor.lifecycle.versions import VersionStatus
 from services.executor.lifecycle.versions import LoadedVersion
 
 

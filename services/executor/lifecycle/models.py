@@ -28,7 +28,7 @@ from services.executor.lifecycle.quarantine import (
     QuarantinedVersion,
     UnusableError,
 )
-from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions
+from services.executor.lifecycle.versions import LoadedVersion, LoadedVersions, VersionStatus
 
 # Seconds between two rounds of maintenance: follow changed records, retry versions in quarantine.
 _MAINTAIN_EVERY_S = 1.0
@@ -40,20 +40,6 @@ _PARALLEL_LOADS = 4
 _RETIRING_S = 1.0
 # The metric of the quarantine has at most this many series.
 _MAX_SERIES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """The status of a version in the repository. `entry`: if it is loaded; `loading`: if a load is in progress.
-
-    `problem`: why it is in quarantine; empty if it is not.
-    """
-
-    model: str
-    version: str
-    entry: LoadedVersion | None
-    loading: LoadHandle | None
-    problem: str = ""
 
 
 class Models(LoadedVersions):

@@ -14,6 +14,7 @@ from services.executor import errors
 from services.executor.execution.calls import ExecuteResult
 from services.executor.execution.model import Model
 from services.executor.execution.runner import RunnerContext, VersionRunner
+from services.executor.lifecycle.activation import LoadHandle
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.quarantine import Key
 
@@ -29,6 +30,20 @@ class LoadedVersion:
     @property
     def metadata(self) -> Metadata:
         return self.artifact.metadata
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """The status of a version in the repository. `entry`: if it is loaded; `loading`: if a load is in progress.
+
+    `problem`: why it is in quarantine; empty if it is not.
+    """
+
+    model: str
+    version: str
+    entry: LoadedVersion | None
+    loading: LoadHandle | None
+    problem: str = ""
 
 
 class LoadedVersions:
