@@ -133,7 +133,12 @@ def count_keys(counted: Counters, *arguments: Any, how: Counted = KEYED) -> None
 
 
 def units(counted: Counters, arm: str = "live", release: int = 1) -> AssignedFigures:
-    return counted.tick().arms[ArmName("flights", release, arm)].assigned
+    return keys_of(counted.tick().arms[ArmName("flights", release, arm)].assigned)
+
+
+def keys_of(assigned: AssignedFigures) -> AssignedFigures:
+    """Without the times of the answers."""
+    return replace(assigned, answers=())
 
 
 def test_keys_count_once_and_no_more_after_they_failed() -> None:
@@ -164,11 +169,14 @@ def test_keys_are_those_of_each_row(rows: list[tuple[str, str, bool]]) -> None:
     for arm, key, fails in rows:
         count_keys(counted, [key], [0] if fails else [], arm)
         if key not in failed:
-            expected[arm] = expected[arm].plus(AssignedFigures(0, int(key not in met), 1, int(fails)))
+            new = AssignedFigures(new_keys=int(key not in met), fresh_rows=1, fresh_bad=int(fails))
+            expected[arm] = expected[arm].plus(new)
         met.add(key)
         failed |= {key} if fails else set()
     arms = counted.tick().arms
-    assert {name.arm: f.assigned for name, f in arms.items()} == {arm: expected[arm] for arm, _, _ in rows}
+    assert {name.arm: keys_of(f.assigned) for name, f in arms.items()} == {
+        arm: expected[arm] for arm, _, _ in rows
+    }
 
 
 def test_callers_faults_are_no_bad_keys() -> None:
@@ -182,9 +190,9 @@ def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest
     monkeypatch.setattr(sticky_keys, "MAX_KEYS", 2)
     counted = Counters()
     count_keys(counted, ["a", "b"])
-    assert units(counted) == AssignedFigures(0, 2, 2, 0)
+    assert units(counted) == AssignedFigures(new_keys=2, fresh_rows=2)
     count_keys(counted, ["c", "a", "c"], [0, 1])
-    assert units(counted) == AssignedFigures(0, 2, 3, 1, saturated=True)
+    assert units(counted) == AssignedFigures(new_keys=2, fresh_rows=3, fresh_bad=1, saturated=True)
 
 
 def test_the_number_of_sets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +227,31 @@ def test_without_a_key_requests_are_counted() -> None:
         counted.answered(RELEASE, part(batch), batch, 0.1)
         counted.answered(Counted(2), part(batch), batch, 0.1)
     arms = counted.tick().arms
-    assert [(f.rows, f.assigned) for f in arms.values()] == [(4, AssignedFigures(2)), (4, AssignedFigures())]
+    assert [(f.rows, keys_of(f.assigned)) for f in arms.values()] == [
+        (4, AssignedFigures(2)),
+        (4, AssignedFigures()),
+    ]
+
+
+def test_rows_that_share_a_fate_are_one_unit() -> None:
+    counted = Counters()
+    one, other = answer([0.1] * 3, {0: OURS, 2: OURS}, "a"), answer([0.1], {0: CALLERS}, "b")
+    counted.answered(RELEASE, part(one), one, 0.1)
+    counted.answered(RELEASE, part(other), other, 0.3)
+    counted.failed(RELEASE, part(answer([0.1] * 2, request="c")), 0.3)
+    assigned = counted.tick().arms[LIVE._replace(release=1)].assigned
+    assert (assigned.requests, assigned.bad_requests) == (3, 2)
+    times = {bucket: count for bucket, count in enumerate(assigned.answers) if count}
+    assert times == {latency_bucket(0.1): 1, latency_bucket(0.3): 2}
+
+
+def test_requests_of_rows_without_a_key_are_units() -> None:
+    counted = Counters()
+    rows, batch = keyed(["a", None, None], [0, 2])
+    ids = ["r", "s", "t"]
+    rows.batch.rows.request_ids[:] = ids
+    counted.answered(KEYED, rows, batch, 0.1)
+    assert units(counted) == AssignedFigures(2, 1, new_keys=1, fresh_rows=1, fresh_bad=1)
 
 
 def test_rows_that_a_rule_sent_are_counted_apart() -> None:
@@ -228,8 +260,11 @@ def test_rows_that_a_rule_sent_are_counted_apart() -> None:
     by_rule = replace(rows, by_rule=np.array([True, False, False]))
     counted.answered(replace(KEYED, exposes=True), by_rule, batch, 0.1)
     tick = counted.tick()
-    found = {name.by_rule: (f.rows, f.errors, f.assigned) for name, f in tick.arms.items()}
-    assert found == {False: (2, 1, AssignedFigures(0, 2, 2, 1)), True: (1, 1, AssignedFigures())}
+    found = {name.by_rule: (f.rows, f.errors, keys_of(f.assigned)) for name, f in tick.arms.items()}
+    assert found == {
+        False: (2, 1, AssignedFigures(new_keys=2, fresh_rows=2, fresh_bad=1)),
+        True: (1, 1, AssignedFigures()),
+    }
     assert [(e.request_id, e.row) for e in tick.exposures] == [("r", 1), ("r", 2)]
     counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
     assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}
