@@ -32,6 +32,9 @@ OURS = {
     "PIPELINE_QUARANTINED",
     "MEMBER_FAILED",
     "QUORUM_MISSED",
+    "STORAGE_UNAVAILABLE",
+    "RELEASES_UNAVAILABLE",
+    "IDEMPOTENCY_UNAVAILABLE",
     # Of the pipeline's time.
     "DEADLINE_PASSED",
 }
@@ -51,6 +54,13 @@ CALLERS = {
     "QUERY_BUDGET_EXCEEDED",
     "METHOD_UNKNOWN",
     "CANCELLED",
+    "MODEL_RELEASED",
+    "RELEASE_INVALID",
+    "RELEASE_STALE",
+    "RELEASE_FROZEN",
+    "IDEMPOTENCY_KEY_REUSED",
+    "IDEMPOTENCY_KEY_IN_USE",
+    "IDEMPOTENCY_KEYS_FULL",
 }
 # The code that the door gives with a reason, where it says more than "you may not" or "not now".
 CODES = {
