@@ -16,7 +16,7 @@ class Retention(config.Settings):
     """What of outcomes and exposures is kept. The oldest go first."""
 
     days: PositiveFloat = 30.0
-    # Size of the file. An outcome or an exposure takes about 150 bytes.
+    # Size of the file. An outcome takes about 150 bytes, an exposure 200.
     max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
 
 

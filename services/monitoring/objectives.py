@@ -54,7 +54,8 @@ class ReleaseObjectives:
 
     def _left(self, pipeline: str, budget: float, window_s: float) -> float | None:
         passed = self._clock() - self._began
-        arms = self._ticks.snapshot(pipeline).arms.values()
+        counted = self._ticks.snapshot(pipeline)
+        arms = [*counted.arms.values(), *counted.by_rule.values()]
         rows = sum(figures.rows for figures in arms)
         if passed <= 0 or not rows:
             return None

@@ -18,11 +18,15 @@ class Assigned(Protocol):
     @property
     def requests(self) -> int: ...
     @property
+    def bad_requests(self) -> int: ...
+    @property
     def new_keys(self) -> int: ...
     @property
     def fresh_rows(self) -> int: ...
     @property
     def fresh_bad(self) -> int: ...
+    @property
+    def answers(self) -> tuple[int, ...]: ...
 
 
 class Figures(Protocol):
@@ -95,19 +99,19 @@ class RolloutCounts:
 
 
 def router_ticks(source: str, release: int, arms: Mapping[str, Figures]) -> Sequence[Tick]:
-    """The ticks of one router under one release: by row, and by key if it tells keys apart."""
-    rows = {
-        arm: ArmCounts(f.rows, f.errors, tuple(f.latency), assigned=f.assigned.requests)
-        for arm, f in arms.items()
-    }
+    """The ticks of one router under one release: by row, and by drawn unit if it divides any."""
+    rows = {arm: ArmCounts(f.rows, f.errors, tuple(f.latency)) for arm, f in arms.items()}
+    drawn = {arm: _drawn(f.assigned) for arm, f in arms.items()}
     found = [Tick(source, release, rows)]
-    if any(f.assigned.new_keys or f.assigned.fresh_rows for f in arms.values()):
-        keys = {
-            arm: ArmCounts(f.assigned.fresh_rows, f.assigned.fresh_bad, assigned=f.assigned.new_keys)
-            for arm, f in arms.items()
-        }
-        found.append(Tick(source, release, keys, "key"))
+    if any(counts.latency for counts in drawn.values()):
+        found.append(Tick(source, release, drawn, "drawn"))
     return found
+
+
+def _drawn(units: Assigned) -> ArmCounts:
+    # A release divides either requests or keys.
+    rows, bad = units.requests + units.fresh_rows, units.bad_requests + units.fresh_bad
+    return ArmCounts(rows, bad, tuple(units.answers), assigned=units.requests + units.new_keys)
 
 
 def outcome_ticks(judged: Mapping[tuple[int, str], Judged]) -> Sequence[Tick]:

@@ -75,10 +75,11 @@ class Ticks:
         return behind
 
     def snapshot(self, pipeline: str) -> Snapshot:
-        """The sums over all routers."""
+        """The sums over all routers. May be called on any thread."""
         sums: tuple[dict[tuple[int, str], ArmFigures], ...] = {}, {}
-        for counts in (self._ended, *(epoch.arms for epoch in self._epochs.values())):
-            for name, figures in counts.items():
+        # Copies, since another thread may take a tick meanwhile.
+        for counts in (self._ended, *(epoch.arms for epoch in list(self._epochs.values()))):
+            for name, figures in list(counts.items()):
                 if name.pipeline == pipeline:
                     arms, key = sums[name.by_rule], (name.release, name.arm)
                     arms[key] = added(arms[key], figures) if key in arms else figures

@@ -34,10 +34,7 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
         )
         arm.row_count, arm.error_row_count = figures.rows, figures.errors
         if (units := figures.assigned) != _NOTHING_ASSIGNED:
-            arm.assigned.request_count, arm.assigned.new_key_count = units.requests, units.new_keys
-            arm.assigned.fresh_row_count = units.fresh_rows
-            arm.assigned.fresh_bad_key_count = units.fresh_bad
-            arm.assigned.saturated = units.saturated
+            arm.assigned.CopyFrom(_written(units))
         arm.latency_counts.extend(_cut(figures.latency))
         for output, counts in figures.outputs.items():
             arm.outputs.add(
@@ -76,15 +73,32 @@ def _figures(arm: pb.ArmCounts) -> ArmFigures:
         for output in arm.outputs
     }
     latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
-    units = arm.assigned
-    assigned = AssignedFigures(
-        units.request_count,
-        units.new_key_count,
-        units.fresh_row_count,
-        units.fresh_bad_key_count,
-        units.saturated,
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, _assigned(arm.assigned))
+
+
+def _written(units: AssignedFigures) -> pb.AssignedCounts:
+    return pb.AssignedCounts(
+        request_count=units.requests,
+        bad_request_count=units.bad_requests,
+        new_key_count=units.new_keys,
+        fresh_row_count=units.fresh_rows,
+        fresh_bad_key_count=units.fresh_bad,
+        answer_latency_counts=_cut(units.answers),
+        saturated=units.saturated,
     )
-    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, assigned)
+
+
+def _assigned(counts: pb.AssignedCounts) -> AssignedFigures:
+    answers = counts.answer_latency_counts
+    return AssignedFigures(
+        counts.request_count,
+        counts.bad_request_count,
+        counts.new_key_count,
+        counts.fresh_row_count,
+        counts.fresh_bad_key_count,
+        _filled(answers, LATENCY_BUCKETS, "answer_latency_counts") if answers else (),
+        counts.saturated,
+    )
 
 
 def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:

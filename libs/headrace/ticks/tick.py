@@ -31,26 +31,32 @@ class OutputFigures:
 
 @dataclass(frozen=True, slots=True)
 class AssignedFigures:
-    """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment.
+    """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment. Rows of
+    one request, or that are answered together, share a fate: counted one by one, they would be too much evidence.
 
-    `requests`: where each is drawn anew. `new_keys`: values of the sticky column that were not met before; `fresh_rows`: rows of
-    values of which none had failed before by a fault of ours; `fresh_bad`: values of which one failed for the first time.
-    `saturated`: further values could not be told apart and are left out.
+    Where each request is drawn anew: `requests`, and `bad_requests` that lost a row by a fault of ours. Where a key decides:
+    `new_keys` that were not met before, `fresh_rows` of keys of which no row had failed before by a fault of ours, `fresh_bad`
+    keys of which one failed for the first time. `answers`: by `bins.LATENCY_EDGES_S`, rows that are answered together being one;
+    (): none. `saturated`: further keys could not be told apart and are left out.
     """
 
     requests: int = 0
+    bad_requests: int = 0
     new_keys: int = 0
     fresh_rows: int = 0
     fresh_bad: int = 0
+    answers: tuple[int, ...] = ()
     saturated: bool = False
 
     def plus(self, other: AssignedFigures) -> AssignedFigures:
         """The figures of both."""
         return AssignedFigures(
             self.requests + other.requests,
+            self.bad_requests + other.bad_requests,
             self.new_keys + other.new_keys,
             self.fresh_rows + other.fresh_rows,
             self.fresh_bad + other.fresh_bad,
+            _summed(self.answers, other.answers),
             self.saturated or other.saturated,
         )
 

@@ -44,11 +44,11 @@ class Database:
         self._connection: sqlite3.Connection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done in it is kept, or nothing. Raises StorageError."""
+    def transaction(self, *, reads_only: bool = False) -> Iterator[sqlite3.Connection]:
+        """All of what is done in it is kept, or nothing. `reads_only`: others may write meanwhile. Raises StorageError."""
         try:
             connection = self._opened()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN" if reads_only else "BEGIN IMMEDIATE")
             try:
                 yield connection
             except BaseException:
@@ -62,7 +62,7 @@ class Database:
 
     def size_bytes(self) -> int:
         """Size of the file, without what was removed from it. Raises StorageError."""
-        with self.transaction() as connection:
+        with self.transaction(reads_only=True) as connection:
             [[pages, free, size]] = connection.execute(
                 "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
             )

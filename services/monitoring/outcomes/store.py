@@ -75,7 +75,7 @@ class OutcomeStore:
 
     def judged(self, pipeline: str, since: int = 0) -> dict[tuple[int, str], Judged]:
         """(release, arm) → predictions that were judged, of the releases from number `since` on. Never falls."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(reads_only=True) as connection:
             rows = connection.execute(
                 "SELECT release, arm, rows, wrong FROM judged WHERE pipeline = ? AND release >= ?",
                 (pipeline, since),
@@ -84,7 +84,7 @@ class OutcomeStore:
 
     def judged_keys(self, pipeline: str, since: int = 0) -> dict[str, Judged]:
         """Arm → distinct sticky values of judged predictions, and those with a wrong one; of the rows that are kept."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(reads_only=True) as connection:
             rows = connection.execute(
                 "SELECT arm, COUNT(*), SUM(wrong) FROM (SELECT arm, key, MAX(judged) AS wrong FROM exposures"
                 " WHERE pipeline = ? AND release >= ? AND judged IS NOT NULL AND key IS NOT NULL GROUP BY arm, key)"
@@ -95,7 +95,7 @@ class OutcomeStore:
 
     def exposed(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each exposure that is kept; the unit is the sticky value's hash, else the request id."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(reads_only=True) as connection:
             return connection.execute(
                 "SELECT COALESCE(key, request_id), arm FROM exposures WHERE pipeline = ? AND release >= ?",
                 (pipeline, since),
@@ -103,7 +103,7 @@ class OutcomeStore:
 
     def values(self, pipeline: str, name: str, since: int = 0) -> list[tuple[object, float]]:
         """(unit, value) of each outcome of that name that has an exposure; units as in `exposed`."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(reads_only=True) as connection:
             return connection.execute(
                 "SELECT COALESCE(e.key, e.request_id), o.value FROM exposures e JOIN outcomes o"
                 " USING (tenant, request_id, row) WHERE e.pipeline = ? AND e.release >= ? AND o.name = ?",

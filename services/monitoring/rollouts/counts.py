@@ -6,21 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Unit: TypeAlias = Literal["row", "key"]
+Unit: TypeAlias = Literal["row", "drawn"]
 # Streams that are remembered; more are left out, and `dropped` says so. A router has one for each of the last releases.
 MOST_STREAMS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ArmCounts:
-    """Cumulative counts of one arm. Only rows whose arm was chosen by weight should count: others are no fair comparison.
+    """Cumulative counts of one arm.
 
-    `rows`, `errors`: rows answered, and those with a fault of ours. `latency`: rows by bucket. `labelled`, `wrong`: rows whose
-    outcome is known, and those that it contradicts. `assigned`: what was divided among the arms, for the sample ratio: requests,
-    or keys met for the first time in any arm.
+    By row: `rows`, `errors`: rows answered, and those with a fault of ours; `latency`: rows by bucket; `labelled`, `wrong`: rows
+    whose outcome is known, and those that it contradicts.
 
-    In a tick by key: `rows` are those of keys that had not failed before in any arm, `errors` the keys that failed for the first
-    time in any arm. So a client that always fails counts once, and not again when a growing weight moves it to the canary.
+    By drawn unit, that is, by what chance divided among the arms, without what a rule chose: where each request is drawn anew,
+    `rows` and `errors` are requests, and requests that lost a row. Where arms stick to keys, `rows` are those of keys that had
+    not failed before in any arm, and `errors` keys that failed for the first time in any arm; so a client that always fails
+    counts once, and not again when a growing weight moves it to the canary. `latency`: answers by bucket, as rows that are
+    answered together have one time. `assigned`: requests, or keys that no arm had met, for the sample ratio.
     """
 
     rows: int = 0
@@ -109,7 +111,7 @@ class Streams:
         """Raises TypeError, ValueError or KeyError if the values are none of `to_json`."""
         last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = {}
         for source, release, unit, arms in values:
-            last[str(source), int(release), "key" if unit == "key" else "row"] = dict(_arms(arms))
+            last[str(source), int(release), "drawn" if unit == "drawn" else "row"] = dict(_arms(arms))
         return cls(last)
 
 

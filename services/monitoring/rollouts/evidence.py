@@ -12,8 +12,8 @@ from services.monitoring.rollouts.counts import ArmCounts, Streams, Tick, added
 from services.monitoring.rollouts.guard_evidence import GuardEvidence
 
 _FORMAT = 1
-# Live rows from which its p95 is taken, if no objective says what is slow.
-_ROWS_TO_FREEZE = 300
+# Live rows (or answers) of which the p95 is taken, if no objective says what is slow.
+_ENOUGH_TO_FREEZE = 300
 _QUANTILE = 0.95
 # Weights of so many releases are remembered: routers may still report counts of the last ones.
 _RELEASES = 20
@@ -57,7 +57,7 @@ class Evidence:
         self.step_rows = 0
         self.share: float | None = None
         self._weights: dict[int, dict[str, float]] = {}
-        self._by_key = False
+        self._by_unit = False
         self._latency_before = ArmCounts()
         self.slow_bucket: int | None = None
         slow = rollout.guards.get("slow")
@@ -78,8 +78,9 @@ class Evidence:
         for guard in self.guards.values():
             guard.pass_time(passed / self._deadline_s)
         ticks = list(ticks)
-        # Where arms stick to keys, keys are compared and not rows, if the collector can tell them apart.
-        self._by_key = release.assign.by is not None and any(tick.unit == "key" for tick in ticks)
+        # Rows of one request, of one key or of one batch are no independent cases. So what chance divided is compared and not
+        # rows, if the collector tells it.
+        self._by_unit = any(tick.unit == "drawn" for tick in ticks)
         rows = sum(self._take(tick) for tick in ticks)
         if rows:
             self.heard = self.looked
@@ -104,7 +105,7 @@ class Evidence:
         weights = self._weights.get(tick.release)
         if tick.release < self.since:
             if tick.unit == "row":
-                self._freeze(tick.arms.get(LIVE, ArmCounts()))
+                self._freeze_before(tick.arms.get(LIVE, ArmCounts()))
             return 0
         # Counts under a release that nobody told of: its weights are unknown, so nothing can be compared.
         more = self.streams.take(tick) if weights is not None else None
@@ -116,19 +117,14 @@ class Evidence:
             self.sample_ratio.observe(phase, {a: c.assigned for a, c in more.items() if c.assigned}, weights)
         live, canary = more.get(LIVE, ArmCounts()), more.get(self._arm, ArmCounts())
         share = canary_share(weights, self._arm)
-        if tick.unit == "key" and not self._by_key:
-            return 0
-        if tick.unit == "key":
-            self._count("errors", share, Count(live.rows, live.errors), Count(canary.rows, canary.errors))
-            return 0
-        if not self._by_key:
-            self._count("errors", share, Count(live.rows, live.errors), Count(canary.rows, canary.errors))
         self._count("wrong", share, Count(live.labelled, live.wrong), Count(canary.labelled, canary.wrong))
-        if self.slow_bucket is None:
-            self._freeze(live)
-        else:
-            self._count("slow", share, self._slow(live), self._slow(canary))
-        return live.rows + canary.rows
+        if (tick.unit == "drawn") == self._by_unit:
+            self._count("errors", share, Count(live.rows, live.errors), Count(canary.rows, canary.errors))
+            if self.slow_bucket is None:
+                self._freeze(live)
+            else:
+                self._count("slow", share, self._slow(live), self._slow(canary))
+        return live.rows + canary.rows if tick.unit == "row" else 0
 
     def _count(self, name: GuardName, share: float, live: Count, canary: Count) -> None:
         guard = self.guards.get(name)
@@ -138,12 +134,16 @@ class Evidence:
     def _slow(self, counts: ArmCounts) -> Count:
         return Count(sum(counts.latency), rows_above(counts.latency, self.slow_bucket or 0))
 
+    def _freeze_before(self, live: ArmCounts) -> None:
+        """Takes the live arm's p95 of before the rollout for the threshold, if there are enough rows."""
+        if self.slow_bucket is None and "slow" in self.guards and sum(live.latency) >= _ENOUGH_TO_FREEZE:
+            self.slow_bucket = threshold_bucket(live.latency, _QUANTILE)
+
     def _freeze(self, live: ArmCounts) -> None:
-        """Takes the live arm's p95 for the threshold as soon as there are enough rows, which then count for nothing else."""
-        if self.slow_bucket is None and "slow" in self.guards and any(live.latency):
-            self._latency_before = added(self._latency_before, live)
-            if sum(self._latency_before.latency) >= _ROWS_TO_FREEZE:
-                self.slow_bucket = threshold_bucket(self._latency_before.latency, _QUANTILE)
+        """Gathers counts for the threshold, which then count for nothing else, until there are enough."""
+        if "slow" in self.guards:
+            self._latency_before = added(self._latency_before, ArmCounts(latency=live.latency))
+            self._freeze_before(self._latency_before)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `restored`."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType, RowError
 from headrace.hop.errors import BLAME, OUR_CODES, Blame
@@ -17,13 +15,12 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
-    AssignedFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
 )
+from services.router.ticks.units import UnitCounter
 
-Keys: TypeAlias = "NDArray[np.uint64]"
 # Rows that are noted before they are counted. Of so many, NumPy's cost per call is nothing; their outputs take 16 KB.
 _NOTED_ROWS = 2048
 
@@ -51,8 +48,8 @@ class ArmCounter:
         "_nulls",
         "_outputs",
         "_rows",
-        "assigned",
         "changed",
+        "units",
     )
 
     def __init__(self, outputs: Sequence[OutputField]) -> None:
@@ -67,8 +64,8 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
-        # What chance divided among the arms; the caller adds to it.
-        self.assigned = AssignedFigures()
+        # What chance divided among the arms; the caller counts with it.
+        self.units = UnitCounter()
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -125,7 +122,7 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.assigned)
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.units.figures())
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

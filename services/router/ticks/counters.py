@@ -12,7 +12,7 @@ from headrace.columns import Batch
 from headrace.columns.column import Mask
 from headrace.pipeline import Pipeline
 from headrace.releases import Release, RolloutState
-from headrace.ticks import ArmName, AssignedFigures, Tick
+from headrace.ticks import ArmName, Tick
 from services.router.ticks.arm_counts import ArmCounter, ours
 from services.router.ticks.exposures import Exposures, places_in_requests, taken
 from services.router.ticks.sticky_keys import KeySets, key_hash, sticky_values
@@ -98,7 +98,7 @@ class Counters:
         counter = self._counter(how, part, by_rule=by_rule)
         counter.fail(len(part.batch), seconds)
         if how.compares and not by_rule:
-            self._count_drawn(how, part, counter, frozenset(range(len(part.batch))))
+            self._count_drawn(how, part, counter, frozenset(range(len(part.batch))), seconds)
 
     def tick(self) -> Tick:
         """What the receiver lacks. It is told again until `received` says that it has it."""
@@ -132,25 +132,27 @@ class Counters:
         errors = answer.errors
         bad = frozenset(row for row, error in errors.items() if ours(error)) if errors else frozenset()
         if how.compares:
-            self._count_drawn(how, part, counter, bad)
+            self._count_drawn(how, part, counter, bad, seconds)
         if how.exposes:
             name = ArmName(part.pipeline.name, how.release, part.arm)
             places = taken(places_in_requests(part.whole.rows.request_ids), part.positions)
             keys = None if how.by is None else [*map(_hashed, sticky_values(part.batch, how.by))]
             self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
 
-    def _count_drawn(self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int]) -> None:
+    def _count_drawn(
+        self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float
+    ) -> None:
         """Counts what was divided among the arms: keys, and requests of rows without one."""
-        ids = part.batch.rows.request_ids
-        if how.by is not None:
-            keys = sticky_values(part.batch, how.by)
-            more = self._keys.of(part.pipeline.name, how.salt).count(keys, bad)
-            counter.assigned = counter.assigned.plus(more)
-            if None not in keys:
-                return
-            ids = [request for request, key in zip(ids, keys, strict=True) if key is None]
-        # A request is drawn as a whole, so its rows are one unit.
-        counter.assigned = counter.assigned.plus(AssignedFigures(len(set(ids))))
+        units, ids = counter.units, part.batch.rows.request_ids
+        units.answer(seconds)
+        if how.by is None:
+            units.requests(ids, bad)
+            return
+        keys = sticky_values(part.batch, how.by)
+        units.keys(self._keys.of(part.pipeline.name, how.salt).count(keys, bad))
+        if None in keys:
+            rows = [row for row, key in enumerate(keys) if key is None]
+            units.requests([ids[row] for row in rows], [i for i, row in enumerate(rows) if row in bad])
 
     def _counter(self, how: Counted, part: Part, *, by_rule: bool) -> ArmCounter:
         # A plain tuple is equal to the name, and made in a third of the time.

@@ -51,7 +51,9 @@ class KeySet:
         fresh = len(rows) - sum(map(failed.__contains__, rows)) if failed else len(rows)
         fresh_bad = {keys[row] for row in bad} & met - failed
         failed |= fresh_bad
-        return AssignedFigures(0, len(new), fresh, len(fresh_bad), saturated)
+        return AssignedFigures(
+            new_keys=len(new), fresh_rows=fresh, fresh_bad=len(fresh_bad), saturated=saturated
+        )
 
 
 class KeySets:

@@ -33,11 +33,14 @@ def histogram(buckets: int) -> st.SearchStrategy[tuple[int, ...]]:
     )
 
 
+TIMES = histogram(LATENCY_BUCKETS)
 OUTPUTS = st.one_of(
     st.builds(OutputFigures, histogram(OUTPUT_BUCKETS), COUNT),
     st.builds(OutputFigures, histogram(2), COUNT, st.just(True)),
 )
-ASSIGNED = st.builds(AssignedFigures, COUNT, COUNT, COUNT, COUNT, st.booleans())
+ASSIGNED = st.builds(
+    AssignedFigures, COUNT, COUNT, COUNT, COUNT, COUNT, st.just(()) | TIMES.filter(any), st.booleans()
+)
 FIGURES = st.builds(
     ArmFigures,
     COUNT,
@@ -90,6 +93,7 @@ def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> Non
     total = added(one, other)
     assert (total.rows, total.errors) == (one.rows + other.rows, one.errors + other.errors)
     assert total.assigned == one.assigned.plus(other.assigned)
+    assert sum(total.assigned.answers) == sum(one.assigned.answers) + sum(other.assigned.answers)
     assert total.assigned.fresh_rows == one.assigned.fresh_rows + other.assigned.fresh_rows
     assert sum(total.latency) == sum(one.latency) + sum(other.latency)
     for name in one.outputs.keys() & other.outputs.keys():

@@ -8,6 +8,7 @@ import math
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,14 @@ async def test_a_door_without_a_store_says_so() -> None:
 
 
 def rows(door: Folder, request_id: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(door.path / OUTCOMES) as connection:
-        found = connection.execute(
+    path = door.path / OUTCOMES
+    if not path.exists():  # nothing was ever stored
+        return []
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(
             "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row",
             (request_id,),
         ).fetchall()
-    connection.close()
-    return found
 
 
 async def grpc_record(door: Folder, *outcomes: pb.Outcome, **options: Any) -> int:

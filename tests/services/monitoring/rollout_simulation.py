@@ -27,6 +27,8 @@ class Traffic:
     """What the clients and the arms do. Times in seconds; `wobble`: how much load and error rates swing."""
 
     rows_per_s: int = 300
+    # Rows of a request share arm, time and fate.
+    rows_per_request: int = 1
     wobble: float = 0.5
     errors: float = LIVE_ERRORS
     canary_errors: float = LIVE_ERRORS
@@ -66,21 +68,21 @@ class Router:
         self.latency = {LIVE: _shares(t.median_s, 0.0), CANARY: _shares(t.median_s, t.canary_extra_s)}
 
     def second(self, release: Release, at: int) -> list[Tick]:
-        """Answers the rows of one second and returns all that was counted."""
+        """Answers the requests of one second and returns all that was counted."""
         t, share = self.traffic, release.assign.weights.get(CANARY, 0.0)
         swing = 1 + t.wobble * math.sin(at / 7)
-        rows = self.rng.poisson(t.rows_per_s * swing)
+        requests = self.rng.poisson(t.rows_per_s / t.rows_per_request * swing)
         rates = {LIVE: min(t.errors * swing, 1.0), CANARY: min(t.canary_errors * swing, 1.0)}
         if t.keys:
-            errors_by_arm, rows_by_arm = self._sticky(release.number, share, rows, rates)
+            bad_by_arm, by_arm = self._sticky(release.number, share, requests, rates)
         else:
-            canary = int(self.rng.binomial(rows, share))
-            rows_by_arm = {LIVE: rows - canary, CANARY: canary}
-            errors_by_arm = {arm: int(self.rng.binomial(n, rates[arm])) for arm, n in rows_by_arm.items()}
-        for arm, n in rows_by_arm.items():
+            canary = int(self.rng.binomial(requests, share))
+            by_arm = {LIVE: requests - canary, CANARY: canary}
+            bad_by_arm = {arm: int(self.rng.binomial(n, rates[arm])) for arm, n in by_arm.items()}
+        for arm, n in by_arm.items():
             sums = self.counts.setdefault((release.number, arm), [0, 0, np.zeros(len(EDGES) + 1, int), 0, 0])
             sums[0] += n
-            sums[1] += errors_by_arm[arm]
+            sums[1] += bad_by_arm[arm]
             sums[2] = sums[2] + self.rng.multinomial(n, self.latency[arm])
             if t.wrong is not None:
                 sums[3] += n
@@ -88,19 +90,20 @@ class Router:
         return self.ticks()
 
     def ticks(self) -> list[Tick]:
-        found = []
+        """By row and by drawn unit, of the last two releases."""
+        found, each = [], self.traffic.rows_per_request
         for number in sorted({number for number, _ in self.counts})[-2:]:
-            arms = {
-                arm: ArmCounts(s[0], s[1], tuple(s[2].tolist()), s[3], s[4], 0 if self.traffic.keys else s[0])
-                for (n, arm), s in self.counts.items()
-                if n == number
-            }
-            found.append(Tick(self.source, number, arms))
-            keyed = {
-                arm: ArmCounts(r, e, assigned=a) for (n, arm), (r, e, a) in self.by_key.items() if n == number
-            }
-            if self.traffic.keys:
-                found.append(Tick("keys-1", number, keyed, "key"))
+            rows, drawn = {}, {}
+            for (n, arm), (requests, bad, latency, labelled, wrong) in self.counts.items():
+                if n != number:
+                    continue
+                answers = tuple(latency.tolist())
+                rows[arm] = ArmCounts(
+                    each * requests, each * bad, tuple(each * a for a in answers), labelled, wrong
+                )
+                fresh, fresh_bad, new = self.by_key.get((n, arm), (requests, bad, requests))
+                drawn[arm] = ArmCounts(fresh, fresh_bad, answers, assigned=new)
+            found += [Tick(self.source, number, rows), Tick(self.source, number, drawn, "drawn")]
         return found
 
     def _sticky(

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ticks import Exposure
+from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.records import Judged, Outcome, Recorded
-from tests.services.monitoring.monitoring_outcomes import NOW, exposure, outcome, store_at
+from services.monitoring.outcomes.store import OutcomeStore
+from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, outcome, store_at
 
 PAIRS = st.lists(
     st.tuples(
@@ -134,6 +136,21 @@ def test_two_processes_may_share_the_file(tmp_path: Path) -> None:
     one.expose([exposure("a", late=1.0)], NOW)
     assert other.record("acme", [outcome("a")], NOW) == Recorded(1, 0)
     assert one.judged("flights") == {(3, "live"): Judged(1, 0)}
+
+
+def test_of_a_transaction_that_raises_nothing_stays(tmp_path: Path) -> None:
+    database = Database(tmp_path / "o", Log())
+    store = OutcomeStore(database)
+    store.record("acme", [outcome("a")], NOW)
+
+    def fail() -> None:
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM outcomes")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert store.record("acme", [outcome("a")], NOW) == Recorded(0, 0)
 
 
 def test_old_rows_go_and_sums_stay(tmp_path: Path) -> None:

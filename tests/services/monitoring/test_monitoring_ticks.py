@@ -63,6 +63,21 @@ def test_a_service_that_lacks_ticks_says_so_until_it_has_everything() -> None:
     assert (rows(ticks), rows(ticks, "candidate")) == (6, 4)
 
 
+def test_a_late_tick_changes_nothing() -> None:
+    ticks = Ticks(Clock())
+    ticks.take(tick(1, 5, live=9))
+    assert not ticks.take(tick(1, 3, live=9, candidate=4))
+    assert not ticks.take(tick(1, 6, 5, live=10))
+    assert (rows(ticks), rows(ticks, "candidate")) == (10, 0)
+
+
+def test_a_count_that_fell_is_no_newer_one() -> None:
+    ticks = Ticks(Clock())
+    ticks.take(tick(1, 1, live=5))
+    ticks.take(tick(1, 2, 1, live=2))
+    assert rows(ticks) == 5
+
+
 def test_releases_are_apart_and_can_be_summed() -> None:
     ticks = Ticks(Clock())
     ticks.take(Tick(1, 1, 0, {ArmName("flights", n, "live"): figures(n, 1) for n in (1, 2, 3)}))

@@ -99,6 +99,7 @@ class RolloutMachine(RuleBasedStateMachine):
         self.now += seconds
         self.look([])
 
+    @precondition(lambda self: self.state in (RolloutState.RUNNING, RolloutState.PAUSED))
     @rule()
     def another_analyser_takes_over(self) -> None:
         saved = json.loads(json.dumps(self.evidence.to_json(), allow_nan=False))
@@ -106,6 +107,7 @@ class RolloutMachine(RuleBasedStateMachine):
         assert self.evidence.restore(saved)
         assert json.loads(json.dumps(self.evidence.to_json())) == saved
 
+    @precondition(lambda self: self.state in (RolloutState.RUNNING, RolloutState.PAUSED))
     @rule()
     def evidence_is_lost(self) -> None:
         self.evidence = Evidence(self.release, EDGES, Objectives(), self.now)

@@ -225,7 +225,7 @@ def test_paused_and_frozen_rollouts_change_nothing(counts: dict[str, ArmCounts])
 def test_wrong_shares_pause() -> None:
     release = begun()
     arms = {LIVE: ArmCounts(3000, assigned=3000), CANARY: ArmCounts(600, assigned=600)}
-    decision = decided(release, arms)
+    decision = decided(release, [Tick("r", 8, arms, "drawn")])
     assert decision.action == Action.PAUSE
     assert "shares" in decision.reason
     assert "of 1000 from 3600" in decision.reason
@@ -286,15 +286,26 @@ def test_slow_is_what_is_above_the_objective(guard: Guard, objectives: Objective
     assert f"slow over {over} ms" in decision.reason
 
 
-def test_where_arms_stick_to_keys_keys_are_counted() -> None:
-    """A client that always fails gives many bad rows and one bad key."""
+def test_what_chance_divided_is_compared_and_not_rows() -> None:
+    """A client that always fails gives many bad rows and one bad key; a request of 90 bad rows is one bad request."""
     release = begun(sticky=True)
     rows = Tick("r", 8, {LIVE: ArmCounts(2850), CANARY: ArmCounts(150, 90)})
-    keys = Tick("k", 8, {LIVE: ArmCounts(2850), CANARY: ArmCounts(60, 1)}, "key")
-    assert decided(release, [rows, keys]).action == Action.HOLD
-    # A collector that can't tell keys apart gives rows, which is better than nothing.
+    drawn = Tick("r", 8, {LIVE: ArmCounts(2850), CANARY: ArmCounts(60, 1)}, "drawn")
+    assert decided(release, [rows, drawn]).action == Action.HOLD
+    # A collector that tells nothing else gives rows, which is better than nothing.
     assert decided(release, [rows]).action == Action.ROLL_BACK
-    assert decided(begun(), [rows, keys]).action == Action.ROLL_BACK
+
+
+def test_slow_answers_count_once_however_many_rows_they_have() -> None:
+    release = begun(rollout_of(guards={"slow": Guard(slow_ms=100)}))
+    rows = Tick("r", 8, {LIVE: ArmCounts(950, latency=(950, 0)), CANARY: ArmCounts(50, latency=(0, 50))})
+    answers = Tick(
+        "r", 8, {LIVE: ArmCounts(95, latency=(95, 0)), CANARY: ArmCounts(5, latency=(4, 1))}, "drawn"
+    )
+    decision = decided(release, [rows, answers])
+    assert decision.action == Action.HOLD
+    assert "canary 1 bad of 5" in decision.reason
+    assert decided(release, [rows]).action == Action.ROLL_BACK
 
 
 def test_counts_of_before_the_rollout_and_of_unknown_releases_are_left_out() -> None:

@@ -64,6 +64,13 @@ def test_a_canary_like_the_live_arm_is_promoted(traffic: Traffic) -> None:
     assert [weight for _, _, weight in runs[0].history] == [0.05, 0.25, 0.5, 1.0, 1.0]
 
 
+def test_requests_of_ten_rows_are_no_ten_cases() -> None:
+    """Counted by row, each slow or failed request would be ten bad rows, and soon harm."""
+    ran = run(Traffic(rows_per_request=10), seed=1)
+    assert ran.end == Action.PROMOTE
+    assert sum(ran.decision.guards[0].live) < 30_000
+
+
 @pytest.mark.parametrize("traffic", WORSE.values(), ids=WORSE.keys())
 def test_a_canary_that_is_worse_than_allowed_is_not(traffic: Traffic) -> None:
     assert ended(traffic, range(5))[0] == {Action.ROLL_BACK: 5}
@@ -83,6 +90,16 @@ def test_a_thousand_canaries_like_the_live_arm(traffic: Traffic) -> None:
     assert ends[Action.ROLL_BACK] <= 15
     in_time = sum(ran.end == Action.PROMOTE and ran.seconds <= PROMISED_S for ran in runs)
     assert in_time >= 950
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_thousand_rollouts_with_requests_of_ten_rows() -> None:
+    """A tenth of the independent cases: it takes longer, and errs no more often."""
+    ends, runs = ended(Traffic(rows_per_request=10), range(1000))
+    print(dict(ends), np.quantile([ran.seconds for ran in runs], [0.5, 0.95, 1]))
+    assert ends[Action.ROLL_BACK] <= 15
+    assert ends[Action.PROMOTE] >= 950
 
 
 @pytest.mark.slow

@@ -54,18 +54,22 @@ class ArmCounts(_message.Message):
     def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., by_rule: _Optional[bool] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
 
 class AssignedCounts(_message.Message):
-    __slots__ = ("request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count", "saturated")
+    __slots__ = ("request_count", "bad_request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count", "answer_latency_counts", "saturated")
     REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BAD_REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEW_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRESH_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRESH_BAD_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SATURATED_FIELD_NUMBER: _ClassVar[int]
     request_count: int
+    bad_request_count: int
     new_key_count: int
     fresh_row_count: int
     fresh_bad_key_count: int
+    answer_latency_counts: _containers.RepeatedScalarFieldContainer[int]
     saturated: bool
-    def __init__(self, request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., saturated: _Optional[bool] = ...) -> None: ...
+    def __init__(self, request_count: _Optional[int] = ..., bad_request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., answer_latency_counts: _Optional[_Iterable[int]] = ..., saturated: _Optional[bool] = ...) -> None: ...
 
 class OutputCounts(_message.Message):
     __slots__ = ("name", "counts", "null_count", "boolean")

@@ -1,0 +1,212 @@
+"""The units that chance divides among arms: requests and keys, each once, and which rows do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.columns import Batch, Column
+from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollout, RolloutState
+from headrace.ticks import ArmName, AssignedFigures, latency_bucket
+from services.router.ticks import sticky_keys
+from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, part
+
+LIVE = ArmName("flights", 0, "live")
+RELEASE = Counted(1, compares=True)
+KEYED = Counted(1, compares=True, by="key", salt="s")
+
+
+def keyed(
+    keys: Sequence[str | None], bad: Sequence[int] = (), arm: str = "live", request: str = "r"
+) -> tuple[Part, Batch]:
+    """One row a key, and the answer; the rows at `bad` failed by a fault of ours."""
+    batch = answer([0.1] * len(keys), dict.fromkeys(bad, OURS), request)
+    return part(batch.with_columns([Column.of_text("key", keys)]), arm), batch
+
+
+def count_keys(counted: Counters, *arguments: Any, how: Counted = KEYED) -> None:
+    rows, batch = keyed(*arguments)
+    counted.answered(how, rows, batch, 0.1)
+
+
+def units(counted: Counters, arm: str = "live", release: int = 1) -> AssignedFigures:
+    return keys_of(counted.tick().arms[ArmName("flights", release, arm)].assigned)
+
+
+def keys_of(assigned: AssignedFigures) -> AssignedFigures:
+    """Without the times of the answers."""
+    return replace(assigned, answers=())
+
+
+def test_keys_count_once_and_no_more_after_they_failed() -> None:
+    counted = Counters()
+    count_keys(counted, ["a", "b", "a", None, "c"], [1])
+    assert units(counted) == AssignedFigures(requests=1, new_keys=3, fresh_rows=4, fresh_bad=1)
+    # In another arm of another release, as long as the salt is the same: b is known to fail.
+    count_keys(counted, ["b", "a", "d", "b"], [0, 1, 3], "candidate", how=replace(KEYED, release=2))
+    assert units(counted, "candidate", 2) == AssignedFigures(new_keys=1, fresh_rows=2, fresh_bad=1)
+    count_keys(counted, ["b"], [0], how=replace(KEYED, salt="t"))
+    assert units(counted) == AssignedFigures(requests=1, new_keys=4, fresh_rows=5, fresh_bad=2)
+    # Rows are counted all the same.
+    canary = counted.tick().arms[ArmName("flights", 2, "candidate")]
+    assert (canary.rows, canary.errors) == (4, 3)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["live", "candidate"]), st.sampled_from("abcd"), st.booleans()), max_size=40
+    )
+)
+def test_keys_are_those_of_each_row(rows: list[tuple[str, str, bool]]) -> None:
+    counted = Counters()
+    met: set[str] = set()
+    failed: set[str] = set()
+    expected = {"live": AssignedFigures(), "candidate": AssignedFigures()}
+    for arm, key, fails in rows:
+        count_keys(counted, [key], [0] if fails else [], arm)
+        if key not in failed:
+            new = AssignedFigures(new_keys=int(key not in met), fresh_rows=1, fresh_bad=int(fails))
+            expected[arm] = expected[arm].plus(new)
+        met.add(key)
+        failed |= {key} if fails else set()
+    arms = counted.tick().arms
+    assert {name.arm: keys_of(f.assigned) for name, f in arms.items()} == {
+        arm: expected[arm] for arm, _, _ in rows
+    }
+
+
+def test_callers_faults_are_no_bad_keys() -> None:
+    counted = Counters()
+    rows, _ = keyed(["a"])
+    counted.answered(KEYED, rows, answer([0.1], {0: CALLERS}), 0.1)
+    assert units(counted) == AssignedFigures(new_keys=1, fresh_rows=1)
+
+
+def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sticky_keys, "MAX_KEYS", 2)
+    counted = Counters()
+    count_keys(counted, ["a", "b"])
+    assert units(counted) == AssignedFigures(new_keys=2, fresh_rows=2)
+    count_keys(counted, ["c", "a", "c"], [0, 1])
+    assert units(counted) == AssignedFigures(new_keys=2, fresh_rows=3, fresh_bad=1, saturated=True)
+
+
+def test_the_number_of_sets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sticky_keys, "MAX_SETS", 2)
+    sets = sticky_keys.KeySets()
+    first = sets.of("p", "1")
+    sets.of("p", "2")
+    assert sets.of("p", "1") is first
+    sets.of("p", "3")
+    assert sets.of("p", "1") is first
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (Column.of_text("key", ["a", None]), [b"a", None]),
+        (Column.of("key", np.array([7, 8])), [7, 8]),
+        (Column.of("key", np.array([7, 0]), np.array([True, False])), [7, None]),
+        (Column.of("other", np.array([7, 0])), [None, None]),
+    ],
+)
+def test_sticky_values_of_every_kind_of_column(column: Column, expected: list[object]) -> None:
+    batch = Batch.of(answer([0.1, 0.2]).rows, [column])
+    assert sticky_keys.sticky_values(batch, "key") == expected
+    assert sticky_keys.sticky_values(batch, "@tenant") == ["tenant", "tenant"]
+
+
+def test_without_a_key_requests_are_counted() -> None:
+    counted = Counters()
+    for request, rows in (("a", 3), ("b", 1)):
+        batch = answer([0.1] * rows, request=request)
+        counted.answered(RELEASE, part(batch), batch, 0.1)
+        counted.answered(Counted(2), part(batch), batch, 0.1)
+    arms = counted.tick().arms
+    assert [(f.rows, keys_of(f.assigned)) for f in arms.values()] == [
+        (4, AssignedFigures(2)),
+        (4, AssignedFigures()),
+    ]
+
+
+def test_rows_that_share_a_fate_are_one_unit() -> None:
+    counted = Counters()
+    one, other = answer([0.1] * 3, {0: OURS, 2: OURS}, "a"), answer([0.1], {0: CALLERS}, "b")
+    counted.answered(RELEASE, part(one), one, 0.1)
+    counted.answered(RELEASE, part(other), other, 0.3)
+    counted.failed(RELEASE, part(answer([0.1] * 2, request="c")), 0.3)
+    assigned = counted.tick().arms[LIVE._replace(release=1)].assigned
+    assert (assigned.requests, assigned.bad_requests) == (3, 2)
+    times = {bucket: count for bucket, count in enumerate(assigned.answers) if count}
+    assert times == {latency_bucket(0.1): 1, latency_bucket(0.3): 2}
+
+
+def test_requests_of_rows_without_a_key_are_units() -> None:
+    counted = Counters()
+    rows, batch = keyed(["a", None, None], [0, 2])
+    ids = ["r", "s", "t"]
+    rows.batch.rows.request_ids[:] = ids
+    counted.answered(KEYED, rows, batch, 0.1)
+    assert units(counted) == AssignedFigures(2, 1, new_keys=1, fresh_rows=1, fresh_bad=1)
+
+
+def test_rows_that_a_rule_sent_are_counted_apart() -> None:
+    counted = Counters()
+    rows, batch = keyed(["a", "b", "c"], [0, 2])
+    by_rule = replace(rows, by_rule=np.array([True, False, False]))
+    counted.answered(replace(KEYED, exposes=True), by_rule, batch, 0.1)
+    tick = counted.tick()
+    found = {name.by_rule: (f.rows, f.errors, keys_of(f.assigned)) for name, f in tick.arms.items()}
+    assert found == {
+        False: (2, 1, AssignedFigures(new_keys=2, fresh_rows=2, fresh_bad=1)),
+        True: (1, 1, AssignedFigures()),
+    }
+    assert [(e.request_id, e.row) for e in tick.exposures] == [("r", 1), ("r", 2)]
+    counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
+    assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}
+
+
+def release(**fields: Any) -> Release:
+    arm = Arm(version=1, revision="0" * 64)
+    return Release(pipeline="flights", number=5, arms={"live": arm, "candidate": arm}, **fields)
+
+
+SPLIT = Assignment(weights={"live": 0.9, "candidate": 0.1}, by="tailnum", salt="s")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, NO_RELEASE),
+        (release(), Counted(5)),
+        (release(assign=SPLIT), Counted(5, True, "tailnum", "s")),
+        (
+            release(assign=Assignment(weights={"live": 1.0, "candidate": 0.0}, by="tailnum", salt="s")),
+            Counted(5, salt="s"),
+        ),
+        (
+            release(assign=SPLIT, experiment=Experiment(name="e", arms=("live", "candidate"), outcome="o")),
+            Counted(5, True, "tailnum", "s", True),
+        ),
+        (release(rollout=Rollout(arm="candidate")), Counted(5, True)),
+        (
+            release(rollout=Rollout(arm="candidate", guards={"wrong": Guard()})),
+            Counted(5, True, exposes=True),
+        ),
+        (
+            release(rollout=Rollout(arm="candidate", guards={"wrong": Guard()}, state=RolloutState.PROMOTED)),
+            Counted(5),
+        ),
+    ],
+    ids=["none", "plain", "weights", "all live", "experiment", "rollout", "wrong", "ended"],
+)
+def test_a_release_says_what_is_counted(found: Release | None, expected: Counted) -> None:
+    assert Counted.of(found) == expected
