@@ -2,6 +2,7 @@
 
     FOLDER/PIPELINE/17.json            one file per release, written once
     FOLDER/PIPELINE/documents/SHA.yaml the pipeline documents that releases name
+    FOLDER/PIPELINE/removed            the last number before the pipeline was taken out of service
     FOLDER/frozen.json                 automation is stopped
 
 A release becomes current by creating the file of its number, which only one process can do: that is the compare-and-set. The
@@ -10,6 +11,7 @@ current release is the highest number that can be read; so no pointer can be los
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -17,17 +19,20 @@ import secrets
 import shutil
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.releases.document import MAX_BYTES, Release, from_bytes, to_bytes
 from headrace.releases.errors import ReleaseError, StaleError
-from headrace.releases.store import KEPT, Broken, Freeze
+from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
 from headrace.state import atomic
 
 _DOCUMENTS = "documents"
 _FROZEN = "frozen.json"
+_REMOVED = "removed"
+_LOCK = ".lock"
 _NUMBER = re.compile(r"([1-9][0-9]{0,17})\.json")
 _REVISION = re.compile(r"[0-9a-f]{64}")
 _POLL_S = 0.2
@@ -57,6 +62,8 @@ class FileReleases:
                 return self._read(pipeline, number), broken
             except ReleaseError as error:
                 broken = broken or Broken(pipeline, number, "; ".join(error.problems))
+        if broken is None and (last := self._last_removed(pipeline)):
+            broken = Broken(pipeline, last, REMOVED)
         return None, broken
 
     def history(self, pipeline: str) -> list[Release]:
@@ -69,8 +76,14 @@ class FileReleases:
     def commit(self, release: Release) -> None:
         folder = self.folder / release.pipeline
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One at a time: a process that stalls here while others commit must not bring back a number that was removed meanwhile.
+        with _locked(folder):
+            self._commit(release, folder)
+
+    def _commit(self, release: Release, folder: Path) -> None:
         # A broken newest release keeps its number: the next one follows it.
-        newest = max(self._numbers(release.pipeline), default=0)
+        numbers = [*self._numbers(release.pipeline), self._last_removed(release.pipeline)]
+        newest = max(numbers)
         if release.parent != newest or release.number != newest + 1:
             raise StaleError(release.pipeline, newest, release.number)
         for name, arm in release.arms.items():
@@ -100,11 +113,13 @@ class FileReleases:
         if not self._writes:
             return
         folder = self.folder / pipeline
-        for number in reversed(
-            self._numbers(pipeline)
-        ):  # the newest last: no older one may become current meanwhile
+        numbers = self._numbers(pipeline)
+        if numbers:
+            # Numbers go on from here, so that counts and evidence of a release never belong to another one.
+            atomic.write(folder / _REMOVED, str(numbers[0]).encode(), mode=0o600)
+        for number in reversed(numbers):  # the newest last: no older one may become current meanwhile
             (folder / f"{number}.json").unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder / _DOCUMENTS, ignore_errors=True)
 
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         if not self._writes:
@@ -181,6 +196,13 @@ class FileReleases:
             return []
         return sorted((int(m[1]) for m in map(_NUMBER.fullmatch, names) if m), reverse=True)
 
+    def _last_removed(self, pipeline: str) -> int:
+        """Number of the last release before the pipeline was removed; 0: it never was."""
+        try:
+            return int((self.folder / pipeline / _REMOVED).read_bytes())
+        except (OSError, ValueError):
+            return 0
+
     def _read(self, pipeline: str, number: int) -> Release:
         try:
             with (self.folder / pipeline / f"{number}.json").open("rb") as file:
@@ -219,3 +241,14 @@ def _create(path: Path, content: bytes) -> bool:
         fresh.unlink(missing_ok=True)
     atomic.sync_folder(path.parent)
     return True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a pipeline's folder. The kernel releases it when the process ends."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -26,7 +26,7 @@ from typing import Any
 from headrace.releases import redis_scripts
 from headrace.releases.document import Release, from_bytes, to_bytes
 from headrace.releases.errors import ReleaseError, StaleError
-from headrace.releases.store import KEPT, Broken, Freeze
+from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
 
 _TIMEOUT_S = 5.0
 _POLL_S = 0.25
@@ -101,7 +101,9 @@ class RedisReleases:
 
     def pipelines(self) -> list[str]:
         with self._reached():
-            return sorted(_text(name) for name in self._redis.hkeys(f"{self._tag}:newest"))
+            newest = self._redis.hgetall(f"{self._tag}:newest")
+        # Of a removed pipeline the last number is kept, negative.
+        return sorted(_text(name) for name, number in newest.items() if int(number) > 0)
 
     def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
         broken: Broken | None = None
@@ -113,6 +115,11 @@ class RedisReleases:
                 continue
             if release is not None:
                 return release, broken
+        if broken is None:
+            with self._reached():
+                last = int(self._redis.hget(f"{self._tag}:newest", pipeline) or 0)
+            if last < 0:
+                broken = Broken(pipeline, -last, REMOVED)
         return None, broken
 
     def history(self, pipeline: str) -> list[Release]:

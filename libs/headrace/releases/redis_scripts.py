@@ -11,7 +11,7 @@ from __future__ import annotations
 # Returns {"ok"}, {"stale", newest} or {"absent", position of the revision, from 1}.
 COMMIT = """
 local number, parent = tonumber(ARGV[2]), tonumber(ARGV[3])
-local newest = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+local newest = math.abs(tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'))
 if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[5] then return {'ok'} end
 if parent ~= newest or number ~= newest + 1 then return {'stale', newest} end
 for i = 10, #ARGV do
@@ -59,7 +59,8 @@ return 1
 
 # KEYS: newest numbers, then what is to be removed, then state. ARGV: pipeline, a random word, the channel.
 REMOVE = """
-redis.call('HDEL', KEYS[1], ARGV[1])
+local newest = math.abs(tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'))
+if newest > 0 then redis.call('HSET', KEYS[1], ARGV[1], -newest) end
 for i = 2, #KEYS - 1 do redis.call('DEL', KEYS[i]) end
 redis.call('HSETNX', KEYS[#KEYS], 'epoch', ARGV[2])
 redis.call('PUBLISH', ARGV[3], redis.call('HINCRBY', KEYS[#KEYS], 'count', 1))

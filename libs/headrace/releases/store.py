@@ -12,6 +12,10 @@ from headrace.releases.document import Release
 KEPT = 10
 
 
+# The problem of a pipeline that was removed.
+REMOVED = "it was taken out of service (headrace release remove)"
+
+
 @dataclass(frozen=True, slots=True)
 class Freeze:
     """Who stopped all automation, why and when."""
@@ -54,7 +58,7 @@ class ReleaseStore(Protocol):
         ...
 
     def remove(self, pipeline: str) -> None:
-        """Takes a pipeline out of service, with its history."""
+        """Takes a pipeline out of service, with its history. The numbers of its releases go on if it comes back."""
         ...
 
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:

@@ -204,7 +204,11 @@ def key(release: Release) -> str:
     rules = {name: [*guard.margins(name), guard.slow_ms] for name, guard in rollout.guards.items()}
     levels = [rollout.alpha, rollout.fine_alpha, list(rollout.ladder), rollout.deadline_s]
     return digest(
-        {"is": [release.pipeline, rollout.since, rollout.arm, arms], "rules": rules, "levels": levels}
+        {
+            "is": [release.pipeline, rollout.since, str(rollout.started), rollout.arm, arms],
+            "rules": rules,
+            "levels": levels,
+        }
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from headrace.releases import Freeze, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
 from headrace.releases.place import open_store
-from headrace.releases.store import KEPT, ReleaseStore
+from headrace.releases.store import KEPT, REMOVED, Broken, ReleaseStore
 from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, Place, release
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -210,10 +210,16 @@ def test_a_pipeline_is_taken_out_of_service(place: Place, store: ReleaseStore) -
     store.remove("flights")
     assert reader.wait(state, 0) != state
     assert reader.pipelines() == ["other"]
-    assert reader.current("flights") == (None, None)
+    assert reader.current("flights") == (None, Broken("flights", 2, REMOVED))
     assert reader.document("flights", REVISION) is None
     assert numbers(reader, "other") == [2, 1]
     store.remove("flights")
+    # Numbers go on: what was counted for release 1 must never count for another one.
+    store.keep_document("flights", REVISION, TEXT)
+    with pytest.raises(StaleError):
+        store.commit(release(1))
+    store.commit(release(3))
+    assert (reader.pipelines(), numbers(reader, "flights")) == (["flights", "other"], [3])
 
 
 def test_a_freeze_is_seen_by_everybody(place: Place, store: ReleaseStore) -> None:

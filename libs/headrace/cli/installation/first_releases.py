@@ -30,7 +30,7 @@ class Outcome:
 
 
 def make(layout: Layout, store: ReleaseStore, folder: Path) -> Iterator[Outcome]:
-    """Releases each document of `folder` whose pipeline has no release. Raises OSError: the store can't be written."""
+    """Releases each document of `folder` whose pipeline never had a release. Raises OSError: the store can't be written."""
     known = set(store.pipelines())
     for path in sorted(folder.glob(f"*/{FILE_NAME}")):
         try:
@@ -40,7 +40,8 @@ def make(layout: Layout, store: ReleaseStore, folder: Path) -> Iterator[Outcome]
             if path.parent.name not in known:
                 yield Outcome(path.parent.name, 0, str(error.problems[0]))
             continue
-        if pipeline.name not in known:
+        # One that was removed stays so.
+        if pipeline.name not in known and store.current(pipeline.name) == (None, None):
             yield _release(layout, store, pipeline, text)
 
 
