@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
+from headrace.releases.records import RecordSettings
 
 _MIB = 1 << 20
 
@@ -17,6 +18,20 @@ class Retention(config.Settings):
     days: PositiveFloat = 30.0
     # Size of the file. An outcome or an exposure takes about 150 bytes.
     max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
+
+
+class RolloutSettings(config.Settings):
+    """How rollouts are judged. Of several monitoring services one does it; if that one ends, another goes on."""
+
+    # Where the releases are, as the router has it.
+    releases: str
+    # Folder for evidence and the lock, shared by the monitoring services of one machine; not used if releases are in a Redis,
+    # which keeps both then.
+    folder: Path
+    # How changes are recorded, and who is told of them.
+    records: RecordSettings = RecordSettings()
+    # How often each rollout is looked at.
+    period_s: PositiveFloat = 1.0
 
 
 class MonitoringConfig(config.ServiceSettings):
@@ -30,3 +45,5 @@ class MonitoringConfig(config.ServiceSettings):
     silent_s: PositiveFloat = 60.0
     # How often old outcomes are removed.
     sweep_s: PositiveFloat = 60.0
+    # Absent: rollouts are not judged here.
+    rollouts: RolloutSettings | None = None

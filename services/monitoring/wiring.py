@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.hop.definition import Definition, Runtime, Service
+from services.monitoring.analysis import analysing
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import MonitoringServicer
 from services.monitoring.ticks import Ticks
 
@@ -32,7 +34,19 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     descriptor = monitoring_pb2.DESCRIPTOR.services_by_name["MonitoringService"]
     try:
-        yield [Service(descriptor, MonitoringServicer(ticks, recorder, metrics, _WALL))]
+        async with AsyncExitStack() as stack:
+            if settings.rollouts is not None:
+                analysis = analysing(
+                    settings.rollouts,
+                    ticks,
+                    recorder,
+                    store,
+                    runtime.telemetry.once(RolloutMetrics),
+                    log,
+                    _WALL,
+                )
+                await stack.enter_async_context(analysis)
+            yield [Service(descriptor, MonitoringServicer(ticks, recorder, metrics, _WALL))]
     finally:
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)

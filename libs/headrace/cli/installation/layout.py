@@ -187,6 +187,11 @@ class Layout:
         """What became known of predictions, and which arm made them."""
         return self.home / "monitoring" / "outcomes.sqlite"
 
+    @property
+    def rollouts(self) -> Path:
+        """Evidence on rollouts, and the lock of whoever judges them."""
+        return self.home / "monitoring" / "rollouts"
+
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""
         return self.run / "config" / f"{instance}.{slot}.yaml"

@@ -91,7 +91,14 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "kept": str(layout.kept_releases),
             "load": "released",
         },
-        "monitoring": {"outcomes": str(layout.outcomes)},
+        "monitoring": {
+            "outcomes": str(layout.outcomes),
+            "rollouts": {
+                "releases": release_place.place(layout),
+                "folder": str(layout.rollouts),
+                "records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
+            },
+        },
     }
 
 
