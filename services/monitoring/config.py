@@ -30,8 +30,8 @@ class RolloutSettings(config.Settings):
     folder: Path
     # How changes are recorded, and who is told of them.
     records: RecordSettings = RecordSettings()
-    # How often each rollout is looked at.
-    period_s: PositiveFloat = 1.0
+    # How often each rollout is looked at. Ticks come each second; what they say should not wait for long.
+    period_s: PositiveFloat = 0.5
 
 
 class MonitoringConfig(config.ServiceSettings):

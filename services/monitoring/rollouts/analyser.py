@@ -1,4 +1,4 @@
-"""Looks at each rollout once a second and writes what it decides into the release store."""
+"""Looks at each rollout twice a second and writes what it decides into the release store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Action, Decision, begin, decide
 from services.monitoring.rollouts.ports import Counts, EvidenceStore, Lease, Log, Observer, RolloutEvent
 
-PERIOD_S = 1.0
 # Evidence is saved this often: what was counted since then is still in the routers' cumulative counts.
 _SAVE_S = 5.0
 _ATTEMPTS = 3
@@ -40,7 +39,7 @@ class Settings:
     """`edges_s`: upper edges of the latency buckets of ticks, in seconds."""
 
     edges_s: tuple[float, ...]
-    period_s: float = PERIOD_S
+    period_s: float = 0.5
 
 
 class Analyser:
@@ -249,7 +248,7 @@ class Analyser:
         self._saved.pop(pipeline, None)
 
     def _problem(self, pipeline: str, kind: str, text: str) -> None:
-        """Says what is wrong once, not each second."""
+        """Says what is wrong once, not at each look."""
         if self._problems.get(pipeline) != text:
             log = self._log.error if kind == "bug" else self._log.warning
             log(

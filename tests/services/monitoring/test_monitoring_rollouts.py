@@ -88,9 +88,6 @@ async def test_a_canary_that_fails_is_rolled_back_and_it_is_on_record(
     async with served(SERVICE, settings(tmp_path)) as harness:
         await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
         ended = await until(store, RolloutState.ROLLED_BACK)
-        assert harness.runtime.telemetry.registry.get_sample_value(
-            "headrace_rollout_changes_total", {"pipeline": "p", "action": "roll back", "verdict": "harm"}
-        ) in (None, 1)  # it is counted right after the change
     assert ended.assign.weights == {LIVE: 1.0, CANARY: 0.0}
     assert "harm by errors" in ended.rollout.verdict
     assert "harm by errors" in (tmp_path / "audit.jsonl").read_text()
