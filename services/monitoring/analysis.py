@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from headrace.analysis import ReadOut
 from headrace.pipeline import DocumentError, parse
-from headrace.releases import Release, ReleaseStore
+from headrace.releases import Experiment, Release, ReleaseStore
 from headrace.releases.opening import redis_place
 from headrace.releases.records import open_recorded
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.config import RolloutSettings
+from services.monitoring.experiments import experiment_read_out
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.rollout_counts import RolloutCounts
@@ -33,6 +36,15 @@ _REDIS_S = 1.0
 _RESTART_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What can be asked of the analyser."""
+
+    analyser: Analyser
+    # Pipeline → its running experiment and what is known of it; None: there is none. Raises StorageError, OSError.
+    read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]
+
+
 @asynccontextmanager
 async def analysing(
     settings: RolloutSettings,
@@ -42,7 +54,7 @@ async def analysing(
     metrics: RolloutMetrics,
     log: Log,
     wall: Callable[[], float],
-) -> AsyncIterator[Analyser]:
+) -> AsyncIterator[Analysis]:
     """Looks at rollouts meanwhile. Raises ConfigError."""
     store = open_recorded(settings.releases, settings.records, partial(_untold, log))
     threads = ThreadPoolExecutor(_THREADS, "rollouts")
@@ -50,6 +62,12 @@ async def analysing(
 
     async def judged(pipeline: str, since: int) -> Any:
         return await recorder.run(outcomes.judged, pipeline, since)
+
+    async def read(pipeline: str) -> tuple[Experiment, ReadOut] | None:
+        history = await asyncio.get_running_loop().run_in_executor(threads, store.history, pipeline)
+        found = await recorder.run(experiment_read_out, history, outcomes)
+        experiment = history[0].experiment if history else None
+        return (experiment, found) if experiment and found else None
 
     def unread(error: Exception) -> None:
         metrics.failed("outcomes")
@@ -62,7 +80,7 @@ async def analysing(
     analyser = Analyser(store, counts, lease, evidence, how, notices, metrics, log, wall, threads)
     looking = asyncio.create_task(_forever(analyser.run, log))
     try:
-        yield analyser
+        yield Analysis(analyser, read)
     finally:
         looking.cancel()
         with suppress(asyncio.CancelledError):

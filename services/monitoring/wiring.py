@@ -35,18 +35,13 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     descriptor = monitoring_pb2.DESCRIPTOR.services_by_name["MonitoringService"]
     try:
         async with AsyncExitStack() as stack:
+            analysis = None
             if settings.rollouts is not None:
-                analysis = analysing(
-                    settings.rollouts,
-                    ticks,
-                    recorder,
-                    store,
-                    runtime.telemetry.once(RolloutMetrics),
-                    log,
-                    _WALL,
-                )
-                await stack.enter_async_context(analysis)
-            yield [Service(descriptor, MonitoringServicer(ticks, recorder, metrics, _WALL))]
+                meter = runtime.telemetry.once(RolloutMetrics)
+                running = analysing(settings.rollouts, ticks, recorder, store, meter, log, _WALL)
+                analysis = await stack.enter_async_context(running)
+            servicer = MonitoringServicer(ticks, recorder, metrics, _WALL, analysis)
+            yield [Service(descriptor, servicer)]
     finally:
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)

@@ -14,7 +14,7 @@ import pytest
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Method, methods_of
 from headrace.hop.testing import Harness, served
-from headrace.releases import Guard, Release, Rollout, RolloutState
+from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.files import FileReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
@@ -63,6 +63,14 @@ async def report(harness: Harness, sequence: int, release: int, counts: Mapping[
     arms = {ArmName("p", release, arm): f for arm, f in counts.items()}
     request = write(Tick(7, sequence, 0, arms))
     await harness.client().unary(METHODS["ReportTicks"])(request, deadline=time.monotonic() + 30)
+
+
+async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResponse:
+    request = pb.GetRolloutRequest(pipeline=pipeline)
+    response: pb.GetRolloutResponse = await harness.client().unary(METHODS["GetRollout"])(
+        request, deadline=time.monotonic() + 30
+    )
+    return response
 
 
 async def until(store: FileReleases, state: RolloutState) -> Release:
@@ -137,3 +145,41 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, ro
                 break
             await asyncio.sleep(0.02)
     assert "harm by wrong" in release.rollout.verdict
+
+
+async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollout: Rollout) -> None:
+    deployed(tmp_path / "releases", rollout)
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        while not (status := await rollout_of(harness)).release:
+            await asyncio.sleep(0.02)
+        assert (status.leads, status.problem, status.action) == (True, "", "hold")
+        assert (status.verdict, status.weight) == ("not enough data", 0.5)
+        assert status.reason.startswith("no counts arrive. errors: canary 0 bad of 0")
+        assert (await rollout_of(harness, "unknown")).release == 0
+    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+        assert "not judged here" in (await rollout_of(harness)).problem
+
+
+async def test_an_experiment_is_read_out(tmp_path: Path, rollout: Rollout) -> None:
+    store = deployed(tmp_path / "releases", rollout, "flights")
+    experiment = Experiment(name="price", arms=(LIVE, CANARY), outcome="revenue")
+    release = store.current("flights")[0]
+    store.commit(release.next("me", "test", rollout=None, experiment=experiment))
+    exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i, release=2) for i in range(400)]
+    outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
+    async with served(SERVICE, settings(tmp_path)) as harness:
+
+        async def ask(name: str, request: Any) -> Any:
+            return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
+
+        await ask("ReportTicks", write(Tick(7, 1, 0, {}, {}, exposures)))
+        await ask("RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
+        found = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
+        assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)
+        live, canary = found.arms
+        assert (live.arm, live.exposed_key_count, live.outcome_key_count) == (LIVE, 200, 200)
+        assert not live.HasField("difference")
+        assert canary.difference.low < 1 < canary.difference.high
+        assert canary.mean - live.mean == pytest.approx(canary.difference.value)
+        none = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="unknown"))
+        assert none == pb.ReadExperimentResponse()
