@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.releases import Arm, Assignment, Release, Rollout
 from headrace.ticks import LATENCY_BUCKETS, ArmName, AssignedFigures, Tick, latency_bucket
 from headrace.ticks.messages import read, write
+from services.router.inference import _part
+from services.router.pipelines import counted_as
+from services.router.routes.route import Choice, Share
 from services.router.ticks import first_failures
 from services.router.ticks.counters import Counted, Counters
 from services.router.ticks.first_failures import FirstFailures
@@ -121,3 +126,31 @@ def test_without_shares_nothing_is_divided() -> None:
     batch = answer([0.1])
     counters.answered(Counted(8), part(batch), batch, 0.1)
     assert figures(counters) == {"live": AssignedFigures()}
+
+
+def test_rows_that_a_rule_chose_are_told_from_those_that_were_drawn() -> None:
+    batch = answer([0.1, 0.2, 0.3, 0.4])
+    route = SimpleNamespace(name="live", plan=SimpleNamespace(pipeline=part(batch).pipeline))
+    rows = np.array([0, 2, 3])
+
+    def drawn(
+        choices: tuple[Choice, ...], chosen: list[int] | None, rows: np.ndarray | None
+    ) -> list[bool] | None:
+        index = None if chosen is None else np.array(chosen, np.uint16)
+        found = _part(Share(route, rows, choices, index), batch, rows).drawn  # type: ignore[arg-type]  # as a Route
+        return None if found is None else found.tolist()
+
+    assert drawn((Choice(), Choice(sticky=True)), [0, 1, 0], rows) is None
+    assert drawn((Choice("vip"), Choice(sticky=True)), [0, 1, 0], rows) == [False, True, False]
+    assert drawn((Choice("vip"),), None, rows) == [False] * 3
+    assert drawn((Choice("vip"),), None, None) == [False] * 4
+
+
+def test_units_are_counted_where_somebody_compares_arms() -> None:
+    arms = {name: Arm(version=1, revision=digit * 64) for name, digit in (("live", "a"), ("candidate", "b"))}
+    weights = {"live": 0.9, "candidate": 0.1}
+    release = Release(pipeline="p", number=8, arms=arms, assign=Assignment(weights=weights))
+    assert not counted_as(release).divides
+    judged = release.model_copy(update={"rollout": Rollout(arm="candidate")})
+    assert counted_as(judged).divides
+    assert counted_as(judged).keys is None
