@@ -20,22 +20,16 @@ class Retention(config.Settings):
     max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
 
 
-class RolloutSettings(config.Settings):
-    """How rollouts are judged. Of several monitoring services one does it; if that one ends, another goes on."""
-
-    # Where the releases are, as the router has it.
-    releases: str
-    # Folder for evidence and the lock, shared by the monitoring services of one machine; not used if releases are in a Redis,
-    # which keeps both then.
-    folder: Path
-    # How changes are recorded, and who is told of them.
-    records: RecordSettings = RecordSettings()
-    # How often each rollout is looked at. Ticks come each second; what they say should not wait for long.
-    period_s: PositiveFloat = 0.5
-
-
 class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
+
+    # Where the releases are, as the router has it: a folder, or the URL of a Redis. Absent: no rollout is judged.
+    releases: str | None = None
+    # How the analyser's changes of releases are recorded.
+    release_records: RecordSettings = RecordSettings()
+    # Folder for the lease of the analyser that acts and for its evidence, where releases are in a folder. Absent: a restart
+    # begins with new evidence, and there must be one process of this service only.
+    rollouts: Path | None = None
 
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
     # and a restart forgets them.
@@ -45,5 +39,3 @@ class MonitoringConfig(config.ServiceSettings):
     silent_s: PositiveFloat = 60.0
     # How often old outcomes are removed.
     sweep_s: PositiveFloat = 60.0
-    # Absent: rollouts are not judged here.
-    rollouts: RolloutSettings | None = None

@@ -9,32 +9,23 @@ from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
 from headrace.ticks.messages import UnreadableError, read
 from services.monitoring import errors
-from services.monitoring.analysis import Analysis
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
+from services.monitoring.rollouts.analyser import Analysis
 from services.monitoring.ticks import Ticks
 
-_NOT_HERE = "rollouts are not judged here: the setting rollouts is absent"
+_NOT_HERE = "rollouts are not judged here: the setting `releases` is absent"
 
 
 class MonitoringServicer:
-    """Serves headrace.api.monitoring.v1.MonitoringService. `wall`: seconds since 1970. `analysis`: None: rollouts are not
-    judged here."""
+    """Serves headrace.api.monitoring.v1.MonitoringService. `wall`: seconds since 1970."""
 
-    def __init__(
-        self,
-        ticks: Ticks,
-        recorder: Recorder,
-        metrics: Metrics,
-        wall: Callable[[], float],
-        analysis: Analysis | None = None,
-    ) -> None:
+    def __init__(self, ticks: Ticks, recorder: Recorder, metrics: Metrics, wall: Callable[[], float]) -> None:
         self._ticks = ticks
         self._recorder = recorder
         self._metrics = metrics
         self._wall = wall
-        self._analysis = analysis
 
     async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
         _check_peer(call)
@@ -60,6 +51,13 @@ class MonitoringServicer:
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
         return pb.RecordOutcomesResponse(accepted_count=len(outcomes))
+
+
+class AnalysisServicer:
+    """Serves headrace.api.monitoring.v1.AnalysisService. `analysis`: None: rollouts are not judged here."""
+
+    def __init__(self, analysis: Analysis | None) -> None:
+        self._analysis = analysis
 
     async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
         _check_peer(call)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch
+from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import run_route
@@ -93,9 +94,11 @@ class Inference:
     async def _answer(self, served: Served, route: Route, part: Part, arrived: float) -> RouteResult:
         """Runs a route; those who watch see it, and its rows are counted."""
         ended = [observer.begin(served, route, part.batch) for observer in self._observers]
+        # Whoever watches need not see which replica runs which row.
+        batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         result = None
         try:
-            result = await run_route(route, part.batch, self._clock, self._meter)
+            result = await run_route(route, batch, self._clock, self._meter)
         except Fault:
             raise  # the batch does not fit the pipeline: no arm's fault
         except Exception:
@@ -129,13 +132,17 @@ class Inference:
 
 def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
     """The rows that a route answers; `rows` None: all."""
-    route, drawn = share.route, None
-    if any(choice.rule for choice in share.choices):
-        by_weight = np.array([not choice.rule for choice in share.choices])
-        count = len(whole) if rows is None else len(rows)
-        drawn = by_weight[share.chosen] if share.chosen is not None else np.repeat(by_weight[:1], count)
-    batch = whole if rows is None else whole.take(rows)
-    return Part(route.name, route.plan.pipeline, whole, batch, rows, drawn)
+    route, batch = share.route, whole if rows is None else whole.take(rows)
+    return Part(route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch)))
+
+
+def _by_rule(share: Share, count: int) -> Mask | None:
+    """The rows of a share that a rule sent there; None: none."""
+    if not any(choice.rule for choice in share.choices):
+        return None
+    if share.chosen is None:
+        return np.ones(count, bool)
+    return np.array([bool(choice.rule) for choice in share.choices])[share.chosen]
 
 
 def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:

@@ -8,19 +8,13 @@ from typing import NamedTuple
 
 
 class ArmName(NamedTuple):
-    """One arm of one release of a pipeline. `release` 0: the pipeline has none."""
+    """One arm of one release of a pipeline. `release` 0: the pipeline has none. `by_rule`: the rows that a rule sent there, which
+    are counted apart from those drawn by weight."""
 
     pipeline: str
     release: int
     arm: str
-
-
-class KeySetName(NamedTuple):
-    """Whose keys are distinct: an arm within one salt, whatever the number of the release."""
-
-    pipeline: str
-    salt: str
-    arm: str
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +31,31 @@ class OutputFigures:
 
 @dataclass(frozen=True, slots=True)
 class AssignedFigures:
-    """The units that chance divided among the arms, each once; rows whose arm a rule chose are not in it.
+    """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment.
 
-    Where each request is drawn anew: `requests`, and `bad_requests` that lost a row by a fault of ours. Where a key sticks to an
-    arm: `new_keys` that no arm had met, `fresh_rows` of keys that had not failed in any arm, `fresh_bad` keys that failed for the
-    first time in any arm. `answers`: by `bins.LATENCY_EDGES_S`; rows that are answered together have one time.
+    `requests`: where each is drawn anew. `new_keys`: values of the sticky column that were not met before; `fresh_rows`: rows of
+    values of which none had failed before by a fault of ours; `fresh_bad`: values of which one failed for the first time.
+    `saturated`: further values could not be told apart and are left out. `bad_requests`: of the requests, those that lost a row
+    by a fault of ours. `answers`: by `bins.LATENCY_EDGES_S`; rows that are answered together have one time.
     """
 
     requests: int = 0
-    bad_requests: int = 0
     new_keys: int = 0
     fresh_rows: int = 0
     fresh_bad: int = 0
+    saturated: bool = False
+    bad_requests: int = 0
     answers: tuple[int, ...] = ()
 
     def plus(self, other: AssignedFigures) -> AssignedFigures:
         """The figures of both."""
         return AssignedFigures(
             self.requests + other.requests,
-            self.bad_requests + other.bad_requests,
             self.new_keys + other.new_keys,
             self.fresh_rows + other.fresh_rows,
             self.fresh_bad + other.fresh_bad,
+            self.saturated or other.saturated,
+            self.bad_requests + other.bad_requests,
             _summed(self.answers, other.answers),
         )
 
@@ -72,15 +69,6 @@ class ArmFigures:
     latency: tuple[int, ...]
     outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
     assigned: AssignedFigures = AssignedFigures()
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeys:
-    """Hashes of keys that an arm met for the first time, and of those that were bad for the first time."""
-
-    keys: Sequence[int] = ()
-    bad: Sequence[int] = ()
-    saturated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +94,6 @@ class Tick:
     sequence: int
     base: int
     arms: Mapping[ArmName, ArmFigures] = field(default_factory=dict)
-    new_keys: Mapping[KeySetName, NewKeys] = field(default_factory=dict)
     exposures: Sequence[Exposure] = ()
     lost_exposures: int = 0
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace.releases import FrozenError, Release, ReleaseError, ReleaseStore, RolloutState, StaleError
+from headrace.analysis import ReadOut
+from headrace.releases import (
+    Experiment,
+    FrozenError,
+    Release,
+    ReleaseError,
+    ReleaseStore,
+    RolloutState,
+    StaleError,
+)
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.changes import next_release
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
@@ -281,3 +290,12 @@ class Analyser:
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What can be asked of an analyser. `read_out`: pipeline → its running experiment and what is known of it; None: there is
+    none. It raises StorageError or OSError."""
+
+    analyser: Analyser
+    read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]

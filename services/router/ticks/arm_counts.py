@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,11 +18,11 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
+    AssignedFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
 )
-from services.router.ticks.units import UnitCounter
 
 Keys: TypeAlias = "NDArray[np.uint64]"
 # Rows that are noted before they are counted. Of so many, NumPy's cost per call is nothing; their outputs take 16 KB.
@@ -43,6 +44,7 @@ class ArmCounter:
     """Counts of one arm, cumulative. Not for several threads."""
 
     __slots__ = (
+        "_answers",
         "_errors",
         "_latency",
         "_names",
@@ -51,8 +53,8 @@ class ArmCounter:
         "_nulls",
         "_outputs",
         "_rows",
+        "assigned",
         "changed",
-        "units",
     )
 
     def __init__(self, outputs: Sequence[OutputField]) -> None:
@@ -67,8 +69,9 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
-        # The caller counts with it.
-        self.units = UnitCounter()
+        # What chance divided among the arms; the caller adds to it. Answers are apart, as there are many buckets.
+        self.assigned = AssignedFigures()
+        self._answers: list[int] = []
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -83,6 +86,12 @@ class ArmCounter:
         self.changed = True
         if self._noted_rows > _NOTED_ROWS:
             self.settle()
+
+    def note_drawn_answer(self, seconds: float) -> None:
+        """The answer was to rows whose arm was drawn by weight."""
+        if not self._answers:
+            self._answers = [0] * LATENCY_BUCKETS
+        self._answers[latency_bucket(seconds)] += 1
 
     def fail(self, rows: int, seconds: float) -> None:
         """So many rows got no answer at all, as our own code failed."""
@@ -125,7 +134,8 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.units.figures())
+        assigned = replace(self.assigned, answers=tuple(self._answers))
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, assigned)
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

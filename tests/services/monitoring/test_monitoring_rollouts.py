@@ -24,7 +24,9 @@ from tests.services.monitoring.monitoring_outcomes import exposure
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 METHODS: dict[str, Method[Any, Any]] = {
-    m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["MonitoringService"])
+    m.name: m
+    for name in ("MonitoringService", "AnalysisService")
+    for m in methods_of(pb.DESCRIPTOR.services_by_name[name])
 }
 FAST = 10
 
@@ -45,18 +47,19 @@ def deployed(folder: Path, rollout: Rollout, pipeline: str = "p") -> FileRelease
 
 
 def settings(tmp_path: Path) -> dict[str, Any]:
-    rollouts = {
+    return {
+        "outcomes": tmp_path / "o",
         "releases": str(tmp_path / "releases"),
-        "folder": str(tmp_path / "rollouts"),
-        "period_s": 0.05,
-        "records": {"audit": str(tmp_path / "audit.jsonl")},
+        "rollouts": str(tmp_path / "rollouts"),
+        "release_records": {"audit": str(tmp_path / "audit.jsonl")},
     }
-    return {"outcomes": tmp_path / "o", "rollouts": rollouts}
 
 
 def figures(requests: int, bad: int) -> ArmFigures:
     answers = tuple(requests if i == FAST else 0 for i in range(LATENCY_BUCKETS))
-    return ArmFigures(requests, bad, answers, assigned=AssignedFigures(requests, bad, answers=answers))
+    return ArmFigures(
+        requests, bad, answers, assigned=AssignedFigures(requests, bad_requests=bad, answers=answers)
+    )
 
 
 async def report(harness: Harness, sequence: int, release: int, counts: Mapping[str, ArmFigures]) -> None:
@@ -134,7 +137,7 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, ro
         for i, r in enumerate(requests)
     ]
     async with served(SERVICE, settings(tmp_path)) as harness:
-        message = write(Tick(7, 1, 0, {}, {}, exposures))
+        message = write(Tick(7, 1, 0, {}, exposures))
         client = harness.client()
         await client.unary(METHODS["ReportTicks"])(message, deadline=time.monotonic() + 30)
         request = pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes)
@@ -165,14 +168,14 @@ async def test_an_experiment_is_read_out(tmp_path: Path, rollout: Rollout) -> No
     experiment = Experiment(name="price", arms=(LIVE, CANARY), outcome="revenue")
     release = store.current("flights")[0]
     store.commit(release.next("me", "test", rollout=None, experiment=experiment))
-    exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i, release=2) for i in range(400)]
+    exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
     outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
     async with served(SERVICE, settings(tmp_path)) as harness:
 
         async def ask(name: str, request: Any) -> Any:
             return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
 
-        await ask("ReportTicks", write(Tick(7, 1, 0, {}, {}, exposures)))
+        await ask("ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
         await ask("RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         found = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
         assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)

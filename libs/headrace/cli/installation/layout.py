@@ -163,6 +163,11 @@ class Layout:
         return self.home / "kept" / "releases"
 
     @property
+    def rollouts(self) -> Path:
+        """What the analyser of rollouts knows: lease and evidence."""
+        return self.home / "rollouts"
+
+    @property
     def quotas(self) -> Path:
         """Where the processes of the ingress share their counts of what tenants use."""
         return self.run / "quotas"
@@ -186,11 +191,6 @@ class Layout:
     def outcomes(self) -> Path:
         """What became known of predictions, and which arm made them."""
         return self.home / "monitoring" / "outcomes.sqlite"
-
-    @property
-    def rollouts(self) -> Path:
-        """Evidence on rollouts, and the lock of whoever judges them."""
-        return self.home / "monitoring" / "rollouts"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""

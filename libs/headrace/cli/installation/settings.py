@@ -93,11 +93,9 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         },
         "monitoring": {
             "outcomes": str(layout.outcomes),
-            "rollouts": {
-                "releases": release_place.place(layout),
-                "folder": str(layout.rollouts),
-                "records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
-            },
+            "releases": release_place.place(layout),
+            "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
+            "rollouts": str(layout.rollouts),
         },
     }
 
