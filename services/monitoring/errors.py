@@ -19,6 +19,17 @@ def storage_unavailable(why: str) -> Fault:
     )
 
 
+def unread(why: str) -> Fault:
+    """Outcomes or releases can't be read now."""
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_STORAGE_UNAVAILABLE,
+        f"outcomes or releases can't be read now ({why}); ask again later",
+        metadata={"why": why},
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
 def untrusted() -> Fault:
     """Tenants are believed only of the installation's own processes."""
     return Fault(

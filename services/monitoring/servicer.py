@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.analysis import Difference, ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
 from headrace.ticks.messages import UnreadableError, read
@@ -11,7 +12,10 @@ from services.monitoring import errors
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
+from services.monitoring.rollouts.analyser import Analysis
 from services.monitoring.ticks import Ticks
+
+_NOT_HERE = "rollouts are not judged here: the setting `releases` is absent"
 
 
 class MonitoringServicer:
@@ -47,6 +51,69 @@ class MonitoringServicer:
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
         return pb.RecordOutcomesResponse(accepted_count=len(outcomes))
+
+
+class AnalysisServicer:
+    """Serves headrace.api.monitoring.v1.AnalysisService. `analysis`: None: rollouts are not judged here."""
+
+    def __init__(self, analysis: Analysis | None) -> None:
+        self._analysis = analysis
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
+        _check_peer(call)
+        if self._analysis is None:
+            return pb.GetRolloutResponse(problem=_NOT_HERE)
+        analyser = self._analysis.analyser
+        status = analyser.status(request.pipeline)
+        problem = analyser.problem or (status.problem if status else "")
+        response = pb.GetRolloutResponse(leads=analyser.leads, problem=problem)
+        if status is None:
+            return response
+        response.release = status.number
+        if (decision := status.decision) is not None:
+            response.action, response.verdict = str(decision.action), str(decision.verdict)
+            response.weight, response.reason = decision.weight, decision.reason
+        return response
+
+    async def ReadExperiment(
+        self, request: pb.ReadExperimentRequest, call: Call
+    ) -> pb.ReadExperimentResponse:
+        _check_peer(call)
+        if self._analysis is None:
+            return pb.ReadExperimentResponse()
+        try:
+            found = await self._analysis.read_out(request.pipeline)
+        except (StorageError, OSError) as error:
+            raise errors.unread(str(error)) from None
+        if found is None:
+            return pb.ReadExperimentResponse()
+        experiment, read_out = found
+        return pb.ReadExperimentResponse(
+            experiment=experiment.name,
+            phase=experiment.phase,
+            arms=[_arm(name, read_out) for name in read_out.arms],
+            crossed_key_count=read_out.crossed,
+            sample_ratio_expected=read_out.sample_ratio == "as expected",
+            sample_ratio_log_evidence=read_out.sample_ratio_log_e,
+        )
+
+
+def _arm(name: str, read_out: ReadOut) -> pb.ExperimentArm:
+    figures, lift = read_out.arms[name], read_out.lifts.get(name)
+    arm = pb.ExperimentArm(
+        arm=name,
+        exposed_key_count=figures.exposures,
+        outcome_key_count=figures.outcomes,
+        mean=figures.mean,
+    )
+    if lift is not None:
+        arm.difference.CopyFrom(_interval(lift.absolute))
+        arm.relative.CopyFrom(_interval(lift.relative))
+    return arm
+
+
+def _interval(found: Difference) -> pb.Interval:
+    return pb.Interval(value=found.value, low=found.low, high=found.high)
 
 
 def _outcome(message: pb.Outcome, now: float) -> Outcome:

@@ -11,25 +11,27 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import FileReleases, Release, ReleaseStore
+from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.config import MonitoringConfig
+from services.monitoring.experiments import experiment_read_out
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.rollout_counts import RolloutCounts
-from services.monitoring.rollouts.analyser import Analyser, Settings
+from services.monitoring.rollouts.analyser import Analyser, Analysis, Settings
 from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.ports import EvidenceStore, Lease
-from services.monitoring.servicer import MonitoringServicer
+from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
 
 # Stores are called on these; a call that hangs must not hold up the others.
@@ -48,13 +50,18 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     retention = settings.retention
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
-    descriptor = monitoring_pb2.DESCRIPTOR.services_by_name["MonitoringService"]
+    services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
+        analysis = None
         if settings.releases is not None:
-            await analysers.enter_async_context(
+            analysis = await analysers.enter_async_context(
                 _analysing(settings, settings.releases, runtime, ticks, recorder, store)
             )
-        yield [Service(descriptor, MonitoringServicer(ticks, recorder, metrics, _WALL))]
+        servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
+        yield [
+            Service(services["MonitoringService"], servicer),
+            Service(services["AnalysisService"], AnalysisServicer(analysis)),
+        ]
     finally:
         await analysers.aclose()
         sweeps.cancel()
@@ -70,7 +77,7 @@ async def _analysing(
     ticks: Ticks,
     recorder: Recorder,
     outcomes: OutcomeStore,
-) -> AsyncIterator[Analyser]:
+) -> AsyncIterator[Analysis]:
     """Judges the rollouts of the releases at `place` meanwhile. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
     loop = asyncio.get_running_loop()
@@ -80,6 +87,12 @@ async def _analysing(
 
         async def judged(pipeline: str, since: int) -> Mapping[tuple[int, str], Any]:
             return await recorder.run(outcomes.judged, pipeline, since)
+
+        async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
+            history = await loop.run_in_executor(threads, releases.history, pipeline)
+            found = await recorder.run(experiment_read_out, history, outcomes)
+            experiment = history[0].experiment if history else None
+            return (experiment, found) if experiment and found else None
 
         async def objectives(release: Release) -> Objectives:
             return await loop.run_in_executor(threads, promises, release)
@@ -100,8 +113,9 @@ async def _analysing(
             threads,
         )
         task = asyncio.create_task(analyser.run())
+        task.add_done_callback(lambda ended: _tell_end(ended, log))
         try:
-            yield analyser
+            yield Analysis(analyser, read_out)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -121,6 +135,12 @@ def _handover(settings: MonitoringConfig, store: ReleaseStore) -> tuple[Lease, E
     assert isinstance(store, RedisReleases), "there are two kinds of stores"
     keys = f"{store.prefix}:rollouts:"
     return RedisLease(store.client, f"{keys}lease"), RedisEvidence(store.client, f"{keys}evidence:")
+
+
+def _tell_end(task: asyncio.Task[None], log: Any) -> None:
+    """A bug ended the analyser: rollouts stay where they are until this process is restarted, and somebody must hear of it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the analyser of rollouts stopped", error=f"{type(error).__name__}: {error}")
 
 
 def _complain(log: Any, text: str) -> None:

@@ -1,16 +1,25 @@
-"""Looks at each rollout once a second and writes what it decides into the release store."""
+"""Looks at each rollout twice a second and writes what it decides into the release store."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace.releases import FrozenError, Release, ReleaseError, ReleaseStore, RolloutState, StaleError
+from headrace.analysis import ReadOut
+from headrace.releases import (
+    Experiment,
+    FrozenError,
+    Release,
+    ReleaseError,
+    ReleaseStore,
+    RolloutState,
+    StaleError,
+)
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.changes import next_release
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
@@ -18,7 +27,6 @@ from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Action, Decision, begin, decide
 from services.monitoring.rollouts.ports import Counts, EvidenceStore, Lease, Log, Observer, RolloutEvent
 
-PERIOD_S = 1.0
 # Evidence is saved this often: what was counted since then is still in the routers' cumulative counts.
 _SAVE_S = 5.0
 _ATTEMPTS = 3
@@ -40,7 +48,7 @@ class Settings:
     """`edges_s`: upper edges of the latency buckets of ticks, in seconds."""
 
     edges_s: tuple[float, ...]
-    period_s: float = PERIOD_S
+    period_s: float = 0.5
 
 
 class Analyser:
@@ -249,7 +257,7 @@ class Analyser:
         self._saved.pop(pipeline, None)
 
     def _problem(self, pipeline: str, kind: str, text: str) -> None:
-        """Says what is wrong once, not each second."""
+        """Says what is wrong once, not at each look."""
         if self._problems.get(pipeline) != text:
             log = self._log.error if kind == "bug" else self._log.warning
             log(
@@ -282,3 +290,12 @@ class Analyser:
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What can be asked of an analyser. `read_out`: pipeline → its running experiment and what is known of it; None: there is
+    none. It raises StorageError or OSError."""
+
+    analyser: Analyser
+    read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]

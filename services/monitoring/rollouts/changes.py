@@ -44,7 +44,7 @@ def next_release(
     if decision.action == Action.START:
         changes["rollout"] |= {"since": (after or release.number) + 1, "started": at.isoformat()}
     changes["rollout"] = rollout.model_dump(mode="json") | changes["rollout"] | {"verdict": reason}
-    return release.next(AUTHOR, reason, after, **changes)
+    return release.next(AUTHOR, reason, after, restores=0, **changes)
 
 
 def _weights(release: Release, rollout: Rollout, share: float) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Observer(Protocol):
         ...
 
     def failed(self, kind: str) -> None:
-        """Something did not work: `store`, `lease`, `evidence`, `audit`, `webhook`, `dropped`, `bug`."""
+        """Something did not work: a short word of ours (`store`, `lease`, `evidence`, `bug`, …)."""
         ...
 
     def leading(self, leads: bool) -> None:

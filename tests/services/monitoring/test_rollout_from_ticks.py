@@ -31,13 +31,17 @@ def counts_of(
 
 
 RELEASE = release_of(Rollout(arm=CANARY, since=8, guards={"wrong": Guard()}))
-ARMS = {(0xAB, 8): {"live": ArmFigures(10, 1, (9, 1), assigned=AssignedFigures(4, 1, answers=(3, 1)))}}
+ARMS = {
+    (0xAB, 8): {
+        "live": ArmFigures(10, 1, (9, 1), assigned=AssignedFigures(4, bad_requests=1, answers=(3, 1)))
+    }
+}
 
 
 async def test_each_router_and_release_is_a_source() -> None:
     arms = {
         **ARMS,
-        (0xCD, 9): {CANARY: ArmFigures(5, 2, (5,), assigned=AssignedFigures(0, 0, 3, 4, 1, (2,)))},
+        (0xCD, 9): {CANARY: ArmFigures(5, 2, (5,), assigned=AssignedFigures(0, 3, 4, 1, answers=(2,)))},
     }
     counts, errors = counts_of(arms, {(8, "live"): Judged(7, 2), (9, "live"): Judged(1, 0)})
     assert await counts.ticks(RELEASE) == [

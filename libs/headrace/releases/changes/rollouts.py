@@ -49,6 +49,8 @@ def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: F
         )
         raise ReleaseError(basis.pipeline, [problem])
     about = {**plan.rules, "arm": plan.name, "started": now.isoformat(), "step": 0, "verdict": ""}
+    # Evidence counts from this release on.
+    about["since"] = basis.newest + 1
     ladder = about.get("ladder") or Rollout.model_fields["ladder"].default
     assign = {
         "weights": _weights(plan.name, ladder[0]),

@@ -140,3 +140,75 @@ class RecordOutcomesResponse(_message.Message):
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     accepted_count: int
     def __init__(self, accepted_count: _Optional[int] = ...) -> None: ...
+
+class GetRolloutRequest(_message.Message):
+    __slots__ = ("pipeline",)
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
+
+class GetRolloutResponse(_message.Message):
+    __slots__ = ("leads", "problem", "release", "action", "verdict", "weight", "reason")
+    LEADS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    leads: bool
+    problem: str
+    release: int
+    action: str
+    verdict: str
+    weight: float
+    reason: str
+    def __init__(self, leads: _Optional[bool] = ..., problem: _Optional[str] = ..., release: _Optional[int] = ..., action: _Optional[str] = ..., verdict: _Optional[str] = ..., weight: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReadExperimentRequest(_message.Message):
+    __slots__ = ("pipeline",)
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
+
+class ReadExperimentResponse(_message.Message):
+    __slots__ = ("experiment", "phase", "arms", "crossed_key_count", "sample_ratio_expected", "sample_ratio_log_evidence")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    CROSSED_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATIO_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATIO_LOG_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    experiment: str
+    phase: int
+    arms: _containers.RepeatedCompositeFieldContainer[ExperimentArm]
+    crossed_key_count: int
+    sample_ratio_expected: bool
+    sample_ratio_log_evidence: float
+    def __init__(self, experiment: _Optional[str] = ..., phase: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ExperimentArm, _Mapping]]] = ..., crossed_key_count: _Optional[int] = ..., sample_ratio_expected: _Optional[bool] = ..., sample_ratio_log_evidence: _Optional[float] = ...) -> None: ...
+
+class ExperimentArm(_message.Message):
+    __slots__ = ("arm", "exposed_key_count", "outcome_key_count", "mean", "difference", "relative")
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    EXPOSED_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_FIELD_NUMBER: _ClassVar[int]
+    arm: str
+    exposed_key_count: int
+    outcome_key_count: int
+    mean: float
+    difference: Interval
+    relative: Interval
+    def __init__(self, arm: _Optional[str] = ..., exposed_key_count: _Optional[int] = ..., outcome_key_count: _Optional[int] = ..., mean: _Optional[float] = ..., difference: _Optional[_Union[Interval, _Mapping]] = ..., relative: _Optional[_Union[Interval, _Mapping]] = ...) -> None: ...
+
+class Interval(_message.Message):
+    __slots__ = ("value", "low", "high")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    value: float
+    low: float
+    high: float
+    def __init__(self, value: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...

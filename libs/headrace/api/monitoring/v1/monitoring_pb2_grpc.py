@@ -148,3 +148,123 @@ class MonitoringService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class AnalysisServiceStub:
+    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetRollout = channel.unary_unary(
+                '/headrace.api.monitoring.v1.AnalysisService/GetRollout',
+                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.ReadExperiment = channel.unary_unary(
+                '/headrace.api.monitoring.v1.AnalysisService/ReadExperiment',
+                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.FromString,
+                _registered_method=True)
+
+
+class AnalysisServiceServicer:
+    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """
+
+    def GetRollout(self, request, context):
+        """GetRollout says how the analyser sees a pipeline's rollout now, also while it only waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadExperiment(self, request, context):
+        """ReadExperiment compares the arms of a pipeline's running experiment, in its present phase.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AnalysisServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'ReadExperiment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadExperiment,
+                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'headrace.api.monitoring.v1.AnalysisService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('headrace.api.monitoring.v1.AnalysisService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AnalysisService:
+    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.monitoring.v1.AnalysisService/GetRollout',
+            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutRequest.SerializeToString,
+            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadExperiment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.monitoring.v1.AnalysisService/ReadExperiment',
+            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.SerializeToString,
+            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -1,0 +1,188 @@
+"""The monitoring service judges rollouts: ticks in over its socket, the next release in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.hop.call import Method, methods_of
+from headrace.hop.testing import Harness, served
+from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
+from headrace.releases.document import LIVE
+from headrace.releases.files import FileReleases
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
+from headrace.ticks.messages import write
+from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.monitoring_outcomes import exposure
+from tests.services.monitoring.rollout_simulation import CANARY, release_of
+
+METHODS: dict[str, Method[Any, Any]] = {
+    m.name: m
+    for name in ("MonitoringService", "AnalysisService")
+    for m in methods_of(pb.DESCRIPTOR.services_by_name[name])
+}
+FAST = 10
+
+
+def deployed(folder: Path, rollout: Rollout, pipeline: str = "p") -> FileReleases:
+    """A store whose first release has this rollout, already at its first step."""
+    store = FileReleases(folder)
+    about = {"since": 1, "started": datetime.now(UTC)}
+    release = release_of(rollout.model_copy(update=about))
+    share = rollout.ladder[0]
+    assign = release.assign.model_copy(update={"weights": {LIVE: 1 - share, CANARY: share}})
+    for arm in release.arms.values():
+        store.keep_document(pipeline, arm.revision, "text")
+    store.commit(
+        release.model_copy(update={"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign})
+    )
+    return store
+
+
+def settings(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "outcomes": tmp_path / "o",
+        "releases": str(tmp_path / "releases"),
+        "rollouts": str(tmp_path / "rollouts"),
+        "release_records": {"audit": str(tmp_path / "audit.jsonl")},
+    }
+
+
+def figures(requests: int, bad: int) -> ArmFigures:
+    answers = tuple(requests if i == FAST else 0 for i in range(LATENCY_BUCKETS))
+    return ArmFigures(
+        requests, bad, answers, assigned=AssignedFigures(requests, bad_requests=bad, answers=answers)
+    )
+
+
+async def report(harness: Harness, sequence: int, release: int, counts: Mapping[str, ArmFigures]) -> None:
+    arms = {ArmName("p", release, arm): f for arm, f in counts.items()}
+    request = write(Tick(7, sequence, 0, arms))
+    await harness.client().unary(METHODS["ReportTicks"])(request, deadline=time.monotonic() + 30)
+
+
+async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResponse:
+    request = pb.GetRolloutRequest(pipeline=pipeline)
+    response: pb.GetRolloutResponse = await harness.client().unary(METHODS["GetRollout"])(
+        request, deadline=time.monotonic() + 30
+    )
+    return response
+
+
+async def until(store: FileReleases, state: RolloutState) -> Release:
+    while True:
+        release, _ = store.current("p")
+        assert release is not None
+        if release.rollout.state == state:
+            return release
+        assert release.rollout.state == RolloutState.RUNNING
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def rollout() -> Rollout:
+    # All counts are there at once, so stages may be short.
+    return Rollout(arm=CANARY, ladder=(0.5, 1.0), stage_s=0.1)
+
+
+async def test_a_canary_that_fails_is_rolled_back_and_it_is_on_record(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    store = deployed(tmp_path / "releases", rollout)
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
+        ended = await until(store, RolloutState.ROLLED_BACK)
+    assert ended.assign.weights == {LIVE: 1.0, CANARY: 0.0}
+    assert "harm by errors" in ended.rollout.verdict
+    assert "harm by errors" in (tmp_path / "audit.jsonl").read_text()
+
+
+async def test_a_good_canary_is_promoted_across_a_restart(tmp_path: Path, rollout: Rollout) -> None:
+    store = deployed(tmp_path / "releases", rollout)
+    candidate = store.current("p")[0].arms[CANARY]
+    sequence = 0
+    for number in (1, 2):  # another service takes over when the canary has all rows
+        async with served(SERVICE, settings(tmp_path)) as harness:
+            while (release := store.current("p")[0]).number == number:
+                sequence += 1
+                # Rows go on coming, else the rollout would wait for them.
+                rows = {CANARY: figures(5000 + 100 * sequence, 5)}
+                if number == 1:
+                    rows[LIVE] = figures(5000 + 100 * sequence, 5)
+                await report(harness, sequence, number, rows)
+                await asyncio.sleep(0.02)
+        assert release.rollout.state == (RolloutState.RUNNING if number == 1 else RolloutState.PROMOTED)
+    ended = store.current("p")[0]
+    assert ended.rollout.state == RolloutState.PROMOTED
+    assert ended.live == candidate
+
+
+async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, rollout: Rollout) -> None:
+    guards = {"wrong": Guard()}
+    store = deployed(tmp_path / "releases", rollout.model_copy(update={"guards": guards}), "flights")
+    requests = [f"r{i}" for i in range(400)]
+    exposures = [
+        exposure(r, arm=LIVE if i % 2 else CANARY, release=1, late=1.0) for i, r in enumerate(requests)
+    ]
+    outcomes = [
+        # The live arm is wrong in a tenth, the canary in nearly all.
+        pb.Outcome(request_id=r, name="late", label=i % 20 == 1 or (i % 2 == 0 and i % 20 == 0) or i % 2 == 1)
+        for i, r in enumerate(requests)
+    ]
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        message = write(Tick(7, 1, 0, {}, exposures))
+        client = harness.client()
+        await client.unary(METHODS["ReportTicks"])(message, deadline=time.monotonic() + 30)
+        request = pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes)
+        await client.unary(METHODS["RecordOutcomes"])(request, deadline=time.monotonic() + 30)
+        while True:
+            release, _ = store.current("flights")
+            if release.rollout.state == RolloutState.ROLLED_BACK:
+                break
+            await asyncio.sleep(0.02)
+    assert "harm by wrong" in release.rollout.verdict
+
+
+async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollout: Rollout) -> None:
+    deployed(tmp_path / "releases", rollout)
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        while not (status := await rollout_of(harness)).release:
+            await asyncio.sleep(0.02)
+        assert (status.leads, status.problem, status.action) == (True, "", "hold")
+        assert (status.verdict, status.weight) == ("not enough data", 0.5)
+        assert status.reason.startswith("no counts arrive. errors: canary 0 bad of 0")
+        assert (await rollout_of(harness, "unknown")).release == 0
+    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+        assert "not judged here" in (await rollout_of(harness)).problem
+
+
+async def test_an_experiment_is_read_out(tmp_path: Path, rollout: Rollout) -> None:
+    store = deployed(tmp_path / "releases", rollout, "flights")
+    experiment = Experiment(name="price", arms=(LIVE, CANARY), outcome="revenue")
+    release = store.current("flights")[0]
+    store.commit(release.next("me", "test", rollout=None, experiment=experiment))
+    exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
+    outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
+    async with served(SERVICE, settings(tmp_path)) as harness:
+
+        async def ask(name: str, request: Any) -> Any:
+            return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
+
+        await ask("ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
+        await ask("RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
+        found = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
+        assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)
+        live, canary = found.arms
+        assert (live.arm, live.exposed_key_count, live.outcome_key_count) == (LIVE, 200, 200)
+        assert not live.HasField("difference")
+        assert canary.difference.low < 1 < canary.difference.high
+        assert canary.mean - live.mean == pytest.approx(canary.difference.value)
+        none = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="unknown"))
+        assert none == pb.ReadExperimentResponse()
