@@ -49,6 +49,7 @@ class IdempotentCalls:
         self._log = log
         self._renew_s = lease_s / 3
         self._clock = clock
+        self._failing = False
         # Calls that run in this process, by tenant and key: who waits for one need not ask the store again and again.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
 
@@ -87,8 +88,9 @@ class IdempotentCalls:
                 claim = await self._store.claim(tenant, key, fingerprint, token)
             except StoreUnreachableError as error:
                 self._meter.ended(Ending.UNREACHABLE)
-                self._log.warning("idempotency keys can't be looked up", error=str(error))
+                self._tell(error)
                 raise _unavailable() from None
+            self._tell(None)
             if claim.state is State.CLAIMED:
                 return None
             if claim.state is State.KEPT:
@@ -102,6 +104,15 @@ class IdempotentCalls:
                 pause = min(2 * pause, _LONGEST_LOOK_S)
             else:
                 await asyncio.wait([running], timeout=left)
+
+    def _tell(self, error: StoreUnreachableError | None) -> None:
+        """Logs that the store can't be asked, and that it can again: once, not for each call."""
+        if (error is not None) != self._failing:
+            self._failing = error is not None
+            if error is None:
+                self._log.info("idempotency keys can be looked up again")
+            else:
+                self._log.error("calls with an idempotency key are refused", error=str(error))
 
     def _refused(self, state: State) -> Fault:
         if state is State.FULL:

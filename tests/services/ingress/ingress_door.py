@@ -20,6 +20,7 @@ import yaml
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
@@ -118,9 +119,9 @@ class FakeRouter:
         return pb.ListPipelinesResponse()
 
     async def GetShadowReport(
-        self, request: pb.GetShadowReportRequest, call: Call
-    ) -> pb.GetShadowReportResponse:
-        return pb.GetShadowReportResponse()
+        self, request: shadow_pb2.GetShadowReportRequest, call: Call
+    ) -> shadow_pb2.GetShadowReportResponse:
+        return shadow_pb2.GetShadowReportResponse()
 
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
         states = {
