@@ -8,6 +8,7 @@ from pathlib import Path
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.scenarios import (
     capacity,
+    cascade,
     check,
     closed,
     faults,
@@ -15,6 +16,7 @@ from load.scenarios import (
     overload,
     picture,
     race,
+    shadow,
     strangers,
 )
 from load.scenarios.scaling import payload, replicas, rows, tenants
@@ -31,6 +33,7 @@ def add(commands: Commands) -> None:
     _add_faults(commands)
     _add_comparisons(commands)
     _add_scaling(commands)
+    _add_quality(commands)
 
 
 def _add_loops(commands: Commands) -> None:
@@ -75,6 +78,13 @@ def _add_faults(commands: Commands) -> None:
     broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
     broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=names, default=[])
+    beside = command(commands, "shadow", shadow.run, HOME)
+    beside.add_argument("--servers", type=cores, help=_SERVERS)
+    beside.add_argument("--clients", type=cores, help=_CLIENTS)
+    beside.add_argument("--part", type=float, default=0.5, help="of the peak")
+    beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    beside.add_argument("--pairs", type=int, default=9)
+    beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
     foreign = system_command(commands, "strangers", strangers.run)
     foreign.add_argument("--servers", type=cores, help=_SERVERS)
     foreign.add_argument("--requests", type=int, default=100_000)
@@ -105,6 +115,14 @@ def _add_comparisons(commands: Commands) -> None:
         help="what races kept; those over different concurrencies are joined",
     )
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
+
+
+def _add_quality(commands: Commands) -> None:
+    """What is saved, and what it costs in quality."""
+    light_first = command(commands, "cascade", cascade.run)
+    light_first.add_argument(
+        "--door", action="store_true", help="the executor's CPU in a running system, too"
+    )
 
 
 def _add_scaling(commands: Commands) -> None:

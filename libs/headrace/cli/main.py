@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from headrace.cli.commands.access.keys import keys
 from headrace.cli.commands.access.security import security
 from headrace.cli.commands.access.tenants import tenants
+from headrace.cli.commands.cascade import cascade
 from headrace.cli.commands.features import features
 from headrace.cli.commands.lifecycle.doctor import doctor
 from headrace.cli.commands.lifecycle.down import down
@@ -19,6 +20,7 @@ from headrace.cli.commands.lifecycle.restart import restart
 from headrace.cli.commands.lifecycle.status import status
 from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
+from headrace.cli.commands.operations.shadow import shadow
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.releases.group import experiment, release, rollout
 from headrace.cli.commands.requests.outcomes import outcomes
@@ -54,7 +56,9 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(keys, name="keys")
 app.add_typer(features, name="features")
 app.add_typer(models, name="models")
+app.add_typer(cascade, name="cascade")
 app.add_typer(outcomes, name="outcomes")
 app.add_typer(release, name="release")
 app.add_typer(rollout, name="rollout")
 app.add_typer(experiment, name="experiment")
+app.add_typer(shadow, name="shadow")

@@ -118,11 +118,6 @@ class FakeRouter:
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
         return pb.ListPipelinesResponse()
 
-    async def GetShadowReport(
-        self, request: shadow_pb2.GetShadowReportRequest, call: Call
-    ) -> shadow_pb2.GetShadowReportResponse:
-        return shadow_pb2.GetShadowReportResponse()
-
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
         states = {
             "1": executor_pb2.MODEL_STATE_ACTIVE,
@@ -134,6 +129,13 @@ class FakeRouter:
         for version, state in states.items():
             progress = "warming up onnxruntime" if version == "3" else ""
             reply.models.add(name="doubler", version=version, state=state, progress=progress)
+        return reply
+
+    async def GetShadowReport(
+        self, request: shadow_pb2.GetShadowReportRequest, call: Call
+    ) -> shadow_pb2.GetShadowReportResponse:
+        reply = shadow_pb2.GetShadowReportResponse()
+        reply.reports.add(pipeline=request.pipeline, release=4, arm="next", both_answered_count=7)
         return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:

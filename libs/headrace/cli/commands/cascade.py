@@ -1,0 +1,242 @@
+"""`headrace cascade tune`: the threshold of a cascade, chosen by labelled rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.progress import Progress
+from rich.table import Table
+
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.installation.layout import Layout
+from headrace.cli.tuning import cascade_curve as curves
+from headrace.cli.tuning.cascade_curve import Labelled, Point, cpu_saved
+from headrace.cli.tuning.cascade_rows import labelled_rows
+from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us
+from headrace.pipeline import CascadeStage, DocumentError, Pipeline, load
+from headrace.repository import Repository
+from headrace.repository.records import Records
+
+cascade = typer.Typer(
+    help="Cascades: a light model that answers, a heavy one for the unsure.", no_args_is_help=True
+)
+# A model's CPU for a row depends on how many rows a run has; an executor that is not idle runs about so many.
+_BATCH = 64
+_SHOWN = 12
+_MAX_ROWS = 10_000_000
+
+
+@cascade.callback()
+def _group() -> None:
+    """Keeps `tune` a subcommand though it is the only one."""
+
+
+@cascade.command()
+def tune(
+    pipeline: Annotated[str, typer.Argument(help="Its name, or the path of a document.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled rows, a JSON object a line: inputs, recorded features, label.", dir_okay=False
+        ),
+    ],
+    loss_budget: Annotated[
+        str,
+        typer.Option(
+            help="Most that the cascade may lose to the heavy model alone: mean cost of a row, or PERCENT% of the gap."
+        ),
+    ],
+    stage: Annotated[str, typer.Option(help="The cascade; may be left out if there is one.")] = "",
+    label: Annotated[str, typer.Option(help="Key of the label: true, false or a class number.")] = "label",
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="That the budget holds.")] = 0.95,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The curve and what was chosen, for programs.")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Choose a cascade's threshold: the least one that provably costs no more quality than the budget.
+
+    Runs both models on every row, offline and on this machine. Changes nothing: it prints how to set what it chose.
+    """
+    layout = place(home)
+    document = _document(layout, pipeline)
+    found = _stage(document, stage)
+    models = Models(Repository(layout.models), Records(layout.executor_state).serving())
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading rows", total=5)
+        rows, labels = _read(data, label)
+        progress.update(task, advance=1, description="running the stages before it")
+        try:
+            batch = columns_for(document, found, rows, models)
+            progress.update(task, advance=1, description="running both models")
+            labelled = labelled_rows(found, batch, labels, models)
+            progress.update(task, advance=1, description="measuring CPU")
+            cpu = tuple(cpu_us(part, batch.columns, models, _BATCH) for part in (found.light, found.heavy))
+        except OfflineError as error:
+            fail(str(error))
+        progress.update(task, advance=1, description="bounding losses")
+        alpha = 1 - confidence
+        points = curves.curve(labelled, curves.grid(labelled.margins, found.unsure.decision), alpha)
+    budget = _budget(loss_budget, labelled)
+    best = curves.chosen(points, budget)
+    if as_json:
+        print(json.dumps(_plain(labelled, points, best, budget, cpu)))
+    else:
+        _print(labelled, points, best, budget, cpu)
+    if best is None:
+        needed = curves.rows_needed(budget, labelled, alpha)
+        hint = (
+            f"; it needs at least {needed} rows, there are {len(labelled)}" if needed > len(labelled) else ""
+        )
+        fail(
+            f"no threshold is proven to lose at most {budget:.5f}{hint}. Allow more, or bring more labelled rows"
+        )
+    if not as_json:
+        set_it = f"headrace release deploy {document.name} --set {found.name}.threshold={best.threshold:.6g}"
+        out.print(f"set it: [bold]{set_it}[/]")
+
+
+def _document(layout: Layout, name: str) -> Pipeline:
+    path = Path(name)
+    if not path.is_file():
+        path = layout.pipelines / name / "pipeline.yaml"
+    if not path.is_file():
+        fail(f"there is no pipeline {name!r} in {layout.pipelines}, and no such file")
+    try:
+        return load(path)
+    except DocumentError as error:
+        fail(str(error))
+
+
+def _stage(document: Pipeline, name: str) -> CascadeStage:
+    found = [s for s in document.stages if isinstance(s, CascadeStage)]
+    if not found:
+        fail(f"pipeline {document.name} has no cascade stage")
+    names = ", ".join(s.name for s in found)
+    if not name and len(found) > 1:
+        fail(f"pipeline {document.name} has several cascades, choose one by --stage: {names}")
+    stage = next((s for s in found if name in ("", s.name)), None)
+    if stage is None:
+        fail(f"pipeline {document.name} has no cascade {name!r}; it has: {names}")
+    return stage
+
+
+def _read(path: Path, label: str) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    rows: list[dict[str, Any]] = []
+    labels: list[int] = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            if len(rows) >= _MAX_ROWS:
+                fail(f"{path}: more than {_MAX_ROWS} rows")
+            row = _row(path, number, line)
+            value = row.get(label)
+            if not isinstance(value, bool | int):
+                _bad(
+                    path,
+                    number,
+                    f"the label {label!r} should be true, false or a class number, is {value!r:.40}",
+                )
+            labels.append(int(value))
+            rows.append(row)
+    if not rows:
+        fail(f"{path}: no rows")
+    return rows, np.array(labels, np.int64)
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        _bad(path, number, "is no JSON object")
+    return row
+
+
+def _bad(path: Path, number: int, text: str) -> NoReturn:
+    fail(f"{path}:{number}: {text}")
+
+
+def _budget(text: str, rows: Labelled) -> float:
+    """The budget as mean cost of a row."""
+    share = text.endswith("%")
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1 and not (share and 0 < value <= 100):
+        fail(f"--loss-budget: {text!r} is neither a mean cost between 0 and 1 nor a percentage such as 10%")
+    if not share:
+        return value
+    if rows.gap <= 0:
+        fail(
+            "the heavy model is not better than the light one on these rows, so there is no gap to take a share of"
+        )
+    return value / 100 * rows.gap
+
+
+def _plain(
+    rows: Labelled, points: Sequence[Point], best: Point | None, budget: float, cpu: Sequence[float]
+) -> dict[str, object]:
+    def plain(point: Point) -> dict[str, object]:
+        return {
+            "threshold": point.threshold,
+            "heavy_share": point.heavy_share,
+            "cpu_saved": cpu_saved(point, cpu),
+            "loss": point.loss,
+            "lost": point.lost,
+            "lost_interval": point.interval,
+            "lost_bound": point.bound,
+        }
+
+    return {
+        "rows": len(rows),
+        "light_loss": float(rows.light.mean()),
+        "heavy_loss": float(rows.heavy.mean()),
+        "gap": rows.gap,
+        "budget": budget,
+        "cpu_us": {"light": cpu[0], "heavy": cpu[1]},
+        "curve": [plain(p) for p in points],
+        "chosen": None if best is None else plain(best),
+    }
+
+
+def _print(
+    rows: Labelled, points: Sequence[Point], best: Point | None, budget: float, cpu: Sequence[float]
+) -> None:
+    out.print(
+        f"{len(rows)} rows; loss of a row: light {rows.light.mean():.5f}, heavy {rows.heavy.mean():.5f}, gap {rows.gap:.5f}; "
+        f"CPU of a row: light {cpu[0]:.2f} µs, heavy {cpu[1]:.2f} µs (batches of {_BATCH})"
+    )
+    table = Table("threshold", "to heavy", "CPU saved", "loss", "lost to heavy (95 %)", "lost at most", "")
+    for point in _sample(points, best):
+        low, high = point.interval
+        table.add_row(
+            f"{point.threshold:.4g}",
+            f"{point.heavy_share:.1%}",
+            f"{cpu_saved(point, cpu):.1%}",
+            f"{point.loss:.5f}",
+            f"{point.lost:+.5f} ({low:+.5f} to {high:+.5f})",
+            f"{point.bound:+.5f}",
+            "chosen" if point is best else "too much" if point.bound > budget else "",
+            style="green" if point is best else None,
+        )
+    out.print(table)
+    out.print(f"budget: a loss of at most {budget:.5f} above the heavy model alone")
+
+
+def _sample(points: Sequence[Point], best: Point | None) -> list[Point]:
+    """Points at about equal steps of the share that goes to the heavy model, and the chosen one."""
+    found: list[Point] = []
+    for point in points:
+        if point is best or not found or point.heavy_share - found[-1].heavy_share >= 1 / _SHOWN:
+            found.append(point)
+    return found

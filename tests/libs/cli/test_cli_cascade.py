@@ -1,0 +1,206 @@
+"""`headrace cascade tune`, as a person types it, over real ONNX files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner, Result
+
+from headrace.cli.installation import layout
+from headrace.cli.main import app
+from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us
+from headrace.columns import DType
+from headrace.pipeline import CascadeStage, parse
+from headrace.repository import Repository, TensorSpec, publish
+
+DOCUMENT = """\
+pipeline: demo
+version: 1
+deadline_ms: 1000
+inputs:
+  x: {type: float32, range: [0, 1]}
+  amount: {type: int64, default: 0}
+stages:
+  - features: store
+    feature_service: f
+    entities: [amount]
+    views: {v: {features: {noise: float64}}}
+  - preprocessing: prepare
+    steps:
+      - impute: {columns: {noise: 0.0}}
+      - assemble: {columns: [x, noise], into: input}
+    outputs: {input: {type: float32, shape: [2]}}
+  - cascade: score
+    light: {name: small, inputs: {input: input}, outputs: {p: {column: p, type: float32}}}
+    heavy: {name: large, inputs: {input: input}, outputs: {p: {column: p, type: float32}}}
+    score: p
+    decision: 0.5
+    threshold: 0.1
+    valuable: {amount: 1000}
+outputs: [p]
+"""
+
+
+def model(weights: tuple[float, float]) -> bytes:
+    """p = input · weights."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["input", "w"], ["p"])],
+        "dot",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [2], weights)],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with a light model that sees x with noise, and a heavy one that takes the noise off."""
+    folder = tmp_path / "home"
+    place = layout.of(folder)
+    place.make_home()
+    for name, weights in (("small", (1.0, 1.0)), ("large", (1.0, 0.0))):
+        inputs, outputs = [TensorSpec("input", DType.FLOAT32, (2,))], [TensorSpec("p", DType.FLOAT32, ())]
+        publish(place.models, name, "1", model(weights), inputs=inputs, outputs=outputs)
+    (tmp_path / "demo.yaml").write_text(DOCUMENT)
+    return folder
+
+
+def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    x, noise = rng.uniform(0, 1, count), rng.normal(0, 0.1, count)
+    return [
+        {"x": float(a), "noise": float(b), "late": bool(a >= 0.5), "amount": 1000 if i % 100 == 0 else 1}
+        for i, (a, b) in enumerate(zip(x, noise, strict=True))
+    ]
+
+
+def written(path: Path, lines: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def tune(home: Path, data: Path, *arguments: str) -> Result:
+    document = str(home.parent / "demo.yaml")
+    command = ["cascade", "tune", document, "--data", str(data), "--label", "late", "--home", str(home)]
+    return CliRunner().invoke(app, [*command, *arguments])
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    return " ".join((result.stdout + result.stderr).split())
+
+
+def test_a_threshold_is_chosen_and_the_command_that_sets_it_is_printed(home: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", rows(4000))
+    result = tune(home, data, "--loss-budget", "0.01")
+    assert result.exit_code == 0, result.output
+    assert "chosen" in result.stdout
+    assert "too much" in result.stdout
+    assert "headrace release deploy demo --set score.threshold=0." in result.stdout
+    plain = json.loads(tune(home, data, "--loss-budget", "0.01", "--json").stdout)
+    best = plain["chosen"]
+    assert best["lost_bound"] <= 0.01
+    # The noise has a deviation of 0.1, so beyond that from 0.5 the light model is nearly always right.
+    assert 0.02 < best["threshold"] < 0.25
+    assert plain["rows"] == 4000
+    assert plain["heavy_loss"] == 0
+    assert plain["gap"] == pytest.approx(plain["light_loss"])
+    assert plain["curve"][0]["heavy_share"] == pytest.approx(0.01)
+    assert plain["curve"][-1]["lost"] == 0
+
+
+def test_a_budget_may_be_a_part_of_the_gap(home: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", rows(4000))
+    plain = json.loads(tune(home, data, "--loss-budget", "20%", "--json").stdout)
+    assert plain["budget"] == pytest.approx(0.2 * plain["gap"])
+
+
+def test_too_few_rows_say_how_many_it_takes(home: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", rows(50))
+    text = refused(tune(home, data, "--loss-budget", "0.001"))
+    assert "no threshold is proven to lose at most 0.00100; it needs at least" in text
+    assert "there are 50" in text
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["nothing"], "rows.jsonl:1: is no JSON object"),
+        (
+            [{"x": 0.5, "noise": 0.0}],
+            "rows.jsonl:1: the label 'late' should be true, false or a class number, is None",
+        ),
+        ([{"x": 0.5, "noise": 0.0, "late": "yes"}], "should be true, false or a class number, is 'yes'"),
+        ([{"x": 0.5, "late": True}], "the rows do not have the feature 'noise'"),
+        ([{"x": 5, "noise": 0.0, "late": True}], "every row fails before the stage; the first: "),
+        ([], "no rows"),
+    ],
+)
+def test_rows_that_can_not_be_used_are_named(
+    home: Path, tmp_path: Path, lines: list[Any], message: str
+) -> None:
+    data = written(tmp_path / "rows.jsonl", lines)
+    assert message in refused(tune(home, data, "--loss-budget", "0.01"))
+
+
+@pytest.mark.parametrize("budget", ["0", "1.5", "x", "200%", "-1"])
+def test_a_budget_that_is_none_is_refused(home: Path, tmp_path: Path, budget: str) -> None:
+    data = written(tmp_path / "rows.jsonl", rows(100))
+    assert "--loss-budget: " in refused(tune(home, data, f"--loss-budget={budget}"))
+
+
+def test_what_is_not_there_is_named(home: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", rows(10))
+    assert "has no cascade 'scoer'; it has: score" in refused(
+        tune(home, data, "--loss-budget", "0.1", "--stage", "scoer")
+    )
+    document = tmp_path / "demo.yaml"
+    document.write_text(DOCUMENT.replace("name: large", "name: larger"))
+    assert "larger" in refused(tune(home, data, "--loss-budget", "0.1"))
+    document.write_text(DOCUMENT.replace("  - cascade: score", "  - cascde: score"))
+    assert "cascde" in refused(tune(home, data, "--loss-budget", "0.1"))
+    result = CliRunner().invoke(
+        app, ["cascade", "tune", "nobody", "--data", str(data), "--loss-budget", "0.1", "--home", str(home)]
+    )
+    assert "there is no pipeline 'nobody'" in refused(result)
+
+
+def test_a_row_that_fails_before_the_stage_is_left_out(home: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", [*rows(400), {"x": 7, "noise": 0.0, "late": True}])
+    assert json.loads(tune(home, data, "--loss-budget", "0.1", "--json").stdout)["rows"] == 400
+
+
+def test_a_stage_that_can_not_run_offline_is_named(home: Path) -> None:
+    text = DOCUMENT.replace(
+        "  - cascade: score",
+        "  - cascade: first\n"
+        "    light: {name: small, inputs: {input: input}, outputs: {p: {column: q, type: float32}}}\n"
+        "    heavy: {name: large, inputs: {input: input}, outputs: {p: {column: q, type: float32}}}\n"
+        "    score: q\n    decision: 0.5\n    threshold: 0.1\n"
+        "  - cascade: score",
+    ).replace("valuable: {amount: 1000}", "valuable: {q: 1}")
+    pipeline = parse(text, "p.yaml")
+    models = Models(Repository(layout.of(home).models))
+    with pytest.raises(OfflineError, match="stage 'first' is a cascade stage"):
+        columns_for(pipeline, pipeline.stages[-1], rows(3), models)
+
+
+def test_cpu_is_measured_by_the_clock_that_is_given(home: Path) -> None:
+    pipeline = parse(DOCUMENT, "p.yaml")
+    [stage] = [s for s in pipeline.stages if isinstance(s, CascadeStage)]
+    models = Models(Repository(layout.of(home).models))
+    batch = columns_for(pipeline, stage, rows(128), models)
+    ticks = iter(range(100))
+    # Each look at the clock is a second later: one round of two batches, seen at the fourth look.
+    assert cpu_us(stage.light, batch.columns, models, 64, 1.5, lambda: float(next(ticks))) == pytest.approx(
+        3 / 128 * 1e6
+    )
