@@ -32,10 +32,13 @@ class RedisCalls:
         self, url: str, timeout_s: float, clock: Callable[[], float], *, pause_s: float = _PAUSE_S
     ) -> None:
         """Raises ConfigError if the address can't be read."""
-        from redis import asyncio as redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-        from redis.exceptions import RedisError
+        try:
+            from redis import asyncio as redis
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+            from redis.exceptions import RedisError
+        except ImportError:
+            raise ConfigError("redis: the settings name a Redis, so install the package `redis`") from None
 
         self._errors: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
         self._timeout_s = timeout_s

@@ -26,13 +26,13 @@ from services.ingress.idempotency.outcome import (
     is_whole,
     read_key,
 )
-from services.ingress.idempotency.store import KeyStore, State, StoreUnreachableError
+from services.ingress.idempotency.store import Claim, KeyStore, State, StoreUnreachableError
 from services.ingress.ports import Log
 from services.ingress.request_context import RequestContext
 
 M = TypeVar("M", bound=Message)
 # How often a key that another process has claimed is looked at again.
-_LOOK_S, _LONGEST_LOOK_S = 0.01, 0.1
+_LOOK_S, _LONGEST_LOOK_S = 0.01, 0.25
 _RETRY_AFTER_S = 0.5
 # The work is done; only its outcome is not kept yet.
 _COMMIT_ATTEMPTS = 3
@@ -49,8 +49,11 @@ class IdempotentCalls:
         self._log = log
         self._renew_s = lease_s / 3
         self._clock = clock
+        self._failing = False
         # Calls that run in this process, by tenant and key: who waits for one need not ask the store again and again.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
+        # Calls that ask the store about one that runs elsewhere.
+        self._looking: dict[tuple[str, str], asyncio.Future[None]] = {}
 
     async def once(
         self,
@@ -81,27 +84,50 @@ class IdempotentCalls:
         self, tenant: str, key: str, fingerprint: bytes, token: str, deadline: float
     ) -> bytes | None:
         """The outcome that is kept; None: the key is claimed."""
-        pause = _LOOK_S
-        while True:
-            try:
-                claim = await self._store.claim(tenant, key, fingerprint, token)
-            except StoreUnreachableError as error:
-                self._meter.ended(Ending.UNREACHABLE)
-                self._log.warning("idempotency keys can't be looked up", error=str(error))
-                raise _unavailable() from None
-            if claim.state is State.CLAIMED:
-                return None
-            if claim.state is State.KEPT:
-                return claim.outcome
-            left = deadline - self._clock()
-            if claim.state is not State.BUSY or left <= 0:
-                raise self._refused(claim.state)
-            running = self._running.get((tenant, key))
-            if running is None:
-                await asyncio.sleep(min(pause, left))
-                pause = min(2 * pause, _LONGEST_LOOK_S)
+        name, pause = (tenant, key), _LOOK_S
+        looking: asyncio.Future[None] | None = None
+        try:
+            while True:
+                claim = await self._claim(tenant, key, fingerprint, token)
+                if claim.state is State.CLAIMED:
+                    return None
+                if claim.state is State.KEPT:
+                    return claim.outcome
+                left = deadline - self._clock()
+                if claim.state is not State.BUSY or left <= 0:
+                    raise self._refused(claim.state)
+                others = self._running.get(name) or self._looking.get(name)
+                if others is None or others is looking:
+                    # It runs in another process. One of those who wait for it here looks; the others wait for that one.
+                    if looking is None:
+                        looking = self._looking[name] = asyncio.get_running_loop().create_future()
+                    await asyncio.sleep(min(pause, left))
+                    pause = min(2 * pause, _LONGEST_LOOK_S)
+                else:
+                    await asyncio.wait([others], timeout=left)
+        finally:
+            if looking is not None:
+                del self._looking[name]
+                looking.set_result(None)
+
+    async def _claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
+        try:
+            claim = await self._store.claim(tenant, key, fingerprint, token)
+        except StoreUnreachableError as error:
+            self._meter.ended(Ending.UNREACHABLE)
+            self._tell(error)
+            raise _unavailable() from None
+        self._tell(None)
+        return claim
+
+    def _tell(self, error: StoreUnreachableError | None) -> None:
+        """Logs that the store can't be asked, and that it can again: once, not for each call."""
+        if (error is not None) != self._failing:
+            self._failing = error is not None
+            if error is None:
+                self._log.info("idempotency keys can be looked up again")
             else:
-                await asyncio.wait([running], timeout=left)
+                self._log.error("calls with an idempotency key are refused", error=str(error))
 
     def _refused(self, state: State) -> Fault:
         if state is State.FULL:

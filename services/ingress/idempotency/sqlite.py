@@ -60,14 +60,21 @@ class SqliteKeys:
         self._connection: sqlite3.Connection | None = None
 
     async def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
-        def claim(db: sqlite3.Connection, now: float) -> Claim:
+        def found(db: sqlite3.Connection, now: float) -> Claim | None:
+            """What the key is if it is not free."""
             row = db.execute(
                 "SELECT fingerprint, until, outcome FROM keys WHERE tenant = ? AND key = ?", (tenant, key)
             ).fetchone()
-            if row is not None and row[1] > now:
-                if row[0] != fingerprint:
-                    return Claim(State.OTHER)
-                return Claim(State.BUSY) if row[2] is None else Claim(State.KEPT, row[2])
+            if row is None or row[1] <= now:
+                return None
+            if row[0] != fingerprint:
+                return Claim(State.OTHER)
+            return Claim(State.BUSY) if row[2] is None else Claim(State.KEPT, row[2])
+
+        def claim(db: sqlite3.Connection, now: float) -> Claim:
+            taken = found(db, now)
+            if taken is not None:
+                return taken
             self._purge(db, now)
             db.execute("DELETE FROM keys WHERE tenant = ? AND key = ?", (tenant, key))
             if self._is_full(db, tenant):
@@ -79,7 +86,11 @@ class SqliteKeys:
             )
             return Claim(State.CLAIMED)
 
-        return await self._do(claim)
+        def step(db: sqlite3.Connection) -> Claim:
+            # A read needs no lock, and most who come here with a known key need nothing else.
+            return found(db, self._wall()) or self._in_transaction(db, claim)
+
+        return await self._do(step)
 
     async def renew(self, tenant: str, key: str, token: str) -> bool:
         def renew(db: sqlite3.Connection, now: float) -> bool:
@@ -87,7 +98,7 @@ class SqliteKeys:
             done = db.execute(f"UPDATE keys SET until = ? WHERE {_OWNED}", (until, tenant, key, token, now))  # noqa: S608 - no value is in the text
             return done.rowcount == 1
 
-        return await self._do(renew)
+        return await self._write(renew)
 
     async def commit(self, tenant: str, key: str, token: str, outcome: bytes, note: str) -> bool:
         def commit(db: sqlite3.Connection, now: float) -> bool:
@@ -98,16 +109,16 @@ class SqliteKeys:
             )
             return done.rowcount == 1
 
-        return await self._do(commit)
+        return await self._write(commit)
 
     async def abandon(self, tenant: str, key: str, token: str) -> None:
         def abandon(db: sqlite3.Connection, now: float) -> None:
             db.execute(f"DELETE FROM keys WHERE {_OWNED}", (tenant, key, token, now))  # noqa: S608 - no value is in the text
 
-        await self._do(abandon)
+        await self._write(abandon)
 
     async def purge(self) -> None:
-        await self._do(self._purge)
+        await self._write(self._purge)
 
     async def close(self) -> None:
         def close() -> None:
@@ -118,25 +129,30 @@ class SqliteKeys:
         await asyncio.get_running_loop().run_in_executor(self._thread, close)
         self._thread.shutdown()
 
-    async def _do(self, what: Callable[[sqlite3.Connection, float], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, what)
+    async def _write(self, what: Callable[[sqlite3.Connection, float], T]) -> T:
+        return await self._do(lambda db: self._in_transaction(db, what))
 
-    def _in_transaction(self, what: Callable[[sqlite3.Connection, float], T]) -> T:
-        try:
-            db = self._opened()
-            db.execute("BEGIN IMMEDIATE")
+    async def _do(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        def done() -> T:
             try:
-                # The time after the lock was got: whoever had it before has written an earlier one.
-                result = what(db, self._wall())
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-            return result
-        except (sqlite3.Error, OSError) as error:
-            self._reopen_next()
-            raise StoreUnreachableError(f"{self._path.name}: {error}") from error
+                return what(self._opened())
+            except (sqlite3.Error, OSError) as error:
+                self._reopen_next()
+                raise StoreUnreachableError(f"{self._path.name}: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, done)
+
+    def _in_transaction(self, db: sqlite3.Connection, what: Callable[[sqlite3.Connection, float], T]) -> T:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # The time after the lock was got: whoever had it before has written an earlier one.
+            result = what(db, self._wall())
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return result
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -26,6 +26,7 @@ class Inference:
     seen: list[pb.PredictRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
+    idempotency_keys: list[str | None] = field(default_factory=list)
     lists: int = 0
     # Those of each call of RecordOutcomes.
     outcomes: list[list[pb.Outcome]] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Inference:
         self.seen.append(request)
         self.keys.append(call.metadata.get("authorization", ""))
         self.traces.append(call.metadata.get("traceparent", ""))
+        self.idempotency_keys.append(call.metadata.get("idempotency-key"))
         step = self.script.pop(0) if self.script else None
         if isinstance(step, Fault):
             raise step

@@ -6,18 +6,22 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import RowError
+from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.memory import MemoryKeys
 from services.ingress.idempotency.meter import Ending
 from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
+from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
 
@@ -27,9 +31,13 @@ THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", m
 
 
 class Log:
-    def info(self, event: str, **fields: Any) -> None: ...
-    def warning(self, event: str, **fields: Any) -> None: ...
-    def error(self, event: str, **fields: Any) -> None: ...
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append(event)
+
+    warning = error = info
 
 
 @dataclass
@@ -75,8 +83,8 @@ class Door:
 
     def __init__(self, store: Store | None = None, lease_s: float = 30.0) -> None:
         self.store = store or Store(StoreRules(lease_s=lease_s))
-        self.meter = Meter()
-        self.calls = IdempotentCalls(self.store, self.meter, Log(), lease_s, time.monotonic)
+        self.meter, self.log = Meter(), Log()
+        self.calls = IdempotentCalls(self.store, self.meter, self.log, lease_s, time.monotonic)
         self.ran = 0
         self.gate: asyncio.Event | None = None
         self.fault: Fault | None = None
@@ -106,7 +114,7 @@ class Door:
             return pb.PredictResponse(request_id=context.request_id, version=number)
 
         try:
-            reply = await self.calls.once(context, request, 20.0, pb.PredictResponse, run)
+            reply = await self.calls.once(context, request, 1000.0, pb.PredictResponse, run)
         finally:
             self.original = context.original_request_id
         return reply, context.original_request_id
@@ -201,10 +209,11 @@ async def test_duplicates_at_another_door_wait_too() -> None:
     one.gate = asyncio.Event()
     first = asyncio.create_task(one.ask("r1"))
     await asyncio.sleep(0)
-    second = asyncio.create_task(other.ask("r2"))
+    # One of these looks, and the others wait for that one.
+    others = [asyncio.create_task(other.ask(f"r{i}", budget_s=1000.0)) for i in range(2, 6)]
     await asyncio.sleep(0)
     one.gate.set()
-    assert [reply.request_id for reply, _ in await asyncio.gather(first, second)] == ["r1", "r1"]
+    assert {reply.request_id for reply, _ in await asyncio.gather(first, *others)} == {"r1"}
     assert other.ran == 0
 
 
@@ -281,7 +290,17 @@ async def test_without_its_store_nothing_runs() -> None:
         Code.UNAVAILABLE,
         Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
     )
+    with pytest.raises(Fault):
+        await door.ask("r2")
     assert door.ran == 0
+    door.store.down = frozenset()
+    await door.ask("r3")
+    await door.ask("r4")
+    # Told once, and once more when it is over.
+    assert door.log.lines == [
+        "calls with an idempotency key are refused",
+        "idempotency keys can be looked up again",
+    ]
 
 
 async def test_what_the_store_cannot_keep_is_answered_all_the_same() -> None:
@@ -345,3 +364,10 @@ def test_what_is_no_outcome_is_an_error() -> None:
     for data in (b"", b"\x05\0\0\0{}", b"\x02\0\0\0{}"):
         with pytest.raises(ValueError):
             Outcome.of_bytes(data)
+
+
+def test_a_key_is_kept_in_one_place() -> None:
+    with pytest.raises(ValidationError, match="either `file` or `redis`"):
+        Idempotency(file=Path("keys"), redis="redis://here")
+    with pytest.raises(ConfigError, match="redis"):
+        Idempotency(redis="http://nowhere").store(time.monotonic, time.time)

@@ -169,11 +169,15 @@ async def test_a_tenant_has_only_so_many_bytes_until_their_time_is_over(kind: Ki
     for key, size in (("a", 600), ("b", 400)):
         assert await store.claim("t", key, F, "one") == CLAIMED
         assert await store.commit("t", key, "one", b"x" * size, "{}")
-    assert await store.claim("t", "c", F, "one") == FULL
-    await kind.age(1001)
+        await kind.age(500)
+    # The time of the first is over, that of the second is not.
+    await kind.age(1)
     assert await store.claim("t", "c", F, "one") == CLAIMED
-    assert await store.commit("t", "c", "one", b"x" * 999, "{}")
+    assert await store.commit("t", "c", "one", b"x" * 599, "{}")
     assert await store.claim("t", "d", F, "one") == CLAIMED
+    assert await store.commit("t", "d", "one", b"x", "{}")
+    assert await store.claim("t", "e", F, "one") == FULL
+    assert await store.claim("u", "e", F, "one") == CLAIMED
 
 
 async def test_of_many_that_claim_at_once_one_gets_it(kind: Kind) -> None:
