@@ -9,6 +9,7 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
+shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers
 strangers  what people without a credential can do: the latency of who has one, the ingress's memory
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
 capacity   the processes and cores that a load needs, and their price, from what `scaling` found
@@ -16,11 +17,14 @@ cascade    what a cascade of models saves and what quality it costs, on real fli
 check      a minute, for CI: does natural batching still save CPU as it should?
 
 hop        a call between two processes, on a stream and as an RPC
+shadow-offer  what shadows and the recording add to a live batch
 refusals   what a refusal costs in Envoy alone
+routes     choosing an arm for each row: canary, rules, caps, partition; how even a partition is
 executor   the executor in one process: overhead, latency, batching, a version swap
 features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
            `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage
 ticks      what counting each answer costs the router
+response-cache  an answer that was kept beside one that is computed: pictures, and flights, whose key needs the features
 moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 

@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from load.arguments import Commands, RunCommand, command, cores, names, numbers
+from load.arguments import Commands, RunCommand, command, cores, names, numbers, system_command
 from load.systems.processes import ROOT
 
 _DEFAULT_HOME = ROOT / ".headrace"
@@ -23,6 +23,15 @@ def add(commands: Commands) -> None:
     refused.add_argument("--rates", type=numbers, default=[8000, 20000])
     refused.add_argument("--seconds", type=float, default=3.0)
     refused.add_argument("--clients", type=cores, help="cores of the client, such as 1")
+    routes = commands.add_parser("routes")
+    routes.set_defaults(run=_of("routes"))
+    routes.add_argument("--rows", type=numbers, default=[1, 8, 64, 256])
+    routes.add_argument("--runs", type=int, default=7)
+    routes.add_argument("--keys", type=int, default=100_000)
+    offered = commands.add_parser("shadow-offer")
+    offered.set_defaults(run=_of("shadow_offer"))
+    offered.add_argument("--rows", type=numbers, default=[1, 8, 64])
+    offered.add_argument("--seconds", type=float, default=1.0)
     ticks = commands.add_parser("ticks")
     ticks.set_defaults(run=_of("ticks"))
     ticks.add_argument("--rows", type=numbers, default=[1, 64, 256])
@@ -30,6 +39,9 @@ def add(commands: Commands) -> None:
     command(commands, "memory", _of("memory"), _DEFAULT_HOME)
     pictures = command(commands, "moderation", _of("moderation"), _DEFAULT_HOME)
     pictures.add_argument("--seconds", type=float, default=10.0)
+    kept = system_command(commands, "response-cache", _of("response_cache"))
+    kept.add_argument("--requests", type=int, default=2000, help="flights")
+    kept.add_argument("--pictures", type=int, default=80)
     executor = commands.add_parser("executor")
     executor.set_defaults(run=_of("executor.command"))
     executor.add_argument("--models", type=Path, default=_DEFAULT_HOME / "models")

@@ -16,6 +16,7 @@ from load.scenarios import (
     overload,
     picture,
     race,
+    shadow,
     strangers,
 )
 from load.scenarios.scaling import payload, replicas, rows, tenants
@@ -77,6 +78,13 @@ def _add_faults(commands: Commands) -> None:
     broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
     broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=names, default=[])
+    beside = command(commands, "shadow", shadow.run, HOME)
+    beside.add_argument("--servers", type=cores, help=_SERVERS)
+    beside.add_argument("--clients", type=cores, help=_CLIENTS)
+    beside.add_argument("--part", type=float, default=0.5, help="of the peak")
+    beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    beside.add_argument("--pairs", type=int, default=9)
+    beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
     foreign = system_command(commands, "strangers", strangers.run)
     foreign.add_argument("--servers", type=cores, help=_SERVERS)
     foreign.add_argument("--requests", type=int, default=100_000)

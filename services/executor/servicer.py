@@ -11,8 +11,7 @@ from headrace.hop.call import LOCAL_PEER, Call
 from headrace.repository import TensorSpec
 from services.executor import errors
 from services.executor.lifecycle.models import Models
-from services.executor.lifecycle.versions import VersionStatus
-from services.executor.lifecycle.versions import LoadedVersion
+from services.executor.lifecycle.versions import LoadedVersion, VersionStatus
 
 
 class ExecutorServicer:

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import router_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
+from headrace.comparison import merged
+from headrace.comparison.messages import read_report
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
+from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
-from services.ingress.ports import Outcome, Routed
+from services.ingress.ports import MergedReports, Outcome, Routed
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -38,6 +42,14 @@ UNLOAD = unary(
     pb.UnloadModelResponse,
     idempotent=False,
     lengthy=True,
+)
+SHADOWS = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "GetShadowReport",
+    shadow_pb2.GetShadowReportRequest,
+    shadow_pb2.GetShadowReportResponse,
+    idempotent=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 LIST = unary(
@@ -126,6 +138,22 @@ class HopModelOperations:
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
         request = pb.UnloadModelRequest(model=model, version=version, operator=operator)
         return list((await self._unload(request, deadline=deadline)).versions)
+
+
+class HopShadowReports:
+    """Implements `ports.ShadowReports`."""
+
+    def __init__(self, client: Client) -> None:
+        self._each = client.each(SHADOWS)
+
+    async def reports(self, pipeline: str, deadline: float) -> MergedReports:
+        request = shadow_pb2.GetShadowReportRequest(pipeline=pipeline)
+        answers = await self._each(request, deadline=deadline)
+        good = [a for a in answers if not isinstance(a, Fault)]
+        if not good:
+            raise next(a for a in answers if isinstance(a, Fault))
+        found = merged(read_report(r) for answer in good for r in answer.reports)
+        return MergedReports(found, len(good), len(answers) - len(good))
 
 
 class HopOutcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,11 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.ingress.idempotency.settings import Idempotency
+
+_ATTRIBUTE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HEADER = re.compile(r"[a-z0-9_-]{1,64}")
+# Rules stand in documents that many may read, so no rule may compare these.
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
 
 
 class Http(config.Settings):
@@ -163,6 +169,9 @@ class IngressSettings(config.ServiceSettings):
     log_ratio: float = Field(default=0.01, ge=0, le=1)
     # Number of ingress processes that share the listeners.
     workers: PositiveInt = 1
+    # Attribute → header from which it is derived, for the rules of releases (`@attribute/NAME`). The caller chooses the header's
+    # value, so it can be no permission.
+    attributes: dict[str, str] = Field(default_factory=dict, max_length=8)
     # The together shape: services hosted in this process, by name, with their settings.
     together: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -176,6 +185,17 @@ class IngressSettings(config.ServiceSettings):
     def _admin_is_loopback(self) -> IngressSettings:
         if split_address(self.admin)[0] not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError("`admin` must be a loopback address: it can stop the process")
+        return self
+
+    @model_validator(mode="after")
+    def _attributes_are_plain(self) -> IngressSettings:
+        for name, header in self.attributes.items():
+            if not _ATTRIBUTE.fullmatch(name):
+                raise ValueError(f"`attributes`: {name!r} must have letters, digits, '_', '.' and '-' only")
+            if not _HEADER.fullmatch(header) or header in _SECRET_HEADERS:
+                raise ValueError(
+                    f"`attributes`: {header!r} must be a header in lower case, and none that holds a credential"
+                )
         return self
 
 

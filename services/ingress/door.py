@@ -28,20 +28,29 @@ _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 _INFERENCES = frozenset({"ModelInfer", "Predict"})
 # For operators, who change releases by these.
 _CHANGES = frozenset(
-    {"ApplyRelease", "DeployPipeline", "RollBackRelease", "StartRollout", "SteerRollout", "SetFreeze"}
+    {
+        "CommitRelease",
+        "ApplyRelease",
+        "DeployPipeline",
+        "RollBackRelease",
+        "StartRollout",
+        "SteerRollout",
+        "SetFreeze",
+    }
 )
-# For operators. These operations take long.
 # Thousands of small things in one message.
 _REPORTS = frozenset({"RecordOutcomes"})
+# For operators. These operations take long.
 _OPERATIONS = _CHANGES | {
     "RepositoryIndex",
     "RepositoryModelLoad",
     "RepositoryModelUnload",
     "GetRelease",
     "ListReleases",
+    "GetShadowReport",
 }
 # They bring documents, or thousands of small things in one message.
-_LARGE = _INFERENCES | _REPORTS | {"ApplyRelease", "DeployPipeline", "StartRollout"}
+_LARGE = _INFERENCES | _REPORTS | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 

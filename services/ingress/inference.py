@@ -10,6 +10,7 @@ from headrace.columns import Batch, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.attributes import Attributes
 from services.ingress.documents.catalog import Credential, Entry
 from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
@@ -49,7 +50,7 @@ class InferenceResult:
 
 
 class InferenceRunner:
-    """Runs requests. `clock`: monotonic seconds."""
+    """Runs requests. `clock`: monotonic seconds. `attributes`: those that rules may read; None: there are none."""
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class InferenceRunner:
         min_budget_s: float,
         guard: ExtractionGuard,
         clock: Callable[[], float],
+        attributes: Attributes | None = None,
     ) -> None:
         self._router = router
+        self._attributes = attributes
         self._guard = guard
         self._max_rows = max_rows
         self._min_budget_s = min_budget_s
@@ -117,6 +120,8 @@ class InferenceRunner:
             # There is nothing to run: each row has its own error, and no model is called.
             return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
         self._guard.check(context, entry.pipeline, batch)
+        if self._attributes is not None:
+            batch = self._attributes.added(batch, context.headers)
         routed = await self._route(entry, version, batch)
         # A row that the door refused keeps the door's error, even if a later service returned something for it.
         result = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace.columns import Batch
+from headrace.comparison import ComparisonReport
 from headrace.pipeline import Decision, IndexedModel
 
 
@@ -38,6 +39,23 @@ class ModelOperations(Protocol):
 
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> Sequence[str]:
         """Unloads versions and returns them: the named one, the one a label points to, or all loaded ones for ""."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MergedReports:
+    """Reports of shadows, summed up over `routers` that answered; `silent` did not."""
+
+    reports: Sequence[ComparisonReport]
+    routers: int
+    silent: int = 0
+
+
+class ShadowReports(Protocol):
+    """What shadows answered, compared with what callers got."""
+
+    async def reports(self, pipeline: str, deadline: float) -> MergedReports:
+        """Of one pipeline; "": of all. `deadline`: monotonic seconds. Raises Fault if no router answers."""
         ...
 
 

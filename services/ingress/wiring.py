@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
+from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
 from headrace.hop import config
 from headrace.hop.definition import Runtime
@@ -28,9 +29,10 @@ from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
+from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing
+from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing, HopShadowReports
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
@@ -44,6 +46,7 @@ from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
+from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
@@ -63,6 +66,7 @@ _LOOK_EVERY_S = 0.25
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+OPERATIONS_SERVICE = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         serving = HopServing(client, time.monotonic) if settings.releases else None
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         runner = InferenceRunner(
-            HopRouter(client), settings.limits.max_rows, settings.limits.min_budget_s, guard, time.monotonic
+            HopRouter(client),
+            settings.limits.max_rows,
+            settings.limits.min_budget_s,
+            guard,
+            time.monotonic,
+            Attributes(settings.attributes) if settings.attributes else None,
         )
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
@@ -144,10 +153,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
         )
         stack.push_async_callback(desk.close)
+        operators = OperationsServicer(HopShadowReports(client), time.monotonic)
         served = {
             **operations(OIP_SERVICE, oip, repository),
             **operations(INFERENCE_SERVICE, own, outcomes),
             **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
+            **operations(OPERATIONS_SERVICE, operators),
         }
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)

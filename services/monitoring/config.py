@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
+from headrace.releases.records import RecordSettings
 
 _MIB = 1 << 20
 
@@ -21,6 +22,14 @@ class Retention(config.Settings):
 
 class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
+
+    # Where the releases are, as the router has it: a folder, or the URL of a Redis. Absent: no rollout is judged.
+    releases: str | None = None
+    # How the analyser's changes of releases are recorded.
+    release_records: RecordSettings = RecordSettings()
+    # Folder for the lease of the analyser that acts and for its evidence, where releases are in a folder. Absent: a restart
+    # begins with new evidence, and there must be one process of this service only.
+    rollouts: Path | None = None
 
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
     # and a restart forgets them.

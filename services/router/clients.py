@@ -68,6 +68,17 @@ class HopExecutorReplicas:
         return _each(await self._unload(request, deadline=deadline), lambda reply: list(reply.versions))
 
 
+class HopReplicas:
+    """Implements `ports.Replicas`. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._clock = clock
+
+    def healthy(self) -> dict[str, int]:
+        return {r.address: r.index for r in self._client.replicas.healthy(self._clock())}
+
+
 def _each(replies: list[Reply | Fault], read: Callable[[Reply], Read]) -> list[Read | Fault]:
     return [reply if isinstance(reply, Fault) else read(reply) for reply in replies]
 

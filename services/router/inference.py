@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch
+from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import run_route
@@ -76,7 +77,7 @@ class Inference:
         if len(shares) > 1:
             return await self._run_shares(served, shares, batch, arrived)
         share = shares[0]
-        result = await self._answer(served, share.route, _part(share.route, batch), arrived)
+        result = await self._answer(served, share.route, _part(share, batch), arrived)
         answer = result.batch
         if share.chosen is not None:
             answer = answer.with_columns([decision_column(share.chosen.astype(np.uint32))])
@@ -93,9 +94,11 @@ class Inference:
     async def _answer(self, served: Served, route: Route, part: Part, arrived: float) -> RouteResult:
         """Runs a route; those who watch see it, and its rows are counted."""
         ended = [observer.begin(served, route, part.batch) for observer in self._observers]
+        # Whoever watches need not see which replica runs which row.
+        batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         result = None
         try:
-            result = await run_route(route, part.batch, self._clock, self._meter)
+            result = await run_route(route, batch, self._clock, self._meter)
         except Fault:
             raise  # the batch does not fit the pipeline: no arm's fault
         except Exception:
@@ -113,7 +116,7 @@ class Inference:
         parts = [(s, s.rows) for s in shares if s.rows is not None]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._answer(served, s.route, _part(s.route, batch, rows), arrived))
+                group.create_task(self._answer(served, s.route, _part(s, batch, rows), arrived))
                 for s, rows in parts
             ]
         results = [task.result() for task in tasks]
@@ -127,9 +130,19 @@ class Inference:
         return PipelineResult(joined.batch, joined.fallbacks, decisions)
 
 
-def _part(route: Route, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
+def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
     """The rows that a route answers; `rows` None: all."""
-    return Part(route.name, route.plan.pipeline, whole, whole if rows is None else whole.take(rows), rows)
+    route, batch = share.route, whole if rows is None else whole.take(rows)
+    return Part(route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch)))
+
+
+def _by_rule(share: Share, count: int) -> Mask | None:
+    """The rows of a share that a rule sent there; None: none."""
+    if not any(choice.rule for choice in share.choices):
+        return None
+    if share.chosen is None:
+        return np.ones(count, bool)
+    return np.array([bool(choice.rule) for choice in share.choices])[share.chosen]
 
 
 def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:

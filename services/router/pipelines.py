@@ -10,8 +10,9 @@ from headrace.pipeline import DocumentError, Pipeline, plan
 from headrace.releases import LIVE, Release, Released
 from services.router import errors
 from services.router.cache.route import AnswerCaches
-from services.router.routes.assignment import Split
+from services.router.ports import Replicas
 from services.router.routes.caps import PipelineCaps
+from services.router.routes.partition import RowPartition
 from services.router.routes.route import Route, RouteRule
 from services.router.routes.table import RouteTable
 from services.router.shadow.route import ShadowRoute
@@ -24,13 +25,14 @@ class Served:
     """What serves of a pipeline: a route per arm, the live one first. `rule`: chooses among several; None: all take the first.
 
     `source`: what it was made from. `caps`: what requests may use; None: there are no caps. The same object in each release of
-    a pipeline, as it counts what is used.
+    a pipeline, as it counts what is used. `partition`: which replica of the executor each row goes to; None: any.
     """
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
     rule: RouteRule | None = None
     caps: PipelineCaps | None = None
+    partition: RowPartition | None = None
     source: Released | None = None
     # Where a copy of some requests runs after they were answered.
     shadow: ShadowRoute | None = None
@@ -47,7 +49,8 @@ class Compiler:
     """Makes pipelines ready to run. `runners`: by kind of stage; kinds whose service is not configured are absent.
 
     `shadow_runners`: makes those of shadows, which have clients of their own; called for the first shadow. `caches`: for the
-    answers of pipelines that ask for it; None: no answer is kept.
+    answers of pipelines that ask for it; None: no answer is kept. `replicas`: of the executor, for partitions; None: there is no
+    executor. `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -55,8 +58,12 @@ class Compiler:
         runners: Mapping[str, RunnerFactory],
         shadow_runners: Callable[[], Mapping[str, RunnerFactory]] | None = None,
         caches: AnswerCaches | None = None,
+        replicas: Replicas | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runners = runners
+        self._replicas = replicas
+        self._clock = clock
         self._shadow_runners = shadow_runners or (lambda: runners)
         self._caches = caches
 
@@ -80,8 +87,22 @@ class Compiler:
             route = Route(name, plan(pipeline), runners)
             routes.append(route if self._caches is None else self._caches.add(route))
         rule = RouteTable.compile(found.release, found.arms) if found.release else None
-        shadow, counted = self._shadow(found), counted_as(found.release)
-        return Served(found.live, tuple(routes), rule, source=found, shadow=shadow, counted=counted)
+        shadow, counted = self._shadow(found), Counted.of(found.release)
+        partition = self._partition(found.release)
+        return Served(
+            found.live,
+            tuple(routes),
+            rule,
+            partition=partition,
+            source=found,
+            shadow=shadow,
+            counted=counted,
+        )
+
+    def _partition(self, release: Release | None) -> RowPartition | None:
+        if release is None or release.partition is None or self._replicas is None:
+            return None
+        return RowPartition(release.partition, self._replicas, self._clock)
 
     def _shadow(self, found: Released) -> ShadowRoute | None:
         shadow = found.release.shadow if found.release else None
@@ -96,18 +117,6 @@ class Compiler:
         self.accept(pipeline)
         made = self._shadow_runners()
         return Route(arm, plan(pipeline), tuple(made[stage.kind](stage) for stage in pipeline.stages))
-
-
-def counted_as(release: Release | None) -> Counted:
-    """How the rows of a release are counted: by key where its assignment is sticky and somebody compares its arms."""
-    if release is None:
-        return NO_RELEASE
-    judged = release.rollout is not None or release.experiment is not None
-    sticky = judged and release.assign.by is not None
-    keys = Split(release.assign, tuple(release.arms)).keys if sticky else None
-    guards = release.rollout.guards if release.rollout else {}
-    exposes = release.experiment is not None or "wrong" in guards
-    return Counted(release.number, release.assign.salt, keys, exposes)
 
 
 class Pipelines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,14 @@ class ExecutorReplicas(Protocol):
     async def unload(
         self, model: str, version: str, operator: str, deadline: float
     ) -> Sequence[Sequence[str] | Fault]: ...
+
+
+class Replicas(Protocol):
+    """The replicas of the executor that rows can be sent to."""
+
+    def healthy(self) -> Mapping[str, int]:
+        """Address → index of each that answered last; of all, if none did."""
+        ...
 
 
 class Meter(Protocol):

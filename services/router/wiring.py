@@ -21,7 +21,7 @@ from headrace.releases import open_catalog
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
 from services.router.cache.shared import shared_answers
-from services.router.clients import HopExecutorReplicas
+from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.inference import Inference
 from services.router.metrics import Metrics
@@ -50,16 +50,17 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
         caches = _caches(settings, runtime, stack)
+        executor = clients.get("executor")
         # Closed after the shadows have stopped, which are entered later.
         shadow_clients = await stack.enter_async_context(AsyncExitStack())
         compiler = Compiler(
             connected(clients, settings, time.monotonic),
             _shadow_runners(settings, runtime, shadow_clients),
             caches,
+            HopReplicas(executor, time.monotonic) if executor else None,
         )
         source = await asyncio.to_thread(_source, settings, compiler)
         pipelines = Pipelines(compiler)
-        executor = clients.get("executor")
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log

@@ -8,9 +8,9 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.system import System, row_request
 
 
-def test_six_processes_or_one(system: System) -> None:
+def test_seven_processes_or_one(system: System) -> None:
     services = system.status()["services"]
-    expected = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing"}
+    expected = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing", "monitoring"}
     assert set(services) == (expected if system.shape == "apart" else {"ingress"})
     assert {s["state"] for s in services.values()} == {"ready"}
     assert len({s["pid"] for s in services.values()}) == len(services)

@@ -15,11 +15,11 @@ from tests.services.executor.executor_models import scaling
 from tests.system import (
     HOME,
     System,
-    add_document,
     headrace,
     poll,
     refused,
     remove_document,
+    write_document,
 )
 
 WITHIN_S = 120
@@ -71,7 +71,8 @@ def predicted() -> tuple[str, list[float]] | None:
 
 def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine: None) -> None:
     headrace("models", "add", "mine", str(HOME / "mine1.onnx"))
-    add_document("mine", DOCUMENT)
+    write_document("mine", DOCUMENT)
+    headrace("release", "deploy", "mine", "--yes")
     assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])
 
     # A model that is added changes nothing, nor does a restart.
@@ -80,7 +81,7 @@ def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine:
     headrace("restart", service, timeout=WITHIN_S)
     assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])
 
-    add_document("mine", DOCUMENT, {"mine": "2"})
+    headrace("release", "deploy", "mine", "--models", "mine=2", "--yes")
     poll("the new version answers", lambda: predicted() == ("2", [3.0, 6.0, 0.0]), WITHIN_S)
     layout.of(HOME).operator_key.unlink(missing_ok=True)  # made anew when it is needed
     assert "named by the release of mine" in refused("models", "unload", "mine:2")
@@ -91,5 +92,5 @@ def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine:
     poll("a new process", lambda: system.pid(service) not in (pid, None), WITHIN_S)
     assert poll("it answers", predicted, WITHIN_S) == ("2", [3.0, 6.0, 0.0])
 
-    add_document("mine", DOCUMENT, {"mine": "1"})
+    headrace("release", "rollback", "mine", "--yes")
     poll("the old version answers", lambda: predicted() == ("1", [2.0, 4.0, 0.0]), WITHIN_S)

@@ -20,6 +20,7 @@ from headrace.cli.commands.lifecycle.restart import restart
 from headrace.cli.commands.lifecycle.status import status
 from headrace.cli.commands.lifecycle.up import up
 from headrace.cli.commands.models.group import models
+from headrace.cli.commands.operations.shadow import shadow
 from headrace.cli.commands.pipeline import pipeline
 from headrace.cli.commands.releases.group import experiment, release, rollout
 from headrace.cli.commands.requests.outcomes import outcomes
@@ -60,3 +61,4 @@ app.add_typer(outcomes, name="outcomes")
 app.add_typer(release, name="release")
 app.add_typer(rollout, name="rollout")
 app.add_typer(experiment, name="experiment")
+app.add_typer(shadow, name="shadow")

@@ -77,9 +77,12 @@ class AsyncHeadrace:
         timeout_s: float | None = None,
         priority: int | None = None,
         traceparent: str | None = None,
+        idempotency_key: str | None = None,
     ) -> PredictResult:
         """Predictions for one row or several. `version` 0 = the current one; `priority` 1 (low) to 10.
         `traceparent`: W3C header of the span that the call is part of; None = OpenTelemetry's current one, if any.
+        `idempotency_key`: at most 255 characters, unlike that of any other call; a call that is repeated with it gets the answer
+        of the first instead of running again.
 
         A row that fails has its `error` set; the other rows are not affected. Raises HeadraceError if the call fails,
         ValueError and TypeError for values that cannot be sent.
@@ -87,8 +90,8 @@ class AsyncHeadrace:
         request = _request(pipeline, version, request_id, priority)
         given = [rows] if isinstance(rows, Mapping) else rows
         request.rows.extend(to_struct(row) for row in given)
-        trace = tracing.headers(traceparent)
-        reply = await self._call(_PREDICT, request, timeout_s, trace, request.request_id)
+        headers = _headers(traceparent, idempotency_key)
+        reply = await self._call(_PREDICT, request, timeout_s, headers, request.request_id)
         return messages.predict_result(reply)
 
     async def predict_columns(
@@ -101,6 +104,7 @@ class AsyncHeadrace:
         timeout_s: float | None = None,
         priority: int | None = None,
         traceparent: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ColumnsResult:
         """As `predict`, with one array or list per input, all of the same length: far cheaper for many rows. Needs numpy.
 
@@ -108,11 +112,11 @@ class AsyncHeadrace:
         """
         from headrace.client import arrays
 
-        trace = tracing.headers(traceparent)
+        headers = _headers(traceparent, idempotency_key)
         request = _request(pipeline, version, request_id, priority)
         untyped = any(not hasattr(values, "dtype") for values in columns.values())
         arrays.fill(request, columns, await self._fields_of(pipeline, timeout_s) if untyped else {})
-        reply = await self._call(_PREDICT, request, timeout_s, trace, request.request_id)
+        reply = await self._call(_PREDICT, request, timeout_s, headers, request.request_id)
         try:
             return arrays.columns_result(reply, request.row_count)
         except Fault as fault:
@@ -157,13 +161,13 @@ class AsyncHeadrace:
         method: Method[Req, Resp],
         request: Req,
         timeout_s: float | None,
-        trace: tracing.Headers,
+        headers: tracing.Headers,
         request_id: str = "",
     ) -> Resp:
         deadline = time.monotonic() + (self._options.timeout_s if timeout_s is None else timeout_s)
         try:
             call = self._connected().unary(method)
-            return await call(request, deadline=deadline, metadata=(*await self._authorization(), *trace))
+            return await call(request, deadline=deadline, metadata=(*await self._authorization(), *headers))
         except Fault as fault:
             if fault.code is Code.INVALID_ARGUMENT:
                 self._fields.clear()  # the cached inputs may belong to an older revision
@@ -193,6 +197,11 @@ class AsyncHeadrace:
             for found in await self.pipelines(timeout_s=timeout_s):
                 self._fields[found.name] = {field.name: field for field in found.inputs}
         return self._fields.get(pipeline, {})
+
+
+def _headers(traceparent: str | None, idempotency_key: str | None) -> tracing.Headers:
+    headers = tracing.headers(traceparent)
+    return headers if idempotency_key is None else (*headers, ("idempotency-key", idempotency_key))
 
 
 def _request(pipeline: str, version: int, request_id: str | None, priority: int | None) -> pb.PredictRequest:

@@ -93,6 +93,7 @@ def _prediction(message: pb.Prediction, arms: Sequence[Decision]) -> Prediction:
         feature_ages=_ages(message.features),
         error=row_failure(message.error) if message.HasField("error") else None,
         decision=arms[message.decision] if message.decision < len(arms) else None,
+        cached_age_ms=message.cached_age_ms if message.HasField("cached_age_ms") else None,
     )
 
 

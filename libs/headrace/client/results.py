@@ -71,6 +71,8 @@ class Prediction:
     error: RowFailure | None
     # The arm of the release that answered, and why; None from a server that does not tell.
     decision: Decision | None = None
+    # Age in milliseconds of an answer out of the response cache; None: it was computed for this row.
+    cached_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Headrace:
         timeout_s: float | None = None,
         priority: int | None = None,
         traceparent: str | None = None,
+        idempotency_key: str | None = None,
     ) -> PredictResult:
         """Predictions for one row or several; see `AsyncHeadrace.predict`. Raises HeadraceError."""
         return self._wait(
@@ -54,6 +55,7 @@ class Headrace:
                 timeout_s=timeout_s,
                 priority=priority,
                 traceparent=traceparent,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -67,6 +69,7 @@ class Headrace:
         timeout_s: float | None = None,
         priority: int | None = None,
         traceparent: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ColumnsResult:
         """Predictions for columns; see `AsyncHeadrace.predict_columns`. Raises HeadraceError."""
         return self._wait(
@@ -78,6 +81,7 @@ class Headrace:
                 timeout_s=timeout_s,
                 priority=priority,
                 traceparent=traceparent,
+                idempotency_key=idempotency_key,
             )
         )
 

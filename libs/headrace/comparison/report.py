@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType
 from headrace.columns.column import Mask
@@ -75,9 +76,16 @@ class ComparisonReport:
         self.dropped[reason] = self.dropped.get(reason, 0) + rows
 
     def add(
-        self, live: Batch, shadow: Batch, outputs: Iterable[str], take: TakeRow, seconds: tuple[float, float]
+        self,
+        live: Batch,
+        shadow: Batch,
+        outputs: Iterable[str],
+        take: TakeRow,
+        live_seconds: NDArray[np.float64],
+        shadow_seconds: float,
     ) -> int:
-        """Counts the rows of two answers to one batch; returns how many of them differ. `seconds`: live, shadow."""
+        """Counts the rows of two answers to one batch; returns how many of them differ. `live_seconds`: float64 (rows,);
+        `shadow_seconds`: of each row."""
         live_ok, shadow_ok = live.ok(), shadow.ok()
         both = live_ok & shadow_ok
         self.both_answered += int(both.sum())
@@ -88,8 +96,8 @@ class ComparisonReport:
         for error in shadow.errors.values():
             name = reason_name(error.reason)
             self.errors[name] = self.errors.get(name, 0) + 1
-        self.live_seconds.add(np.array([seconds[0]]), len(live))
-        self.shadow_seconds.add(np.array([seconds[1]]), len(live))
+        self.live_seconds.add(live_seconds)
+        self.shadow_seconds.add(np.array([shadow_seconds]), len(live))
         scores, named = np.where(failed, FAILED, 0.0), dict[str, Mask]()
         for name in outputs:
             if name in live.columns and name in shadow.columns and both.any():

@@ -22,7 +22,7 @@ from headrace.releases.document import (
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.files import FileReleases
-from headrace.releases.opening import PlaceError, open_catalog, open_store
+from headrace.releases.place import PlaceError, open_catalog, open_store
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 

@@ -89,6 +89,16 @@ class RedisReleases:
         self._freeze = self._redis.register_script(redis_scripts.FREEZE)
         self._remove = self._redis.register_script(redis_scripts.REMOVE)
 
+    @property
+    def client(self) -> Any:
+        """The connection, for what else belongs to these releases. Its keys must begin with `prefix`."""
+        return self._redis
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of this installation begin with."""
+        return self._place.prefix
+
     def pipelines(self) -> list[str]:
         with self._reached():
             return sorted(_text(name) for name in self._redis.hkeys(f"{self._tag}:newest"))

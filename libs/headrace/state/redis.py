@@ -14,6 +14,7 @@ from headrace.hop.config import ConfigError
 
 # After a failure nobody asks for so long: otherwise each request would wait for the timeout.
 _PAUSE_S = 1.0
+_CONNECTIONS = 16
 
 
 class RedisDownError(Exception):
@@ -42,22 +43,25 @@ class RedisCalls:
         self._pause_s = pause_s
         self._again = float("-inf")
         try:
-            self._client: Any = redis.Redis.from_url(
+            # Blocking: when many ask at once, they wait for a connection instead of failing.
+            pool = redis.BlockingConnectionPool.from_url(
                 url,
+                max_connections=_CONNECTIONS,
+                timeout=timeout_s,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),
-                max_connections=64,
             )
+            self._client: Any = redis.Redis.from_pool(pool)
         except (ValueError, RedisError) as error:
             raise ConfigError(f"redis: {error}") from None
 
-    async def ask(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+    async def ask(self, commands: Sequence[tuple[Any, ...]], *, insist: bool = False) -> Sequence[Any]:
         """The replies to commands that are sent together; one that Redis refuses is an exception in the list.
 
-        Raises RedisDownError.
+        `insist`: ask even if it failed a moment ago. Raises RedisDownError.
         """
-        if self._clock() < self._again:
+        if not insist and self._clock() < self._again:
             raise RedisDownError("Redis failed a moment ago", asked=False)
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:

@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.ticks.bins import LATENCY_BUCKETS, OUTPUT_BUCKETS
-from headrace.ticks.tick import ArmFigures, ArmName, Exposure, KeySetName, NewKeys, OutputFigures, Tick
+from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Exposure, OutputFigures, Tick
 
 T = TypeVar("T")
 _BOOLEAN_BUCKETS = 2
+_NOTHING_ASSIGNED = AssignedFigures()
 
 
 class UnreadableError(Exception):
@@ -28,22 +29,20 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
         lost_exposure_count=tick.lost_exposures,
     )
     for name, figures in tick.arms.items():
-        arm = message.arms.add(pipeline=name.pipeline, release=name.release, arm=name.arm)
+        arm = message.arms.add(
+            pipeline=name.pipeline, release=name.release, arm=name.arm, by_rule=name.by_rule
+        )
         arm.row_count, arm.error_row_count = figures.rows, figures.errors
+        if (units := figures.assigned) != _NOTHING_ASSIGNED:
+            arm.assigned.request_count, arm.assigned.new_key_count = units.requests, units.new_keys
+            arm.assigned.fresh_row_count = units.fresh_rows
+            arm.assigned.fresh_bad_key_count = units.fresh_bad
+            arm.assigned.saturated = units.saturated
         arm.latency_counts.extend(_cut(figures.latency))
         for output, counts in figures.outputs.items():
             arm.outputs.add(
                 name=output, counts=_cut(counts.counts), null_count=counts.nulls, boolean=counts.boolean
             )
-    for whose, new in tick.new_keys.items():
-        message.new_keys.add(
-            pipeline=whose.pipeline,
-            salt=whose.salt,
-            arm=whose.arm,
-            keys=new.keys,
-            bad_keys=new.bad,
-            saturated=new.saturated,
-        )
     for arm_name, exposures in groupby(tick.exposures, lambda e: e.arm):
         _write_exposures(message.exposures.add(), arm_name, list(exposures))
     return message
@@ -57,11 +56,7 @@ def read(message: pb.ReportTicksRequest) -> Tick:
         message.epoch,
         message.sequence,
         message.base_sequence,
-        {ArmName(arm.pipeline, arm.release, arm.arm): _figures(arm) for arm in message.arms},
-        {
-            KeySetName(new.pipeline, new.salt, new.arm): NewKeys(new.keys, new.bad_keys, new.saturated)
-            for new in message.new_keys
-        },
+        {ArmName(arm.pipeline, arm.release, arm.arm, arm.by_rule): _figures(arm) for arm in message.arms},
         [exposure for group in message.exposures for exposure in _exposures(group)],
         message.lost_exposure_count,
     )
@@ -81,16 +76,25 @@ def _figures(arm: pb.ArmCounts) -> ArmFigures:
         for output in arm.outputs
     }
     latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
-    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs)
+    units = arm.assigned
+    assigned = AssignedFigures(
+        units.request_count,
+        units.new_key_count,
+        units.fresh_row_count,
+        units.fresh_bad_key_count,
+        units.saturated,
+    )
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, assigned)
 
 
 def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:
-    group.pipeline, group.release, group.arm = arm
+    group.pipeline, group.release, group.arm = arm.pipeline, arm.release, arm.arm
     group.tenants.extend(e.tenant for e in exposures)
     group.request_ids.extend(e.request_id for e in exposures)
     group.rows.extend(e.row for e in exposures)
-    if all(e.key is not None for e in exposures):
-        group.keys.extend(e.key or 0 for e in exposures)
+    if any(e.key is not None for e in exposures):
+        # 0 stands for none; a key that is 0 becomes 1.
+        group.keys.extend(0 if e.key is None else e.key or 1 for e in exposures)
     for name in dict.fromkeys(name for e in exposures for name in e.labels):
         group.labels.add(name=name, values=[e.labels.get(name, math.nan) for e in exposures])
 
@@ -104,7 +108,7 @@ def _exposures(group: pb.Exposures) -> Iterator[Exposure]:
     )
     if any(len(values) != count for values in lists) or len(group.keys) not in (0, count):
         raise UnreadableError("the lists of `exposures` differ in length")
-    keys: Sequence[int | None] = group.keys or [None] * count
+    keys: Sequence[int | None] = [key or None for key in group.keys] or [None] * count
     columns = [(column.name, list(column.values)) for column in group.labels]
     for i, (tenant, request, row, key) in enumerate(
         zip(group.tenants, group.request_ids, group.rows, keys, strict=True)

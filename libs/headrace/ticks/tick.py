@@ -8,19 +8,13 @@ from typing import NamedTuple
 
 
 class ArmName(NamedTuple):
-    """One arm of one release of a pipeline. `release` 0: the pipeline has none."""
+    """One arm of one release of a pipeline. `release` 0: the pipeline has none. `by_rule`: the rows that a rule sent there, which
+    are counted apart from those drawn by weight."""
 
     pipeline: str
     release: int
     arm: str
-
-
-class KeySetName(NamedTuple):
-    """Whose keys are distinct: an arm within one salt, whatever the number of the release."""
-
-    pipeline: str
-    salt: str
-    arm: str
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +30,32 @@ class OutputFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignedFigures:
+    """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment.
+
+    `requests`: where each is drawn anew. `new_keys`: values of the sticky column that were not met before; `fresh_rows`: rows of
+    values of which none had failed before by a fault of ours; `fresh_bad`: values of which one failed for the first time.
+    `saturated`: further values could not be told apart and are left out.
+    """
+
+    requests: int = 0
+    new_keys: int = 0
+    fresh_rows: int = 0
+    fresh_bad: int = 0
+    saturated: bool = False
+
+    def plus(self, other: AssignedFigures) -> AssignedFigures:
+        """The figures of both."""
+        return AssignedFigures(
+            self.requests + other.requests,
+            self.new_keys + other.new_keys,
+            self.fresh_rows + other.fresh_rows,
+            self.fresh_bad + other.fresh_bad,
+            self.saturated or other.saturated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ArmFigures:
     """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
 
@@ -43,15 +63,7 @@ class ArmFigures:
     errors: int
     latency: tuple[int, ...]
     outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeys:
-    """Hashes of keys that an arm met for the first time, and of those that were bad for the first time."""
-
-    keys: Sequence[int] = ()
-    bad: Sequence[int] = ()
-    saturated: bool = False
+    assigned: AssignedFigures = AssignedFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,6 @@ class Tick:
     sequence: int
     base: int
     arms: Mapping[ArmName, ArmFigures] = field(default_factory=dict)
-    new_keys: Mapping[KeySetName, NewKeys] = field(default_factory=dict)
     exposures: Sequence[Exposure] = ()
     lost_exposures: int = 0
 
@@ -90,7 +101,11 @@ def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
         same = mine is not None and mine.boolean == more.boolean
         outputs[name] = _joined(mine, more) if same and mine is not None else more
     return ArmFigures(
-        one.rows + other.rows, one.errors + other.errors, _summed(one.latency, other.latency), outputs
+        one.rows + other.rows,
+        one.errors + other.errors,
+        _summed(one.latency, other.latency),
+        outputs,
+        one.assigned.plus(other.assigned),
     )
 
 

@@ -34,6 +34,8 @@ M = TypeVar("M", bound=Message)
 # How often a key that another process has claimed is looked at again.
 _LOOK_S, _LONGEST_LOOK_S = 0.01, 0.1
 _RETRY_AFTER_S = 0.5
+# The work is done; only its outcome is not kept yet.
+_COMMIT_ATTEMPTS = 3
 
 
 class IdempotentCalls:
@@ -162,15 +164,19 @@ class IdempotentCalls:
             "pipeline": context.pipeline,
             "code": Code.OK.name if outcome.fault is None else outcome.fault.code.name,
         }
-        try:
-            # Not to be given up half-way: who disconnects now comes back with the key.
-            kept = await asyncio.shield(
-                self._store.commit(*name, token, outcome.to_bytes(), json.dumps(said))
-            )
-        except StoreUnreachableError as error:
-            self._meter.ended(Ending.LOST)
-            self._log.error("the outcome of an idempotent call is not kept", error=str(error), **said)
-            return True
+        for attempt in range(_COMMIT_ATTEMPTS):
+            try:
+                # Not to be given up half-way: who disconnects now comes back with the key.
+                kept = await asyncio.shield(
+                    self._store.commit(*name, token, outcome.to_bytes(), json.dumps(said))
+                )
+                break
+            except StoreUnreachableError as error:
+                if attempt + 1 == _COMMIT_ATTEMPTS:
+                    self._meter.ended(Ending.LOST)
+                    self._log.error("the outcome of an idempotent call is not kept", error=str(error), **said)
+                    return True
+                await asyncio.sleep(_LOOK_S)
         if kept:
             self._meter.ended(Ending.KEPT)
         return kept

@@ -103,7 +103,9 @@ class RedisKeys:
 
     async def _run(self, script: str, tenant: str, key: str, *values: Any) -> Any:
         try:
-            (reply,) = await self._calls.ask([("EVAL", script, 3, *_names(tenant, key), *values)])
+            command = ("EVAL", script, 3, *_names(tenant, key), *values)
+            # Only a new call can be refused at once; what has run must not be lost for a failure a moment ago.
+            (reply,) = await self._calls.ask([command], insist=script is not _CLAIM)
         except RedisDownError as error:
             raise StoreUnreachableError(str(error)) from error
         if isinstance(reply, Exception):

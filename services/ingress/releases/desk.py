@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from headrace.pipeline import IndexedModel
+from headrace.hop.errors import Fault
 from headrace.releases import Release, ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
@@ -18,18 +18,22 @@ from services.ingress.releases import faults
 T = TypeVar("T")
 # Who sets no deadline waits no longer than that.
 _PATIENCE_S = 30.0
+# So long a way back waits for the list of models.
+_URGENT_S = 3.0
 _THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Who wants a change and how. `expected`: number of the release that it is meant for; None: whichever is current."""
+    """Who wants a change and how. `expected`: number of the release that it is meant for; None: whichever is current. `urgent`: a
+    way back, which must also be open while nobody can say which versions of models there are."""
 
     pipeline: str
     author: str
     reason: str = ""
     expected: int | None = None
     dry_run: bool = False
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,22 @@ class Desk:
         """Makes the change that `how` describes, or says what it would change."""
         if self._store is None:
             raise faults.no_store()
-        known = _known(await self._models.index(min(deadline, self._clock() + _PATIENCE_S)))
+        known = await self._known(wish.urgent, deadline)
         return await self.read(wish.pipeline, lambda store: _change(store, wish, how, known), deadline)
+
+    async def _known(self, urgent: bool, deadline: float) -> KnownModels | None:
+        now = self._clock()
+        try:
+            index = await self._models.index(min(deadline, now + (_URGENT_S if urgent else _PATIENCE_S)))
+        except Fault:
+            if not urgent:
+                raise
+            self._log.warning("models can't be listed: a way back is not compared with them")
+            return None
+        versions: dict[str, list[str]] = {}
+        for model in index:
+            versions.setdefault(model.name, []).append(model.version)
+        return KnownModels(versions)
 
     async def close(self) -> None:
         """Takes no more work; what a thread has begun, it ends. Waits a moment for the webhook."""
@@ -93,13 +111,13 @@ class Desk:
             raise faults.unreachable() from None
 
 
-def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels) -> Outcome:
+def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels | None) -> Outcome:
     """Raises ReleaseError, OSError."""
     basis = Basis.of(store, wish.pipeline, wish.author, wish.reason)
     if wish.expected is not None and wish.expected != basis.newest:
         raise StaleError(wish.pipeline, basis.newest, wish.expected + 1)
     documents = Documents(store, wish.pipeline)
-    release = how(basis, documents, known)
+    release = how(basis, documents, known or KnownModels({}))
     changes = differences(basis.release, release) if release is not None else []
     if release is None or not changes:
         return Outcome(basis.current, False, [])
@@ -108,13 +126,6 @@ def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels) -> Ou
         documents.keep(release.revisions())
         store.commit(release)
     return Outcome(release, not wish.dry_run, changes)
-
-
-def _known(index: Sequence[IndexedModel]) -> KnownModels:
-    versions: dict[str, list[str]] = {}
-    for model in index:
-        versions.setdefault(model.name, []).append(model.version)
-    return KnownModels(versions)
 
 
 def _forget(work: asyncio.Future[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,9 +24,9 @@ from headrace.releases.changes import (
     rollout_started,
     switched,
 )
-from headrace.releases.changes.deploying import arm_of
+from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
-from headrace.releases.document import Arm, to_bytes
+from headrace.releases.document import Arm, to_bytes, validated
 from services.ingress.documents.catalog import require
 from services.ingress.oip.service import proven
 from services.ingress.releases import faults
@@ -54,9 +54,14 @@ class ReleaseServicer:
             if release is None:
                 raise faults.unknown(pipeline)
             problem = f"release {broken.number}: {broken.problem}" if broken else ""
-            return pb.GetReleaseResponse(
-                release=_release(release), problem=problem, freeze=_freeze(store.frozen())
-            )
+            reply = pb.GetReleaseResponse(release=_release(release), problem=problem)
+            reply.newest_number = max(release.number, broken.number if broken else 0)
+            freeze = _freeze(store.frozen())
+            if freeze is not None:
+                reply.freeze.CopyFrom(freeze)
+            if request.with_documents:
+                reply.pipeline_documents.update(_documents(store, [release]))
+            return reply
 
         return await self._desk.read(pipeline, read, context.deadline)
 
@@ -72,9 +77,34 @@ class ReleaseServicer:
             else:
                 current = (store.current(name)[0] for name in store.pipelines())
                 found = [release for release in current if release is not None]
-            return pb.ListReleasesResponse(releases=[_release(release) for release in found])
+            reply = pb.ListReleasesResponse(releases=[_release(release) for release in found])
+            if pipeline and request.with_documents:
+                reply.pipeline_documents.update(_documents(store, found))
+            return reply
 
         return await self._desk.read(pipeline, read, context.deadline)
+
+    async def CommitRelease(
+        self, request: pb.CommitReleaseRequest, context: RequestContext
+    ) -> pb.CommitReleaseResponse:
+        author = _operator(context)
+        values = _document(request.document)
+        pipeline, parent = values.get("pipeline"), values.get("parent")
+        if not isinstance(pipeline, str):
+            raise faults.malformed("document.pipeline", "names no pipeline")
+        if type(parent) is not int or parent < 0:
+            raise faults.malformed("document.parent", "needs the number of the release that it follows")
+        texts = list(request.pipeline_documents)
+        about = {"number": parent + 1, "author": author, "at": self._now().isoformat()}
+        content = {key: value for key, value in values.items() if key != "sha256"} | about
+
+        def how(_: Basis, documents: Documents, __: KnownModels) -> Release:
+            for i, text in enumerate(texts):
+                documents.add(text, f"pipeline_documents[{i}]")
+            return validated(pipeline, content)
+
+        options = pb.ChangeOptions(expected_number=parent)
+        return pb.CommitReleaseResponse(change=await self._change(pipeline, options, context, how))
 
     async def ApplyRelease(
         self, request: pb.ApplyReleaseRequest, context: RequestContext
@@ -117,7 +147,7 @@ class ReleaseServicer:
         def how(basis: Basis, _: Documents, __: KnownModels) -> Release:
             return rolled_back_to(basis, history, request.to_number or None)
 
-        change = await self._change(request.pipeline, request.options, context, how)
+        change = await self._change(request.pipeline, request.options, context, how, urgent=True)
         return pb.RollBackReleaseResponse(change=change)
 
     async def StartRollout(
@@ -156,7 +186,7 @@ class ReleaseServicer:
             raise faults.malformed("action", f"{request.action} is none; send one of RolloutAction")
         steer = action
         change = await self._change(
-            request.pipeline, request.options, context, lambda basis, _, __: steer(basis)
+            request.pipeline, request.options, context, lambda basis, _, __: steer(basis), urgent=True
         )
         return pb.SteerRolloutResponse(change=change)
 
@@ -167,7 +197,11 @@ class ReleaseServicer:
             options = pb.ChangeOptions(reason=request.reason)
             frozen = request.frozen
             await self._change(
-                request.pipeline, options, context, lambda basis, _, __: switched(basis, frozen=frozen)
+                request.pipeline,
+                options,
+                context,
+                lambda basis, _, __: switched(basis, frozen=frozen),
+                urgent=True,
             )
             return pb.SetFreezeResponse(freeze=_freeze(await self._frozen(request.pipeline, context)))
         wanted = Freeze(author, request.reason or "no reason given", self._now()) if request.frozen else None
@@ -179,12 +213,18 @@ class ReleaseServicer:
         return await self._desk.read("", write, context.deadline)
 
     async def _change(
-        self, pipeline: str, options: pb.ChangeOptions, context: RequestContext, how: How
+        self,
+        pipeline: str,
+        options: pb.ChangeOptions,
+        context: RequestContext,
+        how: How,
+        *,
+        urgent: bool = False,
     ) -> pb.ReleaseChange:
         _asked(pipeline, context)
         _check_reason("options.reason", options.reason)
         expected = options.expected_number if options.HasField("expected_number") else None
-        wish = Wish(pipeline, _operator(context), options.reason, expected, options.dry_run)
+        wish = Wish(pipeline, _operator(context), options.reason, expected, options.dry_run, urgent)
         return _told(await self._desk.change(wish, how, context.deadline))
 
     async def _history(self, pipeline: str, context: RequestContext) -> list[Release]:
@@ -259,6 +299,13 @@ def _document(text: str) -> dict[str, Any]:
 
 def _release(release: Release) -> pb.Release:
     return pb.Release(pipeline=release.pipeline, number=release.number, document=to_bytes(release).decode())
+
+
+def _documents(store: ReleaseStore, releases: Sequence[Release]) -> dict[str, str]:
+    """Content hash → text of each document that releases of one pipeline name."""
+    found = {revision: release.pipeline for release in releases for revision in release.revisions()}
+    texts = {revision: store.document(pipeline, revision) for revision, pipeline in found.items()}
+    return {revision: text for revision, text in texts.items() if text is not None}
 
 
 def _freeze(freeze: Freeze | None) -> pb.Freeze | None:

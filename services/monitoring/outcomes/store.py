@@ -55,7 +55,17 @@ class OutcomeStore:
                 "INSERT OR IGNORE INTO exposures (tenant, request_id, row, pipeline, release, arm, key, labels, received)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (e.tenant, e.request_id, e.row, *e.arm, _signed(e.key), json.dumps(dict(e.labels)), now)
+                    (
+                        e.tenant,
+                        e.request_id,
+                        e.row,
+                        e.arm.pipeline,
+                        e.arm.release,
+                        e.arm.arm,
+                        _signed(e.key),
+                        json.dumps(dict(e.labels)),
+                        now,
+                    )
                     for e in exposures
                 ],
             )

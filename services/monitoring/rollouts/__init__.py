@@ -1,1 +1,4 @@
-"""Rollouts: counts of both arms → evidence → verdict → the next release. All but `analyser.py` and `lease.py` is pure."""
+"""Rollouts: counts of both arms → evidence → verdict → the next release.
+
+All is pure but `analyser.py`, `notices.py` and `handover_*.py`.
+"""

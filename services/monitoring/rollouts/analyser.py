@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from headrace.releases import FrozenError, Release, ReleaseError, ReleaseStore, RolloutState, StaleError
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.changes import next_release
-from services.monitoring.rollouts.evidence import Evidence, key
+from services.monitoring.rollouts.evidence import Evidence, Objectives, key
 from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Action, Decision, begin, decide
 from services.monitoring.rollouts.ports import Counts, EvidenceStore, Lease, Log, Observer, RolloutEvent
@@ -163,12 +163,13 @@ class Analyser:
                 return
             decision = await self._decided(release, freeze)
             self._status[pipeline] = Status(release.number, decision)
-            following = (
-                next_release(release, decision, datetime.fromtimestamp(self._clock(), UTC))
-                if decision
-                else None
-            )
-            if decision is None or following is None:
+            if broken is not None and (decision is None or decision.action != Action.ROLL_BACK):
+                # Whoever wrote it wanted something else than what goes on here; only harm is still ended.
+                raise ReleaseError(pipeline, [f"the newest release can't be read: {broken.problem}"])
+            if decision is None or decision.action == Action.HOLD:
+                return
+            following = next_release(release, decision, self._date(), broken.number if broken else None)
+            if following is None:
                 return
             try:
                 await self._blocking(partial(self._store.commit, following))
@@ -184,21 +185,20 @@ class Analyser:
         if release.rollout is not None and not release.rollout.since:
             return None if freeze else begin(release)
         now = self._clock()
-        evidence = await self._evidence_of(release, now)
-        objectives = self._counts.objectives(release.pipeline)
-        evidence.look(release, self._counts.ticks(release.pipeline), now)
+        objectives = await self._counts.objectives(release)
+        evidence = await self._evidence_of(release, objectives, now)
+        evidence.look(release, await self._counts.ticks(release), now)
         decision = decide(release, evidence, objectives, now, frozen=freeze is not None)
         self._observer.looked(release.pipeline, decision, evidence.sample_ratio.e)
         if decision.action != Action.HOLD or now - self._saved.get(release.pipeline, 0.0) >= _SAVE_S:
             await self._save(release.pipeline, evidence, now)
         return decision
 
-    async def _evidence_of(self, release: Release, now: float) -> Evidence:
+    async def _evidence_of(self, release: Release, objectives: Objectives, now: float) -> Evidence:
         pipeline = release.pipeline
         known = self._evidence.get(pipeline)
         if known is not None and known.key == key(release):
             return known
-        objectives = self._counts.objectives(pipeline)
         evidence = Evidence(release, self._settings.edges_s, objectives, now)
         saved = await self._blocking(partial(self._load, pipeline))
         if saved is not None and not evidence.restore(saved):
@@ -276,6 +276,9 @@ class Analyser:
             await self._blocking(self._lease.release)
         except OSError as error:
             self._log.warning("the lease can't be given back; it runs out", error=str(error))
+
+    def _date(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

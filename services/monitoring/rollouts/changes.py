@@ -14,8 +14,13 @@ PREVIOUS = "previous"
 _LONGEST_REASON = 2000
 
 
-def next_release(release: Release, decision: Decision, at: datetime) -> Release | None:
-    """The release that carries the decision out; None: there is nothing to change. Raises ReleaseError. `at`: when it is made."""
+def next_release(
+    release: Release, decision: Decision, at: datetime, after: int | None = None
+) -> Release | None:
+    """The release that carries the decision out; None: there is nothing to change. Raises ReleaseError.
+
+    `at`: when it is made. `after`: number of the newest release, if that one can't be read.
+    """
     rollout = release.rollout
     if rollout is None or decision.action == Action.HOLD:
         return None
@@ -37,9 +42,9 @@ def next_release(release: Release, decision: Decision, at: datetime) -> Release 
                 "rollout": {"step": decision.step},
             }
     if decision.action == Action.START:
-        changes["rollout"] |= {"since": release.number + 1, "started": at.isoformat()}
+        changes["rollout"] |= {"since": (after or release.number) + 1, "started": at.isoformat()}
     changes["rollout"] = rollout.model_dump(mode="json") | changes["rollout"] | {"verdict": reason}
-    return release.next(AUTHOR, reason, **changes)
+    return release.next(AUTHOR, reason, after, **changes)
 
 
 def _weights(release: Release, rollout: Rollout, share: float) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+from headrace.releases import Release
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.policy import Decision
@@ -13,14 +14,14 @@ from services.monitoring.rollouts.verdicts import GuardVerdict
 
 
 class Counts(Protocol):
-    """Has the newest cumulative ticks of each source. Called on the event loop."""
+    """Has the newest cumulative ticks of each source."""
 
-    def ticks(self, pipeline: str) -> Sequence[Tick]:
+    async def ticks(self, release: Release) -> Sequence[Tick]:
         """Ticks of the pipeline's last releases, those of ended sources included."""
         ...
 
-    def objectives(self, pipeline: str) -> Objectives:
-        """What the pipeline promises, and what is left of its error budgets."""
+    async def objectives(self, release: Release) -> Objectives:
+        """What the live arm promises, and what is left of its error budgets."""
         ...
 
 
@@ -67,10 +68,8 @@ class RolloutEvent:
         return {**values, "guards": [_plain(asdict(guard)) for guard in self.guards]}
 
 
-class Listener(Protocol):
-    """Is told of each change: the audit, a webhook. Called on a thread; may block and may raise anything."""
-
-    def __call__(self, event: RolloutEvent) -> None: ...
+# Is told of each change: the audit, a webhook. Called on a thread; may block and may raise anything.
+Listener: TypeAlias = Callable[[RolloutEvent], object]
 
 
 class Observer(Protocol):

@@ -116,7 +116,7 @@ class AnswerCaches:
         if rule is None:
             return route
         parts = cut(route.plan)
-        identity = identity_of(parts.tail, self._build, *more)
+        identity = identity_of(parts.tail, self._build, route.name, *more)
         self._meter.unpinned(pipeline.name, not identity)
         if not identity:
             return route

@@ -25,6 +25,7 @@ from services.router.ports import Meter
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun, absent
 from services.router.routes.scatter import scatter
+from services.router.stages.by_replica import REPLICA
 
 # Annotation, int64: age of the kept answer that a row got, in microseconds; −1: it got a new one.
 CACHED = "@cached_us"
@@ -150,6 +151,8 @@ class _CachedRun:
         if not rows:
             return
         index, columns = np.array(rows, np.intp), {n: self.head.columns[n] for n in self.cached.cut.between}
+        if REPLICA in self.head.columns:
+            columns[REPLICA] = self.head.columns[REPLICA]
         batch = Batch(self.batch.rows, columns)
         if len(rows) < len(self.batch):
             batch = batch.take(index)

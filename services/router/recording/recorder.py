@@ -64,7 +64,7 @@ class Recorder:
         self._now = now
         self._log = log
         self._writer = SegmentWriter(settings.folder, settings.max_bytes, settings.max_file_bytes, now)
-        self._waiting: deque[_Answered] = deque()
+        self.waiting: deque[_Answered] = deque()
         self._bytes = 0
         self._came = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
@@ -98,7 +98,7 @@ class Recorder:
         """Writes what waits, and closes the file. `run` must have ended."""
         if self._writing is not None:
             await self._writing
-        if self._waiting:
+        if self.waiting:
             await self._write_all()
         self._writer.close()
 
@@ -114,10 +114,10 @@ class Recorder:
             self._metrics.dropped("disk", count)
             return
         size = size_of(batch.columns.values()) + size_of(result.columns.values())
-        if self._waiting and self._bytes + size > self._settings.max_waiting_bytes:
+        if self.waiting and self._bytes + size > self._settings.max_waiting_bytes:
             self._metrics.dropped("full", count)
             return
-        self._waiting.append(_Answered(route, batch, result, rows, self._now(), size))
+        self.waiting.append(_Answered(route, batch, result, rows, self._now(), size))
         self._bytes += size
         self._came.set()
 
@@ -127,7 +127,7 @@ class Recorder:
         await asyncio.shield(self._writing)
 
     async def _write_waiting(self) -> None:
-        waiting, self._waiting, self._bytes = list(self._waiting), deque(), 0
+        waiting, self.waiting, self._bytes = list(self.waiting), deque(), 0
         rows = sum(map(len, waiting))
         try:
             # Encoding and writing take a thread, so that live batches go on meanwhile.

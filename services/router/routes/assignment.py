@@ -62,10 +62,6 @@ class Split:
         spans = self._start_array.searchsorted(points, "right") - 1
         return self._arm_array[spans], np.array(sticky, bool)
 
-    def keys(self, batch: Batch) -> NDArray[np.uint64]:
-        """Hashes of the rows' keys, uint64 (rows,); of a row without one, that of its request."""
-        return np.array(self._hashes(batch)[0], np.uint64)
-
     def _hashes(self, batch: Batch) -> tuple[list[int], list[bool]]:
         keys = None if self._by is None else keys_of(batch, self._by)
         hash64, seed, requests = mmh3.hash64, self._seed, self._request_seed

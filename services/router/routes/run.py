@@ -17,6 +17,7 @@ from services.router import errors
 from services.router.ports import Meter
 from services.router.routes.route import Route
 from services.router.routes.scatter import scatter
+from services.router.stages.by_replica import REPLICA, is_by_replica
 from services.router.stages.runner import StageResult
 
 FALLBACKS = "@fallbacks"
@@ -117,7 +118,10 @@ class RouteRun:
         count = len(self.batch) if live is None else len(live)
         if count == 0:
             return
-        sent = Batch(self.batch.rows, {n: self.columns[n] for n in planned.reads})
+        reads = [*planned.reads]
+        if REPLICA in self.columns and is_by_replica(runner):
+            reads.append(REPLICA)
+        sent = Batch(self.batch.rows, {n: self.columns[n] for n in reads})
         if live is not None:
             sent = sent.take(live)
         try:

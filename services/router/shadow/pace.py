@@ -18,8 +18,9 @@ _KEPT, _ENOUGH = 256, 20
 _QUANTILE = 95
 _DUTY, _LEAST_DUTY, _MOST_DUTY = 0.1, 0.01, 0.5
 _DOWN, _UP = 0.7, 0.01
-# A run should take no longer than this share of a live batch's median time, but at least so long, so that it is worth its cost.
-_RUN_SHARE, _LEAST_RUN_S = 0.25, 0.004
+# A run should take no longer than this share of a live batch's median time, or than that time. Below some rows it takes no less:
+# what its calls cost does not depend on the rows.
+_RUN_SHARE, _SHORT_RUN_S, _FEWEST_ROWS = 0.5, 0.008, 8
 
 
 @dataclass(slots=True)
@@ -84,10 +85,10 @@ class Pace:
             self.duty = min(self.duty + _UP, _MOST_DUTY)
 
     def _size(self, seconds: float) -> None:
-        target = _LEAST_RUN_S
+        target = _SHORT_RUN_S
         if self._clean:
             target = max(target, _RUN_SHARE * float(np.median(self._clean)))
         if seconds > target:
-            self.rows = max(self.rows // 2, 1)
+            self.rows = max(self.rows // 2, min(_FEWEST_ROWS, self.max_rows))
         elif seconds < target / 2:
             self.rows = min(self.rows * 2, self.max_rows)

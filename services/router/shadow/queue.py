@@ -56,9 +56,35 @@ class ShadowQueue:
         self.rows += len(copied)
         self.bytes += copied.size
 
-    def take(self) -> Copied:
-        """Removes the first. Raises IndexError if there is none."""
+    def take(self, rows: int) -> list[Copied]:
+        """Removes the first, and those behind it that can run with it, up to so many rows in all. Raises IndexError if there is
+        none."""
+        taken = [self._pop()]
+        count = len(taken[0])
+        while self._waiting and _together(taken[0], self._waiting[0]):
+            count += len(self._waiting[0])
+            if count > rows:
+                break
+            taken.append(self._pop())
+        return taken
+
+    def _pop(self) -> Copied:
         copied = self._waiting.popleft()
         self.rows -= len(copied)
         self.bytes -= copied.size
         return copied
+
+
+def _together(one: Copied, other: Copied) -> bool:
+    """Whether they can be one batch: on the same routes, with the same columns."""
+    same = one.shadow is other.shadow and one.live is other.live
+    return (
+        same
+        and _types(one.batch) == _types(other.batch)
+        and _types(one.result.batch) == _types(other.result.batch)
+        and one.result.columns.keys() == other.result.columns.keys()
+    )
+
+
+def _types(batch: Batch) -> list[tuple[str, int, tuple[int, ...]]]:
+    return [(c.name, c.dtype, c.row_shape) for c in batch.columns.values()]

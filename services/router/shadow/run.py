@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, Rows
+from headrace.columns import Batch, Column, Rows, concat
 from headrace.comparison import ComparisonReport, RowContext
 from headrace.pipeline import PlannedStage, kind_of
 from services.router.routes.observer import features_of, size_of
@@ -78,34 +78,84 @@ class _Turned:
         return await self.turn.run(self.runner, batch, self.deadline_s)
 
 
-async def run_rows(
-    copied: Copied, rows: NDArray[np.intp], turn: Turn, clock: Callable[[], float], report: ComparisonReport
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Rows of copied batches that run as one batch: `rows[i]` are positions in `copied[i]`."""
+
+    copied: Sequence[Copied]
+    rows: Sequence[NDArray[np.intp]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    def joined(self, part: Callable[[Copied], Batch]) -> Batch:
+        """A batch of each, with these rows of it, as one."""
+        return concat([part(c).take(r) for c, r in zip(self.copied, self.rows, strict=True)])
+
+
+def portions(copied: Sequence[Copied], rows: int) -> Iterator[Portion]:
+    """Portions of at most so many rows: all of them in one if they fit, else each copied batch by itself."""
+    wanted = [np.arange(len(c.batch)) if c.rows is None else c.rows for c in copied]
+    if sum(map(len, wanted)) <= rows:
+        yield Portion(copied, wanted)
+        return
+    for one, all_of_it in zip(copied, wanted, strict=True):
+        for start in range(0, len(all_of_it), rows):
+            yield Portion([one], [all_of_it[start : start + rows]])
+
+
+async def run_portion(
+    portion: Portion, turn: Turn, clock: Callable[[], float], report: ComparisonReport
 ) -> int:
-    """Runs these rows of a copied batch and counts them in the report; returns how many rows differ.
+    """Runs the rows on the shadow's route and counts them in the report; returns how many differ.
 
     Raises Fault if the shadow's pipeline needs an input that the batch does not have.
     """
-    route = copied.shadow.route
+    first = portion.copied[0]
+    route, answered = first.shadow.route, first.live.plan.pipeline
     pipeline = route.plan.pipeline
-    batch = copied.batch.take(rows)
-    ids, given = batch.rows.request_ids, batch.rows
-    count = len(rows)
-    shadowed = Rows(ids, given.tenants, [PRIORITY] * count, [clock() + _RUN_S] * count, [""] * count)
+    batch = portion.joined(lambda c: Batch(c.batch.rows, c.batch.columns))
+    given, count = batch.rows, len(batch)
+    shadowed = Rows(
+        given.request_ids,
+        given.tenants,
+        [PRIORITY] * count,
+        [clock() + _RUN_S] * count,
+        [""] * count,
+    )
     turned = tuple(_Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
-    known = {i: _at(stage, rows) for i, stage in reused(copied.live, route, copied.result).items()}
+    known = _known(portion, route)
     run = RouteRun(
         Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Unmetered(), known
     )
     result = await run.run()
-    live = copied.result.batch.take(rows)
-    private = {field.name for p in (pipeline, copied.live.plan.pipeline) for field in p.inputs if field.pii}
+    private = {field.name for p in (pipeline, answered) for field in p.inputs if field.pii}
     outputs = [o.name for o in pipeline.outputs if o.name not in private]
-    context = _Context(copied, rows, private)
-    return report.add(live, result.batch, outputs, context.of, (copied.seconds, turn.worked))
+    context = _Context(portion, private)
+    seconds = np.repeat([c.seconds for c in portion.copied], [len(r) for r in portion.rows])
+    live = portion.joined(lambda c: c.result.batch)
+    return report.add(live, result.batch, outputs, context.of, seconds, turn.worked)
+
+
+def _known(portion: Portion, route: Route) -> dict[int, StageResult]:
+    """Results of the shadow's stages that are known, if they are for all copied batches."""
+    found = [reused(c.live, route, c.result) for c in portion.copied]
+    known = {}
+    for i in found[0]:
+        if all(i in f and len(f[i].columns) == len(found[0][i].columns) for f in found):
+            given = {id(c): f[i] for c, f in zip(portion.copied, found, strict=True)}
+            whole = portion.joined(
+                lambda c, given=given: Batch(  # type: ignore[misc]  # mypy knows no lambdas with defaults
+                    c.batch.rows, {x.name: x for x in given[id(c)].columns}, given[id(c)].errors
+                )
+            )
+            known[i] = StageResult(list(whole.columns.values()), errors=whole.errors)
+    return known
 
 
 def reused(live: Route, shadow: Route, result: RouteResult) -> dict[int, StageResult]:
-    """Features stages of the shadow that the live route has too, with what they gave there: by position in the shadow's plan.
+    """Stages of the shadow that read stores, and that the live route has too, with what they gave there: by position in the
+    shadow's plan.
 
     Only stages that read nothing but inputs: other columns may differ between the arms.
     """
@@ -136,23 +186,18 @@ def _given(planned: PlannedStage, result: RouteResult) -> StageResult | None:
     return StageResult(columns, errors=errors)
 
 
-def _at(stage: StageResult, rows: NDArray[np.intp]) -> StageResult:
-    errors = {new: stage.errors[old] for new, old in enumerate(rows.tolist()) if old in stage.errors}
-    return StageResult([c.take(rows) for c in stage.columns], errors=errors)
-
-
 @dataclass(frozen=True, slots=True)
 class _Context:
     """Makes what a report keeps of a row. `private`: columns with personal data."""
 
-    copied: Copied
-    rows: NDArray[np.intp]
+    portion: Portion
     private: set[str]
 
     def of(self, position: int) -> RowContext:
-        batch, row = self.copied.batch, int(self.rows[position])
+        copied, row = self._origin(position)
+        batch = copied.batch
         ids = batch.rows.request_ids
-        columns: Mapping[str, Column] = {**batch.columns, **features_of(self.copied.live, self.copied.result)}
+        columns: Mapping[str, Column] = {**batch.columns, **features_of(copied.live, copied.result)}
         one = {n: c.take(np.array([row])) for n, c in columns.items() if n not in self.private}
         left_out = sorted(self.private & columns.keys())
         inputs = None
@@ -161,3 +206,10 @@ class _Context:
         else:
             left_out = sorted(columns)
         return RowContext(ids[:row].count(ids[row]), inputs, left_out)
+
+    def _origin(self, position: int) -> tuple[Copied, int]:
+        for copied, rows in zip(self.portion.copied, self.portion.rows, strict=True):
+            if position < len(rows):
+                return copied, int(rows[position])
+            position -= len(rows)
+        raise IndexError(position)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.columns import Batch
 from headrace.comparison import ComparisonReport
@@ -20,7 +20,7 @@ from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.pace import Pace
 from services.router.shadow.queue import Copied, ShadowQueue
 from services.router.shadow.reports import Reports
-from services.router.shadow.run import Turn, run_rows
+from services.router.shadow.run import Portion, Turn, portions, run_portion
 from services.router.shadow.settings import ShadowSettings
 
 
@@ -71,12 +71,17 @@ class Shadows:
                 # Behind the answers that are being sent.
                 await asyncio.sleep(0)
                 while len(self._queue):
-                    copied = self._queue.take()
+                    copied = self._queue.take(self.pace.rows)
                     self._metrics.waiting.set(self._queue.rows)
                     await self._run(copied)
         finally:
-            while len(self._queue):
-                self._drop(self._queue.take(), "stopped")
+            self.discard()
+
+    def discard(self) -> None:
+        """Drops all that waits."""
+        while len(self._queue):
+            for left in self._queue.take(1):
+                self._drop(left, "stopped")
 
     def _offer(self, served: Served, route: Route, batch: Batch, result: RouteResult, seconds: float) -> None:
         shadow = served.shadow
@@ -103,40 +108,38 @@ class Shadows:
         except Exception as error:  # noqa: BLE001 - nothing of a shadow may fail a live call
             self._log.error("a batch was not copied to its shadow", error=f"{type(error).__name__}: {error}")
 
-    async def _run(self, copied: Copied) -> None:
-        """All rows of a copied batch, some at a time. Raises nothing but CancelledError."""
-        rows = np.arange(len(copied.batch)) if copied.rows is None else copied.rows
-        done = 0
+    async def _run(self, copied: Sequence[Copied]) -> None:
+        """All rows of copied batches, some at a time. Raises nothing but CancelledError."""
+        left, first = sum(map(len, copied)), copied[0]
         try:
-            while done < len(rows):
-                part = rows[done : done + self.pace.rows]
-                rest = await self._run_part(copied, part)
-                done += len(part)
+            for portion in portions(copied, self.pace.rows):
+                rest = await self._run_portion(portion)
+                left -= len(portion)
                 await asyncio.sleep(rest)
         except asyncio.CancelledError:
-            self._drop(copied, "stopped", len(rows) - done)
+            self._drop(first, "stopped", left)
             raise
         except Exception as error:  # noqa: BLE001 - the task must go on with the next batch
-            self._drop(copied, "error", len(rows) - done)
+            self._drop(first, "error", left)
             told = error.message if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
-            pipeline, arm = copied.live.plan.pipeline.name, copied.shadow.route.name
+            pipeline, arm = first.live.plan.pipeline.name, first.shadow.route.name
             self._log.error("a shadow did not run", pipeline=pipeline, arm=arm, error=told)
 
-    async def _run_part(self, copied: Copied, rows: NDArray[np.intp]) -> float:
+    async def _run_portion(self, portion: Portion) -> float:
         """Runs some rows; returns how long to rest then."""
-        report, pace = self._report(copied), self.pace
-        turn = Turn(self._gate, pace.stage_began, pace.stage_ended, self._clock)
-        different = await run_rows(copied, rows, turn, self._clock, report)
+        report, pace = self._report(portion.copied[0]), self.pace
+        gate = partial(self._gate, self._clock() + self._patience_s)
+        turn = Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
+        different = await run_portion(portion, turn, self._clock, report)
         pipeline = report.pipeline
         self._metrics.compared(pipeline, "different", different)
-        self._metrics.compared(pipeline, "equal", len(rows) - different)
+        self._metrics.compared(pipeline, "equal", len(portion) - different)
         rest = pace.ran(self._clock(), turn.worked)
         self._metrics.duty.set(pace.duty)
         return rest
 
-    async def _gate(self) -> None:
-        """Returns when no live batch is in flight, or after the patience."""
-        ends = self._clock() + self._patience_s
+    async def _gate(self, ends: float) -> None:
+        """Returns when no live batch is in flight, or at `ends`."""
         while self.pace.in_flight:
             left = ends - self._clock()
             if left <= 0:

@@ -29,6 +29,8 @@ class CascadeRunner:
     """A cascade stage. `light`, `heavy`: what runs its models. `clock`: monotonic seconds."""
 
     service = "executor"
+    # Its models' runners split rows by replica.
+    by_replica = True
 
     def __init__(
         self, stage: CascadeStage, light: StageRunner, heavy: StageRunner, clock: Callable[[], float]

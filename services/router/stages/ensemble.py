@@ -29,6 +29,8 @@ class EnsembleRunner:
     """An ensemble stage. `runners`: of its members, by name. `clock`: monotonic seconds."""
 
     service = "executor"
+    # Its models' runners split rows by replica.
+    by_replica = True
 
     def __init__(
         self, stage: EnsembleStage, runners: Mapping[str, StageRunner], clock: Callable[[], float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -12,9 +12,10 @@ from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.columns.column import Mask
 from headrace.hop.call import unary
-from headrace.hop.client.dial import Client
+from headrace.hop.client.dial import Client, CoalescedMethod
 from headrace.hop.config import Settings
 from headrace.pipeline import ModelStage, ModelUse
+from services.router.stages.by_replica import run_by_replica
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 
 EXECUTE = unary(
@@ -22,7 +23,7 @@ EXECUTE = unary(
 )
 # Model and version.
 Header: TypeAlias = tuple[str, str]
-Execute: TypeAlias = Callable[[BatchCall[Header]], Awaitable[BatchReply[pb.ExecuteResponse]]]
+Execute: TypeAlias = CoalescedMethod[BatchCall[Header], BatchReply[pb.ExecuteResponse]]
 # How much later than its callers hop gives up a call whose callers limit its time themselves.
 _SLACK_S = 1.0
 
@@ -31,6 +32,8 @@ class ModelRunner:
     """A model stage: columns have the model's names in the call, and the pipeline's names in the result."""
 
     service = "executor"
+    # A release may partition rows by key; then each row says which replica of the executor it should go to.
+    by_replica = True
 
     def __init__(self, stage: ModelStage, execute: Execute) -> None:
         self._stage = stage
@@ -39,9 +42,12 @@ class ModelRunner:
         self._types = {name: output.type for name, output in stage.outputs.items()}
 
     async def run(self, batch: Batch) -> StageResult:
+        return await run_by_replica(batch, self._run)
+
+    async def _run(self, batch: Batch, replica: int | None) -> StageResult:
         stage = self._stage
         inputs = {name: batch.columns[column].renamed(name) for name, column in stage.inputs.items()}
-        reply = await self._execute(BatchCall(self._header, Batch(batch.rows, inputs)))
+        reply = await self._execute(BatchCall(self._header, Batch(batch.rows, inputs)), replica)
         columns = columns_of(stage.name, reply.batch, self._types, len(batch))
         ran = reply.response
         used = ModelUse(

@@ -17,6 +17,7 @@ from headrace.ticks import (
     LATENCY_EDGES_S,
     OUTPUT_BUCKETS,
     ArmFigures,
+    AssignedFigures,
     OutputFigures,
     latency_bucket,
     output_counts,
@@ -50,6 +51,7 @@ class ArmCounter:
         "_nulls",
         "_outputs",
         "_rows",
+        "assigned",
         "changed",
     )
 
@@ -65,6 +67,8 @@ class ArmCounter:
         self._latency = [0] * LATENCY_BUCKETS
         self._noted: list[tuple[Mapping[int, RowError], list[Column]]] = []
         self._noted_rows = 0
+        # What chance divided among the arms; the caller adds to it.
+        self.assigned = AssignedFigures()
         # Whether the receiver lacks any of it.
         self.changed = True
 
@@ -121,7 +125,7 @@ class ArmCounter:
             name: OutputFigures(tuple(counts.tolist()), self._nulls[name], boolean=len(counts) == 2)
             for name, counts in self._outputs.items()
         }
-        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs)
+        return ArmFigures(self._rows, self._errors, tuple(self._latency), outputs, self.assigned)
 
 
 def _without_errors(errors: Mapping[int, RowError], columns: list[Column]) -> list[Column]:

@@ -50,12 +50,12 @@ class Exposures:
         arm: ArmName,
         answer: Batch,
         places: Iterable[int],
-        keys: NDArray[np.uint64] | None,
+        keys: Sequence[int | None] | None,
         outputs: Sequence[OutputField],
     ) -> None:
         """The rows of an answer; `places`: their positions in their requests."""
         rows = answer.rows
-        every = keys.tolist() if keys is not None else [None] * len(answer)
+        every = keys if keys is not None else [None] * len(answer)
         columns = {output.name: _values(answer, output) for output in outputs if compared(output)}
         for i, (tenant, request, place, key) in enumerate(
             zip(rows.tenants, rows.request_ids, places, every, strict=True)

@@ -239,9 +239,7 @@ def test_a_terminal_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(
-        "headrace.cli.commands.releases.committing.sys", type("Sys", (), {"stdin": Terminal()})
-    )
+    monkeypatch.setattr("headrace.cli.commands.releases.commit.sys", type("Sys", (), {"stdin": Terminal()}))
     deploy = ["release", "deploy", "small", "--home", str(home)]
     no = CliRunner().invoke(app, deploy, input="n\n")
     assert (no.exit_code, current(home)) == (1, None)
@@ -299,6 +297,20 @@ def test_a_freeze_stops_automation_and_nobody_else(home: Path) -> None:
     assert "(night)" in refused(home, *ROLLOUT)
     ok(home, "release", "freeze", "small", "--off")
     ok(home, *ROLLOUT)
+
+
+def test_the_way_back_is_open_without_the_repository(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "deploy", "small", "--models", "light=2")
+    ok(home, "rollout", "start", "small", "--models", "light=10")
+    listing = home / "models" / "light" / "releases.json"
+    listing.write_text("{")
+    assert "can't be read" in refused(home, "release", "deploy", "small")
+    said = ok(home, "rollout", "abort", "small")
+    assert "not compared with the models" in said
+    ok(home, "release", "rollback", "small")
+    assert current(home).live.models["light"] == "1"
+    ok(home, "release", "freeze", "small")
 
 
 def test_tampering_shows(home: Path) -> None:

@@ -103,7 +103,7 @@ def counted() -> ComparisonReport:
         {4: BROKEN},
         "aabbc",
     )
-    assert report.add(live, shadow, ["y", "late"], taken, (0.002, 0.004)) == 3
+    assert report.add(live, shadow, ["y", "late"], taken, np.full(5, 0.002), 0.004) == 3
     return report
 
 

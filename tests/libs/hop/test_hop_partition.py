@@ -139,6 +139,31 @@ def test_a_few_keys_stay_with_their_members_when_there_is_time() -> None:
         assert found.assign(keys, float(second)) == homes
 
 
+def keys_at(found: KeyPartition, home: str, count: int) -> list[int]:
+    draw = random.Random(count)
+    return [key for key in (draw.getrandbits(64) for _ in range(50 * count)) if found.home(key) == home][
+        :count
+    ]
+
+
+def test_old_rows_count_for_less() -> None:
+    found = partition(2, factor=1.5)
+    first, second = members(2)
+    assert Counter(found.assign(keys_at(found, first, 1000), 0.0)) == {first: 750, second: 250}
+    # After ten half-lives little of that is left. Were it all there, all of these would have room.
+    later = Counter(found.assign(keys_at(found, second, 400), 50.0))
+    assert later[first] == pytest.approx(100, abs=2)
+
+
+def test_members_that_stay_keep_their_load() -> None:
+    found = partition(2)
+    first = members(2)[0]
+    found.assign(keys_at(found, first, 1000), 0.0)
+    found.update(members(3))
+    # It has five eighths, and may have 1.25 thirds.
+    assert first not in found.assign(keys_at(found, first, 100), 0.0)
+
+
 def test_a_long_pause_or_a_clock_that_goes_back_harms_nothing() -> None:
     found = partition(3)
     keys = [random.Random(i).getrandbits(64) for i in range(300)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.releases import Release
 from headrace.releases.document import validated
-from headrace.releases.opening import open_store
+from headrace.releases.place import open_store
 from headrace.releases.store import ReleaseStore
 
 TEXT = "pipeline: flights\n"

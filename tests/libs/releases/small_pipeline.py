@@ -8,7 +8,7 @@ from typing import Any
 from headrace.pipeline import parse
 from headrace.releases import FileReleases, Release
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, deployed
-from headrace.releases.changes.deploying import arm_of
+from headrace.releases.changes.deployment import arm_of
 
 TEXT = """\
 pipeline: small

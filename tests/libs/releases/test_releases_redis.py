@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.releases.opening import PlaceError, open_store, redis_place
+from headrace.releases.place import PlaceError, open_store, redis_place
 from headrace.releases.redis import RedisReleases
 from tests.libs.releases.release_stores import REVISION, TEXT, in_redis, release
 from tests.redis_server import RedisServer

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.releases import Freeze, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
-from headrace.releases.opening import open_store
+from headrace.releases.place import open_store
 from headrace.releases.store import KEPT, ReleaseStore
 from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, Place, release
 

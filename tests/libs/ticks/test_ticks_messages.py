@@ -12,9 +12,8 @@ from headrace.ticks import (
     OUTPUT_BUCKETS,
     ArmFigures,
     ArmName,
+    AssignedFigures,
     Exposure,
-    KeySetName,
-    NewKeys,
     OutputFigures,
     Tick,
     added,
@@ -22,9 +21,9 @@ from headrace.ticks import (
 from headrace.ticks.messages import UnreadableError, read, write
 
 COUNT = st.integers(0, 1 << 50)
-KEY = st.integers(0, (1 << 64) - 1)
+KEY = st.integers(1, (1 << 64) - 1)
 NAME = st.sampled_from(["a", "b", "flights"])
-ARM = st.builds(ArmName, NAME, st.integers(0, 9), NAME)
+ARM = st.builds(ArmName, NAME, st.integers(0, 9), NAME, st.booleans())
 
 
 def histogram(buckets: int) -> st.SearchStrategy[tuple[int, ...]]:
@@ -38,21 +37,26 @@ OUTPUTS = st.one_of(
     st.builds(OutputFigures, histogram(OUTPUT_BUCKETS), COUNT),
     st.builds(OutputFigures, histogram(2), COUNT, st.just(True)),
 )
+ASSIGNED = st.builds(AssignedFigures, COUNT, COUNT, COUNT, COUNT, st.booleans())
 FIGURES = st.builds(
-    ArmFigures, COUNT, COUNT, histogram(LATENCY_BUCKETS), st.dictionaries(NAME, OUTPUTS, max_size=2)
+    ArmFigures,
+    COUNT,
+    COUNT,
+    histogram(LATENCY_BUCKETS),
+    st.dictionaries(NAME, OUTPUTS, max_size=2),
+    ASSIGNED,
 )
-KEYS = st.lists(KEY, max_size=3)
 LABELS = st.dictionaries(NAME, st.floats(allow_nan=False), max_size=2)
 
 
 @st.composite
 def exposures(draw: st.DrawFn) -> list[Exposure]:
-    """As a router has them: the keys of an arm are all there, or none is."""
+    """As a router has them."""
     found = []
-    for arm in draw(st.lists(ARM, max_size=3, unique=True)):
+    for arm in draw(st.lists(ARM.filter(lambda arm: not arm.by_rule), max_size=3, unique=True)):
         sticky = draw(st.booleans())
         for _ in range(draw(st.integers(1, 3))):
-            key = draw(KEY) if sticky else None
+            key = draw(st.none() | KEY) if sticky else None
             found.append(Exposure(arm, draw(NAME), draw(NAME), draw(st.integers(0, 9)), key, draw(LABELS)))
     return found
 
@@ -63,9 +67,6 @@ TICKS = st.builds(
     st.integers(1, 1 << 40),
     COUNT,
     st.dictionaries(ARM, FIGURES, max_size=3),
-    st.dictionaries(
-        st.builds(KeySetName, NAME, NAME, NAME), st.builds(NewKeys, KEYS, KEYS, st.booleans()), max_size=2
-    ),
     exposures(),
     COUNT,
 )
@@ -74,9 +75,7 @@ TICKS = st.builds(
 @given(TICKS)
 def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
     found = read(pb.ReportTicksRequest.FromString(write(tick).SerializeToString()))
-    keys = {name: NewKeys(list(k.keys), list(k.bad), k.saturated) for name, k in found.new_keys.items()}
     assert found.arms == tick.arms
-    assert keys == tick.new_keys
     assert list(found.exposures) == list(tick.exposures)
     assert (found.epoch, found.sequence, found.base, found.lost_exposures) == (
         tick.epoch,
@@ -90,6 +89,8 @@ def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
 def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> None:
     total = added(one, other)
     assert (total.rows, total.errors) == (one.rows + other.rows, one.errors + other.errors)
+    assert total.assigned == one.assigned.plus(other.assigned)
+    assert total.assigned.fresh_rows == one.assigned.fresh_rows + other.assigned.fresh_rows
     assert sum(total.latency) == sum(one.latency) + sum(other.latency)
     for name in one.outputs.keys() & other.outputs.keys():
         a, b, both = one.outputs[name], other.outputs[name], total.outputs[name]

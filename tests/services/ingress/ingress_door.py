@@ -20,6 +20,7 @@ import yaml
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
@@ -128,6 +129,13 @@ class FakeRouter:
         for version, state in states.items():
             progress = "warming up onnxruntime" if version == "3" else ""
             reply.models.add(name="doubler", version=version, state=state, progress=progress)
+        return reply
+
+    async def GetShadowReport(
+        self, request: shadow_pb2.GetShadowReportRequest, call: Call
+    ) -> shadow_pb2.GetShadowReportResponse:
+        reply = shadow_pb2.GetShadowReportResponse()
+        reply.reports.add(pipeline=request.pipeline, release=4, arm="next", both_answered_count=7)
         return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:

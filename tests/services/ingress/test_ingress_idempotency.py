@@ -47,7 +47,7 @@ class Store(MemoryKeys):
         self.ahead = 0.0
         super().__init__(rules, lambda: time.monotonic() + self.ahead)
         self.down: frozenset[str] = frozenset()
-        self.renewals = 0
+        self.renewals = self.failures = 0
 
     async def claim(self, *arguments: Any) -> Any:
         return await self._or_down("claim", super().claim(*arguments))
@@ -60,6 +60,10 @@ class Store(MemoryKeys):
         return await self._or_down("renew", super().renew(*arguments))
 
     async def _or_down(self, name: str, done: Any) -> Any:
+        if name == "commit" and self.failures:
+            self.failures -= 1
+            done.close()
+            raise StoreUnreachableError("busy")
         if name in self.down:
             done.close()
             raise StoreUnreachableError("gone")
@@ -285,6 +289,14 @@ async def test_what_the_store_cannot_keep_is_answered_all_the_same() -> None:
     door.store.down = frozenset({"commit"})
     assert (await door.ask("r1"))[0].request_id == "r1"
     assert door.meter.counts == {"lost": 1}
+
+
+async def test_a_commit_that_fails_once_is_tried_again() -> None:
+    door = Door()
+    door.store.failures = 2
+    await door.ask("r1")
+    assert (await door.ask("r2"))[1] == "r1"
+    assert door.meter.counts == {"kept": 1, "replayed": 1}
 
 
 async def test_a_tenant_with_too_many_keys_is_told_by_the_limiter() -> None:

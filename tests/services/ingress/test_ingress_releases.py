@@ -6,19 +6,25 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner
 
 from headrace.api.releases.v1 import releases_pb2 as pb
+from headrace.api.router.v1 import router_pb2
+from headrace.cli.main import app
 from headrace.hop import testing
+from headrace.hop.call import Call
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import FileReleases
 from headrace.releases.first import first_release
 from headrace.state import chain
-from tests.libs.releases.webhook_receiver import Receiver
+from tests.libs.releases.webhook_receiver import Receiver, silent
 from tests.services.ingress.ingress_calls import call, http, refused
 from tests.services.ingress.ingress_door import (
     PIPELINE,
@@ -34,6 +40,7 @@ SERVICE = "/headrace.api.releases.v1.ReleaseService/"
 RPCS: dict[str, Any] = {
     "GetRelease": pb.GetReleaseRequest(pipeline="double"),
     "ListReleases": pb.ListReleasesRequest(),
+    "CommitRelease": pb.CommitReleaseRequest(document='{"pipeline": "double", "parent": 1}'),
     "ApplyRelease": pb.ApplyReleaseRequest(document='{"pipeline": "double"}'),
     "DeployPipeline": pb.DeployPipelineRequest(pipeline="double"),
     "RollBackRelease": pb.RollBackReleaseRequest(pipeline="double"),
@@ -50,9 +57,30 @@ async def receiver() -> AsyncIterator[Receiver]:
     found.close()
 
 
+@dataclass
+class Router(FakeRouter):
+    """While it is `alone` there is no executor that it could ask."""
+
+    alone: bool = False
+
+    async def IndexModels(
+        self, request: router_pb2.IndexModelsRequest, call: Call
+    ) -> router_pb2.IndexModelsResponse:
+        if self.alone:
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
+        return await super().IndexModels(request, call)
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    return Router()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
-    async with testing.served(definition(FakeRouter())) as harness:
+async def door(
+    receiver: Receiver, router: Router, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Folder]:
+    async with testing.served(definition(router)) as harness:
         path = tmp_path_factory.mktemp("door")
         path.chmod(0o700)
         records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
@@ -321,6 +349,19 @@ async def test_what_is_wrong_is_named_and_changes_nothing(
     assert told in found[2]
 
 
+async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
+    door: Folder, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
+    await ask(door, "DeployPipeline", deploy)
+    monkeypatch.setattr(router, "alone", True)
+    deploy.spec.models["doubler"] = "3"
+    assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
+    await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
+    assert store(door.path).current("double")[0].live.models == {"doubler": "1"}
+    await ask(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
+
+
 async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
     def deploy(version: str) -> Any:
         request = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": version}))
@@ -362,3 +403,77 @@ async def test_a_store_that_cannot_be_written(door: Folder) -> None:
         else:
             (door.path / "audit").chmod(0o700)
     assert (await ask(door, "DeployPipeline", request)).change.changed
+
+
+def headrace(door: Folder, *arguments: str, code: int = 0, key: str = "") -> str:
+    """The command line of another machine: its home is empty."""
+    (door.path / "ops.key").write_text(key or door.keys.operator)
+    group, *rest = arguments
+    way = ["--door", f"http://{door.grpc}", "--key", str(door.path / "ops.key")]
+    result = CliRunner().invoke(app, [group, *way, *rest, "--home", str(door.path / "elsewhere")])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+async def test_the_command_line_through_the_door(door: Folder, tmp_path: Path) -> None:
+    def work() -> None:
+        document = tmp_path / "pipeline.yaml"
+        document.write_text(PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 1500"))
+        deploy = ("release", "deploy", "double", "--document", str(document), "--models", "doubler=2")
+        assert "arms.live.models.doubler 1 2" in headrace(door, *deploy, "--reason", "by hand")
+        found = store(door.path).current("double")[0]
+        assert (found.number, found.reason, found.author.split("/")[0]) == (2, "by hand", "operator")
+        assert "nothing to change (release 2)" in headrace(door, *deploy)
+        assert "double" in headrace(door, "release", "show")
+        assert '"number": 2' in headrace(door, "release", "show", "double", "--json")
+        assert "by hand" in headrace(door, "release", "history", "double")
+        headrace(door, "release", "label", "double", "champion", "doubler:3")
+        headrace(
+            door, "rollout", "start", "double", "--models", "doubler=champion", "--document", str(document)
+        )
+        assert "running" in headrace(door, "rollout", "status", "double")
+        headrace(door, "rollout", "promote", "double")
+        assert store(door.path).current("double")[0].live.models == {"doubler": "3"}
+        headrace(door, "release", "rollback", "double")
+        assert store(door.path).current("double")[0].live.models == {"doubler": "2"}
+        headrace(door, "release", "freeze", "--reason", "night")
+        assert "(night)" in headrace(door, "rollout", "start", "double", "--models", "doubler=4", code=1)
+        headrace(door, "release", "freeze", "--off")
+        assert store(door.path).frozen() is None
+
+        told = headrace(door, "release", "deploy", "double", "--models", "doubler=9", code=1)
+        assert "arms.live.models.doubler: there is no version or label '9'" in told
+        assert "7" in headrace(door, "release", "deploy", "double", "--number", "7", code=3)
+        assert "removed on its machine" in headrace(door, "release", "remove", "double", code=1)
+        assert "has no release" in headrace(door, "release", "show", "other", code=1)
+        assert "no operator's key" in headrace(door, "release", "show", code=1, key=door.keys.demo)
+        assert "does not know this key" in headrace(door, "release", "show", code=1, key="nonsense")
+        # A line break in a key never reaches a header, nor the terminal.
+        assert "s3cr3t" not in headrace(door, "release", "show", code=1, key="s3cr3t\nx: y")
+
+    await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        (["--door", "ftp://x", "--key", "k"], "is no door"),
+        (["--door", "http://u:s3cr3t@x", "--key", "k"], "is no door"),
+        (["--door", "http://x"], "name the file with an operator's key"),
+    ],
+)
+async def test_a_door_that_is_none(way: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["release", *way, "show"])
+    assert result.exit_code == 2
+    assert told in result.output
+    assert "s3cr3t" not in result.output
+
+
+async def test_a_door_that_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k")
+    with silent() as listener:
+        port = listener.getsockname()[1]
+    way = ["--door", f"http://127.0.0.1:{port}", "--key", str(tmp_path / "key")]
+    result = CliRunner().invoke(app, ["release", *way, "show", "--home", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"the door at 127.0.0.1:{port} does not answer" in result.output

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.api.features.v1 import features_pb2
+from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, ModelUse, parse
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 from services.ingress.oip.response import Responses
+from services.ingress.predict.response import write_rows
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
@@ -82,3 +84,25 @@ def test_an_output_that_is_missing_is_noticed_behind_one_that_was_whole() -> Non
     lacking = InferenceResult(ENTRY, Batch(whole.batch.rows, columns), (), whole.decisions, 0.0, 0.0)
     with pytest.raises(Fault, match="gave no output big"):
         responses.write(lacking, ["y", "big"], "b")
+
+
+def with_ages(ages: list[int]) -> InferenceResult:
+    given_answer = answer(0, len(ages), [], 1, 1)
+    column = Column.of("@cached_us", np.array(ages, np.int64))
+    return replace(given_answer, batch=given_answer.batch.with_columns([column]))
+
+
+def test_kept_answers_are_told_with_their_ages() -> None:
+    responses = Responses()
+    parameters = responses.write(with_ages([-1, 5_000, 9_999_999]), ["y"], "a").parameters
+    assert parameters["cached_rows"].int64_param == 2
+    assert parameters["cached_age_ms"].int64_param == 9_999
+    for ages in ([-1], [-1, -1, -1]):
+        assert "cached_rows" not in responses.write(with_ages(ages), ["y"], "a").parameters
+    reply = pb.PredictResponse()
+    write_rows(with_ages([-1, 5_000, 0]), reply)
+    assert [p.cached_age_ms if p.HasField("cached_age_ms") else None for p in reply.predictions] == [
+        None,
+        5,
+        0,
+    ]

@@ -44,7 +44,7 @@ def metric(harness: Harness, name: str) -> float | None:
 async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "o"
     async with served(SERVICE, {"outcomes": path}) as harness:
-        tick = Tick(7, 1, 0, {}, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
+        tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
         assert not (await ask(harness, "ReportTicks", write(tick))).behind
         assert (await ask(harness, "ReportTicks", write(Tick(8, 5, 4)))).behind
         reply = await ask(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, KeySetName, NewKeys, Tick
-from services.monitoring import ticks as module
-from services.monitoring.ticks import KeyFigures, Ticks
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
+from services.monitoring.ticks import Ticks
 
 ARM = ArmName("flights", 3, "live")
 CANARY = ArmName("flights", 3, "candidate")
@@ -84,32 +81,22 @@ def test_old_releases_are_forgotten() -> None:
     assert numbers == set(range(50, 100))
 
 
-def keys(number: int, salt: str = "s", new: Any = (), bad: Any = (), epoch: int = 1) -> Tick:
-    return Tick(epoch, number, 0, {}, {KeySetName("flights", salt, "live"): NewKeys(new, bad)})
-
-
-def test_a_key_counts_once_over_routers_and_ticks() -> None:
+def test_rows_that_a_rule_sent_are_apart() -> None:
     ticks = Ticks(Clock())
-    ticks.take(keys(1, new=[1, 2, 3], bad=[3]))
-    ticks.take(keys(1, new=[3, 4], bad=[3, 4], epoch=2))
-    ticks.take(keys(1, new=[1, 2, 3], bad=[3]))
-    assert ticks.snapshot("flights").keys == {("s", "live"): KeyFigures(4, 2, saturated=False)}
+    ticks.take(Tick(1, 1, 0, {ARM: figures(5), ARM._replace(by_rule=True): figures(7, 7)}))
+    snapshot = ticks.snapshot("flights")
+    assert (snapshot.arms, snapshot.by_rule) == ({(3, "live"): figures(5)}, {(3, "live"): figures(7, 7)})
+    assert snapshot.arm("live") == figures(5)
 
 
-def test_keys_of_the_salt_before_last_are_forgotten() -> None:
+def test_each_router_has_counts_of_its_own() -> None:
     ticks = Ticks(Clock())
-    for number, salt in enumerate("abc", 1):
-        ticks.take(keys(number, salt, [1]))
-    assert {salt for salt, _ in ticks.snapshot("flights").keys} == {"b", "c"}
-
-
-def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_KEYS", 3)
-    ticks = Ticks(Clock())
-    ticks.take(keys(1, new=[1, 2, 3]))
-    assert ticks.snapshot("flights").keys["s", "live"] == KeyFigures(3, 0, saturated=False)
-    ticks.take(keys(2, new=[3, 4], bad=[3, 4]))
-    assert ticks.snapshot("flights").keys["s", "live"] == KeyFigures(3, 1, saturated=True)
+    ticks.take(Tick(10, 1, 0, {ARM: figures(5), CANARY: figures(1), ARM._replace(by_rule=True): figures(7)}))
+    ticks.take(Tick(11, 1, 0, {ARM._replace(release=4): figures(2), ArmName("other", 1, "live"): figures(9)}))
+    assert ticks.by_epoch("flights") == {
+        (10, 3): {"live": figures(5), "candidate": figures(1)},
+        (11, 4): {"live": figures(2)},
+    }
 
 
 class Routers(RuleBasedStateMachine):
@@ -192,3 +179,23 @@ def test_ended_routers_are_summed_up_and_late_ticks_of_them_change_nothing() -> 
     assert ticks.routers() == 0
     assert not ticks.take(tick(1, 2, 1, live=50))
     assert rows(ticks) == 99
+
+
+def test_counts_can_be_had_by_epoch() -> None:
+    ticks = Ticks(lambda: 0.0)
+    for epoch in (5, 6):
+        ticks.take(
+            Tick(
+                epoch,
+                1,
+                0,
+                {
+                    ArmName("p", 8, "live"): ArmFigures(epoch, 0, ()),
+                    ArmName("q", 8, "live"): ArmFigures(1, 0, ()),
+                },
+            )
+        )
+    assert {key: {arm: f.rows for arm, f in arms.items()} for key, arms in ticks.by_epoch("p").items()} == {
+        (5, 8): {"live": 5},
+        (6, 8): {"live": 6},
+    }

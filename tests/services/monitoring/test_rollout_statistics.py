@@ -29,6 +29,8 @@ WORSE = {
     "worse": Traffic(canary_errors=0.011),
     "worse, nothing fails live": Traffic(errors=0, canary_errors=0.01),
     "worse, sticky": Traffic(canary_errors=0.011, keys=2000, failing=20),
+    # A fifth of the rows is slow in place of a twentieth.
+    "worse, slow": Traffic(canary_extra_s=0.015),
 }
 # Fault → seconds from the first bad row to the decision. To weight 0 it takes about 1.5 s more (tick, commit, watch).
 FAULTS = {

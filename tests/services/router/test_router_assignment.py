@@ -62,6 +62,20 @@ def test_salts_make_independent_assignments() -> None:
     assert within_bounds(int((one & other).sum()), COUNT, 0.09)
 
 
+def test_few_keys_get_what_many_would() -> None:
+    for assignment in (assigned(0.3, 0.5), assigned(0.01), assigned(0.0, 1.0)):
+        split = Split(assignment, ARMS)
+        for start in range(0, 20_000, 2000):
+            part = KEYS.slice(start, start + 2000)
+            many, sticky = split.of_many(part)
+            assert split.of_few(part) == (many.tolist(), sticky.tolist())
+
+
+def test_what_everybody_gets_is_known() -> None:
+    assert [Split(assigned(*w), ARMS).only for w in ((0.0,), (1.0,), (0.0, 1.0))] == [0, 1, 2]
+    assert [Split(assigned(*w), ARMS).only for w in ((0.5,), (0.5, 0.5), (0.2, 0.3))] == [None] * 3
+
+
 def test_a_point_is_the_hash_that_is_written_down() -> None:
     """After a change of the hash every key would have another arm."""
     found = arms(assigned(0.5), batch(single_requests(8), Column.of_text("carrier", list("abcdefgh"))))
@@ -89,6 +103,16 @@ def test_rows_without_a_key_are_drawn_by_request_and_say_so() -> None:
     per_request = [{arm for arm, _, by_key in found[i : i + 5] if not by_key} for i in range(0, 5000, 5)]
     assert {len(a) for a in per_request} == {1}
     assert within_bounds(sum(a == {"candidate"} for a in per_request), 1000, 0.3)
+
+
+def test_requests_are_drawn_independently_of_keys() -> None:
+    """Though the ids of requests may be the keys."""
+    texts = [f"user-{i}" for i in range(COUNT)]
+    rows = Rows(texts, ["t"] * COUNT, [1] * COUNT, [9.0] * COUNT, [""] * COUNT)
+    whole = batch(rows, Column.of_text("carrier", texts))
+    by_request = Assignment(weights={"live": 0.7, "candidate": 0.3}, salt="s")
+    both = (arms(assigned(0.3), whole) == 1) & (arms(by_request, whole) == 1)
+    assert within_bounds(int(both.sum()), COUNT, 0.09)
 
 
 @pytest.mark.parametrize("count", [3, 30])

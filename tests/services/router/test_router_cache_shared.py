@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -92,6 +93,13 @@ async def test_redis_that_failed_is_not_asked_again_for_a_moment(redis: Valkey) 
     redis.start()
     world.now += 1.5
     assert await calls.ask([("GET", "a")]) == [b"1"]
+    await calls.close()
+
+
+async def test_many_that_ask_at_once_wait_for_a_connection(redis: Valkey) -> None:
+    calls = RedisCalls(redis.url, 20.0, World().clock)
+    replies = await asyncio.gather(*(calls.ask([("INCR", "n")]) for _ in range(300)))
+    assert sorted(n for (n,) in replies) == list(range(1, 301))
     await calls.close()
 
 

@@ -18,6 +18,7 @@ from headrace.releases import Cap, Released
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.routes import caps as module
 from services.router.routes.caps import MAX_SESSIONS, PipelineCaps
 from services.router.stages.runner import StageResult
 from tests.services.router.router_releases import batch
@@ -107,6 +108,15 @@ def test_sessions_are_forgotten_when_there_are_too_many() -> None:
     rows = Rows([str(i) for i in range(count)], ["t"] * count, [1] * count, [9.0] * count, [""] * count)
     found.admit(batch(rows, Column.of("serial", np.arange(count, dtype=np.uint64))))
     assert found.sessions == MAX_SESSIONS
+
+
+def test_of_many_sessions_the_one_that_was_idle_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+    found, _ = caps(session_by="carrier", session_rows_per_s=2)
+    found.admit(requests(2, 2, 1, 2, sessions=["a", "b", "a", "c"]))
+    # Not a, whose last row was refused but is newer than b's.
+    assert refused(found.admit(requests(1, sessions=["a"]))[0]) == {0: "session_rows"}
+    assert refused(found.admit(requests(1, sessions=["b"]))[0]) == {}
 
 
 def test_rows_that_failed_before_use_nothing() -> None:

@@ -175,7 +175,7 @@ async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
 
     async def fail(batch: Batch) -> None:
         nonlocal tried
-        tried += 1
+        tried += len(batch)
         raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
 
     async with running(tmp_path) as started:
@@ -185,7 +185,7 @@ async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
             assert not reply.batch.errors
         report = await report_when(started, 40)
         assert (report.shadow_failed, report.both_answered) == (40, 0)
-        # Once each, until the shadow's own breaker opened.
+        # Each row once, until the shadow's own breaker opened.
         assert set(report.errors) <= {"UNREACHABLE", "BREAKER_OPEN"}
         assert tried == report.errors["UNREACHABLE"]
         assert metric(started, "headrace_hop_breaker_state", callee="executor", replica="0") == 0

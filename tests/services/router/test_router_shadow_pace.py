@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from services.router.shadow.pace import Pace
 from services.router.shadow.queue import Copied, ShadowQueue
 from services.router.shadow.reports import KEPT, Reports
 from services.router.shadow.route import ShadowRoute
+from services.router.shadow.run import portions
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier
 
 
@@ -77,11 +79,12 @@ def test_runs_become_as_large_as_their_time_allows() -> None:
     assert pace.rows == 100
     for _ in range(10):
         pace.ran(0.0, 0.1)
-    assert pace.rows == 1
+    assert pace.rows == 8
     for _ in range(50):
         live(pace, 1.0, meets=False)
     pace.ran(0.0, 0.1)
-    assert pace.rows == 2
+    assert pace.rows == 16
+    assert Pace(max_rows=3, rows=3).rows == 3
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 10), st.floats(0, 10)), max_size=200))
@@ -148,10 +151,32 @@ def test_the_queue_is_bounded_and_in_order(steps: list[tuple[int, int, bool]]) -
             full = sum(len(w) for w in wanted) + rows > 50
             assert refusal == ("queue_rows" if full else "queue_bytes")
         if takes and wanted:
-            assert queue.take() is wanted.pop(0)
+            assert queue.take(1) == [wanted.pop(0)]
         assert (queue.rows, queue.bytes) == (sum(map(len, wanted)), sum(w.size for w in wanted))
         assert queue.rows <= 50
         assert queue.bytes <= 200
+
+
+def test_batches_on_the_same_routes_are_taken_together() -> None:
+    queue, one = ShadowQueue(100, 1000), copied(3, 1)
+    for rows in (3, 4, 5):
+        other = copied(rows, 1)
+        queue.put(replace(other, shadow=one.shadow, live=one.live))
+    queue.put(copied(1, 1))
+    assert [len(c) for c in queue.take(8)] == [3, 4]
+    assert [len(c) for c in queue.take(100)] == [5]
+    assert [len(c) for c in queue.take(100)] == [1]
+    assert (queue.rows, queue.bytes) == (0, 0)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 20))
+def test_portions_have_all_rows_once_and_no_more_than_wanted(counts: list[int], most: int) -> None:
+    batches = [copied(n, 1) for n in counts]
+    found = list(portions(batches, most))
+    assert all(len(p) <= most for p in found)
+    for batch in batches:
+        rows = [r for p in found for c, r in zip(p.copied, p.rows, strict=True) if c is batch]
+        assert np.concatenate(rows).tolist() == list(range(len(batch)))
 
 
 def test_only_the_newest_reports_are_kept() -> None:

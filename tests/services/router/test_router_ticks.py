@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.columns import Batch, RowError
+from headrace.columns import Batch, Column, RowError
 from headrace.hop.errors import BLAME, Blame, Code, Reason
-from headrace.ticks import ArmName, OutputFigures, Tick, latency_bucket, output_counts
+from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollout, RolloutState
+from headrace.ticks import ArmName, AssignedFigures, OutputFigures, Tick, latency_bucket, output_counts
 from headrace.ticks.messages import read, write
-from services.router.ticks import arm_counts, counters, exposures, key_sets
+from services.router.ticks import arm_counts, counters, exposures, sticky_keys
 from services.router.ticks.arm_counts import ours
-from services.router.ticks.counters import NO_RELEASE, Counted, Counters
+from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
+from services.router.ticks.sticky_keys import key_hash
 from tests.services.router.tick_rows import CALLERS, OURS, answer, deliver, part
 
 LIVE = ArmName("flights", 0, "live")
@@ -110,56 +115,167 @@ def test_the_number_of_arms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 19 in kept
 
 
-def keyed(*keys: int, release: int = 1, exposes: bool = False) -> Counted:
-    return Counted(release, "salt", lambda _: np.array(keys, np.uint64), exposes)
+RELEASE = Counted(1, compares=True)
+KEYED = Counted(1, compares=True, by="key", salt="s")
 
 
-def test_keys_are_told_once_and_bad_ones_too() -> None:
+def keyed(
+    keys: Sequence[str | None], bad: Sequence[int] = (), arm: str = "live", request: str = "r"
+) -> tuple[Part, Batch]:
+    """One row a key, and the answer; the rows at `bad` failed by a fault of ours."""
+    batch = answer([0.1] * len(keys), dict.fromkeys(bad, OURS), request)
+    return part(batch.with_columns([Column.of_text("key", keys)]), arm), batch
+
+
+def count_keys(counted: Counters, *arguments: Any, how: Counted = KEYED) -> None:
+    rows, batch = keyed(*arguments)
+    counted.answered(how, rows, batch, 0.1)
+
+
+def units(counted: Counters, arm: str = "live", release: int = 1) -> AssignedFigures:
+    return counted.tick().arms[ArmName("flights", release, arm)].assigned
+
+
+def test_keys_count_once_and_no_more_after_they_failed() -> None:
     counted = Counters()
-    batch = answer([0.1, 0.2, 0.3], {1: OURS, 2: CALLERS})
-    counted.answered(keyed(7, 8, 9), part(batch), batch, 0.1)
-    [(name, new)] = counted.tick().new_keys.items()
-    assert tuple(name) == ("flights", "salt", "live")
-    assert (new.keys, new.bad) == ([7, 8, 9], [8])
-    deliver(counted)
-    counted.answered(keyed(7, 8, 7), part(batch), batch, 0.1)
-    counted.answered(keyed(5, 7, 5, release=2), part(batch), batch, 0.1)
-    [new] = counted.tick().new_keys.values()
-    assert (new.keys, new.bad) == ([5], [7])
-    counted.failed(keyed(6), part(answer([0.1])), 0.1)
-    [new] = counted.tick().new_keys.values()
-    assert (new.keys, new.bad) == ([5, 6], [7, 6])
-    counted.start_over()
-    [new] = counted.tick().new_keys.values()
-    assert (new.keys, new.bad) == ([7, 8, 9, 5, 6], [8, 7, 6])
+    count_keys(counted, ["a", "b", "a", None, "c"], [1])
+    assert units(counted) == AssignedFigures(requests=1, new_keys=3, fresh_rows=4, fresh_bad=1)
+    # In another arm of another release, as long as the salt is the same: b is known to fail.
+    count_keys(counted, ["b", "a", "d", "b"], [0, 1, 3], "candidate", how=replace(KEYED, release=2))
+    assert units(counted, "candidate", 2) == AssignedFigures(new_keys=1, fresh_rows=2, fresh_bad=1)
+    count_keys(counted, ["b"], [0], how=replace(KEYED, salt="t"))
+    assert units(counted) == AssignedFigures(requests=1, new_keys=4, fresh_rows=5, fresh_bad=2)
+    # Rows are counted all the same.
+    canary = counted.tick().arms[ArmName("flights", 2, "candidate")]
+    assert (canary.rows, canary.errors) == (4, 3)
 
 
-def test_many_keys_go_in_parts_and_a_bad_one_not_before_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_sets, "KEYS_PER_TICK", 2)
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["live", "candidate"]), st.sampled_from("abcd"), st.booleans()), max_size=40
+    )
+)
+def test_keys_are_those_of_each_row(rows: list[tuple[str, str, bool]]) -> None:
     counted = Counters()
-    batch = answer([0.1] * 5, {4: OURS})
-    counted.answered(keyed(1, 2, 3, 4, 5), part(batch), batch, 0.1)
-    told = []
-    while new := counted.tick().new_keys:
-        [one] = new.values()
-        told.append((list(one.keys), list(one.bad)))
-        deliver(counted)
-        assert len(told) < 9
-    assert told == [([1, 2], []), ([3, 4], []), ([5], [5])]
+    met: set[str] = set()
+    failed: set[str] = set()
+    expected = {"live": AssignedFigures(), "candidate": AssignedFigures()}
+    for arm, key, fails in rows:
+        count_keys(counted, [key], [0] if fails else [], arm)
+        if key not in failed:
+            expected[arm] = expected[arm].plus(AssignedFigures(0, int(key not in met), 1, int(fails)))
+        met.add(key)
+        failed |= {key} if fails else set()
+    arms = counted.tick().arms
+    assert {name.arm: f.assigned for name, f in arms.items()} == {arm: expected[arm] for arm, _, _ in rows}
 
 
-def test_a_full_set_of_keys_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_sets, "MAX_KEYS", 3)
+def test_callers_faults_are_no_bad_keys() -> None:
     counted = Counters()
-    batch = answer([0.1, 0.2], {0: OURS, 1: OURS})
-    for keys in ((1, 2), (2, 3), (3, 4), (5, 1)):
-        counted.answered(keyed(*keys), part(batch), batch, 0.1)
-    [new] = counted.tick().new_keys.values()
-    assert (sorted(new.keys), sorted(new.bad), new.saturated) == ([1, 2, 3], [1, 2, 3], True)
+    rows, _ = keyed(["a"])
+    counted.answered(KEYED, rows, answer([0.1], {0: CALLERS}), 0.1)
+    assert units(counted) == AssignedFigures(new_keys=1, fresh_rows=1)
+
+
+def test_a_full_set_of_keys_says_so_and_watches_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sticky_keys, "MAX_KEYS", 2)
+    counted = Counters()
+    count_keys(counted, ["a", "b"])
+    assert units(counted) == AssignedFigures(0, 2, 2, 0)
+    count_keys(counted, ["c", "a", "c"], [0, 1])
+    assert units(counted) == AssignedFigures(0, 2, 3, 1, saturated=True)
+
+
+def test_the_number_of_sets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sticky_keys, "MAX_SETS", 2)
+    sets = sticky_keys.KeySets()
+    first = sets.of("p", "1")
+    sets.of("p", "2")
+    assert sets.of("p", "1") is first
+    sets.of("p", "3")
+    assert sets.of("p", "1") is first
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (Column.of_text("key", ["a", None]), [b"a", None]),
+        (Column.of("key", np.array([7, 8])), [7, 8]),
+        (Column.of("key", np.array([7, 0]), np.array([True, False])), [7, None]),
+        (Column.of("other", np.array([7, 0])), [None, None]),
+    ],
+)
+def test_sticky_values_of_every_kind_of_column(column: Column, expected: list[object]) -> None:
+    batch = Batch.of(answer([0.1, 0.2]).rows, [column])
+    assert sticky_keys.sticky_values(batch, "key") == expected
+    assert sticky_keys.sticky_values(batch, "@tenant") == ["tenant", "tenant"]
+
+
+def test_without_a_key_requests_are_counted() -> None:
+    counted = Counters()
+    for request, rows in (("a", 3), ("b", 1)):
+        batch = answer([0.1] * rows, request=request)
+        counted.answered(RELEASE, part(batch), batch, 0.1)
+        counted.answered(Counted(2), part(batch), batch, 0.1)
+    arms = counted.tick().arms
+    assert [(f.rows, f.assigned) for f in arms.values()] == [(4, AssignedFigures(2)), (4, AssignedFigures())]
+
+
+def test_rows_that_a_rule_sent_are_counted_apart() -> None:
+    counted = Counters()
+    rows, batch = keyed(["a", "b", "c"], [0, 2])
+    by_rule = replace(rows, by_rule=np.array([True, False, False]))
+    counted.answered(replace(KEYED, exposes=True), by_rule, batch, 0.1)
+    tick = counted.tick()
+    found = {name.by_rule: (f.rows, f.errors, f.assigned) for name, f in tick.arms.items()}
+    assert found == {False: (2, 1, AssignedFigures(0, 2, 2, 1)), True: (1, 1, AssignedFigures())}
+    assert [(e.request_id, e.row) for e in tick.exposures] == [("r", 1), ("r", 2)]
+    counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
+    assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}
+
+
+def release(**fields: Any) -> Release:
+    arm = Arm(version=1, revision="0" * 64)
+    return Release(pipeline="flights", number=5, arms={"live": arm, "candidate": arm}, **fields)
+
+
+SPLIT = Assignment(weights={"live": 0.9, "candidate": 0.1}, by="tailnum", salt="s")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, NO_RELEASE),
+        (release(), Counted(5)),
+        (release(assign=SPLIT), Counted(5, True, "tailnum", "s")),
+        (
+            release(assign=Assignment(weights={"live": 1.0, "candidate": 0.0}, by="tailnum", salt="s")),
+            Counted(5, salt="s"),
+        ),
+        (
+            release(assign=SPLIT, experiment=Experiment(name="e", arms=("live", "candidate"), outcome="o")),
+            Counted(5, True, "tailnum", "s", True),
+        ),
+        (release(rollout=Rollout(arm="candidate")), Counted(5, True)),
+        (
+            release(rollout=Rollout(arm="candidate", guards={"wrong": Guard()})),
+            Counted(5, True, exposes=True),
+        ),
+        (
+            release(rollout=Rollout(arm="candidate", guards={"wrong": Guard()}, state=RolloutState.PROMOTED)),
+            Counted(5),
+        ),
+    ],
+    ids=["none", "plain", "weights", "all live", "experiment", "rollout", "wrong", "ended"],
+)
+def test_a_release_says_what_is_counted(found: Release | None, expected: Counted) -> None:
+    assert Counted.of(found) == expected
 
 
 def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     counted = Counters()
+    how = Counted(4, compares=True, by="key", salt="s", exposes=True)
     one, other = answer([0.1, 0.9, None], request="one"), answer([0.6], {0: OURS}, request="other")
     ids = one.rows.request_ids + other.rows.request_ids
     whole = Batch.of(one.rows, [])
@@ -167,11 +283,14 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     positions = np.array([1, 3])
     taken = answer([0.9, 0.6], {1: OURS})
     taken.rows.request_ids = ["one", "other"]
-    how = keyed(11, 12, release=4, exposes=True)
-    counted.answered(how, part(taken, "candidate", whole, positions), taken, 0.1)
+    sent = taken.with_columns([Column.of_text("key", ["ann", None])])
+    counted.answered(how, part(sent, "candidate", whole, positions), taken, 0.1)
     found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in counted.tick().exposures]
     arm = ArmName("flights", 4, "candidate")
-    assert found == [(arm, "one", 1, 11, {"late": 1.0, "code": 0.0}), (arm, "other", 0, 12, {})]
+    assert found == [
+        (arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}),
+        (arm, "other", 0, None, {}),
+    ]
 
 
 def test_exposures_without_keys_and_with_nulls() -> None:
@@ -204,68 +323,47 @@ def test_exposures_stay_until_they_are_received_and_too_many_are_counted(
 
 
 class Telling(RuleBasedStateMachine):
-    """A receiver that restarts and a network that loses ticks and answers: in the end it knows every row and key once."""
+    """A receiver that restarts and a network that loses ticks and answers: in the end it knows every row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counters = Counters()
         self.rows: Counter[str] = Counter()
-        self.keys: set[int] = set()
-        self.bad: set[int] = set()
         self.restart()
 
     @rule()
     def restart(self) -> None:
         self.sequence = 0
         self.known: dict[str, int] = {}
-        self.known_keys: set[int] = set()
-        self.known_bad: set[int] = set()
 
-    @rule(
-        arm=st.sampled_from(["live", "candidate"]),
-        keys=st.lists(st.integers(0, 30), min_size=1, max_size=3),
-        fails=st.booleans(),
-    )
-    def count(self, arm: str, keys: list[int], fails: bool) -> None:
-        batch = answer([0.1] * len(keys), {0: OURS} if fails else {})
-        self.counters.answered(keyed(*keys), part(batch, arm), batch, 0.1)
-        self.rows[arm] += len(keys)
-        self.keys.update(keys)
-        if fails:
-            self.bad.add(keys[0])
+    @rule(arm=st.sampled_from(["live", "candidate"]), rows=st.integers(1, 3))
+    def count(self, arm: str, rows: int) -> None:
+        batch = answer([0.1] * rows)
+        self.counters.answered(NO_RELEASE, part(batch, arm), batch, 0.1)
+        self.rows[arm] += rows
 
     @rule(fate=st.sampled_from(["arrives", "lost", "unanswered"]))
     def tell(self, fate: str) -> None:
         tick = self.counters.tick()
         if fate == "lost":
             return
-        behind = self.take(tick)
+        behind = tick.base > self.sequence
+        if not behind:
+            self.sequence = tick.sequence
+        self.known |= {name.arm: figures.rows for name, figures in tick.arms.items()}
         if fate == "arrives":
             self.counters.received(tick)
             if behind:
                 self.counters.start_over()
 
-    def take(self, tick: Tick) -> bool:
-        behind = tick.base > self.sequence
-        if not behind:
-            self.sequence = tick.sequence
-        self.known |= {name.arm: figures.rows for name, figures in tick.arms.items()}
-        for new in tick.new_keys.values():
-            self.known_keys.update(new.keys)
-            self.known_bad.update(new.bad)
-        return behind
-
     @invariant()
     def nothing_is_known_that_was_not_counted(self) -> None:
         assert all(self.known[arm] <= self.rows[arm] for arm in self.known)
-        assert self.known_keys <= self.keys
-        assert self.known_bad <= self.bad
 
     def teardown(self) -> None:
-        for _ in range(4):
-            self.tell("arrives")
+        self.tell("arrives")
+        self.tell("arrives")
         assert self.known == dict(self.rows)
-        assert (self.known_keys, self.known_bad) == (self.keys, self.bad)
 
 
 TestTelling = Telling.TestCase

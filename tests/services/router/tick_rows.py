@@ -35,7 +35,7 @@ def answer(
     columns = [
         Column.of("late", p > 0.5),
         Column.of("p", p, valid),
-        Column.of("code", np.floor(np.clip(p, -1e6, 1e6)).astype(np.int32)),
+        Column.of("code", np.floor(np.clip(np.nan_to_num(p), -1e6, 1e6)).astype(np.int32)),
         Column.of_text("said", ["x"] * count),
         Column.of("vector", np.zeros((count, 2), np.float32)),
     ]

@@ -163,6 +163,11 @@ class Layout:
         return self.home / "kept" / "releases"
 
     @property
+    def rollouts(self) -> Path:
+        """What the analyser of rollouts knows: lease and evidence."""
+        return self.home / "rollouts"
+
+    @property
     def quotas(self) -> Path:
         """Where the processes of the ingress share their counts of what tenants use."""
         return self.run / "quotas"

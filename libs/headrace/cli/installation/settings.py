@@ -91,7 +91,12 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "kept": str(layout.kept_releases),
             "load": "released",
         },
-        "monitoring": {"outcomes": str(layout.outcomes)},
+        "monitoring": {
+            "outcomes": str(layout.outcomes),
+            "releases": release_place.place(layout),
+            "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
+            "rollouts": str(layout.rollouts),
+        },
     }
 
 

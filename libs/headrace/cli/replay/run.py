@@ -12,7 +12,7 @@ from headrace.cli.replay.hosting import PATIENCE_S, Infer, hosted
 from headrace.cli.replay.recorded_features import RecordedFeatures
 from headrace.cli.replay.verdict import Verdict
 from headrace.columns import Batch, Rows
-from headrace.pipeline import FeaturesStage, Pipeline, kind_of, null_column, read_model_uses
+from headrace.pipeline import Pipeline, kind_of, null_column, read_model_uses
 from headrace.recordings import Record
 
 
@@ -70,9 +70,7 @@ def batch_of(pipeline: Pipeline, record: Record, number: int) -> Batch:
 
 def _check_unneeded(pipeline: Pipeline, record: Record, name: str) -> None:
     """An input that was not recorded may be absent if only features stages read it, whose values are known."""
-    readers = [
-        s.name for s in pipeline.stages if not isinstance(s, FeaturesStage) and name in kind_of(s).reads(s)
-    ]
+    readers = [s.name for s in pipeline.stages if not kind_of(s).varies and name in kind_of(s).reads(s)]
     if any(o.name == name for o in pipeline.outputs):
         readers.append("(outputs)")
     if not readers:
@@ -88,7 +86,7 @@ def _check_features(pipeline: Pipeline, record: Record) -> None:
     if not record.features and record.answer.errors:
         return  # every row failed before its values were read
     for stage in pipeline.stages:
-        if isinstance(stage, FeaturesStage):
+        if kind_of(stage).varies:
             names = [w.column for w in kind_of(stage).writes(stage)]
             lacking = [name for name in names if name not in record.features]
             if lacking:

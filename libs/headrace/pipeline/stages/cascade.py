@@ -134,6 +134,14 @@ class CascadeKind(StageKind[CascadeStage]):
     def models(self, stage: CascadeStage) -> Mapping[str, str]:
         return {part.model: part.version for part in (stage.light, stage.heavy)}
 
+    def answered_by(self, stage: CascadeStage) -> str | None:
+        # A release may set the threshold, so the document does not tell.
+        parts = (stage.light, stage.heavy)
+        if not all(part.version for part in parts):
+            return None
+        named = ">".join(f"{part.model}:{part.version}" for part in parts)
+        return f"{named} {stage.unsure.threshold!r}"
+
     def pinned(
         self, stage: CascadeStage, models: Mapping[str, str], settings: Mapping[str, Setting]
     ) -> CascadeStage:

@@ -108,6 +108,14 @@ class EnsembleKind(StageKind[EnsembleStage]):
     def models(self, stage: EnsembleStage) -> Mapping[str, str]:
         return {m.model.model: m.model.version for m in stage.members.values()}
 
+    def answered_by(self, stage: EnsembleStage) -> str | None:
+        # A release may set weights and quorum, so the document does not tell.
+        members = stage.members.values()
+        if not all(member.model.version for member in members):
+            return None
+        named = [f"{m.model.model}:{m.model.version} {m.weight!r}" for m in members]
+        return f"{' + '.join(named)} {stage.quorum!r}"
+
     def pinned(
         self, stage: EnsembleStage, models: Mapping[str, str], settings: Mapping[str, Setting]
     ) -> EnsembleStage:

@@ -3,10 +3,10 @@
 Each function returns a release that may be committed, or raises ReleaseError, which names each key that is wrong.
 """
 
-from headrace.releases.changes.applying import applied, desired
 from headrace.releases.changes.basis import Basis
-from headrace.releases.changes.checking import Documents, checked
-from headrace.releases.changes.deploying import deployed, labelled, switched
+from headrace.releases.changes.checks import Documents, checked
+from headrace.releases.changes.deployment import deployed, labelled, switched
+from headrace.releases.changes.desired_document import applied, desired
 from headrace.releases.changes.differences import differences, same_content
 from headrace.releases.changes.experiments import experiment_started, experiment_stopped
 from headrace.releases.changes.models import KnownModels

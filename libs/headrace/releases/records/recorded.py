@@ -10,7 +10,7 @@ from typing import Any
 from headrace.hop import config
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
-from headrace.releases.opening import PlaceError, open_store
+from headrace.releases.place import PlaceError, open_store
 from headrace.releases.records.audit import Audit, UnrecordedError, facts
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 from headrace.releases.store import Broken, Freeze, ReleaseStore
@@ -47,6 +47,11 @@ class RecordedReleases:
         self._store = store
         self.audit = audit
         self.webhook = webhook
+
+    @property
+    def store(self) -> ReleaseStore:
+        """The store itself, whose changes nobody records."""
+        return self._store
 
     def pipelines(self) -> list[str]:
         return self._store.pipelines()

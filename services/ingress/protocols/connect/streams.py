@@ -37,7 +37,13 @@ from services.ingress.protocols.entry import PathEntry
 from services.ingress.protocols.refusals import too_large
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
-from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, RELEASE_SERVICE, Ingress
+from services.ingress.wiring import (
+    INFERENCE_SERVICE,
+    OIP_SERVICE,
+    OPERATIONS_SERVICE,
+    RELEASE_SERVICE,
+    Ingress,
+)
 
 RpcContext: TypeAlias = "ConnectContext[Any, Any]"
 _TYPES = {
@@ -61,7 +67,7 @@ _MAX_OPEN_CALLS = 256
 _OPEN_CALL_S = 60.0
 # Size limit of one JSON message in a stream, because parsing it blocks the event loop.
 _MAX_JSON_BYTES = 256 * 1024
-SERVICES = (OIP_SERVICE, INFERENCE_SERVICE, RELEASE_SERVICE, _HEALTH)
+SERVICES = (OIP_SERVICE, INFERENCE_SERVICE, OPERATIONS_SERVICE, RELEASE_SERVICE, _HEALTH)
 
 
 class _Application(ConnectASGIApplication[None]):

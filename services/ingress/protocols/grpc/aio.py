@@ -13,7 +13,7 @@ from headrace.hop.errors import Fault
 from services.ingress.door import Door, Operation
 from services.ingress.protocols.refusals import too_large
 from services.ingress.request_context import RequestContext
-from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, Ingress
+from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, OPERATIONS_SERVICE, Ingress
 
 _INFER = f"/{OIP_SERVICE.full_name}/ModelInfer"
 _STREAM = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
@@ -23,7 +23,7 @@ def servicers(ingress: Ingress, max_request_bytes: int) -> list[Service]:
     """The services of the door. A message over our limit, but within the server's own limit, gets our own answer."""
     door = ingress.door
     found = []
-    for descriptor in (OIP_SERVICE, INFERENCE_SERVICE):
+    for descriptor in (OIP_SERVICE, INFERENCE_SERVICE, OPERATIONS_SERVICE):
         prefix = f"/{descriptor.full_name}/"
         methods: dict[str, Any] = {
             path.removeprefix(prefix): staticmethod(_unary(door, operation, max_request_bytes))

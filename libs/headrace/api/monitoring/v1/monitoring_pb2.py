@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x02\n\x12ReportTicksRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x15\n\rbase_sequence\x18\x03 \x01(\x04\x12\x33\n\x04\x61rms\x18\x04 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\x12\x35\n\x08new_keys\x18\x05 \x03(\x0b\x32#.headrace.api.monitoring.v1.NewKeys\x12\x38\n\texposures\x18\x06 \x03(\x0b\x32%.headrace.api.monitoring.v1.Exposures\x12\x1b\n\x13lost_exposure_count\x18\x07 \x01(\x04\"%\n\x13ReportTicksResponse\x12\x0e\n\x06\x62\x65hind\x18\x01 \x01(\x08\"\xba\x01\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x39\n\x07outputs\x18\x07 \x03(\x0b\x32(.headrace.api.monitoring.v1.OutputCounts\"Q\n\x0cOutputCounts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\x12\x12\n\nnull_count\x18\x03 \x01(\x04\x12\x0f\n\x07\x62oolean\x18\x04 \x01(\x08\"i\n\x07NewKeys\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0c\n\x04keys\x18\x04 \x03(\x06\x12\x10\n\x08\x62\x61\x64_keys\x18\x05 \x03(\x06\x12\x11\n\tsaturated\x18\x06 \x01(\x08\"\xba\x01\n\tExposures\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12\x13\n\x0brequest_ids\x18\x05 \x03(\t\x12\x0c\n\x04rows\x18\x06 \x03(\r\x12\x0c\n\x04keys\x18\x07 \x03(\x06\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.headrace.api.monitoring.v1.PredictedLabels\"/\n\x0fPredictedLabels\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r2\xfc\x01\n\x11MonitoringService\x12n\n\x0bReportTicks\x12..headrace.api.monitoring.v1.ReportTicksRequest\x1a/.headrace.api.monitoring.v1.ReportTicksResponse\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n\x12ReportTicksRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x15\n\rbase_sequence\x18\x03 \x01(\x04\x12\x33\n\x04\x61rms\x18\x04 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\x12\x38\n\texposures\x18\x05 \x03(\x0b\x32%.headrace.api.monitoring.v1.Exposures\x12\x1b\n\x13lost_exposure_count\x18\x06 \x01(\x04\"%\n\x13ReportTicksResponse\x12\x0e\n\x06\x62\x65hind\x18\x01 \x01(\x08\"\x89\x02\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x39\n\x07outputs\x18\x07 \x03(\x0b\x32(.headrace.api.monitoring.v1.OutputCounts\x12\x0f\n\x07\x62y_rule\x18\x08 \x01(\x08\x12<\n\x08\x61ssigned\x18\t \x01(\x0b\x32*.headrace.api.monitoring.v1.AssignedCounts\"\x87\x01\n\x0e\x41ssignedCounts\x12\x15\n\rrequest_count\x18\x01 \x01(\x04\x12\x15\n\rnew_key_count\x18\x02 \x01(\x04\x12\x17\n\x0f\x66resh_row_count\x18\x03 \x01(\x04\x12\x1b\n\x13\x66resh_bad_key_count\x18\x04 \x01(\x04\x12\x11\n\tsaturated\x18\x05 \x01(\x08\"Q\n\x0cOutputCounts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\x12\x12\n\nnull_count\x18\x03 \x01(\x04\x12\x0f\n\x07\x62oolean\x18\x04 \x01(\x08\"\xba\x01\n\tExposures\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12\x13\n\x0brequest_ids\x18\x05 \x03(\t\x12\x0c\n\x04rows\x18\x06 \x03(\r\x12\x0c\n\x04keys\x18\x07 \x03(\x06\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.headrace.api.monitoring.v1.PredictedLabels\"/\n\x0fPredictedLabels\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r2\xfc\x01\n\x11MonitoringService\x12n\n\x0bReportTicks\x12..headrace.api.monitoring.v1.ReportTicksRequest\x1a/.headrace.api.monitoring.v1.ReportTicksResponse\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.monitoring.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTTICKSREQUEST']._serialized_start=109
-  _globals['_REPORTTICKSREQUEST']._serialized_end=380
-  _globals['_REPORTTICKSRESPONSE']._serialized_start=382
-  _globals['_REPORTTICKSRESPONSE']._serialized_end=419
-  _globals['_ARMCOUNTS']._serialized_start=422
-  _globals['_ARMCOUNTS']._serialized_end=608
-  _globals['_OUTPUTCOUNTS']._serialized_start=610
-  _globals['_OUTPUTCOUNTS']._serialized_end=691
-  _globals['_NEWKEYS']._serialized_start=693
-  _globals['_NEWKEYS']._serialized_end=798
-  _globals['_EXPOSURES']._serialized_start=801
-  _globals['_EXPOSURES']._serialized_end=987
-  _globals['_PREDICTEDLABELS']._serialized_start=989
-  _globals['_PREDICTEDLABELS']._serialized_end=1036
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=1038
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=1132
-  _globals['_OUTCOME']._serialized_start=1135
-  _globals['_OUTCOME']._serialized_end=1277
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=1279
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=1327
-  _globals['_MONITORINGSERVICE']._serialized_start=1330
-  _globals['_MONITORINGSERVICE']._serialized_end=1582
+  _globals['_REPORTTICKSREQUEST']._serialized_end=325
+  _globals['_REPORTTICKSRESPONSE']._serialized_start=327
+  _globals['_REPORTTICKSRESPONSE']._serialized_end=364
+  _globals['_ARMCOUNTS']._serialized_start=367
+  _globals['_ARMCOUNTS']._serialized_end=632
+  _globals['_ASSIGNEDCOUNTS']._serialized_start=635
+  _globals['_ASSIGNEDCOUNTS']._serialized_end=770
+  _globals['_OUTPUTCOUNTS']._serialized_start=772
+  _globals['_OUTPUTCOUNTS']._serialized_end=853
+  _globals['_EXPOSURES']._serialized_start=856
+  _globals['_EXPOSURES']._serialized_end=1042
+  _globals['_PREDICTEDLABELS']._serialized_start=1044
+  _globals['_PREDICTEDLABELS']._serialized_end=1091
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=1093
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=1187
+  _globals['_OUTCOME']._serialized_start=1190
+  _globals['_OUTCOME']._serialized_end=1332
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=1334
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=1382
+  _globals['_MONITORINGSERVICE']._serialized_start=1385
+  _globals['_MONITORINGSERVICE']._serialized_end=1637
 # @@protoc_insertion_point(module_scope)

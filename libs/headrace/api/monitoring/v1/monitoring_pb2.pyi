@@ -10,22 +10,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReportTicksRequest(_message.Message):
-    __slots__ = ("epoch", "sequence", "base_sequence", "arms", "new_keys", "exposures", "lost_exposure_count")
+    __slots__ = ("epoch", "sequence", "base_sequence", "arms", "exposures", "lost_exposure_count")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ARMS_FIELD_NUMBER: _ClassVar[int]
-    NEW_KEYS_FIELD_NUMBER: _ClassVar[int]
     EXPOSURES_FIELD_NUMBER: _ClassVar[int]
     LOST_EXPOSURE_COUNT_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     sequence: int
     base_sequence: int
     arms: _containers.RepeatedCompositeFieldContainer[ArmCounts]
-    new_keys: _containers.RepeatedCompositeFieldContainer[NewKeys]
     exposures: _containers.RepeatedCompositeFieldContainer[Exposures]
     lost_exposure_count: int
-    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ..., new_keys: _Optional[_Iterable[_Union[NewKeys, _Mapping]]] = ..., exposures: _Optional[_Iterable[_Union[Exposures, _Mapping]]] = ..., lost_exposure_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ..., exposures: _Optional[_Iterable[_Union[Exposures, _Mapping]]] = ..., lost_exposure_count: _Optional[int] = ...) -> None: ...
 
 class ReportTicksResponse(_message.Message):
     __slots__ = ("behind",)
@@ -34,7 +32,7 @@ class ReportTicksResponse(_message.Message):
     def __init__(self, behind: _Optional[bool] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
-    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs")
+    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "by_rule", "assigned")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +40,8 @@ class ArmCounts(_message.Message):
     ERROR_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    BY_RULE_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     release: int
     arm: str
@@ -49,7 +49,23 @@ class ArmCounts(_message.Message):
     error_row_count: int
     latency_counts: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedCompositeFieldContainer[OutputCounts]
-    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ...) -> None: ...
+    by_rule: bool
+    assigned: AssignedCounts
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., by_rule: _Optional[bool] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
+
+class AssignedCounts(_message.Message):
+    __slots__ = ("request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count", "saturated")
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRESH_BAD_KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SATURATED_FIELD_NUMBER: _ClassVar[int]
+    request_count: int
+    new_key_count: int
+    fresh_row_count: int
+    fresh_bad_key_count: int
+    saturated: bool
+    def __init__(self, request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., saturated: _Optional[bool] = ...) -> None: ...
 
 class OutputCounts(_message.Message):
     __slots__ = ("name", "counts", "null_count", "boolean")
@@ -62,22 +78,6 @@ class OutputCounts(_message.Message):
     null_count: int
     boolean: bool
     def __init__(self, name: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., null_count: _Optional[int] = ..., boolean: _Optional[bool] = ...) -> None: ...
-
-class NewKeys(_message.Message):
-    __slots__ = ("pipeline", "salt", "arm", "keys", "bad_keys", "saturated")
-    PIPELINE_FIELD_NUMBER: _ClassVar[int]
-    SALT_FIELD_NUMBER: _ClassVar[int]
-    ARM_FIELD_NUMBER: _ClassVar[int]
-    KEYS_FIELD_NUMBER: _ClassVar[int]
-    BAD_KEYS_FIELD_NUMBER: _ClassVar[int]
-    SATURATED_FIELD_NUMBER: _ClassVar[int]
-    pipeline: str
-    salt: str
-    arm: str
-    keys: _containers.RepeatedScalarFieldContainer[int]
-    bad_keys: _containers.RepeatedScalarFieldContainer[int]
-    saturated: bool
-    def __init__(self, pipeline: _Optional[str] = ..., salt: _Optional[str] = ..., arm: _Optional[str] = ..., keys: _Optional[_Iterable[int]] = ..., bad_keys: _Optional[_Iterable[int]] = ..., saturated: _Optional[bool] = ...) -> None: ...
 
 class Exposures(_message.Message):
     __slots__ = ("pipeline", "release", "arm", "tenants", "request_ids", "rows", "keys", "labels")

@@ -97,32 +97,70 @@ class ArmSpec(_message.Message):
     def __init__(self, pipeline_document: _Optional[str] = ..., models: _Optional[_Mapping[str, str]] = ..., label: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GetReleaseRequest(_message.Message):
-    __slots__ = ("pipeline",)
+    __slots__ = ("pipeline", "with_documents")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    WITH_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
-    def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
+    with_documents: bool
+    def __init__(self, pipeline: _Optional[str] = ..., with_documents: _Optional[bool] = ...) -> None: ...
 
 class GetReleaseResponse(_message.Message):
-    __slots__ = ("release", "problem", "freeze")
+    __slots__ = ("release", "problem", "freeze", "newest_number", "pipeline_documents")
+    class PipelineDocumentsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     FREEZE_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     release: Release
     problem: str
     freeze: Freeze
-    def __init__(self, release: _Optional[_Union[Release, _Mapping]] = ..., problem: _Optional[str] = ..., freeze: _Optional[_Union[Freeze, _Mapping]] = ...) -> None: ...
+    newest_number: int
+    pipeline_documents: _containers.ScalarMap[str, str]
+    def __init__(self, release: _Optional[_Union[Release, _Mapping]] = ..., problem: _Optional[str] = ..., freeze: _Optional[_Union[Freeze, _Mapping]] = ..., newest_number: _Optional[int] = ..., pipeline_documents: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ListReleasesRequest(_message.Message):
-    __slots__ = ("pipeline",)
+    __slots__ = ("pipeline", "with_documents")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    WITH_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
-    def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
+    with_documents: bool
+    def __init__(self, pipeline: _Optional[str] = ..., with_documents: _Optional[bool] = ...) -> None: ...
 
 class ListReleasesResponse(_message.Message):
-    __slots__ = ("releases",)
+    __slots__ = ("releases", "pipeline_documents")
+    class PipelineDocumentsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RELEASES_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     releases: _containers.RepeatedCompositeFieldContainer[Release]
-    def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
+    pipeline_documents: _containers.ScalarMap[str, str]
+    def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ..., pipeline_documents: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CommitReleaseRequest(_message.Message):
+    __slots__ = ("document", "pipeline_documents")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    document: str
+    pipeline_documents: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, document: _Optional[str] = ..., pipeline_documents: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CommitReleaseResponse(_message.Message):
+    __slots__ = ("change",)
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    change: ReleaseChange
+    def __init__(self, change: _Optional[_Union[ReleaseChange, _Mapping]] = ...) -> None: ...
 
 class ApplyReleaseRequest(_message.Message):
     __slots__ = ("document", "pipeline_documents", "options", "again")

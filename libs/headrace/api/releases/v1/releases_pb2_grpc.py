@@ -51,6 +51,11 @@ class ReleaseServiceStub:
                 request_serializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesResponse.FromString,
                 _registered_method=True)
+        self.CommitRelease = channel.unary_unary(
+                '/headrace.api.releases.v1.ReleaseService/CommitRelease',
+                request_serializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseResponse.FromString,
+                _registered_method=True)
         self.ApplyRelease = channel.unary_unary(
                 '/headrace.api.releases.v1.ReleaseService/ApplyRelease',
                 request_serializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ApplyReleaseRequest.SerializeToString,
@@ -102,6 +107,13 @@ class ReleaseServiceServicer:
 
     def ListReleases(self, request, context):
         """ListReleases returns the kept releases of a pipeline, or the current ones of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitRelease(self, request, context):
+        """CommitRelease makes a whole release current, for programs that made it of the current one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +173,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.ListReleases,
                     request_deserializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesRequest.FromString,
                     response_serializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesResponse.SerializeToString,
+            ),
+            'CommitRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitRelease,
+                    request_deserializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseResponse.SerializeToString,
             ),
             'ApplyRelease': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyRelease,
@@ -254,6 +271,33 @@ class ReleaseService:
             '/headrace.api.releases.v1.ReleaseService/ListReleases',
             headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesRequest.SerializeToString,
             headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.ListReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.releases.v1.ReleaseService/CommitRelease',
+            headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseRequest.SerializeToString,
+            headrace_dot_api_dot_releases_dot_v1_dot_releases__pb2.CommitReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
     DryRun,
     Number,

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.commands.releases import changing, experiments, looking, rollouts
+from headrace.cli.commands.releases import changes, door, experiments, rollouts, views
 
 release = typer.Typer(help="What is live: which document and which versions of models.", no_args_is_help=True)
-release.command()(looking.show)
-release.command()(changing.deploy)
-release.command()(changing.apply)
-release.command()(changing.rollback)
-release.command()(looking.history)
-release.command()(changing.label)
-release.command()(changing.freeze)
-release.command()(changing.remove)
+release.command()(views.show)
+release.command()(changes.deploy)
+release.command()(changes.apply)
+release.command()(changes.rollback)
+release.command()(views.history)
+release.command()(changes.label)
+release.command()(changes.freeze)
+release.command()(changes.remove)
 
 rollout = typer.Typer(help="A new version that takes over step by step.", no_args_is_help=True)
 rollout.command()(rollouts.start)
-rollout.command()(looking.status)
+rollout.command()(views.status)
 rollout.command()(rollouts.pause)
 rollout.command()(rollouts.resume)
 rollout.command()(rollouts.promote)
@@ -29,3 +29,6 @@ experiment = typer.Typer(
 )
 experiment.command()(experiments.start)
 experiment.command()(experiments.stop)
+
+for group in (release, rollout, experiment):
+    group.callback()(door.choose)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.commands.models.options import user
+from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.diagnosis import broken_pipelines
@@ -43,23 +44,25 @@ Number = Annotated[
 
 
 class ReleasePlace:
-    """What a command works on. `home`: of the installation."""
+    """What a command works on. `home`: of the installation; `door`: of a running system, in place of the home's store."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, door: Address | None = None) -> None:
         self.layout: Layout = home_place(home)
+        self._door = door
         self._store: ReleaseStore | None = None
 
     @property
     def store(self) -> ReleaseStore:
         """For reading and changing. Ends the command if the settings can't be used."""
         if self._store is None:
-            self._store = release_place.opened(self.layout, _complain)
+            opened = release_place.opened
+            self._store = DoorReleases(self._door) if self._door else opened(self.layout, _complain)
         return self._store
 
     @property
     def audit(self) -> Path | None:
-        """The audit on this machine."""
-        return self.layout.release_log
+        """The audit, if it is on this machine."""
+        return None if self._door else self.layout.release_log
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
@@ -74,6 +77,8 @@ class ReleasePlace:
 
     def known(self) -> KnownModels:
         """What is in the model repository. Raises RepositoryError."""
+        if isinstance(self.store, DoorReleases):
+            return self.store.known()
         repository = Repository(self.layout.models)
         names = repository.models() if self.layout.models.is_dir() else []
         labels: dict[str, dict[str, str]] = {}
@@ -131,7 +136,7 @@ class ReleasePlace:
 @contextmanager
 def opened(home: Path) -> Iterator[ReleasePlace]:
     """A place for one command. What is refused within ends the command with its sentences and an exit code."""
-    found = ReleasePlace(home)
+    found = ReleasePlace(home, CHOSEN.get())
     with refusals_told():
         try:
             yield found

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.commands.releases.changing import Document, Label, Models, Set, built
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
     DryRun,
     Number,
@@ -97,7 +97,7 @@ def _steer(
     with opened(home) as at:
         basis = at.basis(pipeline, reason)
         steps = next_steps or [f"rollout status {pipeline}"]
-        commit(at, basis, how(basis, at), at.documents(pipeline), yes=yes, next_steps=steps)
+        commit(at, basis, how(basis, at), at.documents(pipeline), yes=yes, next_steps=steps, urgent=True)
 
 
 def _rules(ladder: str, deadline: str, otherwise: str, alpha: float | None) -> dict[str, Any]:

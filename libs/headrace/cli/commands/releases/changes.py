@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from headrace.cli.commands.models.options import content, user
-from headrace.cli.commands.releases.committing import commit
+from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
     DryRun,
     Number,
@@ -26,7 +26,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
 from headrace.releases.changes import Basis, Documents, applied, deployed, labelled, rolled_back_to, switched
-from headrace.releases.changes.deploying import arm_of
+from headrace.releases.changes.deployment import arm_of
 from headrace.releases.document import Arm
 
 Models = Annotated[
@@ -146,7 +146,16 @@ def rollback(
         basis = at.basis(pipeline, reason, number)
         release = rolled_back_to(basis, at.store.history(pipeline), to)
         steps = [f"release history {pipeline}"]
-        commit(at, basis, release, at.documents(pipeline), yes=yes, dry_run=dry_run, next_steps=steps)
+        commit(
+            at,
+            basis,
+            release,
+            at.documents(pipeline),
+            yes=yes,
+            dry_run=dry_run,
+            next_steps=steps,
+            urgent=True,
+        )
 
 
 def label(
@@ -178,7 +187,7 @@ def freeze(
     with opened(home) as at:
         if pipeline:
             basis = at.basis(pipeline, reason)
-            commit(at, basis, switched(basis, frozen=not off), at.documents(pipeline), yes=True)
+            commit(at, basis, switched(basis, frozen=not off), at.documents(pipeline), yes=True, urgent=True)
             return
         at.store.freeze(None if off else Freeze(user(), reason or "no reason given", datetime.now(UTC)))
         said = (

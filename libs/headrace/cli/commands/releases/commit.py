@@ -12,8 +12,9 @@ from rich.text import Text
 from headrace.cli.commands.releases.place import ReleasePlace
 from headrace.cli.console import command, err, out
 from headrace.releases import Release
-from headrace.releases.changes import Basis, Documents, checked, differences
+from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
+from headrace.repository import RepositoryError
 
 _NONE = "—"
 
@@ -27,8 +28,10 @@ def commit(
     yes: bool,
     dry_run: bool = False,
     next_steps: Iterable[str] = (),
+    urgent: bool = False,
 ) -> None:
     """Makes `release` the current one, after the person has seen what changes. None, or one that changes nothing: says so.
+    `urgent`: a way back, which must also be open while the models can't be listed.
 
     Raises ReleaseError, OSError: nothing was changed.
     """
@@ -37,7 +40,7 @@ def commit(
         number = f" (release {basis.newest})" if basis.newest else ""
         out.print(f"{basis.pipeline}: nothing to change{number}", markup=False)
         return
-    checked(release, documents.text, at.known())
+    checked(release, documents.text, _known(at, urgent))
     title = f"release {release.number} of {release.pipeline}: {release.reason}"
     out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(table(changes))
@@ -52,6 +55,16 @@ def commit(
     out.print(f"[green]done[/]: release {release.number} of {release.pipeline} is current")
     for step in next_steps:
         out.print(f"  {command()} {step}", style="dim", markup=False, soft_wrap=True)
+
+
+def _known(at: ReleasePlace, urgent: bool) -> KnownModels | None:
+    try:
+        return at.known()
+    except RepositoryError as error:
+        if not urgent:
+            raise
+        err.print(f"not compared with the models: {error}", style="yellow", markup=False, soft_wrap=True)
+        return None
 
 
 def table(changes: Iterable[Difference]) -> Table:

@@ -1,0 +1,97 @@
+"""Calls of the door's RPCs for operators, as Connect carries them: a POST with a protobuf message."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from google.protobuf.message import DecodeError, Message
+
+from headrace.cli.commands.lifecycle import status
+from headrace.cli.console import fail
+from headrace.cli.installation import secrets
+from headrace.cli.installation.layout import Layout
+from headrace.cli.supervision import daemon
+from headrace.cli.supervision.control import ControlError
+from headrace.hop.config import ConfigError
+
+OperatorKey = Annotated[
+    Path | None,
+    typer.Option("--key", help="File with the API key of an operator; operator.key of the home if absent."),
+]
+Reply = TypeVar("Reply", bound=Message)
+_TIMEOUT_S = 30.0
+# The ingress reads new keys within a second.
+_SEEN_S = 10.0
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+def ask(layout: Layout, path: str, request: Message, reply: type[Reply], key: Path | None) -> Reply:
+    """The door's answer to an RPC ("/package.Service/Method"); ends the command if there is none."""
+    address, (text, made) = _address(layout), _key(layout, key)
+    ends = time.monotonic() + _SEEN_S
+    while True:
+        code, content = _post(address, path, request.SerializeToString(), text)
+        if code != http.client.UNAUTHORIZED or not made or time.monotonic() > ends:
+            break
+        time.sleep(0.2)
+    if code != http.client.OK:
+        fail(_said(code, content, key or layout.operator_key))
+    try:
+        return reply.FromString(content)
+    except DecodeError:
+        fail(f"the door at {address} answers with something else; is it a headrace of this version?")
+
+
+def _address(layout: Layout) -> str:
+    if not daemon.running(layout):
+        fail("headrace is not running here, so there is nobody to ask; start it: headrace up")
+    try:
+        return str(status.read(layout)["endpoints"]["grpc"])
+    except ControlError as error:
+        fail(f"{error}; see: headrace status")
+
+
+def _key(layout: Layout, file: Path | None) -> tuple[str, bool]:
+    """An operator's API key, and whether it was made just now."""
+    try:
+        if file is not None:
+            return file.read_text().strip(), False
+        made = secrets.ensure_operator(layout, datetime.now(UTC))
+        return layout.operator_key.read_text().strip(), made
+    except OSError as error:
+        fail(f"the key {file or layout.operator_key} can't be read or made ({error.strerror})")
+    except (ConfigError, UnicodeDecodeError) as error:
+        fail(f"there is no usable key for operators: {error}")
+
+
+def _post(address: str, path: str, body: bytes, key: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/proto"}
+    try:
+        connection.request("POST", path, body=body, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_MAX_BYTES)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        fail(f"the door at {address} does not answer ({error}); see: headrace status")
+    finally:
+        connection.close()
+
+
+def _said(code: int, content: bytes, key: Path) -> str:
+    try:
+        told = str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        told = http.client.responses.get(code, str(code))
+    if code == http.client.UNAUTHORIZED:
+        return f"the door does not know the key in {key} ({told}); remove the file to have one made, or name another: --key"
+    if code == http.client.FORBIDDEN:
+        return (
+            f"the key in {key} is no operator's ({told}); make one: headrace keys create ops --scope operate"
+        )
+    return told

@@ -1,0 +1,151 @@
+"""`headrace shadow report`: what shadows answered, compared with what callers got."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headrace.api.operations.v1 import operations_pb2 as pb
+from headrace.cli.commands.operations import door_calls
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.columns import DType
+from headrace.comparison import ComparisonReport, OutputComparison, QuantileSketch, mcnemar, wilson
+from headrace.comparison.messages import read_report
+
+shadow = typer.Typer(help="Arms that run beside the live one, without effect.", no_args_is_help=True)
+_PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
+# Below this, the two kinds of discordant pairs are hardly equally likely.
+_SIGNIFICANT = 0.01
+_MS = 1e3
+
+
+@shadow.callback()
+def _group() -> None:
+    """Keeps `report` a subcommand though it is the only one."""
+
+
+@shadow.command()
+def report(
+    pipeline: Annotated[str, typer.Argument(help="Its name.")],
+    home: Home = DEFAULT_HOME,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, max=20, help="How many of the worst rows to show.")
+    ] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The full reports, with the inputs of the worst rows.")
+    ] = False,
+    key: door_calls.OperatorKey = None,
+) -> None:
+    """Compare, row by row, what a pipeline's shadow answered with what callers got."""
+    layout = place(home)
+    request = pb.GetShadowReportRequest(pipeline=pipeline)
+    reply = door_calls.ask(layout, _PATH, request, pb.GetShadowReportResponse, key)
+    if as_json:
+        print(json.dumps(MessageToDict(reply, preserving_proto_field_name=True), indent=2))
+        return
+    if not reply.reports:
+        fail(
+            f"no shadow of {pipeline} has run since its routers started; a release names one: its key `shadow`"
+        )
+    for message in reply.reports:
+        out.print(draw(read_report(message), rows))
+        out.print()
+    if reply.silent_router_count:
+        answered = reply.router_count
+        err.print(f"{reply.silent_router_count} routers did not answer, {answered} did", style="yellow")
+
+
+def draw(found: ComparisonReport, rows: int) -> RenderableType:
+    """A report as tables for a person, and what to do next."""
+    parts: list[RenderableType] = [_head(found), Text(), _outputs(found)]
+    if rows and found.worst.sorted():
+        parts += [Text(), _worst(found, rows)]
+    return Group(*parts, Text(), _next(found))
+
+
+def _head(found: ComparisonReport) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(
+        "shadow", f"{found.pipeline}, arm {found.arm} of release {found.release}, beside {found.against}"
+    )
+    table.add_row("since", f"{found.began:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("rows", f"{found.rows}, {found.both_answered} of them answered by both")
+    dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(found.dropped.items()))
+    table.add_row("dropped", Text(dropped or "none", style="yellow" if dropped else ""))
+    failed, style = found.shadow_failed, "red" if found.shadow_failed > found.live_failed else ""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(found.errors.items()))
+    told = f"{failed} by the shadow alone, {found.live_failed} by {found.against} alone, {found.both_failed} by both"
+    table.add_row("failed", Text(f"{told} ({reasons})" if reasons else told, style=style))
+    table.add_row("time", _times(found.live_seconds, found.shadow_seconds))
+    return table
+
+
+def _times(live: QuantileSketch, shadowed: QuantileSketch) -> str:
+    def told(q: float) -> str:
+        one, other = live.quantile(q), shadowed.quantile(q)
+        ratio = other / one if one > 0 else float("nan")
+        return f"p{q * 100:.0f} {one * _MS:.3g} → {other * _MS:.3g} ms (× {ratio:.2f})"
+
+    return "   ".join(map(told, (0.5, 0.99)))
+
+
+def _outputs(found: ComparisonReport) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("output", "the same", "95 % interval", "|Δ| p50", "p90", "p99", "max", "discordant"):
+        table.add_column(name, justify="left" if name == "output" else "right")
+    for name, output in sorted(found.outputs.items()):
+        low, high = wilson(output.equal, output.rows)
+        share = f"{output.equal / output.rows:.2%}" if output.rows else ""
+        table.add_row(name, share, f"{low:.2%} to {high:.2%}", *_deltas(output), _discordant(output))
+    return table
+
+
+def _deltas(output: OutputComparison) -> Iterator[str]:
+    if not output.dtype.is_float:
+        return iter([""] * 4)
+    deltas = output.deltas
+    most = float("inf") if deltas.infinite else deltas.max
+    return iter([*(f"{deltas.quantile(q):.3g}" for q in (0.5, 0.9, 0.99)), f"{most:.3g}"])
+
+
+def _discordant(output: OutputComparison) -> Text:
+    if output.dtype is not DType.BOOL or not output.rows:
+        return Text("")
+    p = mcnemar(output.live_true, output.shadow_true)
+    told = f"{output.live_true} only live true, {output.shadow_true} only shadow (p {p:.2g})"
+    return Text(told, style="yellow" if p < _SIGNIFICANT else "")
+
+
+def _worst(found: ComparisonReport, rows: int) -> Table:
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="dim", title="the worst rows", title_justify="left"
+    )
+    for name in ("request", "row", "output", "live", "shadow"):
+        table.add_column(name, overflow="fold")
+    for row in found.worst.sorted()[:rows]:
+        values: list[tuple[str, Any, Any]] = list(row.values) or [("(error)", "answered", row.error)]
+        for output, live, shadowed in values:
+            table.add_row(*map(Text, (row.request_id, str(row.row), output, str(live), str(shadowed))))
+    return table
+
+
+def _next(found: ComparisonReport) -> Text:
+    """What a person may do with it."""
+    if found.shadow_failed > found.live_failed:
+        told = f"The shadow fails rows that {found.against} answers; see why: headrace shadow report {found.pipeline} --json"
+    elif found.worst.sorted():
+        told = (
+            f"To run the worst rows again, take their inputs: headrace shadow report {found.pipeline} --json"
+        )
+    else:
+        told = "All answers are the same; give it traffic: headrace rollout start"
+    return Text(told, style="dim")

@@ -1,0 +1,118 @@
+"""The counts of routers and of outcomes as the analyser of rollouts takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from headrace.releases import Release
+from services.monitoring.rollouts.counts import ArmCounts, Tick
+from services.monitoring.rollouts.evidence import Objectives
+
+_OUTCOMES = "outcomes"
+
+
+class Assigned(Protocol):
+    """The units that chance divided among arms; see headrace.ticks.AssignedFigures."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def new_keys(self) -> int: ...
+    @property
+    def fresh_rows(self) -> int: ...
+    @property
+    def fresh_bad(self) -> int: ...
+
+
+class Figures(Protocol):
+    """The counts of one arm; see headrace.ticks.ArmFigures."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def latency(self) -> tuple[int, ...]: ...
+    @property
+    def assigned(self) -> Assigned: ...
+
+
+class Judged(Protocol):
+    """Predictions that outcomes judged."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def wrong(self) -> int: ...
+
+
+# Pipeline → (epoch, release) → arm → cumulative counts.
+ByEpoch: TypeAlias = Callable[[str], Mapping[tuple[int, int], Mapping[str, Any]]]
+# Pipeline, first release → (release, arm) → judged predictions. May raise anything if outcomes can't be read.
+JudgedSince: TypeAlias = Callable[[str, int], Awaitable[Mapping[tuple[int, str], Any]]]
+
+
+class RolloutCounts:
+    """A `Counts` of what the monitoring service has gathered.
+
+    `objectives`: what a release's live pipeline promises. `failed`: told when outcomes can't be read; the other guards go on.
+    """
+
+    def __init__(
+        self,
+        by_epoch: ByEpoch,
+        judged: JudgedSince,
+        objectives: Callable[[Release], Awaitable[Objectives]],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._by_epoch = by_epoch
+        self._judged = judged
+        self._objectives = objectives
+        self._failed = failed
+
+    async def ticks(self, release: Release) -> Sequence[Tick]:
+        """See rollouts.ports.Counts."""
+        found: list[Tick] = []
+        for (epoch, number), arms in self._by_epoch(release.pipeline).items():
+            found += router_ticks(f"router-{epoch:x}", number, arms)
+        rollout = release.rollout
+        if rollout is not None and "wrong" in rollout.guards:
+            found += await self._outcomes(release.pipeline, rollout.since)
+        return found
+
+    async def objectives(self, release: Release) -> Objectives:
+        """See rollouts.ports.Counts."""
+        return await self._objectives(release)
+
+    async def _outcomes(self, pipeline: str, since: int) -> Sequence[Tick]:
+        try:
+            judged = await self._judged(pipeline, since)
+        except Exception as error:  # noqa: BLE001 - whatever keeps outcomes from being read must not stop the other guards
+            self._failed(error)
+            return []
+        return outcome_ticks(judged)
+
+
+def router_ticks(source: str, release: int, arms: Mapping[str, Figures]) -> Sequence[Tick]:
+    """The ticks of one router under one release: by row, and by key if it tells keys apart."""
+    rows = {
+        arm: ArmCounts(f.rows, f.errors, tuple(f.latency), assigned=f.assigned.requests)
+        for arm, f in arms.items()
+    }
+    found = [Tick(source, release, rows)]
+    if any(f.assigned.new_keys or f.assigned.fresh_rows for f in arms.values()):
+        keys = {
+            arm: ArmCounts(f.assigned.fresh_rows, f.assigned.fresh_bad, assigned=f.assigned.new_keys)
+            for arm, f in arms.items()
+        }
+        found.append(Tick(source, release, keys, "key"))
+    return found
+
+
+def outcome_ticks(judged: Mapping[tuple[int, str], Judged]) -> Sequence[Tick]:
+    """The ticks of outcomes: one for each release."""
+    by_release: dict[int, dict[str, ArmCounts]] = {}
+    for (release, arm), counts in judged.items():
+        by_release.setdefault(release, {})[arm] = ArmCounts(labelled=counts.rows, wrong=counts.wrong)
+    return [Tick(_OUTCOMES, release, arms) for release, arms in by_release.items()]

@@ -1,0 +1,73 @@
+"""What operators ask at the door, over gRPC and JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from headrace.api.operations.v1 import operations_pb2 as pb
+from headrace.api.router.v1 import shadow_pb2
+from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.clients import HopShadowReports
+from tests.services.ingress.ingress_calls import call, http, refused
+from tests.services.ingress.ingress_door import Folder
+
+PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
+REQUEST = pb.GetShadowReportRequest(pipeline="double")
+on_the_door = pytest.mark.asyncio(loop_scope="session")
+
+
+@on_the_door
+async def test_an_operator_gets_the_report_of_shadows(door: Folder) -> None:
+    key = door.keys.operator
+    reply = await call(door, PATH, REQUEST, pb.GetShadowReportResponse, key=key)
+    assert (reply.router_count, reply.silent_router_count) == (1, 0)
+    assert [(r.pipeline, r.release, r.both_answered_count) for r in reply.reports] == [("double", 4, 7)]
+    body = json.dumps({"pipeline": "double"}).encode()
+    status, _, content = await asyncio.to_thread(
+        http, door, PATH, body, "content-type: application/json", key=key
+    )
+    assert status == 200
+    assert json.loads(content)["reports"][0]["arm"] == "next"
+
+
+@on_the_door
+@pytest.mark.parametrize("who", ["demo", "readonly"])
+async def test_nobody_else_does(door: Folder, who: str) -> None:
+    key = getattr(door.keys, who)
+    code, reason, _ = await refused(door, PATH, REQUEST, pb.GetShadowReportResponse, key=key)
+    assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
+
+
+class Replicas:
+    """A client whose routers answer as given."""
+
+    def __init__(self, answers: Sequence[object]) -> None:
+        self._answers = answers
+
+    def each(self, _method: object) -> object:
+        async def ask(_request: object, *, deadline: float) -> list[object]:
+            assert deadline < math.inf
+            return list(self._answers)
+
+        return ask
+
+
+async def test_the_reports_of_all_routers_add_up() -> None:
+    def reply(rows: int) -> shadow_pb2.GetShadowReportResponse:
+        report = shadow_pb2.ShadowReport(pipeline="p", release=2, arm="next", both_answered_count=rows)
+        report.began_time.FromSeconds(rows)
+        return shadow_pb2.GetShadowReportResponse(reports=[report])
+
+    gone = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
+    client = Replicas([reply(3), gone, reply(4)])
+    found = await HopShadowReports(client).reports("p", 9.0)  # type: ignore[arg-type]  # the part that is used
+    assert (found.routers, found.silent) == (2, 1)
+    assert [r.both_answered for r in found.reports] == [7]
+    with pytest.raises(Fault) as error:
+        await HopShadowReports(Replicas([gone])).reports("p", 9.0)  # type: ignore[arg-type]  # likewise
+    assert error.value is gone

@@ -1,0 +1,146 @@
+"""An analyser over a real store of releases in files, with a simulated router and an injected clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.releases import Release
+from headrace.releases.files import FileReleases
+from services.monitoring.rollouts.analyser import Analyser, Settings
+from services.monitoring.rollouts.counts import Tick
+from services.monitoring.rollouts.evidence import Objectives
+from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
+from services.monitoring.rollouts.notices import Notices
+from services.monitoring.rollouts.policy import Decision
+from services.monitoring.rollouts.ports import RolloutEvent
+from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic
+
+
+class FaultyStore(FileReleases):
+    """Files that can't be reached while `fault` is set, and with `before_commit` somebody else is faster."""
+
+    fault: Exception | None = None
+    before_commit: Any = None
+
+    def current(self, pipeline: str) -> Any:
+        self._maybe_fail()
+        return super().current(pipeline)
+
+    def pipelines(self) -> list[str]:
+        self._maybe_fail()
+        return super().pipelines()
+
+    def commit(self, release: Release) -> None:
+        self._maybe_fail()
+        act, self.before_commit = self.before_commit, None
+        if act:
+            act()
+        super().commit(release)
+
+    def _maybe_fail(self) -> None:
+        if self.fault:
+            raise self.fault
+
+
+@dataclass
+class Observed:
+    """An `Observer` and a `Log` that remember."""
+
+    failures: list[str] = field(default_factory=list)
+    changes: list[Decision] = field(default_factory=list)
+    gone_pipelines: list[str] = field(default_factory=list)
+    leads: bool = False
+    lines: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None: ...
+
+    def changed(self, pipeline: str, decision: Decision) -> None:
+        self.changes.append(decision)
+
+    def failed(self, kind: str) -> None:
+        self.failures.append(kind)
+
+    def leading(self, leads: bool) -> None:
+        self.leads = leads
+
+    def gone(self, pipeline: str) -> None:
+        self.gone_pipelines.append(pipeline)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.lines.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.lines.append(("error", event, fields))
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [fields for _, told, fields in self.lines if told == event]
+
+
+class World:
+    """The store, the routers and the time, which analysers share."""
+
+    def __init__(self, folder: Path, traffic: Traffic | None = None) -> None:
+        self.folder = folder
+        self.store = FaultyStore(folder / "releases")
+        self.router = Router(traffic or Traffic(), seed=1)
+        self.threads = ThreadPoolExecutor(4)
+        self.now = START
+        self.second = 0
+        self.told: list[RolloutEvent] = []
+        self.newest: Sequence[Tick] = ()
+
+    def deploy(self, release: Release) -> None:
+        """Stores a release whose number is 7, and what is needed before it."""
+        for arm in release.arms.values():
+            self.store.keep_document(release.pipeline, arm.revision, "text")
+        for number in range(1, 7):
+            earlier = {"number": number, "parent": number - 1, "rollout": None}
+            self.store.commit(release.model_copy(update=earlier))
+        self.store.commit(release.model_copy(update={"parent": 6}))
+
+    @property
+    def release(self) -> Release:
+        found, _ = FileReleases(self.folder / "releases").current("p")
+        assert found is not None
+        return found
+
+    async def ticks(self, release: Release) -> Sequence[Tick]:
+        return self.newest
+
+    async def objectives(self, release: Release) -> Objectives:
+        return Objectives()
+
+    def pass_second(self) -> None:
+        """A second of traffic."""
+        self.second += 1
+        self.now += 1
+        self.newest = self.router.second(self.release, self.second)
+
+    def analyser(self, observed: Observed) -> Analyser:
+        lease = FileLease(self.folder / "lease")
+        notices = Notices({"audit": self.told.append}, self.threads, observed, observed.failed)
+        return Analyser(
+            self.store,
+            self,
+            lease,
+            FileEvidence(self.folder / "evidence"),
+            Settings(EDGES),
+            notices,
+            observed,
+            observed,
+            lambda: self.now,
+            self.threads,
+        )
+
+    async def look(self, analyser: Analyser, seconds: int) -> None:
+        """So many seconds, with a look after each."""
+        for _ in range(seconds):
+            self.pass_second()
+            await analyser.round()

