@@ -150,12 +150,13 @@ def test_a_bad_version_is_taken_back_and_nobody_else_notices(system: System, tab
     # Only what the bad version lacks failed, and only there.
     assert {asked.arm for asked in failed} == {"candidate"}
     assert {asked.x for asked in failed} <= {*LACKS}
-    told = status()
-    assert told["assign"]["weights"]["live"] == 1.0
-    assert "harm" in told["rollout"]["verdict"]
-    printed = headrace("release", "history", NAME)
-    assert "analyser" in printed
-    assert "the audit agrees" in printed or "audit" in printed
+    shown = json.loads(headrace("release", "show", NAME, "--json"))
+    assert shown["assign"]["weights"]["live"] == 1.0
+    assert shown["author"] == "analyser"
+    assert "harm" in shown["rollout"]["verdict"]
+    kept = json.loads(headrace("release", "history", NAME, "--json"))
+    assert kept["audit_problem"] is None
+    assert [r["number"] for r in kept["releases"] if not r["recorded"]] == []
 
 
 def calm(asked: list[Asked]) -> bool:
