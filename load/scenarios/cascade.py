@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from deploy.examples.flights_cascade.prepare import DOCUMENT, JUDGE, TUNE, prepare
+from deploy.examples.flights_cascade.prepare import DOCUMENT, HEAVY, JUDGE, LIGHT, TUNE, prepare
 from headrace.cli.tuning import cascade_curve as curves
 from headrace.cli.tuning.cascade_curve import Labelled
 from headrace.cli.tuning.cascade_rows import labelled_rows
@@ -28,8 +30,8 @@ from headrace.columns import Batch
 from headrace.pipeline import CascadeStage, load
 from headrace.repository import Repository
 from load.generator.closed_loop import Target, drive
-from load.generator.flight_requests import rows, rows_message
-from load.systems.headrace import Running, Setup, configuration, headrace
+from load.generator.flight_requests import rows_message
+from load.systems.headrace import Running, Setup, configuration, headrace, status
 
 Floats = NDArray[np.float64]
 # Mean cost of a flight. A tenth of the gap can't be proven with so few flights; what was lost is measured on others.
@@ -140,7 +142,8 @@ def _through_the_door(home: Path, threshold: float) -> None:
     documents = [_document(name, edit) for name, edit in _edits(threshold).items()]
     setup = Setup(home, documents=documents)
     print(configuration(setup), flush=True)
-    asked = rows(home)
+    # The last flights of the data, of whose time the features are that the store holds.
+    asked = [json.loads(line) for line in (home / "data" / "requests.jsonl").read_text().splitlines()]
     groups = [asked[i : i + _ROWS] for i in range(0, len(asked) - _ROWS + 1, _ROWS)]
     found: dict[str, list[float]] = {d["pipeline"]: [] for d in documents}
     with headrace(setup) as running:
@@ -151,9 +154,21 @@ def _through_the_door(home: Path, threshold: float) -> None:
                 if figures.failed:
                     raise SystemExit(f"{name}: {figures.failed} requests failed")
                 found[name].append(figures.server_us / _ROWS)
+        asked_rows = _asked(home)
     for name, values in found.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
         print(f"  executor's CPU, {name}: {statistics.median(values):.2f} µs a row ({spread})")
+    print(f"  of the cascade's rows {asked_rows[HEAVY] / asked_rows[LIGHT]:.1%} went to the heavy model")
+
+
+def _asked(home: Path) -> dict[str, float]:
+    """For how many rows the cascade asked each model, as the router counts it."""
+    url = status(home)["services"]["router"]["metrics"]
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        text = reply.read().decode()
+    found = re.findall(r"^headrace_router_member_rows_total\{([^}]*)\} (\S+)$", text, re.MULTILINE)
+    named = [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in found]
+    return {labels["member"]: value for labels, value in named if labels["pipeline"] == "flights_cascade"}
 
 
 def _target(running: Running, messages: list[bytes]) -> Target:

@@ -82,7 +82,9 @@ def member_failed(stage: str, member: str, cause: RowError) -> Fault:
     """An ensemble can't do without this member, which failed the row."""
     message = f"member {member} of the ensemble {stage} is required, and it failed: {cause.message}"
     metadata = {**cause.metadata, "member": member, "cause": reason_name(cause.reason)}
-    return Fault(cause.code, Reason.REASON_MEMBER_FAILED, message, metadata=metadata)
+    # To the caller NOT_FOUND would say that there is no such pipeline, and that trying again is of no use.
+    code = Code.UNAVAILABLE if cause.code is Code.NOT_FOUND else cause.code
+    return Fault(code, Reason.REASON_MEMBER_FAILED, message, metadata=metadata)
 
 
 def quorum_missed(stage: str, quorum: int, answered: int, causes: Mapping[str, RowError]) -> Fault:

@@ -187,6 +187,14 @@ def test_no_heavy_model_for_rows_that_lack_room_time_or_sense(code: Code) -> Non
     assert result.errors[0].code is code
 
 
+def test_a_valuable_row_that_lacks_room_is_not_sent_either() -> None:
+    light, heavy = Model("small", fails={0.25: Code.RESOURCE_EXHAUSTED}), Model("large", add=10)
+    result = asked(light, heavy, batch([0.25, 0.9], [5000, 5000]))
+    assert heavy.sizes == [1]
+    assert values(result)[1] == 10.9
+    assert {row: e.code for row, e in result.errors.items()} == {0: Code.RESOURCE_EXHAUSTED}
+
+
 def test_the_heavy_model_answers_alone_while_the_light_one_is_lost() -> None:
     light = Model("small", fault=Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded"))
     result = asked(light, Model("large", add=10), batch([0.25, 0.9]))

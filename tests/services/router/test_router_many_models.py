@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -26,6 +27,9 @@ stages:
     threshold: 0.2
 outputs: [y]
 """
+HURRIED = CASCADE.replace("pipeline: cascade", "pipeline: hurried").replace(
+    "heavy: {name: large,", "heavy: {name: large, budget_ms: 20,"
+)
 ENSEMBLE = f"""pipeline: ensemble
 {HEAD}
 stages:
@@ -43,7 +47,7 @@ Hook = Callable[[Batch], Awaitable[Batch | None]]
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Suite]:
-    async with suite(tmp_path, {"cascade": CASCADE, "ensemble": ENSEMBLE}) as started:
+    async with suite(tmp_path, {"cascade": CASCADE, "hurried": HURRIED, "ensemble": ENSEMBLE}) as started:
         started.executor.models["large"] = plus_ten
         yield started
 
@@ -59,6 +63,11 @@ async def failed_rows(batch: Batch) -> Batch:
 
 async def not_loaded(batch: Batch) -> Batch:
     raise Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded")
+
+
+async def never(batch: Batch) -> Batch:
+    await asyncio.Event().wait()
+    return batch
 
 
 def sample(running: Suite, name: str, **labels: str) -> float | None:
@@ -104,6 +113,19 @@ async def test_a_heavy_model_that_always_fails_stops_no_row(running: Suite, hook
     registry = running.router.runtime.telemetry.registry
     assert registry.get_sample_value("headrace_hop_breaker_state", labels) == 0
     assert sample(running, "fallback_rows_total", pipeline="cascade", fallback="cascade/score:light") == CALLS
+
+
+async def test_a_heavy_model_that_never_answers_in_time_stops_no_row(running: Suite) -> None:
+    """Nor does it open the breaker: its calls are ended by the stage, and say nothing of the replica."""
+    running.executor.models["large"] = never
+    infer = running.infer()
+    for _ in range(CALLS):
+        reply = await infer(BatchCall(("hurried", 0), batch_of(["a"], [0.5], budget_s=60.0)))
+        assert not reply.batch.errors
+        assert list(reply.response.fallbacks) == ["cascade/score:light"]
+    labels = {"callee": "executor", "replica": "0"}
+    registry = running.router.runtime.telemetry.registry
+    assert registry.get_sample_value("headrace_hop_breaker_state", labels) == 0
 
 
 @pytest.mark.parametrize("hook", [failed_rows, not_loaded])
