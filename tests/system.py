@@ -25,7 +25,8 @@ from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, FileReleases
-from headrace.releases.first import first_release, models_of
+from headrace.releases.changes import Basis
+from headrace.releases.first import models_of
 from headrace.repository import Repository
 
 ROOT = Path(__file__).parents[1]
@@ -177,14 +178,8 @@ def add_document(name: str, text: str, models: Mapping[str, str] | None = None) 
 
     versions = models_of(pipeline, choose)
     store.keep_document(pipeline.name, pipeline.revision, text)
-    before, broken = store.current(pipeline.name)
     arm = Arm(version=pipeline.version, revision=pipeline.revision, models=versions)
-    after = broken.number if broken else None
-    release = (
-        before.next("tests", "", after=after, arms={LIVE: arm})
-        if before
-        else first_release(pipeline, versions, "tests", "")
-    )
+    release = Basis.of(store, pipeline.name, "tests").next(arms={LIVE: arm})
     store.commit(release)
     return release.number
 

@@ -176,6 +176,8 @@ class Keys:
     readonly: str
     operator: str
     rowwise: str
+    reporting: str
+    repeating: str
     budgeted: str
 
 
@@ -259,6 +261,11 @@ def write_tenants(path: Path) -> Keys:
             "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
             "operator": spec("operator", scopes=("operate",)),
             "rowwise": spec("rowwise", pipelines=("*",), limits={"rows_per_s": 0.01, "rows_burst": 10}),
+            # For tests of their own, as a quota that one test used up is missing in another.
+            "reporting": spec(
+                "reporting", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}
+            ),
+            "repeating": spec("repeating", pipelines=("*",), limits={"rows_per_s": 0.5, "rows_burst": 2}),
             "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
         }
     )

@@ -148,7 +148,7 @@ async def test_another_tenants_key_is_another_key(door: Folder, router: FakeRout
     headers, before = {"idempotency-key": key()}, len(router.calls)
     await predict(door, headers)
     _, said = await by_grpc(
-        door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.rowwise
+        door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.repeating
     )
     assert "idempotency-replayed" not in said
     assert len(router.calls) == before + 2
@@ -163,10 +163,10 @@ async def test_credential_scope_and_quota_come_before_the_key(door: Folder) -> N
         )
         assert body.startswith(code)
         assert "idempotency-replayed" not in said
-    # A replay costs what a call costs: this tenant has one row, and then none for two seconds.
+    # A replay costs what a call costs: this tenant has two rows, and then one each two seconds.
     ends = [
-        await by_grpc(door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.slow)
-        for _ in range(3)
+        await by_grpc(door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.repeating)
+        for _ in range(4)
     ]
     assert any(body.startswith(b"RESOURCE_EXHAUSTED") for body, _ in ends)
 

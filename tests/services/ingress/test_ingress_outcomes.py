@@ -191,7 +191,7 @@ async def test_calls_are_charged_to_the_tenant(door: Folder) -> None:
     answers = []
     for _ in range(3):
         try:
-            await call(door, PATH, request, pb.RecordOutcomesResponse, key=door.keys.slow)
+            await call(door, PATH, request, pb.RecordOutcomesResponse, key=door.keys.reporting)
             answers.append("OK")
         except grpc.aio.AioRpcError as error:
             answers.append(error.code().name)

@@ -39,9 +39,14 @@ ARMS = {
 
 
 async def test_each_router_and_release_is_a_source() -> None:
+    drawn = AssignedFigures(new_keys=3, fresh_rows=4, fresh_bad=1, answers=(2,))
     arms = {
         **ARMS,
-        (0xCD, 9): {CANARY: ArmFigures(5, 2, (5,), assigned=AssignedFigures(0, 3, 4, 1, answers=(2,)))},
+        (0xCD, 9): {
+            CANARY: ArmFigures(
+                5, 2, (5,), assigned=AssignedFigures(new_keys=3, fresh_rows=4, fresh_bad=1, answers=(2,))
+            )
+        },
     }
     counts, errors = counts_of(arms, {(8, "live"): Judged(7, 2), (9, "live"): Judged(1, 0)})
     assert await counts.ticks(RELEASE) == [
