@@ -17,11 +17,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SYSTEMS = ("tests/faults", "tests/pipeline", "tests/workers", "tests/fuzz")
+_KILLED = "tests/faults/test_killed_services.py"
 # What each group runs. `load check` of CI measures in the first lane's home, which the first group prepares.
 GROUPS: dict[str, Sequence[str]] = {
     "pipeline": ("tests/pipeline",),
     "services, libraries": tuple(f"--ignore={folder}" for folder in SYSTEMS),
-    "faults": ("tests/faults",),
+    "killed services": (_KILLED,),
+    "other faults": ("tests/faults", f"--ignore={_KILLED}"),
     "workers, fuzz": ("tests/workers", "tests/fuzz"),
 }
 HOMES = (".headrace/tests", ".headrace/tests-beside")

@@ -39,7 +39,6 @@ ARMS = {
 
 
 async def test_each_router_and_release_is_a_source() -> None:
-    drawn = AssignedFigures(new_keys=3, fresh_rows=4, fresh_bad=1, answers=(2,))
     arms = {
         **ARMS,
         (0xCD, 9): {
