@@ -18,7 +18,17 @@ from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
 from headrace.state import atomic
 from tests.services.executor.executor_models import doubling
-from tests.system import HEADRACE, HOME, ROOT, System, add_document, headrace, poll, row_request
+from tests.system import (
+    HEADRACE,
+    HOME,
+    ROOT,
+    System,
+    add_document,
+    headrace,
+    poll,
+    remove_document,
+    row_request,
+)
 
 PLACE = layout.of(HOME)
 X, Y = TensorSpec("x", DType.FLOAT32, (3,)), TensorSpec("y", DType.FLOAT32, (3,))
@@ -48,20 +58,20 @@ def remove(name: str, version: str) -> None:
 
 @pytest.fixture
 def bad(system: System) -> Iterator[None]:
-    """A new model that no engine can load, and a bad second version of one that serves, recorded as if it served."""
+    """A model that no engine can load, and a bad second version of one that serves, recorded as if an operator had loaded it."""
     record = PLACE.executor_state / "serving.json"
-    before = record.read_bytes()
-    add_document("broken", DOCUMENT)
+    before = record.read_bytes() if record.exists() else b"{}"
     behind_the_back("broken", "1", b"no model")
     behind_the_back("flights_light", "2", b"no model")
+    add_document("broken", DOCUMENT)
     serving = {**json.loads(before), "flights_light": ["1", "2"]}
     atomic.write(record, json.dumps(serving).encode())
     try:
         yield
     finally:
+        remove_document("broken")
         for name, version in (("broken", "1"), ("broken", "2"), ("flights_light", "2")):
             remove(name, version)
-        (HOME / "pipelines" / "broken" / "pipeline.yaml").unlink()
         atomic.write(record, before)
 
 
@@ -129,10 +139,11 @@ def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: 
         assert broken(system)[0] == "FAILED_PRECONDITION"
     assert flights_model(system) == "1"
 
-    # Mended: a good version in the place of one that never served, the bad one of the other taken away.
+    # Mended: a good version is released in the place of one that never served, the bad one of the other taken away.
     good = HOME / "good.onnx"
     good.write_bytes(doubling())
     headrace("models", "add", "broken", str(good))
+    add_document("broken", DOCUMENT)
     remove("flights_light", "2")
     poll("it heals by itself", lambda: broken(system) == ("OK", "[2.0, 4.0, 6.0]"), WITHIN_S)
     poll("nothing is in quarantine", lambda: not quarantined(system), WITHIN_S)
