@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
+BROWSER := .venv/browser
+MANIFESTS := .venv/manifests
 MLFLOW := .venv/mlflow
 MUTATION := .venv/mutation
 TRITON := .venv/triton
@@ -25,10 +27,10 @@ down: $(STAMP) ## Stop them; nothing is left running
 test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process (tests/fast.py), on all cores
 	@$(BIN)/python -m pytest -q -p tests.fast -n auto --dist worksteal $(addprefix --ignore=,$(SYSTEM_TESTS))
 
-test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in two lanes (tests/lanes.py)
+test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in three lanes (tests/lanes.py)
 	@$(BIN)/python -m tests.lanes
 
-test-slow: $(STAMP) $(CLIENTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
+test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
 	@$(BIN)/python -m pytest -v -m slow --durations 0
 
 mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 random mutants (a quarter of an hour); tests/mutation/README.md
@@ -41,6 +43,12 @@ peers: $(MLFLOW)/.installed $(TRITON)/.installed ## Real servers for the tests: 
 # Each step writes to a file of its own, so that they can run at once; the slowest is mypy, whose cache makes the second run short.
 check: $(STAMP) ## Contracts, lint, types and import rules, all at once, with each one's time
 	@$(BIN)/python .ci/check.py
+
+images: $(STAMP) ## Container images by podman, one a service (SERVICES="router ingress": only these); sizes and digests
+	@$(BIN)/python -m deploy.images build $(SERVICES)
+
+images-locks: $(STAMP) ## What each image installs, from pyproject.toml and requirements.lock
+	@$(BIN)/python -m deploy.images locks
 
 contracts: $(STAMP) ## Takes the contracts as they are for the released ones; BREAKING=yes even if a caller of the old ones would break
 	@test "$(BREAKING)" = yes || $(BIN)/buf breaking --against $(CONTRACTS)
@@ -55,6 +63,8 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	@test -x $(UV) || $(MAKE) $(STAMP)
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra all --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/browser/requirements.in -o tests/browser/requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/manifests/requirements.in -o tests/manifests/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
 	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
@@ -78,6 +88,16 @@ $(MLFLOW)/.installed $(TRITON)/.installed: .venv/%/.installed: tests/servers/%.l
 	@$(UV) pip sync -q --python .venv/$*/bin/python --require-hashes tests/servers/$*.lock
 	@touch $@
 
+$(BROWSER)/.installed: tests/browser/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(BROWSER)
+	@$(UV) pip sync -q --python $(BROWSER)/bin/python --require-hashes tests/browser/requirements.lock
+	@touch $@
+
+$(MANIFESTS)/.installed: tests/manifests/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(MANIFESTS)
+	@$(UV) pip sync -q --python $(MANIFESTS)/bin/python --require-hashes tests/manifests/requirements.lock
+	@touch $@
+
 $(MUTATION)/.installed: tests/mutation/requirements.lock | $(STAMP)
 	@$(UV) venv -q --allow-existing --python $(BIN)/python $(MUTATION)
 	@$(UV) pip sync -q --python $(MUTATION)/bin/python --require-hashes tests/mutation/requirements.lock
@@ -88,4 +108,4 @@ $(GPU_TESTS): tests/gpu/requirements.lock $(STAMP)
 	@$(UV) pip install -q --python $(BIN)/python --no-build-isolation --require-hashes -r tests/gpu/requirements.lock
 	@touch $@
 
-.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check contracts generate lock
+.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check images images-locks contracts generate lock

@@ -9,21 +9,33 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
+explanations  their error, their time, and what explaining each prediction costs the answers at half the peak
 shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers
+events-throughput  a whole system with events of predictions and without, in turns
+canary     a second version with a share of the rows: throughput and CPU with it and without
+rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
+           while services are restarted and killed
+wrong-model  a game day: a version that is wrong passes its rollout; alert, runbook and console lead back, in how long
 strangers  what people without a credential can do: the latency of who has one, the ingress's memory
 scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
 capacity   the processes and cores that a load needs, and their price, from what `scaling` found
+autoscaling  how the autoscaling of `deploy/kubernetes` would follow a step, a wave and bursts; simulated
 cascade    what a cascade of models saves and what quality it costs, on real flights; `--door`: in a running system too
+drift      shifted traffic through the door: after how many rows and seconds the column that changed is named
 check      a minute, for CI: does natural batching still save CPU as it should?
 
 hop        a call between two processes, on a stream and as an RPC
 shadow-offer  what shadows and the recording add to a live batch
+leases     what limits that doors share add to a request, and their exchanges with Redis to a door
 refusals   what a refusal costs in Envoy alone
 routes     choosing an arm for each row: canary, rules, caps, partition; how even a partition is
 executor   the executor in one process: overhead, latency, batching, a version swap
 features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
            `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage
+audit      the audit log: collecting and verifying a million entries
 ticks      what counting each answer costs the router
+sketches   what the sketches cost that drift is judged by
+events     what an event of each prediction costs, before the answer and beside it
 response-cache  an answer that was kept beside one that is computed: pictures, and flights, whose key needs the features
 moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds

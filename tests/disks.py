@@ -38,6 +38,30 @@ def tiny_disk(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def small_ext4(folder: Path, image: Path) -> Iterator[None]:
+    """An ext4 of 16 MiB at `folder`, which is empty; `image`: the new file that holds it. Skips without the right to mount."""
+    if os.geteuid() != 0:
+        pytest.skip("a read-only disk needs root: an image is mounted")
+    with image.open("wb") as file:
+        file.truncate(16 * _MIB)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", str(image), str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a read-only disk needs the right to mount an image: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def make_read_only(folder: Path) -> None:
+    """Has ext4 treat the disk at `folder` as after an error of the device: files that are open can't be written either."""
+    subprocess.run(["mount", "-o", "remount,abort", str(folder)], check=True)
+
+
+@contextmanager
 def own_disk(folder: Path) -> Iterator[None]:
     """A copy of `folder` on a disk of its own, with room, stands in its place. The folder itself is as it was
     afterwards. Skips by name without the right to mount."""

@@ -19,10 +19,10 @@ BUSY = ("headrace_ingress_in_flight", "headrace_hop_waiting_rows", "headrace_exe
 def samples(system: System, name: str, services: Container[str] = installed.start_order()) -> list[Sample]:
     """Labels and value of each series of this name, in the processes of these services."""
     found: list[Sample] = []
-    for service, state in system.status()["services"].items():
+    for service, metrics in system.metrics():
         if service not in services:
             continue
-        with urllib.request.urlopen(state["metrics"], timeout=5) as answer:
+        with urllib.request.urlopen(metrics, timeout=5) as answer:
             text = answer.read().decode()
         for family in text_string_to_metric_families(text):
             found += [(s.labels, s.value) for s in family.samples if s.name == name]

@@ -16,6 +16,7 @@ ALLOWED = {
     r"ptrace": "a container may not be allowed to stop a thread of another process",
     r"kserve has no release for Python 3\.14": "its latest release says so",
     r"tritonserver is built for x86-64 Linux": "the only wheel there is",
+    r"is not in this clone \(a shallow one\)": "a shallow clone has no older generation of the services to run",
     # The test says nothing about this parameter.
     r"a door in grpc mode has only gRPC": "the other protocols need the door inside Envoy",
     r"does one run at a time": "the backend has no second run to test",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,22 +21,29 @@ import yaml
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.diagnosis import broken_pipelines
-from headrace.cli.installation import layout
+from headrace.cli.installation import layout, ports
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import parse
-from headrace.releases import LIVE, Arm, FileReleases
+from headrace.releases import LIVE, Arm, ReleaseStore, open_store
 from headrace.releases.changes import Basis
-from headrace.releases.first import models_of
+from headrace.releases.changes.models import models_run
 from headrace.repository import Repository
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
+# Where homes of several lanes share what `headrace up` prepares in a minute; else each home is prepared by itself.
+PREPARED = Path(shared).absolute() if (shared := os.environ.get("HEADRACE_TESTS_PREPARED")) else None
+# Data, models and the key that signs them, and the stamps by which `headrace up` finds them up to date; nothing of a run.
+_PARTS = ("data", "feast", "models", "models.key", "models.pub", "flights.json", "moderation.json")
 DOCUMENTS = HOME / "pipelines"
 RELEASES = layout.of(HOME).releases
+# Names another store of releases than the home's, for a system that shares none of its folders.
+RELEASES_VARIABLE = "HEADRACE_TESTS_RELEASES"
 HEADRACE = Path(sys.executable).parent / "headrace"
 CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
-UP_TIMEOUT_S = 300
+# Only to end a command that hangs, before pytest's own limit does: on a loaded machine a restart takes a minute.
+COMMAND_S = 280
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
 OIP = "/inference.GRPCInferenceService/"
 T = TypeVar("T")
@@ -62,10 +70,14 @@ class System:
     def up(cls, shape: str, *options: str, ingress: Mapping[str, Any] | None = None) -> System:
         """`options`: of the command; `ingress`: settings of the door, over the generated ones."""
         HOME.mkdir(parents=True, exist_ok=True)
-        headrace("down")
+        daemon.stop(layout.of(HOME))  # what a run left that was cut off
+        new = not _prepared() and not _copied_from(PREPARED)
         _own_documents(shape, ingress or {})
+        _own_ports()
         together = ("--together",) if shape == "together" else ()
-        headrace("up", *together, *options, timeout=UP_TIMEOUT_S)
+        headrace("up", *together, *options, timeout=COMMAND_S)
+        if new:
+            _copy_to(PREPARED)
         return cls(shape)
 
     def down(self) -> None:
@@ -88,6 +100,18 @@ class System:
     def services(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each process; without a command, as `pid`."""
         return dict(daemon.status(layout.of(HOME))["services"])
+
+    def pids(self, service: str) -> list[int | None]:
+        """Of the service's processes."""
+        return [self.pid(service)]
+
+    def metrics(self) -> list[tuple[str, str]]:
+        """Of each process: its service, and the address of its metrics."""
+        return [(name, state["metrics"]) for name, state in self.status()["services"].items()]
+
+    def logs(self, service: str) -> list[Path]:
+        """Of the service's processes."""
+        return [layout.of(HOME).log(service)]
 
     @cached_property
     def endpoints(self) -> dict[str, str]:
@@ -143,9 +167,43 @@ class System:
 
 def prepared() -> None:
     """The home is prepared, and nothing runs in it."""
-    if not (HOME / "data" / "requests.jsonl").exists():
+    if not _prepared() and not _copied_from(PREPARED):
         System.up("apart")
-    headrace("down")
+    daemon.stop(layout.of(HOME))
+
+
+def _prepared() -> bool:
+    return (HOME / "data" / "requests.jsonl").exists()
+
+
+def _copied_from(shared: Path | None) -> bool:
+    """Copies what another lane has prepared into HOME; False if none has."""
+    if shared is None or not shared.exists():
+        return False
+    _copy(shared, HOME)
+    return True
+
+
+def _copy_to(shared: Path | None) -> None:
+    """Copies what HOME has before any test has changed it to `shared`, which is there as a whole or not at all."""
+    if shared is None or shared.exists():
+        return
+    part = shared.with_name(f"{shared.name}.{os.getpid()}")
+    _copy(HOME, part)
+    try:
+        part.rename(shared)
+    except OSError:  # another lane was faster
+        shutil.rmtree(part)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _PARTS:
+        path = source / name
+        if path.is_dir():
+            shutil.copytree(path, target / name, dirs_exist_ok=True)
+        elif path.exists():
+            shutil.copy2(path, target / name)
 
 
 def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
@@ -160,6 +218,15 @@ def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
     override("ingress", {**own, **hosted, **ingress})
 
 
+def _own_ports() -> None:
+    """Ports at which no other home begins to search: two homes that search at the same time may find the same one free."""
+    place = layout.of(HOME)
+    if not place.ports.exists():
+        block = 10_000 + zlib.crc32(bytes(HOME)) % 100 * 200
+        place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ports.save(place.ports, {name: first + block for name, first in ports.wanted().items()})
+
+
 def write_document(name: str, text: str) -> None:
     """A document that can be released; that it is there changes nothing."""
     folder = DOCUMENTS / name
@@ -170,13 +237,13 @@ def write_document(name: str, text: str) -> None:
 def add_document(name: str, text: str, models: Mapping[str, str] | None = None) -> int:
     """A pipeline that is served within seconds; returns the number of its release. `models`: versions, else the newest."""
     write_document(name, text)
-    store, pipeline = FileReleases(RELEASES), parse(text, name)
+    store, pipeline = _releases(), parse(text, name)
     repository = Repository(HOME / "models")
 
-    def choose(model: str, wanted: str) -> str | None:
-        return (models or {}).get(model) or wanted or repository.versions(model)[-1]
-
-    versions = models_of(pipeline, choose)
+    versions = {
+        model: (models or {}).get(model) or next(iter(named), "") or repository.versions(model)[-1]
+        for model, named in models_run(pipeline).items()
+    }
     store.keep_document(pipeline.name, pipeline.revision, text)
     arm = Arm(version=pipeline.version, revision=pipeline.revision, models=versions)
     release = Basis.of(store, pipeline.name, "tests").next(arms={LIVE: arm})
@@ -187,7 +254,11 @@ def add_document(name: str, text: str, models: Mapping[str, str] | None = None) 
 def remove_document(name: str) -> None:
     """The pipeline is served no longer, and its models may be unloaded."""
     shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
-    FileReleases(RELEASES).remove(name)
+    _releases().remove(name)
+
+
+def _releases() -> ReleaseStore:
+    return open_store(os.environ.get(RELEASES_VARIABLE) or str(RELEASES))
 
 
 def override(service: str, settings: dict[str, Any]) -> None:
@@ -197,7 +268,7 @@ def override(service: str, settings: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(settings))
 
 
-def refused(*arguments: str, timeout: float = 60) -> str:
+def refused(*arguments: str, timeout: float = COMMAND_S) -> str:
     """What the command says when it fails, as it must, with a sentence and no traceback."""
     done = _run(*arguments, timeout=timeout)
     assert done.returncode == 1, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -208,10 +279,24 @@ def refused(*arguments: str, timeout: float = 60) -> str:
 
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     command = [str(HEADRACE), *arguments, "--home", str(HOME)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(
+            f"{' '.join(command)}: not done within {timeout:g} s\n{_last_lines()}"
+        ) from error
 
 
-def headrace(*arguments: str, timeout: float = 60) -> str:
+def _last_lines(lines: int = 12) -> str:
+    """The end of each service's log: why a command hangs is said there, and a machine that only ran the tests is gone later."""
+    found = sorted(layout.of(HOME).logs.glob("*.log"))
+    return "\n".join(
+        f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        for path in found
+    )
+
+
+def headrace(*arguments: str, timeout: float = COMMAND_S) -> str:
     """Output of the command; AssertionError with what it printed if it fails."""
     done = _run(*arguments, timeout=timeout)
     command = done.args

@@ -31,6 +31,7 @@ from services.router.shadow.route import ShadowRoute
 from services.router.shadow.settings import ShadowSettings
 from services.router.shadow.shadows import Shadows
 from services.router.stages.runner import StageResult
+from services.router.ticks.counters import Part
 
 _COLUMNS = 20
 _DOCUMENT = """\
@@ -93,11 +94,12 @@ def _cost(observer: Any, served: Served, rows: int, seconds: float) -> float:
     columns = [Column.of(f"c{i}", np.zeros(rows)) for i in range(_COLUMNS)]
     batch = Batch.of(context, columns)
     result = RouteResult(batch, [], [], batch.columns)
+    part = Part(served.routes[0].name, served.pipeline, batch, batch)
     route, took, ends = served.routes[0], [], time.monotonic() + seconds
     while time.monotonic() < ends:
         began = time.perf_counter()
         for _ in range(20):
-            observer.begin(served, route, batch)(result)
+            observer.begin(served, route, part)(result)
         took.append((time.perf_counter() - began) / 20)
         _emptied(observer)
     return statistics.median(took) * 1e6

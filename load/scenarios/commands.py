@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
+from load.autoscaling import command as autoscaling
 from load.scenarios import (
     capacity,
     cascade,
@@ -16,9 +17,11 @@ from load.scenarios import (
     overload,
     picture,
     race,
-    shadow,
     strangers,
 )
+from load.scenarios.monitoring import cost, drift, events
+from load.scenarios.releases import canary, explanations, rollouts, shadow, wrong_model
+from load.scenarios.releases.rollouts.planted import PLANTED
 from load.scenarios.scaling import payload, replicas, rows, tenants
 from load.systems.processes import ROOT
 
@@ -78,13 +81,35 @@ def _add_faults(commands: Commands) -> None:
     broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
     broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=names, default=[])
-    beside = command(commands, "shadow", shadow.run, HOME)
-    beside.add_argument("--servers", type=cores, help=_SERVERS)
-    beside.add_argument("--clients", type=cores, help=_CLIENTS)
-    beside.add_argument("--part", type=float, default=0.5, help="of the peak")
-    beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
-    beside.add_argument("--pairs", type=int, default=9)
-    beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
+    explained = command(commands, "explanations", explanations.run, HOME)
+    explained.add_argument("--rows", type=int, default=50, help="that are explained exactly, too")
+    for beside in (command(commands, "shadow", shadow.run, HOME), explained):
+        beside.add_argument("--servers", type=cores, help=_SERVERS)
+        beside.add_argument("--clients", type=cores, help=_CLIENTS)
+        beside.add_argument("--part", type=float, default=0.5, help="of the peak")
+        beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+        beside.add_argument("--pairs", type=int, default=9)
+        beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
+    paid = system_command(commands, "cost", cost.run)
+    paid.add_argument("--rate", type=float, default=15.0, help="of the tenant that sends least")
+    paid.add_argument("--seconds", type=float, default=60.0)
+    second = system_command(commands, "canary", canary.run)
+    second.add_argument("--pairs", type=int, default=7)
+    second.add_argument("--seconds", type=float, default=4.0)
+    second.add_argument("--share", type=float, default=0.05)
+    second.add_argument("--at-once", type=int, default=64)
+    judged = system_command(commands, "rollouts", rollouts.run)
+    judged.add_argument("--versions", type=names, default=list(PLANTED), help="such as half-fail,identical")
+    judged.add_argument("--runs", type=int, default=20, help="of each bad version")
+    judged.add_argument("--identical-runs", type=int, default=5)
+    judged.add_argument("--rate", type=float, default=300.0)
+    judged.add_argument(
+        "--disturb",
+        action="store_true",
+        help="restart and kill services and freeze meanwhile (identical only)",
+    )
+    day = system_command(commands, "wrong-model", wrong_model.run)
+    day.add_argument("--rate", type=float, default=200.0)
     foreign = system_command(commands, "strangers", strangers.run)
     foreign.add_argument("--servers", type=cores, help=_SERVERS)
     foreign.add_argument("--requests", type=int, default=100_000)
@@ -123,6 +148,13 @@ def _add_quality(commands: Commands) -> None:
     light_first.add_argument(
         "--door", action="store_true", help="the executor's CPU in a running system, too"
     )
+    told = system_command(commands, "events-throughput", events.run)
+    told.add_argument("--pairs", type=int, default=9)
+    told.add_argument("--seconds", type=float, default=4.0)
+    told.add_argument("--at-once", type=int, default=64)
+    told.add_argument("--off", choices=list(events.OFF), default="events")
+    changed = system_command(commands, "drift", drift.run)
+    changed.add_argument("--rate", type=float, default=500.0, help="rows a second")
 
 
 def _add_scaling(commands: Commands) -> None:
@@ -156,3 +188,6 @@ def _add_scaling(commands: Commands) -> None:
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
     needed.add_argument("--price", type=float, default=0.04, help="of a core-hour: an assumption")
     needed.add_argument("--figures", type=Path, default=capacity.FIGURES)
+    simulated = commands.add_parser("autoscaling")
+    simulated.set_defaults(run=autoscaling.run_command)
+    simulated.add_argument("--runs", type=int, default=20)

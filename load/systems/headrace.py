@@ -44,6 +44,10 @@ class Setup:
     replicas: Mapping[str, int] = field(default_factory=dict)
     # Pipeline documents beside the usual ones.
     documents: Sequence[Mapping[str, Any]] = ()
+    # Settings of the executor, laid over the generated ones.
+    executor: Mapping[str, Any] = field(default_factory=dict)
+    # And of the router.
+    router: Mapping[str, Any] = field(default_factory=dict)
     # Folder of Feast's feature_store.yaml, if not the home's own (SQLite).
     feast: Path | None = None
     tenants: Mapping[str, TenantSpec] = field(
@@ -67,7 +71,7 @@ class Running:
 def headrace(setup: Setup) -> Iterator[Running]:
     """Starts it; everything is stopped and the settings are as before at the end."""
     home = setup.home
-    _command("down", home)
+    command(home, "down")
     prepared = (home / "pepper").exists()
     keys = _write_tenants(setup) if prepared else {}
     _write_settings(setup)
@@ -76,28 +80,28 @@ def headrace(setup: Setup) -> Iterator[Running]:
         if not prepared:
             # A first start makes the secrets that keys are hashed with; the ingress reads tenants again within a second.
             keys = _write_tenants(setup)
-            _command("down", home)
+            command(home, "down")
             _up(setup)
         found = status(home)
         processes = {name: s["pid"] for name, s in found["services"].items()}
         pids = children_of(processes.values())
         yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), processes)
     finally:
-        _command("down", home)
+        command(home, "down")
         shutil.rmtree(home / "settings", ignore_errors=True)
 
 
 def status(home: Path) -> dict[str, Any]:
     """What `headrace status --json` says of a home. Raises SystemExit if nothing runs there."""
-    found: dict[str, Any] = json.loads(_command("status", home, "--json"))
+    found: dict[str, Any] = json.loads(command(home, "status", "--json"))
     return found
 
 
 def prepare(home: Path) -> None:
     """Makes data, features and models of a home that has none, by a first start."""
     if not (home / "pepper").exists():
-        _command("up", home)
-        _command("down", home)
+        command(home, "up")
+        command(home, "down")
 
 
 def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -136,7 +140,8 @@ def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
     documents = {"pipelines": str(pipelines(setup.home, setup.documents))}
     own = {name: _uncoalesced(setup, name) for name in services.start_order()}
-    own["router"] |= documents
+    own["router"] |= {**documents, **setup.router}
+    own["executor"] |= setup.executor
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
     door = own.pop(services.INGRESS) | documents
@@ -177,16 +182,15 @@ def _up(setup: Setup) -> None:
     pin = ["taskset", "-c", ",".join(map(str, sorted(setup.cpus)))] if setup.cpus else []
     together = ["--together"] if setup.shape == "together" else []
     replicas = [f"--replicas={service}={n}" for service, n in setup.replicas.items()]
-    _command("up", setup.home, *together, "--workers", str(setup.workers), *replicas, before=pin)
+    command(setup.home, "up", *together, "--workers", str(setup.workers), *replicas, before=pin)
 
 
-def _command(verb: str, home: Path, *options: str, before: list[str] | None = None) -> str:
-    command = [*(before or []), str(HEADRACE), verb, "--home", str(home), *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=_UP_TIMEOUT_S
-    )
+def command(home: Path, *arguments: str, before: Sequence[str] = ()) -> str:
+    """Runs `headrace` for a home, with `before` before it; returns what it prints. Raises SystemExit if it fails."""
+    whole = [*before, str(HEADRACE), *arguments, "--home", str(home)]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, cwd=ROOT, timeout=_UP_TIMEOUT_S)
     if done.returncode != 0:
-        raise SystemExit(f"headrace {verb} failed:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"headrace {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -202,9 +206,15 @@ def configuration(setup: Setup) -> str:
     workers += "".join(f", {n} of {service}" for service, n in setup.replicas.items())
     return (
         f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
-        f"metrics and JSON logs on; 1 % of requests traced and logged; no response cache; features in {store} by Feast; "
+        f"metrics and JSON logs on; 1 % of requests traced and logged; {_kept(setup.documents)}; features in {store} by Feast; "
         f"Python {sys.version.split()[0]}"
     )
+
+
+def _kept(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Which pipelines answer from the response cache: those whose document has the key `cache`."""
+    names = [str(document["pipeline"]) for document in documents if document.get("cache")]
+    return f"answers of {', '.join(names)} kept" if names else "no answers kept"
 
 
 def _quota(limits: QuotaSpec) -> str:

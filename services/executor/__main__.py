@@ -1,6 +1,6 @@
 """Main of the executor: `python -m services.executor --config executor.yaml`."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.executor.wiring:SERVICE")
+    service("services.executor.wiring:SERVICE")

@@ -1,6 +1,6 @@
 """Runs the features service: `python -m services.features --config FILE`."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.features.wiring:SERVICE")
+    service("services.features.wiring:SERVICE")

@@ -64,8 +64,8 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> 
 
 async def _open(stack: AsyncExitStack) -> Application:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
-    path = Path(os.environ[SETTINGS_VARIABLE])  # noqa: TID251 - the only value passed on through the exec
-    settings = config.load(IngressSettings, path)
+    path = os.environ[SETTINGS_VARIABLE]  # noqa: TID251 - the only value passed on through the exec
+    settings = config.load(IngressSettings, Path(path) if path else None)
     runtime = await stack.enter_async_context(hosting(settings))
     ingress = await stack.enter_async_context(assembled(settings, runtime))
     grpc_core.freeze()
@@ -81,7 +81,9 @@ def _yield_to_envoy() -> None:
     Otherwise, when both need the same core, Envoy would fall behind: requests would wait in its sockets, where they are not
     counted, and all of them would be answered too late.
     """
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    thread = threading.get_native_id()
+    # Never upwards: a door that was started with less priority may not raise it, unless it is root.
+    os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 app = IngressApplication()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.api.router.v1 import shadow_pb2
-from headrace.columns import Batch
+from headrace.columns import Batch, encode
 from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.comparison import merged
 from headrace.comparison.messages import read_report
@@ -15,7 +16,7 @@ from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
-from services.ingress.ports import MergedReports, Outcome, Routed
+from services.ingress.ports import MergedReports, Outcome, Routed, RowExplained
 
 INDEX = unary(
     pb.DESCRIPTOR,
@@ -51,6 +52,14 @@ SHADOWS = unary(
     shadow_pb2.GetShadowReportResponse,
     idempotent=True,
 )
+EXPLAIN = unary(
+    pb.DESCRIPTOR,
+    "RouterService",
+    "Explain",
+    explain_pb2.ExplainRequest,
+    explain_pb2.ExplainResponse,
+    idempotent=True,
+)
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 LIST = unary(
     pb.DESCRIPTOR,
@@ -68,7 +77,24 @@ RECORD = unary(
     monitoring_pb2.RecordOutcomesResponse,
     idempotent=True,
 )
+ROLLOUT = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "AnalysisService",
+    "GetRollout",
+    monitoring_pb2.GetRolloutRequest,
+    monitoring_pb2.GetRolloutResponse,
+    idempotent=True,
+)
+EXPERIMENT = unary(
+    monitoring_pb2.DESCRIPTOR,
+    "AnalysisService",
+    "ReadExperiment",
+    monitoring_pb2.ReadExperimentRequest,
+    monitoring_pb2.ReadExperimentResponse,
+    idempotent=True,
+)
 Header = tuple[str, int]
+T = TypeVar("T")
 _LIST_S = 1.0
 _DECISION = "@decision"
 _NO_DECISIONS: list[Decision] = []
@@ -140,6 +166,29 @@ class HopModelOperations:
         return list((await self._unload(request, deadline=deadline)).versions)
 
 
+class HopExplanations:
+    """Implements `ports.Explanations`. `clock`: monotonic seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._explain = client.unary(EXPLAIN)
+        self._clock = clock
+
+    async def explain(self, pipeline: str, output: str, batch: Batch, deadline: float) -> list[RowExplained]:
+        message = encode(batch, self._clock())
+        request = explain_pb2.ExplainRequest(pipeline=pipeline, output=output, batch=message)
+        return [
+            RowExplained(
+                row.output,
+                row.base,
+                row.value,
+                row.exact,
+                row.revision,
+                [(c.column, c.contribution, c.standard_error) for c in row.contributions],
+            )
+            for row in (await self._explain(request, deadline=deadline)).rows
+        ]
+
+
 class HopShadowReports:
     """Implements `ports.ShadowReports`."""
 
@@ -149,11 +198,26 @@ class HopShadowReports:
     async def reports(self, pipeline: str, deadline: float) -> MergedReports:
         request = shadow_pb2.GetShadowReportRequest(pipeline=pipeline)
         answers = await self._each(request, deadline=deadline)
-        good = [a for a in answers if not isinstance(a, Fault)]
-        if not good:
-            raise next(a for a in answers if isinstance(a, Fault))
+        good = _good(answers)
         found = merged(read_report(r) for answer in good for r in answer.reports)
         return MergedReports(found, len(good), len(answers) - len(good))
+
+
+class HopAnalysis:
+    """Implements `operations.servicer.Analysis`. Every replica gathers counts, and the one with the lease judges."""
+
+    def __init__(self, client: Client) -> None:
+        self._rollout, self._experiment = client.each(ROLLOUT), client.unary(EXPERIMENT)
+
+    async def rollout(self, pipeline: str, deadline: float) -> monitoring_pb2.GetRolloutResponse:
+        request = monitoring_pb2.GetRolloutRequest(pipeline=pipeline)
+        found = _good(await self._rollout(request, deadline=deadline))
+        return max(found, key=lambda answer: (answer.leads, answer.release))
+
+    async def experiment(self, pipeline: str, deadline: float) -> monitoring_pb2.ReadExperimentResponse:
+        return await self._experiment(
+            monitoring_pb2.ReadExperimentRequest(pipeline=pipeline), deadline=deadline
+        )
 
 
 class HopOutcomes:
@@ -173,6 +237,14 @@ class HopOutcomes:
             if outcome.time is not None:
                 added.time.FromMicroseconds(round(outcome.time * 1e6))
         return (await self._record(request, deadline=deadline)).accepted_count
+
+
+def _good(answers: Sequence[T | Fault]) -> list[T]:
+    """The answers of replicas that answered. Raises Fault: none did."""
+    good = [a for a in answers if not isinstance(a, Fault)]
+    if not good:
+        raise next(a for a in answers if isinstance(a, Fault))
+    return good
 
 
 def _decision(message: pb.Decision) -> Decision:

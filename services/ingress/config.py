@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.ingress.idempotency.settings import Idempotency
+from services.ingress.sharing.settings import Sharing
 
 _ATTRIBUTE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HEADER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -27,6 +28,8 @@ class Http(config.Settings):
     tls: str = ""
     certificate: Path | None = None
     key: Path | None = None
+    # If set, TLS callers must show a certificate that one of these CAs signed. Their credential is needed all the same.
+    client_ca: Path | None = None
     # If set, every connection must begin with the PROXY protocol: a load balancer in front names the client with it. If not set,
     # no connection may use it.
     proxy_protocol: bool = False
@@ -35,6 +38,10 @@ class Http(config.Settings):
     def _tls_has_files(self) -> Http:
         if self.tls and not (self.certificate and self.key):
             raise ValueError("a TLS listener needs `certificate` and `key`")
+        if self.client_ca and not self.tls:
+            raise ValueError(
+                "`client_ca` needs the TLS listener `tls`: without TLS no caller shows a certificate"
+            )
         return self
 
 
@@ -153,6 +160,8 @@ class IngressSettings(config.ServiceSettings):
     # Folder in which they count the different queries of today, for tenants that have a budget of them. The counts survive
     # restarts. Absent: each ingress counts separately, from its start on.
     queries: Path | None = None
+    # Where doors of several machines share both; then the folder `quotas` is not used.
+    sharing: Sharing = Sharing()
     security: Security = Security()
     # Where the outcomes of calls with an idempotency key are kept.
     idempotency: Idempotency = Idempotency()

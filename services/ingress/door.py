@@ -40,6 +40,8 @@ _CHANGES = frozenset(
 )
 # Thousands of small things in one message.
 _REPORTS = frozenset({"RecordOutcomes"})
+# They take long, so they have no slot of those for inferences: they would hold up predictions.
+_EXPLANATIONS = frozenset({"Explain"})
 # For operators. These operations take long.
 _OPERATIONS = _CHANGES | {
     "RepositoryIndex",
@@ -48,9 +50,16 @@ _OPERATIONS = _CHANGES | {
     "GetRelease",
     "ListReleases",
     "GetShadowReport",
+    "GetRollout",
+    "ReadExperiment",
 }
 # They bring documents, or thousands of small things in one message.
-_LARGE = _INFERENCES | _REPORTS | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
+_LARGE = (
+    _INFERENCES
+    | _REPORTS
+    | _EXPLANATIONS
+    | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
+)
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
 
@@ -87,7 +96,7 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
             m.name in _INFERENCES,
             _scope(m.name),
             m.name in _LARGE,
-            m.name in _INFERENCES | _REPORTS | _OPERATIONS,
+            m.name in _INFERENCES | _REPORTS | _EXPLANATIONS | _OPERATIONS,
         )
         for m in methods_of(service)
         if not (m.client_streaming or m.server_streaming)
@@ -99,7 +108,7 @@ def _scope(name: str) -> str:
         return ""
     if name in _REPORTS:
         return "outcomes"
-    return "predict" if name in _INFERENCES else "operate" if name in _OPERATIONS else "read"
+    return "predict" if name in _INFERENCES | _EXPLANATIONS else "operate" if name in _OPERATIONS else "read"
 
 
 class Door:
@@ -163,7 +172,7 @@ class Door:
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
         if shed is not None:
-            self._reporter.metrics.shed(context.tenant, shed)
+            self._reporter.shed(context, shed)
         require(credential, operation.scope)
         return credential
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from headrace.columns import Batch, Rows
+import numpy as np
+
+from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import Decision, ModelUse, models_of, rounded, validate_inputs
+from headrace.pipeline import REGULATED, Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.documents.catalog import Credential, Entry
@@ -101,6 +103,15 @@ class InferenceRunner:
             trace.traceparent if trace.sampled or trace.parent else "",
         )
 
+    def checked(self, context: RequestContext, entry: Entry, batch: Batch) -> Batch:
+        """Rows that are to be explained: validated, and counted by the extraction guard. Raises Fault, that of the first row
+        which is not valid."""
+        batch = validate_inputs(entry.pipeline, batch)
+        if batch.errors:
+            raise _first_fault(batch)
+        self._guard.check(context, entry.pipeline, batch)
+        return batch
+
     async def infer(
         self, context: RequestContext, entry: Entry, batch: Batch, version: int, *, whole: bool
     ) -> InferenceResult:
@@ -122,6 +133,8 @@ class InferenceRunner:
         self._guard.check(context, entry.pipeline, batch)
         if self._attributes is not None:
             batch = self._attributes.added(batch, context.headers)
+        if context.credential is not None and context.credential.tenant.regulated:
+            batch = batch.with_columns([Column.of(REGULATED, np.ones(len(batch), bool))])
         routed = await self._route(entry, version, batch)
         # A row that the door refused keeps the door's error, even if a later service returned something for it.
         result = (

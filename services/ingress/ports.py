@@ -78,6 +78,29 @@ class Outcomes(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RowExplained:
+    """What each column added to an output of a row. `contributions`: (column, what it added, its standard error)."""
+
+    output: str
+    base: float
+    value: float
+    exact: bool
+    revision: str
+    contributions: Sequence[tuple[str, float, float]]
+
+
+class Explanations(Protocol):
+    """Explains predictions."""
+
+    async def explain(
+        self, pipeline: str, output: str, batch: Batch, deadline: float
+    ) -> Sequence[RowExplained]:
+        """What each column added to an output of each row; `output` "": the one that the document names. `deadline`: monotonic
+        seconds. Raises Fault."""
+        ...
+
+
 class Router(Protocol):
     """Runs pipelines."""
 

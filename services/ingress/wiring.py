@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
 from headrace.hop import config
+from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.heartbeat import beating
@@ -32,22 +31,32 @@ from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopOutcomes, HopRouter, HopServing, HopShadowReports
+from services.ingress.clients import (
+    HopAnalysis,
+    HopExplanations,
+    HopModelOperations,
+    HopOutcomes,
+    HopRouter,
+    HopServing,
+    HopShadowReports,
+)
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
 from services.ingress.documents.watch import PeriodicTasks
-from services.ingress.door import Door, operations
-from services.ingress.envoy.certificates import CertificateReloads
+from services.ingress.door import Door, Operation, operations
+from services.ingress.envoy.certificates import CertificateReloads, secrets
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.meter import KeyMetrics
+from services.ingress.idempotency.store import KeyStore
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
+from services.ingress.predict.explain import ExplainServicer
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.releases.desk import Desk
@@ -58,11 +67,16 @@ from services.ingress.reporting.reporter import Exporter, Reporter
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.span_store import SpanStore
 from services.ingress.reporting.statistics import Statistics
+from services.ingress.sharing.assembly import Shared
+from services.ingress.sharing.metrics import ShareMetrics
+from services.ingress.sharing.quotas import EVERY_S
 
+Clock = Callable[[], float]
 _FLUSH_EVERY_S = 0.5
 # Each takes some milliseconds.
 _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
+_READY_EVERY_S = 0.5
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
@@ -79,6 +93,17 @@ class Ingress:
     readiness: Readiness
 
 
+@dataclass(frozen=True, slots=True)
+class _Tenants:
+    """Who may call, and how much."""
+
+    reloads: TenantReloads
+    tokens: TokenVerifier | None
+    authenticator: Authenticator
+    sharing: SharedQuotas | Shared
+    guard: ExtractionGuard
+
+
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
     """Opens everything that the door needs, and closes it at the end. Raises ConfigError."""
@@ -86,11 +111,79 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    security = SecurityLog(
-        settings.security.file, settings.security.max_bytes, settings.security.kept, wall, told.security_log
-    )
-    metrics.security_waiting.set_function(lambda: security.waiting)
-    reporter = Reporter(
+    security = _security(settings, metrics, told, wall)
+    reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
+    tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
+    documents = _documents(settings)
+    catalog = Catalog(documents.pipelines, documents.unusable)
+    async with AsyncExitStack() as stack:
+        _close_sharing(stack, tenants.sharing)
+        client = runtime.dial("router", settings.router)
+        stack.push_async_callback(client.close)
+        serving = HopServing(client, time.monotonic) if settings.releases else None
+        reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
+        runner = _runner(settings, client, tenants.guard)
+        keys = settings.idempotency.store(time.monotonic, wall)
+        stack.push_async_callback(keys.close)
+        keyed = _keyed(settings, telemetry, keys)
+        readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
+        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
+        own = InferenceServicer(catalog, runner, keyed)
+        served = _operations(settings, runtime, stack, client, oip, own, wall)
+        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
+        metrics.limit.set_function(lambda: admission.limit)
+        door = Door(
+            served,
+            tenants.authenticator,
+            reporter,
+            tenants.sharing.quotas,
+            admission,
+            telemetry.settings.trace_ratio,
+            time.monotonic,
+        )
+        stack.push_async_callback(reporter.flush)
+        stack.push_async_callback(security.close)
+        periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
+        stack.push_async_callback(periodic.close)
+        periodic.every(settings.reload_s, reloads.check)
+        periodic.every(_FLUSH_EVERY_S, reporter.flush)
+        periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, keys.purge)
+        periodic.every(_FLUSH_EVERY_S, security.flush)
+        periodic.every(_READY_EVERY_S, lambda: _tell_ready(telemetry, readiness))
+        await _renew_certificates(settings, telemetry, metrics, periodic, wall)
+        await _renew_tenants(settings, tenants, periodic)
+        yield Ingress(door, oip, own, readiness)
+
+
+def _close_sharing(stack: AsyncExitStack, sharing: SharedQuotas | Shared) -> None:
+    if isinstance(sharing, Shared):
+        stack.push_async_callback(sharing.close)
+    else:
+        stack.callback(sharing.close)
+
+
+async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
+    """For probes at the metrics endpoint: a stop begins at Envoy."""
+    telemetry.ready(await readiness.ready())
+
+
+def _security(settings: IngressSettings, metrics: Metrics, told: _Told, wall: Clock) -> SecurityLog:
+    rules = settings.security
+    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    metrics.security.waiting.set_function(lambda: security.waiting)
+    return security
+
+
+def _reporter(
+    settings: IngressSettings,
+    telemetry: Telemetry,
+    metrics: Metrics,
+    statistics: Statistics,
+    security: SecurityLog,
+    wall: Clock,
+) -> Reporter:
+    return Reporter(
         telemetry.log,
         metrics,
         statistics,
@@ -101,93 +194,111 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         clock=time.monotonic,
         wall=wall,
     )
-    tenants = TenantReloads(
+
+
+def _tenants(
+    settings: IngressSettings,
+    telemetry: Telemetry,
+    metrics: Metrics,
+    reporter: Reporter,
+    told: _Told,
+    wall: Clock,
+) -> _Tenants:
+    """Raises ConfigError."""
+    reloads = TenantReloads(
         settings.tenants, settings.tenants_kept, telemetry.log, metrics.tenants_broken.set
     )
-    tokens = TokenVerifier(settings.jwt, lambda: tenants.directory, wall) if settings.jwt else None
+    tokens = TokenVerifier(settings.jwt, lambda: reloads.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
-    authenticator = Authenticator(tenants.directory, pepper, wall, reporter.security, tokens)
-    sharing = SharedQuotas(settings.quotas, Quotas(time.monotonic), telemetry.log)
+    authenticator = Authenticator(reloads.directory, pepper, wall, reporter.security, tokens)
+    sharing: SharedQuotas | Shared
+    if settings.sharing.redis:
+        sharing = Shared(settings.sharing, time.monotonic, telemetry.once(ShareMetrics), telemetry.log)
+    else:
+        sharing = SharedQuotas(settings.quotas, Quotas(time.monotonic), telemetry.log)
     quotas = sharing.quotas
-    guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard)
-    tenants.subscribe(
+    merged = sharing.queries if isinstance(sharing, Shared) else None
+    guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard, merged)
+    reloads.subscribe(
         authenticator.replace,
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    documents = _documents(settings)
-    catalog = Catalog(documents.pipelines, documents.unusable)
-    async with AsyncExitStack() as stack:
-        stack.callback(sharing.close)
-        client = runtime.dial("router", settings.router)
-        stack.push_async_callback(client.close)
-        serving = HopServing(client, time.monotonic) if settings.releases else None
-        reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
-        runner = InferenceRunner(
-            HopRouter(client),
-            settings.limits.max_rows,
-            settings.limits.min_budget_s,
-            guard,
-            time.monotonic,
-            Attributes(settings.attributes) if settings.attributes else None,
-        )
-        keys = settings.idempotency.store(time.monotonic, wall)
-        stack.push_async_callback(keys.close)
-        keyed = IdempotentCalls(
-            keys,
-            telemetry.once(KeyMetrics),
-            telemetry.log,
-            settings.idempotency.lease_s,
-            time.monotonic,
-        )
-        readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
-        oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
-        repository = ModelRepository(
-            HopModelOperations(client),
-            time.monotonic,
-            reaches_all=settings.workers == 1 or not settings.together,
-        )
-        own = InferenceServicer(catalog, runner, keyed)
-        outcomes = OutcomesServicer(_outcomes(settings, runtime, stack), time.monotonic, wall)
-        desk = Desk(
-            _changing(settings, telemetry.log), HopModelOperations(client), telemetry.log, time.monotonic
-        )
-        stack.push_async_callback(desk.close)
-        operators = OperationsServicer(HopShadowReports(client), time.monotonic)
-        served = {
-            **operations(OIP_SERVICE, oip, repository),
-            **operations(INFERENCE_SERVICE, own, outcomes),
-            **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
-            **operations(OPERATIONS_SERVICE, operators),
-        }
-        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
-        metrics.limit.set_function(lambda: admission.limit)
-        door = Door(
-            served, authenticator, reporter, quotas, admission, telemetry.settings.trace_ratio, time.monotonic
-        )
-        stack.push_async_callback(reporter.flush)
-        stack.push_async_callback(security.close)
-        periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
-        stack.push_async_callback(periodic.close)
-        periodic.every(settings.reload_s, tenants.check)
+    return _Tenants(reloads, tokens, authenticator, sharing, guard)
+
+
+async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
+    periodic.every(settings.reload_s, tenants.reloads.check)
+    if isinstance(tenants.sharing, Shared):
+        await tenants.sharing.start()
+        periodic.every(EVERY_S, tenants.sharing.look)
+    elif settings.quotas is not None:
+        await tenants.sharing.look()
+        periodic.every(_LOOK_EVERY_S, tenants.sharing.look)
+    if settings.jwt is not None and tenants.tokens is not None:
+        await periodic.once(tenants.tokens.refresh)
+        periodic.every(settings.jwt.refresh_s, tenants.tokens.refresh)
+
+
+async def _renew_certificates(
+    settings: IngressSettings, telemetry: Telemetry, metrics: Metrics, periodic: PeriodicTasks, wall: Clock
+) -> None:
+    for secret in secrets(settings.http):
+        reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics.security, wall)
+        await periodic.once(reloads.check)
         periodic.every(settings.reload_s, reloads.check)
-        periodic.every(_FLUSH_EVERY_S, reporter.flush)
-        periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
-        periodic.every(_COLLECT_EVERY_S, keys.purge)
-        if settings.http.tls:
-            certificate = CertificateReloads(
-                settings.http, settings.run_dir, telemetry.log, metrics.certificate_ends.set
-            )
-            await periodic.once(certificate.check)
-            periodic.every(settings.reload_s, certificate.check)
-        periodic.every(_FLUSH_EVERY_S, security.flush)
-        if settings.quotas is not None:
-            await sharing.look()
-            periodic.every(_LOOK_EVERY_S, sharing.look)
-        if settings.jwt is not None and tokens is not None:
-            await periodic.once(tokens.refresh)
-            periodic.every(settings.jwt.refresh_s, tokens.refresh)
-        yield Ingress(door, oip, own, readiness)
+
+
+def _runner(settings: IngressSettings, client: Client, guard: ExtractionGuard) -> InferenceRunner:
+    return InferenceRunner(
+        HopRouter(client),
+        settings.limits.max_rows,
+        settings.limits.min_budget_s,
+        guard,
+        time.monotonic,
+        Attributes(settings.attributes) if settings.attributes else None,
+    )
+
+
+def _keyed(settings: IngressSettings, telemetry: Telemetry, keys: KeyStore) -> IdempotentCalls:
+    return IdempotentCalls(
+        keys,
+        telemetry.once(KeyMetrics),
+        telemetry.log,
+        settings.idempotency.lease_s,
+        time.monotonic,
+    )
+
+
+def _operations(
+    settings: IngressSettings,
+    runtime: Runtime,
+    stack: AsyncExitStack,
+    client: Client,
+    oip: OpenInference,
+    own: InferenceServicer,
+    wall: Clock,
+) -> dict[str, Operation]:
+    """All RPCs of the door. `client`: of the router; `stack` closes what is opened. Raises ConfigError."""
+    log = runtime.telemetry.log
+    repository = ModelRepository(
+        HopModelOperations(client),
+        time.monotonic,
+        reaches_all=settings.workers == 1 or not settings.together,
+    )
+    monitoring = _monitoring(settings, runtime, stack)
+    outcomes = OutcomesServicer(HopOutcomes(monitoring) if monitoring else None, time.monotonic, wall)
+    explained = ExplainServicer(own, HopExplanations(client, time.monotonic), time.monotonic)
+    desk = Desk(_changing(settings, log), HopModelOperations(client), log, time.monotonic)
+    stack.push_async_callback(desk.close)
+    analysis = HopAnalysis(monitoring) if monitoring else None
+    operators = OperationsServicer(HopShadowReports(client), analysis, time.monotonic)
+    return {
+        **operations(OIP_SERVICE, oip, repository),
+        **operations(INFERENCE_SERVICE, own, outcomes, explained),
+        **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
+        **operations(OPERATIONS_SERVICE, operators),
+    }
 
 
 def _documents(settings: IngressSettings) -> Source:
@@ -208,7 +319,7 @@ def _changing(settings: IngressSettings, log: Log) -> RecordedReleases | None:
     def complain(text: str) -> None:
         log.warning("the webhook of releases was not told", problem=text)
 
-    return open_recorded(settings.releases, settings.release_records, complain)
+    return open_recorded(settings.releases, settings.release_records, complain, "ingress")
 
 
 @asynccontextmanager
@@ -229,23 +340,18 @@ async def hosting(settings: IngressSettings) -> AsyncIterator[Runtime]:
         await telemetry.close()
 
 
-def _outcomes(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> HopOutcomes | None:
-    """Where outcomes are stored; None: the settings name no such service. `stack` closes its client."""
+def _monitoring(settings: IngressSettings, runtime: Runtime, stack: AsyncExitStack) -> Client | None:
+    """The client of the monitoring service; None: the settings name none. `stack` closes it."""
     if settings.monitoring is None:
         return None
     client = runtime.dial("monitoring", settings.monitoring)
     stack.push_async_callback(client.close)
-    return HopOutcomes(client)
+    return client
 
 
 def _part(name: str, values: dict[str, object]) -> Part:
     definition = definition_named(name)
-    try:
-        settings: config.ServiceSettings = definition.config.model_validate(values)
-    except ValidationError as error:
-        wrong = [f"{'.'.join(('together', name, *map(str, e['loc'])))}: {e['msg']}" for e in error.errors()]
-        raise config.ConfigError("; ".join(wrong)) from error
-    return definition, settings
+    return definition, config.checked(definition.config, values, f"together.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +362,7 @@ class _Told:
     metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:
-        self.metrics.security_failing.set(error is not None)
+        self.metrics.security.failing.set(error is not None)
         if error is None:
             self.log.info("security events are written again")
         else:

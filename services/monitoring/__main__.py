@@ -1,6 +1,6 @@
-"""Runs the monitoring service: `python -m services.monitoring`."""
+"""The monitoring service's process."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.monitoring.wiring:SERVICE")
+    service("services.monitoring.wiring:SERVICE")

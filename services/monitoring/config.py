@@ -6,8 +6,15 @@ from pathlib import Path
 
 from pydantic import Field, PositiveFloat
 
+from headrace.audit.settings import AuditSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
+from services.monitoring.accuracy.settings import AccuracySettings
+from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.cost.settings import CostSettings
+from services.monitoring.drift.settings import DriftSettings
+from services.monitoring.events.settings import EventStorage
+from services.monitoring.explanations.settings import ExplanationStorage
 
 _MIB = 1 << 20
 
@@ -34,8 +41,21 @@ class MonitoringConfig(config.ServiceSettings):
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
     # and a restart forgets them.
     outcomes: Path | None = None
+    # The audit log that this service keeps, one process of the home at a time. Absent: none is kept here.
+    audit: AuditSettings | None = None
     retention: Retention = Retention()
+    # How accuracy is told from outcomes.
+    accuracy: AccuracySettings = AccuracySettings()
+    events: EventStorage = EventStorage()
+    explanations: ExplanationStorage = ExplanationStorage()
+    # How drift is told from what predictions got and answered.
+    drift: DriftSettings = DriftSettings()
+    # What predictions cost.
+    cost: CostSettings = CostSettings()
     # A router that has not reported for so long has ended.
     silent_s: PositiveFloat = 60.0
     # How often old outcomes are removed.
     sweep_s: PositiveFloat = 60.0
+
+    # The operator console: pages about what changed and whether it is safe. Absent: there is none.
+    console: ConsoleSettings | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.hop.errors import Code, Fault, Reason
 
 # A full disk is seldom emptied sooner.
@@ -56,4 +58,85 @@ def too_many(count: int, limit: int) -> Fault:
         Reason.REASON_TOO_LARGE,
         f"{count} outcomes in one call; at most {limit}",
         metadata={"outcomes": str(count), "limit": str(limit)},
+    )
+
+
+def events_unavailable(why: str) -> Fault:
+    """Events can't be written or read now. `why`: without paths."""
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_STORAGE_UNAVAILABLE,
+        f"the events can't be stored or read now ({why}); try again later",
+        metadata={"why": why},
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def subject_masked(column: str) -> Fault:
+    """An input by which nobody can be found here."""
+    return Fault(
+        Code.FAILED_PRECONDITION,
+        Reason.REASON_ERASURE_NAMES_NOBODY,
+        f"hashes stand in the place of the input {column}, and their salt is not known here; nothing was erased;"
+        " set `events.salt` of the monitoring service to the routers' file",
+        metadata={"field": "subjects", "column": column},
+    )
+
+
+def erasure_names_nobody(field: str) -> Fault:
+    """An erasure says not whose events should go."""
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_ERASURE_NAMES_NOBODY,
+        f"the erasure names nobody: {field} is empty; nothing was erased",
+        metadata={"field": field},
+    )
+
+
+def explanations_unavailable(why: str) -> Fault:
+    """Explanations can't be written or read now. `why`: without paths."""
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_STORAGE_UNAVAILABLE,
+        f"explanations, or the events that they belong to, can't be stored or read now ({why}); try again later",
+        metadata={"why": why},
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def explanation_unknown(identity: str) -> Fault:
+    """No explanation of this prediction is kept."""
+    return Fault(
+        Code.NOT_FOUND,
+        Reason.REASON_PREDICTION_UNKNOWN,
+        f"no explanation of the prediction {identity} is kept: its pipeline does not demand them, or it is too old",
+        metadata={"prediction_id": identity},
+    )
+
+
+def no_predictions(pipeline: str) -> Fault:
+    """No event of this pipeline is kept."""
+    shown = pipeline[:80]
+    return Fault(
+        Code.NOT_FOUND,
+        Reason.REASON_PREDICTION_UNKNOWN,
+        f"no predictions of the pipeline {shown!r} are kept",
+        metadata={"pipeline": shown},
+    )
+
+
+def no_groups(column: str, cause: str, known: Sequence[str]) -> Fault:
+    """A column that makes no groups, or an output that can't be averaged."""
+    shown, names = column[:80], ", ".join(known)
+    words = {
+        "masked": f"{shown!r} is personal data, of which only hashes are kept; name one of: {names}",
+        "unknown": f"{shown!r} is no input or feature column of the pipeline; it has: {names}",
+        "values": f"{shown!r} has several values a row; name one of: {names}",
+        "output": f"the output is no number or truth value; name one of: {names}",
+    }
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_NOT_EXPLAINABLE,
+        words[cause],
+        metadata={"cause": cause, "column": shown, "known": names},
     )

@@ -27,6 +27,14 @@ class Metrics:
             "New outcomes of predictions without an exposure; it may come later, or there was none.",
             registry=registry,
         )
+        self.repeated = Counter(
+            "headrace_outcomes_repeated", "Outcomes that came again with the same value.", registry=registry
+        )
+        self.contradictions = Counter(
+            "headrace_outcomes_contradictions",
+            "Outcomes with another value than the first of the same prediction and name, which stays.",
+            registry=registry,
+        )
         self.refused = Counter(
             "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
         )

@@ -10,6 +10,8 @@ from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Objectives
 
 _OUTCOMES = "outcomes"
+# Counts of keys are no continuation of counts of rows.
+_OF_KEYS = "outcomes by key"
 
 
 class Assigned(Protocol):
@@ -53,8 +55,9 @@ class Judged(Protocol):
 
 # Pipeline → (epoch, release) → arm → cumulative counts.
 ByEpoch: TypeAlias = Callable[[str], Mapping[tuple[int, int], Mapping[str, Any]]]
-# Pipeline, first release → (release, arm) → judged predictions. May raise anything if outcomes can't be read.
-JudgedSince: TypeAlias = Callable[[str, int], Awaitable[Mapping[tuple[int, str], Any]]]
+# Pipeline, first release, whether arms stick to keys → (release, arm) → judged predictions: of keys that were not wrong before,
+# if they do. May raise anything if outcomes can't be read.
+JudgedSince: TypeAlias = Callable[[str, int, bool], Awaitable[Mapping[tuple[int, str], Any]]]
 
 
 class RolloutCounts:
@@ -82,20 +85,20 @@ class RolloutCounts:
             found += router_ticks(f"router-{epoch:x}", number, arms)
         rollout = release.rollout
         if rollout is not None and "wrong" in rollout.guards:
-            found += await self._outcomes(release.pipeline, rollout.since)
+            found += await self._outcomes(release.pipeline, rollout.since, release.assign.by is not None)
         return found
 
     async def objectives(self, release: Release) -> Objectives:
         """See rollouts.ports.Counts."""
         return await self._objectives(release)
 
-    async def _outcomes(self, pipeline: str, since: int) -> Sequence[Tick]:
+    async def _outcomes(self, pipeline: str, since: int, by_key: bool) -> Sequence[Tick]:
         try:
-            judged = await self._judged(pipeline, since)
+            judged = await self._judged(pipeline, since, by_key)
         except Exception as error:  # noqa: BLE001 - whatever keeps outcomes from being read must not stop the other guards
             self._failed(error)
             return []
-        return outcome_ticks(judged)
+        return outcome_ticks(judged, _OF_KEYS if by_key else _OUTCOMES)
 
 
 def router_ticks(source: str, release: int, arms: Mapping[str, Figures]) -> Sequence[Tick]:
@@ -114,9 +117,9 @@ def _drawn(units: Assigned) -> ArmCounts:
     return ArmCounts(rows, bad, tuple(units.answers), assigned=units.requests + units.new_keys)
 
 
-def outcome_ticks(judged: Mapping[tuple[int, str], Judged]) -> Sequence[Tick]:
+def outcome_ticks(judged: Mapping[tuple[int, str], Judged], source: str = _OUTCOMES) -> Sequence[Tick]:
     """The ticks of outcomes: one for each release."""
     by_release: dict[int, dict[str, ArmCounts]] = {}
     for (release, arm), counts in judged.items():
         by_release.setdefault(release, {})[arm] = ArmCounts(labelled=counts.rows, wrong=counts.wrong)
-    return [Tick(_OUTCOMES, release, arms) for release, arms in by_release.items()]
+    return [Tick(source, release, arms) for release, arms in by_release.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.analysis import Difference, ReadOut
+from headrace.analysis import Count, Difference, ReadOut, lower_bound, upper_bound
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
 from headrace.ticks.messages import UnreadableError, read
@@ -12,9 +12,14 @@ from services.monitoring import errors
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
-from services.monitoring.rollouts.analyser import Analysis
+from services.monitoring.rollouts.analyser import Analysis, Status
+from services.monitoring.rollouts.verdicts import GuardVerdict
 from services.monitoring.ticks import Ticks
 
+# A router tells each second; one that was silent for so long takes no part of the caps that routers share.
+_LIVE_S = 5.0
+# Of an interval that is shown: it misses the true rate at any look, on either side.
+_ALPHA = 0.05
 _NOT_HERE = "rollouts are not judged here: the setting `releases` is absent"
 
 
@@ -36,7 +41,7 @@ class MonitoringServicer:
         behind = self._ticks.take(tick)
         self._metrics.ticks.inc()
         await self._recorder.expose(tick.exposures)
-        return pb.ReportTicksResponse(behind=behind)
+        return pb.ReportTicksResponse(behind=behind, live_router_count=self._ticks.routers(_LIVE_S))
 
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
@@ -67,12 +72,8 @@ class AnalysisServicer:
         status = analyser.status(request.pipeline)
         problem = analyser.problem or (status.problem if status else "")
         response = pb.GetRolloutResponse(leads=analyser.leads, problem=problem)
-        if status is None:
-            return response
-        response.release = status.number
-        if (decision := status.decision) is not None:
-            response.action, response.verdict = str(decision.action), str(decision.verdict)
-            response.weight, response.reason = decision.weight, decision.reason
+        if status is not None:
+            _tell_status(status, response)
         return response
 
     async def ReadExperiment(
@@ -96,6 +97,42 @@ class AnalysisServicer:
             sample_ratio_expected=read_out.sample_ratio == "as expected",
             sample_ratio_log_evidence=read_out.sample_ratio_log_e,
         )
+
+
+def _tell_status(status: Status, response: pb.GetRolloutResponse) -> None:
+    response.release = status.number
+    response.look_time.FromMilliseconds(round(status.looked * 1000))
+    if (decision := status.decision) is None:
+        return
+    response.action, response.verdict = str(decision.action), str(decision.verdict)
+    response.weight, response.reason, response.waits_for = decision.weight, decision.reason, decision.why
+    response.sample_ratio_evidence, response.unit_count = decision.ratio_e, decision.units
+    response.guards.extend(_guard(guard) for guard in decision.guards)
+    if decision.ends is not None:
+        response.deadline_time.FromMilliseconds(round(decision.ends * 1000))
+
+
+def _guard(found: GuardVerdict) -> pb.GuardFigures:
+    return pb.GuardFigures(
+        guard=found.name,
+        verdict=str(found.verdict),
+        live=_rate(found.live),
+        canary=_rate(found.canary),
+        harm_evidence=found.harm_e,
+        harm_threshold=found.harm_threshold,
+        fine_evidence=found.fine_e,
+        fine_threshold=found.fine_threshold,
+        excess=found.excess,
+        excess_allowed=found.excess_allowed,
+        slow_over_s=found.slow_over_s or 0.0,
+    )
+
+
+def _rate(count: Count) -> pb.RateFigures:
+    if not count.rows:
+        return pb.RateFigures(high=1.0)
+    low, high = lower_bound(count, _ALPHA / 2), upper_bound(count, _ALPHA / 2)
+    return pb.RateFigures(unit_count=count.rows, bad_count=count.bad, low=low, high=high)
 
 
 def _arm(name: str, read_out: ReadOut) -> pb.ExperimentArm:

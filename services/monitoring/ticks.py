@@ -95,6 +95,10 @@ class Ticks:
                     found.setdefault((number, name.release), {})[name.arm] = figures
         return found
 
+    def by_router(self) -> dict[int, dict[ArmName, ArmFigures]]:
+        """Epoch → all its counts, of the epochs that are kept apart."""
+        return {number: dict(epoch.arms) for number, epoch in self._epochs.items()}
+
     def pipelines(self) -> set[str]:
         """Names of the pipelines that have counts."""
         return {
@@ -103,10 +107,10 @@ class Ticks:
             for name in counts
         }
 
-    def routers(self) -> int:
-        """How many routers are heard of."""
-        now = self._clock()
-        return sum(now - epoch.heard <= self._silent_s for epoch in self._epochs.values())
+    def routers(self, within_s: float | None = None) -> int:
+        """How many routers were heard of in so many seconds; None: that are not taken for ended yet."""
+        now, longest = self._clock(), self._silent_s if within_s is None else within_s
+        return sum(now - epoch.heard <= longest for epoch in self._epochs.values())
 
     def _sum_up_ended(self) -> None:
         """Sums up the epochs that have been silent longest, while there are too many."""

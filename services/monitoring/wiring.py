@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,29 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
 from headrace.ticks import LATENCY_EDGES_S
+from services.monitoring.accuracy.store import AccuracyStore
+from services.monitoring.accuracy.wiring import telling_accuracy
+from services.monitoring.audit.deployments import tell_deployments
+from services.monitoring.audit.keeper import kept
 from services.monitoring.config import MonitoringConfig
+from services.monitoring.console.panels.freshness import Freshness
+from services.monitoring.console.requests.kept_explanations import KeptExplanations
+from services.monitoring.console.wiring import Beside, serving_console
+from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.drift.from_events import DriftObserver
+from services.monitoring.drift.wiring import watching_drift
+from services.monitoring.events.allowance import Allowance
+from services.monitoring.events.ports import EventObserver, GroupObserver
+from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
+from services.monitoring.explanations.wiring import explanation_store, explanations
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.database import Database
+from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.analyser import Analyser, Analysis, Settings
 from services.monitoring.rollouts.evidence import Objectives
@@ -45,28 +62,87 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    store = OutcomeStore(Database(settings.outcomes, log))
+    database = Database(settings.outcomes, log)
+    store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
     recorder = Recorder(store, metrics, log, _WALL)
     retention = settings.retention
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
+        await analysers.enter_async_context(kept(settings.audit, runtime, settings.releases))
+        tell_deployments(settings.audit, runtime)
+        eyes = await _eyes(analysers, settings, runtime, recorder, store, judged)
         analysis = None
         if settings.releases is not None:
             analysis = await analysers.enter_async_context(
                 _analysing(settings, settings.releases, runtime, ticks, recorder, store)
             )
+        if settings.console is not None:
+            await analysers.enter_async_context(
+                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown)
+            )
         servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
             Service(services["MonitoringService"], servicer),
             Service(services["AnalysisService"], AnalysisServicer(analysis)),
+            *eyes.services,
         ]
     finally:
         await analysers.aclose()
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)
         await recorder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Eyes:
+    """What looks at each event of a prediction: its services, and what the console shows of it."""
+
+    services: Sequence[Service]
+    shown: Beside
+
+
+async def _eyes(
+    stack: AsyncExitStack,
+    settings: MonitoringConfig,
+    runtime: Runtime,
+    recorder: Recorder,
+    outcomes: OutcomeStore,
+    judged: AccuracyStore,
+) -> _Eyes:
+    """They look until the stack is closed. Raises ConfigError."""
+    log = runtime.telemetry.log
+    successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
+    drift = await stack.enter_async_context(watching_drift(settings, runtime, recorder, judged, successions))
+    accuracy = await stack.enter_async_context(
+        telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
+    )
+    cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
+    freshness = Freshness()
+    observers: list[EventObserver | GroupObserver] = [
+        DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
+        accuracy.observer,
+        *cost.observers,
+        freshness,
+    ]
+    kept_explanations = explanation_store(settings.explanations, log)
+    event_service, reception = await stack.enter_async_context(
+        events(settings.events, observers, runtime, lambda ids: kept_explanations.forget(ids, _WALL()))
+    )
+    explanation_service, explained = await stack.enter_async_context(
+        explanations(settings.explanations, kept_explanations, reception, recorder, outcomes, runtime)
+    )
+    shown = Beside(
+        recorder,
+        outcomes,
+        reception.find if settings.events.folder is not None else None,
+        freshness,
+        KeptExplanations(explained),
+        [drift.panel, accuracy.panel, *cost.panels()],
+        succession=successions.of,
+    )
+    return _Eyes([event_service, accuracy.service, explanation_service], shown)
 
 
 @asynccontextmanager
@@ -81,12 +157,13 @@ async def _analysing(
     """Judges the rollouts of the releases at `place` meanwhile. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
     loop = asyncio.get_running_loop()
-    releases = open_recorded(place, settings.release_records, lambda text: _complain(log, text))
+    releases = open_recorded(place, settings.release_records, lambda text: _complain(log, text), "monitoring")
+    keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
-    with ThreadPoolExecutor(_THREADS, "rollouts") as threads:
+    async with _threads(_THREADS) as threads:
 
-        async def judged(pipeline: str, since: int) -> Mapping[tuple[int, str], Any]:
-            return await recorder.run(outcomes.judged, pipeline, since)
+        async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Any]:
+            return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)
@@ -122,19 +199,30 @@ async def _analysing(
             await asyncio.to_thread(releases.close)
 
 
+@asynccontextmanager
+async def _threads(count: int) -> AsyncIterator[ThreadPoolExecutor]:
+    """Threads that are waited for without stopping the event loop: a call of a store that hangs may still be on one."""
+    threads = ThreadPoolExecutor(count, "rollouts")
+    try:
+        yield threads
+    finally:
+        await asyncio.to_thread(threads.shutdown)
+
+
 def _handover(settings: MonitoringConfig, store: ReleaseStore) -> tuple[Lease, EvidenceStore]:
     """The lease and the place of the evidence, where all analysers of these releases find them."""
     if isinstance(store, FileReleases):
         folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
-        folder.mkdir(parents=True, exist_ok=True)
         return FileLease(folder / "lease"), FileEvidence(folder)
     # Redis is an optional package, so it is imported only where it is used.
     from headrace.releases.redis import RedisReleases
-    from services.monitoring.rollouts.handover_redis import RedisEvidence, RedisLease
+    from services.monitoring.rollouts.handover_redis import TIMEOUT_S, RedisEvidence, RedisLease
 
     assert isinstance(store, RedisReleases), "there are two kinds of stores"
-    keys = f"{store.prefix}:rollouts:"
-    return RedisLease(store.client, f"{keys}lease"), RedisEvidence(store.client, f"{keys}evidence:")
+    client, keys = store.connect(TIMEOUT_S), f"{store.tag}:rollouts:"
+    lease = RedisLease(client, f"{keys}lease")
+    store.fence_by(lambda: lease.fence)
+    return lease, RedisEvidence(client, f"{keys}evidence:", lease)
 
 
 def _tell_end(task: asyncio.Task[None], log: Any) -> None:

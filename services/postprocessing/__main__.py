@@ -1,6 +1,6 @@
 """Runs the postprocessing service: `python -m services.postprocessing`."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.postprocessing.wiring:SERVICE")
+    service("services.postprocessing.wiring:SERVICE")

@@ -1,6 +1,6 @@
 """Runs the preprocessing service: `python -m services.preprocessing`."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.preprocessing.wiring:SERVICE")
+    service("services.preprocessing.wiring:SERVICE")

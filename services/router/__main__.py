@@ -1,6 +1,6 @@
 """The router's process."""
 
-from headrace.hop.process.lifecycle import run
+from headrace.start import service
 
 if __name__ == "__main__":
-    run("services.router.wiring:SERVICE")
+    service("services.router.wiring:SERVICE")

@@ -9,6 +9,8 @@ from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
 from services.router.cache.shared import CacheSettings
+from services.router.events.settings import EventsSettings
+from services.router.explanations.settings import ExplanationSettings
 from services.router.recording.settings import RecordingSettings
 from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
@@ -30,12 +32,15 @@ class RouterSettings(config.Settings):
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
     shadow: ShadowSettings = ShadowSettings()
+    explanations: ExplanationSettings = ExplanationSettings()
     # Absent: nothing is recorded.
     recording: RecordingSettings | None = None
     # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
     monitoring: config.ClientSettings | None = None
     # How often it is told.
     tick_s: PositiveFloat = 1.0
+    # What it is told of each prediction, and the journal of regulated ones.
+    events: EventsSettings = EventsSettings()
     # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
     cache: CacheSettings = CacheSettings()
 

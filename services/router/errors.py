@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from headrace.columns import RowError
+from headrace.explanations import ExplanationError
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.pipeline import duration_text
 
@@ -45,6 +46,28 @@ def operators_only() -> Fault:
         Reason.REASON_PEER_UNTRUSTED,
         "only an authenticated part of this installation may change which models are loaded",
     )
+
+
+def not_explainable(pipeline: str, error: ExplanationError) -> Fault:
+    """Predictions of the pipeline can't be explained as asked."""
+    metadata = {"pipeline": pipeline, "cause": error.cause}
+    if error.column:
+        metadata["column"] = error.column
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, str(error), metadata=metadata)
+
+
+def unreadable_row(row: int, column: str, why: str) -> Fault:
+    """A row as JSON that does not fit the pipeline."""
+    where = f"row {row}, column {column[:80]!r}" if column else f"row {row}"
+    metadata = {"row": str(row), "column": column[:80], "why": why}
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_UNKNOWN, f"{where}: {why}", metadata=metadata)
+
+
+def too_many_to_explain(count: int, limit: int) -> Fault:
+    """More rows than are explained in one call."""
+    message = f"{count} rows are to be explained at once; from 1 to {limit} can be"
+    metadata = {"rows": str(count), "limit": str(limit)}
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata=metadata)
 
 
 def no_executor() -> Fault:
@@ -114,3 +137,18 @@ def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> F
         metadata["max_age_ms"] = str(limit_us // 1000)
         message += f"; the pipeline takes up to {duration_text(limit_us)}"
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
+
+
+def journal_unavailable(stage: str, why: str) -> RowError:
+    """The event of a regulated prediction can't be written, so there is no answer."""
+    message = (
+        f"this prediction is regulated, and its event can't be written to the journal ({why}), so it is not answered;"
+        " try again later"
+    )
+    return RowError(
+        Code.UNAVAILABLE,
+        Reason.REASON_JOURNAL_UNAVAILABLE,
+        message,
+        stage,
+        {"why": why, "retry_after_ms": "1000"},
+    )

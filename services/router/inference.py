@@ -14,12 +14,15 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import run_route
+from services.router.events.noted import raised
+from services.router.events.regulated.journal import Journal
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
 from services.router.routes.observer import RunObserver
 from services.router.routes.route import Route, Share
-from services.router.routes.run import RouteResult
+from services.router.routes.run import RouteResult, RouteRun
+from services.router.routes.shared_stages import SharedRun, SharedStages
 from services.router.ticks.counters import Counters, Part
 
 
@@ -34,7 +37,8 @@ class PipelineResult:
 
 class Inference:
     """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `observers`: see each
-    run on a route. `counters`: count what each arm answered."""
+    run on a route. `counters`: count what each arm answered. `journal`: where events of regulated predictions must be before they
+    are answered; None: nothing is regulated."""
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Inference:
         clock: Callable[[], float],
         observers: Sequence[RunObserver] = (),
         counters: Counters | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
@@ -51,6 +56,8 @@ class Inference:
         self._clock = clock
         self._observers = observers
         self._counters = counters or Counters()
+        self._journal = journal
+        self._shared = SharedStages()
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
         """Runs a pipeline over a batch with one column per input; `version` 0 = the current one.
@@ -91,33 +98,101 @@ class Inference:
             await self._refresh()
             return self._pipelines.find(pipeline, version)
 
-    async def _answer(self, served: Served, route: Route, part: Part, arrived: float) -> RouteResult:
-        """Runs a route; those who watch see it, and its rows are counted."""
-        ended = [observer.begin(served, route, part.batch) for observer in self._observers]
+    async def _answer(
+        self, served: Served, route: Route, part: Part, arrived: float, begun: RouteRun | None = None
+    ) -> RouteResult:
+        """Runs a route, or what is left of it (`begun`); those who watch see it, and its rows are counted."""
+        ended = [observer.begin(served, route, part) for observer in self._observers]
         # Whoever watches need not see which replica runs which row.
         batch = part.batch if served.partition is None else served.partition.mark(part.batch)
-        result = None
+        came: RouteResult | BaseException | None = None
         try:
-            result = await run_route(route, batch, self._clock, self._meter)
-        except Fault:
-            raise  # the batch does not fit the pipeline: no arm's fault
-        except Exception:
-            self._counters.failed(served.counted, part, self._clock() - arrived)
+            came = result = await self._run_route(served, route, part, batch, begun)
+        except BaseException as error:
+            came = error
+            # A Fault: the batch does not fit the pipeline, which is no arm's fault.
+            if isinstance(error, Exception) and not isinstance(error, Fault):
+                self._counters.failed(served.counted, part, self._clock() - arrived)
             raise
         finally:
+            assert came is not None, "it gave a result or raised"
             for end in ended:
-                end(result)
+                end(came)
         self._counters.answered(served.counted, part, result.batch, self._clock() - arrived)
         return result
+
+    async def _run_route(
+        self, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None = None
+    ) -> RouteResult:
+        """Runs a route over the rows of `part`, which are those of `batch`. Of a regulated prediction the event is on the disk
+        when this returns, or its rows have errors."""
+        journal = self._journal
+        if journal is None or not journal.regulates(served, route, batch):
+            return await run_route(route, batch, self._clock, self._meter, begun)
+        if (why := journal.refusal()) is not None:
+            nothing = RouteRun(route, batch, self._clock, self._meter)
+            nothing.errors = dict.fromkeys(range(len(batch)), why)
+            return journal.refused(nothing.result(), why)
+        began = self._clock()
+        try:
+            result = await run_route(route, batch, self._clock, self._meter, begun)
+        except Exception as error:
+            await journal.keep(served, route, part, raised(route, part.batch, error), self._clock() - began)
+            raise
+        return await journal.keep(served, route, part, result, self._clock() - began)
+
+    async def _run_shared(
+        self, served: Served, routes: Sequence[Route], parts: Sequence[Part], batch: Batch, arrived: float
+    ) -> SharedRun | None:
+        """Runs the stages that the routes share for all rows; None: there are none, each row has a replica of its own, or
+        rows are refused before anything is computed."""
+        stages = self._shared.of(routes) if served.partition is None else frozenset()
+        journal = self._journal
+        refused = journal is not None and journal.refusal() is not None
+        if not stages or (refused and self._is_regulated(served, parts, routes)):
+            return None
+        shared = SharedRun(routes[0], stages, batch, self._clock, self._meter)
+        try:
+            await shared.run()
+        except Exception as error:
+            for route, part in zip(routes, parts, strict=True):
+                await self._end_unanswered(served, route, part, arrived, error)
+            raise
+        return shared
+
+    async def _end_unanswered(
+        self, served: Served, route: Route, part: Part, arrived: float, error: Exception
+    ) -> None:
+        """What the routes share raised, so this one gives its rows no answer either."""
+        for observer in self._observers:
+            observer.begin(served, route, part)(error)
+        seconds, journal = self._clock() - arrived, self._journal
+        if not isinstance(error, Fault):
+            self._counters.failed(served.counted, part, seconds)
+        if journal is not None and journal.regulates(served, route, part.batch):
+            await journal.keep(served, route, part, raised(route, part.batch, error), seconds)
+
+    def _is_regulated(self, served: Served, parts: Sequence[Part], routes: Sequence[Route]) -> bool:
+        """Whether some of the rows may not be computed while the journal can't be written."""
+        journal = self._journal
+        return journal is not None and any(
+            journal.regulates(served, route, part.batch) for route, part in zip(routes, parts, strict=True)
+        )
 
     async def _run_shares(
         self, served: Served, shares: Sequence[Share], batch: Batch, arrived: float
     ) -> PipelineResult:
         parts = [(s, s.rows) for s in shares if s.rows is not None]
+        split = [_part(s, batch, rows) for s, rows in parts]
+        shared = await self._run_shared(served, [s.route for s, _ in parts], split, batch, arrived)
+        runs = [
+            None if shared is None else shared.continued(s.route, part.batch, rows)
+            for (s, rows), part in zip(parts, split, strict=True)
+        ]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._answer(served, s.route, _part(s, batch, rows), arrived))
-                for s, rows in parts
+                group.create_task(self._answer(served, s.route, part, arrived, run))
+                for (s, _), part, run in zip(parts, split, runs, strict=True)
             ]
         results = [task.result() for task in tasks]
         decisions: list[Decision] = []

@@ -16,6 +16,11 @@ class Metrics:
     """Counts rows, fallbacks, time of stages and reloads of documents."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._of_rows(registry)
+        self._of_documents(registry)
+        self._of_ticks(registry)
+
+    def _of_rows(self, registry: CollectorRegistry) -> None:
         self._rows = Counter(
             "headrace_router_rows", "Rows answered, by code.", ["pipeline", "code"], registry=registry
         )
@@ -44,6 +49,8 @@ class Metrics:
             ["pipeline", "cause"],
             registry=registry,
         )
+
+    def _of_documents(self, registry: CollectorRegistry) -> None:
         self._revision = Gauge(
             "headrace_router_pipeline_version", "Version that serves now.", ["pipeline"], registry=registry
         )
@@ -70,6 +77,8 @@ class Metrics:
             ["pipeline", "serves"],
             registry=registry,
         )
+
+    def _of_ticks(self, registry: CollectorRegistry) -> None:
         self._reports = Counter(
             "headrace_router_tick_reports",
             "Ticks sent to the monitoring service, by code.",
@@ -81,6 +90,12 @@ class Metrics:
             "Rows of which the monitoring service will not know which arm answered them.",
             registry=registry,
         )
+        self._routers = Gauge(
+            "headrace_router_shared_caps_routers",
+            "Live routers that this one knows of: caps of a release that are `shared` are divided by it.",
+            registry=registry,
+        )
+        self._routers.set(1)
 
     def rows(self, pipeline: str, code: str, count: int) -> None:
         self._rows.labels(pipeline, code).inc(count)
@@ -119,6 +134,9 @@ class Metrics:
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)
+
+    def routers(self, count: int) -> None:
+        self._routers.set(count)
 
     def reported(self, outcome: str) -> None:
         self._reports.labels(outcome).inc()

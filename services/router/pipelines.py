@@ -126,6 +126,7 @@ class Pipelines:
         self._compiler = compiler
         self._clock = clock
         self._caps: dict[str, PipelineCaps] = {}
+        self._routers = 1
         self._current: dict[str, Served] = {}
         self._earlier: dict[str, Served] = {}
         self._unusable: frozenset[str] = frozenset()
@@ -155,9 +156,15 @@ class Pipelines:
         cap = found.release.caps if found.release else None
         if cap is None and name not in self._caps:
             return served
-        caps = self._caps.setdefault(name, PipelineCaps(name, self._clock))
+        caps = self._caps.setdefault(name, PipelineCaps(name, self._clock, self._routers))
         caps.apply(cap)
         return replace(served, caps=caps if cap else None)
+
+    def share(self, routers: int) -> None:
+        """So many routers serve now: each has its part of the caps that they share."""
+        self._routers = routers
+        for caps in self._caps.values():
+            caps.share(routers)
 
     def find(self, name: str, version: int) -> Served:
         """The pipeline in a version, 0 = the current. Raises Fault NOT_FOUND, FAILED_PRECONDITION."""

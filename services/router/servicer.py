@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
+from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import wire
 from headrace.comparison.messages import write_report
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
+from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.inference import Inference
 from services.router.operations.models import ModelOperations
 from services.router.pipelines import Pipelines
@@ -21,9 +22,15 @@ class RouterServicer:
     """Serves headrace.api.router.v1.RouterService."""
 
     def __init__(
-        self, inference: Inference, pipelines: Pipelines, models: ModelOperations, shadows: Reports
+        self,
+        inference: Inference,
+        pipelines: Pipelines,
+        models: ModelOperations,
+        shadows: Reports,
+        explanations: ExplainServicer,
     ) -> None:
         self._inference = inference
+        self._explanations = explanations
         self._shadows = shadows
         self._pipelines = pipelines
         self._models = models
@@ -91,6 +98,9 @@ class RouterServicer:
         for report in found:
             write_report(report, reply.reports.add())
         return reply
+
+    async def Explain(self, request: explain_pb2.ExplainRequest, call: Call) -> explain_pb2.ExplainResponse:
+        return await self._explanations.Explain(request, call)
 
 
 def _check_operator(call: Call) -> None:

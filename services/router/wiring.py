@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -18,11 +18,14 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
 from headrace.releases import open_catalog
+from services.router.background import running
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
 from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
+from services.router.events.wiring import events
+from services.router.explanations.wiring import explanations
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
@@ -35,6 +38,7 @@ from services.router.recording.recorder import Recorder
 from services.router.routes.observer import RunObserver
 from services.router.servicer import RouterServicer
 from services.router.shadow.metrics import ShadowMetrics
+from services.router.shadow.run import ShadowObserver
 from services.router.shadow.shadows import Shadows
 from services.router.stages.registry import callees, connected
 from services.router.stages.runner import RunnerFactory
@@ -66,34 +70,52 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
         counters = Counters()
-        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics))
-        await stack.enter_async_context(_running(reloader.run(), "releases", log))
+        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics, pipelines.share))
+        await stack.enter_async_context(running(reloader.run(), "releases", log))
         stack.callback(source.close)
-        shadows = await stack.enter_async_context(_shadows(settings, runtime))
+        # What was answered is offered for an explanation; nothing is answered before all parts are there.
+        told = await stack.enter_async_context(
+            events(settings.events, settings.monitoring, runtime, lambda *of: explained.explainer.offer(*of))
+        )
+        shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
+        explained = await stack.enter_async_context(
+            explanations(settings.explanations, settings.monitoring, runtime, compiler, pipelines, shadows)
+        )
         observers: list[RunObserver] = [
             shadows,
+            *told.observers,
             *await stack.enter_async_context(_recorders(settings, runtime)),
         ]
         refresh = partial(reloader.refresh, must_wait=False)
-        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters)
+        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-        servicer = RouterServicer(inference, pipelines, models, shadows.reports)
+        servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
         yield [Service(descriptor, servicer, takes_payload=True)]
 
 
 @asynccontextmanager
 async def _ticks(
-    settings: RouterSettings, runtime: Runtime, counters: Counters, metrics: Metrics
+    settings: RouterSettings,
+    runtime: Runtime,
+    counters: Counters,
+    metrics: Metrics,
+    share: Callable[[int], None],
 ) -> AsyncIterator[None]:
-    """Tells the monitoring service what was counted, meanwhile."""
+    """Tells the monitoring service what was counted, meanwhile. `share`: told how many routers there are."""
     if settings.monitoring is None:
         yield
         return
     log = runtime.telemetry.log
     client = runtime.dial("monitoring", settings.monitoring)
-    reporter = Reporter(counters, HopMonitoring(client), metrics, log, time.monotonic, settings.tick_s)
+
+    def heard(routers: int) -> None:
+        share(routers)
+        metrics.routers(routers)
+
+    monitoring, every_s = HopMonitoring(client), settings.tick_s
+    reporter = Reporter(counters, monitoring, metrics, log, time.monotonic, every_s, heard)
     try:
-        async with _running(reporter.run(), "ticks", log):
+        async with running(reporter.run(), "ticks", log):
             yield
         await reporter.close()
     finally:
@@ -153,12 +175,14 @@ def _shadow_runners(
 
 
 @asynccontextmanager
-async def _shadows(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Shadows]:
+async def _shadows(
+    settings: RouterSettings, runtime: Runtime, observer: ShadowObserver | None
+) -> AsyncIterator[Shadows]:
     """Runs what is copied to shadows meanwhile."""
     log = runtime.telemetry.log
     metrics = runtime.telemetry.once(ShadowMetrics)
-    shadows = Shadows(settings.shadow, metrics, time.monotonic, log, secrets.token_hex(6))
-    async with _running(shadows.run(), "shadows", log):
+    shadows = Shadows(settings.shadow, metrics, time.monotonic, log, secrets.token_hex(6), observer)
+    async with running(shadows.run(), "shadows", log):
         yield shadows
 
 
@@ -171,27 +195,10 @@ async def _recorders(settings: RouterSettings, runtime: Runtime) -> AsyncIterato
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RecordingMetrics)
     recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log)
     try:
-        async with _running(recorder.run(), "recording", log):
+        async with running(recorder.run(), "recording", log):
             yield (recorder,)
     finally:
         await recorder.close()
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], name: str, log: Any) -> AsyncIterator[None]:
-    """Runs `work` in a task meanwhile. An error of it ends nothing else, but is in the log."""
-
-    def told(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a background task stopped", task=name, error=f"{type(error).__name__}: {error}")
-
-    task = asyncio.create_task(work)
-    task.add_done_callback(told)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def definition() -> Definition[Any]:

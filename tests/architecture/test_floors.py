@@ -12,7 +12,7 @@ SHIPPED = [ROOT / name for name in ("libs/headrace", "services", "load")]
 GENERATED = {ROOT / "libs/headrace/api", ROOT / "libs/headrace/oip"}
 MOST_MODULES = 12
 # Nouns of the field, or of Python, that end so; `returning` goes with the linger that it decides.
-NOUNS = {"binding", "hosting", "outgoing", "returning", "scaling", "testing", "tracing", "wiring"}
+NOUNS = {"binding", "hosting", "outgoing", "returning", "ring", "scaling", "testing", "tracing", "wiring"}
 
 
 def modules() -> list[Path]:

@@ -149,3 +149,9 @@ def test_the_readme_of_hop_names_all_that_is_in_it() -> None:
     text = (hop / "README.md").read_text()
     known = {p.name for p in hop.rglob("*.py")} | there
     assert sorted(f for f in re.findall(r"[\w/]*\w\.py\b", text) if f not in known) == []
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """`make test-slow` collects all at once, and pytest imports tests by their bare names."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [n for n, count in names.items() if count > 1] == []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -111,7 +112,7 @@ def metric(system: System) -> list[str]:
     return sorted(line for line in lines if line.startswith("headrace_executor_quarantined{"))
 
 
-def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: None) -> None:
+def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: None, tmp_path: Path) -> None:
     pid = system.pid("executor")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -140,7 +141,7 @@ def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: 
     assert flights_model(system) == "1"
 
     # Mended: a good version is released in the place of one that never served, the bad one of the other taken away.
-    good = HOME / "good.onnx"
+    good = tmp_path / "good.onnx"
     good.write_bytes(doubling())
     headrace("models", "add", "broken", str(good))
     add_document("broken", DOCUMENT)

@@ -15,6 +15,7 @@ from headrace.cli.installation import layout, log_files
 from headrace.oip import open_inference_pb2 as oip
 from tests.disks import fill
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
+from tests.gauges import samples
 from tests.system import HOME, System, headrace, poll, refused, row_request
 
 pytestmark = pytest.mark.parametrize("system", ["small disk"], indirect=True)
@@ -43,6 +44,11 @@ def serves(system: System) -> bool:
         return False
 
 
+def events_failing(system: System) -> float:
+    [(_, value)] = samples(system, "headrace_monitoring_events_failing", ["monitoring"])
+    return value
+
+
 def states(system: System) -> list[dict[str, Any]]:
     return list(system.services().values())
 
@@ -59,6 +65,8 @@ def test_predictions_and_refusals_go_on(system: System) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             system.infer(oip.ModelInferRequest(model_name="no such pipeline"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    # What the alarm for lost events watches.
+    poll("events can't be stored", lambda: events_failing(system) == 1)
     tenants = PLACE.tenants.read_bytes()
     said = refused("keys", "create", "demo")
     assert NO_ROOM in said.lower()

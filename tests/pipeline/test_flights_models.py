@@ -14,11 +14,14 @@ import pandas as pd
 import prometheus_client  # noqa: F401 - before Feast, whose import changes where metrics live
 import pytest
 
-from deploy.pipelines.flights import training
+from deploy.pipelines.flights import baselines, training
 from deploy.pipelines.flights.exporting import to_onnx
 from deploy.pipelines.flights.prepare import REFRESH, prepare
+from deploy.pipelines.flights.transforming import ELEMENTS, model_inputs
 from deploy.pipelines.preparation import alone, code_sha256
-from headrace.repository import Repository, Trust
+from headrace.columns import DType
+from headrace.drift import check_fits
+from headrace.repository import Repository, TensorSpec, Trust
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -38,6 +41,29 @@ def test_the_exported_graph_is_the_trained_network_in_plain_operators() -> None:
     assert probabilities.shape == (500, 2)
     assert training.metrics(probabilities[:, 1], data.judge_late) == pytest.approx(trained.metrics, abs=2e-3)
     assert trained.metrics["auc"] > 0.8
+    # The baseline's outputs are those of the model.
+    assert baselines.probabilities(trained, data.judge) == pytest.approx(probabilities[:, 1], abs=1e-5)
+
+
+def test_the_baseline_has_the_columns_of_the_document_and_fits_the_models() -> None:
+    dice = np.random.default_rng(5)
+    frame = pd.DataFrame({name: dice.integers(1, 5, 500) for name in ELEMENTS if not name.endswith("_code")})
+    frame["plane_year"] = frame["plane_year"].where(dice.random(500) > 0.1).astype(float)
+    frame = frame.assign(carrier="UA", origin="EWR", dest="SFO", tailnum="N1")
+    late = dice.random(500) > 0.5
+    inputs = model_inputs(frame)
+    data = training.Examples(inputs, late, inputs, late, {"from": "May", "to": "June"}, frame)
+    made = baselines.baseline(data, training.train(training.Recipe((8,), 1), data))
+
+    check_fits(
+        made,
+        [TensorSpec("input", DType.FLOAT32, (24,))],
+        [TensorSpec("probabilities", DType.FLOAT32, (2,))],
+    )
+    assert 20 < made.columns["plane_year"].nulls < 90, "missing values are counted before they are filled in"
+    assert made.columns["probability"].role == "output"
+    assert not made.columns["hour"].watched
+    assert {"carrier", "tail_delay_mean"} <= {name for name, c in made.columns.items() if c.watched}
 
 
 def stamp(home: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ EXTRA = HOME / "models" / "extra"
 Ask = Callable[..., list[Any]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def operator(system: System) -> Iterator[str]:
     """A key that may load and unload, and nothing else. The tenants are as before afterwards."""
     path = layout.of(HOME).tenants
@@ -49,8 +49,8 @@ def ask(request: pytest.FixtureRequest, system: System, operator: str) -> Ask:
     return steps
 
 
-@pytest.fixture
-def extra(ask: Ask) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def versions(system: System) -> Iterator[Path]:
     """A model that no pipeline knows: two signed versions, the second altered on the disk."""
     content = HOME / "models" / "flights_light" / "1" / "model.onnx"
     for _ in range(2):
@@ -61,10 +61,16 @@ def extra(ask: Ask) -> Iterator[Path]:
     try:
         yield EXTRA
     finally:
-        ask("unload extra")
         altered.write_bytes(kept)
         for version in "12":
             headrace("models", "remove", "extra", version)
+
+
+@pytest.fixture
+def extra(ask: Ask, versions: Path) -> Iterator[Path]:
+    """That model, loaded by nobody before the test and after it."""
+    yield versions
+    ask("unload extra")
 
 
 def audit() -> list[dict[str, str]]:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.cli.commands.requests import span_tree
 from headrace.cli.installation import layout
+from headrace.state import traces
 from tests.pipeline.prometheus import Prometheus
 from tests.programs import needs_program
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request
@@ -76,7 +76,7 @@ def _traced_in_company(system: System) -> dict[str, Any] | None:
         )
         metadata = (*system.auth(), ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"))
         call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
-    trace = poll("the trace is stored", lambda: span_tree.find(layout.of(HOME).traces, request_id))
+    trace = poll("the trace is stored", lambda: traces.find(layout.of(HOME).traces, request_id))
     rows = [int(s["attributes"]["batch_rows"]) for s in trace["spans"] if "batch_rows" in s["attributes"]]
     assert rows, trace
     return trace if max(rows) > 1 else None

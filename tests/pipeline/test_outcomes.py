@@ -68,6 +68,30 @@ def post(system: System, body: object) -> Any:
         return json.loads(answer.read())
 
 
+def test_accuracy_is_told_with_its_coverage(system: System) -> None:
+    if system.shape == "together":
+        assert "as a process of its own" in refused("outcomes", "show")
+        return
+    answer = system.predict(row_request(*system.rows[:3]))
+    rows = [bool(prediction.outputs["delayed"]) for prediction in answer.predictions]
+    with Headrace(system.endpoints["grpc"], key=system.key) as client:
+        assert client.record_outcomes(
+            [Outcome(answer.request_id, "delayed", value, row) for row, value in enumerate(rows)]
+        )
+
+    def told() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(headrace("outcomes", "show", "flights", "--json"))
+        newest = found["versions"][:1]
+        return newest[0] if newest and newest[0]["label_count"] >= len(rows) else None
+
+    found = poll("the outcomes are joined", told, 120)
+    assert found["version"].startswith("flights_light=")
+    assert 0 < found["coverage"] <= 1
+    assert found["delay_p50_s"] > 0
+    assert found["expected_accuracy"] is None, "its baseline says nothing of calibration"
+    assert "flights_light=" in headrace("outcomes")
+
+
 def test_a_wrong_outcome_is_told_by_its_key(system: System) -> None:
     said = refused("outcomes", "post", "--id", "r", "--name", "not a name", "--value", "1")
     assert "outcomes[0].name" in said

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,12 +39,12 @@ outputs: [y]
 
 
 @pytest.fixture
-def mine(system: System) -> Iterator[None]:
-    """Files of two versions."""
+def mine(system: System, tmp_path: Path) -> Iterator[Path]:
+    """A folder with files of two versions."""
     for version, factor in (("1", 2.0), ("2", 3.0)):
-        (HOME / f"mine{version}.onnx").write_bytes(scaling(factor))
+        (tmp_path / f"mine{version}.onnx").write_bytes(scaling(factor))
     try:
-        yield
+        yield tmp_path
     finally:
         remove_document("mine")
         poll("no release keeps it loaded", unloaded, WITHIN_S)
@@ -69,14 +70,14 @@ def predicted() -> tuple[str, list[float]] | None:
     return answer["models"][0]["version"], answer["predictions"][0]["outputs"]["y"]
 
 
-def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine: None) -> None:
-    headrace("models", "add", "mine", str(HOME / "mine1.onnx"))
+def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine: Path) -> None:
+    headrace("models", "add", "mine", str(mine / "mine1.onnx"))
     write_document("mine", DOCUMENT)
     headrace("release", "deploy", "mine", "--yes")
     assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])
 
     # A model that is added changes nothing, nor does a restart.
-    headrace("models", "add", "mine", str(HOME / "mine2.onnx"))
+    headrace("models", "add", "mine", str(mine / "mine2.onnx"))
     service = "executor" if system.shape == "apart" else "ingress"
     headrace("restart", service, timeout=WITHIN_S)
     assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])

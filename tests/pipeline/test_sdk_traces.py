@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from headrace.cli.commands.requests import span_tree
 from headrace.cli.installation import layout
 from headrace.client import Headrace, PredictResult
+from headrace.state import traces
 from tests.system import HOME, System, headrace, poll
 
 TRACER = TracerProvider().get_tracer("an app backend")
@@ -25,7 +25,7 @@ def client(system: System) -> Iterator[Headrace]:
 
 def stored(result: PredictResult) -> dict[str, Any]:
     """The trace that the door keeps of a request."""
-    return poll("the trace is stored", lambda: span_tree.find(layout.of(HOME).traces, result.request_id))
+    return poll("the trace is stored", lambda: traces.find(layout.of(HOME).traces, result.request_id))
 
 
 def test_a_call_is_part_of_the_callers_trace(system: System, client: Headrace) -> None:

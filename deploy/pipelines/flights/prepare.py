@@ -29,7 +29,7 @@ ROOT = HERE.parents[2]
 REFRESH = timedelta(hours=12)
 # The modules that the features depend on, and those that the models depend on as well.
 _FEATURES = ("sources", "history", "feature_repo", "feature_store", "sampling")
-_MODELS = ("joining", "transforming", "training", "exporting", "preparing")
+_MODELS = ("joining", "transforming", "training", "exporting", "baselines", "preparing")
 
 
 def main() -> None:

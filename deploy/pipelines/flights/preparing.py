@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import sklearn  # type: ignore[import-untyped]  # ships no types
 
-from deploy.pipelines.flights import exporting, training
+from deploy.pipelines.flights import baselines, exporting, training
+from deploy.pipelines.flights.baselines import baseline
 from deploy.pipelines.flights.exporting import to_onnx
 from deploy.pipelines.flights.feature_repo import SERVICE
 from deploy.pipelines.flights.feature_store import Tables, create, materialize, shifted, tables, write_tables
@@ -18,6 +19,7 @@ from deploy.pipelines.flights.sources import Sources
 from deploy.pipelines.flights.training import RECIPES, Examples, Recipe, examples, train
 from deploy.pipelines.preparation import Models, Report, code_sha256
 from headrace.columns import DType
+from headrace.drift import publication_of
 from headrace.repository import TensorSpec, publish
 
 
@@ -49,13 +51,18 @@ def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, r
         if models.made_from(name) == made_from:
             continue
         trained = train(recipe, data)
+        inputs = [TensorSpec("input", DType.FLOAT32, (data.learn.shape[1],))]
+        outputs = [TensorSpec("probabilities", DType.FLOAT32, (2,))]
+        files, about = publication_of(baseline(data, trained), inputs, outputs)
         publish(
             models.root,
             name,
             models.next_version(name),
             to_onnx(name, trained),
-            inputs=[TensorSpec("input", DType.FLOAT32, (data.learn.shape[1],))],
-            outputs=[TensorSpec("probabilities", DType.FLOAT32, (2,))],
+            inputs=inputs,
+            outputs=outputs,
+            files=files,
+            baseline=about,
             metrics=trained.metrics,
             trained_on=data.trained_on,
             lineage={"made_from": made_from},
@@ -68,7 +75,7 @@ def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, r
 
 def _made_from(recipe: Recipe, data: Examples) -> str:
     """SHA-256 of all that a network depends on: training data, code, recipe and the library's version."""
-    code = code_sha256([Path(str(module.__file__)) for module in (training, exporting)])
+    code = code_sha256([Path(str(module.__file__)) for module in (training, exporting, baselines)])
     digest = hashlib.sha256(f"{recipe} {sklearn.__version__} {code}".encode())
     for array in (data.learn, data.learn_late, data.judge, data.judge_late):
         digest.update(f"{array.dtype.str} {array.shape}".encode())

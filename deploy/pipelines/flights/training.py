@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,17 @@ RECIPES = {"flights_light": Recipe((64, 64), 8), "flights_heavy": Recipe((512, 5
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Inputs float32 (rows, 24) and outcomes bool (rows,): `learn` to train with, `judge`, later in time, to test with."""
+    """Inputs float32 (rows, 24) and outcomes bool (rows,): `learn` to train with, `judge`, later in time, to test with.
+
+    `columns`: what the inputs of `learn` were made of, by the document's names; NaN: no value was known.
+    """
 
     learn: Floats
     learn_late: NDArray[np.bool_]
     judge: Floats
     judge_late: NDArray[np.bool_]
     trained_on: dict[str, Any]
+    columns: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def examples(sources: Sources, frames: Tables, progress: Callable[[int, int], No
         "judged_on_rows": int((~past).sum()),
         "judged_to": joined[TIME].max().isoformat(),
     }
-    return Examples(inputs[past], late[past], inputs[~past], late[~past], trained_on)
+    return Examples(inputs[past], late[past], inputs[~past], late[~past], trained_on, joined[past])
 
 
 def train(recipe: Recipe, data: Examples) -> Trained:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from numpy.typing import NDArray
 
 from headrace.columns import Column
@@ -15,6 +16,17 @@ from headrace.steps import compile_steps
 
 DOCUMENT = Path(__file__).parent / "pipeline.yaml"
 MODEL_INPUT = "input"
+
+
+def _elements() -> tuple[str, ...]:
+    stages = yaml.safe_load(DOCUMENT.read_text())["stages"]
+    [steps] = [stage["steps"] for stage in stages if "preprocessing" in stage]
+    [columns] = [step["assemble"]["columns"] for step in steps if "assemble" in step]
+    return tuple(columns)
+
+
+# The columns that are the elements of the models' input, in their order.
+ELEMENTS = _elements()
 
 
 def model_inputs(frame: pd.DataFrame, document: Path = DOCUMENT) -> NDArray[np.float32]:

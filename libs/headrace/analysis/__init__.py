@@ -10,7 +10,7 @@ from headrace.analysis.bounds import (
     wilson,
 )
 from headrace.analysis.experiment import ArmReadOut, Lift, ReadOut, read_out
-from headrace.analysis.latency import edge_bucket, rows_above, threshold_bucket
+from headrace.analysis.latency import SlowThreshold, edge_bucket, rows_above, threshold_bucket
 from headrace.analysis.mean_difference import (
     Difference,
     Moments,
@@ -35,6 +35,7 @@ __all__ = [
     "RateRatio",
     "ReadOut",
     "SampleRatio",
+    "SlowThreshold",
     "difference",
     "edge_bucket",
     "excess_upper_bound",

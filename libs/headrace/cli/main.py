@@ -1,37 +1,110 @@
-"""The `headrace` command."""
+"""The `headrace` command.
+
+A command's module is imported when the command is called: all of them together take a second of a processor, which
+`headrace down` and each script that calls `headrace` would pay.
+"""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
-from headrace.cli.commands.access.keys import keys
-from headrace.cli.commands.access.security import security
-from headrace.cli.commands.access.tenants import tenants
-from headrace.cli.commands.cascade import cascade
-from headrace.cli.commands.features import features
-from headrace.cli.commands.lifecycle.doctor import doctor
-from headrace.cli.commands.lifecycle.down import down
-from headrace.cli.commands.lifecycle.logs import logs
-from headrace.cli.commands.lifecycle.restart import restart
-from headrace.cli.commands.lifecycle.status import status
-from headrace.cli.commands.lifecycle.up import up
-from headrace.cli.commands.models.group import models
-from headrace.cli.commands.operations.shadow import shadow
-from headrace.cli.commands.pipeline import pipeline
-from headrace.cli.commands.releases.group import experiment, release, rollout
-from headrace.cli.commands.requests.outcomes import outcomes
-from headrace.cli.commands.requests.predict import predict
-from headrace.cli.commands.requests.replay import replay
-from headrace.cli.commands.requests.trace import trace
 from headrace.cli.console import fail
+
+_PACKAGE = "headrace.cli.commands"
+# Each command or group of commands, and its module; in the order in which the help shows them. It has its name there, too.
+COMMANDS = {
+    "up": "lifecycle.up",
+    "down": "lifecycle.down",
+    "restart": "lifecycle.restart",
+    "status": "lifecycle.status",
+    "predict": "requests.predict",
+    "trace": "requests.trace",
+    "replay": "requests.replay",
+    "doctor": "lifecycle.doctor",
+    "readiness": "operations.readiness",
+    "logs": "lifecycle.logs",
+    "backup": "lifecycle.backup",
+    "restore": "lifecycle.backup",
+    "security": "access.security",
+    "pipeline": "pipeline",
+    "tenants": "access.tenants",
+    "keys": "access.keys",
+    "features": "features",
+    "models": "models.group",
+    "cascade": "cascade",
+    "outcomes": "requests.outcomes",
+    "release": "releases.group",
+    "rollout": "releases.group",
+    "experiment": "releases.group",
+    "shadow": "operations.shadow",
+    "events": "operations.events",
+    "explain": "operations.explain",
+    "audit": "audit.group",
+    "slo": "operations.slo",
+    "cost": "operations.cost",
+    "plan": "operations.cost",
+    "render": "operations.render",
+    "gameday": "gameday",
+    "deliver": "delivery.group",
+}
+
+
+class _Loaded(MutableMapping[str, Any]):
+    """The commands by name; each is imported when it is taken."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _load(name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("commands are not taken away")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+
+def _load(name: str) -> Any:
+    if name not in COMMANDS:
+        raise KeyError(name)
+    found = getattr(import_module(f"{_PACKAGE}.{COMMANDS[name]}"), name)
+    parent = typer.Typer(callback=_any_command)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+    else:
+        parent.command(name)(found)
+    return get_group(parent).commands[name]
+
+
+def _any_command() -> None:
+    """Makes a group of an app that has one command, or none yet."""
 
 
 class _Commands(TyperGroup):
     """The commands. An error of the operating system (a full disk, no permission) ends one with a sentence."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Loaded()
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -46,19 +119,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="An inference pipeline as a suite of gRPC services behind Envoy.",
+    callback=_any_command,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys
 )
-for command in (up, down, restart, status, predict, trace, replay, doctor, logs, security):
-    app.command()(command)
-app.add_typer(pipeline, name="pipeline")
-app.add_typer(tenants, name="tenants")
-app.add_typer(keys, name="keys")
-app.add_typer(features, name="features")
-app.add_typer(models, name="models")
-app.add_typer(cascade, name="cascade")
-app.add_typer(outcomes, name="outcomes")
-app.add_typer(release, name="release")
-app.add_typer(rollout, name="rollout")
-app.add_typer(experiment, name="experiment")
-app.add_typer(shadow, name="shadow")

@@ -22,9 +22,9 @@ class Difference:
     deltas: NDArray[np.float64] | None = None
 
 
-def differences(old: Column, new: Column, tolerance: float = 0.0) -> Difference:
-    """Compares row by row. With a `tolerance` of 0, numbers are equal if their bits are (a NaN of the same bits is); else
-    if they differ by no more than it. Other types and shapes differ in every row. Two nulls are equal.
+def differences(old: Column, new: Column, tolerance: float = 0.0, relative: float = 0.0) -> Difference:
+    """Compares row by row. If both tolerances are 0, numbers are equal if their bits are (a NaN of the same bits is); else if
+    they differ by no more than `tolerance` + `relative` · |old|. Other types and shapes differ in every row. Two nulls are equal.
     """
     rows = len(old)
     if len(new) != rows:
@@ -45,7 +45,11 @@ def differences(old: Column, new: Column, tolerance: float = 0.0) -> Difference:
     both_nan = np.isnan(one) & np.isnan(other)
     apart = np.where(same_bits | both_nan, 0.0, np.where(np.isnan(apart), np.inf, apart))
     deltas = apart.max(axis=1, initial=0.0)
-    differs = (~same_bits).any(axis=1) if tolerance == 0 else deltas > tolerance
+    if tolerance == 0 and relative == 0:
+        differs = (~same_bits).any(axis=1)
+    else:
+        size = np.abs(one.astype(np.float64))
+        differs = (apart > tolerance + relative * np.where(np.isfinite(size), size, 0.0)).any(axis=1)
     found, by = _by_validity(differs, deltas, old, new)
     return Difference(found, by)
 

@@ -49,11 +49,9 @@ def push(store: FeatureStore, name: str, rows: Sequence[Mapping[str, Any]]) -> P
     source, or `event_timestamp`; its value is a datetime, ISO 8601 text or seconds since 1970. Raises WriteError for an unknown
     name and for rows that do not fit.
     """
-    views = _fed_by(store, name)
-    frame = pd.DataFrame(list(rows))
     total = Pushed(0, 0)
-    for view in views:
-        one = _push_view(store, view, frame)
+    for view in _fed_by(store, name):
+        one = _push_view(store, view, rows)
         total = Pushed(total.written + one.written, total.older + one.older)
     return total
 
@@ -83,14 +81,18 @@ def _fed_by(store: FeatureStore, name: str) -> list[FeatureView]:
     return found
 
 
-def _push_view(store: FeatureStore, view: FeatureView, frame: pd.DataFrame) -> Pushed:
+def _push_view(store: FeatureStore, view: FeatureView, given: Sequence[Mapping[str, Any]]) -> Pushed:
     source = view.batch_source
     stamp = (source.timestamp_field if source is not None else "") or "event_timestamp"
+    keys = [*view.join_keys, stamp]
     columns = [*view.join_keys, *[f.name for f in view.features], stamp]
-    if missing := [column for column in columns if column not in frame]:
+    # Row by row: in a table, what one row lacks would be a null beside the others' values.
+    if missing := [column for column in columns if any(column not in row for row in given)]:
         raise WriteError(f"rows of {view.name} need {', '.join(missing)}")
-    rows = frame[columns].dropna(subset=[*view.join_keys, stamp])
-    rows = rows.assign(**{stamp: _times(rows[stamp], view.name)})
+    frame = pd.DataFrame(list(given), columns=columns)
+    if nulls := [key for key in keys if frame[key].isna().any()]:
+        raise WriteError(f"rows of {view.name} have a null in {', '.join(nulls)}")
+    rows = frame.assign(**{stamp: _times(frame[stamp], view.name)})
     newest = rows.sort_values(stamp, kind="stable").drop_duplicates(view.join_keys, keep="last")
     if store.config.online_store.type not in _COMPARES_TIMES and len(newest):
         newest = newest[newest[stamp] > _known_times(store, view, newest)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from headrace.hop import value_files
 from headrace.hop.client.settings import (
     BreakerRules,
     ClientRules,
@@ -45,8 +46,10 @@ class Telemetry(Settings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    # host:port of the Prometheus endpoint; empty: none.
+    # host:port of the HTTP endpoint: metrics for Prometheus, and the probes `/live` and `/ready`; empty: none.
     metrics: str = ""
+    # `/live` fails if the event loop has not taken a turn for this long.
+    live_s: PositiveFloat = 10.0
     # OTLP/gRPC collector, e.g. "http://127.0.0.1:4317"; empty: none.
     otlp_endpoint: str = ""
     # Share of batch RPCs (and, at the ingress, of requests) that get spans.
@@ -64,6 +67,9 @@ class Server(Settings):
     max_message_bytes: PositiveInt = 64 * 1024 * 1024
     # Calls served at once; more are refused with RESOURCE_EXHAUSTED at once.
     max_concurrent_calls: PositiveInt = 1024
+    # With `tls`: the peer of a connection this old is asked to connect again, for it outlives its certificate. Calls that
+    # began on it may go on for as long again. 0: connections have no age.
+    max_connection_age_s: float = Field(default=3600.0, ge=0)
     # Deadline of a call that brings none.
     default_timeout_s: PositiveFloat = 10.0
     # A call with less time left than this is refused at once.
@@ -198,9 +204,10 @@ def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
 
 
 def load(kind: type[S], path: Path | None, environ: Mapping[str, str] | None = None) -> S:
-    """Settings of class `kind` from a YAML file, overlaid by `HEADRACE__SECTION__KEY=value` variables.
+    """Settings of class `kind` from a YAML file, overlaid by `HEADRACE__SECTION__KEY=value` variables; either suffices.
 
-    Raises ConfigError naming file, line and key (or the variable) of each wrong value.
+    A key with `_file` behind it names a file that holds the value (`value_files.py`). Raises ConfigError with file, line and key
+    (or the variable) of each wrong value, but never the text of such a file.
     """
     document = Document(Path(), {}, {}) if path is None else read(path)
     values = document.values
@@ -211,19 +218,42 @@ def load(kind: type[S], path: Path | None, environ: Mapping[str, str] | None = N
             keys = name.removeprefix(_PREFIX).lower().split("__")
             _overlay(values, keys, text, name)
             variables[".".join(keys)] = name
+    return _validated(kind, values, lambda key, text: _placed(key, text, document, variables))
+
+
+def checked(kind: type[S], values: dict[str, Any], above: str) -> S:
+    """Settings of class `kind` from values that stand under the key `above` of others. Raises ConfigError with the keys."""
+    return _validated(kind, values, lambda key, text: f"{'.'.join(filter(None, (above, key)))}: {text}")
+
+
+def _validated(kind: type[S], values: dict[str, Any], placed: Callable[[str, str], str]) -> S:
+    """`placed` makes the sentence of a key and what is wrong with it."""
+    try:
+        texts = dict(value_files.read_into(kind, values))
+    except value_files.ValueFileError as error:
+        raise ConfigError(placed(error.key, str(error))) from error
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_told(e, document, variables) for e in error.errors())) from error
+        told = "; ".join(placed(*_told(e, texts)) for e in error.errors())
+        # Pydantic's own error shows the values.
+        raise ConfigError(told) from (None if texts else error)
 
 
-def _told(error: ErrorDetails, document: Document, variables: Mapping[str, str]) -> str:
-    key = ".".join(map(str, error["loc"]))
+def _told(error: ErrorDetails, texts: Mapping[str, str]) -> tuple[str, str]:
+    """The key, and what is wrong with it without a text that came from a file."""
+    key, told = ".".join(map(str, error["loc"])), error["msg"]
+    for secret in filter(None, texts.values()):
+        told = told.replace(secret, "(the file's text)")
+    return (f"{key}_file" if key in texts else key), told
+
+
+def _placed(key: str, text: str, document: Document, variables: Mapping[str, str]) -> str:
     named = [variable for name, variable in variables.items() if key == name or key.startswith(f"{name}.")]
     place = f"variable {named[0]}" if named else document.place(key)
     if not place and document.path != Path():
         place = str(document.path)
-    return f"{place}, {key or '(top)'}: {error['msg']}".removeprefix(", ")
+    return f"{place}, {key or '(top)'}: {text}".removeprefix(", ")
 
 
 def _overlay(values: dict[str, Any], keys: list[str], text: str, variable: str) -> None:

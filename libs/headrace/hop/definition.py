@@ -56,10 +56,17 @@ class Runtime:
     local: LocalServers
 
     def dial(self, callee: str, settings: config.ClientSettings) -> Client:
-        """A client of another service. The caller closes it."""
+        """A client of another service. The caller closes it. Raises config.ConfigError for unusable TLS files."""
         from headrace.hop.client.dial import Client
 
-        return Client(callee, settings, self)
+        if settings.tls is None:
+            return Client(callee, settings, self)
+        from headrace.hop.transport.tls import TlsError
+
+        try:
+            return Client(callee, settings, self)
+        except TlsError as error:
+            raise config.ConfigError(f"{callee}.tls: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

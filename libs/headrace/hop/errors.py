@@ -96,6 +96,8 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_MEMBER_FAILED: Blame.OURS,
         Reason.REASON_QUORUM_MISSED: Blame.OURS,
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_ERASURE_NAMES_NOBODY: Blame.CALLER,
+        Reason.REASON_JOURNAL_UNAVAILABLE: Blame.OURS,
         Reason.REASON_RELEASE_INVALID: Blame.CALLER,
         Reason.REASON_RELEASE_STALE: Blame.CALLER,
         Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
@@ -104,6 +106,8 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_IDEMPOTENCY_KEY_IN_USE: Blame.CALLER,
         Reason.REASON_IDEMPOTENCY_UNAVAILABLE: Blame.OURS,
         Reason.REASON_IDEMPOTENCY_KEYS_FULL: Blame.CALLER,
+        Reason.REASON_NOT_EXPLAINABLE: Blame.CALLER,
+        Reason.REASON_PREDICTION_UNKNOWN: Blame.CALLER,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.
@@ -144,8 +148,19 @@ class Fault(Exception):  # noqa: N818 - an error that is an answer: it names who
 
 
 def reason_name(reason: errors_pb2.Reason) -> str:
-    """Name of a reason as written in an ErrorInfo: `QUOTA_EXCEEDED` for REASON_QUOTA_EXCEEDED."""
-    return Reason.Name(reason).removeprefix("REASON_")
+    """Name of a reason as written in an ErrorInfo: `QUOTA_EXCEEDED` for REASON_QUOTA_EXCEEDED.
+
+    UNSPECIFIED for a number that this version does not know: a row's error comes as it is from a service that may be newer.
+    """
+    try:
+        return Reason.Name(reason).removeprefix("REASON_")
+    except ValueError:
+        return reason_name(Reason.REASON_UNSPECIFIED)
+
+
+def blame(reason: errors_pb2.Reason) -> Blame:
+    """Whose fault a reason is; OURS for a number that this version does not know."""
+    return BLAME.get(reason, Blame.OURS)
 
 
 def reason_of(name: str) -> errors_pb2.Reason:

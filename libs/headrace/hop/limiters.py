@@ -65,7 +65,7 @@ ENVOY_CONNECTIONS = Limiter(
     "envoy_connections",
     "connections to one ingress",
     "ingress `limits.max_connections`",
-    "deploy/envoy/door.yaml",
+    "services/ingress/envoy/templates/door.yaml",
     _GONE,
     _OVERLOADED,
     "reuse connections",
@@ -75,7 +75,7 @@ ENVOY_MEMORY = Limiter(
     "envoy_memory",
     "memory of Envoy and of what runs in its process",
     "ingress `limits.max_heap_bytes`",
-    "deploy/envoy/door.yaml",
+    "services/ingress/envoy/templates/door.yaml",
     _GONE,
     _OVERLOADED,
     "retry with backoff",
@@ -204,7 +204,7 @@ STREAM_CALLS = Limiter(
 # The router, by a pipeline's release.
 SESSION_ROWS = Limiter(
     "session_rows",
-    "rows per second of one session (a value of the column `session_by`) in one router",
+    "rows per second of one session (a value of the column `session_by`) in one router; in all with `caps.shared`",
     "release `caps.session_rows_per_s`",
     "services/router/routes/caps.py",
     _FULL,
@@ -213,7 +213,7 @@ SESSION_ROWS = Limiter(
 )
 PIPELINE_IN_FLIGHT = Limiter(
     "pipeline_in_flight",
-    "rows of a pipeline in flight in one router",
+    "rows of a pipeline in flight in one router; in all with `caps.shared`",
     "release `caps.rows_in_flight`",
     "services/router/routes/caps.py",
     _FULL,
@@ -222,11 +222,20 @@ PIPELINE_IN_FLIGHT = Limiter(
 )
 PIPELINE_ROWS = Limiter(
     "pipeline_rows",
-    "rows per second of a pipeline in one router",
+    "rows per second of a pipeline in one router; in all with `caps.shared`",
     "release `caps.rows_per_s`",
     "services/router/routes/caps.py",
     _FULL,
     _QUOTA,
+    _AFTER_HINT,
+)
+EXPLANATIONS = Limiter(
+    "explanations",
+    "rows that wait in one router until they are explained on request",
+    "router `explanations.max_asked_rows`",
+    "services/router/explanations/queues.py",
+    _FULL,
+    _OVERLOADED,
     _AFTER_HINT,
 )
 # The executor.
@@ -238,6 +247,17 @@ MODEL_QUEUE = Limiter(
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,
+)
+
+# The console of the monitoring service.
+CONSOLE_SIGN_IN = Limiter(
+    "console_sign_in",
+    "keys that open nothing, per address and in all, at the operator console",
+    "fixed: 5 and one each 12 s an address, 30 and one each 2 s in all",
+    "services/monitoring/console/access/attempts.py",
+    _FULL,
+    _QUOTA,
+    "wait for the hint",
 )
 
 # Every limiter above; a new one cannot be forgotten here.

@@ -9,6 +9,7 @@ from headrace.pipeline.checks.offline import check
 from headrace.pipeline.document.cache_rule import CacheRule
 from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
+from headrace.pipeline.document.explanations import default_output, is_explainable
 from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
 from headrace.pipeline.document.parse import parse
@@ -27,8 +28,25 @@ from headrace.pipeline.models import (
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.requests.rows import batch_from_rows, rounded, rounds, rows_from_batch
 from headrace.pipeline.requests.validation import null_column, validate_inputs
-from headrace.pipeline.spec import InputField, LatencyObjective, Objectives, OutputField, Pipeline
-from headrace.pipeline.stage_order import Cut, Plan, PlannedStage, cut, plan
+from headrace.pipeline.spec import (
+    REGULATED,
+    ExplanationRule,
+    InputField,
+    LatencyObjective,
+    Objectives,
+    OutputField,
+    Pipeline,
+)
+from headrace.pipeline.stage_order import (
+    Cut,
+    Plan,
+    PlannedStage,
+    Towards,
+    cut,
+    explainable_columns,
+    plan,
+    towards,
+)
 from headrace.pipeline.stages.cascade import CascadeStage, Unsure
 from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
@@ -47,6 +65,7 @@ from headrace.pipeline.types import ColumnType
 
 __all__ = [
     "MODELS_USED",
+    "REGULATED",
     "STAGE_KINDS",
     "CacheRule",
     "CascadeStage",
@@ -56,6 +75,7 @@ __all__ = [
     "Decision",
     "DocumentError",
     "EnsembleStage",
+    "ExplanationRule",
     "FeaturesStage",
     "Freshness",
     "IndexedModel",
@@ -81,13 +101,17 @@ __all__ = [
     "Stage",
     "StageKind",
     "StepsStage",
+    "Towards",
     "Unsure",
     "ViewSignature",
     "ViewSpec",
     "batch_from_rows",
     "check",
     "cut",
+    "default_output",
     "duration_text",
+    "explainable_columns",
+    "is_explainable",
     "kind_of",
     "load",
     "load_folder",
@@ -101,6 +125,7 @@ __all__ = [
     "rounds",
     "rows_from_batch",
     "stage_kind",
+    "towards",
     "validate_inputs",
     "write_index",
     "write_model_uses",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.columns import DType
@@ -78,6 +79,16 @@ class Objectives:
         return None if self.availability is None else 1 - self.availability
 
 
+@dataclass(frozen=True, slots=True)
+class ExplanationRule:
+    """How predictions are explained. `demanded`: each is, after its answer. `output`: what columns contribute to. `base`: values
+    of the base row by column, where the document says them."""
+
+    demanded: bool
+    output: str
+    base: Mapping[str, Scalar] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
     """One revision of a pipeline. Compared by identity; `revision` (SHA-256 of the document's canonical JSON,
@@ -96,3 +107,11 @@ class Pipeline:
     source: Source = field(default=Source("(document)"), repr=False)
     # Whether and how long answers are kept; None: they are not.
     cache: CacheRule | None = None
+    # Whether the event of each prediction must be on the disk before the answer leaves.
+    regulated: bool = False
+    # How predictions are explained; None: only on request.
+    explanations: ExplanationRule | None = None
+
+
+REGULATED = "@regulated"
+"""Annotation of the rows of a tenant whose predictions are regulated, whatever the pipeline."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.pipeline.problems import DocumentError, Problem, suggestion
@@ -144,6 +144,44 @@ def cut(whole: Plan) -> Cut:
         tuple(sorted(read - written)),
         tuple(sorted(outputs & written)),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Towards:
+    """The part of a plan that leads to one column and gives the same for the same values of the columns `reads`: inputs, and
+    columns of stages whose results vary (features). `positions`: of its stages in the whole plan."""
+
+    plan: Plan
+    positions: tuple[int, ...]
+    reads: tuple[str, ...]
+
+
+def towards(whole: Plan, column: str, known: Collection[str] = ()) -> Towards:
+    """The part that leads to a column from the inputs, or from columns that are `known`. It is empty if no stage, or one whose
+    results vary, writes the column."""
+    writers = {name: i for i, planned in enumerate(whole.stages) for name in planned.writes}
+    kept: set[int] = set()
+    wanted, given = [column], set[str]()
+    while wanted:
+        name = wanted.pop()
+        i = writers.get(name)
+        if i is None or name in known or kind_of(whole.stages[i].stage).varies:
+            given.add(name)
+        elif i not in kept:
+            kept.add(i)
+            wanted.extend(whole.stages[i].reads)
+    positions = tuple(sorted(kept))
+    order = [name for name in column_types(whole.pipeline) if name in given and kept]
+    return Towards(_part(whole, positions), positions, tuple(order))
+
+
+def explainable_columns(pipeline: Pipeline) -> dict[str, ColumnType]:
+    """Inputs and feature columns, which predictions are explained by, with their types."""
+    found = {f.name: f.type for f in pipeline.inputs}
+    for stage in pipeline.stages:
+        if kind_of(stage).varies:
+            found.update({name: kind for name, kind in writes(stage).items() if kind is not None})
+    return found
 
 
 def _part(whole: Plan, kept: Sequence[int]) -> Plan:

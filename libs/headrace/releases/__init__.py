@@ -2,9 +2,16 @@
 
 `pipeline.yaml` says what can run; the release says what does. Nothing else (the newest version, the order of loading, a
 restart) decides it.
+
+Names that need the pipeline document, and NumPy with it, are loaded on first use: settings name the store alone, and each command
+that reads settings would pay for them (0.3 s of a processor).
 """
 
-from headrace.releases.catalog import ReleaseCatalog, Released, released
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headrace.releases.document import (
     Arm,
     Assignment,
@@ -22,9 +29,12 @@ from headrace.releases.document import (
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.files import FileReleases
-from headrace.releases.place import PlaceError, open_catalog, open_store
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
+
+if TYPE_CHECKING:
+    from headrace.releases.catalog import ReleaseCatalog, Released, released
+    from headrace.releases.place import PlaceError, open_catalog, open_store
 
 __all__ = [
     "LIVE",
@@ -55,3 +65,18 @@ __all__ = [
     "open_store",
     "released",
 ]
+
+_LAZY = {
+    "PlaceError": "place",
+    "ReleaseCatalog": "catalog",
+    "Released": "catalog",
+    "open_catalog": "place",
+    "open_store": "place",
+    "released": "catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"headrace.releases.{_LAZY[name]}"), name)

@@ -147,14 +147,15 @@ class Partition(Part):
 class Cap(Part):
     """The most that requests may use of this pipeline in one router, all arms together.
 
-    `session_by`: the input column (or `@tenant`) whose values are sessions, each tenant's its own. The rows of a second may come
-    at once.
+    `shared`: in all routers together; each has its part of it. `session_by`: the input column (or `@tenant`) whose values are
+    sessions, each tenant's its own. The rows of a second may come at once.
     """
 
     rows_per_s: PositiveFloat | None = None
     rows_in_flight: PositiveInt | None = None
     session_by: str | None = None
     session_rows_per_s: PositiveFloat | None = None
+    shared: bool = False
 
     @model_validator(mode="after")
     def _session(self) -> Self:

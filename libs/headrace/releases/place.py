@@ -1,10 +1,11 @@
-"""The store that a setting names: a folder (`/var/lib/headrace/releases`) or a Redis (`redis://HOST:6379/0`)."""
+"""The store that a setting names: a folder (`/var/lib/headrace/releases`) or a Redis (`redis://HOST:6379/0`, or by Sentinels)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from headrace.hop.config import ConfigError
 from headrace.pipeline import Pipeline
@@ -12,8 +13,9 @@ from headrace.releases.catalog import ReleaseCatalog
 from headrace.releases.files import FileReleases
 from headrace.releases.redis import RedisPlace, RedisReleases
 from headrace.releases.store import ReleaseStore
+from headrace.state.redis_address import ManyServers, many_servers
 
-FORMS = "a folder, redis://HOST:PORT/DATABASE or rediss://… (TLS)"
+FORMS = "a folder, redis://HOST:PORT/DATABASE, redis+sentinel://HOST:PORT,HOST:PORT/NAME, or rediss… (TLS)"
 _OPTIONS = frozenset({"password_file", "ca", "prefix"})
 
 
@@ -47,40 +49,58 @@ def open_catalog(
 def redis_place(url: str) -> RedisPlace:
     """The place of `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?password_file=…&ca=…&prefix=…]`. Raises PlaceError.
 
-    A password belongs into a file rather than into a setting.
+    Or `redis+sentinel://…`, see redis_address.py, with the same options. A password belongs into a file rather than into a
+    setting.
     """
+    address, _, options_text = url.partition("?")
+    watched = _watched(address)
     # `from None`, here and below: the errors of the standard library quote the text, which may hold a password.
     try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        parts = urlsplit(address)
+        # The Sentinels' hosts are several, which the standard library can't read.
+        port = (watched is None and parts.port) or 6379
+        query = parse_qs(options_text, keep_blank_values=True, strict_parsing=bool(options_text))
     except ValueError:
         raise PlaceError(f"the address can't be read; name {FORMS}") from None
-    if parts.scheme not in ("redis", "rediss"):
+    if watched is None and parts.scheme not in ("redis", "rediss"):
         raise PlaceError(f"they are not kept at {parts.scheme}://; name {FORMS}")
-    if not parts.hostname:
+    if watched is None and not parts.hostname:
         raise PlaceError(f"the address names no host; name {FORMS}")
     if unknown := sorted(set(query) - _OPTIONS):
         raise PlaceError(
             f"{unknown[0][:40]} is no option of a Redis; there are: {', '.join(sorted(_OPTIONS))}"
         )
-    options = {name: values[-1] for name, values in query.items()}
+    return _place(parts, port, watched, {name: values[-1] for name, values in query.items()})
+
+
+def _place(
+    parts: SplitResult, port: int, watched: ManyServers | None, options: Mapping[str, str]
+) -> RedisPlace:
+    username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     if "password_file" in options:
         password = _password(Path(options["password_file"]))
     prefix = options.get("prefix", "headrace")
     if not prefix or not prefix.replace("-", "").replace("_", "").isalnum():
         raise PlaceError("prefix: use letters, digits, '-' and '_'")
-    return RedisPlace(
-        parts.hostname,
-        port,
-        _database(parts.path),
-        parts.scheme == "rediss",
-        unquote(parts.username) if parts.username else None,
-        password,
-        options.get("ca", ""),
-        prefix,
-    )
+    tls = parts.scheme.startswith("rediss")
+    common = (tls, username, password, options.get("ca", ""), prefix)
+    if watched is not None:
+        # The account stands in the place alone: a file may name another password.
+        return RedisPlace("", 0, watched.database, *common, replace(watched, username=None, password=None))
+    return RedisPlace(parts.hostname or "", port, _database(parts.path), *common)
+
+
+def _watched(address: str) -> ManyServers | None:
+    try:
+        many = many_servers(address)
+    except ValueError as error:
+        raise PlaceError(f"{error}; name {FORMS}") from None
+    if many is not None and not many.master:
+        raise PlaceError(
+            "releases lie on one server, so a cluster brings nothing: name a server, or Sentinels"
+        )
+    return many
 
 
 def _database(path: str) -> int:

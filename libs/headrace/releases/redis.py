@@ -5,6 +5,8 @@
     PREFIX:{releases}:documents:PIPELINE  hash: revision → text of a pipeline document
     PREFIX:{releases}:frozen              automation is stopped
     PREFIX:{releases}:state               hash: epoch, count; the count rises with each change
+    PREFIX:{releases}:audit               list: lines of the audit (records/shared.py); :audit:head, hash: count, last
+    PREFIX:{releases}:rollouts:…          lease and evidence of the analyser (services/monitoring)
 
 A Lua script compares and sets in one step. Changes are published, but a message may be lost (a connection that breaks, a
 failover): so `wait` also looks at the count several times a second.
@@ -18,15 +20,16 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from headrace.releases import redis_scripts
 from headrace.releases.document import Release, from_bytes, to_bytes
-from headrace.releases.errors import ReleaseError, StaleError
+from headrace.releases.errors import FencedError, ReleaseError, StaleError
 from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
+from headrace.state.redis_address import ManyServers
 
 _TIMEOUT_S = 5.0
 _POLL_S = 0.25
@@ -38,7 +41,8 @@ _ROOMS = ("releases", "tokens", "revisions", "documents", "ages")
 @dataclass(frozen=True, slots=True)
 class RedisPlace:
     """Where a Redis is. Its text names no password, so that it may be logged. `ca`: PEM file of the authority that signed the
-    server's certificate; "": those of the system. `prefix`: of all keys, if several installations share one Redis."""
+    server's certificate; "": those of the system. `prefix`: of all keys, if several installations share one Redis. `watched`:
+    the Sentinels that know the server, in place of `host` and `port`."""
 
     host: str
     port: int = 6379
@@ -48,9 +52,14 @@ class RedisPlace:
     password: str | None = field(default=None, repr=False)
     ca: str = ""
     prefix: str = "headrace"
+    watched: ManyServers | None = None
 
     def __str__(self) -> str:
-        return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.database}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.watched is None:
+            return f"{scheme}://{self.host}:{self.port}/{self.database}"
+        places = ",".join(f"{host}:{port}" for host, port in self.watched.places)
+        return f"{scheme}+sentinel://{places}/{self.watched.master}/{self.database}"
 
 
 class RedisReleases:
@@ -70,20 +79,13 @@ class RedisReleases:
         self._tag = f"{place.prefix}:{{releases}}"
         self._channel = f"{self._tag}:changed"
         self._closed = threading.Event()
-        more: dict[str, Any] = {"ssl": True, "ssl_ca_certs": place.ca or None} if place.tls else {}
+        self._others: list[Any] = []
+        self._fence: Callable[[], tuple[str, str]] = lambda: (f"{self._tag}:lease", "")
         # A connection that broke while nobody used it fails the first call on it: that call is repeated. What it changes happens
-        # once nevertheless, as the scripts see by a token whether it has happened.
-        self._redis: Any = redis.Redis(
-            host=place.host,
-            port=place.port,
-            db=place.database,
-            username=place.username,
-            password=place.password,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
-            **more,
-        )
+        # once nevertheless, as the scripts see by a token whether it has happened. A server that hangs costs the time once.
+        broke = (redis.ConnectionError,)
+        retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3, supported_errors=broke)
+        self._redis = _client(place, _TIMEOUT_S, retry)
         self._commit: Any = self._redis.register_script(redis_scripts.COMMIT)
         self._keep = self._redis.register_script(redis_scripts.KEEP)
         self._freeze = self._redis.register_script(redis_scripts.FREEZE)
@@ -91,23 +93,46 @@ class RedisReleases:
 
     @property
     def client(self) -> Any:
-        """The connection, for what else belongs to these releases. Its keys must begin with `prefix`."""
+        """The connection, for what else belongs to these releases. Its calls belong into a `with reached()`."""
         return self._redis
 
     @property
-    def prefix(self) -> str:
-        """What the keys of this installation begin with."""
-        return self._place.prefix
+    def tag(self) -> str:
+        """What the keys begin with that lie beside these releases, in the same slot of a cluster."""
+        return self._tag
+
+    def connect(self, timeout_s: float) -> Any:
+        """A further client, for what can't wait long: a call takes `timeout_s` at most. It is closed with this store."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        # Repeated at once, and only if the connection broke: a server that hangs must not cost the time twice.
+        once = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        self._others.append(_client(self._place, timeout_s, once))
+        return self._others[-1]
+
+    def fence_by(self, fence: Callable[[], tuple[str, str]]) -> None:
+        """From now on `commit` needs that a key beside these releases has a value, both of `fence`: the token of a lease. So
+        what a process writes whose lease ended while it was stopped is refused by Redis itself."""
+        self._fence = fence
 
     def pipelines(self) -> list[str]:
-        with self._reached():
+        with self.reached():
             newest = self._redis.hgetall(f"{self._tag}:newest")
         # Of a removed pipeline the last number is kept, negative.
-        return sorted(_text(name) for name, number in newest.items() if int(number) > 0)
+        # A number that can't be read is no reason to serve the pipeline no more.
+        return sorted(name.decode(errors="replace") for name, n in newest.items() if not n.startswith(b"-"))
 
     def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        try:
+            newest, numbers = self._numbers(pipeline)
+        except ReleaseError as error:
+            return None, Broken(pipeline, 0, "; ".join(error.problems))
         broken: Broken | None = None
-        for number in self._numbers(pipeline):
+        if newest > max(numbers, default=0):
+            broken = Broken(pipeline, newest, f"(store): Redis has lost it; it has {numbers or 'none'}")
+        for number in numbers:
             try:
                 release = self._read(pipeline, number)
             except ReleaseError as error:
@@ -115,20 +140,18 @@ class RedisReleases:
                 continue
             if release is not None:
                 return release, broken
-        if broken is None:
-            with self._reached():
-                last = int(self._redis.hget(f"{self._tag}:newest", pipeline) or 0)
-            if last < 0:
-                broken = Broken(pipeline, -last, REMOVED)
+        if broken is None and newest < 0:
+            broken = Broken(pipeline, -newest, REMOVED)
         return None, broken
 
     def history(self, pipeline: str) -> list[Release]:
         found = []
-        for number in self._numbers(pipeline):
-            with contextlib.suppress(ReleaseError):
-                release = self._read(pipeline, number)
-                if release is not None:
-                    found.append(release)
+        with contextlib.suppress(ReleaseError):
+            for number in self._numbers(pipeline)[1]:
+                with contextlib.suppress(ReleaseError):
+                    release = self._read(pipeline, number)
+                    if release is not None:
+                        found.append(release)
         return found
 
     def commit(self, release: Release) -> None:
@@ -136,12 +159,15 @@ class RedisReleases:
         arms = {arm.revision: key for key, arm in release.arms.items()}
         revisions = list(arms)
         keys = self._keys(name)
+        fence, token = self._fence()
         numbers = [release.number, release.parent]
         limits = [KEPT, _YOUNG_S, secrets.token_hex(4), self._channel]
-        arguments = [name, *numbers, to_bytes(release), secrets.token_hex(16), *limits, *revisions]
-        with self._reached():
-            answer = self._commit(keys=keys, args=arguments)
+        arguments = [name, *numbers, to_bytes(release), secrets.token_hex(16), *limits, token, *revisions]
+        with self.reached():
+            answer = self._commit(keys=[*keys, fence], args=arguments)
         match _text(answer[0]):
+            case "fenced":
+                raise FencedError(name)
             case "stale":
                 raise StaleError(name, int(answer[1]), release.number)
             case "absent":
@@ -150,16 +176,16 @@ class RedisReleases:
                 raise ReleaseError(name, [f"arms.{arms[revision]}.revision: {what}"])
 
     def remove(self, pipeline: str) -> None:
-        with self._reached():
+        with self.reached():
             self._remove(keys=self._keys(pipeline), args=[pipeline, secrets.token_hex(4), self._channel])
 
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         keys = [self._key("documents", pipeline), self._key("ages", pipeline)]
-        with self._reached():
+        with self.reached():
             self._keep(keys=keys, args=[revision, text.encode()])
 
     def document(self, pipeline: str, revision: str) -> str | None:
-        with self._reached():
+        with self.reached():
             content = self._redis.hget(self._key("documents", pipeline), revision)
         try:
             return None if content is None else _text(content)
@@ -171,13 +197,13 @@ class RedisReleases:
         if freeze is not None:
             about = {"author": freeze.author, "reason": freeze.reason, "at": freeze.at.isoformat()}
         keys = [f"{self._tag}:frozen", f"{self._tag}:state"]
-        with self._reached():
+        with self.reached():
             self._freeze(
                 keys=keys, args=[json.dumps(about) if about else "", secrets.token_hex(4), self._channel]
             )
 
     def frozen(self) -> Freeze | None:
-        with self._reached():
+        with self.reached():
             content = self._redis.get(f"{self._tag}:frozen")
         if content is None:
             return None
@@ -205,11 +231,12 @@ class RedisReleases:
 
     def close(self) -> None:
         self._closed.set()
-        with contextlib.suppress(*self._errors):
-            self._redis.close()
+        for client in (self._redis, *self._others):
+            with contextlib.suppress(*self._errors):
+                client.close()
 
     def _wait(self, seen: str, end: float) -> str:
-        with self._reached(), self._redis.pubsub(ignore_subscribe_messages=True) as messages:
+        with self.reached(), self._redis.pubsub(ignore_subscribe_messages=True) as messages:
             # First listen, then look: so that no change is between the two.
             messages.subscribe(self._channel)
             while (state := self._state()) == seen and not self._closed.is_set():
@@ -224,14 +251,31 @@ class RedisReleases:
         epoch, count = self._redis.hmget(f"{self._tag}:state", "epoch", "count")
         return f"{_text(epoch or b'-')}:{_text(count or b'0')}"
 
-    def _numbers(self, pipeline: str) -> list[int]:
-        with self._reached():
-            fields = self._redis.hkeys(self._key("releases", pipeline))
-        return sorted(map(int, fields), reverse=True)
+    def _numbers(self, pipeline: str) -> tuple[int, list[int]]:
+        """The number of the newest release (0: none yet; negative: of a removed pipeline), and those that are kept, the newest
+        first. Raises ReleaseError if Redis holds something else there."""
+        key = self._key("releases", pipeline)
+        with self.reached():
+            both = self._redis.pipeline(transaction=True)
+            newest, fields = (
+                both.hget(f"{self._tag}:newest", pipeline).hkeys(key).execute(raise_on_error=False)
+            )
+        for found in (newest, fields):
+            if isinstance(found, Exception):
+                raise ReleaseError(
+                    pipeline, [f"(store): {key} can't be read ({found}); it is no list of releases"]
+                )
+        try:
+            return int(newest or 0), sorted(map(int, fields), reverse=True)
+        except ValueError:
+            what = (
+                f"(store): {key} or its newest number is not what this version writes; restore it from a copy"
+            )
+            raise ReleaseError(pipeline, [what]) from None
 
     def _read(self, pipeline: str, number: int) -> Release | None:
         """None: it was removed meanwhile. Raises ReleaseError."""
-        with self._reached():
+        with self.reached():
             content = self._redis.hget(self._key("releases", pipeline), number)
         if content is None:
             return None
@@ -248,7 +292,7 @@ class RedisReleases:
         return f"{self._tag}:{room}:{pipeline}"
 
     @contextlib.contextmanager
-    def _reached(self) -> Iterator[None]:
+    def reached(self) -> Iterator[None]:
         """Makes an OSError of whatever Redis or the way to it has. It names the place, never a secret."""
         try:
             yield
@@ -258,6 +302,25 @@ class RedisReleases:
             raise OSError(
                 errno.EHOSTUNREACH, f"the releases can't be reached ({said})", str(self._place)
             ) from None
+
+
+def _client(place: RedisPlace, timeout_s: float, retry: Any) -> Any:
+    import redis
+
+    tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": place.ca or None} if place.tls else {}
+    common: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": retry,
+        **tls,
+    }
+    account: dict[str, Any] = {"db": place.database, "username": place.username, "password": place.password}
+    if place.watched is None:
+        return redis.Redis(host=place.host, port=place.port, **account, **common)
+    # The Sentinels have neither the accounts nor the databases of the servers.
+    given = {**account, **common}
+    sentinels: Any = redis.Sentinel(list(place.watched.places), sentinel_kwargs=common, **given)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+    return sentinels.master_for(place.watched.master)
 
 
 def _text(value: bytes | str) -> str:

@@ -5,21 +5,22 @@ All keys have the same hash tag, so that they lie on one node of a cluster.
 
 from __future__ import annotations
 
-# KEYS: newest numbers, releases, tokens, revisions, documents, ages of documents (the last five of one pipeline), state.
+# KEYS: newest numbers, releases, tokens, revisions, documents, ages of documents (the last five of one pipeline), state, a lease.
 # ARGV: pipeline, number, parent, content, token, kept, seconds that a document stays without a release, a random word,
-#       the channel, then the revisions that the release names.
-# Returns {"ok"}, {"stale", newest} or {"absent", position of the revision, from 1}.
+#       the channel, the value that the lease must have ("": any), then the revisions that the release names.
+# Returns {"ok"}, {"fenced"}, {"stale", newest} or {"absent", position of the revision, from 1}.
 COMMIT = """
 local number, parent = tonumber(ARGV[2]), tonumber(ARGV[3])
 local newest = math.abs(tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'))
 if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[5] then return {'ok'} end
+if ARGV[10] ~= '' and redis.call('GET', KEYS[8]) ~= ARGV[10] then return {'fenced'} end
 if parent ~= newest or number ~= newest + 1 then return {'stale', newest} end
-for i = 10, #ARGV do
-  if redis.call('HEXISTS', KEYS[5], ARGV[i]) == 0 then return {'absent', i - 9} end
+for i = 11, #ARGV do
+  if redis.call('HEXISTS', KEYS[5], ARGV[i]) == 0 then return {'absent', i - 10} end
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[5])
-redis.call('HSET', KEYS[4], ARGV[2], table.concat(ARGV, ',', 10))
+redis.call('HSET', KEYS[4], ARGV[2], table.concat(ARGV, ',', 11))
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 local named = ''
 for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
@@ -65,4 +66,18 @@ for i = 2, #KEYS - 1 do redis.call('DEL', KEYS[i]) end
 redis.call('HSETNX', KEYS[#KEYS], 'epoch', ARGV[2])
 redis.call('PUBLISH', ARGV[3], redis.call('HINCRBY', KEYS[#KEYS], 'count', 1))
 return 1
+"""
+
+# KEYS: lines of the audit, its head (hash: count of all lines ever, hash of the last). ARGV: hash of the line before ("" for the
+# first), line, its hash, how many are kept.
+# Returns the number of the line; 0: another one was first. A line that is the last already was appended by a call whose answer
+# was lost.
+RECORD = """
+local last = redis.call('HGET', KEYS[2], 'last') or ''
+if last == ARGV[3] then return tonumber(redis.call('HGET', KEYS[2], 'count')) end
+if last ~= ARGV[1] then return 0 end
+redis.call('RPUSH', KEYS[1], ARGV[2])
+redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
+redis.call('HSET', KEYS[2], 'last', ARGV[3])
+return redis.call('HINCRBY', KEYS[2], 'count', 1)
 """

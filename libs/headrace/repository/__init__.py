@@ -12,6 +12,7 @@ from headrace.repository.changes import label, remove, resign, unlabel
 from headrace.repository.errors import AbsentError, BadNameError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import version_key
+from headrace.repository.parity import Tolerance, stated_tolerance
 from headrace.repository.publication import publish
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
 from headrace.repository.signing.trust import Trust
@@ -27,6 +28,7 @@ __all__ = [
     "Repository",
     "RepositoryError",
     "TensorSpec",
+    "Tolerance",
     "Trust",
     "UntrustedError",
     "VersionList",
@@ -35,6 +37,7 @@ __all__ = [
     "publish",
     "remove",
     "resign",
+    "stated_tolerance",
     "unlabel",
     "version_key",
 ]

@@ -49,14 +49,18 @@ def digest_matches(artifact: Artifact) -> None:
     about = artifact.metadata
     contents = {about.artifact: artifact.content, **artifact.files}
     for name, expected in {about.artifact: about.sha256, **about.files}.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if not hmac.compare_digest(found, expected):
-            raise UntrustedError(
-                about.name,
-                about.version,
-                f"{name} has SHA-256 {found[:12]}…, not {expected[:12]}… as metadata.json says",
-                "it was altered or half copied: restore the file, or publish the model anew",
-            )
+        _check_digest(about, name, contents[name], expected)
+
+
+def _check_digest(about: Metadata, name: str, content: bytes, expected: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if not hmac.compare_digest(found, expected):
+        raise UntrustedError(
+            about.name,
+            about.version,
+            f"{name} has SHA-256 {found[:12]}…, not {expected[:12]}… as metadata.json says",
+            "it was altered or half copied: restore the file, or publish the model anew",
+        )
 
 
 class Repository:
@@ -141,6 +145,23 @@ class Repository:
         """As `read`, but the load is not recorded: call `loaded` when it is used. Raises RepositoryError."""
         with self._refusals(model, version, operator):
             return self._checked(model, version)
+
+    def file(self, model: str, version: str, name: str, limit: int) -> tuple[Metadata, bytes | None]:
+        """The metadata and one further file (at most `limit` bytes) of a version, without its artifact; None: it has none.
+
+        The signed list of versions holds the digest of the metadata, and they the file's. Raises RepositoryError.
+        """
+        with self._refusals(model, version):
+            described = self._metadata_file(model, version)
+            about = documents.parse(described, model, version)
+            listing = self._trusted_list(model)
+            if listing is not None:
+                listed(listing, version, described)
+            if name not in about.files:
+                return about, None
+            content = self._read(model, version, name, limit)
+            _check_digest(about, name, content, about.files[name])
+            return about, content
 
     def loaded(self, artifact: Artifact, operator: str = "") -> None:
         """Records that a service uses a version. Raises RepositoryError if this can't be recorded."""

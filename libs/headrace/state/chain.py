@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ def append(path: Path, entry: Mapping[str, object]) -> None:
 
     A line should stay below 64 KiB: the writer shortens what strangers sent. Raises OSError; then nothing was written.
     """
+    extend(path, [entry])
+
+
+def extend(path: Path, entries: Iterable[Mapping[str, object]]) -> None:
+    """As `append`, several at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -32,10 +37,13 @@ def append(path: Path, entry: Mapping[str, object]) -> None:
         tail = os.pread(descriptor, _TAIL, max(size - _TAIL, 0))
         # If a power loss left an incomplete line, the new one starts on a line of its own.
         start = b"\n" if tail and not tail.endswith(b"\n") else b""
-        text = json.dumps({**entry, "previous": _last_hash(tail)}, ensure_ascii=False)
-        line = start + text.encode() + b"\n"
+        last, lines = _last_hash(tail), []
+        for entry in entries:
+            lines.append(linked(entry, last))
+            last = hash_of(lines[-1])
+        content = start + b"".join(line + b"\n" for line in lines)
         try:
-            if os.write(descriptor, line) < len(line):
+            if os.write(descriptor, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         except OSError:
@@ -45,23 +53,42 @@ def append(path: Path, entry: Mapping[str, object]) -> None:
         os.close(descriptor)
 
 
+def linked(entry: Mapping[str, object], previous: str) -> bytes:
+    """The line of `entry` after a line with the hash `previous`."""
+    return json.dumps({**entry, "previous": previous}, ensure_ascii=False).encode()
+
+
+def hash_of(line: bytes) -> str:
+    """What the next line has as `previous`."""
+    return hashlib.sha256(line).hexdigest()
+
+
 def entries(path: Path) -> Iterator[dict[str, Any]]:
     """The lines, oldest first. Raises ValueError naming the line at which the chain is broken, OSError."""
-    expected = FIRST
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                entry = None
-            if not isinstance(entry, dict) or entry.get("previous") != expected:
-                raise ValueError(
-                    f"{path}, line {number}: the chain is broken; this line or the one before was altered or removed"
-                )
-            expected = hashlib.sha256(line.rstrip(b"\n")).hexdigest()
-            yield entry
+        yield from checked((line.rstrip(b"\n") for line in file), str(path))
+
+
+def checked(
+    lines: Iterable[bytes], where: str, previous: str | None = FIRST, number: int = 1
+) -> Iterator[dict[str, Any]]:
+    """The entries of lines. `previous`: hash before the first of them, which has this `number`; None: not known.
+
+    Raises ValueError naming `where` and the line at which the chain is broken.
+    """
+    for at, line in enumerate(lines, number):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict) or previous not in (None, entry.get("previous")):
+            raise ValueError(
+                f"{where}, line {at}: the chain is broken; this line or the one before was altered or removed"
+            )
+        previous = hash_of(line)
+        yield entry
 
 
 def _last_hash(tail: bytes) -> str:
     lines = tail.rstrip(b"\n").rsplit(b"\n", 1)
-    return hashlib.sha256(lines[-1]).hexdigest() if lines[-1] else FIRST
+    return hash_of(lines[-1]) if lines[-1] else FIRST

@@ -6,11 +6,12 @@ redis-py is imported when the first client is made: a process that needs no Redi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from headrace.hop.config import ConfigError
+from headrace.state.redis_address import ManyServers, many_servers
 
 # After a failure nobody asks for so long: otherwise each request would wait for the timeout.
 _PAUSE_S = 1.0
@@ -26,7 +27,10 @@ class RedisDownError(Exception):
 
 
 class RedisCalls:
-    """Pipelines of commands. `url`: redis://…, rediss://… or unix://…; `clock`: monotonic seconds. One event loop."""
+    """Pipelines of commands. `url`: see redis_address.py; `clock`: monotonic seconds. One event loop.
+
+    Several servers: a new master, or another layout of a cluster, is found within the pause after the first failure.
+    """
 
     def __init__(
         self, url: str, timeout_s: float, clock: Callable[[], float], *, pause_s: float = _PAUSE_S
@@ -38,24 +42,33 @@ class RedisCalls:
             from redis.backoff import NoBackoff
             from redis.exceptions import RedisError
         except ImportError:
-            raise ConfigError("redis: the settings name a Redis, so install the package `redis`") from None
+            missing = (
+                "the settings name a Redis, which needs the package redis: pip install 'headrace[redis]'"
+            )
+            raise ConfigError(f"redis: {missing}") from None
 
         self._errors: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
         self._timeout_s = timeout_s
         self._clock = clock
         self._pause_s = pause_s
         self._again = float("-inf")
+        options = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        # Others that the client uses and does not close.
+        self._others: Sequence[Any] = ()
         try:
-            # Blocking: when many ask at once, they wait for a connection instead of failing.
-            pool = redis.BlockingConnectionPool.from_url(
-                url,
-                max_connections=_CONNECTIONS,
-                timeout=timeout_s,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),
-            )
-            self._client: Any = redis.Redis.from_pool(pool)
+            many = many_servers(url)
+            if many is None:
+                # Blocking: when many ask at once, they wait for a connection instead of failing.
+                pool = redis.BlockingConnectionPool.from_url(
+                    url, max_connections=_CONNECTIONS, timeout=timeout_s, **options
+                )
+                self._client: Any = redis.Redis.from_pool(pool)
+            else:
+                self._client, self._others = _client_of(many, options)
         except (ValueError, RedisError) as error:
             raise ConfigError(f"redis: {error}") from None
 
@@ -69,15 +82,45 @@ class RedisCalls:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
+        before = _cancellations()
         try:
             async with asyncio.timeout(self._timeout_s):
                 replies: Sequence[Any] = await pipeline.execute(raise_on_error=False)
         except self._errors as error:
+            _end_if_cancelled_since(before)
             self._again = self._clock() + self._pause_s
             raise RedisDownError(f"{type(error).__name__}: {error}", asked=True) from error
+        _end_if_cancelled_since(before)
         return replies
 
     async def close(self) -> None:
         """Ends the connections."""
-        with suppress(*self._errors):
-            await self._client.aclose()
+        for client in (self._client, *self._others):
+            with suppress(*self._errors):
+                await client.aclose()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _end_if_cancelled_since(before: int) -> None:
+    """redis-py may lose a cancellation that comes together with a reply; a loop that asks would then never end. What was
+    cancelled earlier may still ask, to clean up."""
+    if _cancellations() > before:
+        raise asyncio.CancelledError
+
+
+def _client_of(many: ManyServers, options: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+    """A client, and others that it uses and does not close."""
+    from redis import asyncio as redis
+    from redis.asyncio.cluster import ClusterNode, RedisCluster
+
+    given = {**options, **many.options()}
+    if not many.master:
+        return RedisCluster(startup_nodes=[ClusterNode(*place) for place in many.places], **given), ()
+    # The Sentinels have the timeouts and TLS of the servers, but neither their accounts nor databases.
+    watching = {**options, "ssl": many.tls}
+    sentinel: Any = redis.Sentinel(list(many.places), sentinel_kwargs=watching, **given)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+    return sentinel.master_for(many.master), sentinel.sentinels

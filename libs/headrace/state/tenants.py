@@ -20,11 +20,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, TypeAlias
 
 import yaml
 from pydantic import (
@@ -40,9 +40,21 @@ from pydantic import (
 from headrace.hop.config import ConfigError, Settings
 from headrace.state import atomic
 
-# What a credential allows: predictions, reading about pipelines, reporting outcomes of the tenant's own predictions, loading
-# and unloading models.
-Scope = Literal["predict", "read", "outcomes", "operate"]
+# What a credential allows: predictions, reading about pipelines, reporting outcomes of the tenant's own predictions, changing
+# what is live and which models are loaded. `operate:PIPELINE` is that for what is live of one pipeline.
+SCOPES = ("predict", "read", "outcomes", "operate")
+OPERATE = "operate"
+_OF_PIPELINE = re.compile(r"operate:[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+
+
+def check_scope(scope: str) -> str:
+    """The scope. Raises ValueError: there is no such scope."""
+    if scope in SCOPES or _OF_PIPELINE.fullmatch(scope):
+        return scope
+    raise ValueError(f"no scope {scope[:80]!r}; there are: {', '.join(SCOPES)}, {OPERATE}:PIPELINE")
+
+
+Scope: TypeAlias = Annotated[str, AfterValidator(check_scope)]
 # The scopes of a tenant that names none. `operate` is never a default.
 DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read", "outcomes")
 ANY = "*"
@@ -52,6 +64,16 @@ _MIN_PEPPER_BYTES = 16
 # A command holds the lock for milliseconds; if it holds it for much longer, it hangs.
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
+
+
+def narrowed(own: Iterable[str], wanted: Iterable[str]) -> frozenset[str]:
+    """The scopes that both hold. `operate` holds `operate:PIPELINE` of each pipeline."""
+    one, other = frozenset(own), frozenset(wanted)
+
+    def held(scope: str, by: frozenset[str]) -> bool:
+        return scope in by or scope.partition(":")[0] in by
+
+    return frozenset(s for s in one if held(s, other)) | frozenset(s for s in other if held(s, one))
 
 
 class QuotaSpec(Settings):
@@ -117,6 +139,8 @@ class TenantSpec(Settings):
     limits: QuotaSpec = QuotaSpec()
     # The priority of its requests, which can only name a lower one. 1 to 10; lower is shed first.
     priority: int = Field(default=1, ge=1, le=10)
+    # Whether the event of each of its predictions must be on the disk before the answer, whatever the pipeline.
+    regulated: bool = False
 
 
 def _named(tenants: dict[str, TenantSpec]) -> dict[str, TenantSpec]:

@@ -63,7 +63,8 @@ class AssignedFigures:
 
 @dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`."""
+    """Counts of one arm. `errors`: rows that failed by a fault of ours; `latency`: rows by `bins.LATENCY_EDGES_S`,
+    without those that got a kept answer."""
 
     rows: int
     errors: int

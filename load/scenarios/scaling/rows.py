@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from load.scenarios.scaling.table import Found, Table, flights_target, redis_store
@@ -49,6 +50,7 @@ def _kept(line: Line) -> dict[str, Any]:
     """What `capacity` reads."""
     point, us = line.found.point, line.found.point.median(lambda f: f.server_us)
     return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "shape": line.shape,
         "rows": line.rows,
         "at_once": line.at_once,

@@ -10,7 +10,8 @@ from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from services.executor import errors
 from services.executor.backends.backend import Tensors
-from services.executor.execution.model import Model, RunOutcome
+from services.executor.execution.bisection import RunOutcome
+from services.executor.execution.model import Model
 from services.executor.execution.tensors import PartialOutput, output_columns
 from services.executor.failover.group import Member
 from services.executor.metrics import Tally
@@ -78,6 +79,15 @@ class RunResult:
     member: Member
     standby: bool
     seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class ThreadRun:
+    """A run on a thread. `timer` abandons it when it takes too long."""
+
+    run: ScheduledRun[PendingCall]
+    member: Member
+    timer: asyncio.TimerHandle | None = None
 
 
 class ResultDistributor:
@@ -153,3 +163,10 @@ def _as_call_fault(error: RowError) -> Fault:
     return Fault(
         Code.RESOURCE_EXHAUSTED, error.reason, error.message, metadata=error.metadata, retry_after_s=wait
     )
+
+
+def last_deadline(run: ScheduledRun[PendingCall]) -> float:
+    """The latest deadline of the run's rows: after it nobody waits for them."""
+    if len(run.parts) == 1:
+        return max(run.parts[0].call.batch.rows.deadlines)
+    return max(max(part.call.batch.rows.deadlines) for part in run.parts)

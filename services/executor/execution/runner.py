@@ -15,8 +15,21 @@ from headrace.columns import Batch, RowError
 from headrace.hop.process.logs import some
 from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
-from services.executor.execution.calls import ExecuteResult, PendingCall, ResultDistributor, RunResult
-from services.executor.execution.model import Model, RunOutcome, run_with_bisection
+from services.executor.execution.bisection import (
+    FEW_FURTHER_RUNS,
+    FurtherRuns,
+    RunOutcome,
+    run_with_bisection,
+)
+from services.executor.execution.calls import (
+    ExecuteResult,
+    PendingCall,
+    ResultDistributor,
+    RunResult,
+    ThreadRun,
+    last_deadline,
+)
+from services.executor.execution.model import Model
 from services.executor.execution.tensors import read_inputs, select_rows, stack_rows
 from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics
@@ -57,6 +70,7 @@ class VersionRunner:
         self._results = ResultDistributor(model, self._tally)
         self._scheduler: Scheduler[PendingCall] = Scheduler(model.limits(), model.group.active.times)
         self._inline = self._inline_policy()
+        self._further = FurtherRuns()
         self._dispatch_due = False
         # A call was run directly in this turn of the event loop: further calls of this turn are batched.
         self._call_this_turn = False
@@ -196,10 +210,10 @@ class VersionRunner:
         watchdog = self._context.watchdog
         watchdog.begin(self.model.group.active.backend.interrupt, run.started)
         try:
-            result = self._run(inputs, run.row_count, _deadline(run), watchdog.limit)
+            result = self._run(inputs, run.row_count, last_deadline(run), watchdog.limit, FEW_FURTHER_RUNS)
         finally:
             watchdog.end()
-        if result.seconds > self._context.watchdog.limit:
+        if result.seconds > watchdog.limit:
             self._inline.forbid()
             if result.outcome.error is not None:
                 # The watchdog ended it because it blocked the loop. On a thread it may take longer.
@@ -207,23 +221,27 @@ class VersionRunner:
                 self._scheduler.finish(run, None)
                 self._requeue(run)
                 return
+        if result.outcome.undecided and not self._further.hopeless:
+            # To find all bad rows takes longer than others may wait for the event loop.
+            self._run_on_thread(run, inputs)
+            return
         self._finish(run, result)
         self._distribute(run, result)
 
-    def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float) -> RunResult:
-        """Makes a run on the calling thread. After `limit` seconds no further attempt is made."""
+    def _run(self, inputs: Tensors, rows: int, deadline: float, limit: float, most: int) -> RunResult:
+        """Makes a run on the calling thread. If it fails, at most `most` further ones, and none after `limit` seconds."""
         began = time.perf_counter()
         group = self.model.group
-        outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit)
+        outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit, most)
         all_failed = outcome.ran is not None and not outcome.ran.any()
         lost = isinstance(outcome.error, BackendLostError | BackendLateError)
         # Every row failed: are all of them bad, or is the engine broken? If it is, another backend runs them.
         if all_failed and not lost and group.replace_if_broken(member):
-            outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit)
+            outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit, most)
         return RunResult(outcome, member, member is not group.members[0], time.perf_counter() - began)
 
     def _run_bisecting(
-        self, inputs: Tensors, rows: int, deadline: float, until: float
+        self, inputs: Tensors, rows: int, deadline: float, until: float, most: int
     ) -> tuple[RunOutcome, Member]:
         member = self.model.group.active
 
@@ -232,14 +250,20 @@ class VersionRunner:
             outputs, member = self.model.run(tensors, deadline)
             return outputs
 
-        outcome = run_with_bisection(run, inputs, rows, lambda: time.perf_counter() > until)
+        def over() -> bool:
+            # When all deadlines have passed, nobody waits for what would be found.
+            return time.perf_counter() > until or self._context.clock() > deadline
+
+        outcome = run_with_bisection(run, inputs, rows, most, over)
         return outcome, member
 
     def _run_on_thread(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
         member = self.model.group.active
-        deadline = _deadline(run)
-        work = partial(self._run, inputs, run.row_count, deadline, self._context.run_timeout)
-        thread_run = _ThreadRun(run, member)
+        context, rows = self._context, run.row_count
+        # Further runs end well before a run counts as hung: its backend would be taken for a lost one.
+        limit = (context.patience if self.model.group.has_standby else context.run_timeout) / 2
+        work = partial(self._run, inputs, rows, last_deadline(run), limit, self._further.allowed(rows))
+        thread_run = ThreadRun(run, member)
         self._set_timeout(thread_run)
 
         def done(future: Future[RunResult]) -> None:
@@ -249,7 +273,7 @@ class VersionRunner:
 
         member.pool.submit(work).add_done_callback(done)
 
-    def _set_timeout(self, thread_run: _ThreadRun) -> None:
+    def _set_timeout(self, thread_run: ThreadRun) -> None:
         """Sets the time after which the run is abandoned."""
         group = self.model.group
         has_standby = group.has_standby and thread_run.member is group.active
@@ -257,7 +281,7 @@ class VersionRunner:
         limit = 1.5 * self._context.patience if has_standby else self._context.run_timeout
         thread_run.timer = self._loop.call_later(limit, self._give_up, thread_run, limit)
 
-    def _thread_run_ended(self, thread_run: _ThreadRun, future: Future[RunResult]) -> None:
+    def _thread_run_ended(self, thread_run: ThreadRun, future: Future[RunResult]) -> None:
         run = thread_run.run
         if thread_run.timer is not None:
             thread_run.timer.cancel()
@@ -273,7 +297,7 @@ class VersionRunner:
             return
         self._dispatch_soon()
 
-    def _give_up(self, thread_run: _ThreadRun, waited: float) -> None:
+    def _give_up(self, thread_run: ThreadRun, waited: float) -> None:
         """Abandons a run that takes too long. Its instance stays busy until the engine returns or is replaced."""
         group, run = self.model.group, thread_run.run
         if thread_run.member is not group.active:
@@ -299,6 +323,7 @@ class VersionRunner:
 
     def _finish(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
         self._scheduler.finish(run, result.seconds if result.outcome.error is None else None)
+        self._further.learn(run.row_count, result.outcome.ran)
         self._tally.run_seconds.observe(result.seconds)
 
     def _distribute(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
@@ -370,19 +395,3 @@ class VersionRunner:
         # All members must allow it: a standby takes over during a run, on the thread of that run.
         inline = all(m.backend.capabilities.inline for m in self.model.group.members)
         return InlinePolicy(self._context.inline if inline else 0.0)
-
-
-@dataclass(slots=True, eq=False)
-class _ThreadRun:
-    """A run on a thread. `timer` abandons it when it takes too long."""
-
-    run: ScheduledRun[PendingCall]
-    member: Member
-    timer: asyncio.TimerHandle | None = None
-
-
-def _deadline(run: ScheduledRun[PendingCall]) -> float:
-    """The latest deadline of the run's rows: after it nobody waits for them."""
-    if len(run.parts) == 1:
-        return max(run.parts[0].call.batch.rows.deadlines)
-    return max(max(part.call.batch.rows.deadlines) for part in run.parts)

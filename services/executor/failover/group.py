@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from headrace.repository import Tolerance
 from services.executor.backends.backend import Backend, BackendLateError, BackendLostError, Tensors
 from services.executor.failover.health import GroupHealth
-from services.executor.failover.samples import Samples, Tolerance, find_difference
+from services.executor.failover.samples import Samples, find_difference
 from services.executor.scheduling.run_time import RunTimes
 
 _SELF_TEST_EVERY_S = 1.0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.columns import DType
-from headrace.repository import Artifact, RepositoryError, TensorSpec
+from headrace.repository import Artifact, RepositoryError, TensorSpec, Tolerance
 from services.executor.backends.backend import Array, Tensors
 
 SAMPLES = "samples.json"
@@ -23,14 +23,6 @@ class Samples:
 
     inputs: Tensors
     outputs: Tensors | None
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """Outputs agree if |a − b| ≤ absolute + relative · |b|."""
-
-    absolute: float = 1e-4
-    relative: float = 1e-3
 
 
 def read_samples(artifact: Artifact) -> Samples:
@@ -56,21 +48,6 @@ def read_samples(artifact: Artifact) -> Samples:
             about.name, about.version, f"{SAMPLES} can't be used ({error})", "publish it with good samples"
         ) from error
     return Samples(inputs, outputs)
-
-
-def read_tolerance(artifact: Artifact) -> Tolerance:
-    """The tolerance of the metadata: {"parity": {"absolute": …, "relative": …}}. Raises RepositoryError."""
-    about = artifact.metadata
-    stated = about.extra.get("parity", {})
-    try:
-        return Tolerance(**{k: float(v) for k, v in stated.items()})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise RepositoryError(
-            about.name,
-            about.version,
-            f"metadata.json: parity can't be used ({error})",
-            'state it as {"absolute": 0.0001, "relative": 0.001}',
-        ) from error
 
 
 def find_difference(found: Tensors, expected: Tensors, tolerance: Tolerance) -> str:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.columns import DType
-from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec
+from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec, stated_tolerance
 from services.executor.backends.backend import Array, BackendError, BackendFactory
 from services.executor.config import ExecutorConfig
 from services.executor.execution.model import Model, check_shapes
 from services.executor.failover.group import FailoverGroup, Member
 from services.executor.failover.health import GroupHealth, ProbeIntervals
-from services.executor.failover.samples import find_difference, read_samples, read_tolerance
+from services.executor.failover.samples import find_difference, read_samples
 from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
 
@@ -143,7 +143,11 @@ class Activator:
             loading.members.append(Member(backend, pool))
         health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
         group = FailoverGroup(
-            loading.members, health, read_samples(artifact), read_tolerance(artifact), self._config.patience_s
+            loading.members,
+            health,
+            read_samples(artifact),
+            stated_tolerance(artifact.metadata),
+            self._config.patience_s,
         )
         return Model(artifact, settings, group)
 

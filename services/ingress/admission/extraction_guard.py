@@ -21,6 +21,7 @@ from headrace.pipeline import Pipeline
 from headrace.state.queries import QueryTable, file_of, files_of, remove_others, slots_for
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.request_context import RequestContext
+from services.ingress.sharing.queries import MergedQueries, TableShare
 
 _DAY_S = 86_400
 # The fraction of the budget at which the operators are warned.
@@ -28,6 +29,8 @@ _WARNED = 0.8
 # If the file can't be used, it is tried again after this time.
 _RETRY_S = 10.0
 _MOST_PIPELINES = 1_000
+# By then the door has asked for a further part of what is left of the budget.
+_RETRY_SHARE_S = 0.2
 
 
 class Tell(Protocol):
@@ -45,6 +48,7 @@ class _Today:
     table: QueryTable
     in_file: bool
     tried: float
+    share: TableShare | None = None
 
 
 class ExtractionGuard:
@@ -58,7 +62,10 @@ class ExtractionGuard:
         wall: Callable[[], float],
         tell: Tell,
         complain: Callable[[OSError], None],
+        merged: MergedQueries | None = None,
     ) -> None:
+        """`merged`: counts with the doors of other machines, whose secret must be the same."""
+        self._merged = merged
         self._folder = folder
         self._key = blake2b(secret, digest_size=32, person=b"extraction guard").digest()
         self._wall = wall
@@ -81,7 +88,8 @@ class ExtractionGuard:
         new = table.new(self._hashes(pipeline, batch))
         if not new:
             return
-        before = table.count
+        merged, share = self._merged, today.share
+        before = table.count if share is None else share.total
         if before + len(new) > budget:
             told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(before)}
             self._tell("extraction_guard", context, told)
@@ -93,15 +101,24 @@ class ExtractionGuard:
                 wait=_DAY_S - now % _DAY_S,
                 empty=False,
             )
+        if merged is not None and share is not None:
+            if not merged.allows(share, len(new), budget):
+                limit = (
+                    f"{budget} different rows per day (UTC) of pipeline {pipeline.name}, all doors together"
+                )
+                raise QuotaFault(tenant, TENANT_QUERIES, limit, wait=_RETRY_SHARE_S, empty=False)
+            share.passed(list(new))
         table.add(new)
-        if before < budget * _WARNED <= table.count:
-            told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(table.count)}
+        if before < budget * _WARNED <= before + len(new):
+            told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(before + len(new))}
             self._tell("extraction_warning", context, told)
 
     def keep_only(self, names: set[str]) -> None:
         """Forgets tenants that no longer exist. The files of today stay."""
         for key in [k for k in self._todays if k[0] not in names]:
             del self._todays[key]
+        if self._merged is not None:
+            self._merged.forget(names)
 
     def _today(self, tenant: str, pipeline: str, budget: int, now: float) -> _Today:
         key, day, places = (tenant, pipeline), int(now // _DAY_S), slots_for(budget)
@@ -118,6 +135,8 @@ class ExtractionGuard:
                 return found
             opened.table.add(found.table.hashes())
         self._todays[key] = opened
+        if self._merged is not None:
+            opened.share = self._merged.share((tenant, pipeline, day), opened.table)
         return opened
 
     def _opened(self, tenant: str, pipeline: str, day: int, places: int, now: float) -> _Today:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.catalog import Tenant
 from services.ingress.ports import Log
+from services.ingress.sharing.lease import Grant, Lease, Use, local_slots, unleased_slots
 
 _RETRY_CONCURRENCY_S = 0.05
 
@@ -45,13 +46,15 @@ class QuotaFault(Fault):
 
 
 class Quota:
-    """How much of its limits one tenant has used. `counters`: its use in other processes."""
+    """How much of its limits one tenant has used. `counters`: its use in other processes; `lease`: what this door may use, if
+    doors of several machines share the limits."""
 
     __slots__ = (
         "_bytes",
         "_clock",
         "_concurrency",
         "_counters",
+        "_lease",
         "_rows",
         "_tenant",
         "_unlimited",
@@ -65,6 +68,7 @@ class Quota:
         limits: QuotaSpec,
         clock: Callable[[], float],
         counters: TenantCounters | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.limits = limits
         self.in_flight = 0
@@ -75,13 +79,20 @@ class Quota:
         self._bytes = _bucket(limits.bytes_per_s, limits.bytes_burst, clock())
         self._unlimited = self._rows is None and self._bytes is None
         self._counters = counters
+        self._lease = lease
 
     def acquire(self) -> None:
         """Counts a request that begins; `release` must follow. If it raises QuotaFault, nothing is counted."""
-        counters = self._counters
+        counters, lease = self._counters, self._lease
         if self._concurrency is not None:
-            elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
-            if self.in_flight + elsewhere >= self._concurrency:
+            if lease is not None:
+                full = self.in_flight >= lease.slots
+            else:
+                elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
+                full = self.in_flight + elsewhere >= self._concurrency
+            if full:
+                if lease is not None:
+                    lease.refuse()
                 limit = f"{self._concurrency} requests at once"
                 raise QuotaFault(
                     self._tenant, TENANT_CONCURRENCY, limit, wait=_RETRY_CONCURRENCY_S, empty=True
@@ -89,6 +100,8 @@ class Quota:
         self.in_flight += 1
         if counters is not None:
             counters.begin()
+        if lease is not None:
+            lease.begin(self.in_flight)
 
     def charge(self, rows: int, size_bytes: int) -> None:
         """Takes what a request costs. If it raises QuotaFault, nothing is taken.
@@ -97,9 +110,12 @@ class Quota:
         """
         if self._unlimited:
             return
-        now, counters = self._clock(), self._counters
+        now, counters, lease = self._clock(), self._counters, self._lease
         if counters is not None and counters.others:
             self._look(now, counters)
+        if lease is not None:
+            lease.asked_rows += rows
+            lease.asked_bytes += size_bytes
         by_rows, by_bytes = self._rows, self._bytes
         if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
@@ -115,6 +131,9 @@ class Quota:
             by_bytes.spend(size_bytes)
             if counters is not None:
                 counters.take(BYTES, size_bytes)
+        if lease is not None:
+            lease.rows += rows
+            lease.bytes += size_bytes
 
     def release(self) -> None:
         """Ends a request that `acquire` counted."""
@@ -127,6 +146,44 @@ class Quota:
         if self._counters is not None:
             self._look(self._clock(), self._counters)
 
+    @property
+    def leasing(self) -> bool:
+        """Whether there is something to tell to the other doors."""
+        return self._lease is not None and (self._lease.used or self.in_flight > 0)
+
+    def tell(self, passed_s: float) -> Use:
+        """What this door used since it told it last, `passed_s` ago."""
+        assert self._lease is not None, "only quotas that doors share are told"
+        return self._lease.tell(self.in_flight, passed_s, self._concurrency or 0)
+
+    def granted(self, grant: Grant) -> None:
+        """This door has a part of the limits until its next exchange."""
+        lease, limits, now = self._lease, self.limits, self._clock()
+        assert lease is not None, "only quotas that doors share are granted"
+        lease.slots = grant.slots
+        # What was taken since it was told is not in the tokens yet.
+        if self._rows is not None and limits.rows_per_s is not None:
+            rate, burst = limits.rows_per_s, limits.rows_burst or limits.rows_per_s
+            self._rows.lease(rate, burst, grant.rows_tokens, grant.rows_share, lease.rows, now)
+        if self._bytes is not None and limits.bytes_per_s is not None:
+            rate, burst = limits.bytes_per_s, limits.bytes_burst or limits.bytes_per_s
+            self._bytes.lease(rate, burst, grant.bytes_tokens, grant.bytes_share, lease.bytes, now)
+
+    def alone(self, doors: int, *, away: bool) -> None:
+        """This door has no lease. `away`: nor can it get one, so it has its part of what `doors` may do; else it is the first
+        time that the tenant comes, or the first time in a while."""
+        lease, limits, now = self._lease, self.limits, self._clock()
+        assert lease is not None, "only quotas that doors share are granted"
+        if self._concurrency is not None:
+            lease.slots = (local_slots if away else unleased_slots)(self._concurrency, doors)
+        if self._rows is not None and limits.rows_per_s is not None:
+            self._rows.resize(
+                limits.rows_per_s / doors, (limits.rows_burst or limits.rows_per_s) / doors, now
+            )
+        if self._bytes is not None and limits.bytes_per_s is not None:
+            burst = limits.bytes_burst or limits.bytes_per_s
+            self._bytes.resize(limits.bytes_per_s / doors, burst / doors, now)
+
     def _look(self, now: float, counters: TenantCounters) -> None:
         for place, bucket in ((ROWS, self._rows), (BYTES, self._bytes)):
             if bucket is not None:
@@ -136,12 +193,24 @@ class Quota:
 
 
 class Quotas:
-    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: counters shared with other processes."""
+    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: counters shared with other processes; `began`: told each
+    quota that begins, if doors of several machines lease parts of it."""
 
-    def __init__(self, clock: Callable[[], float], shared: SharedCounters | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        shared: SharedCounters | None = None,
+        began: Callable[[str, Quota], None] | None = None,
+    ) -> None:
         self._clock = clock
         self._shared = shared
+        self._began = began
         self._quotas: dict[str, Quota] = {}
+
+    @property
+    def current(self) -> Mapping[str, Quota]:
+        """The quotas of tenants that came, by name."""
+        return self._quotas
 
     def acquire(self, tenant: Tenant) -> Quota:
         """Counts a request of `tenant`; call `charge` on the result when its size is known, and `release` when it has ended.
@@ -175,7 +244,11 @@ class Quotas:
         if counters is not None:
             for place in (ROWS, BYTES):
                 counters.taken_elsewhere(place)  # before these buckets began
-        quota = self._quotas[tenant.name] = Quota(tenant.name, tenant.limits, self._clock, counters)
+        lease = Lease() if self._began is not None else None
+        quota = Quota(tenant.name, tenant.limits, self._clock, counters, lease)
+        self._quotas[tenant.name] = quota
+        if self._began is not None:
+            self._began(tenant.name, quota)
         return quota
 
     def keep_only(self, names: set[str]) -> None:

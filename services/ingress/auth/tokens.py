@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 
+from headrace.state.tenants import narrowed
 from services.ingress.config import Jwt
 from services.ingress.documents.catalog import Credential, Directory
 
@@ -84,7 +85,7 @@ class TokenVerifier:
         tenant = directory.tenants.get(name)
         if tenant is None:
             return None
-        return Credential(tenant, "jwt", scopes & directory.scopes[name], expires)
+        return Credential(tenant, "jwt", narrowed(directory.scopes[name], scopes), expires)
 
     def _decode(self, token: bytes) -> tuple[str, frozenset[str], float] | None:
         settings = self._settings

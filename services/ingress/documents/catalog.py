@@ -10,7 +10,7 @@ from headrace.columns import DType
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, Pipeline, rounds
-from headrace.state.tenants import ANY, QuotaSpec, TenantsFile, digest_of
+from headrace.state.tenants import ANY, QuotaSpec, TenantsFile, digest_of, narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Tenant:
     pipelines: frozenset[str]
     limits: QuotaSpec
     priority: int
+    # Whether its rows are marked, so that their events are on the disk before the answer.
+    regulated: bool = False
 
     def may_use(self, pipeline: str) -> bool:
         return pipeline in self.pipelines or ANY in self.pipelines
@@ -51,13 +53,15 @@ class Directory:
         scopes: dict[str, frozenset[str]] = {}
         keys: dict[bytes, Credential] = {}
         for name, spec in file.tenants.items():
-            tenant = tenants[name] = Tenant(name, frozenset(spec.pipelines), spec.limits, spec.priority)
+            tenant = tenants[name] = Tenant(
+                name, frozenset(spec.pipelines), spec.limits, spec.priority, spec.regulated
+            )
             scopes[name] = frozenset(spec.scopes)
             for key in spec.keys:
                 digest = digest_of(key)
                 if digest in keys:
                     raise ConfigError(f"key {key.id} of tenant {name} is in the document twice")
-                allowed = scopes[name] if key.scopes is None else scopes[name] & frozenset(key.scopes)
+                allowed = scopes[name] if key.scopes is None else narrowed(scopes[name], key.scopes)
                 expires = None if key.expires is None else key.expires.timestamp()
                 keys[digest] = Credential(tenant, key.id, allowed, expires)
         return cls(tenants, scopes, keys)
@@ -172,15 +176,30 @@ class Catalog:
         return f"this tenant may use: {names}" if names else "this tenant may use none"
 
 
-def require(credential: Credential, scope: str) -> None:
-    """Raises Fault PERMISSION_DENIED if the credential lacks `scope`."""
-    if scope not in credential.scopes:
+def require(credential: Credential, scope: str, pipeline: str | None = None) -> None:
+    """Raises Fault PERMISSION_DENIED if the credential lacks `scope`.
+
+    `pipeline`: for which one, as a credential may have `operate:PIPELINE` alone; "": for all; None: for any, and whoever
+    serves the call looks for which.
+    """
+    if not has_scope(credential, scope, pipeline):
+        needed = f"{scope}:{_shown(pipeline)}" if pipeline and has_scope(credential, scope) else scope
         raise Fault(
             Code.PERMISSION_DENIED,
             Reason.REASON_NOT_ALLOWED,
-            f"this credential lacks the scope `{scope}`",
-            metadata={"scope": scope},
+            f"this credential lacks the scope `{needed}`",
+            metadata={"scope": needed},
         )
+
+
+def has_scope(credential: Credential, scope: str, pipeline: str | None = None) -> bool:
+    """Whether the credential has `scope`; `pipeline` as in `require`."""
+    scopes = credential.scopes
+    if scope in scopes:
+        return True
+    if pipeline is None:
+        return any(own.startswith(f"{scope}:") for own in scopes)
+    return bool(pipeline) and f"{scope}:{pipeline}" in scopes
 
 
 def _shown(name: str) -> str:

@@ -1,118 +1,168 @@
-"""The door's certificate: given to Envoy as a file that it watches (SDS), so that a renewed one is served without a restart.
+"""The door's certificate and the CA of its clients: given to Envoy as files that it watches (SDS), so that renewed ones are used
+without a restart.
 
-Envoy gets one file with a copy of both the certificate and the key. As two files they can't be replaced in one step, and between
-the two steps they would not match each other.
+Envoy gets checked copies. A copy is replaced in one step, which a certificate and its key in two files can't be, and what is
+unusable never gets to Envoy.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography import x509
+from typing import Any, Protocol
 
 from headrace.state import atomic
+from headrace.state.certificates import bundle_end, pair_end
 from services.ingress.config import Http
 from services.ingress.documents.watch import stamp_of
 from services.ingress.ports import Log
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
-# Name of the secret, also in Envoy's configuration.
-NAME = "door"
-_FILE = "certificate.json"
+# Names of the secrets, also in Envoy's configuration; with ".json", of the files in which it looks for them.
+NAME = "certificate"
+CLIENT_CA = "client_ca"
+_NONE = b'{"resources": []}'
 
 
 class CertificateError(Exception):
-    """A certificate or key that can't be served. The message names the files."""
+    """Files that can't be served. The message names them."""
 
 
-def secret_file(run_dir: Path) -> Path:
-    """The path where Envoy looks for the certificate."""
-    return run_dir.resolve() / _FILE
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What Envoy gets as one secret: made of `files`, read and checked together.
 
-
-def publish(http: Http, run_dir: Path) -> float:
-    """Gives the certificate to Envoy. Returns when it expires, in seconds since the epoch.
-
-    Raises CertificateError; then Envoy gets nothing.
+    `resource` makes Envoy's form of the files' contents, and `end` says when they end (seconds since the epoch; the second
+    argument is the time); both raise ValueError.
     """
+
+    name: str
+    files: tuple[Path, ...]
+    resource: Callable[[list[bytes]], dict[str, Any]]
+    end: Callable[[list[bytes], float], float]
+
+    def publish(self, run_dir: Path, now: float) -> float:
+        """Gives the files to Envoy. Returns when they end, in seconds since the epoch, as `now`.
+
+        Raises CertificateError; then Envoy gets nothing.
+        """
+        try:
+            contents = [path.read_bytes() for path in self.files]
+            ends = self.end(contents, now)
+            resource = {"@type": _SECRET, "name": self.name, **self.resource(contents)}
+            # The version may be any text. A door that starts with unusable files reads in it when the kept ones end.
+            text = json.dumps({"version_info": f"{ends:.0f}", "resources": [resource]}).encode()
+            atomic.write(secret_file(run_dir, self.name), text, mode=0o600)
+        except (OSError, ValueError) as error:
+            names = ", ".join(path.name for path in self.files)
+            raise CertificateError(f"{names}: {error}") from error
+        return ends
+
+    def begin(self, run_dir: Path, now: float) -> None:
+        """Like `publish`, for a door that starts. If the files are unusable, the last good ones stay. If there are none, there is
+        no TLS until the files are good.
+
+        Raises CertificateError after this has been arranged.
+        """
+        try:
+            self.publish(run_dir, now)
+        except CertificateError:
+            if not secret_file(run_dir, self.name).exists():
+                atomic.write(secret_file(run_dir, self.name), _NONE, mode=0o600)
+            raise
+
+    def kept_end(self, run_dir: Path) -> float:
+        """When what Envoy has ends, in seconds since the epoch; 0 if it has none."""
+        try:
+            return float(json.loads(secret_file(run_dir, self.name).read_bytes())["version_info"])
+        except (OSError, ValueError, KeyError):
+            return 0.0
+
+
+def secret_file(run_dir: Path, name: str) -> Path:
+    """The path where Envoy looks for a secret."""
+    return run_dir.resolve() / f"{name}.json"
+
+
+def secrets(http: Http) -> list[Secret]:
+    """What Envoy needs for the TLS listener; nothing if there is none."""
+    if not http.tls:
+        return []
     assert http.certificate is not None, "settings with a TLS listener have both"
     assert http.key is not None, "settings with a TLS listener have both"
-    try:
-        chain, key = http.certificate.read_bytes(), http.key.read_bytes()
-        ends = _checked(chain, key)
-        atomic.write(secret_file(run_dir), _secret(chain, key), mode=0o600)
-    except (OSError, ValueError) as error:
-        # SSLError is a subclass of OSError.
-        raise CertificateError(f"{http.certificate.name}, {http.key.name}: {error}") from error
-    return ends
+    pair = Secret(
+        NAME,
+        (http.certificate, http.key),
+        lambda read: {
+            "tls_certificate": {"certificate_chain": _inline(read[0]), "private_key": _inline(read[1])}
+        },
+        lambda read, now: pair_end(read[0], read[1], now),
+    )
+    if http.client_ca is None:
+        return [pair]
+    authority = Secret(
+        CLIENT_CA,
+        (http.client_ca,),
+        lambda read: {"validation_context": {"trusted_ca": _inline(read[0])}},
+        lambda read, now: bundle_end(read[0], now),
+    )
+    return [pair, authority]
 
 
-def begin(http: Http, run_dir: Path) -> None:
-    """Like `publish`, for a door that starts. If the certificate is unusable, the last good one stays. If there is no last good
-    one, TLS does not work until there is a good certificate.
-
-    Raises CertificateError after this has been arranged.
-    """
-    try:
-        publish(http, run_dir)
-    except CertificateError:
-        if not secret_file(run_dir).exists():
-            atomic.write(secret_file(run_dir), b'{"resources": []}', mode=0o600)
-        raise
+def _inline(text: bytes) -> dict[str, str]:
+    return {"inline_string": text.decode("ascii")}
 
 
-def _checked(chain: bytes, key: bytes) -> float:
-    """When the certificate expires. Raises ValueError or SSLError if a file is no certificate or key, or they do not match."""
-    certificate = x509.load_pem_x509_certificate(chain)
-    # The ssl module reads files only.
-    with tempfile.NamedTemporaryFile(suffix=".pem") as both:
-        both.write(key.rstrip() + b"\n" + chain)
-        both.flush()
-        # An encrypted key would ask for its password at the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(both.name, password=lambda: b"")
-    return certificate.not_valid_after_utc.timestamp()
+class Metrics(Protocol):
+    """What is told of a secret by its name."""
 
-
-def _secret(chain: bytes, key: bytes) -> bytes:
-    pair = {
-        "certificate_chain": {"inline_string": chain.decode("ascii")},
-        "private_key": {"inline_string": key.decode("ascii")},
-    }
-    return json.dumps({"resources": [{"@type": _SECRET, "name": NAME, "tls_certificate": pair}]}).encode()
+    def certificate(self, name: str, ends: float, *, refused: bool) -> None:
+        """What is served ends at this time (seconds since the epoch; 0: none is). `refused`: newer files are unusable."""
+        ...
 
 
 class CertificateReloads:
-    """Gives a changed certificate to Envoy. An unusable one is logged, and the last good one stays in use.
+    """Gives one changed secret to Envoy. An unusable one is logged, and the last good one stays in use.
 
-    `ends`: called with the time at which the served certificate expires, in seconds since the epoch.
+    `wall`: seconds since the epoch.
     """
 
-    def __init__(self, http: Http, run_dir: Path, log: Log, ends: Callable[[float], None]) -> None:
-        self._http = http
+    def __init__(
+        self, secret: Secret, run_dir: Path, log: Log, metrics: Metrics, wall: Callable[[], float]
+    ) -> None:
+        self._secret = secret
         self._run_dir = run_dir
         self._log = log
-        self._ends = ends
+        self._metrics = metrics
+        self._wall = wall
         self._stamps: object = None
+        self._refused = ""
 
     async def check(self) -> None:
-        """Checks once."""
+        """Checks once. What was refused is tried again each time: it may have been too early for it."""
         stamps = await asyncio.to_thread(self._look)
-        if stamps == self._stamps:
+        if stamps == self._stamps and not self._refused:
             return
-        first = self._stamps is None
+        first, self._stamps = self._stamps is None, stamps
         try:
-            self._ends(await asyncio.to_thread(publish, self._http, self._run_dir))
+            ends = await asyncio.to_thread(self._secret.publish, self._run_dir, self._wall())
         except CertificateError as error:
-            self._log.error("certificate not taken over", error=str(error))
+            await self._refuse(str(error))
         else:
+            self._metrics.certificate(self._secret.name, ends, refused=False)
             if not first:
-                self._log.info("certificate taken over")
-        self._stamps = stamps
+                self._log.info("certificate taken over", what=self._secret.name)
+            self._refused = ""
+
+    async def _refuse(self, why: str) -> None:
+        ends = await asyncio.to_thread(self._secret.kept_end, self._run_dir)
+        self._metrics.certificate(self._secret.name, ends, refused=True)
+        if why != self._refused:
+            self._log.error("certificate not taken over", what=self._secret.name, error=why)
+        self._refused = why
 
     def _look(self) -> object:
-        return tuple(stamp_of(path) for path in (self._http.certificate, self._http.key))
+        return tuple(stamp_of(path) for path in self._secret.files)

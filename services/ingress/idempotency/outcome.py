@@ -79,10 +79,13 @@ class Outcome:
             fault = None
             if "code" in head:
                 code, reason = Code(head["code"]), reason_of(head["reason"])
-                fault = Fault(code, reason, head["message"], metadata=head["metadata"])
-            return cls(head["request_id"], data[end:], fault)
-        except (struct.error, KeyError, TypeError) as error:
+                fault = Fault(code, reason, str(head["message"]), metadata=dict(head["metadata"]))
+            request_id = head["request_id"]
+        except (struct.error, KeyError, TypeError, RecursionError) as error:
             raise ValueError("not an outcome") from error
+        if not isinstance(request_id, str) or len(data) < end:
+            raise ValueError("not an outcome")
+        return cls(request_id, data[end:], fault)
 
 
 def is_kept(fault: Fault, context: RequestContext) -> bool:

@@ -64,7 +64,7 @@ class ModelRepository:
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: RequestContext
     ) -> pb.RepositoryModelLoadResponse:
-        credential = _operator(context)
+        credential = _operator(context, "")
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         for name in request.parameters:
@@ -78,7 +78,7 @@ class ModelRepository:
         self, request: pb.RepositoryModelUnloadRequest, context: RequestContext
     ) -> pb.RepositoryModelUnloadResponse:
         # `unload_dependents` means the models of an ensemble; no model of this repository has any.
-        credential = _operator(context)
+        credential = _operator(context, "")
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         self._check_reach()
@@ -99,9 +99,9 @@ class ModelRepository:
         return self._clock() + most_s if context.deadline == math.inf else context.deadline
 
 
-def _operator(context: RequestContext) -> Credential:
+def _operator(context: RequestContext, pipeline: str | None = None) -> Credential:
     credential = proven(context)
-    require(credential, SCOPE)
+    require(credential, SCOPE, pipeline)
     return credential
 
 

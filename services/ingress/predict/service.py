@@ -60,6 +60,18 @@ class InferenceServicer:
         entries = self._catalog.visible(proven(context), "read")
         return pb.ListPipelinesResponse(pipelines=[_described(e) for e in entries])
 
+    def rows_to_explain(self, request: pb.ExplainRequest, context: RequestContext, cost: int) -> Batch:
+        """The rows of a request that is allowed and paid for, each as `cost` rows. Raises Fault."""
+        credential = proven(context)
+        entry = self._catalog.find(request.pipeline, 0, credential, "predict")
+        context.pipeline = request.pipeline
+        count = len(request.rows)
+        check_rows(count, self._runner.max_rows(credential))
+        charge(count * cost, request, context)
+        rows = self._runner.rows(context, entry, credential, count, 1, math.inf)
+        batch = batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)
+        return self._runner.checked(context, entry, batch)
+
     def _charge(self, request: pb.PredictRequest, context: RequestContext, credential: Credential) -> int:
         """Charges the request's rows and bytes; returns the number of rows."""
         if bool(request.rows) == bool(request.columns):

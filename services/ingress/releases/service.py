@@ -27,7 +27,7 @@ from headrace.releases.changes import (
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import Arm, to_bytes, validated
-from services.ingress.documents.catalog import require
+from services.ingress.documents.catalog import has_scope, require
 from services.ingress.oip.service import proven
 from services.ingress.releases import faults
 from services.ingress.releases.desk import Desk, How, Outcome, Wish
@@ -70,12 +70,14 @@ class ReleaseServicer:
     ) -> pb.ListReleasesResponse:
         pipeline = _asked(request.pipeline, context) if request.pipeline else ""
         _operator(context)
+        credential = proven(context)
 
         def read(store: ReleaseStore) -> pb.ListReleasesResponse:
             if pipeline:
                 found = store.history(pipeline)
             else:
-                current = (store.current(name)[0] for name in store.pipelines())
+                mine = [name for name in store.pipelines() if has_scope(credential, SCOPE, name)]
+                current = (store.current(name)[0] for name in mine)
                 found = [release for release in current if release is not None]
             reply = pb.ListReleasesResponse(releases=[_release(release) for release in found])
             if pipeline and request.with_documents:
@@ -191,7 +193,7 @@ class ReleaseServicer:
         return pb.SteerRolloutResponse(change=change)
 
     async def SetFreeze(self, request: pb.SetFreezeRequest, context: RequestContext) -> pb.SetFreezeResponse:
-        author = _operator(context)
+        author = _operator(context, None if request.pipeline else "")
         _check_reason("reason", request.reason)
         if request.pipeline:
             options = pb.ChangeOptions(reason=request.reason)
@@ -224,7 +226,7 @@ class ReleaseServicer:
         _asked(pipeline, context)
         _check_reason("options.reason", options.reason)
         expected = options.expected_number if options.HasField("expected_number") else None
-        wish = Wish(pipeline, _operator(context), options.reason, expected, options.dry_run, urgent)
+        wish = Wish(pipeline, _operator(context, pipeline), options.reason, expected, options.dry_run, urgent)
         return _told(await self._desk.change(wish, how, context.deadline))
 
     async def _history(self, pipeline: str, context: RequestContext) -> list[Release]:
@@ -236,10 +238,10 @@ class ReleaseServicer:
         return await self._desk.read(name, lambda store: store.frozen(), context.deadline)
 
 
-def _operator(context: RequestContext) -> str:
-    """The caller's name for the audit. Raises Fault: it is no operator."""
+def _operator(context: RequestContext, pipeline: str | None = None) -> str:
+    """The caller's name for the audit. Raises Fault: it is no operator of this pipeline; "": of all; None: of any."""
     credential = proven(context)
-    require(credential, SCOPE)
+    require(credential, SCOPE, pipeline)
     return f"{credential.tenant.name}/{credential.key_id}"
 
 
@@ -247,6 +249,7 @@ def _asked(pipeline: str, context: RequestContext) -> str:
     """The name of a pipeline that an operator asks about. Raises Fault."""
     _operator(context)
     context.pipeline = faults.check_name("pipeline", pipeline)
+    _operator(context, pipeline)
     return pipeline
 
 

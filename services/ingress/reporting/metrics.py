@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headrace.hop import limiters
-from headrace.hop.errors import BLAME, OUR_CODES, Blame, Code, Fault, Reason
+from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
+from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
+from services.ingress.reporting.security_metrics import SecurityMetrics
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -25,9 +27,11 @@ class Shed:
 
 
 class Metrics:
-    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline."""
+    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline.
+    `security`: of the security log and of certificates."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.security = SecurityMetrics(registry)
         self._requests = Counter(
             "headrace_ingress_requests_total",
             "Requests by how they ended. fault: none, caller (their doing) or ours (counts against availability).",
@@ -54,27 +58,6 @@ class Metrics:
             "1 while the tenants document can't be used and the last good one is in force.",
             registry=registry,
         )
-        self.certificate_ends = Gauge(
-            "headrace_ingress_certificate_end_seconds",
-            "When the certificate that is served ends, in seconds since the epoch; 0: there is none.",
-            registry=registry,
-        )
-        self._security = Counter(
-            "headrace_ingress_security_events_total",
-            "Refused credentials, forbidden requests, and what else the security log tells of.",
-            ["kind"],
-            registry=registry,
-        )
-        self.security_waiting = Gauge(
-            "headrace_ingress_security_events_waiting",
-            "Security events that are not in their file yet.",
-            registry=registry,
-        )
-        self.security_failing = Gauge(
-            "headrace_ingress_security_log_failing",
-            "1 while the file of security events can't be written, else 0.",
-            registry=registry,
-        )
         self._shed = Counter(
             "headrace_ingress_shed_total",
             "Requests among the refused that Envoy refused without asking the application; fault: as there.",
@@ -92,24 +75,20 @@ class Metrics:
         self._timers: dict[tuple[str, str], Histogram] = {}
         self._answered: dict[str, Counter] = {}
 
-    def security(self, kind: str) -> None:
-        """Counts one security event."""
-        self._security.labels(kind).inc()
-
     def shed(self, tenant: str, shed: Shed) -> None:
         """Counts calls that Envoy refused, in the same way as calls refused by the application."""
-        fault = "ours" if BLAME[shed.reason] is Blame.OURS else "caller"
+        fault = "ours" if blamed(shed.reason) is Blame.OURS else "caller"
         self._requests.labels("", tenant, Code.RESOURCE_EXHAUSTED.name, fault).inc(shed.calls)
         self._shed.labels(tenant, fault).inc(shed.calls)
 
     def done(self, context: RequestContext, code: Code, seconds: float) -> None:
         """Counts one finished request. Its pipeline and tenant are names from our documents, or ""."""
         fault = context.fault
-        ours = fault is not None and is_ours(fault, context)
+        ours = _failed_by_us(context) if fault is None else is_ours(fault, context)
         key = (context.pipeline, context.tenant, code, ours)
         child = self._children.get(key)
         if child is None:
-            label = "none" if fault is None else "ours" if ours else "caller"
+            label = "ours" if ours else "none" if fault is None else "caller"
             child = self._children[key] = self._requests.labels(*key[:2], code.name, label)
         child.inc()
         if fault is not None and (limiter := fault.metadata.get(limiters.KEY)) in LIMITERS:
@@ -138,13 +117,19 @@ def is_ours(fault: Fault, context: RequestContext) -> bool:
         return context.deadline_is_ours
     if fault.code in OUR_CODES:
         return True
-    blame = BLAME.get(fault.reason, Blame.OURS)  # a newer service may have reasons unknown here
+    blame = blamed(fault.reason)
     return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and context.inference)
 
 
+def _failed_by_us(context: RequestContext) -> bool:
+    """Whether a request that was answered has a row that failed by our fault: it did not get all that it asked for."""
+    errors = context.result.batch.errors if context.result is not None else {}
+    return any(is_ours(error.fault(), context) for error in errors.values()) if errors else False
+
+
 def _outcome(code: Code, ours: bool) -> str:
-    if code is Code.OK:
-        return "ok"
     if ours:
         return "ours"
+    if code is Code.OK:
+        return "ok"
     return "gave_up" if code in _GAVE_UP else "caller"

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from headrace.hop import limiters
-from headrace.hop.errors import Code, reason_name
+from headrace.hop.errors import Code, Reason, reason_name
 from headrace.hop.resilience.token_bucket import TokenBucket
+from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.ports import Log
 from services.ingress.reporting import traces as tracing
-from services.ingress.reporting.metrics import Metrics, is_ours
+from services.ingress.reporting.metrics import Metrics, Shed, is_ours
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.statistics import Statistics
 from services.ingress.request_context import RequestContext, chance
@@ -52,6 +53,7 @@ class Reporter:
         self._clock, self._wall = clock, wall
         self._lines = TokenBucket(_SECURITY_LINES_PER_S, _SECURITY_LINES_PER_S, clock())
         self._overload_lines = TokenBucket(_OVERLOAD_LINES_PER_S, _OVERLOAD_LINES_PER_S, clock())
+        self._abuse = QuotaAbuse(clock)
         self._pending: list[Mapping[str, Any]] = []
 
     def done(self, context: RequestContext) -> None:
@@ -60,6 +62,8 @@ class Reporter:
         fault = context.fault
         code = Code.OK if fault is None else fault.code
         self.metrics.done(context, code, seconds)
+        if fault is not None and fault.reason == Reason.REASON_QUOTA_EXCEEDED:
+            self._over_quota(context, 1, {limiters.KEY: fault.metadata.get(limiters.KEY, "")})
         if context.inference and context.pipeline:
             if fault is None and context.result is not None:
                 self._statistics.success(context.result, seconds)
@@ -73,6 +77,16 @@ class Reporter:
         wanted = context.trace.sampled or broken or seconds >= self._slow_s
         if wanted and context.inference and context.credential is not None and self._exporters:
             self._keep(context, seconds)
+
+    def shed(self, context: RequestContext, shed: Shed) -> None:
+        """Envoy has refused calls of this caller without asking."""
+        self.metrics.shed(context.tenant, shed)
+        if shed.reason == Reason.REASON_QUOTA_EXCEEDED:
+            self._over_quota(context, shed.calls, {})
+
+    def _over_quota(self, context: RequestContext, calls: int, details: Mapping[str, str]) -> None:
+        if count := self._abuse.refused(context.tenant, calls):
+            self.security("quota_abuse", context, {"refused": str(count), **details})
 
     def _line(self, context: RequestContext, code: Code, seconds: float) -> None:
         fields: dict[str, Any] = {
@@ -101,7 +115,7 @@ class Reporter:
 
     def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
         """A credential was refused, or a caller tried something that it may not do."""
-        self.metrics.security(kind)
+        self.metrics.security.event(kind)
         self._security.add(kind, context, details)
         if self._lines.take(self._clock()) == 0:
             told = {**details, "kind": kind, "request_id": context.request_id}

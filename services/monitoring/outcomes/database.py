@@ -18,6 +18,8 @@ _PRIMARY = 0xFF
 _PUT_ASIDE = 3
 # `exposures.judged`: whether an outcome said that the prediction was wrong (1) or right (0).
 # `judged`: sums that stay when their rows are removed for their age.
+# `judgements`: those of rows with a sticky value, in the order in which they were made; no id comes twice.
+# `contradictions`: outcomes that differ from the first of the same prediction and name.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS exposures (
     id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, pipeline TEXT NOT NULL,
@@ -31,14 +33,49 @@ CREATE INDEX IF NOT EXISTS exposures_by_release ON exposures (pipeline, release)
 CREATE TABLE IF NOT EXISTS judged (
     pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL, rows INTEGER NOT NULL, wrong INTEGER NOT NULL,
     PRIMARY KEY (pipeline, release, arm)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS judgements (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL,
+    key INTEGER NOT NULL, wrong INTEGER NOT NULL, received REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS judgements_by_pipeline ON judgements (pipeline, id);
+CREATE TABLE IF NOT EXISTS contradictions (
+    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, name TEXT NOT NULL,
+    value REAL NOT NULL, received REAL NOT NULL);
+"""
+# See accuracy/store.py. `makers`: what made predictions, with sums that stay; `followed`: up to which row a table was read.
+_ACCURACY = """
+CREATE TABLE IF NOT EXISTS makers (
+    id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL, version TEXT NOT NULL,
+    labelled INTEGER NOT NULL DEFAULT 0, wrong INTEGER NOT NULL DEFAULT 0, UNIQUE (pipeline, release, arm, version));
+CREATE TABLE IF NOT EXISTS predictions (
+    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, made_by INTEGER NOT NULL,
+    time REAL NOT NULL, window REAL NOT NULL, labels TEXT NOT NULL, expected REAL, received REAL NOT NULL, judged INTEGER,
+    UNIQUE (tenant, request_id, row));
+CREATE TABLE IF NOT EXISTS accuracy_windows (
+    made_by INTEGER NOT NULL, start REAL NOT NULL, rows INTEGER NOT NULL DEFAULT 0, labelled INTEGER NOT NULL DEFAULT 0,
+    wrong INTEGER NOT NULL DEFAULT 0, expected_rows INTEGER NOT NULL DEFAULT 0, expected REAL NOT NULL DEFAULT 0,
+    contradictions INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (made_by, start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS label_delays (
+    made_by INTEGER NOT NULL, start REAL NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (made_by, start, bucket)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS followed (what TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
 class Database:
-    """One connection, used by one thread at a time. `path` None: in memory. `on_damage`: called when a file was put aside."""
+    """One connection, used by one thread at a time. `path` None: in memory. `on_damage`: called when a file was put aside.
+    `schema`: makes the tables, if they are not there; `holds`: what is in it, for the log."""
 
-    def __init__(self, path: Path | None, log: Log, on_damage: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        log: Log,
+        on_damage: Callable[[], None] = lambda: None,
+        schema: str = _SCHEMA + _ACCURACY,
+        holds: str = "outcomes",
+    ) -> None:
         self._path = path
+        self._schema = schema
+        self._holds = holds
         self._log = log
         self._on_damage = on_damage
         self._connection: sqlite3.Connection | None = None
@@ -92,7 +129,7 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")
                 # What was accepted must survive the machine.
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_SCHEMA)
+                connection.executescript(self._schema)
             except BaseException:
                 connection.close()
                 raise
@@ -122,7 +159,7 @@ class Database:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         path.replace(aside[0])
         self._log.error(
-            "the file of outcomes was damaged; it was put aside and a new one begun",
+            f"the file of {self._holds} was damaged; it was put aside and a new one begun",
             error=str(error),
             file=str(aside[0]),
         )

@@ -42,6 +42,8 @@ class Recorder:
             raise
         self._metrics.outcomes.inc(recorded.new)
         self._metrics.unmatched.inc(recorded.unmatched)
+        self._metrics.repeated.inc(recorded.repeated)
+        self._metrics.contradictions.inc(recorded.contradictory)
 
     async def expose(self, exposures: Sequence[Exposure]) -> None:
         """Stores them, or keeps them until it can be done."""

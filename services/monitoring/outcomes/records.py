@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # An outcome of this name says by itself whether the prediction was wrong.
 WRONG = "wrong"
@@ -24,18 +25,31 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them without an exposure."""
+    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them without an exposure; `repeated`:
+    those that were there with the same value; `contradictory`: with another value, which is kept apart and not taken."""
 
     new: int
     unmatched: int
+    repeated: int = 0
+    contradictory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Predictions of one arm of which outcomes say whether they were right. With `keys`, those are distinct sticky values."""
+    """Predictions of one arm of which outcomes say whether they were right."""
 
     rows: int
     wrong: int
+
+
+class Judgement(NamedTuple):
+    """One judged prediction of a row with a sticky value. `id`: rises with each; `key`: the value's hash."""
+
+    id: int
+    release: int
+    arm: str
+    key: int
+    wrong: bool
 
 
 class StorageError(Exception):

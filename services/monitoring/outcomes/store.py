@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from headrace.ticks import Exposure
 from services.monitoring.outcomes.database import Database
-from services.monitoring.outcomes.records import WRONG, Judged, Outcome, Recorded
+from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, Recorded
 
 # SQLite's integers are signed.
 _HALF, _WHOLE = 1 << 63, 1 << 64
 # Share of the rows that goes when the file is too large.
 _SURPLUS = 0.1
+_TABLES = ("outcomes", "exposures", "judgements", "predictions", "contradictions")
 _JOINED = """
-SELECT e.id, e.pipeline, e.release, e.arm, e.labels, o.name, o.value, o.id
+SELECT e.id, e.pipeline, e.release, e.arm, e.key, e.labels, o.name, o.value
 FROM outcomes o JOIN exposures e ON e.tenant = o.tenant AND e.request_id = o.request_id AND e.row = o.row
 WHERE {newest}.id > ? AND e.judged IS NULL ORDER BY o.id
 """
@@ -34,18 +36,15 @@ class OutcomeStore:
         """Stores outcomes of a tenant's predictions; of the same prediction and name, the first one stays."""
         with self._database.transaction() as connection:
             last = _last(connection, "outcomes")
-            connection.executemany(
-                "INSERT OR IGNORE INTO outcomes (tenant, request_id, row, name, value, label, time, received)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(tenant, o.request_id, o.row, o.name, o.value, o.label, o.time, now) for o in outcomes],
-            )
-            [[new]] = connection.execute("SELECT COUNT(*) FROM outcomes WHERE id > ?", (last,))
+            old = [o for o in outcomes if not _stored(connection, tenant, o, now)]
+            contradictory = sum(_contradicts(connection, tenant, o, now) for o in old)
+            new = len(outcomes) - len(old)
             [[matched]] = connection.execute(
                 "SELECT COUNT(*) FROM outcomes o JOIN exposures e USING (tenant, request_id, row) WHERE o.id > ?",
                 (last,),
             )
-            _judge(connection, "o", last)
-        return Recorded(new, new - matched)
+            _judge(connection, "o", last, now)
+        return Recorded(new, new - matched, len(old) - contradictory, contradictory)
 
     def expose(self, exposures: Sequence[Exposure], now: float) -> int:
         """Stores which arm answered which rows; returns how many were new."""
@@ -70,7 +69,7 @@ class OutcomeStore:
                 ],
             )
             [[new]] = connection.execute("SELECT COUNT(*) FROM exposures WHERE id > ?", (last,))
-            _judge(connection, "e", last)
+            _judge(connection, "e", last, now)
         return int(new)
 
     def judged(self, pipeline: str, since: int = 0) -> dict[tuple[int, str], Judged]:
@@ -82,16 +81,16 @@ class OutcomeStore:
             ).fetchall()
         return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in rows}
 
-    def judged_keys(self, pipeline: str, since: int = 0) -> dict[str, Judged]:
-        """Arm → distinct sticky values of judged predictions, and those with a wrong one; of the rows that are kept."""
+    def judgements(self, pipeline: str, since: int, after: int, most: int) -> list[Judgement]:
+        """Judged predictions of rows with a sticky value, of the releases from number `since` on, in the order in which they were
+        judged: those after the id `after`, at most `most`."""
         with self._database.transaction(reads_only=True) as connection:
             rows = connection.execute(
-                "SELECT arm, COUNT(*), SUM(wrong) FROM (SELECT arm, key, MAX(judged) AS wrong FROM exposures"
-                " WHERE pipeline = ? AND release >= ? AND judged IS NOT NULL AND key IS NOT NULL GROUP BY arm, key)"
-                " GROUP BY arm",
-                (pipeline, since),
+                "SELECT id, release, arm, key, wrong FROM judgements WHERE pipeline = ? AND id > ? AND release >= ?"
+                " ORDER BY id LIMIT ?",
+                (pipeline, after, since, most),
             ).fetchall()
-        return {arm: Judged(count, wrong) for arm, count, wrong in rows}
+        return [Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in rows]
 
     def exposed(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each exposure that is kept; the unit is the sticky value's hash, else the request id."""
@@ -100,6 +99,18 @@ class OutcomeStore:
                 "SELECT COALESCE(key, request_id), arm FROM exposures WHERE pipeline = ? AND release >= ?",
                 (pipeline, since),
             ).fetchall()
+
+    def named(self, names: Sequence[str], since: float) -> dict[tuple[str, str, int], dict[str, float]]:
+        """By prediction (tenant, request id, row), the outcomes of these names that were received since then."""
+        found: dict[tuple[str, str, int], dict[str, float]] = {}
+        marks = ",".join("?" * len(names))
+        with self._database.transaction(reads_only=True) as connection:
+            for tenant, request_id, row, name, value in connection.execute(
+                f"SELECT tenant, request_id, row, name, value FROM outcomes WHERE received >= ? AND name IN ({marks})",  # noqa: S608 - marks alone
+                (since, *names),
+            ):
+                found.setdefault((tenant, request_id, row), {})[name] = value
+        return found
 
     def values(self, pipeline: str, name: str, since: int = 0) -> list[tuple[object, float]]:
         """(unit, value) of each outcome of that name that has an exposure; units as in `exposed`."""
@@ -110,13 +121,24 @@ class OutcomeStore:
                 (pipeline, since, name),
             ).fetchall()
 
+    def of_request(self, tenant: str, request_id: str) -> list[Outcome]:
+        """What is known of a request's rows."""
+        with self._database.transaction(reads_only=True) as connection:
+            rows = connection.execute(
+                "SELECT row, name, value, label, time FROM outcomes WHERE tenant = ? AND request_id = ? ORDER BY row, name",
+                (tenant, request_id),
+            ).fetchall()
+        return [
+            Outcome(request_id, row, name, value, bool(label), at) for row, name, value, label, at in rows
+        ]
+
     def sweep(self, oldest: float, max_bytes: int) -> int:
         """Removes what was received before `oldest`, and the oldest tenth while the file is larger than `max_bytes`; returns
         how many rows went."""
         with self._database.transaction() as connection:
             gone = sum(
                 connection.execute(f"DELETE FROM {table} WHERE received < ?", (oldest,)).rowcount  # noqa: S608 - our own names
-                for table in ("outcomes", "exposures")
+                for table in _TABLES
             )
         while self._database.size_bytes() > max_bytes and (removed := self._remove_tenth()):
             gone += removed
@@ -134,7 +156,7 @@ class OutcomeStore:
     def _remove_tenth(self) -> int:
         gone = 0
         with self._database.transaction() as connection:
-            for table in ("outcomes", "exposures"):
+            for table in _TABLES:
                 [[count]] = connection.execute(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - our own names
                 surplus = int(count * _SURPLUS) + 1
                 gone += connection.execute(
@@ -144,41 +166,74 @@ class OutcomeStore:
         return gone
 
 
+def _stored(connection: sqlite3.Connection, tenant: str, o: Outcome, now: float) -> bool:
+    """Stores an outcome if there is none of its prediction and name; returns whether it did."""
+    cursor = connection.execute(
+        "INSERT OR IGNORE INTO outcomes (tenant, request_id, row, name, value, label, time, received)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (tenant, o.request_id, o.row, o.name, o.value, o.label, o.time, now),
+    )
+    return cursor.rowcount > 0
+
+
+def _contradicts(connection: sqlite3.Connection, tenant: str, o: Outcome, now: float) -> bool:
+    """Whether the outcome that is there has another value; then this one is kept beside it."""
+    place = (tenant, o.request_id, o.row, o.name)
+    cursor = connection.execute(
+        "INSERT INTO contradictions (tenant, request_id, row, name, value, received)"
+        " SELECT tenant, request_id, row, name, ?, ? FROM outcomes"
+        " WHERE tenant = ? AND request_id = ? AND row = ? AND name = ? AND value != ?",
+        (o.value, now, *place, o.value),
+    )
+    return cursor.rowcount > 0
+
+
 def _last(connection: sqlite3.Connection, table: str) -> int:
     [[last]] = connection.execute(f"SELECT COALESCE(MAX(id), 0) FROM {table}")  # noqa: S608 - our own names
     return int(last)
 
 
-def _judge(connection: sqlite3.Connection, newest: str, last: int) -> None:
+def _judge(connection: sqlite3.Connection, newest: str, last: int, now: float) -> None:
     """Judges the predictions whose outcome ("o") or exposure ("e") came after the id `last`."""
-    verdicts: dict[int, bool] = {}
+    verdicts: dict[int, _Verdict] = {}
     counts: dict[tuple[str, int, str], list[int]] = {}
-    for exposure, pipeline, release, arm, wrong in _verdicts(connection, newest, last):
-        if exposure not in verdicts:
-            verdicts[exposure] = wrong
-            sums = counts.setdefault((pipeline, release, arm), [0, 0])
+    for verdict in _verdicts(connection, newest, last):
+        if verdict.exposure not in verdicts:
+            verdicts[verdict.exposure] = verdict
+            sums = counts.setdefault((verdict.pipeline, verdict.release, verdict.arm), [0, 0])
             sums[0] += 1
-            sums[1] += wrong
+            sums[1] += verdict.wrong
     connection.executemany(
-        "UPDATE exposures SET judged = ? WHERE id = ?", [(w, e) for e, w in verdicts.items()]
+        "UPDATE exposures SET judged = ? WHERE id = ?", [(v.wrong, e) for e, v in verdicts.items()]
     )
     connection.executemany(
         "INSERT INTO judged VALUES (?, ?, ?, ?, ?) ON CONFLICT (pipeline, release, arm)"
         " DO UPDATE SET rows = rows + excluded.rows, wrong = wrong + excluded.wrong",
         [(*arm, *sums) for arm, sums in counts.items()],
     )
+    connection.executemany(
+        "INSERT INTO judgements (pipeline, release, arm, key, wrong, received) VALUES (?, ?, ?, ?, ?, ?)",
+        [(*verdict[1:], now) for verdict in verdicts.values() if verdict.key is not None],
+    )
 
 
-def _verdicts(
-    connection: sqlite3.Connection, newest: str, last: int
-) -> Iterator[tuple[int, str, int, str, bool]]:
+class _Verdict(NamedTuple):
+    exposure: int
+    pipeline: str
+    release: int
+    arm: str
+    key: int | None
+    wrong: bool
+
+
+def _verdicts(connection: sqlite3.Connection, newest: str, last: int) -> Iterator[_Verdict]:
     joined = connection.execute(_JOINED.format(newest=newest), (last,)).fetchall()
-    for exposure, pipeline, release, arm, labels, name, value, _ in joined:
+    for exposure, pipeline, release, arm, key, labels, name, value in joined:
         predicted: Mapping[str, float] = json.loads(labels)
         if name == WRONG:
-            yield exposure, pipeline, release, arm, bool(value)
+            yield _Verdict(exposure, pipeline, release, arm, key, bool(value))
         elif name in predicted:
-            yield exposure, pipeline, release, arm, predicted[name] != value
+            yield _Verdict(exposure, pipeline, release, arm, key, predicted[name] != value)
 
 
 def _signed(key: int | None) -> int | None:

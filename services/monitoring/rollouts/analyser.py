@@ -20,6 +20,7 @@ from headrace.releases import (
     RolloutState,
     StaleError,
 )
+from headrace.releases.errors import FencedError
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.changes import next_release
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
@@ -36,10 +37,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a rollout is, for people. `problem`: what keeps the analyser from acting; empty: nothing."""
+    """Where a rollout is, for people. `looked`: when (seconds since 1970). `problem`: what keeps the analyser from acting; empty:
+    nothing."""
 
     number: int
     decision: Decision | None
+    looked: float
     problem: str = ""
 
 
@@ -136,6 +139,8 @@ class Analyser:
             self._problem(pipeline, "frozen", str(error))
         except StaleError as error:
             self._problem(pipeline, "stale", str(error))
+        except FencedError as error:
+            self._problem(pipeline, "lease", str(error))
         except ReleaseError as error:
             self._problem(pipeline, "refused", f"the store refused the change: {error}")
         except OSError as error:
@@ -170,7 +175,7 @@ class Analyser:
                 self._forget(pipeline)
                 return
             decision = await self._decided(release, freeze)
-            self._status[pipeline] = Status(release.number, decision)
+            self._status[pipeline] = Status(release.number, decision, self._clock())
             if broken is not None and (decision is None or decision.action != Action.ROLL_BACK):
                 # Whoever wrote it wanted something else than what goes on here; only harm is still ended.
                 raise ReleaseError(pipeline, [f"the newest release can't be read: {broken.problem}"])
@@ -246,7 +251,7 @@ class Analyser:
             decision.guards,
         )
         self._log.info("rollout changed", **event.to_json())
-        self._status[release.pipeline] = Status(release.number, decision)
+        self._status[release.pipeline] = Status(release.number, decision, self._clock())
         self._observer.changed(release.pipeline, decision)
         self._notices.tell(event)
 
@@ -269,7 +274,8 @@ class Analyser:
         self._problems[pipeline] = text
         for name in [pipeline] if pipeline else list(self._status):
             last = self._status.get(name)
-            self._status[name] = Status(last.number if last else 0, last.decision if last else None, text)
+            number, decision = (last.number, last.decision) if last else (0, None)
+            self._status[name] = Status(number, decision, last.looked if last else self._clock(), text)
 
     def _solved(self, pipeline: str) -> None:
         if self._problems.pop(pipeline, None) is not None:

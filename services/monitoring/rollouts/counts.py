@@ -127,17 +127,3 @@ def _less(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...] | No
     if min(rest, default=0) < 0:
         return None
     return rest if any(rest) else ()
-
-
-def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
-    """The counts of both."""
-    length = max(len(one.latency), len(other.latency))
-    a, b = (c.latency + (0,) * (length - len(c.latency)) for c in (one, other))
-    return ArmCounts(
-        one.rows + other.rows,
-        one.errors + other.errors,
-        tuple(x + y for x, y in zip(a, b, strict=True)),
-        one.labelled + other.labelled,
-        one.wrong + other.wrong,
-        one.assigned + other.assigned,
-    )

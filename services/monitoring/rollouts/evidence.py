@@ -6,15 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.analysis import Count, SampleRatio, edge_bucket, rows_above, threshold_bucket
+from headrace.analysis import Count, SampleRatio, SlowThreshold
 from headrace.releases.document import LIVE, GuardName, Release, Rollout, digest
-from services.monitoring.rollouts.counts import ArmCounts, Streams, Tick, added
+from services.monitoring.rollouts.counts import ArmCounts, Streams, Tick
 from services.monitoring.rollouts.guard_evidence import GuardEvidence
 
-_FORMAT = 1
-# Live rows (or answers) of which the p95 is taken, if no objective says what is slow.
-_ENOUGH_TO_FREEZE = 300
-_QUANTILE = 0.95
+_FORMAT = 2
 # Weights of so many releases are remembered: routers may still report counts of the last ones.
 _RELEASES = 20
 
@@ -40,7 +37,6 @@ class Evidence:
         self.key = key(release)
         self.since = rollout.since
         self._arm = rollout.arm
-        self._edges_s = edges_s
         self._deadline_s = rollout.deadline_s
         alpha = rollout.alpha / len(rollout.guards) if rollout.guards else rollout.alpha
         self.guards: dict[GuardName, GuardEvidence] = {
@@ -58,17 +54,9 @@ class Evidence:
         self.share: float | None = None
         self._weights: dict[int, dict[str, float]] = {}
         self._by_unit = False
-        self._latency_before = ArmCounts()
-        self.slow_bucket: int | None = None
         slow = rollout.guards.get("slow")
-        if slow and (limit := slow.slow_ms or objectives.slow_ms):
-            self.slow_bucket = edge_bucket(edges_s, limit / 1000)
-
-    @property
-    def slow_over_s(self) -> float | None:
-        """The time beyond which a row is slow; None: not known yet, or beyond all buckets."""
-        known = self.slow_bucket is not None and self.slow_bucket < len(self._edges_s)
-        return self._edges_s[self.slow_bucket] if known and self.slow_bucket is not None else None
+        promised_ms = (slow and slow.slow_ms) or objectives.slow_ms
+        self.slow_threshold = SlowThreshold(edges_s, promised_ms / 1000 if promised_ms else None)
 
     def look(self, release: Release, ticks: Iterable[Tick], now: float) -> None:
         """Takes what is live and all ticks that there are. `now`: seconds; a clock that goes back counts as standing."""
@@ -77,11 +65,15 @@ class Evidence:
         self.looked = max(now, self.looked)
         for guard in self.guards.values():
             guard.pass_time(passed / self._deadline_s)
+        self.slow_threshold.pass_time(passed)
         ticks = list(ticks)
         # Rows of one request, of one key or of one batch are no independent cases. So what chance divided is compared and not
         # rows, if the collector tells it.
         self._by_unit = any(tick.unit == "drawn" for tick in ticks)
-        rows = sum(self._take(tick) for tick in ticks)
+        live_times: list[Sequence[int]] = []
+        rows = sum(self._take(tick, live_times) for tick in ticks)
+        for times in live_times:
+            self.slow_threshold.learn(times)
         if rows:
             self.heard = self.looked
             self.step_rows += rows
@@ -100,12 +92,12 @@ class Evidence:
             for guard in self.guards.values():
                 guard.begin_step()
 
-    def _take(self, tick: Tick) -> int:
-        """Returns how many rows were new."""
+    def _take(self, tick: Tick, live_times: list[Sequence[int]]) -> int:
+        """Returns how many rows were new. Adds the new answers of the live arm, by latency, to `live_times`."""
         weights = self._weights.get(tick.release)
         if tick.release < self.since:
-            if tick.unit == "row":
-                self._freeze_before(tick.arms.get(LIVE, ArmCounts()))
+            if tick.unit == "row" and self.slow_threshold.bucket is None:
+                self.slow_threshold.learn(tick.arms.get(LIVE, ArmCounts()).latency)
             return 0
         # Counts under a release that nobody told of: its weights are unknown, so nothing can be compared.
         more = self.streams.take(tick) if weights is not None else None
@@ -120,10 +112,9 @@ class Evidence:
         self._count("wrong", share, Count(live.labelled, live.wrong), Count(canary.labelled, canary.wrong))
         if (tick.unit == "drawn") == self._by_unit:
             self._count("errors", share, Count(live.rows, live.errors), Count(canary.rows, canary.errors))
-            if self.slow_bucket is None:
-                self._freeze(live)
-            else:
-                self._count("slow", share, self._slow(live), self._slow(canary))
+            if self.slow_threshold.bucket is not None:
+                self._count("slow", share, self._slow(live, share), self._slow(canary, share))
+            live_times.append(live.latency)
         return live.rows + canary.rows if tick.unit == "row" else 0
 
     def _count(self, name: GuardName, share: float, live: Count, canary: Count) -> None:
@@ -131,19 +122,9 @@ class Evidence:
         if guard and (live.rows or canary.rows):
             guard.observe(share, live, canary)
 
-    def _slow(self, counts: ArmCounts) -> Count:
-        return Count(sum(counts.latency), rows_above(counts.latency, self.slow_bucket or 0))
-
-    def _freeze_before(self, live: ArmCounts) -> None:
-        """Takes the live arm's p95 of before the rollout for the threshold, if there are enough rows."""
-        if self.slow_bucket is None and "slow" in self.guards and sum(live.latency) >= _ENOUGH_TO_FREEZE:
-            self.slow_bucket = threshold_bucket(live.latency, _QUANTILE)
-
-    def _freeze(self, live: ArmCounts) -> None:
-        """Gathers counts for the threshold, which then count for nothing else, until there are enough."""
-        if "slow" in self.guards:
-            self._latency_before = added(self._latency_before, ArmCounts(latency=live.latency))
-            self._freeze_before(self._latency_before)
+    def _slow(self, counts: ArmCounts, share: float) -> Count:
+        slow = self.slow_threshold.slow(counts.latency, at_full_weight=share == 1)
+        return Count(sum(counts.latency), slow)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `restored`."""
@@ -157,8 +138,7 @@ class Evidence:
             "step_rows": self.step_rows,
             "share": self.share,
             "weights": [[number, weights] for number, weights in self._weights.items()],
-            "slow_bucket": self.slow_bucket,
-            "latency_before": list(self._latency_before.latency),
+            "slow": [self.slow_threshold.bucket, list(self.slow_threshold.recent)],
         }
 
     def restore(self, values: Mapping[str, Any]) -> bool:
@@ -187,8 +167,9 @@ class Evidence:
         self.began, self.looked, self.step_began = float(began), float(looked), float(step_began)
         self.heard = None if heard is None else float(heard)
         self.step_rows, self.share = int(values["step_rows"]), values["share"]
-        self.slow_bucket = values["slow_bucket"]
-        self._latency_before = ArmCounts(latency=tuple(values["latency_before"]))
+        bucket, recent = values["slow"]
+        self.slow_threshold.bucket = None if bucket is None else int(bucket)
+        self.slow_threshold.recent = tuple(float(n) for n in recent)
 
 
 def canary_share(weights: Mapping[str, float], arm: str) -> float:

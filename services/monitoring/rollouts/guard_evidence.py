@@ -24,6 +24,9 @@ MOST_STRATA = 12
 _AT_STEPS = 0.5
 # Of α: the share of the comparison at full weight, where no live rows are left to compare with.
 _AT_FULL_WEIGHT = 0.1
+# Where so many live rows are bad that hardly a rate is (1 + fine_ratio) times as high, a ratio proves nothing.
+_HIGHEST_RATE = 0.6
+_RECENT = 0.5
 
 
 class GuardEvidence:
@@ -41,6 +44,8 @@ class GuardEvidence:
         # Share of the canary → (live, canary).
         self._strata: dict[float, tuple[Count, Count]] = {}
         self._excess: float | None = 1.0
+        # Live rows and bad ones of the last ticks, the older the less.
+        self._recent = (0.0, 0.0)
 
     def begin_step(self) -> None:
         """A weight begins: what is bad from now on shall be found soon."""
@@ -53,7 +58,11 @@ class GuardEvidence:
     def observe(self, share: float, live: Count, canary: Count) -> None:
         """Takes increments that were counted while the canary had this share."""
         self._harm.observe(live, canary)
-        self._fine.observe(live, canary)
+        rows, bad = (_RECENT * a + b for a, b in zip(self._recent, live, strict=True))
+        self._recent = rows, bad
+        # To leave out ticks in which the live arm was bad is the safe side.
+        if (1 + self.margins.fine_ratio) * bad <= _HIGHEST_RATE * rows or not live.rows:
+            self._fine.observe(live, canary)
         if share not in self._strata and len(self._strata) == MOST_STRATA:
             live = _NOTHING
             share = next(reversed(self._strata))
@@ -129,6 +138,7 @@ class GuardEvidence:
         return {
             "harm": self._harm.to_json(),
             "fine": self._fine.to_json(),
+            "recent": list(self._recent),
             "strata": [[share, *live, *canary] for share, (live, canary) in self._strata.items()],
         }
 
@@ -140,6 +150,8 @@ class GuardEvidence:
             float(share): (Count(int(a), int(b)), Count(int(c), int(d)))
             for share, a, b, c, d in values["strata"]
         }
+        rows, bad = values["recent"]
+        self._recent = float(rows), float(bad)
         self._excess = None
 
 

@@ -28,6 +28,8 @@ class FileLease:
         """See ports.Lease."""
         if self._descriptor is not None:
             return True
+        # Here and not at the start: a folder that can't be made stops rollouts alone, until it can.
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -28,7 +28,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`step`, `weight`: where in the ladder the rollout is afterwards; `reason`: why, with the figures of each guard."""
+    """`step`, `weight`: where in the ladder the rollout is afterwards. `reason`: why, with the figures of guards; `why`: without.
+
+    `ratio_e`, `units`: evidence against the sample ratio, and units that it is of. `ends`: the deadline (seconds since 1970).
+    """
 
     action: Action
     verdict: Verdict
@@ -36,6 +39,10 @@ class Decision:
     weight: float
     reason: str
     guards: tuple[GuardVerdict, ...] = ()
+    why: str = ""
+    ratio_e: float = 1.0
+    units: int = 0
+    ends: float | None = None
 
 
 def begin(release: Release) -> Decision | None:
@@ -48,7 +55,7 @@ def begin(release: Release) -> Decision | None:
         return None
     weight = rollout.ladder[rollout.step]
     reason = f"the rollout of {rollout.arm} begins at {weight:.2%}"
-    return Decision(Action.START, Verdict.NOT_ENOUGH_DATA, rollout.step, weight, reason)
+    return Decision(Action.START, Verdict.NOT_ENOUGH_DATA, rollout.step, weight, reason, why=reason)
 
 
 def decide(
@@ -61,9 +68,11 @@ def decide(
     guards = guard_verdicts(evidence)
     worst = _overall(rollout, guards)
     weight = canary_share(release.assign.weights, rollout.arm)
+    ends = _began(rollout, evidence) + rollout.deadline_s
 
     def decision(action: Action, why: str, step: int = rollout.step, at: float = weight) -> Decision:
-        return Decision(action, worst, step, at, _reason(why, evidence, guards), guards)
+        ratio, reason = evidence.sample_ratio, _reason(why, evidence, guards)
+        return Decision(action, worst, step, at, reason, guards, why, ratio.e, ratio.units, ends)
 
     if frozen or release.frozen:
         return decision(Action.HOLD, "frozen: nothing changes by itself")
@@ -84,7 +93,7 @@ def decide(
         return decision(
             Action.STEP, f"from {weight:.2%} to {rollout.ladder[step]:.2%}", step, rollout.ladder[step]
         )
-    if _elapsed(rollout, evidence, now) >= rollout.deadline_s:
+    if now >= ends:
         after = {"pause": Action.PAUSE, "promote": Action.PROMOTE, "roll_back": Action.ROLL_BACK}[
             rollout.otherwise
         ]
@@ -155,9 +164,8 @@ def _overall(rollout: Rollout, guards: tuple[GuardVerdict, ...]) -> Verdict:
     return Verdict.PROVEN_FINE if fine else Verdict.NOT_ENOUGH_DATA
 
 
-def _elapsed(rollout: Rollout, evidence: Evidence, now: float) -> float:
-    began = rollout.started.timestamp() if rollout.started else evidence.began
-    return now - began
+def _began(rollout: Rollout, evidence: Evidence) -> float:
+    return rollout.started.timestamp() if rollout.started else evidence.began
 
 
 def _reason(why: str, evidence: Evidence, guards: tuple[GuardVerdict, ...]) -> str:

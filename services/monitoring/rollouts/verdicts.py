@@ -49,7 +49,7 @@ class GuardVerdict:
 
 def guard_verdicts(evidence: Evidence) -> tuple[GuardVerdict, ...]:
     """The verdict on each guard."""
-    slow_over_s = evidence.slow_over_s
+    slow_over_s = evidence.slow_threshold.seconds
     return tuple(
         _verdict(name, guard, slow_over_s if name == "slow" else None)
         for name, guard in evidence.guards.items()

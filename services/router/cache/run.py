@@ -38,8 +38,13 @@ Part = tuple[NDArray[np.intp], dict[str, Column]]
 """Rows, ascending, and columns for them."""
 
 
-async def run_route(route: Route, batch: Batch, clock: Callable[[], float], meter: Meter) -> RouteResult:
-    """Runs a batch on a route, with its cache if it has one. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
+async def run_route(
+    route: Route, batch: Batch, clock: Callable[[], float], meter: Meter, begun: RouteRun | None = None
+) -> RouteResult:
+    """Runs a batch on a route, with its cache if it has one. `begun`: its run, if some stages are over already; such a route has
+    no cache. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
+    if begun is not None:
+        return await begun.run()
     if route.cached is None:
         return await RouteRun(route, batch, clock, meter).run()
     return await _CachedRun(route.cached, batch, clock, meter).run()

@@ -107,7 +107,7 @@ def load(data: bytes) -> Answer | None:
             return None
         used = [ModelUse(str(s), str(m), str(v), str(sha), str(b)) for s, m, v, sha, b in models]
         return Answer(made, values, tuple(used))
-    except (ValueError, TypeError, struct.error):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError, struct.error):
         return None
 
 

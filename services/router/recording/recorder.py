@@ -18,9 +18,10 @@ from headrace.recordings import Record, SegmentWriter, encode_record
 from services.router.pipelines import Served
 from services.router.recording.metrics import RecordingMetrics
 from services.router.recording.settings import RecordingSettings
-from services.router.routes.observer import chosen_rows, features_of, size_of
+from services.router.routes.observer import Ended, chosen_rows, features_of, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import FALLBACKS, RouteResult
+from services.router.ticks.counters import Part
 
 # Apart from the choice of shadows and rollouts.
 _SALT = "recording"
@@ -72,16 +73,16 @@ class Recorder:
         self._again: float | None = None
         metrics.works.set(1)
 
-    def begin(self, served: Served, route: Route, batch: Batch) -> Callable[[RouteResult | None], None]:
-        """A live run begins; what is returned must be called when it ends (None: it raised). Neither raises."""
+    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+        """A live run begins; what is returned must be called when it ends. Neither raises."""
 
-        def ended(result: RouteResult | None) -> None:
-            if result is None:
+        def ended(result: RouteResult | BaseException) -> None:
+            if not isinstance(result, RouteResult):
                 return
             try:
-                self._offer(served, route, batch, result)
+                self._offer(served, route, part.batch, result)
             except Exception as error:  # noqa: BLE001 - nothing of the recording may fail a live call
-                self._metrics.dropped("error", len(batch))
+                self._metrics.dropped("error", len(part.batch))
                 self._log.error("a batch was not recorded", error=f"{type(error).__name__}: {error}")
 
         return ended

@@ -26,12 +26,13 @@ Session: TypeAlias = Hashable
 class PipelineCaps:
     """The caps of one pipeline. It stays while releases change, so that none of them makes what was used forgotten.
 
-    `clock`: monotonic seconds.
+    `clock`: monotonic seconds. `routers`: how many there are; each has its part of caps that are `shared`.
     """
 
-    def __init__(self, pipeline: str, clock: Callable[[], float]) -> None:
+    def __init__(self, pipeline: str, clock: Callable[[], float], routers: int = 1) -> None:
         self._pipeline = pipeline
         self._clock = clock
+        self._routers = routers
         self._cap = Cap()
         self._rows: TokenBucket | None = None
         self._sessions: OrderedDict[Session, TokenBucket] = OrderedDict()
@@ -45,12 +46,27 @@ class PipelineCaps:
     def apply(self, cap: Cap | None) -> None:
         """Has these limits from now on; None: no limits."""
         old, new = self._cap, cap or Cap()
-        if new.rows_per_s != old.rows_per_s:
-            rate = new.rows_per_s
-            self._rows = None if rate is None else TokenBucket(rate, rate, self._clock())
-        if (new.session_by, new.session_rows_per_s) != (old.session_by, old.session_rows_per_s):
-            self._sessions.clear()
         self._cap = new
+        if (new.rows_per_s, new.shared) != (old.rows_per_s, old.shared):
+            rate = None if new.rows_per_s is None else self._part(new.rows_per_s)
+            self._rows = None if rate is None else TokenBucket(rate, rate, self._clock())
+        if _sessions(new) != _sessions(old):
+            self._sessions.clear()
+
+    def share(self, routers: int) -> None:
+        """So many routers serve now. What was used is not forgotten."""
+        if routers == self._routers:
+            return
+        self._routers = routers
+        cap, now = self._cap, self._clock()
+        if not cap.shared:
+            return
+        if cap.rows_per_s is not None and self._rows is not None:
+            self._rows.resize(self._part(cap.rows_per_s), self._part(cap.rows_per_s), now)
+        if cap.session_rows_per_s is not None:
+            rate = self._part(cap.session_rows_per_s)
+            for bucket in self._sessions.values():
+                bucket.resize(rate, rate, now)
 
     def admit(self, batch: Batch) -> tuple[Batch, int]:
         """The batch, in which the rows of refused requests have errors, and the rows that are in flight now.
@@ -81,22 +97,30 @@ class PipelineCaps:
         """Takes what a request needs. Raises Fault RESOURCE_EXHAUSTED; then nothing is taken."""
         cap, own, all_rows = self._cap, None, self._rows
         if session is not None and cap.session_rows_per_s is not None:
-            own = self._bucket(session, cap.session_rows_per_s, now)
+            own = self._bucket(session, self._part(cap.session_rows_per_s), now)
             wait = own.wait(now, rows)
             if wait:
-                limit = f"{cap.session_rows_per_s:g} rows per second of one session"
+                limit = self._limit(cap.session_rows_per_s, "rows per second of one session")
                 raise self._refusal(SESSION_ROWS, limit, wait)
         # One request of more rows than may be in flight passes alone, as it could never pass otherwise.
         most = cap.rows_in_flight
-        if most is not None and self.in_flight and self.in_flight + rows > most:
-            raise self._refusal(PIPELINE_IN_FLIGHT, f"{most} rows in flight", _RETRY_IN_FLIGHT_S)
+        if most is not None and self.in_flight and self.in_flight + rows > max(int(self._part(most)), 1):
+            raise self._refusal(PIPELINE_IN_FLIGHT, self._limit(most, "rows in flight"), _RETRY_IN_FLIGHT_S)
         if all_rows is not None:
             wait = all_rows.wait(now, rows)
             if wait:
-                raise self._refusal(PIPELINE_ROWS, f"{cap.rows_per_s:g} rows per second", wait)
+                raise self._refusal(PIPELINE_ROWS, self._limit(cap.rows_per_s or 0, "rows per second"), wait)
             all_rows.spend(rows)
         if own is not None:
             own.spend(rows)
+
+    def _part(self, limit: float) -> float:
+        """What this router has of a limit."""
+        return limit / self._routers if self._cap.shared else limit
+
+    def _limit(self, limit: float, of: str) -> str:
+        divided = self._cap.shared and self._routers > 1
+        return f"{limit:g} {of}" + (f" in {self._routers} routers together" if divided else "")
 
     def _refusal(self, limiter: Limiter, limit: str, wait: float) -> Fault:
         after = max(math.ceil(wait * 1000), 1)
@@ -125,6 +149,10 @@ class PipelineCaps:
         else:
             self._sessions.move_to_end(session)
         return bucket
+
+
+def _sessions(cap: Cap) -> tuple[object, ...]:
+    return cap.session_by, cap.session_rows_per_s, cap.shared
 
 
 def _requests(ids: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -1,30 +1,33 @@
-"""Who sees the runs of live batches, and what they take of them: shadows and the recording."""
+"""Who sees the runs of live batches, and what they take of them: shadows, events and the recording."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, Ragged
+from headrace.columns import Column, Ragged
 from headrace.pipeline import kind_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
 if TYPE_CHECKING:
     from services.router.pipelines import Served
+    from services.router.ticks.counters import Part
 
 _UNIT = 2.0**-53
+# Called when a run ends, with what came of it: its result, or what it raised.
+Ended: TypeAlias = Callable[[RouteResult | BaseException], None]
 
 
 class RunObserver(Protocol):
     """Sees the runs of live batches. It is in their way: it must be quick and never raise."""
 
-    def begin(self, served: Served, route: Route, batch: Batch) -> Callable[[RouteResult | None], None]:
-        """A run begins; what is returned is called when it ends, with None if it raised."""
+    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+        """A run of these rows begins; what is returned is called when it ends."""
         ...
 
 

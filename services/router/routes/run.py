@@ -174,21 +174,7 @@ class RouteRun:
         start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
         self.timings.append(Timing(stage, service, start_us, took_us, count, result.attributes))
         if result.timings:
-            # The rows may have waited here for a call in flight before they were sent, but the reply came back at once: so the
-            # callee's timings end where the stage ends.
-            end = max(t.start_us + t.duration_us for t in result.timings)
-            offset = start_us + max(took_us - end, 0)
-            self.timings.extend(
-                Timing(
-                    f"{stage}/{t.stage}",
-                    t.service,
-                    offset + t.start_us,
-                    t.duration_us,
-                    t.row_count,
-                    t.attributes,
-                )
-                for t in result.timings
-            )
+            self.timings += result.timings_within(stage, start_us, took_us)
 
     def result(self) -> RouteResult:
         """What the stages gave, and counts it."""

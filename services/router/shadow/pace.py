@@ -35,8 +35,9 @@ class Pace:
     duty: float = _DUTY
     rows: int = _ROWS
     in_flight: int = 0
-    # Odd while a shadow's stage runs; changes with each begin and end.
+    # Odd while stages of shadows run, or of others that keep this pace; changes with the first and after the last of them.
     _turn: int = 0
+    _running: int = 0
     _adapted: float = 0.0
     _clean: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _touched: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
@@ -60,19 +61,28 @@ class Pace:
         (self._touched if met else self._clean).append(seconds)
 
     def stage_began(self) -> None:
-        """A stage of a shadow runs from now on; there is one at a time."""
-        self._turn += 1
+        """A stage of a shadow runs from now on."""
+        self._running += 1
+        if self._running == 1:
+            self._turn += 1
 
     def stage_ended(self) -> None:
         """It does not run any more."""
-        self._turn += 1
+        self._running -= 1
+        if not self._running:
+            self._turn += 1
 
     def ran(self, now: float, seconds: float) -> float:
         """A run of `seconds` (its waits left out) has ended; returns how long to rest."""
+        rest = self.rest(now, seconds)
+        self._size(seconds)
+        return rest
+
+    def rest(self, now: float, seconds: float) -> float:
+        """As `ran`, of a run that has its rows from elsewhere."""
         if now - self._adapted >= self.adapt_every_s:
             self._adapted = now
             self._adapt()
-        self._size(seconds)
         return seconds * (1 / self.duty - 1)
 
     def slowdown(self) -> float | None:

@@ -12,20 +12,25 @@ from headrace.columns import Batch
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 from services.router.shadow.route import ShadowRoute
+from services.router.ticks.counters import Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copied:
-    """A batch that was answered. `rows`: positions that are copied, None: all. `live`: the route that answered, with its `result`
-    and how long it took. `size`: bytes that it keeps in memory."""
+    """A batch that was answered. `rows`: positions that are copied, None: all. `live`: the route that answered `part`, with its
+    `result` and how long it took. `size`: bytes that it keeps in memory."""
 
     shadow: ShadowRoute
     live: Route
-    batch: Batch
+    part: Part
     result: RouteResult
     seconds: float
     rows: NDArray[np.intp] | None
     size: int
+
+    @property
+    def batch(self) -> Batch:
+        return self.part.batch
 
     def __len__(self) -> int:
         return len(self.batch) if self.rows is None else len(self.rows)

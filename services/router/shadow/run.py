@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turned:
+class Turned:
     """A stage's runner that waits for its turn."""
 
     runner: StageRunner
@@ -109,8 +110,20 @@ def portions(copied: Sequence[Copied], rows: int) -> Iterator[Portion]:
             yield Portion([one], [all_of_it[start : start + rows]])
 
 
+class ShadowObserver(Protocol):
+    """Sees what shadows answered."""
+
+    def answered(self, portion: Portion, result: RouteResult, seconds: float) -> None:
+        """The shadow worked so long for the rows of a portion. It must be quick and never raise."""
+        ...
+
+
 async def run_portion(
-    portion: Portion, turn: Turn, clock: Callable[[], float], report: ComparisonReport
+    portion: Portion,
+    turn: Turn,
+    clock: Callable[[], float],
+    report: ComparisonReport,
+    observer: ShadowObserver | None = None,
 ) -> int:
     """Runs the rows on the shadow's route and counts them in the report; returns how many differ.
 
@@ -128,12 +141,14 @@ async def run_portion(
         [clock() + _RUN_S] * count,
         [""] * count,
     )
-    turned = tuple(_Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
+    turned = tuple(Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
     known = _known(portion, route)
     run = RouteRun(
         Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Unmetered(), known
     )
     result = await run.run()
+    if observer is not None:
+        observer.answered(portion, result, turn.worked)
     private = {field.name for p in (pipeline, answered) for field in p.inputs if field.pii}
     outputs = [o.name for o in pipeline.outputs if o.name not in private]
     context = _Context(portion, private)

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from headrace.columns import Batch
 from headrace.comparison import ComparisonReport
 from headrace.hop.errors import Fault
 from services.router.pipelines import Served
-from services.router.routes.observer import chosen_rows, size_of
+from services.router.routes.observer import Ended, chosen_rows, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.pace import Pace
 from services.router.shadow.queue import Copied, ShadowQueue
 from services.router.shadow.reports import Reports
-from services.router.shadow.run import Portion, Turn, portions, run_portion
+from services.router.shadow.run import Portion, ShadowObserver, Turn, portions, run_portion
 from services.router.shadow.settings import ShadowSettings
+from services.router.ticks.counters import Part
 
 
 class Shadows:
@@ -34,11 +34,14 @@ class Shadows:
         clock: Callable[[], float],
         log: Any,
         epoch: str,
+        observer: ShadowObserver | None = None,
     ) -> None:
+        """`observer`: sees each answer of a shadow."""
         self._patience_s = settings.patience_s
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self._observer = observer
         self._queue = ShadowQueue(settings.max_waiting_rows, settings.max_waiting_bytes)
         self._came = asyncio.Event()
         # Set while no live batch is in flight.
@@ -47,18 +50,18 @@ class Shadows:
         self.pace = Pace(max_rows=settings.max_rows)
         self.reports = Reports(epoch)
 
-    def begin(self, served: Served, route: Route, batch: Batch) -> Callable[[RouteResult | None], None]:
-        """A live run begins; what is returned must be called when it ends (None: it raised). Neither raises."""
+    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+        """A live run begins; what is returned must be called when it ends. Neither raises."""
         turn, began = self.pace.live_began(), self._clock()
         self._idle.clear()
 
-        def ended(result: RouteResult | None) -> None:
+        def ended(result: RouteResult | BaseException) -> None:
             seconds = self._clock() - began
-            self.pace.live_ended(turn, None if result is None else seconds)
+            self.pace.live_ended(turn, seconds if isinstance(result, RouteResult) else None)
             if not self.pace.in_flight:
                 self._idle.set()
-            if result is not None and served.shadow is not None:
-                self._offer(served, route, batch, result, seconds)
+            if isinstance(result, RouteResult) and served.shadow is not None:
+                self._offer(served, route, part, result, seconds)
 
         return ended
 
@@ -83,8 +86,8 @@ class Shadows:
             for left in self._queue.take(1):
                 self._drop(left, "stopped")
 
-    def _offer(self, served: Served, route: Route, batch: Batch, result: RouteResult, seconds: float) -> None:
-        shadow = served.shadow
+    def _offer(self, served: Served, route: Route, part: Part, result: RouteResult, seconds: float) -> None:
+        shadow, batch = served.shadow, part.batch
         if shadow is None or shadow.share <= 0 or shadow.route.name == route.name:
             return
         try:
@@ -98,7 +101,7 @@ class Shadows:
                 return
             # The message's own memory, which is kept as a whole however few rows are copied.
             size = size_of(batch.columns.values()) + size_of(result.columns.values())
-            copied = Copied(shadow, route, batch, result, seconds, rows, size)
+            copied = Copied(shadow, route, part, result, seconds, rows, size)
             refusal = self._queue.refusal(count, size)
             if refusal:
                 self._drop(copied, refusal)
@@ -130,9 +133,9 @@ class Shadows:
         report, pace = self._report(portion.copied[0]), self.pace
         if not report.rows:
             pace.begin_anew()
-        gate = partial(self._gate, self._clock() + self._patience_s)
+        gate = partial(self.gate, self._clock() + self._patience_s)
         turn = Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
-        different = await run_portion(portion, turn, self._clock, report)
+        different = await run_portion(portion, turn, self._clock, report, self._observer)
         pipeline = report.pipeline
         self._metrics.compared(pipeline, "different", different)
         self._metrics.compared(pipeline, "equal", len(portion) - different)
@@ -140,7 +143,7 @@ class Shadows:
         self._metrics.duty.set(pace.duty)
         return rest
 
-    async def _gate(self, ends: float) -> None:
+    async def gate(self, ends: float) -> None:
         """Returns when no live batch is in flight, or at `ends`."""
         while self.pace.in_flight:
             left = ends - self._clock()

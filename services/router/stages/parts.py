@@ -88,22 +88,7 @@ class Part:
         """The part's own, and its callee's, which end when the part ends."""
         start_us, took_us = int(start_s * 1e6), int(took_s * 1e6)
         own = Timing(self.name, self.runner.service, start_us, took_us, count, result.attributes)
-        end = max((t.start_us + t.duration_us for t in result.timings), default=0)
-        offset = start_us + max(took_us - end, 0)
-        return [
-            own,
-            *(
-                Timing(
-                    f"{self.name}/{t.stage}",
-                    t.service,
-                    offset + t.start_us,
-                    t.duration_us,
-                    t.row_count,
-                    t.attributes,
-                )
-                for t in result.timings
-            ),
-        ]
+        return [own, *result.timings_within(self.name, start_us, took_us)]
 
 
 def _late(part: str) -> Fault:

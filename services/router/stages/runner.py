@@ -36,6 +36,28 @@ class StageResult:
     asked: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
 
+    def timings_within(self, stage: str, start_us: int, took_us: int) -> list[Timing]:
+        """The callee's timings as those of a stage that began at `start_us` and took `took_us`.
+
+        The rows may have waited here for a call in flight before they were sent, but the reply came back at once: so the
+        callee's timings end where the stage ends.
+        """
+        if not self.timings:
+            return []
+        end = max(t.start_us + t.duration_us for t in self.timings)
+        offset = start_us + max(took_us - end, 0)
+        return [
+            Timing(
+                f"{stage}/{t.stage}",
+                t.service,
+                offset + t.start_us,
+                t.duration_us,
+                t.row_count,
+                t.attributes,
+            )
+            for t in self.timings
+        ]
+
 
 class StageRunner(Protocol):
     """Runs one stage of one pipeline."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from headrace.columns import Batch, Column, DType, RowError
-from headrace.hop.errors import BLAME, OUR_CODES, Blame
+from headrace.hop.errors import OUR_CODES, Blame, blame
 from headrace.pipeline import OutputField
 from headrace.ticks import (
     LATENCY_BUCKETS,
@@ -19,6 +19,7 @@ from headrace.ticks import (
     latency_bucket,
     output_counts,
 )
+from services.router.cache.run import CACHED
 from services.router.ticks.units import UnitCounter
 
 # Rows that are noted before they are counted. Of so many, NumPy's cost per call is nothing; their outputs take 16 KB.
@@ -28,7 +29,7 @@ _NOTED_ROWS = 2048
 def ours(error: RowError) -> bool:
     """Whether a row failed by a fault of ours. A deadline counts, whoever set it: an arm that is too slow makes it pass, and
     callers of both arms set the same ones."""
-    return error.code in OUR_CODES or BLAME[error.reason] is not Blame.CALLER
+    return error.code in OUR_CODES or blame(error.reason) is not Blame.CALLER
 
 
 def counted(output: OutputField) -> bool:
@@ -69,17 +70,21 @@ class ArmCounter:
         # Whether the receiver lacks any of it.
         self.changed = True
 
-    def note(self, answer: Batch, seconds: float) -> None:
-        """An answer of this arm, `seconds` after its rows arrived."""
-        count = len(answer)
-        self._rows += count
-        self._latency[bisect_left(LATENCY_EDGES_S, seconds)] += count
+    def note(self, answer: Batch, seconds: float) -> int:
+        """An answer of this arm, `seconds` after its rows arrived. Returns how many rows took so long: a kept answer says nothing
+        of the time of an arm."""
+        count = timed = len(answer)
         columns = answer.columns
+        if CACHED in columns:
+            timed = int(np.count_nonzero(columns[CACHED].array < 0))
+        self._rows += count
+        self._latency[bisect_left(LATENCY_EDGES_S, seconds)] += timed
         self._noted.append((answer.errors, [columns[name] for name in self._names]))
         self._noted_rows += count
         self.changed = True
         if self._noted_rows > _NOTED_ROWS:
             self.settle()
+        return timed
 
     def fail(self, rows: int, seconds: float) -> None:
         """So many rows got no answer at all, as our own code failed."""

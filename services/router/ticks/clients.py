@@ -8,6 +8,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.ticks import Tick
 from headrace.ticks.messages import write
+from services.router.ticks.reporter import Receipt
 
 REPORT = unary(
     pb.DESCRIPTOR,
@@ -25,6 +26,9 @@ class HopMonitoring:
     def __init__(self, client: Client) -> None:
         self._report = client.each(REPORT)
 
-    async def report(self, tick: Tick, deadline: float) -> list[bool | Fault]:
+    async def report(self, tick: Tick, deadline: float) -> list[Receipt | Fault]:
         replies = await self._report(write(tick), deadline=deadline)
-        return [reply if isinstance(reply, Fault) else reply.behind for reply in replies]
+        return [
+            reply if isinstance(reply, Fault) else Receipt(reply.behind, reply.live_router_count)
+            for reply in replies
+        ]

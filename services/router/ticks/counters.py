@@ -126,25 +126,26 @@ class Counters:
 
     def _answered(self, how: Counted, part: Part, answer: Batch, seconds: float, *, by_rule: bool) -> None:
         counter = self._counter(how, part, by_rule=by_rule)
-        counter.note(answer, seconds)
+        timed = counter.note(answer, seconds)
         if by_rule or not (how.compares or how.exposes):
             return
         errors = answer.errors
         bad = frozenset(row for row, error in errors.items() if ours(error)) if errors else frozenset()
         if how.compares:
-            self._count_drawn(how, part, counter, bad, seconds)
+            self._count_drawn(how, part, counter, bad, seconds if timed else None)
         if how.exposes:
             name = ArmName(part.pipeline.name, how.release, part.arm)
-            places = taken(places_in_requests(part.whole.rows.request_ids), part.positions)
+            places = taken(places_in_requests(part.whole.rows), part.positions)
             keys = None if how.by is None else [*map(_hashed, sticky_values(part.batch, how.by))]
             self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
 
     def _count_drawn(
-        self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float
+        self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float | None
     ) -> None:
-        """Counts what was divided among the arms: keys, and requests of rows without one."""
+        """Counts what was divided among the arms: keys, and requests of rows without one. `seconds` None: no row took time."""
         units, ids = counter.units, part.batch.rows.request_ids
-        units.answer(seconds)
+        if seconds is not None:
+            units.answer(seconds)
         if how.by is None:
             units.requests(ids, bad)
             return

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch
+from headrace.columns import Batch, Rows
 from headrace.pipeline import OutputField
 from headrace.ticks import ArmName, Exposure
 
@@ -19,14 +19,15 @@ MAX_WAITING = 30_000
 PER_TICK = 10_000
 
 
-def places_in_requests(request_ids: Sequence[str]) -> list[int]:
+def places_in_requests(rows: Rows) -> list[int]:
     """Position of each row in its request: the rows of a request are next to each other."""
     places: list[int] = []
     place, last = 0, None
-    for request_id in request_ids:
-        place = place + 1 if request_id == last else 0
+    # Tenants choose their ids without knowing of each other.
+    for request in zip(rows.request_ids, rows.tenants, strict=True):
+        place = place + 1 if request == last else 0
         places.append(place)
-        last = request_id
+        last = request
     return places
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from headrace.hop.errors import Fault
 from headrace.ticks import Tick
@@ -14,11 +14,19 @@ EVERY_S = 1.0
 _LAST_S = 0.5
 
 
+class Receipt(NamedTuple):
+    """What a replica of monitoring answers. `behind`: it lacks earlier ticks; `routers`: how many live ones it hears, 0: it
+    does not say."""
+
+    behind: bool = False
+    routers: int = 0
+
+
 class Monitoring(Protocol):
     """Takes ticks."""
 
-    async def report(self, tick: Tick, deadline: float) -> Sequence[bool | Fault]:
-        """Tells every replica; what each answers: whether it lacks earlier ticks, or why it has not got this one.
+    async def report(self, tick: Tick, deadline: float) -> Sequence[Receipt | Fault]:
+        """Tells every replica; what each answers, or why it has not got this one.
 
         `deadline`: monotonic seconds. Raises Fault if there is no replica.
         """
@@ -33,7 +41,8 @@ class TickMetrics(Protocol):
 
 
 class Reporter:
-    """Reports what was counted. What fails is told again, as counts are cumulative. `clock`: monotonic seconds."""
+    """Reports what was counted. What fails is told again, as counts are cumulative. `clock`: monotonic seconds. `heard`: told how
+    many routers there are; while nobody says it, what was said last holds."""
 
     def __init__(
         self,
@@ -43,6 +52,7 @@ class Reporter:
         log: Any,
         clock: Callable[[], float],
         every_s: float = EVERY_S,
+        heard: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._counters = counters
         self._monitoring = monitoring
@@ -50,6 +60,7 @@ class Reporter:
         self._log = log
         self._clock = clock
         self._every_s = every_s
+        self._heard = heard
         self._failing = False
         self._lost = 0
 
@@ -78,8 +89,10 @@ class Reporter:
             return
         # A replica that has not got it will find that it lacks a tick, and say so.
         self._counters.received(tick)
-        if any(good):
+        if any(receipt.behind for receipt in good):
             self._counters.start_over()
+        if routers := max(receipt.routers for receipt in good):
+            self._heard(routers)
         self._metrics.reported("OK")
         if self._failing:
             self._failing = False
@@ -93,7 +106,7 @@ class Reporter:
         except Exception as error:  # noqa: BLE001 - the router must stop, whatever happens
             self._fails(f"{type(error).__name__}: {error}")
 
-    async def _answers(self, tick: Tick) -> Sequence[bool | Fault]:
+    async def _answers(self, tick: Tick) -> Sequence[Receipt | Fault]:
         try:
             return await self._monitoring.report(tick, self._clock() + max(self._every_s, EVERY_S))
         except Fault as fault:

@@ -53,6 +53,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "services",
         "models_in_quarantine",
         "tenants_problem",
+        "limits_problem",
         "quarantined_pipelines",
     ]
     assert told["services"] == {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from headrace.cli.diagnosis import doctor_checks
 from headrace.cli.diagnosis.doctor_checks import Level
-from headrace.cli.installation import layout
+from headrace.cli.installation import certificates, layout
 
 
 def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
@@ -34,6 +34,25 @@ def test_an_old_python_is_refused_and_the_new_one_named() -> None:
     finding = doctor_checks.python((3, 10, 4))
     assert finding.level is Level.BAD
     assert "3.11" in finding.fix
+
+
+def test_a_certificate_that_the_door_refuses_is_told(tmp_path: Path) -> None:
+    place, now = layout.of(tmp_path), datetime.now(UTC)
+
+    def found(at: datetime) -> tuple[Level, str]:
+        (one,) = [f for f in doctor_checks.examine(place, at) if f.what == "certificate"]
+        return one.level, one.found
+
+    certificates.ensure(place.tls, now)
+    assert found(now)[0] is Level.GOOD
+    assert found(now + timedelta(days=80))[0] is Level.WARN
+    assert found(now + timedelta(days=91)) == (
+        Level.BAD,
+        f"the door refuses it: the certificate has expired, on {now + timedelta(days=90):%Y-%m-%d %H:%M} UTC",
+    )
+    certificates.ensure(tmp_path / "other", now)
+    (tmp_path / "other" / "server.key").replace(place.tls / "server.key")
+    assert found(now) == (Level.BAD, "the door refuses it: the key does not belong to the certificate")
 
 
 def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.installation import layout
 from headrace.cli.main import app
+from headrace.drift import baseline_of_version
 from headrace.repository import Repository, Trust
 from headrace.repository.access_log import entries
 from tests.services.executor.executor_models import doubling, endless, expanding
@@ -55,19 +57,20 @@ def refused(*arguments: str | Path, home: Path) -> str:
 
 def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"auc": 0.9}')
-    (tmp_path / "b.json").write_text('{"x": [1, 2, 3]}')
+    np.savez(tmp_path / "b.npz", x=np.arange(30.0).reshape(10, 3))
     file = model(tmp_path / "m.onnx")
 
     said = ok("add", "mine", file, home=home)
     assert "added mine version 1, signed" in said
     assert "inputs: x: float32[3]" in said
-    more = ("--metrics", tmp_path / "m.json", "--baseline", tmp_path / "b.json", "--parent", "mine:1")
+    more = ("--metrics", tmp_path / "m.json", "--baseline", tmp_path / "b.npz", "--parent", "mine:1")
     ok("add", "mine", file, *more, "--trained-on", "data of May", "--file", tmp_path / "m.json", home=home)
     ok("label", "mine:1", "champion", home=home)
     assert ok("verify", home=home).count("ok mine version") == 2
 
     shown = json.loads(ok("show", "mine", home=home))
-    assert (shown["version"], shown["metrics"], shown["baseline"]) == ("2", {"auc": 0.9}, {"x": [1, 2, 3]})
+    assert (shown["version"], shown["metrics"]) == ("2", {"auc": 0.9})
+    assert shown["baseline"] == {"file": "baseline.json", "rows": 10, "columns": 3}
     assert (shown["lineage"], shown["trained_on"]) == ({"parents": ["mine:1"]}, "data of May")
     assert json.loads(ok("show", "mine:champion", home=home))["labels"] == ["champion"]
     assert [line.split()[:3] for line in ok("list", home=home).splitlines()[1:]] == [
@@ -83,6 +86,29 @@ def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: P
     assert [e["event"] for e in entries(place.model_log)] == [
         *("added", "added", "labelled", "loaded", "loaded", "unlabelled", "removed")
     ]
+
+
+def test_a_baseline_is_made_checked_and_kept_with_its_version(home: Path, tmp_path: Path) -> None:
+    data, document = tmp_path / "d.csv", tmp_path / "b.json"
+    data.write_text("a,b,c,hour\n" + "".join(f"{i},{i % 3},{i / 7},{i % 24}\n" for i in range(50)))
+    file, columns = model(tmp_path / "m.onnx"), ("--tensor", "x=a,b,c", "--pipeline", "hour")
+    ok("add", "mine", file, "--unchecked", home=home)
+
+    assert "4 columns of 50 rows" in ok(
+        *("baseline", data, "--out", document, *columns, "--unwatched", "hour", "--for", "mine"), home=home
+    )
+    ok("add", "mine", file, "--baseline", document, "--unchecked", home=home)
+    place = layout.of(home)
+    found = baseline_of_version(Repository(place.models, trust=Trust((place.model_public_key,))), "mine", "2")
+    assert (set(found.columns), found.columns["hour"].watched) == ({"a", "b", "c", "hour"}, False)
+
+    assert "column 'hour': the model has no such input" in refused(
+        *("baseline", data, "--out", document, "--tensor", "x=a,b,c", "--for", "mine"), home=home
+    )
+    said = refused("add", "mine", file, "--baseline", data, "--unchecked", home=home)
+    assert "model 'mine': baseline, column 'a': the model has no such input (it has: x: float32[3])" in said
+    assert "no such column" in refused("baseline", data, "--out", document, "--output", "z", home=home)
+    assert ok("list", home=home).count("mine") == 2, "nothing was added"
 
 
 def test_a_tampered_model_is_refused(home: Path, tmp_path: Path) -> None:

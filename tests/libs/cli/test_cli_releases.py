@@ -12,63 +12,18 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.installation import layout, release_place
 from headrace.cli.main import app
-from headrace.columns import DType
-from headrace.releases import FileReleases, Release
-from headrace.repository import TensorSpec, label, publish
+from headrace.releases import FileReleases
+from headrace.repository import label, publish
 from headrace.repository.records import Records
-from headrace.state import chain
+from tests.libs.cli.released_home import ROLLOUT, X, Y, audit, current, made, ok, refused, run, write_document
 from tests.libs.releases.small_pipeline import TEXT, changed
 from tests.libs.releases.webhook_receiver import Receiver
-
-X, Y = TensorSpec("x", DType.FLOAT32, ()), TensorSpec("y", DType.FLOAT32, ())
-ROLLOUT = ("rollout", "start", "small", "--models", "light=2", "--by", "name")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with models in two versions each and a document; nothing is live yet."""
-    made = tmp_path / "home"
-    for model in ("light", "heavy"):
-        for version in ("1", "7", "10") if model == "heavy" else ("1", "2", "10"):
-            publish(made / "models", model, version, b"no model", inputs=[X], outputs=[Y])
-    label(made / "models", "light", "1", "old")
-    write_document(made, TEXT)
-    (made / "settings").mkdir()
-    (made / "settings" / "router.yaml").write_text(yaml.safe_dump({"pipelines": str(made / "pipelines")}))
-    return made
-
-
-def write_document(home: Path, text: str) -> None:
-    path = home / "pipelines" / "small" / "pipeline.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def run(home: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], catch_exceptions=False)
-
-
-def ok(home: Path, *arguments: object) -> str:
-    result = run(home, *arguments)
-    assert result.exit_code == 0, result.output
-    return " ".join(result.output.split())
-
-
-def refused(home: Path, *arguments: object, code: int = 1) -> str:
-    """What is said; nothing has changed."""
-    before = current(home)
-    result = run(home, *arguments)
-    assert result.exit_code == code, result.output
-    assert current(home) == before
-    return " ".join(result.output.split())
-
-
-def current(home: Path) -> Release | None:
-    return FileReleases(home / "releases").current("small")[0]
-
-
-def audit(home: Path) -> list[dict[str, Any]]:
-    return list(chain.entries(home / "audit" / "releases.jsonl"))
+    """A home with models and a document; nothing is live yet."""
+    return made(tmp_path / "home")
 
 
 def test_a_release_lives_its_life(home: Path) -> None:
@@ -111,42 +66,6 @@ def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -
     assert "arms.live.models.light 10 11" in said
     assert "nothing was changed (--dry-run)" in said
     assert current(home) == before
-
-
-def test_a_rollout_is_steered(home: Path) -> None:
-    assert "it has no release yet" in refused(home, *ROLLOUT)
-    ok(home, "release", "deploy", "small", "--models", "light=1")
-    assert "there was no rollout yet" in ok(home, "rollout", "status", "small")
-    said = ok(home, *ROLLOUT, "--ladder", "5,50,100", "--deadline", "30m", "--otherwise", "promote")
-    assert "assign.weights.candidate — 5 %" in said
-    assert "rollout status small" in said
-    rollout = current(home).rollout
-    assert (rollout.ladder, rollout.deadline_s, rollout.otherwise) == ((0.05, 0.5, 1.0), 1800, "promote")
-    status = ok(home, "rollout", "status", "small")
-    assert all(word in status for word in ("running", "candidate", "5% → 50% → 100%", "none yet"))
-    assert "end it before another one" in refused(home, *ROLLOUT)
-    assert "end it before a deployment" in refused(home, "release", "deploy", "small", "--models", "light=10")
-    ok(home, "rollout", "pause", "small")
-    assert json.loads(ok(home, "rollout", "status", "small", "--json"))["rollout"]["state"] == "paused"
-    ok(home, "rollout", "resume", "small")
-    ok(home, "rollout", "promote", "small", "--yes")
-    assert current(home).live.models["light"] == "2"
-    assert "none is running, the last one is over (promoted)" in refused(home, "rollout", "abort", "small")
-    ok(home, "rollout", "start", "small", "--models", "light=10")
-    ok(home, "rollout", "abort", "small")
-    assert current(home).live.models["light"] == "2"
-
-
-def test_an_experiment(home: Path) -> None:
-    ok(home, "release", "deploy", "small", "--models", "light=1")
-    ok(home, "release", "deploy", "small", "--arm", "b", "--models", "light=2")
-    start = ("experiment", "start", "small", "seats", "--outcome", "late", "--by", "name")
-    told = refused(home, *start, "--weight", "live=0.5", "--weight", "b=0.6")
-    assert "assign: the weights add up to 1.1, not to 1" in told
-    ok(home, *start, "--weight", "live=0.5,b=0.5")
-    assert current(home).experiment.arms == ("live", "b")
-    ok(home, "experiment", "stop", "small")
-    assert current(home).experiment is None
 
 
 def test_labels_and_what_must_stay(home: Path) -> None:

@@ -9,66 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from headrace.cli.installation import layout
-from headrace.cli.main import app
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
-from headrace.pipeline import Decision, ModelUse, parse
+from headrace.pipeline import Decision, ModelUse
 from headrace.recordings import Record, SegmentWriter, encode_record
-from headrace.releases import LIVE, Arm, FileReleases, Release
-from tests.libs.cli.test_cli_models import model
+from tests.libs.cli.replay_home import DOCUMENT, typed
 
-DOCUMENT = """\
-pipeline: scored
-version: 3
-deadline_ms: 1000
-inputs:
-  key: {type: string, pii: true}
-  x: float32
-stages:
-  - features: store
-    feature_service: users
-    entities: [key]
-    views: {user: {features: {score: float64}, on_missing: RULE}}
-  - preprocessing: prepare
-    steps:
-      - impute: {columns: {score: -1.0}}
-      - assemble: {columns: [x, score], into: input}
-    outputs: {input: {type: float32, shape: [2]}}
-  - model: sum
-    name: times
-    inputs: {x: input}
-    outputs: {y: {column: y, type: float32, shape: [2]}}
-outputs: [y]
-"""
 REFUSED = RowError(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "none", "store")
 UNREADABLE = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key", "store")
 
 
-def typed(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def home(replay_home: Path) -> Path:
     """A home with two versions of the model `times`, and a release for each; the newer one refuses rows without values."""
-    folder = tmp_path_factory.mktemp("replay")
-    made = folder / "home"
-    assert typed("models", "keys", "--home", made).exit_code == 0
-    store = FileReleases(layout.of(made).releases)
-    for number, factor in (1, 2.0), (2, 3.0):
-        file = model(folder / f"{number}.onnx", width=2, factor=factor)
-        added = typed("models", "add", "times", file, "--home", made)
-        assert added.exit_code == 0, added.output
-        text = DOCUMENT.replace("RULE", "default" if number == 1 else "refuse")
-        document = parse(text, "scored.yaml")
-        store.keep_document("scored", document.revision, text)
-        arm = Arm(version=3, revision=document.revision, models={"times": str(number)})
-        release = Release(pipeline="scored", number=number, parent=number - 1, arms={LIVE: arm})
-        store.commit(release)
-    return made
+    return replay_home
 
 
 def record(
@@ -202,7 +157,7 @@ def test_what_was_not_recorded_is_said(home: Path, recorded: Callable[..., Path]
         (("--arm", "next"), "release 2 of scored has no arm 'next'; it has live"),
         (("--models", "time=2"), "pipeline scored runs no model 'time'; did you mean 'times'?"),
         (("--models", "times=7"), "7"),
-        (("--models", "times"), "--models times: write NAME=VERSION"),
+        (("--models", "times"), "times: write NAME=VERSION"),
     ],
 )
 def test_a_candidate_that_is_not_there_is_named(

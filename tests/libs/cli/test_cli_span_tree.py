@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headrace.cli.commands.requests import span_tree
+from headrace.state import traces
 
 
 def span(name: str, parent: str, start: int, duration: int, **fields: Any) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def drawn(trace: dict[str, Any]) -> str:
 
 
 def test_a_trace_is_drawn_as_a_tree_in_order_of_time() -> None:
-    order = [(depth, s["name"]) for depth, s in span_tree.ordered(TRACE["spans"])]  # type: ignore[arg-type] # mixed dict
+    order = [(depth, s["name"]) for depth, s in traces.ordered(TRACE["spans"])]  # type: ignore[arg-type] # mixed dict
     assert order == [(0, "Predict"), (1, "store"), (1, "light"), (2, "run")]
     text = drawn(TRACE)
     assert "request r-1" in text
@@ -52,10 +53,10 @@ def test_the_newest_trace_of_a_request_is_found_beside_broken_lines(tmp_path: Pa
     (tmp_path / "spans-00000001.jsonl").write_text(
         '{"request_id": "r-1", "spa\n' + json.dumps(new) + '\n{"r-1"\n'
     )
-    assert span_tree.find(tmp_path, "r-1") == TRACE
-    assert span_tree.find(tmp_path, "0af7651916cd43dd8448eb211c80319c") == TRACE
-    assert span_tree.find(tmp_path, "r") is None
-    assert span_tree.find(tmp_path / "absent", "r-1") is None
+    assert traces.find(tmp_path, "r-1") == TRACE
+    assert traces.find(tmp_path, "0af7651916cd43dd8448eb211c80319c") == TRACE
+    assert traces.find(tmp_path, "r") is None
+    assert traces.find(tmp_path / "absent", "r-1") is None
 
 
 NAMES = st.sampled_from("abcdefgh")
@@ -64,7 +65,7 @@ NAMES = st.sampled_from("abcdefgh")
 @given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 100), st.integers(0, 100)), min_size=1, max_size=12))
 def test_every_span_is_drawn_once_whatever_its_parent(parts: list[tuple[str, str, int, int]]) -> None:
     spans = [span(*part) for part in parts]
-    order = span_tree.ordered(spans)
+    order = traces.ordered(spans)
     assert sorted(id(s) for _, s in order) == sorted(map(id, spans))
     drawn({"request_id": "x", "trace_id": "y", "spans": spans})
 

@@ -43,6 +43,9 @@ class Inference:
             await asyncio.sleep(step)
         return self._answer(request)
 
+    async def Explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
+        raise Fault(Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, "the SDK has no call of it")
+
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
         self.lists += 1
         x = pb.Field(name="x", data_type=batch_pb2.DATA_TYPE_FLOAT32, description="a number")

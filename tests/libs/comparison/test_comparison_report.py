@@ -43,6 +43,13 @@ def test_floats_are_compared_by_their_bits_or_within_a_tolerance() -> None:
     assert differences(one, other, 0.6).differs.tolist() == [False] * 5 + [True]
 
 
+def test_a_tolerance_may_be_relative_to_the_old_value() -> None:
+    one = Column.of("y", np.array([[100.0, 1.0], [100.0, 1.0], [100.0, 1.0], [np.inf, 1.0], [np.inf, 1.0]]))
+    other = Column.of("y", np.array([[100.9, 1.0], [101.1, 1.0], [100.0, 1.02], [np.inf, 1.0], [1e9, 1.0]]))
+    assert differences(one, other, 0.0, 0.01).differs.tolist() == [False, True, True, False, True]
+    assert differences(one, other, 0.5, 0.01).differs.tolist() == [False, False, False, False, True]
+
+
 def test_a_row_of_several_elements_differs_by_its_greatest() -> None:
     one = Column.of("y", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
     other = Column.of("y", np.array([[1.5, 2.0], [3.0, 4.0]], np.float32))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from headrace.hop import config
 
@@ -118,3 +119,58 @@ def test_values_at_the_bounds_are_taken() -> None:
     config.RetrySettings(budget_ratio=1)
     config.BreakerSettings(failure_ratio=1, slow_ratio=1)
     config.ClientSettings(target="unix:/x", deadline_margin_s=0)
+
+
+class Store(config.Settings):
+    """Of a service, with a secret in it."""
+
+    url: str = ""
+    size: int = 1
+    # A key of this form that is the service's own.
+    own_file: Path | None = None
+    own: int = 0
+    names: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Stores(config.Settings):
+    """Of a service that may have a store."""
+
+    store: Store | None = None
+    server: config.Server = config.Server(listen="local")
+
+    @model_validator(mode="after")
+    def _is_redis(self) -> Stores:
+        if self.store is not None and not self.store.url.startswith("redis://"):
+            raise ValueError(f"{self.store.url!r} is no address")
+        return self
+
+
+def test_a_value_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:hush@host\n")
+    (tmp_path / "size").write_text("7\n")
+    file = tmp_path / "service.yaml"
+    file.write_text(f"store: {{url_file: {tmp_path}/url, own_file: /other, names: {{url_file: x}}}}\n")
+    found = config.load(Stores, file, {"HEADRACE__STORE__SIZE_FILE": f"{tmp_path}/size"}).store
+    assert found == Store(url="redis://:hush@host", size=7, own_file=Path("/other"), names={"url_file": "x"})
+    alone = {"HEADRACE__STORE__URL_FILE": f"{tmp_path}/url"}
+    assert config.load(Stores, None, alone).store == Store(url="redis://:hush@host")
+
+
+def test_a_value_file_that_cannot_be_used_is_named_and_its_text_is_not(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("hush\n")
+    (tmp_path / "binary").write_bytes(b"hush\xff")
+    key = "HEADRACE__STORE__URL_FILE"
+    for variables, complaint in (
+        ({key: f"{tmp_path}/none"}, f"variable {key}, store.url_file: {tmp_path}/none can't be read: No such file"),
+        ({key: f"{tmp_path}/binary"}, f"variable {key}, store.url_file: {tmp_path}/binary can't be read: it is not"),
+        ({key: "[]"}, f"variable {key}, store.url_file: must be the path of a file"),
+        ({key: f"{tmp_path}/url", "HEADRACE__STORE__URL": "x"}, f"variable {key}, store.url_file: url is set too"),
+        ({key: f"{tmp_path}/url"}, "(top): Value error, '(the file's text)' is no address"),
+        ({"HEADRACE__STORE__SIZE_FILE": f"{tmp_path}/url"}, "variable HEADRACE__STORE__SIZE_FILE, store.size_file: Input"),
+        ({"HEADRACE__STORE__SISE_FILE": "x"}, "variable HEADRACE__STORE__SISE_FILE, store.sise_file: Extra inputs"),
+    ):  # fmt: skip
+        with pytest.raises(config.ConfigError) as caught:
+            config.load(Stores, None, variables)
+        assert str(caught.value).startswith(complaint)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "hush" not in shown

@@ -259,3 +259,10 @@ def test_the_revision_does_not_depend_on_the_order_of_the_keys() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[" * 500])
 def test_what_is_wrong_with_the_whole_document_is_in_its_first_line(text: str) -> None:
     assert [p.line for p in problems(text)] == [1]
+
+
+def test_a_document_may_say_that_its_predictions_are_regulated() -> None:
+    assert not parsed().regulated
+    assert parse(SMALL + "regulated: true\n", "p.yaml").regulated
+    [told] = complaints(SMALL + "regulated: often\n")
+    assert "regulated" in told

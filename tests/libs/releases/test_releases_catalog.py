@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace.pipeline import DocumentError, ModelStage, Pipeline, Reload, parse
-from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog, ReleaseError
-from headrace.releases.first import first_release, models_of
+from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog
+from headrace.releases.first import first_release
+from headrace.releases.store import ReleaseStore
 
 DOCUMENT = """
 pipeline: p
@@ -27,7 +28,7 @@ def arm(text: str, models: Mapping[str, str]) -> Arm:
     return Arm(version=pipeline.version, revision=pipeline.revision, models=models)
 
 
-def deploy(store: FileReleases, text: str = DOCUMENT, version: str = "1", **arms: Arm) -> Release:
+def deploy(store: ReleaseStore, text: str = DOCUMENT, version: str = "1", **arms: Arm) -> Release:
     pipeline = parse(text, "p")
     before, broken = store.current("p")
     store.keep_document("p", pipeline.revision, text)
@@ -205,10 +206,3 @@ def test_settings_of_stages_that_there_are_not_name_their_key(tmp_path: Path) ->
     catalog = ReleaseCatalog(store)
     assert "arms.live.settings.n: there is no such stage" in str(catalog.quarantined["p"].problems[0])
     assert versions(catalog) == ["1"]
-
-
-def test_a_model_without_a_version_can_not_be_released() -> None:
-    pipeline = parse(DOCUMENT, "p")
-    assert models_of(pipeline, lambda model, wanted: "7") == {"adder": "7"}
-    with pytest.raises(ReleaseError, match=r"stages\[0\]: there is no version of model 'adder'; add it: "):
-        models_of(pipeline, lambda model, wanted: None)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from headrace.columns import DType
+from headrace.pipeline import ColumnType, ModelSignature
 from headrace.releases import ReleaseError
-from headrace.releases.changes import deployed, differences, labelled, same_content, switched
+from headrace.releases.changes import checked, deployed, differences, labelled, same_content, switched
 from tests.libs.releases.small_pipeline import KNOWN, Home, changed
 
 
@@ -35,6 +38,44 @@ def test_the_first_release_pins_every_model(home: Home) -> None:
 
 def test_the_newest_that_can_be_used_is_taken(home: Home) -> None:
     assert home.deploy(changed(('    version: "7"\n', ""))).live.models["heavy"] == "7"
+
+
+X = ColumnType(DType.FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("signature", "told"),
+    [
+        (ModelSignature({"x": X}, {}), "stages[0].outputs.y: model 'light' has no output 'y'"),
+        (
+            ModelSignature({"x": X}, {"y": ColumnType(DType.INT64)}),
+            "stages[0].outputs.y: declared as float32, the model gives int64",
+        ),
+        (
+            ModelSignature({"x": ColumnType(DType.FLOAT32, (3,))}, {"y": X}),
+            "stages[0].inputs.x: column 'size' is float32, the model's input is float32[3]",
+        ),
+        (ModelSignature({"x": X, "z": X}, {"y": X}), "stages[0].inputs: the model needs its input 'z' too"),
+    ],
+)
+def test_a_version_must_take_and_give_what_the_document_says(
+    home: Home, signature: ModelSignature, told: str
+) -> None:
+    fits = ModelSignature({"x": X}, {"y": X})
+
+    def found(model: str, version: str) -> ModelSignature | None:
+        return {("light", "2"): signature, ("light", "1"): fits}.get((model, version))
+
+    known = replace(KNOWN, signature=found)
+    for version in ("1", "10"):  # it fits; its signature is not known
+        release = deployed(home.basis(), home.arm(models={"light": version}))
+        checked(release, home.documents.text, known)
+    release = deployed(home.basis(), home.arm(models={"light": "2"}))
+    with pytest.raises(ReleaseError) as error:
+        checked(release, home.documents.text, known)
+    assert list(error.value.problems) == [
+        f"arms.live.models.light: light 2 does not fit the document: {told}"
+    ]
 
 
 @pytest.mark.parametrize(

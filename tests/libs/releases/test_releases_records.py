@@ -19,10 +19,12 @@ from headrace.releases.changes.rollouts import Plan
 from headrace.releases.document import to_bytes
 from headrace.releases.records import (
     Audit,
+    Finding,
     RecordedReleases,
     RecordSettings,
     Webhook,
     WebhookSettings,
+    Writer,
     open_recorded,
     verify,
 )
@@ -38,13 +40,19 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
+def audit_of(folder: Path) -> Audit:
+    return Audit(folder / "audit" / "releases.jsonl", lambda: NOON, writer=Writer("north", "test:7"))
+
+
 def recorded(folder: Path, webhook: Webhook | None = None) -> RecordedReleases:
     store = FileReleases(folder / "releases")
     store.keep_document("flights", REVISION, TEXT)
-    return RecordedReleases(store, Audit(folder / "audit" / "releases.jsonl", lambda: NOON), webhook)
+    return RecordedReleases(store, audit_of(folder), webhook)
 
 
 def lines(store: RecordedReleases) -> list[dict[str, Any]]:
+    assert store.audit is not None
+    assert store.audit.path is not None
     return list(chain.entries(store.audit.path))
 
 
@@ -57,6 +65,7 @@ def test_each_change_has_a_line(tmp_path: Path) -> None:
     store.remove("flights")
     found = [{k: v for k, v in line.items() if k not in ("previous", "sha256")} for line in lines(store)]
     at = "2026-11-01T12:00:00.000+00:00"
+    assert {(line.pop("machine"), line.pop("process")) for line in found} == {("north", "test:7")}
     first = {"pipeline": "flights", "number": 1, "parent": 0, "author": "ann", "reason": "begin"}
     second = {
         "pipeline": "flights",
@@ -108,8 +117,10 @@ def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
 
 def test_releases_are_compared_with_the_audit(tmp_path: Path) -> None:
     store = recorded(tmp_path)
+    assert store.audit is not None
     path = store.audit.path
-    assert verify(path, []) == []
+    assert path is not None
+    assert verify(store.audit, []) == []
     store.commit(release(1))
     late = release(1, author="late")
     with pytest.raises(StaleError):
@@ -117,22 +128,23 @@ def test_releases_are_compared_with_the_audit(tmp_path: Path) -> None:
     # Past the audit.
     FileReleases(tmp_path / "releases").commit(release(2))
     store.commit(release(3))
-    assert [(f.number, f.recorded) for f in verify(path, store.history("flights"))] == [
+    assert [(f.number, f.recorded) for f in verify(store.audit, store.history("flights"))] == [
         (3, True),
         (2, False),
         (1, True),
     ]
+    assert verify(store.audit, store.history("flights"))[0] == Finding(3, True, "north", "test:7")
     # Replaced by one with another content, whose own hash is right.
     other = release(3, author="mallory")
     (tmp_path / "releases" / "flights" / "3.json").write_bytes(to_bytes(other))
-    assert not verify(path, store.history("flights"))[0].recorded
+    assert not verify(store.audit, store.history("flights"))[0].recorded
     # The one that was refused, put in place of the first.
     (tmp_path / "releases" / "flights" / "1.json").write_bytes(to_bytes(late))
-    assert not verify(path, store.history("flights"))[-1].recorded
+    assert not verify(store.audit, store.history("flights"))[-1].recorded
     altered = path.read_bytes().replace(b'"late"', b'"fate"')
     path.write_bytes(altered)
     with pytest.raises(ValueError, match="the chain is broken"):
-        verify(path, store.history("flights"))
+        verify(store.audit, store.history("flights"))
 
 
 @pytest.fixture

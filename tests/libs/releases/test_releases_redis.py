@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from headrace.releases.catalog import ReleaseCatalog
+from headrace.releases.files import FileReleases
 from headrace.releases.place import PlaceError, open_store, redis_place
 from headrace.releases.redis import RedisReleases
 from tests.libs.releases.release_stores import REVISION, TEXT, in_redis, release
+from tests.libs.releases.test_releases_catalog import deploy, versions
 from tests.redis_server import RedisServer
 
 LONG_S = 120.0
@@ -44,6 +47,26 @@ def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: Redis
         redis.start()
         writer.commit(release(1))
         assert waiting.result() != state
+    place.close()
+
+
+def test_what_is_live_goes_on_while_redis_is_away_over_a_restart_too(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    place = in_redis(redis.port)
+    store = place.open()
+    deploy(store)
+    mirror = FileReleases(tmp_path / "kept")
+    catalog = ReleaseCatalog(store, mirror=mirror)
+    redis.kill()
+    for reader in (catalog, ReleaseCatalog(place.open(), mirror=mirror)):
+        reader.reload()
+        assert versions(reader) == ["1"]
+        assert "can't be reached" in str(reader.troubles[0])
+    redis.start()
+    deploy(store, version="2")
+    catalog.reload()
+    assert (versions(catalog), catalog.troubles) == (["2"], ())
     place.close()
 
 
@@ -117,6 +140,7 @@ def test_a_server_that_hangs_is_an_error_and_no_end(
     store = place.open()
     assert store.pipelines() == []
     redis.signal(signal.SIGSTOP)
+    # Asked once: what is repeated is a call whose connection broke.
     with pytest.raises(OSError, match="can't be reached"):
         store.pipelines()
     redis.signal(signal.SIGCONT)
@@ -154,6 +178,9 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
         ("redis://host?db=3", "db is no option"),
         ("redis://host?password_file=/nowhere", "password_file: /nowhere can't be read"),
         ("redis://host?prefix=a{b", "prefix"),
+        ("redis+sentinel://:s3cr3t@host:1,other", "name that the Sentinels watch"),
+        ("redis+sentinel://:s3cr3t@host:x/main", "HOST or HOST:PORT"),
+        ("redis+cluster://:s3cr3t@host:1", "name a server, or Sentinels"),
     ],
 )
 def test_a_wrong_setting_says_what_is_wrong(setting: str, told: str) -> None:
@@ -168,6 +195,20 @@ def test_a_right_setting() -> None:
     assert (place.host, place.port, place.database, place.tls) == ("host", 6379, 3, True)
     assert (place.username, place.password, place.ca, place.prefix) == ("me", "p@ss", "/ca.pem", "north")
     assert str(place) == "rediss://host:6379/3"
+
+
+def test_a_right_setting_of_sentinels(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    place = redis_place(
+        f"rediss+sentinel://me:s3cr3t@a:1,b/main/3?password_file={tmp_path}/password&ca=/ca.pem"
+    )
+    assert place.watched is not None
+    assert place.watched.places == (("a", 1), ("b", 26379))
+    assert (place.database, place.tls, place.ca) == (3, True, "/ca.pem")
+    assert (place.username, place.password) == ("me", "hunter2")
+    assert str(place) == "rediss+sentinel://a:1,b:26379/main/3"
+    assert "s3cr3t" not in repr(place)
+    assert place.watched.password is None
 
 
 def test_closing_while_others_wait(redis: RedisServer) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hmac
 import re
 import stat
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace.hop.config import ConfigError
 from headrace.state import tenants
@@ -77,3 +79,25 @@ def test_a_short_pepper_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pepper").write_text("short")
     with pytest.raises(ConfigError, match="16 are needed"):
         tenants.read_pepper(tmp_path / "pepper")
+
+
+SCOPE_SETS = st.sets(st.sampled_from(["read", "operate", "operate:a", "operate:b"]))
+
+
+@given(SCOPE_SETS, SCOPE_SETS)
+def test_a_key_may_do_what_both_its_tenant_and_it_may(own: set[str], wanted: set[str]) -> None:
+    def may(scopes: Iterable[str], scope: str) -> bool:
+        return scope in scopes or (scope.startswith("operate:") and "operate" in scopes)
+
+    both = tenants.narrowed(own, wanted)
+    for scope in ("read", "operate", "operate:a", "operate:b", "operate:c"):
+        assert may(both, scope) == (may(own, scope) and may(wanted, scope))
+
+
+@pytest.mark.parametrize("scope", ["", "operate:", "operate:a b", "operate:../x", "read:flights", "Operate"])
+def test_scopes_that_are_none_are_refused(scope: str) -> None:
+    assert tenants.check_scope("operate:flights-2") == "operate:flights-2"
+    with pytest.raises(ValueError, match="operate:PIPELINE"):
+        tenants.check_scope(scope)
+    with pytest.raises(ValidationError):
+        tenants.TenantSpec(scopes=(scope,))

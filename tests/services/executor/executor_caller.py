@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ LIST = _METHOD("ListModels", pb.ListModelsRequest, pb.ListModelsResponse, idempo
 INDEX = _METHOD("IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
 LOAD = _METHOD("LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True)
 UNLOAD = _METHOD("UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False)
+# What a busy machine may take.
+WITHIN_S = 60.0
 
 
 def rows(count: int, budget: float = 10.0, priority: int = 1) -> Rows:
@@ -36,6 +38,11 @@ def xs(*values: float) -> Column:
 
 def batch(*values: float, budget: float = 10.0, priority: int = 1) -> Batch:
     return Batch.of(rows(len(values), budget, priority), [xs(*values)])
+
+
+def patient(call: Callable[..., Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """The call with as much time as a busy machine takes to load a model."""
+    return lambda request: call(request, deadline=time.monotonic() + WITHIN_S)
 
 
 class Caller:
@@ -56,9 +63,12 @@ class Caller:
     def _dial(self, client: Client) -> None:
         self._execute = client.unary(EXECUTE)
         self._list = client.unary(LIST)
-        self.index = partial(client.unary(INDEX), deadline=math.inf)
-        self.load = partial(client.unary(LOAD), deadline=math.inf)
-        self.unload = partial(client.unary(UNLOAD), deadline=math.inf)
+        self.index: Callable[[pb.IndexModelsRequest], Awaitable[pb.IndexModelsResponse]]
+        self.index = patient(client.unary(INDEX))
+        self.load: Callable[[pb.LoadModelRequest], Awaitable[pb.LoadModelResponse]]
+        self.load = patient(client.unary(LOAD))
+        self.unload: Callable[[pb.UnloadModelRequest], Awaitable[pb.UnloadModelResponse]]
+        self.unload = patient(client.unary(UNLOAD))
 
     async def __call__(self, given: Batch, model: str = "double", version: str = "") -> Batch:
         return decode((await self.raw(given, model, version)).batch)
@@ -105,7 +115,7 @@ def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:
     return {(e.code, e.reason) for e in errors}
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = WITHIN_S) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to be"

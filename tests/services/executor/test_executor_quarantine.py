@@ -23,11 +23,8 @@ from services.executor.check import fingerprint
 from services.executor.config import ModelSettings
 from services.executor.lifecycle.quarantine import FailureKind, Quarantine
 from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, quarantined, refusal, ys
+from tests.services.executor.executor_caller import WITHIN_S, Caller, batch, quarantined, refusal, ys
 from tests.services.executor.executor_models import endless, expanding, put, scaling
-
-# Maintenance of the models comes once a second; processes are started on cores that others use, too.
-WITHIN_S = 60.0
 
 
 @asynccontextmanager

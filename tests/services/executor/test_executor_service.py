@@ -262,6 +262,22 @@ async def test_a_bad_row_fails_alone_and_tells_nothing(models: Path) -> None:
         assert ys(await caller(good)) == [6.0, 4.0, 2.0]
 
 
+@pytest.mark.parametrize("inline_us", [0, 1_000_000])
+async def test_good_requests_in_a_run_with_many_bad_ones_are_answered(models: Path, inline_us: int) -> None:
+    put_lookup(models, "double")
+    async with served(SERVICE, {"models": models, "inline_us": inline_us}) as harness:
+        caller = Caller(harness)
+
+        def asked(*values: int) -> Batch:
+            return Batch.of(rows(len(values)), [Column.of("x", np.array(values, np.int64))])
+
+        await caller(asked(0))
+        # Callers of two rows each, which share runs; every second one asks for what the model does not have.
+        results = await asyncio.gather(*(caller(asked(*(2 * [2 if i % 2 else 99]))) for i in range(32)))
+        assert [set(r.errors) for r in results] == [set() if i % 2 else {0, 1} for i in range(32)]
+        assert {tuple(ys(r)) for r in results[1::2]} == {(4.0, 4.0)}
+
+
 async def test_a_run_that_hangs_is_given_up_and_the_model_recovers(models: Path) -> None:
     put(models, content=slow(SLOW_ROUNDS))
     settings = {"models": models, "warmup_rows": [1], "inline_us": 0, "run_timeout_s": 0.02}

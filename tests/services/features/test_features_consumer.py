@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import asyncio as client_of
@@ -100,6 +101,43 @@ async def test_what_can_not_be_written_is_set_aside_with_the_reason(
         found = await ask_columns(harness, [entity_column("tail", ["good"]), *KEYS])
     assert found.values["seats"] == [7]
     assert all(fields["why"] for _, fields in rejected)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"tail": "x"}, "event_timestamp"),
+        ({"seats": 3, "rating": 0.5, "model": "m", "event_timestamp": 1.0}, "need tail"),
+        ({"tail": None, "seats": 3, "rating": 0.5, "model": "m", "event_timestamp": 1.0}, "null in tail"),
+        (
+            {"tail": "x", "seats": 3, "rating": 0.5, "model": "m", "event_timestamp": None},
+            "null in event_timestamp",
+        ),
+    ],
+)
+async def test_an_event_that_lacks_something_is_set_aside_also_beside_good_ones(
+    redis: RedisServer, redis_repo: Path, now: datetime, row: dict[str, Any], why: str
+) -> None:
+    """They are written as one table, in which what a row lacks would look like a null."""
+    stream = {"url": f"redis://127.0.0.1:{redis.port}"}
+    async with client_of.Redis(port=redis.port, decode_responses=True) as client:
+        # Before the service starts, so that it reads them at once.
+        await client.xadd("headrace:features", event("good", 7, 0))  # type: ignore[arg-type]  # as above
+        await client.xadd("headrace:features", {"view": "planes", "row": json.dumps(row)})
+        async with served(SERVICE, {"repo": redis_repo, "stream": stream}) as harness:
+
+            async def done() -> bool:
+                return bool(await client.xlen("headrace:features:rejected"))
+
+            await until(done)
+            [(_, fields)] = await client.xrange("headrace:features:rejected")
+
+            async def there() -> bool:
+                found = await ask_columns(harness, [entity_column("tail", ["good"]), *KEYS])
+                return found.values["seats"] == [7]
+
+            await until(there)
+    assert why in fields["why"]
 
 
 async def test_it_goes_on_after_the_server_was_away(

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 
 from headrace.api.executor.v1 import executor_pb2
+from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
@@ -64,6 +64,8 @@ class FakeRouter:
     calls: list[pb.InferRequest] = field(default_factory=list)
     # What operators asked.
     asked: list[str] = field(default_factory=list)
+    # Seconds that each row to explain had.
+    explain_s: list[float] = field(default_factory=list)
     held: bool = False
     cancelled: int = 0
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,6 +116,16 @@ class FakeRouter:
             models=[pb.ModelUse(stage="m", model="doubler", version="1", sha256="ff")],
         )
         return pb.InferResponse(batch=encode(reply), fallbacks=["store_down"], decisions=[decision])
+
+    async def Explain(self, request: explain_pb2.ExplainRequest, call: Call) -> explain_pb2.ExplainResponse:
+        batch = decode(request.batch)
+        self.asked.append(f"explain {request.pipeline} {request.output} for {batch.rows.tenants[0]}")
+        self.explain_s += [budget / 1e6 for budget in request.batch.rows.budgets_us]
+        reply = explain_pb2.ExplainResponse()
+        for x in batch.columns["x"].array.sum(axis=1).tolist():
+            row = reply.rows.add(output="y", base=2.0, value=2 * x, exact=True, revision="abc")
+            row.contributions.add(column="x", contribution=2 * x - 2, value_json=str(x), base_json="1.0")
+        return reply
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, call: Call) -> pb.ListPipelinesResponse:
         return pb.ListPipelinesResponse()
@@ -212,8 +224,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def prepare(path: Path, router: str, **overrides: Any) -> Folder:
-    """Writes settings, pipeline, tenants, pepper and certificate under `path`."""
+def prepare(path: Path, router: str | Mapping[str, Any], **overrides: Any) -> Folder:
+    """Writes settings, pipeline, tenants, pepper and certificate under `path`. `router`: its target, or its client's settings."""
     (path / "pipelines" / "double").mkdir(parents=True)
     (path / "pipelines" / "double" / "pipeline.yaml").write_text(PIPELINE)
     (path / "pepper").write_bytes(PEPPER)
@@ -233,7 +245,7 @@ def prepare(path: Path, router: str, **overrides: Any) -> Folder:
         "pipelines": str(path / "pipelines"),
         "tenants": str(path / "tenants.yaml"),
         "pepper": str(path / "pepper"),
-        "router": {"target": router},
+        "router": {"target": router} if isinstance(router, str) else dict(router),
         "traces": {"folder": str(path / "traces")},
         "queries": str(path / "queries"),
         "security": {"file": str(path / "audit" / "security.jsonl")},
@@ -299,22 +311,24 @@ def infer_request(
 class DoorProcess:
     """`python -m services.ingress`, waited for until it answers."""
 
-    def __init__(self, folder: Folder, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        config: Path | None = None,
+        path: str = f"{ROOT}:{ROOT / 'libs'}",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """`path`: where Python finds the packages, as in PYTHONPATH. `variables`: the settings, instead of a file."""
         self.folder = folder
+        settings = ["--config", str(config or folder.path / "ingress.yaml")] if variables is None else []
         self._log = folder.path / "ingress.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "services.ingress",
-                    "--config",
-                    str(config or folder.path / "ingress.yaml"),
-                ],
+                [sys.executable, "-m", "services.ingress", *settings],
                 stdout=log,
                 stderr=log,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"},
+                cwd=folder.path,
+                env={**os.environ, "PYTHONPATH": path, **(variables or {})},
             )
 
     async def ready(self, address: str, within_s: float = 90.0) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.columns import Batch, RowError, Rows
 from headrace.hop.errors import BLAME, Code, Fault, Reason, reason_of
+from services.ingress.inference import InferenceResult
 from services.ingress.reporting.metrics import Metrics, Shed
 from services.ingress.request_context import RequestContext, begin
 
 # By hand, once more: a reason that is added needs a decision here and in BLAME.
 OURS = {
+    "JOURNAL_UNAVAILABLE",
     "UNSPECIFIED",
     "OVERLOADED",
     "BREAKER_OPEN",
@@ -55,6 +59,8 @@ CALLERS = {
     "QUERY_BUDGET_EXCEEDED",
     "METHOD_UNKNOWN",
     "CANCELLED",
+    "NOT_EXPLAINABLE",
+    "PREDICTION_UNKNOWN",
     "MODEL_RELEASED",
     "RELEASE_INVALID",
     "RELEASE_STALE",
@@ -62,6 +68,7 @@ CALLERS = {
     "IDEMPOTENCY_KEY_REUSED",
     "IDEMPOTENCY_KEY_IN_USE",
     "IDEMPOTENCY_KEYS_FULL",
+    "ERASURE_NAMES_NOBODY",
 }
 # The code that the door gives with a reason, where it says more than "you may not" or "not now".
 CODES = {
@@ -171,3 +178,26 @@ def test_latency_has_every_inference_by_its_outcome() -> None:
         "headrace_request_seconds_bucket", {"pipeline": "p", "outcome": "gave_up", "le": "0.5"}
     )
     assert quick == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome"),
+    [
+        ({}, "ok"),
+        ({1: RowError(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "too large")}, "ok"),
+        ({0: RowError(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no connection")}, "ours"),
+    ],
+)
+def test_an_answer_without_a_row_by_our_fault_is_ours(errors: dict[int, RowError], outcome: str) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    rows = Rows(["r"] * 2, ["acme"] * 2, [1] * 2, [0.0] * 2, [""] * 2)
+    context = finished("INTERNAL", Code.INTERNAL)
+    context.fault = None
+    batch = replace(Batch.of(rows, []), errors=errors)
+    context.result = InferenceResult(cast("Any", None), batch, [], [], 0.0, 0.0)
+    metrics.done(context, Code.OK, 0.2)
+    labels = {"pipeline": "p", "outcome": outcome}
+    assert registry.get_sample_value("headrace_request_seconds_count", labels) == 1
+    told = {"pipeline": "p", "tenant": "", "code": "OK", "fault": "none" if outcome == "ok" else "ours"}
+    assert registry.get_sample_value("headrace_ingress_requests_total", told) == 1

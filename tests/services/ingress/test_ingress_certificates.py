@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
+from cryptography import x509
 
-from headrace.hop import testing
+from headrace.hop import config, testing
+from tests.libs.hop.hop_certificates import Authority, MountedSecret
 from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
     DoorProcess,
@@ -60,6 +64,28 @@ async def until_served(folder: Folder, wanted: bytes) -> None:
             await asyncio.sleep(0.1)
 
 
+def replace(folder: Folder, files: config.Tls) -> None:
+    """Puts a pair in place of the door's."""
+    (folder.path / "key.pem").write_bytes(files.key.read_bytes())
+    (folder.path / "cert.pem").write_bytes(files.certificate.read_bytes())
+
+
+def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | None:
+    page = urllib.request.urlopen(f"http://{folder.settings['telemetry']['metrics']}/metrics", timeout=10)
+    sample = f'headrace_ingress_certificate_{name}{{secret="{secret}"}} '
+    values = [
+        line.removeprefix(sample) for line in page.read().decode().splitlines() if line.startswith(sample)
+    ]
+    return float(values[0]) if values else None
+
+
+async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
+    async with asyncio.timeout(10):
+        while why not in process.log():
+            await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(gauge, folder, "refused") == 1
+
+
 async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
     process = DoorProcess(folder)
     try:
@@ -73,13 +99,21 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
         other.mkdir()
         await asyncio.to_thread(certificate, other)
         (other / "cert.pem").replace(folder.path / "cert.pem")
-        async with asyncio.timeout(10):
-            while "certificate not taken over" not in process.log():
-                await asyncio.sleep(0.1)
+        await until_refused(folder, process, "the key does not belong to the certificate")
+        authority = Authority(other)
+        replace(folder, authority.issue("old", "localhost", days=(-9, -2)))
+        await until_refused(folder, process, "the certificate has expired")
+        replace(folder, authority.issue("early", "localhost", days=(2, 9)))
+        await until_refused(folder, process, "the certificate is not valid before")
         assert await asyncio.to_thread(served, folder) == good
         await infer(folder, infer_request([[1, 2]], [1]))
-        await asyncio.to_thread(certificate, folder.path)
+        replace(folder, authority.issue("fresh", "localhost", days=(-1, 3)))
         await until_served(folder, on_disk(folder))
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(gauge, folder, "refused") != 0:
+                await asyncio.sleep(0.1)
+        ends = x509.load_pem_x509_certificate((folder.path / "cert.pem").read_bytes()).not_valid_after_utc
+        assert await asyncio.to_thread(gauge, folder, "end_seconds") == ends.timestamp()
     finally:
         process.kill()
 
@@ -97,3 +131,62 @@ async def test_a_door_starts_with_a_bad_certificate_and_serves_what_needs_none(f
         await until_served(folder, on_disk(folder))
     finally:
         process.kill()
+
+
+async def test_callers_show_a_certificate_of_the_clients_ca_if_one_is_set(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    first, second = (authority(tmp_path / name) for name in ("first", "second"))
+    mount = MountedSecret(tmp_path / "mounted", first.issue("door", "localhost"))
+    async with testing.served(definition(FakeRouter())) as harness:
+        folder = prepare(tmp_path / "door", harness.target)
+        files = {"certificate": "tls.crt", "key": "tls.key", "client_ca": "ca.crt"}
+        folder.settings["http"] |= {key: str(tmp_path / "mounted" / name) for key, name in files.items()}
+        (folder.path / "ingress.yaml").write_text(yaml.safe_dump(folder.settings))
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            mine, theirs = (a.issue("caller", "caller.test") for a in (first, second))
+            await until_admitted(folder, mine)
+            assert not await asyncio.to_thread(admitted, folder, theirs)
+            assert not await asyncio.to_thread(admitted, folder, None)
+
+            old = mount.tls.ca.read_bytes()
+            mount.replace(config.Tls(certificate=mount.tls.certificate, key=mount.tls.key, ca=mine.key))
+            async with asyncio.timeout(10):
+                while await asyncio.to_thread(gauge, folder, "refused", "client_ca") != 1:
+                    await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(admitted, folder, mine)
+            assert "client_ca" in process.log()
+            assert old not in mount.tls.ca.read_bytes()
+
+            mount.replace(second.issue("door", "localhost"))
+            await until_admitted(folder, theirs)
+            assert not await asyncio.to_thread(admitted, folder, mine)
+        finally:
+            process.kill()
+
+
+def authority(folder: Path) -> Authority:
+    folder.mkdir()
+    return Authority(folder)
+
+
+def admitted(folder: Folder, mine: config.Tls | None) -> bool:
+    """Whether the TLS listener answers a caller with this certificate."""
+    host, port = folder.tls.split(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if mine is not None:
+        context.load_cert_chain(mine.certificate, mine.key)
+    try:
+        with socket.create_connection((host, int(port)), 5) as raw, context.wrap_socket(raw) as tls:
+            tls.sendall(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            return tls.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+async def until_admitted(folder: Folder, mine: config.Tls) -> None:
+    async with asyncio.timeout(10):
+        while not await asyncio.to_thread(admitted, folder, mine):
+            await asyncio.sleep(0.1)

@@ -48,7 +48,9 @@ async def process(
         path = tmp_path_factory.mktemp("departures")
         path.chmod(0o700)
         server = {"listen": f"unix:{path / 'ingress.sock'}"}
-        found = DoorProcess(prepare(path, harness.target, mode=request.param, server=server))
+        # Calls that a router holds make others wait, however long they last.
+        router_client = {"target": harness.target, "coalesce": {"long_calls": 0}}
+        found = DoorProcess(prepare(path, router_client, mode=request.param, server=server))
         try:
             await found.ready(found.folder.grpc)
             yield found

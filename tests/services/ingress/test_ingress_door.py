@@ -155,6 +155,17 @@ async def test_gzip_is_understood(door: Folder) -> None:
     assert "grpc-message" not in headers
 
 
+@pytest.mark.parametrize(
+    "own", ["0b6f3c1e-3d0f-7a52-9c31-2f1d5c7e9a44", "own.d9bc1a1ba12d4376adcea65f19a3ed53", "a" * 128]
+)
+async def test_a_callers_own_id_is_kept_as_it_is(door: Folder, own: str) -> None:
+    """Also one of 36 characters, which Envoy takes for a UUID: outcomes and events are found by it."""
+    body = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]}).encode()
+    sent = ("content-type: application/json", f"x-request-id: {own}")
+    status, headers, content = await asyncio.to_thread(http, door, PREDICT, body, *sent)
+    assert (status, headers["x-request-id"], json.loads(content)["requestId"]) == (200, own, own)
+
+
 async def test_rest(door: Folder) -> None:
     status, headers, content = await asyncio.to_thread(
         http, door, "/v2/models/double/versions/3/infer", rest_body()

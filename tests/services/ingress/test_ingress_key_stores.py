@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import sqlite3
 import stat
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -12,19 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.redis import RedisCalls
 from services.ingress.idempotency.memory import KeyTable, MemoryKeys
+from services.ingress.idempotency.outcome import Outcome
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import Claim, KeyStore, State, StoreRules, StoreUnreachableError
 from tests.libs.state.valkey import Valkey
+from tests.services.ingress.test_ingress_idempotency import Door
 
 RULES = StoreRules(kept_s=1000.0, lease_s=50.0, max_keys=5, max_bytes=1000)
 F, G = b"f" * 32, b"g" * 32
+# JSON of anything but a text at `request_id`.
+_VALUES = st.none() | st.integers() | st.lists(st.text(max_size=3), max_size=2)
+JUNK = (_VALUES | st.dictionaries(st.sampled_from(["code", "reason", "request_id"]), _VALUES)).map(
+    lambda value: json.dumps(value).encode()
+)
 CLAIMED, BUSY, OTHER, FULL = Claim(State.CLAIMED), Claim(State.BUSY), Claim(State.OTHER), Claim(State.FULL)
 
 
@@ -284,3 +295,63 @@ async def test_a_redis_that_is_gone_is_said(tmp_path: Path) -> None:
     assert await store.commit("t", "k", "one", b"done", "{}")
     await store.close()
     server.kill()
+
+
+async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and_keeps_what_is_there(
+    tmp_path: Path,
+) -> None:
+    """To run the call without the store could run it twice: whoever sends a key wants to be refused rather."""
+    server = Valkey(tmp_path)
+    server.start()
+    clock = Clock()
+    calls = RedisCalls(server.url, 10.0, clock, pause_s=1.0)
+    store = RedisKeys(calls, RULES)
+    await store.claim("t", "k", F, "one")
+    (names,) = await calls.ask([("KEYS", "*:key:*")])
+    await calls.ask([("DEL", names[0]), ("RPUSH", names[0], "somebody else's")])
+    for method in (
+        store.claim("t", "k", F, "two"),
+        store.renew("t", "k", "one"),
+        store.commit("t", "k", "one", b"", "{}"),
+    ):
+        with pytest.raises(StoreUnreachableError, match="Redis refuses: WRONGTYPE"):
+            await method
+    assert await calls.ask([("LRANGE", names[0], 0, -1)]) == [[b"somebody else's"]]
+    assert await store.claim("t", "another", F, "one") == CLAIMED
+    hurried = RedisKeys(RedisCalls(server.url, 0.05, clock), RULES)
+    server.signal(signal.SIGSTOP)
+    for told in ("TimeoutError", "failed a moment ago"):
+        with pytest.raises(StoreUnreachableError, match=told):
+            await hurried.claim("t", "new", F, "one")
+    server.signal(signal.SIGCONT)
+    clock.now += 2
+    assert await hurried.claim("t", "new", F, "one") in (CLAIMED, BUSY)
+    for one in (store, hurried):
+        await one.close()
+    server.kill()
+
+
+@given(
+    st.binary(max_size=60)
+    | st.builds(lambda t: struct.pack("<I", len(t)) + t, JUNK)
+    | st.just(b"\x02\0\0\0{}")
+)
+def test_what_is_no_outcome_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        Outcome.of_bytes(data)
+
+
+async def test_an_outcome_that_cannot_be_read_is_refused_and_never_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door = Door()
+    monkeypatch.setattr(Outcome, "to_bytes", lambda _: b"of a later version")
+    await door.ask("first")
+    for _ in range(2):
+        with pytest.raises(Fault, match="can't be read, so nothing was done") as refused:
+            await door.ask("again")
+        assert (refused.value.code, refused.value.reason) == (
+            Code.UNAVAILABLE,
+            Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+        )
+    assert (door.ran, door.meter.counts["unreadable"]) == (1, 2)

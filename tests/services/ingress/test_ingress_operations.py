@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.api.router.v1 import shadow_pb2
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.clients import HopShadowReports
+from services.ingress.clients import HopAnalysis, HopShadowReports
 from tests.services.ingress.ingress_calls import call, http, refused
 from tests.services.ingress.ingress_door import Folder
 
@@ -43,6 +44,43 @@ async def test_nobody_else_does(door: Folder, who: str) -> None:
     assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
 
 
+ROLLOUT = PATH.replace("GetShadowReport", "GetRollout")
+EXPERIMENT = PATH.replace("GetShadowReport", "ReadExperiment")
+
+
+@on_the_door
+async def test_an_operator_asks_how_a_rollout_and_an_experiment_stand(door: Folder) -> None:
+    key = door.keys.operator
+    rollout = await call(
+        door, ROLLOUT, pb.GetRolloutRequest(pipeline="double"), pb.GetRolloutResponse, key=key
+    )
+    assert "not judged here" in rollout.rollout.problem
+    asked = pb.ReadExperimentRequest(pipeline="double")
+    assert not (await call(door, EXPERIMENT, asked, pb.ReadExperimentResponse, key=key)).experiment.experiment
+    for path, request, reply in (
+        (ROLLOUT, pb.GetRolloutRequest(pipeline="double"), pb.GetRolloutResponse),
+        (EXPERIMENT, asked, pb.ReadExperimentResponse),
+    ):
+        code, reason, _ = await refused(door, path, request, reply, key=door.keys.demo)
+        assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    code, reason, message = await refused(
+        door, ROLLOUT, pb.GetRolloutRequest(pipeline="../x"), pb.GetRolloutResponse, key=key
+    )
+    assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
+    assert "pipeline" in message
+
+
+async def test_of_several_analysers_the_one_that_judges_is_heard() -> None:
+    def answer(leads: bool, release: int) -> monitoring_pb2.GetRolloutResponse:
+        return monitoring_pb2.GetRolloutResponse(leads=leads, release=release)
+
+    gone = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
+    client = Replicas([gone, answer(False, 9), answer(True, 3), answer(False, 0)])
+    assert (await HopAnalysis(client).rollout("p", 9.0)).release == 3  # type: ignore[arg-type]  # the part that is used
+    nobody = Replicas([answer(False, 0), answer(False, 4)])
+    assert (await HopAnalysis(nobody).rollout("p", 9.0)).release == 4  # type: ignore[arg-type]  # likewise
+
+
 class Replicas:
     """A client whose routers answer as given."""
 
@@ -55,6 +93,9 @@ class Replicas:
             return list(self._answers)
 
         return ask
+
+    def unary(self, _method: object) -> None:
+        """Experiments are asked of any replica."""
 
 
 async def test_the_reports_of_all_routers_add_up() -> None:

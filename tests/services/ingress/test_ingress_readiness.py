@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,17 @@ async def ready(door: Folder) -> list[bool]:
     health = await call(
         door, HEALTH + "Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse, key=""
     )
-    return [server.ready, model.ready, status == 200, of_model == 200, health.status == SERVING]
+    probe = await asyncio.to_thread(probed, door)
+    return [server.ready, model.ready, status == 200, of_model == 200, health.status == SERVING, probe == 200]
+
+
+def probed(door: Folder) -> int:
+    """What `/ready` beside the metrics answers."""
+    try:
+        return int(urllib.request.urlopen(f"http://{door.settings['telemetry']['metrics']}/ready").status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def watching(channel: grpc.aio.Channel, request: Any) -> Any:
@@ -69,7 +81,7 @@ def watching(channel: grpc.aio.Channel, request: Any) -> Any:
 
 
 async def says(door: Folder, expected: bool) -> bool:
-    return await ready(door) == [expected] * 5
+    return await ready(door) == [expected] * 6
 
 
 async def until(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 20) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from headrace.audit.journals import Journal
+from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.reporting.security_log import SecurityLog, client_address
 from services.ingress.request_context import RequestContext, begin
 
@@ -93,13 +95,76 @@ async def test_a_flood_is_a_line_a_second_and_every_event_is_counted(tmp_path: P
     assert max(s["addresses"] for s in summaries) == 200
 
 
-async def test_addresses_are_bounded_and_said_to_be(tmp_path: Path) -> None:
+async def test_a_hundred_thousand_refusals_are_few_bytes_and_all_are_in_the_audit(tmp_path: Path) -> None:
+    """From a hundred addresses, and from as many as there are refusals."""
+    log, journal = Log(tmp_path / "security.jsonl"), Journal("security", tmp_path / "security.jsonl", True)
+    for i in range(100_000):
+        if not i % 25_000:
+            log.now += 1
+        address = f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" if i < 50_000 else f"172.16.0.{i % 100}"
+        log.log.add("unknown_key", call(address), {})
+    await log.log.close()
+    assert log.counted() == {"unknown_key": 100_000}
+    assert log.path.stat().st_size < 3 << 20
+    place, found = None, 0
+    while lines := journal.read(place, 256)[0]:
+        place, found = lines[-1][0], found + len(lines)
+    assert found < 200  # entries that the audit log keeps for ever
+
+
+async def test_a_flood_that_lasts_is_a_summary_and_a_line_a_second(tmp_path: Path) -> None:
+    log = Log(tmp_path / "security.jsonl")
+    for second in range(300):
+        for i in range(40):
+            log.log.add("bad_token", call(f"10.0.0.{i % 5}"), {"n": str(second)})
+        log.now += 1
+        await log.log.flush()
+    await log.log.close()
+    assert log.counted() == {"bad_token": 12_000}
+    assert len(log.lines()) < 50 + 2 * 300 + 1
+    assert log.path.stat().st_size < 300 * 600
+
+
+async def test_a_flood_of_one_kind_hides_no_other(tmp_path: Path) -> None:
+    log = Log(tmp_path / "security.jsonl")
+    for _ in range(3_000):
+        log.log.add("unknown_key", call(), {})
+    log.log.add("denied", call(), {"tenant": "acme"})
+    await log.log.close()
+    [event] = [line for line in log.lines() if line["kind"] == "denied"]
+    assert event["tenant"] == "acme"
+
+
+async def test_every_address_of_a_flood_is_in_the_file(tmp_path: Path) -> None:
+    log, sent = Log(tmp_path / "security.jsonl"), Counter[tuple[str, str]]()
+    for i in range(6_000):
+        address, kind = f"10.0.{i % 5_000 >> 8}.{i & 255}", "denied" if i % 7 else "unknown_key"
+        sent[address, kind] += 1
+        log.log.add(kind, call(address), {})
+    await log.log.close()
+    found = Counter[tuple[str, str]]()
+    for line in log.lines():
+        if line["kind"] != "summary":
+            found[line["client"], line["kind"]] += 1
+            continue
+        assert not line["more_addresses"]
+        assert len(json.dumps(line)) < 65_536
+        for address, kinds in line["clients"].items():
+            found.update({(address, kind): count for kind, count in kinds.items()})
+    assert found == sent
+
+
+async def test_addresses_are_bounded_while_nothing_can_be_written_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.state.security.WAITING", 51)
     log = Log(tmp_path / "security.jsonl")
     for i in range(5_000):
         log.log.add("unknown_key", call(f"10.0.{i >> 8}.{i & 255}"), {})
     await log.log.close()
-    [summary] = [line for line in log.lines() if line["kind"] == "summary"]
-    assert (summary["addresses"], summary["more_addresses"], len(summary["most"])) == (1_024, True, 10)
+    one, two = [line for line in log.lines() if line["kind"] == "summary"]
+    assert (one["addresses"], one["more_addresses"], len(one["most"])) == (1_024, False, 10)
+    assert (two["addresses"], two["more_addresses"]) == (1_024, True)
     assert log.counted() == {"unknown_key": 5_000}
 
 
@@ -177,7 +242,7 @@ async def test_a_full_disk_loses_no_event_and_memory_stays_bounded(small_disk: P
             added += 1
         await log.log.flush()
     assert [type(c) for c in log.complaints] == [OSError]
-    assert len(log.log._lines) <= 2 * 2_000 + 2
+    assert len(log.log._events._lines) <= 2 * 2_000 + 2
     before = log.lines()
     assert all("kind" in line for line in before)  # no half line
     (small_disk / "fill").unlink()
@@ -212,3 +277,14 @@ async def test_who_stops_waiting_leaves_nothing_in_doubt(tmp_path: Path) -> None
         await asyncio.gather(task, return_exceptions=True)
     await log.log.close()
     assert log.counted() == {"denied": 20}
+
+
+def test_quota_abuse_is_told_at_a_hundred_a_thousand_and_so_on_of_a_minute() -> None:
+    now = [0.0]
+    abuse = QuotaAbuse(lambda: now[0])
+    assert [c for c in (abuse.refused("acme", 1) for _ in range(1_500)) if c] == [100, 1_000]
+    assert abuse.refused("other", 99) == 0
+    assert abuse.refused("other", 20_000) == 20_099  # many that Envoy refused
+    assert abuse.refused("other", 1) == 0
+    now[0] = 60.0
+    assert [c for c in (abuse.refused("acme", 1) for _ in range(100)) if c] == [100]

@@ -128,6 +128,23 @@ async def test_a_forbidden_pipeline_is_in_the_file_with_tenant_and_key(door: Fol
     assert ip_address(event["client"])
 
 
+async def test_who_goes_on_beyond_its_quota_is_in_the_file(door: Folder) -> None:
+    request = infer_request([[1, 2]], [1])
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method: Any = channel.unary_unary(
+            OIP + "ModelInfer", request_serializer=oip.ModelInferRequest.SerializeToString
+        )
+        key = (("authorization", f"Bearer {door.keys.reporting}"),)
+        for _ in range(2):  # a minute may end between them
+            codes = [
+                await one.code() for one in [method(request, timeout=20, metadata=key) for _ in range(150)]
+            ]
+            assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+    [event, *_] = await events(door, "quota_abuse", tenant="reporting")
+    assert int(event["refused"]) >= 100
+    assert ip_address(event["client"])
+
+
 async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None:
     request = infer_request([[1, 2]], [1])
     async with grpc.aio.insecure_channel(door.grpc) as channel:

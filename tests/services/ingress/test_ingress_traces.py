@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.commands.requests.span_tree import find
 from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import load
+from headrace.state.traces import find
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
 from services.ingress.reporting.otlp import OtlpExporter

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import random
 import sqlite3
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
 import yaml
+from redis import Redis
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.api.router.v1 import router_pb2
@@ -80,11 +83,17 @@ def second(folder: Folder, path: Path) -> Folder:
     return Folder(path, mine, folder.keys)
 
 
-async def ask(channels: list[Any], folder: Folder, key: str, door: int, copy: int) -> tuple[bytes, str, str]:
-    """Asks until it is answered, at the other door when one is gone: what a client that retries does.
+class Answer(NamedTuple):
+    """A reply, the id of the request that got it, and of the request that ran; whether it is said to be a replay."""
 
-    The reply, its own request id, and that of the request that ran.
-    """
+    body: bytes
+    own: str
+    original: str
+    replayed: bool
+
+
+async def ask(channels: list[Any], folder: Folder, key: str, door: int, copy: int) -> Answer:
+    """Asks until it is answered, at the other door when one is gone: what a client that retries does."""
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1.0, 2.0], "n": int(key[1:]) % 5, "word": key})
     own = f"{key}-{copy}"
@@ -108,15 +117,13 @@ async def ask(channels: list[Any], folder: Folder, key: str, door: int, copy: in
             await asyncio.sleep(random.uniform(0.02, 0.1))
             continue
         said = dict(await call.initial_metadata() or ())
-        return (
-            reply.SerializeToString(deterministic=True),
-            own,
-            said.get("idempotency-original-request-id", own),
-        )
+        body = reply.SerializeToString(deterministic=True)
+        replayed = said.get("idempotency-replayed") == "true"
+        return Answer(body, own, said.get("idempotency-original-request-id", own), replayed)
     raise AssertionError(f"{key} was never answered")
 
 
-async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[CountingRouter, list[Any]]:
+async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[CountingRouter, list[Answer]]:
     """Asks `count` keys four times each at two doors, and kills one while some of the keys are being served.
 
     The other keys are answered by then, so they were not on their way at the killed door.
@@ -144,7 +151,7 @@ async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[Counti
         await asyncio.gather(*(door.ready(f.grpc) for door, f in zip(doors, folders, strict=True)))
         channels = [await stack.enter_async_context(grpc.aio.insecure_channel(f.grpc)) for f in folders]
 
-        async def one(key: str, copy: int) -> tuple[bytes, str, str]:
+        async def one(key: str, copy: int) -> Answer:
             if key in router.slow:
                 return await ask(channels, folder, key, copy, copy)
             async with turn:
@@ -159,21 +166,33 @@ async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[Counti
         return router, await asyncio.gather(*asked.values())
 
 
-def check(router: CountingRouter, count: int, answers: list[tuple[bytes, str, str]]) -> None:
-    by_key: dict[str, list[tuple[bytes, str, str]]] = defaultdict(list)
+def check(router: CountingRouter, count: int, answers: list[Answer]) -> None:
+    by_key: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
-        by_key[answer[1].partition("-")[0]].append(answer)
+        by_key[answer.own.partition("-")[0]].append(answer)
     assert len(by_key) == count
     for key, found in by_key.items():
         assert len(found) == _COPIES
-        assert len({body for body, _, _ in found}) == 1, f"{key} has several answers"
-        (original,) = {original for _, _, original in found}
-        assert pb.PredictResponse.FromString(found[0][0]).request_id == original
+        assert len({answer.body for answer in found}) == 1, f"{key} has several answers"
+        (original,) = {answer.original for answer in found}
+        assert pb.PredictResponse.FromString(found[0].body).request_id == original
+        # Who ran it may have been cut off after the commit, and then asked again.
+        assert all(answer.replayed for answer in found if answer.own != original), key
     # Only what was on its way at the killed door may have run twice.
     again = {key for key, times in router.ran.items() if times > 1}
-    print(f"{count} keys, {_COPIES} calls each; {len(again)} ran twice; {len(router.slow)} were held")
+    replayed = sum(answer.replayed for answer in answers)
+    print(
+        f"{count} keys, {_COPIES} calls each: {replayed} replayed, {sum(router.ran.values())} executions; "
+        f"{len(again)} keys ran twice, {len(router.slow)} were in flight at the kill"
+    )
     assert max(router.ran.values()) <= 2
     assert again <= router.slow
+
+
+def check_records(found: dict[str, str], answers: list[Answer]) -> None:
+    """`found`: key → the request id of its one record; all calls with the key name that request as the original."""
+    recorded = {key.removeprefix("the key of "): request_id for key, request_id in found.items()}
+    assert recorded == {answer.own.partition("-")[0]: answer.original for answer in answers}
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
@@ -187,16 +206,27 @@ async def test_each_key_has_one_answer_and_one_record_in_the_file(tmp_path: Path
         ).fetchall()
     assert len(rows) == count
     assert all(kept for _, kept, _ in rows)
-    recorded = {key.removeprefix("the key of "): request_id for key, _, request_id in rows}
-    assert recorded == {own.partition("-")[0]: original for _, own, original in answers}
+    check_records({key: request_id for key, _, request_id in rows}, answers)
 
 
-async def test_each_key_has_one_answer_in_redis(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_each_key_has_one_answer_and_one_record_in_redis(tmp_path: Path, count: int) -> None:
     (tmp_path / "redis").mkdir()
     server = Valkey(tmp_path / "redis")
     server.start()
     try:
-        router, answers = await run(tmp_path, 40, {"redis": server.url, "timeout_s": 20.0})
+        router, answers = await run(tmp_path, count, {"redis": server.url, "timeout_s": 20.0})
+        check(router, count, answers)
+        with Redis.from_url(server.url) as client:
+            names = [name.decode() for name in client.scan_iter("headrace:idempotency:*:key:*", 1000)]
+            assert len(names) == count
+            found = {name.rpartition(":")[2]: client.hgetall(name) for name in names}
     finally:
         server.kill()
-    check(router, 40, answers)
+    assert all(b"outcome" in record for record in found.values())
+    # The name of a record is the hash of its key.
+    by_hash = {
+        hashlib.sha256(key.encode()).hexdigest(): key for key in (f"the key of k{i}" for i in range(count))
+    }
+    notes = {by_hash[name]: json.loads(record[b"note"]) for name, record in found.items()}
+    check_records({key: note["request_id"] for key, note in notes.items()}, answers)

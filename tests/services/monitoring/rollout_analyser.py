@@ -123,6 +123,11 @@ class World:
         self.now += 1
         self.newest = self.router.second(self.release, self.second)
 
+    def pass_time(self, seconds: int) -> None:
+        """Seconds of traffic at which nobody looks."""
+        for _ in range(seconds):
+            self.pass_second()
+
     def analyser(self, observed: Observed) -> Analyser:
         lease = FileLease(self.folder / "lease")
         notices = Notices({"audit": self.told.append}, self.threads, observed, observed.failed)

@@ -34,6 +34,8 @@ class Traffic:
     canary_errors: float = LIVE_ERRORS
     median_s: float = 0.02
     canary_extra_s: float = 0.0
+    # From the second `busy[0]` to `busy[1]` of each minute the machine is so slow that all answers take `busy[2]` times as long.
+    busy: tuple[int, int, float] = (0, 0, 1.0)
     wrong: float | None = None
     canary_wrong: float = 0.0
     # Sticky assignment over so many keys, of which some always fail.
@@ -65,12 +67,15 @@ class Router:
         self.failing[self.rng.choice(t.keys, t.failing, replace=False) if t.keys else []] = True
         self.known_bad = np.zeros(t.keys, bool)
         self.met = np.zeros(t.keys, bool)
-        self.latency = {LIVE: _shares(t.median_s, 0.0), CANARY: _shares(t.median_s, t.canary_extra_s)}
+        extra = {LIVE: 0.0, CANARY: t.canary_extra_s}
+        self.calm = {arm: _shares(t.median_s, more) for arm, more in extra.items()}
+        self.slowed = {arm: _shares(t.median_s * t.busy[2], more) for arm, more in extra.items()}
 
     def second(self, release: Release, at: int) -> list[Tick]:
         """Answers the requests of one second and returns all that was counted."""
         t, share = self.traffic, release.assign.weights.get(CANARY, 0.0)
         swing = 1 + t.wobble * math.sin(at / 7)
+        latency = self.slowed if t.busy[0] <= at % 60 < t.busy[1] else self.calm
         requests = self.rng.poisson(t.rows_per_s / t.rows_per_request * swing)
         rates = {LIVE: min(t.errors * swing, 1.0), CANARY: min(t.canary_errors * swing, 1.0)}
         if t.keys:
@@ -83,7 +88,7 @@ class Router:
             sums = self.counts.setdefault((release.number, arm), [0, 0, np.zeros(len(EDGES) + 1, int), 0, 0])
             sums[0] += n
             sums[1] += bad_by_arm[arm]
-            sums[2] = sums[2] + self.rng.multinomial(n, self.latency[arm])
+            sums[2] = sums[2] + self.rng.multinomial(n, latency[arm])
             if t.wrong is not None:
                 sums[3] += n
                 sums[4] += int(self.rng.binomial(n, t.wrong if arm == LIVE else t.canary_wrong))
@@ -144,6 +149,20 @@ class Ran:
     seconds: int
     decision: Decision
     history: tuple[tuple[int, Action, float], ...]
+
+
+def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    """The counts of both."""
+    length = max(len(one.latency), len(other.latency))
+    a, b = (c.latency + (0,) * (length - len(c.latency)) for c in (one, other))
+    return ArmCounts(
+        one.rows + other.rows,
+        one.errors + other.errors,
+        tuple(x + y for x, y in zip(a, b, strict=True)),
+        one.labelled + other.labelled,
+        one.wrong + other.wrong,
+        one.assigned + other.assigned,
+    )
 
 
 def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int = 1800) -> Ran:

@@ -30,7 +30,7 @@ def test_a_full_disk_refuses_all_of_a_call_and_heals_by_itself(tmp_path: Path) -
             store.record("acme", many, NOW)
         filler.unlink()
         assert store.record("acme", many, NOW) == Recorded(1000, 1000)
-        assert store.record("acme", [outcome("before")], NOW) == Recorded(0, 0)
+        assert store.record("acme", [outcome("before")], NOW) == Recorded(0, 0, repeated=1)
         store.close()
 
 

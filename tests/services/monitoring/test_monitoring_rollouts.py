@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,12 +15,16 @@ import pytest
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Method, methods_of
 from headrace.hop.testing import Harness, served
-from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
+from headrace.releases import Experiment, Guard, Release, ReleaseStore, Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.files import FileReleases
+from headrace.releases.place import open_store
+from headrace.releases.records.shared import SharedChain
+from headrace.releases.redis import RedisReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
 from services.monitoring.wiring import SERVICE
+from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import exposure
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
@@ -34,16 +39,19 @@ FAST = 10
 def deployed(folder: Path, rollout: Rollout, pipeline: str = "p") -> FileReleases:
     """A store whose first release has this rollout, already at its first step."""
     store = FileReleases(folder)
+    release = begun(rollout, pipeline)
+    for arm in release.arms.values():
+        store.keep_document(pipeline, arm.revision, "text")
+    store.commit(release)
+    return store
+
+
+def begun(rollout: Rollout, pipeline: str = "p") -> Release:
     about = {"since": 1, "started": datetime.now(UTC)}
     release = release_of(rollout.model_copy(update=about))
     share = rollout.ladder[0]
     assign = release.assign.model_copy(update={"weights": {LIVE: 1 - share, CANARY: share}})
-    for arm in release.arms.values():
-        store.keep_document(pipeline, arm.revision, "text")
-    store.commit(
-        release.model_copy(update={"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign})
-    )
-    return store
+    return release.model_copy(update={"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign})
 
 
 def settings(tmp_path: Path) -> dict[str, Any]:
@@ -76,7 +84,7 @@ async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResp
     return response
 
 
-async def until(store: FileReleases, state: RolloutState) -> Release:
+async def until(store: ReleaseStore, state: RolloutState) -> Release:
     while True:
         release, _ = store.current("p")
         assert release is not None
@@ -102,6 +110,39 @@ async def test_a_canary_that_fails_is_rolled_back_and_it_is_on_record(
     assert ended.assign.weights == {LIVE: 1.0, CANARY: 0.0}
     assert "harm by errors" in ended.rollout.verdict
     assert "harm by errors" in (tmp_path / "audit.jsonl").read_text()
+
+
+async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_names_it(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    store = open_store(f"redis://127.0.0.1:{server.port}/0")
+    assert isinstance(store, RedisReleases)
+    release = begun(rollout)
+    for arm in release.arms.values():
+        store.keep_document("p", arm.revision, "text")
+    store.commit(release)
+    common = {**settings(tmp_path), "releases": f"redis://127.0.0.1:{server.port}/0"}
+    try:
+        first = {**common, "release_records": {"machine": "north"}}
+        second = {**common, "outcomes": tmp_path / "o2", "release_records": {"machine": "south"}}
+        async with served(SERVICE, first) as one:
+            while not (await rollout_of(one)).leads:
+                await asyncio.sleep(0.02)
+            async with served(SERVICE, second) as other:
+                while "another analyser" not in (await rollout_of(other)).problem:
+                    await asyncio.sleep(0.02)
+                for harness in (one, other):
+                    await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
+                ended = await until(store, RolloutState.ROLLED_BACK)
+        [line] = SharedChain(store).lines()
+    finally:
+        store.close()
+        server.kill()
+    assert ended.number == 2
+    assert "harm by errors" in ended.rollout.verdict
+    assert (line.entry["machine"], line.entry["process"]) == ("north", f"monitoring:{os.getpid()}")
 
 
 async def test_a_good_canary_is_promoted_across_a_restart(tmp_path: Path, rollout: Rollout) -> None:
@@ -158,6 +199,18 @@ async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollo
         assert (status.leads, status.problem, status.action) == (True, "", "hold")
         assert (status.verdict, status.weight) == ("not enough data", 0.5)
         assert status.reason.startswith("no counts arrive. errors: canary 0 bad of 0")
+        assert status.waits_for == "no counts arrive"
+        errors = status.guards[0]
+        assert (errors.guard, errors.live.unit_count, errors.live.high) == ("errors", 0, 1.0)
+        left = status.deadline_time.ToSeconds() - status.look_time.ToSeconds()
+        assert 0 < left <= rollout.deadline_s
+        # Too few to decide, so it goes on waiting.
+        await report(harness, 1, 1, {LIVE: figures(40, 0), CANARY: figures(40, 1)})
+        while not (status := await rollout_of(harness)).guards[0].canary.unit_count:
+            await asyncio.sleep(0.02)
+        canary = status.guards[0].canary
+        assert (canary.unit_count, canary.bad_count) == (40, 1)
+        assert 0 < canary.low < 1 / 40 < canary.high < 1
         assert (await rollout_of(harness, "unknown")).release == 0
     async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
         assert "not judged here" in (await rollout_of(harness)).problem

@@ -46,7 +46,8 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
     async with served(SERVICE, {"outcomes": path}) as harness:
         tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
         assert not (await ask(harness, "ReportTicks", write(tick))).behind
-        assert (await ask(harness, "ReportTicks", write(Tick(8, 5, 4)))).behind
+        second = await ask(harness, "ReportTicks", write(Tick(8, 5, 4)))
+        assert (second.behind, second.live_router_count) == (True, 2)
         reply = await ask(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))
         assert reply.accepted_count == 3
         again = await ask(harness, "RecordOutcomes", outcomes("a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ticks import Exposure
+from services.monitoring.outcomes import judged_keys
 from services.monitoring.outcomes.database import Database
-from services.monitoring.outcomes.records import Judged, Outcome, Recorded
+from services.monitoring.outcomes.judged_keys import JudgedKeys
+from services.monitoring.outcomes.records import Judged, Judgement, Outcome, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, outcome, store_at
 
@@ -50,10 +53,13 @@ def test_each_prediction_is_judged_once_whatever_comes_first(
         place = step.request_id, step.row
         if isinstance(step, Outcome):
             new = (*place, step.name) not in first
+            differs = not new and first[*place, step.name] != step.value
             if new:
                 first[*place, step.name] = step.value
                 arrived.append((*place, step.name, step.value))
-            assert store.record("acme", [step], NOW) == Recorded(int(new), int(new and place not in seen))
+            assert store.record("acme", [step], NOW) == Recorded(
+                int(new), int(new and place not in seen), int(not new and not differs), int(differs)
+            )
         else:
             assert store.expose([step], NOW) == int(place not in seen)
             seen.add(place)
@@ -95,12 +101,69 @@ def test_releases_pipelines_and_arms_are_apart() -> None:
     assert store.judged("m") == {(3, "live"): Judged(1, 0)}
 
 
-def test_sticky_keys_are_judged_as_one() -> None:
-    store = store_at(None)
-    big = (1 << 64) - 1
-    store.expose([exposure(r, key=k, late=1.0) for r, k in (("a", big), ("b", big), ("c", 5), ("d", 0))], NOW)
-    store.record("acme", [outcome("a", 1.0), outcome("b", 0.0), outcome("c", 1.0)], NOW)
-    assert store.judged_keys("flights") == {"live": Judged(2, 1)}
+def test_a_key_is_wrong_once_in_whichever_arm() -> None:
+    store, big = store_at(None), (1 << 64) - 1
+    keys = JudgedKeys(store.judgements)
+    made = [
+        ("a", big, "live"),
+        ("b", big, "candidate"),
+        ("c", 5, "live"),
+        ("d", 0, "live"),
+        ("e", None, "live"),
+    ]
+    store.expose([exposure(r, arm, key=k, late=1.0) for r, k, arm in made], NOW)
+    assert keys("flights", 0) == {}
+    store.record("acme", [outcome("a", 0.0), outcome("b", 0.0), outcome("c", 1.0)], NOW)
+    # The candidate's only row is of a key that the live arm had wrong before.
+    assert keys("flights", 0) == {(3, "live"): Judged(2, 1)}
+    store.record("acme", [outcome("d", 0.0), outcome("e", 0.0)], NOW)
+    assert keys("flights", 0) == {(3, "live"): Judged(3, 2)}
+    assert keys("flights", 4) == {}
+    # Another process, or this one after a restart, comes to the same.
+    assert JudgedKeys(store.judgements)("flights", 0) == keys("flights", 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["live", "b"]), st.booleans())), st.integers(1, 7)
+)
+def test_counts_of_keys_only_grow_however_often_they_are_read(
+    rows: list[tuple[int, str, bool]], at_once: int
+) -> None:
+    every = [Judgement(i + 1, 3, arm, key, wrong) for i, (key, arm, wrong) in enumerate(rows)]
+    keys = JudgedKeys(lambda _p, _s, after, _m: every[after : after + at_once])
+    before: dict[tuple[int, str], Judged] = {}
+    for _ in range(len(rows) // at_once + 1):
+        now = dict(keys("p", 1))
+        assert all(now[arm].rows >= c.rows and now[arm].wrong >= c.wrong for arm, c in before.items())
+        before = now
+    fresh: Counter[tuple[str, bool]] = Counter()
+    failed: set[int] = set()
+    for key, arm, wrong in rows:
+        if key not in failed:
+            fresh[arm, wrong] += 1
+            failed |= {key} if wrong else set()
+    expected = {
+        (3, a): Judged(fresh[a, False] + fresh[a, True], fresh[a, True]) for a in {arm for arm, _ in fresh}
+    }
+    assert before == expected
+
+
+def test_rollouts_and_keys_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged_keys, "MAX_KEYS", 2)
+    counts = judged_keys.KeyCounts()
+    counts.take([Judgement(i, 3, "live", i, True) for i in range(5)])
+    assert (counts.counts, counts.after) == ({(3, "live"): Judged(2, 2)}, 4)
+    asked: list[int] = []
+
+    def read(_pipeline: str, since: int, after: int, _most: int) -> list[Judgement]:
+        asked.append(after)
+        return [Judgement(9, since, "a", 1, False)]
+
+    keys = JudgedKeys(read)
+    for since in (*range(judged_keys.MAX_ROLLOUTS + 1), 1, 0):
+        keys("p", since)
+    # The one that was not asked for longest was forgotten, the others are followed.
+    assert asked == [0] * (judged_keys.MAX_ROLLOUTS + 1) + [9, 0]
 
 
 def test_an_experiment_reads_units_and_values() -> None:
@@ -126,7 +189,7 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
     store.record("acme", [outcome("a", 0.0)], NOW)
     store.close()
     again = store_at(path)
-    assert again.record("acme", [outcome("a", 0.0)], NOW) == Recorded(0, 0)
+    assert again.record("acme", [outcome("a", 0.0)], NOW) == Recorded(0, 0, repeated=1)
     again.expose([exposure("a", late=1.0)], NOW)
     assert again.judged("flights") == {(3, "live"): Judged(1, 1)}
 
@@ -150,7 +213,7 @@ def test_of_a_transaction_that_raises_nothing_stays(tmp_path: Path) -> None:
 
     with pytest.raises(LookupError):
         fail()
-    assert store.record("acme", [outcome("a")], NOW) == Recorded(0, 0)
+    assert store.record("acme", [outcome("a")], NOW) == Recorded(0, 0, repeated=1)
 
 
 def test_old_rows_go_and_sums_stay(tmp_path: Path) -> None:

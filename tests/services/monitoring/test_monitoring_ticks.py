@@ -39,11 +39,15 @@ def rows(ticks: Ticks, arm: str = "live") -> int:
 
 
 def test_the_newest_tick_of_each_router_counts() -> None:
-    ticks = Ticks(Clock())
+    clock = Clock()
+    ticks = Ticks(clock)
     for one in (tick(1, 1, live=5), tick(2, 1, live=7), tick(1, 2, 1, live=9), tick(1, 1, live=5)):
         assert not ticks.take(one)
     assert rows(ticks) == 16
-    assert ticks.routers() == 2
+    clock.now += 6
+    ticks.take(tick(2, 2, 1, live=7))
+    # One was silent for six seconds: it may have ended, but its counts are kept apart still.
+    assert (ticks.routers(), ticks.routers(5)) == (2, 1)
     assert ticks.pipelines() == {"flights"}
 
 

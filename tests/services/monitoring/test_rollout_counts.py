@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitoring.rollouts.counts import MOST_STREAMS, ArmCounts, Streams, Tick, added
+from services.monitoring.rollouts.counts import MOST_STREAMS, ArmCounts, Streams, Tick
+from tests.services.monitoring.rollout_simulation import added
 
 steps = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 3), st.lists(st.integers(0, 5), max_size=4)),

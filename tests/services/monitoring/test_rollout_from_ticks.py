@@ -17,8 +17,10 @@ def counts_of(
     arms: Mapping[tuple[int, int], Mapping[str, ArmFigures]], judged: Mapping[tuple[int, str], Judged] | None
 ) -> tuple[RolloutCounts, list[Exception]]:
     errors: list[Exception] = []
+    sticky.clear()
 
-    async def outcomes(pipeline: str, since: int) -> Mapping[tuple[int, str], Judged]:
+    async def outcomes(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
+        sticky.append(by_key)
         assert (pipeline, since) == ("p", 8)
         if judged is None:
             raise RuntimeError("the disk is full")
@@ -30,6 +32,8 @@ def counts_of(
     return RolloutCounts(lambda _: arms, outcomes, objectives, errors.append), errors
 
 
+# Whether judged predictions were asked for by key.
+sticky: list[bool] = []
 RELEASE = release_of(Rollout(arm=CANARY, since=8, guards={"wrong": Guard()}))
 ARMS = {
     (0xAB, 8): {
@@ -56,8 +60,18 @@ async def test_each_router_and_release_is_a_source() -> None:
         Tick("outcomes", 8, {"live": ArmCounts(labelled=7, wrong=2)}),
         Tick("outcomes", 9, {"live": ArmCounts(labelled=1)}),
     ]
-    assert errors == []
+    assert (errors, sticky) == ([], [False])
     assert await counts.objectives(RELEASE) == Objectives(200)
+
+
+async def test_where_arms_stick_to_keys_outcomes_are_counted_by_key() -> None:
+    counts, _ = counts_of({}, {(8, "live"): Judged(7, 2)})
+    assign = RELEASE.assign.model_copy(update={"by": "customer"})
+    release = RELEASE.model_copy(update={"assign": assign})
+    assert await counts.ticks(release) == [
+        Tick("outcomes by key", 8, {"live": ArmCounts(labelled=7, wrong=2)})
+    ]
+    assert sticky == [True]
 
 
 async def test_without_outcomes_the_other_guards_go_on() -> None:

@@ -51,9 +51,14 @@ def test_a_killed_holder_loses_its_file(tmp_path: Path) -> None:
         assert mine.hold()
 
 
-def test_a_folder_that_is_missing_is_an_error_and_no_lease(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="lease"):
-        FileLease(tmp_path / "missing" / "lease").hold()
+def test_a_folder_that_cannot_be_made_is_an_error_and_no_lease_until_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "rollouts"
+    folder.write_text("")
+    lease = FileLease(folder / "lease")
+    with pytest.raises(OSError, match="rollouts"):
+        lease.hold()
+    folder.unlink()
+    assert lease.hold()
 
 
 def test_evidence_in_files(tmp_path: Path) -> None:
@@ -112,8 +117,57 @@ def test_a_holder_in_redis_that_stalled_does_not_take_the_lease_of_the_next(redi
     assert other.hold()
 
 
+def test_a_lease_in_redis_that_ended_is_not_taken_again_at_once_and_has_another_token_then(
+    redis: Any,
+) -> None:
+    lease = RedisLease(redis, "again")
+    assert lease.hold()
+    first = lease.fence
+    redis.delete("again")
+    assert (lease.hold(), lease.hold()) == (False, True)
+    assert (lease.fence[0], lease.fence[1] != first[1]) == (first[0], True)
+    assert redis.get("again").decode() == lease.fence[1]
+
+
+def test_a_lease_in_redis_is_taken_although_the_answer_was_lost(redis: Any) -> None:
+    class Lossy:
+        """Its first answer is lost."""
+
+        lost = False
+
+        def eval(self, *words: Any) -> Any:
+            done = redis.eval(*words)
+            if not self.lost:
+                self.lost = True
+                raise TimeoutError("lost")
+            return done
+
+    lossy: Any = Lossy()
+    lease = RedisLease(lossy, "lossy")
+    with pytest.raises(OSError, match="lost"):
+        lease.hold()
+    assert lease.hold()
+
+
+def test_something_else_at_the_keys_of_lease_and_evidence_is_an_error_and_stays(redis: Any) -> None:
+    redis.rpush("list", "somebody else's")
+    lease = RedisLease(redis, "list")
+    with pytest.raises(OSError, match="WRONGTYPE"):
+        lease.hold()
+    mine = RedisLease(redis, "mine")
+    assert mine.hold()
+    redis.rpush("other:p", "somebody else's")
+    with pytest.raises(OSError, match="WRONGTYPE"):
+        RedisEvidence(redis, "other:", mine).load("p")
+    assert redis.lrange("list", 0, -1) == [b"somebody else's"]
+
+
 def test_evidence_in_redis(redis: Any) -> None:
-    store = RedisEvidence(redis, "evidence:")
+    lease = RedisLease(redis, "for evidence")
+    store = RedisEvidence(redis, "evidence:", lease)
+    with pytest.raises(OSError, match="lease has ended"):
+        store.save("p", {"format": 1})
+    assert lease.hold()
     assert store.load("p") is None
     store.save("p", {"format": 1})
     assert store.load("p") == {"format": 1}
@@ -125,4 +179,4 @@ def test_a_server_that_is_gone_is_an_os_error() -> None:
     with pytest.raises(OSError, match="Redis"):
         RedisLease(client, "lease").hold()
     with pytest.raises(OSError, match="Redis"):
-        RedisEvidence(client, "e:").load("p")
+        RedisEvidence(client, "e:", RedisLease(client, "lease")).load("p")

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from headrace.releases import Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE, GuardName
 from services.monitoring.rollouts.changes import PREVIOUS, next_release
-from services.monitoring.rollouts.counts import ArmCounts, Tick, added
+from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Evidence, Objectives
 from services.monitoring.rollouts.policy import Action, Decision, begin, decide
 from services.monitoring.rollouts.verdicts import Verdict
-from tests.services.monitoring.rollout_simulation import CANARY, START, release_of
+from tests.services.monitoring.rollout_simulation import CANARY, START, added, release_of
 
 EDGES = (0.1, 0.2)
 STAGE_S, DEADLINE_S = 20.0, 300.0

@@ -335,7 +335,7 @@ def test_saved_evidence_goes_on_and_counts_nothing_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"format": 2}, {"key": "x"}, {"guards": {}}, {"streams": 3}, {"times": []}]
+    "values", [{}, {"format": 1}, {"key": "x"}, {"guards": {}}, {"streams": 3}, {"times": []}]
 )
 def test_evidence_of_another_rollout_or_unreadable_is_not_taken(values: dict[str, Any]) -> None:
     release = begun()

@@ -23,12 +23,15 @@ SAME = {
     "same": Traffic(),
     "nothing fails": Traffic(errors=0, canary_errors=0),
     "sticky, 20 clients always fail": STICKY,
+    "the machine is busy for 20 s of each minute": Traffic(busy=(20, 40, 4.0)),
+    "the machine gets busy as the rollout begins": Traffic(busy=(1, 60, 4.0)),
 }
 # Twice the allowed excess of 0.5 %, and more than thrice the live arm's rate: worse than allowed by both margins.
 WORSE = {
     "worse": Traffic(canary_errors=0.011),
     "worse, nothing fails live": Traffic(errors=0, canary_errors=0.01),
     "worse, sticky": Traffic(canary_errors=0.011, keys=2000, failing=20),
+    "worse, on a busy machine": Traffic(canary_errors=0.011, busy=(1, 30, 4.0)),
     # A fifth of the rows is slow in place of a twentieth.
     "worse, slow": Traffic(canary_extra_s=0.015),
 }
@@ -38,6 +41,10 @@ FAULTS = {
     "5 % of the rows fail": (Traffic(canary_errors=0.05), 10.5),
     "5 % of the rows fail, sticky": (Traffic(canary_errors=0.05, keys=2000, failing=20), 10.5),
     "each row takes 200 ms more": (Traffic(canary_extra_s=0.2), 4.5),
+    "each row takes 200 ms more, and the machine gets busy": (
+        Traffic(canary_extra_s=0.2, busy=(1, 60, 4.0)),
+        4.5,
+    ),
     "labels flipped": (Traffic(wrong=0.3, canary_wrong=0.7), 8.5),
 }
 

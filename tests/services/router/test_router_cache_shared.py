@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import struct
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.router.cache.meter import CacheMetrics
-from services.router.cache.shared import CacheSettings, SharedAnswers, shared_answers
+from services.router.cache.shared import CacheSettings, SharedAnswers, dump, load, shared_answers
 from tests.libs.state.valkey import Valkey
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
 
+# JSON that is almost the head of an answer: fields, models, sizes.
+_SOME = st.none() | st.integers(-3, 14) | st.text(max_size=2)
+_LISTS = st.lists(_SOME | st.lists(_SOME | st.lists(_SOME, max_size=2), max_size=5), max_size=2)
+JUNK = (st.lists(_LISTS, min_size=3, max_size=3) | _LISTS | st.dictionaries(st.text(max_size=2), _SOME)).map(
+    lambda value: json.dumps(value).encode()
+)
 STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
 
 
@@ -127,6 +139,42 @@ async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(redi
     assert list(answer.fallbacks) == ["cache:stale"]
     assert 29_000_000 < ages(answer)[0] < 60_000_000
     await routers.close()
+
+
+async def test_while_redis_hangs_or_holds_something_else_the_models_answer(redis: Valkey) -> None:
+    routers = Routers(redis)
+    one, other = routers.both
+    await one.ask([1.0])
+    await other.ask([0.0])
+    ask = routers.calls[0].ask
+    (names,) = await ask([("KEYS", "headrace:answer:*")])
+    for name in names:
+        await ask([("DEL", name), ("RPUSH", name, "somebody else's")])
+    assert ages(await other.ask([1.0])) == [-1]
+    routers.calls[1]._timeout_s = 0.05
+    redis.signal(signal.SIGSTOP)
+    assert values(await other.ask([7.0])) == [7.0]
+    # For a second nobody asks again.
+    with pytest.raises(RedisDownError) as refused:
+        await routers.calls[1].ask([("GET", "a")])
+    assert not refused.value.asked
+    redis.signal(signal.SIGCONT)
+    await routers.close()
+
+
+@given(
+    st.binary(max_size=80)
+    | st.builds(lambda t, rest: struct.pack("<4sI", b"hra1", len(t)) + t + rest, JUNK, st.binary(max_size=9))
+)
+def test_whatever_is_there_is_an_answer_or_none(data: bytes) -> None:
+    found = load(data)
+    assert found is None or load(dump(found)) == found
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigError, match=r"pip install 'headrace\[redis\]'"):
+        RedisCalls("redis://host", 1.0, float)
 
 
 def test_a_wrong_address_is_an_error_of_the_settings() -> None:

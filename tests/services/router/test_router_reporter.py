@@ -21,8 +21,9 @@ from headrace.hop.testing import served
 from headrace.ticks import ArmFigures, ArmName, Tick
 from headrace.ticks.messages import read
 from services.router.metrics import Metrics
+from services.router.pipelines import Pipelines
 from services.router.ticks.counters import NO_RELEASE, Counters
-from services.router.ticks.reporter import Reporter
+from services.router.ticks.reporter import Receipt, Reporter
 from tests.services.router.router_leaves import SCORED, batch_of, suite
 from tests.services.router.tick_rows import answer, part
 
@@ -44,15 +45,16 @@ class Receiver:
     answers: list[Any] = field(default_factory=list)
     ticks: list[Tick] = field(default_factory=list)
 
-    async def report(self, tick: Tick, deadline: float) -> Sequence[bool | Fault]:
+    async def report(self, tick: Tick, deadline: float) -> Sequence[Receipt | Fault]:
         self.ticks.append(tick)
-        answer = self.answers.pop(0) if self.answers else [False]
+        answer = self.answers.pop(0) if self.answers else [Receipt()]
         if isinstance(answer, Exception):
             raise answer
-        found: Sequence[bool | Fault] = answer
+        found: Sequence[Receipt | Fault] = answer
         return found
 
 
+FINE, BEHIND = Receipt(), Receipt(behind=True)
 GONE = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "nobody is there")
 
 
@@ -61,7 +63,7 @@ def reporter(receiver: Receiver, counters: Counters, log: Log) -> Reporter:
 
 
 async def test_what_fails_is_told_again_and_said_once() -> None:
-    receiver, counters, log = Receiver([[GONE], GONE, [GONE, False], [True], [False]]), Counters(), Log()
+    receiver, counters, log = Receiver([[GONE], GONE, [GONE, FINE], [BEHIND], [FINE]]), Counters(), Log()
     batch = answer([0.1])
     counters.answered(NO_RELEASE, part(batch), batch, 0.1)
     one = reporter(receiver, counters, log)
@@ -78,6 +80,18 @@ async def test_what_fails_is_told_again_and_said_once() -> None:
         (5, 1),
     ]
     assert log.lines == ["ticks can't be reported; they are counted on", "ticks are reported again"]
+
+
+async def test_the_most_routers_that_a_replica_hears_are_told_and_hold_until_another_number_is_said() -> None:
+    receiver = Receiver(
+        [[Receipt(routers=2), Receipt(routers=3), GONE], [GONE], [Receipt()], [Receipt(routers=1)]]
+    )
+    heard: list[int] = []
+    metrics = Metrics(CollectorRegistry())
+    one = Reporter(Counters(), receiver, metrics, Log(), lambda: 0.0, 0.001, heard.append)
+    for _ in range(4):
+        await one.report()
+    assert heard == [3, 1]
 
 
 async def test_the_loop_outlives_every_error() -> None:
@@ -104,7 +118,7 @@ async def test_closing_tells_what_is_left_and_survives_a_receiver_that_hangs(
     assert receiver.ticks[-1].arms.keys() == {ArmName("flights", 0, "live")}
     monkeypatch.setattr("services.router.ticks.reporter._LAST_S", 0.001)
 
-    async def hang(_: Tick, __: float) -> Sequence[bool | Fault]:
+    async def hang(_: Tick, __: float) -> Sequence[Receipt | Fault]:
         await asyncio.Event().wait()
         return []
 
@@ -125,7 +139,7 @@ class MonitoringLeaf:
             await asyncio.Event().wait()
         self.ticks.append(read(request))
         self.told.set()
-        return pb.ReportTicksResponse()
+        return pb.ReportTicksResponse(live_router_count=3)
 
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
@@ -158,13 +172,20 @@ async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
         yield running
 
 
-async def test_what_a_running_router_answers_is_reported(tmp_path: Path) -> None:
+async def test_what_a_running_router_answers_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[int] = []
+    monkeypatch.setattr(Pipelines, "share", lambda _, routers: shared.append(routers))
     leaf = MonitoringLeaf()
     async with monitored(tmp_path, leaf) as running:
         await running.ask("scored", batch_of(["ann", "bob", "cyd"], [1.0, -10.0, 2.0]))
         async with asyncio.timeout(60):
             while not leaf.figures():
                 await leaf.next()
+            while not shared:
+                await leaf.next()
+    assert set(shared) == {3}
     [(name, figures)] = leaf.figures().items()
     assert name == ArmName("scored", 0, "live")
     assert (figures.rows, figures.errors, sum(figures.latency)) == (3, 0, 3)

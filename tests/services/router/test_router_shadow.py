@@ -22,6 +22,7 @@ from headrace.releases import LIVE, Arm, Release, Released, Shadow
 from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
+from tests.services.router.test_router_events import running as told
 
 REPORT = unary(
     router_pb2.DESCRIPTOR,
@@ -244,3 +245,25 @@ async def test_a_report_of_no_such_pipeline_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Fault) as error:
             await call(shadow_pb2.GetShadowReportRequest(pipeline="no"), deadline=deadline)
         assert error.value.reason == Reason.REASON_PIPELINE_UNKNOWN
+
+
+async def test_what_a_shadow_answers_has_events_of_its_own(
+    tmp_path: Path, shadowed: Callable[..., None]
+) -> None:
+    shadowed(*OTHER_MODEL)
+    async with told(tmp_path) as world:
+        for request in ("one", "two"):
+            await world.started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0], request_id=request))
+        await world.until(lambda: sum(map(len, world.receiver.groups)) == 8)
+    found: dict[str, set[tuple[str, str, int, float]]] = {}
+    for group in world.receiver.groups:
+        columns, rows = group.batch.columns, group.batch.rows
+        assert (group.header.release, group.header.replayed) == (7, False)
+        facts = zip(
+            rows.request_ids, columns["@row"].array.tolist(), columns["y"].array.tolist(), strict=True
+        )
+        arm = group.header.arm
+        assert group.header.shadow_of == ("" if arm == "live" else "live")
+        found.setdefault(arm, set()).update((group.header.models[0].model, *fact) for fact in facts)
+    live = {("adder", r, i, y) for r in ("one", "two") for i, y in enumerate((3.0, 3.0))}
+    assert found == {"live": live, "next": {("other", *fact[1:]) for fact in live}}

@@ -22,6 +22,7 @@ from services.router.shadow.queue import Copied, ShadowQueue
 from services.router.shadow.reports import KEPT, Reports
 from services.router.shadow.route import ShadowRoute
 from services.router.shadow.run import portions
+from services.router.ticks.counters import Part
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier
 
 
@@ -147,7 +148,8 @@ def copied(rows: int, size: int) -> Copied:
     context = Rows.one_request(rows, "r", "t", time.monotonic() + 9)
     batch = Batch.of(context, [Column.of("x", np.zeros(rows, np.float32))])
     shadow = ShadowRoute(compiler.shadow_route("next", document))
-    return Copied(shadow, live_route, batch, RouteResult(batch, [], []), 0.1, None, size)
+    part = Part(live_route.name, document, batch, batch)
+    return Copied(shadow, live_route, part, RouteResult(batch, [], []), 0.1, None, size)
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 100), st.booleans()), max_size=60))

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.columns import Batch, Column, RowError
+from headrace.columns import Batch, Column, DType, RowError
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.ticks import ArmName, OutputFigures, Tick, latency_bucket, output_counts
 from headrace.ticks.messages import read, write
+from services.router.cache.run import CACHED
 from services.router.ticks import arm_counts, counters, exposures
 from services.router.ticks.arm_counts import ours
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters
@@ -71,6 +72,17 @@ def test_rows_without_an_answer_are_errors() -> None:
     assert (figures.rows, figures.errors, sum(figures.latency)) == (2, 2, 2)
 
 
+def test_kept_answers_say_nothing_of_the_time_of_an_arm() -> None:
+    how, counted = Counted(3, compares=True), Counters()
+    for ages in ([-1, 5], [7, 0]):
+        batch = answer([1.0, 2.0])
+        kept = batch.with_columns([Column(CACHED, DType.INT64, np.array(ages))])
+        counted.answered(how, part(batch), kept, 0.1)
+    [figures] = counted.tick().arms.values()
+    assert (figures.rows, sum(figures.latency)) == (4, 1)
+    assert (figures.assigned.requests, sum(figures.assigned.answers)) == (2, 1)
+
+
 def test_a_tick_holds_what_changed_since_the_last_that_was_received() -> None:
     counted = Counters()
 
@@ -118,6 +130,7 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     ids = one.rows.request_ids + other.rows.request_ids
     whole = Batch.of(one.rows, [])
     whole.rows.request_ids = ids
+    whole.rows.tenants = ["tenant"] * len(ids)
     positions = np.array([1, 3])
     taken = answer([0.9, 0.6], {1: OURS})
     taken.rows.request_ids = ["one", "other"]

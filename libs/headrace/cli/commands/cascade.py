@@ -67,22 +67,8 @@ def tune(
     layout = place(home)
     document = _document(layout, pipeline)
     found = _stage(document, stage)
-    models = Models(Repository(layout.models), Records(layout.executor_state).serving())
-    with Progress(console=err, transient=True) as progress:
-        task = progress.add_task("reading rows", total=5)
-        rows, labels = _read(data, label)
-        progress.update(task, advance=1, description="running the stages before it")
-        try:
-            batch = columns_for(document, found, rows, models)
-            progress.update(task, advance=1, description="running both models")
-            labelled = labelled_rows(found, batch, labels, models)
-            progress.update(task, advance=1, description="measuring CPU")
-            cpu = tuple(cpu_us(part, batch.columns, models, _BATCH) for part in (found.light, found.heavy))
-        except OfflineError as error:
-            fail(str(error))
-        progress.update(task, advance=1, description="bounding losses")
-        alpha = 1 - confidence
-        points = curves.curve(labelled, curves.grid(labelled.margins, found.unsure.decision), alpha)
+    alpha = 1 - confidence
+    labelled, points, cpu = _measured(layout, document, found, data, label, alpha)
     budget = _budget(loss_budget, labelled)
     best = curves.chosen(points, budget)
     if as_json:
@@ -100,6 +86,31 @@ def tune(
     if not as_json:
         set_it = f"headrace release deploy {document.name} --set {found.name}.threshold={best.threshold:.6g}"
         out.print(f"set it: [bold]{set_it}[/]")
+
+
+def _measured(
+    layout: Layout, document: Pipeline, found: CascadeStage, data: Path, label: str, alpha: float
+) -> tuple[Labelled, Sequence[Point], tuple[float, float]]:
+    """What both models say of the rows, the losses of each threshold, and the CPU time (µs a row) of the light and the heavy
+    model."""
+    models = Models(Repository(layout.models), Records(layout.executor_state).serving())
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading rows", total=5)
+        rows, labels = _read(data, label)
+        progress.update(task, advance=1, description="running the stages before it")
+        try:
+            batch = columns_for(document, found, rows, models)
+            progress.update(task, advance=1, description="running both models")
+            labelled = labelled_rows(found, batch, labels, models)
+            progress.update(task, advance=1, description="measuring CPU")
+            light, heavy = (
+                cpu_us(part, batch.columns, models, _BATCH) for part in (found.light, found.heavy)
+            )
+        except OfflineError as error:
+            fail(str(error))
+        progress.update(task, advance=1, description="bounding losses")
+        points = curves.curve(labelled, curves.grid(labelled.margins, found.unsure.decision), alpha)
+    return labelled, points, (light, heavy)
 
 
 def _document(layout: Layout, name: str) -> Pipeline:

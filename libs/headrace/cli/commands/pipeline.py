@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from headrace import slo
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import inventory, released_versions
 from headrace.cli.installation.layout import Layout
@@ -83,6 +84,7 @@ def _problems(documents: dict[str, Pipeline], layout: Layout) -> tuple[list[Prob
     found = [
         problem for document in documents.values() for problem in check_pipeline(document, models, features)
     ]
+    found += [problem for document in documents.values() for problem in slo.problems(document)]
     if models is not None:
         found += released_versions.unknown(layout, documents.values())
     return found, skipped

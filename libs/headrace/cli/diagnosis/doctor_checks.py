@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import find_libpython
@@ -19,6 +19,7 @@ from headrace.cli.installation import certificates, pid_lock, ports, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state import tenants
+from headrace.state.certificates import pair_end
 
 _GIB = 1024**3
 MIN_DISK_BYTES = 2 * _GIB
@@ -58,7 +59,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _disk(shutil.disk_usage(_existing(layout.home)).free),
         lambda: _memory(Path("/proc/meminfo").read_text()),
         lambda: _ports(layout),
-        lambda: _certificate(certificates.expires(layout.tls / "server.pem"), now),
+        lambda: _certificate(layout.tls, now),
         lambda: _prepared(layout),
         lambda: _pipelines(layout),
         lambda: _settings(layout),
@@ -142,16 +143,18 @@ def _ports(layout: Layout) -> Finding:
     return Finding("ports", Level.GOOD, f"taken by others, so up will choose new ones for: {text}")
 
 
-def _certificate(end: datetime | None, now: datetime) -> Finding:
-    if end is None:
-        return Finding("certificate", Level.GOOD, "not made yet; up makes it")
-    left = end - now
-    text = f"good until {end:%Y-%m-%d}"
-    if left > certificates.RENEW_BEFORE:
-        return Finding("certificate", Level.GOOD, text)
-    expired = left < timedelta(0)
-    fix = "headrace down && headrace up renews it"
-    return Finding("certificate", Level.BAD if expired else Level.WARN, "expired" if expired else text, fix)
+def _certificate(folder: Path, now: datetime) -> Finding:
+    what, fix = "certificate", "headrace down && headrace up renews it"
+    try:
+        pair = (folder / "server.pem").read_bytes(), (folder / "server.key").read_bytes()
+        end = datetime.fromtimestamp(pair_end(*pair, now.timestamp()), UTC)
+    except FileNotFoundError:
+        return Finding(what, Level.GOOD, "not made yet; up makes it")
+    except (OSError, ValueError) as error:
+        make = f"put a good pair into {folder}, or remove server.pem: headrace down && headrace up makes one"
+        return Finding(what, Level.BAD, f"the door refuses it: {error}", make)
+    level = Level.GOOD if end - now > certificates.RENEW_BEFORE else Level.WARN
+    return Finding(what, level, f"good until {end:%Y-%m-%d}", "" if level is Level.GOOD else fix)
 
 
 def _prepared(layout: Layout) -> Finding:
@@ -193,7 +196,7 @@ def _settings(layout: Layout) -> Finding:
             config.read(file)
     except config.ConfigError as error:
         return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
-    known = (*services.start_order(), "supervisor", "releases")
+    known = (*services.start_order(), "supervisor", "releases", "audit", "slo", "readiness", "gameday")
     strange = [file.name for file in files if file.stem not in known]
     if strange:
         fix = f"name it as one of {', '.join(known)}"

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from headrace.cli.installation.known_models import signature
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
-from headrace.pipeline import ColumnType, ModelSignature, ViewSignature
-from headrace.repository import Repository, TensorSpec
+from headrace.pipeline import ModelSignature, ViewSignature
+from headrace.repository import Repository
 from headrace.repository.records import Records
 
 # Our types by Feast's names, for the types that a feature view may have here.
@@ -38,12 +39,8 @@ def models(layout: Layout) -> dict[str, ModelSignature] | None:
         versions = repository.versions(name)
         live = [v for v in serving.get(name, ()) if v in versions]
         about = repository.metadata(name, (live or versions)[-1])
-        found[name] = ModelSignature(_types(about.inputs), _types(about.outputs))
+        found[name] = signature(about)
     return found
-
-
-def _types(tensors: tuple[TensorSpec, ...]) -> dict[str, ColumnType]:
-    return {tensor.name: ColumnType(tensor.dtype, tensor.row_shape) for tensor in tensors}
 
 
 def features(layout: Layout) -> dict[str, ViewSignature] | None:

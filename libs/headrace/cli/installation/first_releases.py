@@ -5,16 +5,19 @@ From then on only releases change what is live; a document or a model that is ad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.pipeline.document.files import FILE_NAME, read
-from headrace.releases import ReleaseError, ReleaseStore, StaleError
-from headrace.releases.first import first_release, models_of
-from headrace.repository import Repository, RepositoryError
+from headrace.releases import LIVE, ReleaseError, ReleaseStore, StaleError
+from headrace.releases.changes import Basis, KnownModels, deployed
+from headrace.releases.changes.deployment import arm_of
+from headrace.releases.changes.models import models_run
+from headrace.repository import RepositoryError
 from headrace.repository.records import Records
 
 AUTHOR = "headrace up"
@@ -47,29 +50,26 @@ def make(layout: Layout, store: ReleaseStore, folder: Path) -> Iterator[Outcome]
 
 def _release(layout: Layout, store: ReleaseStore, pipeline: Pipeline, text: str) -> Outcome:
     try:
-        models = models_of(pipeline, _Versions(layout).choose)
+        known = known_models(layout)
+        basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
+        arm = arm_of(basis, pipeline, known, name=LIVE, models=_served(layout, pipeline, known))
         store.keep_document(pipeline.name, pipeline.revision, text)
-        store.commit(first_release(pipeline, models, AUTHOR, "the first release"))
+        store.commit(deployed(basis, arm))
     except StaleError:
         pass  # another command was first: it is live
     except ReleaseError as error:
         return Outcome(pipeline.name, pipeline.version, "; ".join(error.problems))
+    except RepositoryError as error:
+        return Outcome(pipeline.name, pipeline.version, str(error))
     return Outcome(pipeline.name, pipeline.version)
 
 
-class _Versions:
-    """The versions that are there: of a model that served before there were releases, the one that did; else the newest."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._repository = Repository(layout.models)
-        self._served: Mapping[str, list[str]] = Records(layout.executor_state).serving()
-
-    def choose(self, model: str, wanted: str) -> str | None:
-        try:
-            if wanted:
-                return self._repository.resolve(model, wanted)
-            versions = self._repository.versions(model)
-        except RepositoryError:
-            return None
-        served = [v for v in self._served.get(model, ()) if v in versions]
-        return next(reversed(served or versions), None)
+def _served(layout: Layout, pipeline: Pipeline, known: KnownModels) -> dict[str, str]:
+    """Of models that served before there were releases, the version that did, where the document leaves it open."""
+    served = Records(layout.executor_state).serving()
+    found = {}
+    for model, named in models_run(pipeline).items():
+        there = [v for v in served.get(model, ()) if not known.problem(model, v)]
+        if there and not named:
+            found[model] = there[-1]
+    return found

@@ -80,6 +80,11 @@ class Layout:
         return self.home / "pepper"
 
     @property
+    def events_salt(self) -> Path:
+        """The secret that personal data in events is hashed with."""
+        return self.home / "events.salt"
+
+    @property
     def demo_key(self) -> Path:
         return self.home / "demo.key"
 
@@ -125,6 +130,21 @@ class Layout:
         return self.home / "audit" / "releases.jsonl"
 
     @property
+    def audit(self) -> Path:
+        """The audit log, the chains and security events that join it, and what in them tells of persons."""
+        return self.home / "audit"
+
+    @property
+    def audit_key(self) -> Path:
+        """Private key that the audit log's checkpoints are signed with."""
+        return self.home / "audit.key"
+
+    @property
+    def audit_public_key(self) -> Path:
+        """Its public half, for whoever verifies the log: keep a copy elsewhere."""
+        return self.home / "audit.pub"
+
+    @property
     def executor_state(self) -> Path:
         """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
         return self.home / "executor"
@@ -147,6 +167,11 @@ class Layout:
     @property
     def pipelines(self) -> Path:
         return self.root / "deploy" / "pipelines"
+
+    @property
+    def runbooks(self) -> Path:
+        """What to do about alerts."""
+        return self.root / "deploy" / "runbooks"
 
     @property
     def kept_tenants(self) -> Path:
@@ -188,9 +213,69 @@ class Layout:
         return self.home / "audit" / "security.jsonl"
 
     @property
+    def alerts(self) -> Path:
+        """Rules for Prometheus, and the configurations of Prometheus and Alertmanager; `headrace slo rules` writes them."""
+        return self.home / "monitoring"
+
+    @property
+    def deployed(self) -> Path:
+        """Versions of services that were deployed beside the checkout, and which of them run."""
+        return self.home / "deployed"
+
+    @property
+    def deployment_log(self) -> Path:
+        """Which versions were deployed, and how it ended; a hash chain."""
+        return self.audit / "deployments.jsonl"
+
+    @property
+    def explanations(self) -> Path:
+        """Explanations of predictions."""
+        return self.home / "monitoring" / "explanations.sqlite"
+
+    @property
     def outcomes(self) -> Path:
         """What became known of predictions, and which arm made them."""
         return self.home / "monitoring" / "outcomes.sqlite"
+
+    @property
+    def cost_ledger(self) -> Path:
+        """What predictions cost, by hour."""
+        return self.home / "monitoring" / "cost.sqlite"
+
+    @property
+    def prices(self) -> Path:
+        """What resources cost and how many are reserved, by people; absent by default."""
+        return self.home / "settings" / "prices.yaml"
+
+    @property
+    def kept_prices(self) -> Path:
+        """The prices that were used last."""
+        return self.home / "kept" / "prices.json"
+
+    @property
+    def console_secret(self) -> Path:
+        """What the cookies of the operator console are signed with."""
+        return self.home / "monitoring" / "console.key"
+
+    @property
+    def events(self) -> Path:
+        """Prediction events: segments and their index."""
+        return self.home / "monitoring" / "events"
+
+    @property
+    def drift(self) -> Path:
+        """Windows of what was predicted, so that drift is still known after a restart."""
+        return self.home / "monitoring" / "drift"
+
+    @property
+    def journal(self) -> Path:
+        """Events of regulated predictions that the monitoring service has not collected yet."""
+        return self.home / "journal"
+
+    @property
+    def retrainings(self) -> Path:
+        """When retrainings were triggered, for their rate limit."""
+        return self.home / "monitoring" / "retrainings.json"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""
@@ -236,7 +321,15 @@ class Layout:
             ) from error
 
     def _secrets(self) -> tuple[Path, ...]:
-        keys = (self.pepper, self.demo_key, self.model_key, self.tenants)
+        keys = (
+            self.pepper,
+            self.events_salt,
+            self.demo_key,
+            self.model_key,
+            self.audit_key,
+            self.tenants,
+            self.console_secret,
+        )
         return (*keys, *self.tls.glob("*.key"))
 
     def make(self) -> None:

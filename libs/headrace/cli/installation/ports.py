@@ -18,6 +18,8 @@ SLOTS = (0, 1)
 LOOPBACK = "127.0.0.1"
 # Of the ingress: the old and the new Envoy listen on them at the same time.
 SHARED = ("http", "tls")
+# Of the operator console, which one process of the monitoring service has at a time.
+CONSOLE = "console"
 _LAST = 32767  # above it are the kernel's ephemeral ports, which any outgoing connection may take
 
 
@@ -26,7 +28,9 @@ def wanted(instances: Iterable[str] = ()) -> dict[str, int]:
     *others, ingress = services.start_order()
     processes = dict.fromkeys((ingress, *others, *instances))
     names = [name for instance in processes for slot in SLOTS for name in own(instance, slot)]
-    return {"http": 8080, "tls": 8443} | {name: 9901 + index for index, name in enumerate(names)}
+    return {"http": 8080, "tls": 8443, CONSOLE: 8490} | {
+        name: 9901 + index for index, name in enumerate(names)
+    }
 
 
 def metrics(instance: str, slot: int) -> str:

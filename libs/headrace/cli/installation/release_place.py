@@ -2,6 +2,7 @@
 
 store: redis://releases.internal:6379/0?password_file=/run/secrets/redis
 webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
+machine: north-1
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class ReleaseSettings(config.Settings):
     # A folder, or redis://… for several machines. Empty: the folder `releases` of the home.
     store: str = ""
     webhook: WebhookSettings | None = None
+    # Name of this machine in the audit. Empty: its host name.
+    machine: str = ""
 
 
 def settings(layout: Layout) -> ReleaseSettings:
@@ -36,7 +39,8 @@ def place(layout: Layout) -> str:
 
 def records(layout: Layout) -> RecordSettings:
     """How whoever changes releases records it. Raises ConfigError."""
-    return RecordSettings(audit=layout.release_log, webhook=settings(layout).webhook)
+    said = settings(layout)
+    return RecordSettings(audit=layout.release_log, webhook=said.webhook, machine=said.machine)
 
 
 def opened(layout: Layout, complain: Callable[[str], None]) -> RecordedReleases:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.cli.installation import certificates
+from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout
 from headrace.state import atomic, tenants
 
@@ -34,10 +35,14 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
         if not layout.pepper.exists():
             atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
             made.append("pepper")
+        if not layout.events_salt.exists():
+            atomic.write(layout.events_salt, secrets.token_hex(32).encode() + b"\n", mode=0o600)
     if _ensure_key(
         layout, layout.demo_key, DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS), now
     ):
         made.append("demo key")
+    if audit_place.ensure(layout):
+        made.append("audit key")
     if ensure_operator(layout, now):
         made.append("operator key")
     return made

@@ -10,8 +10,10 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from headrace.hop.config import ServiceSettings
+if TYPE_CHECKING:
+    from headrace.hop.config import ServiceSettings
 
 # As hop's `server/hosting.py` has it, whose import takes longer than most commands.
 GROUP = "headrace.services"
@@ -87,6 +89,8 @@ def _settings_class(service: str) -> type[ServiceSettings]:
 
 
 def _class_in(module: str) -> type[ServiceSettings]:
+    from headrace.hop.config import ServiceSettings  # late: with pydantic, it takes longer than most commands
+
     [found] = {
         value
         for value in vars(import_module(module)).values()

@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation import release_place, services
+from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout, instance, service_of
+from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
+from headrace.slo import SloSettings
 
 Shape = Literal["apart", "together"]
 
@@ -54,6 +57,11 @@ class Installation:
         return f"{port_names.LOOPBACK}:{self.ports['http']}"
 
     @property
+    def console(self) -> str:
+        """host:port of the operator console."""
+        return f"{port_names.LOOPBACK}:{self.ports[port_names.CONSOLE]}"
+
+    @property
     def tls(self) -> str:
         """host:port of the ingress with TLS."""
         return f"{port_names.LOOPBACK}:{self.ports['tls']}"
@@ -74,13 +82,45 @@ def settings(
 
 def _own(installation: Installation, service: str) -> dict[str, Any]:
     """What a hosted service has beyond its server and telemetry: its files in this home, and its callees."""
-    return {**files(installation.layout).get(service, {}), **_clients(installation, service)}
+    made = {**files(installation.layout).get(service, {}), **_clients(installation, service)}
+    return made | {"console": _console(installation)} if service == "monitoring" else made
+
+
+def _console(installation: Installation) -> dict[str, Any]:
+    """The operator console, which reads what others write."""
+    layout = installation.layout
+    return {
+        "listen": installation.console,
+        "tenants": str(layout.tenants),
+        "pepper": str(layout.pepper),
+        "secret": str(layout.console_secret),
+        "security": str(layout.security_log),
+        "models": str(layout.models),
+        "model_keys": [str(layout.model_public_key)],
+        "model_audit": str(layout.model_log),
+        "executor_state": str(layout.executor_state),
+        "traces": str(layout.traces),
+        "runbooks": str(layout.runbooks),
+        **_alertmanager(layout),
+    }
+
+
+def _alertmanager(layout: Layout) -> dict[str, str]:
+    """Empty: `settings/slo.yaml` names none; its default says only where one may come to be. Raises ConfigError."""
+    path = layout.override("slo")
+    found = config.load(SloSettings, path, {}) if path.exists() else SloSettings()
+    return {"alertmanager": found.alertmanager} if "alertmanager" in found.model_fields_set else {}
 
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
     return {
-        "router": {"releases": release_place.place(layout), "kept": str(layout.kept_releases)},
+        "router": {
+            "releases": release_place.place(layout),
+            "kept": str(layout.kept_releases),
+            "events": {"salt": str(layout.events_salt), "journal": {"folder": str(layout.journal)}},
+            "explanations": {"models": str(layout.models), "model_keys": [str(layout.model_public_key)]},
+        },
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
@@ -93,9 +133,25 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         },
         "monitoring": {
             "outcomes": str(layout.outcomes),
+            "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
+            "explanations": {"file": str(layout.explanations)},
             "releases": release_place.place(layout),
             "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
             "rollouts": str(layout.rollouts),
+            "drift": {
+                "models": str(layout.models),
+                "trust": {"keys": [str(layout.model_public_key)]},
+                "folder": str(layout.drift),
+                "retrain": {"memory": str(layout.retrainings)},
+            },
+            "audit": audit_place.settings(layout).model_dump(mode="json", exclude_none=True),
+            "cost": {
+                "targets": str(layout.targets),
+                "ledger": str(layout.cost_ledger),
+                "prices": str(layout.prices),
+                "kept": str(layout.kept_prices),
+                "files": str(layout.home),
+            },
         },
     }
 

@@ -81,6 +81,7 @@ def _router(candidate: Candidate, folder: Path) -> hosting.Part:
         **_LISTEN,
         "releases": str(store.folder),
         "features_timeout_s": PATIENCE_S,
+        "events": {"nothing_regulated": True},
         **dict.fromkeys(_callees(), _CLIENT),
     }
     return definition, definition.config.model_validate(values)

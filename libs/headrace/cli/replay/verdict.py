@@ -40,13 +40,15 @@ class OutputTally:
 
 @dataclass(slots=True)
 class Verdict:
-    """`tolerance`: of floating-point numbers; 0: they must be the same bit for bit. `shown`: how many differences are named.
+    """`tolerance`, and `relative` to the recorded one: of floating-point numbers; both 0: they must be the same bit for bit.
+    `shown`: how many differences are named.
 
     `requests`: different request ids of a batch, summed up over the batches.
     """
 
     tolerance: float = 0.0
     shown: int = 20
+    relative: float = 0.0
     batches: int = 0
     requests: int = 0
     rows: int = 0
@@ -73,7 +75,7 @@ class Verdict:
             if new is None:
                 differs = both.copy()
             else:
-                found = differences(old, new, self.tolerance)
+                found = differences(old, new, self.tolerance, self.relative)
                 differs = found.differs & both
                 if found.deltas is not None:
                     tally.deltas.add(found.deltas[both])

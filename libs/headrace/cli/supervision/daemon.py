@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.cli.installation import log_files, pid_lock
 from headrace.cli.installation.layout import Layout
-from headrace.cli.installation.settings import Shape
 from headrace.cli.supervision import control, pdeathsig
+
+if TYPE_CHECKING:
+    from headrace.cli.installation.settings import Shape
 
 _ANSWER_S = 5.0
 _CONTROL_S = 15.0

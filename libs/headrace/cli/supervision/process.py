@@ -18,7 +18,8 @@ import yaml
 from headrace.cli.installation import log_files, ports, services
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
-from headrace.cli.supervision import pdeathsig
+from headrace.cli.supervision import deployed, pdeathsig
+from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
@@ -44,9 +45,10 @@ class Process:
         own_settings: Document,
         log_begins: int,
         probe_address: Path | str = "",
+        version: Version | None = None,
     ) -> None:
         """`own_settings`: those that a person laid over the generated ones; `log_begins`: where its part of the log begins;
-        `probe_address`: of an ingress, where to probe it."""
+        `probe_address`: of an ingress, where to probe it; `version`: what it runs, None: the checkout."""
         layout = installation.layout
         self.service = service_of(instance)
         self.slot = slot
@@ -54,7 +56,8 @@ class Process:
         self.pid = child.pid
         self.metrics = installation.metrics(instance, slot)
         self._child = child
-        self._root = layout.root
+        self.version = version
+        self._root = layout.root if version is None else version.root
         self._config = layout.config(instance, slot)
         self._bound = layout.starting(instance, generation)
         self._listed = layout.listed(self.service) / self._bound.name
@@ -155,11 +158,10 @@ class Process:
             self._child.send_signal(number)
 
     async def _stop_ingress(self, successor: bool) -> None:
-        command = [sys.executable, "-m", "services.ingress.stop", "--config", str(self._config)]
-        if successor:
-            command.append("--successor")
+        successors = ("--successor",) if successor else ()
+        program = ("-m", "services.ingress.stop", "--config", str(self._config), *successors)
         try:
-            stop = await asyncio.create_subprocess_exec(*command, cwd=self._root)
+            stop = await asyncio.create_subprocess_exec(*_python(self.version, *program), cwd=self._root)
         except OSError:
             return  # no process can be started: the ingress ends less cleanly
         with contextlib.suppress(TimeoutError):
@@ -180,14 +182,19 @@ async def start(installation: Installation, instance: str, slot: int, generation
     layout = installation.layout
     layout.make()  # a folder may have been removed since
     config, bound = layout.config(instance, slot), layout.starting(instance, generation)
-    made = settings(installation, instance, slot=slot, listen=bound, run_dir=layout.private(instance, slot))
+    version, run_dir = deployed.of(layout, service), layout.private(instance, slot)
+    if version is None:
+        made = settings(installation, instance, slot=slot, listen=bound, run_dir=run_dir)
+    else:
+        made = await version.settings(installation, instance, slot, bound, run_dir)
     own_settings = _own_settings(layout.override(service))
     made = overlaid(made, own_settings.values)
     # A person's own settings may hold a password.
     atomic.write(config, yaml.safe_dump(made, sort_keys=False).encode(), mode=0o600)
     # -O, without assertions (ours only narrow types): Feast decorates its functions with typeguard, which without -O
     # compiles them again, for three seconds at each start.
-    command = (sys.executable, "-O", "-m", f"services.{service}", "--config", str(config))
+    program = ("-O", "-m", f"services.{service}", "--config", str(config))
+    command = _python(version, *program)
     with layout.log(instance).open("ab", buffering=0) as log:
         log_begins = log.tell()
         child = await asyncio.create_subprocess_exec(
@@ -195,12 +202,18 @@ async def start(installation: Installation, instance: str, slot: int, generation
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=layout.root,
+            cwd=layout.root if version is None else version.root,
             # A Ctrl-C at the terminal of `up` must reach only the supervisor, which then stops its services in order.
             start_new_session=True,
         )
     probe_address = _probe_address(made, child.pid) if service == services.INGRESS else ""
-    return Process(installation, instance, slot, generation, child, own_settings, log_begins, probe_address)
+    return Process(
+        installation, instance, slot, generation, child, own_settings, log_begins, probe_address, version
+    )
+
+
+def _python(version: Version | None, *program: str) -> tuple[str, ...]:
+    return (sys.executable, *program) if version is None else version.command(*program)
 
 
 def _probe_address(made: Mapping[str, Any], pid: int) -> Path | str:

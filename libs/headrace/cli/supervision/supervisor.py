@@ -120,6 +120,8 @@ class Supervisor:
                 "reason": managed.reason or None,
                 "restarts": managed.policy.restarts,
                 "metrics": f"http://{current.metrics}/metrics" if current else None,
+                # Name of a deployed version; None: the checkout's own.
+                "version": current.version.name if current and current.version else None,
             }
         return found
 

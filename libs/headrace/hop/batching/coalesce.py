@@ -23,6 +23,7 @@ from headrace.hop.batching.codec import (
     failed_share_of,
     payload_codec_of,
 )
+from headrace.hop.batching.long_calls import CallInFlight, Outlasting
 from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.batching.returning import Returning
 from headrace.hop.call import InProcessPayload, Method
@@ -34,6 +35,7 @@ from headrace.hop.limiters import CLIENT_QUEUE
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Observed = TypeVar("Observed")
 
 _log = logging.getLogger(__name__)
 # Timers of uvloop count whole milliseconds and may fire up to one millisecond early.
@@ -76,6 +78,10 @@ class Coalescer(Generic[Item, Result]):
         # If several calls may be in flight, the next one is sent while others run: waiting has no use.
         self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
+        self._most_long = settings.coalesce.long_calls
+        self._lasting: dict[Hashable, Outlasting] = {}
+        # Lanes with items that wait, with the timer for a call that may last too long.
+        self._watched: dict[Hashable, asyncio.TimerHandle] = {}
         # Lanes whose next call waits for the callers just answered, with the timer that ends the wait.
         self._held: dict[Hashable, asyncio.TimerHandle] = {}
 
@@ -141,12 +147,36 @@ class Coalescer(Generic[Item, Result]):
         self._scheduled.discard(key)
         if self._holds and not self._closed and self._hold(key):
             return
-        while (cut := self._queue.cut(key, time.monotonic())) is not None:
-            batch, late = cut
-            for entry in late:
-                _fail(entry.handle, faults.deadline_passed(self._callee))
-            if batch:
-                self._start(asyncio.get_running_loop(), key, batch)
+        while True:
+            while (cut := self._queue.cut(key, time.monotonic())) is not None:
+                batch, late = cut
+                for entry in late:
+                    _fail(entry.handle, faults.deadline_passed(self._callee))
+                if batch:
+                    self._start(asyncio.get_running_loop(), key, batch)
+            if not (self._queue.waits(key) and self._passes_over(key)):
+                return
+
+    def _passes_over(self, key: Hashable) -> bool:
+        """Whether a call of a lane has lasted for so long that another may leave; if not yet, looks again when it has."""
+        lasting = self._lasting.get(key)
+        if lasting is None:
+            return False
+        now = time.monotonic()
+        if passed := lasting.pass_over(now):
+            self._queue.pass_over(key, passed)
+            return True
+        due = lasting.due()
+        if due is not None and key not in self._watched:
+            loop = asyncio.get_running_loop()
+            self._watched[key] = loop.call_later(
+                max(due - now, _TICK_S), self._look_again, key, context=Context()
+            )
+        return False
+
+    def _look_again(self, key: Hashable) -> None:
+        del self._watched[key]
+        self._flush(key)
 
     def _hold(self, key: Hashable) -> bool:
         """Whether the lane's next call must wait for the callers that were just answered."""
@@ -177,26 +207,28 @@ class Coalescer(Generic[Item, Result]):
         # An empty context: the call belongs to several items, so it must not run in the span of one.
         task = loop.create_task(self._send(batch), context=Context())
         self._calls[task] = batch
-        task.add_done_callback(partial(self._sent, key, time.monotonic()))
+        lasting = self._lasting.get(key)
+        if lasting is None:
+            lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
+        task.add_done_callback(partial(self._sent, key, lasting.began(time.monotonic())))
 
-    def _sent(self, key: Hashable, began: float, task: asyncio.Task[None]) -> None:
+    def _sent(self, key: Hashable, call: CallInFlight, task: asyncio.Task[None]) -> None:
         # A done callback, not the end of `_send`: a task that is cancelled before its first step runs no code.
         batch = self._calls.pop(task)
+        now = time.monotonic()
+        call.lane.ended(call, now)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
-            self._queue.finished(key)
+            self._queue.finished(key, call.outlasts)
             if self._holds:
-                self._note(key, began, sum([e.rows for e in batch]))
+                self._note(key, now, now - call.began, sum([e.rows for e in batch]))
             self._flush(key)
 
-    def _note(self, key: Hashable, began: float, rows: int) -> None:
+    def _note(self, key: Hashable, now: float, took: float, rows: int) -> None:
         returning = self._returning.get(key)
         if returning is None:
-            if len(self._returning) >= _KNOWN_LANES:
-                self._returning.clear()
-            returning = self._returning[key] = Returning()
-        now = time.monotonic()
-        returning.ended(now, now - began, rows)
+            returning = _known(self._returning)[key] = Returning()
+        returning.ended(now, took, rows)
 
     async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
         out = CoalescedCall(
@@ -246,9 +278,18 @@ class Coalescer(Generic[Item, Result]):
             self._release(key)
         while self._calls or self._scheduled:
             await (asyncio.wait(self._calls) if self._calls else asyncio.sleep(0))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in [self._timer, *self._watched.values()]:
+            if timer is not None:
+                timer.cancel()
+        self._timer = None
+        self._watched.clear()
+
+
+def _known(lanes: dict[Hashable, Observed]) -> dict[Hashable, Observed]:
+    """Room for one more lane. What is known of lanes may be lost: it is learned again."""
+    if len(lanes) >= _KNOWN_LANES:
+        lanes.clear()
+    return lanes
 
 
 def _fail(answer: asyncio.Future[Any], fault: Fault) -> None:

@@ -1,7 +1,8 @@
 """Queue of natural batching, a pure state machine: which items wait, which are sent together, which are refused.
 
 One lane per key. While fewer than `window` calls of a lane are in flight, its items are sent at once; otherwise they wait
-and are sent together. `DeadlineHeap` finds the items whose deadline has passed.
+and are sent together. Calls that were passed over, as they last far too long, are not counted. `DeadlineHeap` finds the items
+whose deadline has passed.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ class QueuedItem(Generic[Item, Handle]):
 class Lane(Generic[Item, Handle]):
     """Items of one key: a queue per priority, and the number of calls in flight."""
 
-    __slots__ = ("in_flight", "key", "queues", "rows", "withdrawn")
+    __slots__ = ("in_flight", "key", "passed_over", "queues", "rows", "withdrawn")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.in_flight = 0
+        # Of those, calls that are not counted.
+        self.passed_over = 0
         self.rows = 0
         self.withdrawn = 0
         self.queues: dict[int, deque[QueuedItem[Item, Handle]]] = {}
@@ -82,7 +85,7 @@ class BatchQueue(Generic[Item, Handle]):
         refused: list[QueuedItem[Item, Handle]] = []
         excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
         # If nothing waits before it and the window is open, it is sent at once, whatever its size.
-        if excess > 0 and (lane.rows or lane.in_flight >= self._rules.window):
+        if excess > 0 and (lane.rows or self._is_closed(lane)):
             if self._less_important(entry.priority) < excess:
                 self._tidy(lane)
                 return [entry]
@@ -99,7 +102,7 @@ class BatchQueue(Generic[Item, Handle]):
     def full(self, key: Hashable) -> bool:
         """Whether the lane's next call is full and may be sent: waiting for more items has no use."""
         lane = self._lanes.get(key)
-        return lane is not None and lane.rows >= self._rules.max_rows and lane.in_flight < self._rules.window
+        return lane is not None and lane.rows >= self._rules.max_rows and not self._is_closed(lane)
 
     def cut(
         self, key: Hashable, now: float
@@ -109,7 +112,7 @@ class BatchQueue(Generic[Item, Handle]):
         Higher priorities first, in order of arrival within one. If there are items to send, `finished` must follow.
         """
         lane = self._lanes.get(key)
-        if lane is None or not lane.rows or lane.in_flight >= self._rules.window:
+        if lane is None or not lane.rows or self._is_closed(lane):
             return None
         batch: list[QueuedItem[Item, Handle]] = []
         late: list[QueuedItem[Item, Handle]] = []
@@ -121,10 +124,20 @@ class BatchQueue(Generic[Item, Handle]):
         self._tidy(lane)
         return batch, late
 
-    def finished(self, key: Hashable) -> None:
-        """A call of the lane has ended."""
+    def waits(self, key: Hashable) -> bool:
+        """Whether items of the lane wait."""
+        lane = self._lanes.get(key)
+        return lane is not None and lane.rows > 0
+
+    def pass_over(self, key: Hashable, calls: int) -> None:
+        """So many calls in flight are not counted any more."""
+        self._lanes[key].passed_over += calls
+
+    def finished(self, key: Hashable, passed_over: bool = False) -> None:
+        """A call of the lane has ended. `passed_over`: it was not counted any more."""
         lane = self._lanes[key]
         lane.in_flight -= 1
+        lane.passed_over -= passed_over
         self._tidy(lane)
 
     def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
@@ -139,6 +152,9 @@ class BatchQueue(Generic[Item, Handle]):
             self._sweep(lane)
         self._tidy(lane)
         return True
+
+    def _is_closed(self, lane: Lane[Item, Handle]) -> bool:
+        return lane.in_flight - lane.passed_over >= self._rules.window
 
     def _drain(
         self,

@@ -30,8 +30,10 @@ from headrace.hop.transport.stream_client import StreamMultiplexer
 if TYPE_CHECKING:
     import grpc
 
+    from headrace.hop.client.settings import TlsFiles
     from headrace.hop.client.spans import ClientTraces
     from headrace.hop.definition import Runtime
+    from headrace.hop.transport.tls import WatchedTls
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -98,7 +100,8 @@ class Client:
         self._closed = False
         self._observer, self._traces = _telemetry(callee, runtime, observer)
         target = resolve.parse(settings.target)
-        self._security = Security(settings.tls, credentials, settings.server_name or target.host)
+        files = None if credentials or settings.tls is None else _watched(callee, settings.tls, runtime)
+        self._security = Security(files, credentials, settings.server_name or target.host)
         draw = random.random
         self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
         self._stack = compose(callee, settings, self.replicas, draw, self._observer, self._traces)
@@ -173,6 +176,19 @@ class Client:
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
             streams = StreamMultiplexer(self.callee, channels, most)
         return GrpcTransport(self.callee, channels, self._traces, streams, stamped=self._settings.exchange)
+
+
+def _watched(callee: str, files: TlsFiles, runtime: Runtime | None) -> WatchedTls:
+    """Raises TlsError."""
+    # Imported here, because a client without TLS files needs no `ssl`.
+    from headrace.hop.transport.tls import WatchedTls
+
+    watched = WatchedTls(files, "client")
+    if runtime is not None:
+        from headrace.hop.process.certificates import CertificateInstruments
+
+        runtime.telemetry.once(CertificateInstruments).follow(watched, "client", callee)
+    return watched
 
 
 def _telemetry(

@@ -85,6 +85,8 @@ class CoalesceRules:
     enabled: bool = True
     # Calls in flight at once per key; while there are that many, rows wait and form a batch.
     window: Annotated[int, _POSITIVE] = 2
+    # Calls beside the window per key, at most, while others last four times as long as usual: these hold up nobody.
+    long_calls: Annotated[int, _NOT_NEGATIVE] = 16
     max_rows: Annotated[int, _POSITIVE] = 256
     max_bytes: Annotated[int, _POSITIVE] = 8 * 1024 * 1024
     # Rows that may wait; beyond, RESOURCE_EXHAUSTED.

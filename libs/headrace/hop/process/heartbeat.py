@@ -53,8 +53,10 @@ def beating(telemetry: Telemetry) -> Iterator[None]:
         timer = loop.call_later(EVERY_S, beat)
 
     beat()
+    telemetry.follow(heartbeat.age)
     try:
         yield
     finally:
+        telemetry.follow(None)
         if timer is not None:
             timer.cancel()

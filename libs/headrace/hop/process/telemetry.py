@@ -8,13 +8,14 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from headrace.hop import config
 from headrace.hop.process import logs
+from headrace.hop.process.endpoint import MetricsEndpoint
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -58,7 +59,13 @@ class Telemetry:
             registry=self.registry,
         )
         self._build.labels(service, build_version()).set(1)
-        self._endpoint = MetricsEndpoint(settings.metrics, self.registry) if settings.metrics else None
+        # The process's own first: a door is not ready because a service that it hosts is.
+        self._services = {service: False}
+        self._age: Callable[[], float] | None = None
+        probes = {"/live": self._stuck, "/ready": self._not_ready}
+        self._endpoint = (
+            MetricsEndpoint(settings.metrics, self.registry, probes) if settings.metrics else None
+        )
         self.metrics_address = self._endpoint.address if self._endpoint else ""
 
     def once(self, kind: Callable[[CollectorRegistry], T]) -> T:
@@ -79,8 +86,21 @@ class Telemetry:
         return other
 
     def ready(self, value: bool) -> None:
-        """Sets the gauge `headrace_ready` of the service."""
+        """Sets the gauge `headrace_ready` of the service. `/ready` answers 200 while all services of the process are ready."""
+        self._services[self.service] = value
         self._ready.labels(self.service).set(int(value))
+
+    def follow(self, age: Callable[[], float] | None) -> None:
+        """`/live` answers 200 unless `age`, the seconds since the event loop's last heartbeat, is above `telemetry.live_s`."""
+        self._age = age
+
+    def _stuck(self) -> str:
+        age = self._age() if self._age is not None else 0.0
+        return f"the event loop has stood still for {age:.1f} s" if age > self.settings.live_s else ""
+
+    def _not_ready(self) -> str:
+        waiting = sorted(name for name, ready in self._services.copy().items() if not ready)
+        return f"not ready: {', '.join(waiting)}" if waiting else ""
 
     def take_over_logs(self) -> None:
         """Routes the logs of libraries the same way; once, in a process's main."""
@@ -114,26 +134,3 @@ def _traces(service: str, settings: config.Telemetry, exporter: SpanExporter | N
     from headrace.hop.process.traces import Traces
 
     return Traces(service, build_version(), settings.trace_ratio, settings.otlp_endpoint, exporter)
-
-
-class MetricsEndpoint:
-    """Serves a registry to Prometheus at `host:port` in its own thread; port 0 takes a free one."""
-
-    def __init__(self, address: str, registry: CollectorRegistry) -> None:
-        """Raises config.ConfigError if the address is malformed or taken."""
-        host, _, port = address.rpartition(":")
-        if not port.isdigit():
-            raise config.ConfigError(f"telemetry.metrics: {address!r} is not host:port")
-        try:
-            self._server, self._thread = start_http_server(
-                int(port), host.strip("[]") or "127.0.0.1", registry
-            )
-        except (OSError, OverflowError) as error:
-            raise config.ConfigError(f"telemetry.metrics: cannot listen on {address}: {error}") from error
-        self.address = f"{host or '127.0.0.1'}:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Stops serving; blocks until the thread has ended."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

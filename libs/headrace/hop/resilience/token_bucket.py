@@ -19,7 +19,7 @@ class TokenBucket:
     @property
     def empty(self) -> bool:
         """Whether there was less than one token at the last update."""
-        return self._tokens < 1.0
+        return self._tokens < 1.0 and self._tokens < self._burst
 
     def take(self, now: float) -> float:
         """Takes one token and returns 0.0, or returns the seconds until one may be available."""
@@ -42,6 +42,21 @@ class TokenBucket:
     def spend(self, amount: float) -> None:
         """Takes `amount`, which may leave a debt."""
         self._tokens -= amount
+
+    def resize(self, rate: float, burst: float, now: float) -> None:
+        """Has another rate and burst from now on. What is left of the burst, or owed, keeps its share of it."""
+        self.wait(now, 0.0)
+        before = self._burst
+        self._rate, self._burst = rate, max(burst, 1.0)
+        self._tokens *= self._burst / before
+
+    def lease(self, rate: float, burst: float, tokens: float, share: float, spent: float, now: float) -> None:
+        """Has a share (0 to 1) of a bucket that several have together, and of the tokens in it; `spent` of them are gone.
+
+        A share that holds less than one token lets one through when it is full: the debt is that of all.
+        """
+        self._rate, self._burst = rate * share, burst * share
+        self._tokens, self._at = min(tokens * share, self._burst) - spent, now
 
     def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
         """Subtracts what other processes took since the last call. `largest`: the most that one of their requests took."""

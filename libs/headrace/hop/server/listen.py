@@ -12,7 +12,9 @@ from pathlib import Path
 import grpc
 
 from headrace.hop import config
-from headrace.hop.transport.tls import TlsError, server_credentials
+from headrace.hop.process.certificates import CertificateInstruments
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.transport.tls import TlsError, WatchedTls, server_credentials
 
 _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
 
@@ -81,7 +83,7 @@ class UnixListener:
         self._own.unlink(missing_ok=True)
 
 
-def bind_tcp(server: grpc.aio.Server, settings: config.Server, log: object) -> str:
+def bind_tcp(server: grpc.aio.Server, settings: config.Server, telemetry: Telemetry) -> str:
     """Binds `host:port` and returns the address with the real port. Raises config.ConfigError."""
     if settings.tls is None and not settings.allow_plaintext:
         raise config.ConfigError(
@@ -92,7 +94,9 @@ def bind_tcp(server: grpc.aio.Server, settings: config.Server, log: object) -> s
         if settings.tls is None:
             port = server.add_insecure_port(settings.listen)
         else:
-            port = server.add_secure_port(settings.listen, server_credentials(settings.tls, log))
+            files = WatchedTls(settings.tls, "server")
+            telemetry.once(CertificateInstruments).follow(files, "server")
+            port = server.add_secure_port(settings.listen, server_credentials(files))
     except TlsError as error:
         raise config.ConfigError(f"server.tls: {error}") from error
     except RuntimeError as error:

@@ -30,6 +30,8 @@ from headrace.hop.transport.tls import names_of
 __all__ = ["Running", "run", "serving"]
 
 C = TypeVar("C", bound=config.ServiceSettings)
+# A stream is told to leave at this multiple of its connection's age, when gRPC has surely asked the peer to connect again.
+_STREAM_AGE = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,15 @@ class Running:
     metrics_address: str
     health: Health
     runtime: Runtime
+
+
+def _age(settings: config.Server) -> dict[str, float]:
+    """gRPC's options of a connection's age, in seconds; none without certificates."""
+    age = settings.max_connection_age_s if settings.tls is not None else 0
+    if not age:
+        return {}
+    # gRPC asks at 0.9 to 1.1 times the age. A stream that began just before must have been told to leave when this ends.
+    return {"max_connection_age": age, "max_connection_age_grace": age * _STREAM_AGE + settings.drain_s}
 
 
 def _nothing() -> None:
@@ -108,7 +119,7 @@ class _Server:
                 self._unix.check_free()
             self._unix.bind(self._grpc)
         else:
-            self.address = bind_tcp(self._grpc, self._settings, self._telemetry.log)
+            self.address = bind_tcp(self._grpc, self._settings, self._telemetry)
         try:
             await self._grpc.start()
             if self._unix is not None and not self._replace:
@@ -160,7 +171,8 @@ class _Server:
         if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
             streaming = streams(bound)
             answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
-            self._streams = StreamDemultiplexer(answers, peer_of, most)
+            age = _STREAM_AGE * _age(self._settings).get("max_connection_age", 0)
+            self._streams = StreamDemultiplexer(answers, peer_of, most, age)
             handlers[PATH] = self._streams.handler()
         return handlers
 
@@ -192,7 +204,9 @@ class _Server:
 
 
 def _options(settings: config.Server) -> list[tuple[str, int]]:
+    age = _age(settings)
     return [
+        *((f"grpc.{name}_ms", round(seconds * 1000)) for name, seconds in age.items()),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two servers on one port would share its calls at random; here that is always a mistake.

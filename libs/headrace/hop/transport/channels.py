@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,8 @@ import grpc
 import grpc.aio
 
 if TYPE_CHECKING:
-    from headrace.hop.client.settings import TlsFiles
-    from headrace.hop.transport.tls import WatchedTls
+    from headrace.hop.transport.tls import Pem, WatchedTls
 
-_log = logging.getLogger(__name__)
 
 # hop does retries and balancing itself (resilience/), so gRPC must not.
 _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
@@ -47,13 +44,13 @@ class Security:
     the callee's certificate if the address does not say it.
     """
 
-    tls: TlsFiles | None = None
+    tls: WatchedTls | None = None
     credentials: grpc.ChannelCredentials | None = None
     server_name: str = ""
 
 
 class Channels:
-    """The current channel to an address, and older ones that are being drained. The constructor raises TlsError."""
+    """The current channel to an address, and older ones that are being drained."""
 
     def __init__(self, address: str, security: Security, max_message_bytes: int) -> None:
         self._address = address
@@ -61,7 +58,7 @@ class Channels:
         self._max_message_bytes = max_message_bytes
         self._stubs: dict[str, Callable[..., Any]] = {}
         self._draining: set[asyncio.Task[None]] = set()
-        self._files: WatchedTls | None = None
+        self._pem: Pem | None = None
         self._look_at = 0.0
         self._channel = self._open()
 
@@ -88,9 +85,10 @@ class Channels:
         await self._channel.close()
 
     def _current(self, now: float) -> grpc.aio.Channel:
-        if self._files is not None and now >= self._look_at:
+        files = self._security.tls
+        if files is not None and now >= self._look_at:
             self._look_at = now + _WATCH_S
-            if self._files.changed():
+            if files.look() is not self._pem:
                 self._renew()
         return self._channel
 
@@ -99,14 +97,8 @@ class Channels:
         return found
 
     def _renew(self) -> None:
-        from headrace.hop.transport.tls import TlsError
-
         old = self._channel
-        try:
-            self._channel = self._open()
-        except TlsError as error:
-            _log.warning("new TLS files are unusable; the old ones stay in use: %s", error)
-            return
+        self._channel = self._open()
         self._stubs.clear()
         task = asyncio.get_running_loop().create_task(_drain(old))
         self._draining.add(task)
@@ -124,12 +116,10 @@ class Channels:
         credentials = security.credentials
         if security.tls is not None:
             # Imported here, because a client without TLS files needs no `ssl`.
-            from headrace.hop.transport.tls import WatchedTls
+            from headrace.hop.transport.tls import client_credentials
 
-            files = WatchedTls(security.tls)
-            certificate, key, ca = files.read()
-            credentials = grpc.ssl_channel_credentials(ca, key, certificate)
-            self._files = files
+            self._pem = security.tls.look()
+            credentials = client_credentials(self._pem)
         if credentials is None:
             return grpc.aio.insecure_channel(self._address, options)  # noqa: TID251 - made here, nowhere else
         return grpc.aio.secure_channel(self._address, credentials, options)  # noqa: TID251 - as above

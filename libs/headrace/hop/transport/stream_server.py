@@ -29,12 +29,15 @@ _MAX_OPEN = 16_384
 
 
 class StreamDemultiplexer:
-    """The streams of one server. `answers`: its unary methods by path."""
+    """The streams of one server. `answers`: its unary methods by path. Clients leave a stream that is `age_s` old (0: no age)."""
 
-    def __init__(self, answers: Mapping[str, Answer], peer_of: PeerOf, max_message_bytes: int) -> None:
+    def __init__(
+        self, answers: Mapping[str, Answer], peer_of: PeerOf, max_message_bytes: int, age_s: float = 0
+    ) -> None:
         self._answers = answers
         self._peer_of = peer_of
         self._max_message_bytes = max_message_bytes
+        self._age_s = age_s
         self._streams: set[_ServedStream] = set()
 
     def handler(self) -> Handler:
@@ -58,6 +61,7 @@ class StreamDemultiplexer:
             same_clock=is_ours(metadata.get(CLOCK_KEY)),
         )
         self._streams.add(stream)
+        leaving = asyncio.get_running_loop().call_later(self._age_s, stream.drain) if self._age_s else None
         try:
             async for frame in frames:
                 stream.take(frame)
@@ -67,6 +71,8 @@ class StreamDemultiplexer:
                 wire_errors.status_code(fault.code), fault.message, wire_errors.trailers(fault)
             )
         finally:
+            if leaving is not None:
+                leaving.cancel()
             self._streams.discard(stream)
             await stream.end()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.pipeline.checks.whole_numbers import lossy
 from headrace.pipeline.problems import Problem
@@ -27,3 +27,19 @@ def check(
         for key, message in kind_of(stage).check(stage, signatures, types):
             problems.append(pipeline.source.problem(f"stages[{i}].{key}", message))
     return problems
+
+
+def model_misfits(
+    pipeline: Pipeline, models: Mapping[str, ModelSignature]
+) -> Iterator[tuple[Sequence[str], str]]:
+    """(models of a stage, what does not fit them) by their signatures. Stages with a model that is not in `models` are left
+    out."""
+    signatures = Signatures(models, None)
+    types = column_types(pipeline)
+    for stage in pipeline.stages:
+        types.update(kind_of(stage).output_types(stage, signatures))
+    for i, stage in enumerate(pipeline.stages):
+        run = [*kind_of(stage).models(stage)]
+        if run and models.keys() >= set(run):
+            for key, message in kind_of(stage).check(stage, signatures, types):
+                yield run, f"stages[{i}].{key}: {message}"

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from headrace.pipeline.checks.whole_numbers import misfits
 from headrace.pipeline.document.cache_rule import read_cache
 from headrace.pipeline.document.entries import Entry, Json, Log, compose
+from headrace.pipeline.document.explanations import read_explanations
 from headrace.pipeline.document.input_fields import read_inputs
 from headrace.pipeline.document.objectives import read_objectives
 from headrace.pipeline.problems import DocumentError, Source, suggestion
@@ -33,7 +34,7 @@ def parse(text: str, file: str) -> Pipeline:
     top = compose(text, log)
     fields = top.fields(
         ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"],
-        ["description", "objectives", "cache"],
+        ["description", "objectives", "cache", "regulated", "explanations"],
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
@@ -53,11 +54,14 @@ def parse(text: str, file: str) -> Pipeline:
         read_objectives(fields["objectives"], deadline_ms) if "objectives" in fields else None,
         log.source(),
         read_cache(fields.get("cache")),
+        fields["regulated"].boolean() if "regulated" in fields else False,
     )
     log.raise_if_any()
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
     if "cache" in fields and not log.problems and not cut(plan(pipeline)).tail.stages:
         fields["cache"].fail("there is nothing to cache: every stage is needed to read the features")
+    if "explanations" in fields and not log.problems:
+        pipeline = replace(pipeline, explanations=read_explanations(fields["explanations"], pipeline))
     log.raise_if_any()
     return pipeline
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.releases.catalog import released
-from headrace.releases.changes.models import KnownModels, model_problems, pin_problems
+from headrace.releases.changes.models import KnownModels, model_problems, pin_problems, signature_problems
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
@@ -56,6 +56,7 @@ def checked(release: Release, text: FindText, known: KnownModels | None) -> Rele
     problems = list(model_problems(release, known)) if known else []
     for name, arm in release.arms.items():
         problems += pin_problems(name, arms[name], arm.models)
+        problems += signature_problems(name, arms[name], arm.models, known) if known else []
     problems += interface_problems(arms)
     if problems:
         raise ReleaseError(release.pipeline, problems)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.pipeline import Pipeline, kind_of
+from headrace.pipeline import ModelSignature, Pipeline, kind_of
+from headrace.pipeline.checks.offline import model_misfits
 from headrace.pipeline.problems import suggestion
 from headrace.releases.document import Release
 from headrace.releases.errors import ReleaseError
@@ -16,11 +17,12 @@ Labels = Mapping[str, Mapping[str, str]]
 @dataclass(frozen=True, slots=True)
 class KnownModels:
     """What is in the model repository. `versions`: of each model, oldest first; `labels`: of the repository, label → model →
-    version; `unusable`: (model, version) → why no executor takes it."""
+    version; `unusable`: (model, version) → why no executor takes it; `signature`: what a version takes and gives, if known."""
 
     versions: Mapping[str, Sequence[str]]
     labels: Labels = field(default_factory=dict)
     unusable: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    signature: Callable[[str, str], ModelSignature | None] = lambda _model, _version: None
 
     def problem(self, model: str, version: str) -> str:
         """Why this version can't be released; empty: it can."""
@@ -97,6 +99,18 @@ def pin_problems(arm: str, pipeline: Pipeline, models: Iterable[str]) -> Iterato
             yield f"arms.{arm}.models: names no version of {model!r}, which the pipeline runs"
     for model in sorted(pinned - runs.keys()):
         yield f"arms.{arm}.models.{model}: the pipeline does not run it{suggestion(model, runs)}"
+
+
+def signature_problems(
+    arm: str, pipeline: Pipeline, models: Mapping[str, str], known: KnownModels
+) -> Iterator[str]:
+    """Where a pinned version does not take what the document gives it, or does not give what the document declares. `models`:
+    model → version."""
+    signatures = {model: known.signature(model, version) for model, version in models.items()}
+    for run, misfit in model_misfits(pipeline, {m: s for m, s in signatures.items() if s is not None}):
+        key = f"arms.{arm}.models" + (f".{run[0]}" if len(run) == 1 else "")
+        versions = ", ".join(f"{model} {models[model]}" for model in run)
+        yield f"{key}: {versions} does not fit the document: {misfit}"
 
 
 def _pin(

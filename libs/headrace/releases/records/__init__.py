@@ -1,16 +1,38 @@
-"""Who changed what is live, why and when: the audit, the webhook that tells of it, and the store that sees to both."""
+"""Who changed what is live, why and when: the audit, the webhook that tells of it, and the store that sees to both.
 
-from headrace.releases.records.audit import Audit, Finding, verify
-from headrace.releases.records.recorded import RecordedReleases, RecordSettings, open_recorded
+The store is loaded on first use, as in the package above: it needs the pipeline document.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from headrace.releases.records.audit import Audit, Finding, Writer, verify
+from headrace.releases.records.copied import SharedCopy
+from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
+
+if TYPE_CHECKING:
+    from headrace.releases.records.recorded import RecordedReleases, open_recorded
 
 __all__ = [
     "Audit",
     "Finding",
     "RecordSettings",
     "RecordedReleases",
+    "SharedCopy",
     "Webhook",
     "WebhookSettings",
+    "Writer",
     "open_recorded",
     "verify",
 ]
+
+_LAZY = ("RecordedReleases", "open_recorded")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("headrace.releases.records.recorded"), name)

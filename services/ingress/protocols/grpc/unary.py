@@ -1,7 +1,7 @@
 """Unary gRPC calls over ASGI. This is the hot path, so it does only what the protocol requires.
 
 `Gates`: what the application reports to Envoy, so that calls that will certainly be refused need not reach Python. Envoy gives
-each credential a name (a gate) and numbers its calls (deploy/envoy/shedding.lua). Under high load, replies contain the number of
+each credential a name (a gate) and numbers its calls (envoy/templates/shedding.lua). When load is high, replies name
 the newest call seen from the credential, and for how many more calls there is room. Envoy lets only that many through, plus one
 at intervals. The header is internal: Envoy removes it from the requests of callers and from our replies.
 """

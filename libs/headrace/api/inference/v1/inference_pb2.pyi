@@ -207,3 +207,51 @@ class RecordOutcomesResponse(_message.Message):
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     accepted_count: int
     def __init__(self, accepted_count: _Optional[int] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("pipeline", "request_id", "rows", "output")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    request_id: str
+    rows: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
+    output: str
+    def __init__(self, pipeline: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., output: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("request_id", "pipeline", "rows")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    pipeline: str
+    rows: _containers.RepeatedCompositeFieldContainer[RowExplanation]
+    def __init__(self, request_id: _Optional[str] = ..., pipeline: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ...) -> None: ...
+
+class RowExplanation(_message.Message):
+    __slots__ = ("output", "base", "value", "exact", "contributions", "revision")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    base: float
+    value: float
+    exact: bool
+    contributions: _containers.RepeatedCompositeFieldContainer[ColumnContribution]
+    revision: str
+    def __init__(self, output: _Optional[str] = ..., base: _Optional[float] = ..., value: _Optional[float] = ..., exact: _Optional[bool] = ..., contributions: _Optional[_Iterable[_Union[ColumnContribution, _Mapping]]] = ..., revision: _Optional[str] = ...) -> None: ...
+
+class ColumnContribution(_message.Message):
+    __slots__ = ("column", "contribution", "standard_error")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    contribution: float
+    standard_error: float
+    def __init__(self, column: _Optional[str] = ..., contribution: _Optional[float] = ..., standard_error: _Optional[float] = ...) -> None: ...

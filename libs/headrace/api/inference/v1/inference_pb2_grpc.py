@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/headrace.api.inference.v1.InferenceService/Explain',
+                request_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -79,6 +84,15 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain says what each column added to an output of some rows, against a base row that looks like a usual case: Shapley values.
+        It runs below every prediction and may take seconds; each row is charged as a hundred. Needs the scope `predict`.
+        FAILED_PRECONDITION NOT_EXPLAINABLE: there is no usable base row, or no such output.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +110,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcomes,
                     request_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.FromString,
                     response_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +199,33 @@ class InferenceService:
             '/headrace.api.inference.v1.InferenceService/RecordOutcomes',
             headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesRequest.SerializeToString,
             headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.RecordOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.inference.v1.InferenceService/Explain',
+            headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainRequest.SerializeToString,
+            headrace_dot_api_dot_inference_dot_v1_dot_inference__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

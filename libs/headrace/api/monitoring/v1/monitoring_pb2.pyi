@@ -26,10 +26,12 @@ class ReportTicksRequest(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ..., exposures: _Optional[_Iterable[_Union[Exposures, _Mapping]]] = ..., lost_exposure_count: _Optional[int] = ...) -> None: ...
 
 class ReportTicksResponse(_message.Message):
-    __slots__ = ("behind",)
+    __slots__ = ("behind", "live_router_count")
     BEHIND_FIELD_NUMBER: _ClassVar[int]
+    LIVE_ROUTER_COUNT_FIELD_NUMBER: _ClassVar[int]
     behind: bool
-    def __init__(self, behind: _Optional[bool] = ...) -> None: ...
+    live_router_count: int
+    def __init__(self, behind: _Optional[bool] = ..., live_router_count: _Optional[int] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
     __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "by_rule", "assigned")
@@ -148,7 +150,7 @@ class GetRolloutRequest(_message.Message):
     def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
 
 class GetRolloutResponse(_message.Message):
-    __slots__ = ("leads", "problem", "release", "action", "verdict", "weight", "reason")
+    __slots__ = ("leads", "problem", "release", "action", "verdict", "weight", "reason", "waits_for", "guards", "sample_ratio_evidence", "unit_count", "look_time", "deadline_time")
     LEADS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +158,12 @@ class GetRolloutResponse(_message.Message):
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    GUARDS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATIO_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOOK_TIME_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_TIME_FIELD_NUMBER: _ClassVar[int]
     leads: bool
     problem: str
     release: int
@@ -163,7 +171,51 @@ class GetRolloutResponse(_message.Message):
     verdict: str
     weight: float
     reason: str
-    def __init__(self, leads: _Optional[bool] = ..., problem: _Optional[str] = ..., release: _Optional[int] = ..., action: _Optional[str] = ..., verdict: _Optional[str] = ..., weight: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+    waits_for: str
+    guards: _containers.RepeatedCompositeFieldContainer[GuardFigures]
+    sample_ratio_evidence: float
+    unit_count: int
+    look_time: _timestamp_pb2.Timestamp
+    deadline_time: _timestamp_pb2.Timestamp
+    def __init__(self, leads: _Optional[bool] = ..., problem: _Optional[str] = ..., release: _Optional[int] = ..., action: _Optional[str] = ..., verdict: _Optional[str] = ..., weight: _Optional[float] = ..., reason: _Optional[str] = ..., waits_for: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardFigures, _Mapping]]] = ..., sample_ratio_evidence: _Optional[float] = ..., unit_count: _Optional[int] = ..., look_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GuardFigures(_message.Message):
+    __slots__ = ("guard", "verdict", "live", "canary", "harm_evidence", "harm_threshold", "fine_evidence", "fine_threshold", "excess", "excess_allowed", "slow_over_s")
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    HARM_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    HARM_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FINE_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    FINE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    SLOW_OVER_S_FIELD_NUMBER: _ClassVar[int]
+    guard: str
+    verdict: str
+    live: RateFigures
+    canary: RateFigures
+    harm_evidence: float
+    harm_threshold: float
+    fine_evidence: float
+    fine_threshold: float
+    excess: float
+    excess_allowed: float
+    slow_over_s: float
+    def __init__(self, guard: _Optional[str] = ..., verdict: _Optional[str] = ..., live: _Optional[_Union[RateFigures, _Mapping]] = ..., canary: _Optional[_Union[RateFigures, _Mapping]] = ..., harm_evidence: _Optional[float] = ..., harm_threshold: _Optional[float] = ..., fine_evidence: _Optional[float] = ..., fine_threshold: _Optional[float] = ..., excess: _Optional[float] = ..., excess_allowed: _Optional[float] = ..., slow_over_s: _Optional[float] = ...) -> None: ...
+
+class RateFigures(_message.Message):
+    __slots__ = ("unit_count", "bad_count", "low", "high")
+    UNIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BAD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    unit_count: int
+    bad_count: int
+    low: float
+    high: float
+    def __init__(self, unit_count: _Optional[int] = ..., bad_count: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class ReadExperimentRequest(_message.Message):
     __slots__ = ("pipeline",)

@@ -40,6 +40,16 @@ class OperationsServiceStub:
                 request_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportResponse.FromString,
                 _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/headrace.api.operations.v1.OperationsService/GetRollout',
+                request_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.ReadExperiment = channel.unary_unary(
+                '/headrace.api.operations.v1.OperationsService/ReadExperiment',
+                request_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -53,6 +63,20 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRollout(self, request, context):
+        """GetRollout says how the analyser sees a pipeline's rollout now. FAILED_PRECONDITION METHOD_UNKNOWN: nothing judges rollouts here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadExperiment(self, request, context):
+        """ReadExperiment compares the arms of a pipeline's running experiment. FAILED_PRECONDITION as GetRollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.GetShadowReport,
                     request_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportRequest.FromString,
                     response_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'ReadExperiment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadExperiment,
+                    request_deserializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class OperationsService:
             '/headrace.api.operations.v1.OperationsService/GetShadowReport',
             headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportRequest.SerializeToString,
             headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetShadowReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.operations.v1.OperationsService/GetRollout',
+            headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutRequest.SerializeToString,
+            headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadExperiment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.operations.v1.OperationsService/ReadExperiment',
+            headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentRequest.SerializeToString,
+            headrace_dot_api_dot_operations_dot_v1_dot_operations__pb2.ReadExperimentResponse.FromString,
             options,
             channel_credentials,
             insecure,

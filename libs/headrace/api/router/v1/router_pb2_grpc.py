@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from headrace.api.router.v1 import explain_pb2 as headrace_dot_api_dot_router_dot_v1_dot_explain__pb2
 from headrace.api.router.v1 import router_pb2 as headrace_dot_api_dot_router_dot_v1_dot_router__pb2
 from headrace.api.router.v1 import shadow_pb2 as headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2
 
@@ -67,6 +68,11 @@ class RouterServiceStub:
                 request_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/headrace.api.router.v1.RouterService/Explain',
+                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -118,6 +124,14 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain says what each column added to an output of some rows: Shapley values against a base row. It runs with the lowest
+        priority. FAILED_PRECONDITION NOT_EXPLAINABLE: there is no usable base row, or the revision is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +164,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.GetShadowReport,
                     request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.FromString,
                     response_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -316,6 +335,33 @@ class RouterService:
             '/headrace.api.router.v1.RouterService/GetShadowReport',
             headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
             headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.router.v1.RouterService/Explain',
+            headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainRequest.SerializeToString,
+            headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,8 @@ def create(
     scopes: Annotated[
         list[str] | None,
         typer.Option(
-            "--scope", help="What the key may do: predict, read, operate. Absent: what its tenant may do."
+            "--scope",
+            help="What the key may do: predict, read, outcomes, operate, or operate:PIPELINE. Absent: what its tenant may do.",
         ),
     ] = None,
     days: Annotated[
@@ -79,7 +80,9 @@ def list_keys(
         table.add_column(column)
     for name, spec in found:
         for key in spec.keys:
-            may = ", ".join(s for s in spec.scopes if key.scopes is None or s in key.scopes)
+            may = ", ".join(
+                spec.scopes if key.scopes is None else sorted(tenants.narrowed(spec.scopes, key.scopes))
+            )
             created, expires = _day(key.created), _day(key.expires) or "never"
             table.add_row(name, ", ".join(spec.pipelines), key.id, may, created, expires)
         if not spec.keys:
@@ -117,7 +120,8 @@ def _with_key(
         return file.with_tenant(name, made).with_key(name, key)
     if pipelines:
         raise ConfigError(f"tenant {name!r} exists; change its pipelines by: headrace tenants set")
-    if beyond := [s for s in scopes if s not in file.tenant(name).scopes]:
+    own = file.tenant(name).scopes
+    if beyond := [s for s in scopes if s not in tenants.narrowed(own, scopes)]:
         raise ConfigError(
             f"tenant {name!r} itself may not {', '.join(beyond)}; allow it by: headrace tenants set --scope, "
             "or make another tenant"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from headrace.cli.console import fail
-from headrace.state.tenants import Scope
+from headrace.state.tenants import SCOPES, Scope, check_scope
 
 
 def read_scopes(words: list[str]) -> tuple[Scope, ...]:
     """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
-    known = get_args(Scope)
-    if strange := [w for w in words if w not in known]:
-        fail(f"no scope {', '.join(strange)!r}; there are: {', '.join(known)}")
-    return tuple(s for s in known if s in words)
+    try:
+        found = {check_scope(word) for word in words}
+    except ValueError as error:
+        fail(str(error))
+    return (*(s for s in SCOPES if s in found), *sorted(found.difference(SCOPES)))

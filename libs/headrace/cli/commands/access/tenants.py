@@ -58,9 +58,19 @@ _OPTIONS: dict[str, Any] = {
     ],
     "scopes": Annotated[
         list[str] | None,
-        typer.Option("--scope", help="What it may do: predict, read, operate. Replaces what it had."),
+        typer.Option(
+            "--scope",
+            help="What it may do: predict, read, outcomes, operate, operate:PIPELINE. Replaces all.",
+        ),
     ],
     "priority": Annotated[int | None, typer.Option(min=1, max=10, help="Lower is refused first under load.")],
+    "regulated": Annotated[
+        bool | None,
+        typer.Option(
+            "--regulated/--not-regulated",
+            help="Whether the event of each prediction must be on the disk before the answer.",
+        ),
+    ],
     **{field: Annotated[str | None, typer.Option(help=limit.help)] for field, limit in _LIMITS.items()},
 }
 
@@ -72,12 +82,18 @@ class _Change:
     pipelines: list[str] | None
     scopes: list[str] | None
     priority: int | None
+    regulated: bool | None
     # By field; None: no limit.
     limits: Mapping[str, str | None]
 
     @property
     def empty(self) -> bool:
-        return not self.limits and (self.pipelines, self.scopes, self.priority) == (None, None, None)
+        return not self.limits and (self.pipelines, self.scopes, self.priority, self.regulated) == (
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
@@ -89,7 +105,11 @@ def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[...
             for field in _LIMITS
             if said[field] is not None
         }
-        command(tenant, home, _Change(said["pipelines"], said["scopes"], said["priority"], limits))
+        command(
+            tenant,
+            home,
+            _Change(said["pipelines"], said["scopes"], said["priority"], said["regulated"], limits),
+        )
 
     parameters = [
         Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
@@ -155,6 +175,7 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
         ("pipelines", ", ".join(spec.pipelines) or "none"),
         ("may", ", ".join(spec.scopes)),
         ("priority", str(spec.priority)),
+        ("regulated", "yes" if spec.regulated else "no"),
         ("keys", ", ".join(key.id for key in spec.keys) or "none"),
     ]
     for field, limit in _LIMITS.items():
@@ -215,6 +236,7 @@ def _told(spec: documents.TenantSpec) -> dict[str, Any]:
         "pipelines": spec.pipelines,
         "scopes": spec.scopes,
         "priority": spec.priority,
+        "regulated": spec.regulated,
         "keys": [key.id for key in spec.keys],
         "limits": spec.limits.model_dump(),
     }
@@ -227,6 +249,8 @@ def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpe
         changed["pipelines"] = tuple(change.pipelines)
     if change.scopes is not None:
         changed["scopes"] = read_scopes(change.scopes)
+    if change.regulated is not None:
+        changed["regulated"] = change.regulated
     if change.priority is not None:
         changed["priority"] = change.priority
     if change.limits:

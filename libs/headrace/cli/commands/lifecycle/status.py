@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, quarantined_models
+from headrace.cli.diagnosis import broken_pipelines, quarantined_models, shared_limits
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
@@ -56,6 +56,7 @@ def read(layout: Layout) -> dict[str, Any]:
             "grpc": installation.plaintext,
             "grpc_tls": installation.tls,
             "http": f"http://{installation.plaintext}",
+            "console": f"http://{installation.console}",
         },
         "ca_file": str(layout.ca),
         "demo_key": secrets.demo_key(layout),
@@ -63,19 +64,21 @@ def read(layout: Layout) -> dict[str, Any]:
         "services": told["services"],
         "models_in_quarantine": quarantined_models.models(layout),
         "tenants_problem": _tenants_problem(layout),
+        "limits_problem": shared_limits.problem(told["services"]),
     }
 
 
 def _nothing(layout: Layout) -> dict[str, Any]:
     return {
         "shape": None,
-        "endpoints": {"grpc": None, "grpc_tls": None, "http": None},
+        "endpoints": {"grpc": None, "grpc_tls": None, "http": None, "console": None},
         "ca_file": str(layout.ca),
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
         "services": {},
         "models_in_quarantine": [],
         "tenants_problem": _tenants_problem(layout),
+        "limits_problem": None,
     }
 
 
@@ -95,7 +98,9 @@ def _print(found: dict[str, Any]) -> None:
         state = service["state"]
         style = _STYLES.get(state, "")
         pid = "" if service["pid"] is None else str(service["pid"])
-        table.add_row(name, f"[{style}]{state}[/]" if style else state, pid, service["metrics"] or "")
+        # A supervisor that was started before an upgrade says no version.
+        shown = f"{name} ({version})" if (version := service.get("version")) else name
+        table.add_row(Text(shown), f"[{style}]{state}[/]" if style else state, pid, service["metrics"] or "")
     out.print(f"shape [bold]{found['shape']}[/]")
     for name, address in found["endpoints"].items():
         out.print(f"{name:9} {address}")
@@ -110,6 +115,9 @@ def _print(found: dict[str, Any]) -> None:
     if problem := found["tenants_problem"]:
         text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
         out.print(text, style="red", markup=False, soft_wrap=True)
+    if problem := found["limits_problem"]:
+        text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"
+        out.print(text, style="yellow", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)

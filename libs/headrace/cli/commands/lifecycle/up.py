@@ -219,6 +219,9 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
         f"{command()} down{at}",
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
+    told = f"http://{installation.console} (sign in with the key in {layout.operator_key})"
+    out.print("\n[bold]What changed, is it safe, roll back[/]")
+    out.print(f"  {told}", markup=False, soft_wrap=True)
 
 
 def _predicted(address: str, key: str, row: Mapping[str, Any]) -> PredictResult:

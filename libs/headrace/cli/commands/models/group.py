@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.commands.models import load_unload, registration, repository
+from headrace.cli.commands.models import baseline, load_unload, registration, repository
 
 models = typer.Typer(
     help="The model repository: versions, signatures, labels; which versions serve.", no_args_is_help=True
@@ -13,6 +13,7 @@ models.command()(load_unload.load)
 models.command()(load_unload.unload)
 models.command()(registration.keys)
 models.command()(registration.add)
+models.command(name="baseline")(baseline.make)
 models.command(name="import")(registration.import_)
 models.command(name="list")(repository.list_models)
 models.command()(repository.show)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
 from headrace.cli.commands.lifecycle import status
+from headrace.cli.commands.operations.door_calls import NoAnswerError, operator_key
 from headrace.cli.console import fail
-from headrace.cli.installation import secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
-from headrace.hop.config import ConfigError
 
 # A load may build an engine; the ingress waits ten minutes for it.
 _TIMEOUT_S = 610.0
@@ -50,16 +48,10 @@ def _address(layout: Layout, action: str, model: str) -> str:
 
 
 def _key(layout: Layout, file: Path | None) -> tuple[str, bool]:
-    """An operator's API key, and whether it was made just now."""
     try:
-        if file is not None:
-            return file.read_text().strip(), False
-        made = secrets.ensure_operator(layout, datetime.now(UTC))
-        return layout.operator_key.read_text().strip(), made
-    except OSError as error:
-        fail(f"the key {file or layout.operator_key} can't be read or made ({error.strerror})")
-    except (ConfigError, UnicodeDecodeError) as error:
-        fail(f"there is no usable key for operators: {error}")
+        return operator_key(layout, file)
+    except NoAnswerError as error:
+        fail(str(error))
 
 
 def _post(address: str, path: str, key: str) -> tuple[int, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.commands.models import baseline as baselines
 from headrace.cli.commands.models import executor_check, options
 from headrace.cli.commands.models.executor_check import Bounds
 from headrace.cli.commands.models.options import Key, Name, RepositoryPlace, Root, Unsigned, refusals_told
@@ -62,7 +63,12 @@ def add(
     ] = None,
     outputs: Annotated[list[str] | None, typer.Option("--output", help="The same for outputs.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="JSON: quality on held-out data.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="JSON: the inputs' distribution, for drift.")] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="For drift: the training data (Parquet, CSV, NumPy), or what `baseline` made of them."
+        ),
+    ] = None,
     trained_on: Annotated[str, typer.Option(help="The data it learned from.")] = "",
     max_rows: Annotated[int | None, typer.Option(min=1, help="Rows in one run, at most.")] = None,
     parents: Annotated[
@@ -88,7 +94,7 @@ def add(
             options.content(file, max_mib),
             backend=backend,
             metrics=options.document(metrics),
-            baseline=options.document(baseline),
+            baseline=baseline,
             trained_on=trained_on or None,
             max_rows=max_rows,
             lineage={"parents": parents} if parents else {},
@@ -158,10 +164,20 @@ def _bounds(seconds: float | None, memory_mib: int | None, unchecked: bool) -> B
     return None if unchecked else Bounds(seconds, memory_mib)
 
 
-def _register(at: RepositoryPlace, how: _How, name: str, version: str, content: bytes, **about: Any) -> None:
+def _register(
+    at: RepositoryPlace,
+    how: _How,
+    name: str,
+    version: str,
+    content: bytes,
+    baseline: Path | None = None,
+    **about: Any,
+) -> None:
     """Checks, publishes and shows a version; `version` empty: the next number. Raises RepositoryError."""
     seconds = None if how.bounds is None else how.bounds.seconds
     inputs, outputs = inspect(name, content, how.stated, seconds=seconds or _INSPECT_S)
+    if baseline is not None:
+        about |= baselines.published(baseline, name, inputs, outputs, about.get("files") or {})
     taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
     given = {
         "name": name,

@@ -31,9 +31,21 @@ _SEEN_S = 10.0
 _MAX_BYTES = 64 * 1024 * 1024
 
 
+class NoAnswerError(Exception):
+    """The door does not answer, or refuses; the text says what to do."""
+
+
 def ask(layout: Layout, path: str, request: Message, reply: type[Reply], key: Path | None) -> Reply:
     """The door's answer to an RPC ("/package.Service/Method"); ends the command if there is none."""
-    address, (text, made) = _address(layout), _key(layout, key)
+    try:
+        return answer(layout, path, request, reply, key)
+    except NoAnswerError as error:
+        fail(str(error))
+
+
+def answer(layout: Layout, path: str, request: Message, reply: type[Reply], key: Path | None = None) -> Reply:
+    """As `ask`, but raises NoAnswerError."""
+    address, (text, made) = _address(layout), operator_key(layout, key)
     ends = time.monotonic() + _SEEN_S
     while True:
         code, content = _post(address, path, request.SerializeToString(), text)
@@ -41,33 +53,37 @@ def ask(layout: Layout, path: str, request: Message, reply: type[Reply], key: Pa
             break
         time.sleep(0.2)
     if code != http.client.OK:
-        fail(_said(code, content, key or layout.operator_key))
+        raise NoAnswerError(_said(code, content, key or layout.operator_key))
     try:
         return reply.FromString(content)
     except DecodeError:
-        fail(f"the door at {address} answers with something else; is it a headrace of this version?")
+        raise NoAnswerError(
+            f"the door at {address} answers with something else; is it a headrace of this version?"
+        ) from None
 
 
 def _address(layout: Layout) -> str:
     if not daemon.running(layout):
-        fail("headrace is not running here, so there is nobody to ask; start it: headrace up")
+        raise NoAnswerError("headrace is not running here, so there is nobody to ask; start it: headrace up")
     try:
         return str(status.read(layout)["endpoints"]["grpc"])
     except ControlError as error:
-        fail(f"{error}; see: headrace status")
+        raise NoAnswerError(f"{error}; see: headrace status") from None
 
 
-def _key(layout: Layout, file: Path | None) -> tuple[str, bool]:
-    """An operator's API key, and whether it was made just now."""
+def operator_key(layout: Layout, file: Path | None) -> tuple[str, bool]:
+    """An operator's API key, and whether it was made just now. Raises NoAnswerError."""
     try:
         if file is not None:
             return file.read_text().strip(), False
         made = secrets.ensure_operator(layout, datetime.now(UTC))
         return layout.operator_key.read_text().strip(), made
     except OSError as error:
-        fail(f"the key {file or layout.operator_key} can't be read or made ({error.strerror})")
+        raise NoAnswerError(
+            f"the key {file or layout.operator_key} can't be read or made ({error.strerror})"
+        ) from None
     except (ConfigError, UnicodeDecodeError) as error:
-        fail(f"there is no usable key for operators: {error}")
+        raise NoAnswerError(f"there is no usable key for operators: {error}") from None
 
 
 def _post(address: str, path: str, body: bytes, key: str) -> tuple[int, bytes]:
@@ -78,7 +94,9 @@ def _post(address: str, path: str, body: bytes, key: str) -> tuple[int, bytes]:
         answer = connection.getresponse()
         return answer.status, answer.read(_MAX_BYTES)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"the door at {address} does not answer ({error}); see: headrace status")
+        raise NoAnswerError(
+            f"the door at {address} does not answer ({error}); see: headrace status"
+        ) from None
     finally:
         connection.close()
 

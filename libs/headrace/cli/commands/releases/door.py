@@ -138,7 +138,11 @@ class DoorReleases:
         return KnownModels(versions)
 
     def _ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._post(_SERVICE + name, body)
+        return self.ask(_SERVICE + name, body)
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The door's answer to an RPC ("/package.Service/Method"), as JSON. Raises ReleaseError: it refuses."""
+        found = self._post(path, body)
         if not isinstance(found, dict):
             fail("the door's answer can't be read; is it headrace's?")
         return found

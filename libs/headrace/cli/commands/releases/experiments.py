@@ -47,7 +47,7 @@ def start(
     with opened(home) as at:
         basis = at.basis(pipeline, reason, number)
         release = experiment_started(basis, name, shares, outcome, by, datetime.now(UTC))
-        steps = [f"experiment stop {pipeline}"]
+        steps = [f"experiment status {pipeline}", f"experiment stop {pipeline}"]
         commit(at, basis, release, at.documents(pipeline), yes=yes, dry_run=dry_run, next_steps=steps)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.commands.releases import changes, door, experiments, rollouts, views
+from headrace.cli.commands.releases import analysis, changes, door, experiments, rollouts, views
 
 release = typer.Typer(help="What is live: which document and which versions of models.", no_args_is_help=True)
 release.command()(views.show)
@@ -18,7 +18,7 @@ release.command()(changes.remove)
 
 rollout = typer.Typer(help="A new version that takes over step by step.", no_args_is_help=True)
 rollout.command()(rollouts.start)
-rollout.command()(views.status)
+rollout.command("status")(analysis.rollout_status)
 rollout.command()(rollouts.pause)
 rollout.command()(rollouts.resume)
 rollout.command()(rollouts.promote)
@@ -28,6 +28,7 @@ experiment = typer.Typer(
     help="Versions that are compared by what came of their answers.", no_args_is_help=True
 )
 experiment.command()(experiments.start)
+experiment.command("status")(analysis.experiment_status)
 experiment.command()(experiments.stop)
 
 for group in (release, rollout, experiment):

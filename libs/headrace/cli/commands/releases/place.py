@@ -15,6 +15,7 @@ from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation import release_place
+from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Pipeline
@@ -22,9 +23,8 @@ from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.pipeline.problems import suggestion
 from headrace.releases import ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels
-from headrace.releases.records import RecordedReleases
-from headrace.repository import Repository, RepositoryError
-from headrace.repository.records import Records
+from headrace.releases.records import Audit, RecordedReleases
+from headrace.repository import RepositoryError
 
 # Exit codes: refused, and somebody else was first.
 REFUSED = 1
@@ -60,9 +60,9 @@ class ReleasePlace:
         return self._store
 
     @property
-    def audit(self) -> Path | None:
+    def audit(self) -> Audit | None:
         """The audit, if it is on this machine."""
-        return None if self._door else self.layout.release_log
+        return self.store.audit if isinstance(self.store, RecordedReleases) else None
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
@@ -79,19 +79,7 @@ class ReleasePlace:
         """What is in the model repository. Raises RepositoryError."""
         if isinstance(self.store, DoorReleases):
             return self.store.known()
-        repository = Repository(self.layout.models)
-        names = repository.models() if self.layout.models.is_dir() else []
-        labels: dict[str, dict[str, str]] = {}
-        for model in names:
-            for label, version in repository.labels(model).items():
-                labels.setdefault(label, {})[model] = version
-        unusable = {}
-        for key, about in Records(self.layout.executor_state).quarantined().items():
-            model, _, version = key.partition(":")
-            unusable[model, version] = (
-                f"it is in quarantine ({about.get('problem') or 'see: headrace models list'})"
-            )
-        return KnownModels({m: repository.versions(m) for m in names}, labels, unusable)
+        return known_models(self.layout)
 
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
         """The document of that name in the folder of documents; if there is none, the one that is live. Raises ReleaseError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -21,9 +21,10 @@ from headrace.cli.commands.releases.place import (
     opened,
 )
 from headrace.cli.console import DEFAULT_HOME, Home, fail
-from headrace.releases import Release
+from headrace.releases import Guard, Release
 from headrace.releases.changes import Basis, aborted, paused, promoted, resumed, rollout_started
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
+from headrace.releases.document import GuardName
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -46,6 +47,13 @@ def start(
         str, typer.Option("--otherwise", help="… do this: pause, promote or roll_back.")
     ] = "",
     alpha: Annotated[float | None, typer.Option("--alpha", help="Chance of a false rollback.")] = None,
+    guards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--guard",
+            help="What it is judged by: errors, slow, or wrong (by outcomes); may be repeated. Absent: errors and slow.",
+        ),
+    ] = None,
     reason: Reason = "",
     number: Number = None,
     yes: Yes = False,
@@ -53,7 +61,7 @@ def start(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Let a new version take over step by step; the monitoring service judges it, promotes it or rolls it back."""
-    rules = _rules(ladder, deadline, otherwise, alpha)
+    rules = _rules(ladder, deadline, otherwise, alpha) | _guards(guards or [])
     with opened(home) as at:
         basis = at.basis(pipeline, reason, number)
         documents = at.documents(pipeline)
@@ -98,6 +106,12 @@ def _steer(
         basis = at.basis(pipeline, reason)
         steps = next_steps or [f"rollout status {pipeline}"]
         commit(at, basis, how(basis, at), at.documents(pipeline), yes=yes, next_steps=steps, urgent=True)
+
+
+def _guards(named: list[str]) -> dict[str, Any]:
+    if unknown := [name for name in named if name not in get_args(GuardName)]:
+        fail(f"--guard {unknown[0]!r}: there are {', '.join(get_args(GuardName))}", code=2)
+    return {"guards": {name: Guard() for name in named}} if named else {}
 
 
 def _rules(ladder: str, deadline: str, otherwise: str, alpha: float | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`headrace release show` and `history`, `headrace rollout status`: what is live, and how it came to be."""
+"""`headrace release show` and `history`: what is live, and how it came to be."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.releases import LIVE, Broken, Release, RolloutState
 from headrace.releases.changes import desired
 from headrace.releases.document import to_bytes
-from headrace.releases.records import verify
+from headrace.releases.records import Audit, Finding, verify
 
-_STATES = {
+STATES = {
     RolloutState.RUNNING: "cyan",
     RolloutState.PAUSED: "yellow",
     RolloutState.PROMOTED: "green",
@@ -56,7 +56,7 @@ def show(
             _show_one(releases[0])
         else:
             _show_all(releases)
-        _say_frozen(at)
+        say_frozen(at)
 
 
 def history(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
@@ -66,53 +66,15 @@ def history(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson =
         broken = at.store.current(pipeline)[1]
         recorded, problem = _recorded(at, releases)
         if as_json:
-            told = [{**json.loads(to_bytes(r)), "recorded": recorded.get(r.number)} for r in releases]
+            told = [{**json.loads(to_bytes(r)), **_record_json(recorded.get(r.number))} for r in releases]
             print(json.dumps({"releases": told, "audit_problem": problem or None}, indent=2))
         else:
             _say_broken([broken])
-            out.print(_history_table(releases, recorded))
-            unknown = [str(n) for n, known in recorded.items() if not known]
-            if unknown:
-                text = (
-                    f"not in this machine's audit: {', '.join(unknown)} (made on another machine, or past it)"
-                )
-                err.print(text, style="yellow", markup=False, soft_wrap=True)
+            out.print(_history_table(releases, recorded, at.audit))
+            _say_unrecorded(recorded, at.audit)
         if problem:
             err.print(problem, style="bold red", markup=False, soft_wrap=True)
             raise typer.Exit(1)
-
-
-def status(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Show how a rollout stands: its step, weights, and the last verdict with its figures."""
-    with opened(home) as at:
-        release = at.basis(pipeline).current
-        rollout = release.rollout
-        if as_json:
-            about = rollout.model_dump(mode="json") if rollout else None
-            weights = dict(release.assign.weights)
-            print(json.dumps({"number": release.number, "rollout": about, "weights": weights}, indent=2))
-            return
-        if rollout is None:
-            out.print(f"{pipeline}: there was no rollout yet; start one: headrace rollout start {pipeline}")
-            return
-        ladder = " → ".join(
-            f"[bold]{share:.0%}[/]" if i == rollout.step else f"{share:.0%}"
-            for i, share in enumerate(rollout.ladder)
-        )
-        guards = ", ".join(f"{n}{'' if g.required else ' (not required)'}" for n, g in rollout.guards.items())
-        rows: list[tuple[str, Any]] = [
-            ("release", str(release.number)),
-            ("arm", rollout.arm),
-            ("state", Text(rollout.state, style=_STATES[rollout.state])),
-            ("ladder", ladder),
-            ("weights", _weights(release)),
-            ("guards", guards),
-            ("started", f"{rollout.started:%Y-%m-%d %H:%M:%S %Z}" if rollout.started else ""),
-            ("deadline", f"{rollout.deadline_s:g} s, then {rollout.otherwise.replace('_', ' ')}"),
-            ("verdict", Text(rollout.verdict or "none yet")),
-        ]
-        _print_rows(rows)
-        _say_frozen(at)
 
 
 def _show_one(release: Release) -> None:
@@ -134,7 +96,7 @@ def _show_one(release: Release) -> None:
     if release.shadow:
         rows.append(("shadow", f"{release.shadow.arm}, {release.shadow.share:.0%} of the requests"))
     if release.rollout:
-        state = Text(release.rollout.state, style=_STATES[release.rollout.state])
+        state = Text(release.rollout.state, style=STATES[release.rollout.state])
         rows.append(("rollout", Text.assemble(f"{release.rollout.arm}, ", state)))
     if release.experiment:
         rows.append(("experiment", f"{release.experiment.name}, phase {release.experiment.phase}"))
@@ -142,27 +104,55 @@ def _show_one(release: Release) -> None:
         rows.append((f"label {label}", ", ".join(f"{m} {v}" for m, v in versions.items())))
     if release.frozen:
         rows.append(("frozen", Text("automation leaves this pipeline alone", style="yellow")))
-    _print_rows(rows)
+    print_rows(rows)
 
 
 def _show_all(releases: Sequence[Release]) -> None:
-    table = _table("pipeline", "release", "version", "models", "weights", "rollout", "by")
+    table = headed_table("pipeline", "release", "version", "models", "weights", "rollout", "by")
     for release in releases:
         models = ", ".join(f"{model} {version}" for model, version in release.live.models.items())
         state = release.rollout.state if release.rollout else ""
-        rollout = Text(state, style=_STATES[release.rollout.state] if release.rollout else "")
+        rollout = Text(state, style=STATES[release.rollout.state] if release.rollout else "")
         by = Text(release.author)
         version = str(release.live.version)
-        table.add_row(release.pipeline, str(release.number), version, models, _weights(release), rollout, by)
+        table.add_row(release.pipeline, str(release.number), version, models, weights(release), rollout, by)
     out.print(table)
 
 
-def _history_table(releases: Sequence[Release], recorded: dict[int, bool]) -> Table:
-    table = _table("release", "at", "by", "version", "models", "weights", "recorded", "reason")
+def _record_json(found: Finding | None) -> dict[str, Any]:
+    if found is None:
+        return {"recorded": None}
+    by = {"machine": found.machine, "process": found.process} if found.machine else None
+    return {"recorded": found.recorded, "recorded_by": by}
+
+
+def _say_unrecorded(recorded: dict[int, Finding], audit: Audit | None) -> None:
+    unknown = ", ".join(str(number) for number, found in recorded.items() if not found.recorded)
+    if unknown:
+        # All machines share one audit in Redis, so there is one explanation less.
+        shared = audit is not None and audit.shared is not None
+        why = (
+            "the audit: {} (made past it)"
+            if shared
+            else "this machine's audit: {} (made on another machine, or past it)"
+        )
+        err.print("not in " + why.format(unknown), style="yellow", markup=False, soft_wrap=True)
+
+
+def _record_text(found: Finding | None, audit: Audit | None) -> Text:
+    if found is None:
+        return Text("")
+    if not found.recorded:
+        return Text("not here", style="yellow")
+    elsewhere = found.machine and audit is not None and found.machine != audit.writer.machine
+    return Text(f"yes, by {found.machine}" if elsewhere else "yes", style="green")
+
+
+def _history_table(releases: Sequence[Release], recorded: dict[int, Finding], audit: Audit | None) -> Table:
+    table = headed_table("release", "at", "by", "version", "models", "weights", "recorded", "reason")
     for release in releases:
         models = ", ".join(f"{model} {version}" for model, version in release.live.models.items())
-        known = recorded.get(release.number)
-        said = {True: "[green]yes[/]", False: "[yellow]not here[/]", None: ""}[known]
+        said = _record_text(recorded.get(release.number), audit)
         reason = release.reason
         if release.rollout and release.rollout.verdict:
             reason += f" ({release.rollout.verdict})"
@@ -172,19 +162,19 @@ def _history_table(releases: Sequence[Release], recorded: dict[int, bool]) -> Ta
             Text(release.author),
             str(release.live.version),
             models,
-            _weights(release),
+            weights(release),
             said,
             Text(reason),
         )
     return table
 
 
-def _recorded(at: ReleasePlace, releases: Sequence[Release]) -> tuple[dict[int, bool], str]:
+def _recorded(at: ReleasePlace, releases: Sequence[Release]) -> tuple[dict[int, Finding], str]:
     """Whether each release is in the audit, by number; and what is wrong with the audit."""
     if at.audit is None:
         return {}, ""
     try:
-        return {f.number: f.recorded for f in verify(at.audit, releases)}, ""
+        return {found.number: found for found in verify(at.audit, releases)}, ""
     except ValueError as error:
         return {}, str(error)
 
@@ -196,18 +186,18 @@ def _say_broken(found: Sequence[Broken | None]) -> None:
             err.print(text, style="bold red", markup=False, soft_wrap=True)
 
 
-def _say_frozen(at: ReleasePlace) -> None:
+def say_frozen(at: ReleasePlace) -> None:
     freeze = at.store.frozen()
     if freeze is not None:
         text = f"all automation is frozen by {freeze.author} ({freeze.reason}); to end it: headrace release freeze --off"
         err.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
-def _weights(release: Release) -> str:
+def weights(release: Release) -> str:
     return ", ".join(f"{arm} {weight:.4g}" for arm, weight in sorted(release.assign.weights.items()))
 
 
-def _print_rows(rows: Sequence[tuple[str, Any]]) -> None:
+def print_rows(rows: Sequence[tuple[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -216,7 +206,7 @@ def _print_rows(rows: Sequence[tuple[str, Any]]) -> None:
     out.print(table)
 
 
-def _table(*columns: str) -> Table:
+def headed_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,4 +1,4 @@
-"""`headrace outcomes post`: what became known of predictions, through the ingress."""
+"""`headrace outcomes`: what became known of predictions, through the ingress (`post`), and what follows from it (`show`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.commands.lifecycle import status
+from headrace.cli.commands.requests import accuracy
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
 
-outcomes = typer.Typer(help="What became known of predictions.", no_args_is_help=True)
+outcomes = typer.Typer(help="What became known of predictions: report it, and see how often they were right.")
 _TIMEOUT_S = 10.0
 _PER_CALL = 1000
 _KEYS = {"request_id", "row", "name", "value", "time"}
 
 
-@outcomes.callback()
-def _group() -> None:
-    """Keeps `post` a subcommand though it is the only one."""
+@outcomes.callback(invoke_without_command=True)
+def outcomes_or_show(
+    context: typer.Context, home: Home = DEFAULT_HOME, as_json: accuracy.AsJson = False
+) -> None:
+    """Without a command: accuracy and coverage of all versions."""
+    if context.invoked_subcommand is None:
+        accuracy.show(home=home, as_json=as_json)
+
+
+outcomes.command(name="show")(accuracy.show)
 
 
 @outcomes.command()

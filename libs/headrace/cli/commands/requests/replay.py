@@ -52,7 +52,7 @@ def replay(
     differently. Nothing that serves is touched. Exit code 1 if anything differs."""
     layout, paths = place(home), _files(recordings)
     try:
-        chosen = candidate(layout, Choice(pipeline, release, arm, _versions(models or []), document))
+        chosen = candidate(layout, Choice(pipeline, release, arm, versions(models or []), document))
         verdict = Verdict(tolerance, show)
         _run(layout, chosen, paths, verdict)
     except (ReplayError, RecordingError, ConfigError) as error:
@@ -71,12 +71,13 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _versions(texts: Sequence[str]) -> dict[str, str]:
+def versions(texts: Sequence[str]) -> dict[str, str]:
+    """Model → version or label, of options NAME=VERSION."""
     found = {}
     for text in texts:
         name, equals, version = text.partition("=")
         if not (name and equals and version):
-            fail(f"--models {text}: write NAME=VERSION, for example flights_light=2")
+            fail(f"{text}: write NAME=VERSION, for example flights_light=2")
         found[name] = version
     return found
 
@@ -104,7 +105,7 @@ def draw(chosen: Candidate, verdict: Verdict) -> RenderableType:
         )
         head.add_row(f"model {model}", old if old == new else f"{old} → {new}")
     head.add_row("requests", f"{verdict.requests} in {verdict.batches} batches, {verdict.rows} rows")
-    exact = "the same bit for bit" if verdict.tolerance == 0 else f"within {verdict.tolerance:g}"
+    exact = _tolerance(verdict)
     if not verdict.different_rows:
         head.add_row("verdict", Text(f"all answers are {exact}", style="bold green"))
         return head
@@ -112,6 +113,12 @@ def draw(chosen: Candidate, verdict: Verdict) -> RenderableType:
     told = f"{verdict.different_rows} rows ({share:.2%}) are not {exact}"
     head.add_row("verdict", Text(told, style="bold red"))
     return Group(head, Text(), _outputs(verdict), Text(), _named(verdict))
+
+
+def _tolerance(verdict: Verdict) -> str:
+    if verdict.relative:
+        return f"within {verdict.tolerance:g} + {verdict.relative:g} of the value"
+    return f"within {verdict.tolerance:g}" if verdict.tolerance else "the same bit for bit"
 
 
 def _outputs(verdict: Verdict) -> Table:

@@ -1,76 +1,17 @@
-"""The trace of one request: found in the ingress's span store and drawn as a tree with times and bars."""
+"""The trace of one request, drawn as a tree with times and bars."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from headrace.state.traces import Span, ordered, start_us
+
 _BAR = 32
 _GOOD = frozenset({"OK", "", "UNSET"})
-Span = Mapping[str, Any]
-
-
-def find(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """The newest trace of a request (or of a trace id); None if the store has none.
-
-    Incomplete lines (a process was killed while it wrote) are skipped.
-    """
-    wanted = json.dumps(request_id).encode()
-    for segment in sorted(folder.glob("*.jsonl"), reverse=True):
-        try:
-            lines = segment.read_bytes().splitlines()
-        except FileNotFoundError:
-            continue  # the store has just deleted it
-        for line in reversed(lines):
-            trace = _read(line) if wanted in line else None
-            if trace is not None and request_id in (trace.get("request_id"), trace.get("trace_id")):
-                return trace
-    return None
-
-
-def _read(line: bytes) -> dict[str, Any] | None:
-    try:
-        trace = json.loads(line)
-    except ValueError:
-        return None
-    return trace if isinstance(trace, dict) and isinstance(trace.get("spans"), list) else None
-
-
-def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
-    """The spans as a tree, depth first, each with its depth; children by start. Each span comes exactly once."""
-    by_id = {span["span_id"]: span for span in spans}
-    children: dict[str, list[Span]] = defaultdict(list)
-    roots = []
-    for span in spans:
-        parent = span["parent_id"]
-        if parent in by_id and parent != span["span_id"]:
-            children[parent].append(span)
-        else:
-            roots.append(span)
-    found: list[tuple[int, Span]] = []
-    seen: set[int] = set()
-    # Spans that are their own ancestors (we never write such) are drawn as roots, rather than not at all.
-    for root in (*sorted(roots, key=_start), *spans):
-        stack = [(0, root)]
-        while stack:
-            depth, span = stack.pop()
-            if id(span) in seen:
-                continue
-            seen.add(id(span))
-            found.append((depth, span))
-            below = sorted(children[span["span_id"]], key=_start, reverse=True)
-            stack += [(depth + 1, child) for child in below]
-    return found
-
-
-def _start(span: Span) -> int:
-    return int(span["start_unix_us"])
 
 
 def bar(start_us: int, duration_us: int, begin_us: int, total_us: int, width: int = _BAR) -> str:
@@ -85,8 +26,8 @@ def bar(start_us: int, duration_us: int, begin_us: int, total_us: int, width: in
 def draw(trace: Mapping[str, Any]) -> Table:
     """A table with one line per span."""
     rows = ordered(trace["spans"])
-    begin = min((_start(span) for _, span in rows), default=0)
-    end = max((_start(span) + int(span["duration_us"]) for _, span in rows), default=0)
+    begin = min((start_us(span) for _, span in rows), default=0)
+    end = max((start_us(span) + int(span["duration_us"]) for _, span in rows), default=0)
     title = f"request {trace['request_id']}   trace {trace['trace_id']}   {milliseconds(end - begin)}"
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1), pad_edge=False
@@ -103,9 +44,9 @@ def draw(trace: Mapping[str, Any]) -> Table:
         table.add_row(
             Text("  " * depth + str(span["name"]), style="" if good else "red"),
             str(span["service"]),
-            milliseconds(_start(span) - begin),
+            milliseconds(start_us(span) - begin),
             milliseconds(duration),
-            Text(bar(_start(span), duration, begin, end - begin), style="cyan" if good else "red"),
+            Text(bar(start_us(span), duration, begin, end - begin), style="cyan" if good else "red"),
             Text(_details(span), style="dim" if good else "red"),
         )
     return table

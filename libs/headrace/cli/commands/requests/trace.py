@@ -9,6 +9,7 @@ import typer
 
 from headrace.cli.commands.requests import span_tree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.state import traces
 
 # The ingress writes its spans every half second.
 _PATIENCE_S = 1.5
@@ -22,7 +23,7 @@ def trace(
     found: dict[str, Any] | None = None
     deadline = time.monotonic() + _PATIENCE_S
     while found is None and time.monotonic() < deadline:
-        found = span_tree.find(layout.traces, request_id)
+        found = traces.find(layout.traces, request_id)
         if found is None:
             time.sleep(0.1)
     if found is None:

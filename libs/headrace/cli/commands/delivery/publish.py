@@ -1,0 +1,138 @@
+"""`headrace deliver publish VERSION`: check, build, scan, sign and push."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.cli.commands.delivery import scan
+from headrace.cli.commands.delivery.options import (
+    DEFAULT_REGISTRY,
+    Advisories,
+    Ignored,
+    RegistryFolder,
+    refusing,
+)
+from headrace.cli.console import DEFAULT_HOME, Home, command, out, place
+from headrace.cli.installation import services
+from headrace.delivery import manifest, packages
+from headrace.delivery.errors import DeliveryError
+from headrace.delivery.manifest import Manifest
+from headrace.delivery.oci import Registry
+
+
+@refusing
+def publish(
+    version: Annotated[str, typer.Argument(help="Its name, which no other version may have.")],
+    registry: RegistryFolder = DEFAULT_REGISTRY,
+    check: Annotated[
+        list[str] | None,
+        typer.Option("--check", help="A command that must succeed first, such as `make check`; repeatable."),
+    ] = None,
+    build: Annotated[
+        str, typer.Option("--build", help="A command that builds the images, such as `make images`.")
+    ] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="OCI layout that it writes, with a tag headrace-SERVICE for each.",
+            file_okay=False,
+        ),
+    ] = None,
+    sbom: Annotated[
+        list[Path] | None,
+        typer.Option("--sbom", help="Lock file or SBOM to scan; repeatable. Default: requirements.lock."),
+    ] = None,
+    advisories: Advisories = None,
+    ignore: Ignored = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Private key (PEM, P-256) that signs. Default: the home's.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Make a version: run checks, build images (without --images: packages of this checkout), scan them, sign them, push them."""
+    layout = place(home)
+    manifest.checked_version(version)
+    commit, committed_at = _commit(layout.root)
+    for each in (*(check or ()), *([build] if build else ())):
+        _run(each, layout.root)
+    _scan(sbom or [layout.root / "requirements.lock"], advisories, ignore or ())
+    target = Registry(registry)
+    target.make()
+    made = (
+        packages.build(target, layout.root, services.start_order())
+        if images is None
+        else _taken(images, target)
+    )
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    found = Manifest(version, made, commit, committed_at, at)
+    digest = manifest.publish(target, found, key or layout.model_key)
+    for service, image in made.items():
+        out.print(f"{service:15} {image}")
+    out.print(f"[green]{version}[/] {digest}")
+    out.print(f"→ {command()} deliver deploy {version} --registry {registry}", style="bold", soft_wrap=True)
+
+
+def _taken(images: Path, target: Registry) -> dict[str, str]:
+    """Copies the images that were built. Raises DeliveryError: none is there."""
+    built = Registry(images)
+    tags, taken = built.tags(), {}
+    for service in services.start_order():
+        if manifest.reference(service) in tags:
+            taken[service] = built.resolve(manifest.reference(service))
+            target.take(built, taken[service])
+            target.tag(manifest.reference(service), taken[service])
+    if not taken:
+        there = ", ".join(sorted(tags)) or "none"
+        raise DeliveryError(
+            f"{images} has no image headrace-SERVICE (tags: {there}); build them into it (--build)"
+        )
+    return taken
+
+
+def _scan(files: Sequence[Path], advisories: Path | None, ignored: Sequence[str]) -> None:
+    if advisories is None:
+        out.print("not scanned for vulnerabilities: no --advisories", style="yellow")
+    elif affected := scan.found(files, advisories, ignored):
+        raise DeliveryError(
+            f"{affected} vulnerabilities, so nothing was published; update, or accept one by --ignore ID"
+        )
+
+
+def _run(text: str, root: Path) -> None:
+    out.print(f"$ {text}", markup=False)
+    try:
+        code = subprocess.run(shlex.split(text), cwd=root, check=False).returncode  # noqa: S603 - the operator's own command
+    except (OSError, ValueError) as error:
+        raise DeliveryError(f"{text}: can't be started ({error}); nothing was published") from None
+    if code:
+        raise DeliveryError(f"{text}: exit code {code}; nothing was published")
+
+
+def _commit(root: Path) -> tuple[str, str]:
+    """The commit of the code and when it was made; empty where git does not know, and then there is no lead time.
+
+    With uncommitted changes the name ends with `-dirty`.
+    """
+    try:
+        told = _git(root, "show", "-s", "--format=%H %cI", "HEAD").split()
+        dirty = (
+            "-dirty"
+            if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *packages.PARTS)
+            else ""
+        )
+        return f"{told[0]}{dirty}", told[1]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "", ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed arguments

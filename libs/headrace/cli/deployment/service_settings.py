@@ -1,0 +1,139 @@
+"""The settings of each service in a deployment: as in a home, but over TCP with certificates, and at the mounted paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.deployment import description as mounted
+from headrace.cli.deployment.description import Description
+from headrace.cli.installation import ports, services
+from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
+
+_TLS = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
+# Counts that the doors of one machine share; containers share no folder, but a Redis.
+_ONE_MACHINE = ("quotas", "queries")
+_LAYOUT = Layout(mounted.STATE, mounted.STATE, mounted.RUN)
+
+
+def service_port(service: str) -> int:
+    """The TCP port that a service is called at."""
+    return mounted.DOOR_PORT if service == services.INGRESS else mounted.PORT
+
+
+def callers(service: str) -> tuple[str, ...]:
+    """Who calls a service."""
+    return tuple(other for other in services.start_order() if service in services.callees(other))
+
+
+def map_of(service: str) -> dict[str, Any]:
+    """A ConfigMap for Kustomize to generate from a service's settings."""
+    return {"name": service, "files": [f"settings.yaml=settings/{service}.yaml"]}
+
+
+def of(description: Description, service: str) -> dict[str, Any]:
+    """Settings of a service in each of its containers."""
+    made = _in_a_home(service, "apart")
+    made = _moved(made, {**_secrets(), str(_LAYOUT.releases): description.releases})
+    made |= {callee: _client(description, callee) for callee in services.callees(service)}
+    made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
+    made["server"] = _server(description, service)
+    if service == services.INGRESS:
+        return _door(description, made)
+    # Not reachable from outside: `kubectl port-forward`.
+    return overlaid(made, {"console": {"listen": "127.0.0.1:8490"}}) if "console" in made else made
+
+
+def together(description: Description) -> dict[str, Any]:
+    """Settings of a door that hosts all services, in one pod whose state is a home: no store and no other pod is asked."""
+    made: dict[str, Any] = _moved(_in_a_home(services.INGRESS, "together"), _secrets())
+    made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
+    made["server"] = _server(description, services.INGRESS)
+    return made | _listening()
+
+
+def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
+    installation = Installation(_LAYOUT, shape, ports.wanted(services.start_order()))
+    made = settings(installation, service, slot=0, listen=mounted.RUN / "x", run_dir=mounted.RUN / "envoy")
+    found: dict[str, Any] = _without(made, str(_LAYOUT.targets))
+    return found
+
+
+def _without(value: Any, unwanted: str) -> Any:
+    """The supervisor of a home writes the addresses of all processes; in a cluster nobody does, so cost is not told there."""
+    if isinstance(value, dict):
+        return {key: _without(inner, unwanted) for key, inner in value.items() if inner != unwanted}
+    return value
+
+
+def _server(description: Description, service: str) -> dict[str, Any]:
+    stop = {"drain_notice_s": description.notice_s, "drain_s": description.drain_s}
+    if service == services.INGRESS:
+        return {"listen": f"unix:{mounted.RUN}/door/ingress.sock", **stop}
+    names = [name_of(description, caller) for caller in callers(service)]
+    return {"listen": f"0.0.0.0:{service_port(service)}", "tls": {**_tls(), "peers": names}, **stop}
+
+
+def _client(description: Description, callee: str) -> dict[str, Any]:
+    name = name_of(description, callee)
+    return {
+        "target": f"dns:///{name}:{service_port(callee)}",
+        "server_name": name,
+        "tls": _tls(),
+        "resolve_every_s": description.resolve_every_s,
+    }
+
+
+def name_of(description: Description, service: str) -> str:
+    """The DNS name of a service, which its certificate has too."""
+    return f"{service}.{description.namespace}.svc"
+
+
+def _tls() -> dict[str, str]:
+    return {key: str(mounted.TLS / name) for key, name in _TLS.items()}
+
+
+def _door(description: Description, made: dict[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in made.items() if key not in _ONE_MACHINE}
+    # Doors on several machines share the keys of calls and limits of tenants.
+    own["idempotency"] = {"redis_file": str(mounted.SECRETS / "redis-url")}
+    own["sharing"] = {"redis_file": str(mounted.SECRETS / "redis-url")}
+    # It refuses requests before the kernel ends it for its memory.
+    own["limits"] = {"max_heap_bytes": description.memory(services.INGRESS) * 1024 * 1024 * 3 // 4}
+    return own | _listening()
+
+
+def _listening() -> dict[str, Any]:
+    return {
+        "http": {
+            "plaintext": "127.0.0.1:8080",
+            "tls": f"0.0.0.0:{mounted.DOOR_PORT}",
+            "certificate": str(mounted.TLS / "tls.crt"),
+            "key": str(mounted.TLS / "tls.key"),
+        },
+        "admin": f"127.0.0.1:{mounted.ADMIN_PORT}",
+        "access_log": "/dev/stdout",
+    }
+
+
+def _secrets() -> dict[str, str]:
+    """What a home has as a file is mounted as one of a folder of secrets."""
+    secrets: dict[Path, str] = {
+        _LAYOUT.tenants: "tenants.yaml",
+        _LAYOUT.pepper: "pepper",
+        _LAYOUT.events_salt: "events.salt",
+        _LAYOUT.model_public_key: "models.pub",
+        _LAYOUT.audit_key: "audit.key",
+        _LAYOUT.audit_public_key: "audit.pub",
+        _LAYOUT.console_secret: "console.key",
+    }
+    return {str(path): str(mounted.SECRETS / name) for path, name in secrets.items()}
+
+
+def _moved(value: Any, places: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(inner, places) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_moved(inner, places) for inner in value]
+    return places.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,28 @@
+"""What an installation's alerts are made from, and the files that come of it."""
+
+from __future__ import annotations
+
+from headrace import slo
+from headrace.cli.diagnosis import broken_pipelines
+from headrace.cli.installation.layout import Layout
+from headrace.hop import config
+from headrace.pipeline import Pipeline, load_folder
+
+
+def settings(layout: Layout) -> slo.SloSettings:
+    """`settings/slo.yaml`, or the defaults. Raises ConfigError naming file, line and key."""
+    path = layout.override("slo")
+    return config.load(slo.SloSettings, path, {}) if path.exists() else slo.SloSettings()
+
+
+def promised(layout: Layout) -> list[Pipeline]:
+    """The documents of the live arms; before the first release, those that can be released.
+
+    Raises ConfigError, DocumentError, OSError."""
+    live = list(broken_pipelines.look(layout).pipelines.values())
+    return live or list(load_folder(broken_pipelines.documents(layout)).values())
+
+
+def made(layout: Layout, chosen: slo.SloSettings) -> dict[str, str]:
+    """Relative path → content of the files in `layout.alerts`. Raises ConfigError, DocumentError, OSError."""
+    return slo.generate(promised(layout), chosen, slo.Places(layout.alerts.absolute(), layout.targets))

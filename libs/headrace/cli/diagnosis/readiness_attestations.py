@@ -1,0 +1,40 @@
+"""What no command can see: who is on call, that a scan was made, that a plan was agreed. People say so, with a date, in
+`HOME/settings/readiness.yaml`; what was said too long ago does not count any more.
+
+on_call: {by: "Ada", date: 2026-11-01, note: "rota in the paging service, escalation to the platform's owner"}
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import Field
+
+from headrace.cli.installation.layout import Layout
+from headrace.hop import config
+
+
+class Attestation(config.Settings):
+    """Who says so, when, and where it can be read."""
+
+    by: str = Field(min_length=1)
+    date: date
+    note: str = ""
+
+
+class ReadinessSettings(config.Settings):
+    """The file's keys. One that is absent was not said."""
+
+    # After so many days it must be said again.
+    valid_days: int = Field(default=180, ge=1)
+    security_scan: Attestation | None = None
+    feature_parity: Attestation | None = None
+    on_call: Attestation | None = None
+    capacity_plan: Attestation | None = None
+    retention: Attestation | None = None
+
+
+def read(layout: Layout) -> ReadinessSettings:
+    """Raises ConfigError naming file, line and key."""
+    path = layout.override("readiness")
+    return config.load(ReadinessSettings, path, {}) if path.exists() else ReadinessSettings()

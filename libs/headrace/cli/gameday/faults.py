@@ -1,0 +1,150 @@
+"""The faults that a running home can bear: each ends by itself or is undone in a moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.stage import GameDayError, Stage
+from headrace.cli.installation import certificates
+
+_KILLED, _FROZEN = "preprocessing", "postprocessing"
+# A hung process is replaced after 23 to 28 s; its alert needs a minute of real time.
+_FASTER_THAN_ITS_ALERT = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`harm`: what callers notice. `begin` does it; what it changes, it changes through `Stage.undo`. `by_itself`: the system
+    mends it without help. `service`: whose process it needs; `pace`: at least so fast must the alerts be (settings/slo.yaml), or
+    none can come."""
+
+    expected: Expectation
+    harm: str
+    begin: Callable[[Stage], None]
+    by_itself: bool = False
+    service: str = ""
+    pace: float = 0.0
+
+    def hindered(self, stage: Stage) -> str:
+        """Why it can't be begun here; empty: it can. Raises ControlError, ServerError."""
+        if self.service and not stage.ready(self.service):
+            return f"{self.service} has no process of its own that is ready"
+        if stage.settings.pace < self.pace:
+            return (
+                f"{self.expected.alert} can't come in time: set pace: 60 in settings/slo.yaml, "
+                "headrace slo rules, and SIGHUP to Prometheus and Alertmanager"
+            )
+        if stage.told(self.expected.alert, self.expected.labels):
+            return f"{self.expected.alert} fires already"
+        return ""
+
+
+def _kill_thrice(stage: Stage) -> None:
+    started = f'changes(process_start_time_seconds{{instance="{_KILLED}"}}[15m])'
+    seen = stage.value(started)
+    for count in (1, 2, 3):
+        pid = stage.pid(_KILLED)
+        if pid is None:
+            raise GameDayError(f"{_KILLED} has no process")
+        os.kill(pid, signal.SIGKILL)
+        stage.mend()
+        stage.until(f"{_KILLED} is ready again", partial(_replaced, stage, pid))
+        stage.until("Prometheus sees the new process", partial(_at_least, stage, started, seen + count))
+
+
+def _replaced(stage: Stage, pid: int) -> bool:
+    return stage.pid(_KILLED) not in (pid, None) and stage.ready(_KILLED)
+
+
+def _at_least(stage: Stage, expression: str, least: float) -> bool:
+    return stage.value(expression) >= least
+
+
+def _freeze(stage: Stage) -> None:
+    pid = stage.pid(_FROZEN)
+    if pid is None:
+        raise GameDayError(f"{_FROZEN} has no process")
+    stage.undo.stop("frozen", pid)
+    stage.mend()
+
+
+def _break_tenants(stage: Stage) -> None:
+    stage.undo.write("tenants", {stage.layout.tenants: b"tenants: [\n"})
+
+
+def _end_certificate(stage: Stage) -> None:
+    certificate, key = certificates.ended(stage.layout.tls, datetime.now(UTC), timedelta(days=1))
+    folder = stage.layout.tls
+    stage.undo.write("certificate", {folder / "server.key": key, folder / "server.pem": certificate})
+
+
+FAULTS = {
+    fault.expected.name: fault
+    for fault in (
+        Fault(
+            Expectation(
+                "killed",
+                f"{_KILLED} killed (SIGKILL) three times",
+                "the supervisor starts it",
+                "HeadraceCrashLoop",
+                {"instance": _KILLED},
+                codes=frozenset({"UNAVAILABLE"}),
+                fallbacks=("features/",),
+            ),
+            "requests fail at once for the seconds of three starts",
+            _kill_thrice,
+            by_itself=True,
+            service=_KILLED,
+        ),
+        Fault(
+            Expectation(
+                "frozen",
+                f"{_FROZEN} stopped (SIGSTOP)",
+                "the supervisor replaces it",
+                "HeadraceTargetDown",
+                {"instance": _FROZEN},
+                codes=frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"}),
+                fallbacks=("features/",),
+                recovery_s=120.0,
+            ),
+            "requests fail for half a minute, until the supervisor replaces the process",
+            _freeze,
+            by_itself=True,
+            service=_FROZEN,
+            pace=_FASTER_THAN_ITS_ALERT,
+        ),
+        Fault(
+            Expectation(
+                "tenants",
+                "tenants.yaml overwritten with what is no YAML",
+                "the good file is put back",
+                "HeadraceTenantsBroken",
+                codes=LATE,
+                most=FEW,
+                fallbacks=("features/",),
+            ),
+            "nothing: the last good one is in force; no tenant can be changed meanwhile",
+            _break_tenants,
+        ),
+        Fault(
+            Expectation(
+                "certificate",
+                "the door gets a certificate that ended yesterday",
+                "the good one is put back",
+                "HeadraceCertificateRefused",
+                codes=LATE,
+                most=FEW,
+                fallbacks=("features/",),
+            ),
+            "nothing: the door serves the one before. A door that starts meanwhile would have none",
+            _end_certificate,
+            service="ingress",
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""The audit of an installation: its keys, its settings, who witnesses it."""

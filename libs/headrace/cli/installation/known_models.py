@@ -1,0 +1,44 @@
+"""What releases may name of this home's model repository."""
+
+from __future__ import annotations
+
+from headrace.cli.installation.layout import Layout
+from headrace.pipeline import ColumnType, ModelSignature
+from headrace.releases.changes import KnownModels
+from headrace.repository import Metadata, Repository, RepositoryError, TensorSpec
+from headrace.repository.records import Records
+
+
+def known_models(layout: Layout) -> KnownModels:
+    """All versions, labels and signatures, and which versions are in quarantine. Raises RepositoryError."""
+    repository = Repository(layout.models)
+    names = repository.models() if layout.models.is_dir() else []
+    labels: dict[str, dict[str, str]] = {}
+    for model in names:
+        for label, version in repository.labels(model).items():
+            labels.setdefault(label, {})[model] = version
+
+    def signature_of(model: str, version: str) -> ModelSignature | None:
+        try:
+            return signature(repository.metadata(model, version))
+        except RepositoryError:
+            return None  # what is wrong with it is said elsewhere
+
+    return KnownModels({m: repository.versions(m) for m in names}, labels, _unusable(layout), signature_of)
+
+
+def signature(about: Metadata) -> ModelSignature:
+    """What a version of a model takes and gives."""
+    return ModelSignature(_types(about.inputs), _types(about.outputs))
+
+
+def _unusable(layout: Layout) -> dict[tuple[str, str], str]:
+    found = {}
+    for key, about in Records(layout.executor_state).quarantined().items():
+        model, _, version = key.partition(":")
+        found[model, version] = f"it is in quarantine ({about.get('problem') or 'see: headrace models list'})"
+    return found
+
+
+def _types(tensors: tuple[TensorSpec, ...]) -> dict[str, ColumnType]:
+    return {tensor.name: ColumnType(tensor.dtype, tensor.row_shape) for tensor in tensors}

@@ -1,0 +1,17 @@
+"""Encryption at rest: data keys that a key management wraps, and what is sealed with them."""
+
+from headrace.encryption.data_keys import DataKeys
+from headrace.encryption.envelope import Sealer, is_sealed
+from headrace.encryption.errors import DamagedError, KeysAwayError, LockedError
+from headrace.encryption.settings import EncryptionSettings, sealer_of
+
+__all__ = [
+    "DamagedError",
+    "DataKeys",
+    "EncryptionSettings",
+    "KeysAwayError",
+    "LockedError",
+    "Sealer",
+    "is_sealed",
+    "sealer_of",
+]

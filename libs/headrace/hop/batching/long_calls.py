@@ -1,0 +1,69 @@
+"""Which calls last far longer than usual, so that further ones may leave beside them: a state machine of one lane.
+
+While a call is out, rows wait to form a batch. If it hangs, or waits for something slow that only some of its rows need, all
+later rows would wait as long. So a call that lasts several times as long as its lane's calls usually do is not counted any
+more.
+"""
+
+from __future__ import annotations
+
+# A call outlasts the others after so many times what is usual, but not before so many seconds.
+_TIMES = 4.0
+_LEAST_S = 0.005
+# What is usual is the shortest of late: with each call that took longer it rises by this part. So it follows a load under which
+# all calls take longer, and stays low while even one in ten is quick.
+_RISE = 0.02
+
+
+class CallInFlight:
+    """One call. `began`: monotonic seconds; `outlasts`: whether it is not counted any more."""
+
+    __slots__ = ("began", "lane", "outlasts")
+
+    def __init__(self, lane: Outlasting, began: float) -> None:
+        self.lane = lane
+        self.began = began
+        self.outlasts = False
+
+
+class Outlasting:
+    """The calls of one lane. `most`: as many may be passed over at a time."""
+
+    __slots__ = ("_calls", "_most", "_outlasting", "_usual")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # In the order in which they began.
+        self._calls: dict[CallInFlight, None] = {}
+        self._outlasting = 0
+        # Seconds; None: no call has ended yet.
+        self._usual: float | None = None
+
+    def began(self, now: float) -> CallInFlight:
+        """A call leaves."""
+        call = CallInFlight(self, now)
+        self._calls[call] = None
+        return call
+
+    def ended(self, call: CallInFlight, now: float) -> None:
+        """It is over, however it ended."""
+        del self._calls[call]
+        self._outlasting -= call.outlasts
+        took = now - call.began
+        self._usual = took if self._usual is None else min(took, self._usual * (1 + _RISE))
+
+    def due(self) -> float | None:
+        """When the next call outlasts the others; None: none will."""
+        if self._usual is None or self._outlasting >= self._most:
+            return None
+        limit = max(_TIMES * self._usual, _LEAST_S)
+        return next((call.began + limit for call in self._calls if not call.outlasts), None)
+
+    def pass_over(self, now: float) -> int:
+        """Takes calls that outlast the others out of the count; returns how many there are more."""
+        passed = 0
+        while (due := self.due()) is not None and due <= now:
+            next(call for call in self._calls if not call.outlasts).outlasts = True
+            self._outlasting += 1
+            passed += 1
+        return passed

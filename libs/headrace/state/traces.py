@@ -1,0 +1,72 @@
+"""Traces of requests as the ingress keeps them: JSON lines in a few segments of bounded size (its reporting/span_store.py).
+
+A trace is {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Span = Mapping[str, Any]
+
+
+def find(folder: Path, request_id: str) -> dict[str, Any] | None:
+    """The newest trace of a request (or of a trace id); None if the store has none. Raises OSError.
+
+    Incomplete lines (a process was killed while it wrote) are skipped.
+    """
+    wanted = json.dumps(request_id).encode()
+    for segment in sorted(folder.glob("*.jsonl"), reverse=True):
+        try:
+            lines = segment.read_bytes().splitlines()
+        except FileNotFoundError:
+            continue  # the store has just deleted it
+        for line in reversed(lines):
+            trace = _read(line) if wanted in line else None
+            if trace is not None and request_id in (trace.get("request_id"), trace.get("trace_id")):
+                return trace
+    return None
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        trace = json.loads(line)
+    except ValueError:
+        return None
+    return trace if isinstance(trace, dict) and isinstance(trace.get("spans"), list) else None
+
+
+def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
+    """The spans as a tree, depth first, each with its depth; children by start. Each span comes exactly once."""
+    by_id = {span["span_id"]: span for span in spans}
+    children: dict[str, list[Span]] = defaultdict(list)
+    roots = []
+    for span in spans:
+        parent = span["parent_id"]
+        if parent in by_id and parent != span["span_id"]:
+            children[parent].append(span)
+        else:
+            roots.append(span)
+    found: list[tuple[int, Span]] = []
+    seen: set[int] = set()
+    # Spans that are their own ancestors (we never write such) are drawn as roots, rather than not at all.
+    for root in (*sorted(roots, key=start_us), *spans):
+        stack = [(0, root)]
+        while stack:
+            depth, span = stack.pop()
+            if id(span) in seen:
+                continue
+            seen.add(id(span))
+            found.append((depth, span))
+            below = sorted(children[span["span_id"]], key=start_us, reverse=True)
+            stack += [(depth + 1, child) for child in below]
+    return found
+
+
+def start_us(span: Span) -> int:
+    """When it began, since 1970."""
+    return int(span["start_unix_us"])

@@ -1,0 +1,1 @@
+"""What monitoring costs: counts, events, sketches, the audit log."""

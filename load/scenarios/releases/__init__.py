@@ -1,0 +1,1 @@
+"""What changes of releases cost, and how fast bad ones are undone."""

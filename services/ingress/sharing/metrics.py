@@ -1,0 +1,61 @@
+"""What is told of limits that doors share. Tenants are those of the tenants document."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.ingress.sharing.lease import Grant
+
+
+class ShareMetrics:
+    """Instruments in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.alone = Gauge(
+            "headrace_quota_alone",
+            "1 while this door can't share limits of tenants with the others, so that it has its part of each; else 0.",
+            registry=registry,
+        )
+        self.refused = Gauge(
+            "headrace_quota_refused_tenants",
+            "Tenants whose limits alone can't be shared, as Redis holds something else for them.",
+            registry=registry,
+        )
+        self.doors = Gauge(
+            "headrace_quota_doors",
+            "Doors that share limits, as last heard, this one included.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "headrace_quota_exchange_failures", "Exchanges with Redis that failed.", registry=registry
+        )
+        self._shares = Gauge(
+            "headrace_quota_share_ratio",
+            "The part of a tenant's rows per second that this door may use now.",
+            ["tenant"],
+            registry=registry,
+        )
+        self._slots = Gauge(
+            "headrace_quota_slots",
+            "Requests of a tenant that this door may have in flight now; 0: it holds no lease.",
+            ["tenant"],
+            registry=registry,
+        )
+
+    def share(self, tenant: str, grant: Grant) -> None:
+        """Tells of a lease."""
+        self._shares.labels(tenant).set(grant.rows_share)
+        self._slots.labels(tenant).set(grant.slots)
+
+    def unleased(self, tenant: str, doors: int) -> None:
+        """A lease is over: this door has the part of one of `doors`."""
+        self._shares.labels(tenant).set(1 / doors)
+        self._slots.labels(tenant).set(0)
+
+    def forget(self, tenant: str) -> None:
+        """A tenant is gone."""
+        for gauge in (self._shares, self._slots):
+            with suppress(KeyError):
+                gauge.remove(tenant)

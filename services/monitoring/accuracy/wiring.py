@@ -1,0 +1,68 @@
+"""What accuracy is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.api.monitoring.v1 import accuracy_pb2
+from headrace.hop.definition import Runtime, Service
+from services.monitoring.accuracy.keeper import AccuracyKeeper
+from services.monitoring.accuracy.metrics import AccuracyMetrics
+from services.monitoring.accuracy.observer import Calibrated, PredictionObserver
+from services.monitoring.accuracy.panel import AccuracyPanel
+from services.monitoring.accuracy.servicer import AccuracyServicer
+from services.monitoring.accuracy.settings import AccuracySettings
+from services.monitoring.accuracy.store import AccuracyStore
+from services.monitoring.events.allowance import Allowance
+from services.monitoring.outcomes.recorder import Recorder
+
+_WALL = time.time  # noqa: TID251 - predictions and outcomes are kept by date
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """What others take of it."""
+
+    observer: PredictionObserver
+    service: Service
+    panel: AccuracyPanel
+
+
+@asynccontextmanager
+async def telling_accuracy(
+    settings: AccuracySettings,
+    store: AccuracyStore,
+    recorder: Recorder,
+    calibrated: Calibrated,
+    runtime: Runtime,
+) -> AsyncIterator[Accuracy]:
+    """Stores and judges predictions meanwhile; whoever has events shows them to the observer."""
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(AccuracyMetrics)
+    allowance = Allowance(settings.rows_per_s, settings.burst_rows)
+    observer = PredictionObserver(allowance, calibrated, metrics.left_out.inc)
+    keeper = AccuracyKeeper(settings, observer, store, recorder, metrics, log, _WALL)
+    task = asyncio.create_task(keeper.run())
+    task.add_done_callback(lambda ended: _tell_end(ended, log))
+    descriptor = accuracy_pb2.DESCRIPTOR.services_by_name["AccuracyService"]
+    servicer = AccuracyServicer(keeper, settings.least_coverage)
+    try:
+        yield Accuracy(
+            observer,
+            Service(descriptor, servicer),
+            AccuracyPanel(keeper.figures, settings.least_coverage),
+        )
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # What was gathered in the last second.
+        await keeper.last_step()
+
+
+def _tell_end(task: asyncio.Task[None], log: Any) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("accuracy is not told any more", error=f"{type(error).__name__}: {error}")

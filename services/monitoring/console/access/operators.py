@@ -1,0 +1,117 @@
+"""Operators: who has an API key with the scope `operate`, by the same tenants document as the ingress."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.hop.config import ConfigError
+from headrace.state.tenants import TenantsFile, digest_of, load, read_pepper
+
+SCOPE = "operate"
+_MAX_KEY_BYTES = 8192
+_KEY_ID = re.compile(r"hr_([0-9a-f]{8})_")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A proven operator."""
+
+    tenant: str
+    key_id: str
+
+    @property
+    def name(self) -> str:
+        """As the audit names it; the door names operators in the same way."""
+        return f"{self.tenant}/{self.key_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    operator: Operator
+    may: bool
+    expires: float | None
+
+
+class KeyRefusedError(Exception):
+    """A key that opens nothing. `kind`: of the security event; `known`: whether it is a key of this installation."""
+
+    def __init__(self, kind: str, details: Mapping[str, str], *, known: bool) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.details = details
+        self.known = known
+
+
+class Operators:
+    """Keeps the keys of the tenants document in memory; `refresh` reads them again if the file changed. `wall`: seconds since
+    1970. A document that can't be read any more leaves the last good one in force, and `problem` says so."""
+
+    def __init__(self, tenants: Path, pepper: Path, wall: Callable[[], float]) -> None:
+        self._tenants = tenants
+        self._pepper_path = pepper
+        self._wall = wall
+        self._pepper = b""
+        self._stamp: tuple[int, ...] | None = None
+        self._keys: Mapping[bytes, _Key] = {}
+        self._by_id: Mapping[Operator, _Key] = {}
+        self.problem = ""
+
+    def refresh(self) -> None:
+        """Reads what changed. Blocks; raises nothing."""
+        try:
+            stamp = _stamp(self._tenants, self._pepper_path)
+            if stamp == self._stamp and not self.problem:
+                return
+            pepper, keys = read_pepper(self._pepper_path), _keys(load(self._tenants))
+        except (OSError, ConfigError) as error:
+            why = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+            self.problem = f"the tenants document can't be read: {why}"
+            return
+        self._pepper, self._keys = pepper, keys
+        self._by_id = {key.operator: key for key in keys.values()}
+        self._stamp, self.problem = stamp, ""
+
+    def of_key(self, text: str) -> Operator:
+        """The operator whose key it is. Raises KeyRefusedError."""
+        named = _KEY_ID.match(text)
+        # The id is no secret, and says whose key it was, or who is tried.
+        hint = {"key": named[1]} if named else {}
+        secret = text.encode()
+        key = None
+        if self._pepper and 0 < len(secret) <= _MAX_KEY_BYTES:
+            key = self._keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        if key is None:
+            raise KeyRefusedError("unknown_key", hint, known=False)
+        who = {"tenant": key.operator.tenant, "key": key.operator.key_id}
+        if key.expires is not None and key.expires <= self._wall():
+            raise KeyRefusedError("expired_credential", who, known=False)
+        if not key.may:
+            raise KeyRefusedError("forbidden", {**who, "scope": SCOPE}, known=True)
+        return key.operator
+
+    def still(self, operator: Operator) -> bool:
+        """Whether the key with which somebody signed in is still there, may still operate and has not expired."""
+        key = self._by_id.get(operator)
+        return key is not None and key.may and (key.expires is None or key.expires > self._wall())
+
+
+def _keys(file: TenantsFile) -> dict[bytes, _Key]:
+    found: dict[bytes, _Key] = {}
+    for name, tenant in file.tenants.items():
+        for key in tenant.keys:
+            scopes = tenant.scopes if key.scopes is None else set(tenant.scopes) & set(key.scopes)
+            expires = None if key.expires is None else key.expires.timestamp()
+            found[digest_of(key)] = _Key(Operator(name, key.id), SCOPE in scopes, expires)
+    return found
+
+
+def _stamp(*paths: Path) -> tuple[int, ...]:
+    found: list[int] = []
+    for path in paths:
+        status = path.stat()
+        found += (status.st_mtime_ns, status.st_size, status.st_ino)
+    return tuple(found)

@@ -1,0 +1,44 @@
+"""The secret that cookies are signed with: 32 random bytes in a file of the home, shared by the processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from headrace.hop.config import ConfigError
+
+_BYTES = 32
+
+
+def ensure(path: Path) -> bytes:
+    """The secret; makes it if there is none. Blocks. Raises ConfigError: it can't be made or read, or is not ours alone."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path)
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"console.secret: others can read {path}: chmod 600 it")
+        found = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"console.secret: {path} can't be used: {error.strerror}") from error
+    if len(found) != _BYTES:
+        raise ConfigError(f"console.secret: {path} holds no {_BYTES} bytes; remove it, and a new one is made")
+    return found
+
+
+def _make(path: Path) -> None:
+    if path.exists():
+        return
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename this fails if another process was first: both must have the same secret.
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink(missing_ok=True)

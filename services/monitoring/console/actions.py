@@ -1,0 +1,173 @@
+"""What an operator can do to a pipeline beside going back: steer its rollout, and keep automation away. By the rules of the
+command line: what it refuses is refused here with the same sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace.releases import Freeze, Release, ReleaseError
+from headrace.releases.changes import Basis, aborted, differences, paused, promoted, resumed, switched
+from services.monitoring.console import faults
+from services.monitoring.console.facts import releases, words
+from services.monitoring.console.known import KnownReleases, PipelineFacts
+from services.monitoring.ports import Log
+
+MAX_REASON = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`how`: makes the next release, or raises ReleaseError; `says`: what it means, for who has to decide; `risky`: more rows get
+    something that is not proven yet."""
+
+    name: str
+    label: str
+    says: str
+    how: Callable[[Basis, Freeze | None], Release]
+    risky: bool = False
+
+
+ACTIONS: Mapping[str, Action] = {
+    action.name: action
+    for action in (
+        Action(
+            "pause",
+            "Pause the rollout",
+            "The weights stay as they are until somebody resumes it. Evidence is still gathered.",
+            lambda basis, _: paused(basis),
+        ),
+        Action(
+            "resume",
+            "Resume the rollout",
+            "The analyser judges it again and moves it on, or takes it back.",
+            resumed,
+        ),
+        Action(
+            "promote",
+            "Promote now",
+            "The new arm gets all rows now, without further proof. The old one stays as `previous`.",
+            lambda basis, _: promoted(basis),
+            risky=True,
+        ),
+        Action(
+            "abort",
+            "Abort the rollout",
+            "All rows go back to the live arm.",
+            lambda basis, _: aborted(basis),
+        ),
+        Action(
+            "freeze",
+            "Freeze automation",
+            "Rollouts of this pipeline stay where they are. People may still change everything.",
+            lambda basis, _: switched(basis, frozen=True),
+        ),
+        Action(
+            "unfreeze",
+            "End the freeze",
+            "Automation goes on for this pipeline.",
+            lambda basis, _: switched(basis, frozen=False),
+        ),
+    )
+}
+
+
+class Actions:
+    """`now`: the present, in UTC."""
+
+    def __init__(self, known: KnownReleases, now: Callable[[], datetime], log: Log) -> None:
+        self._known = known
+        self._now = now
+        self._log = log
+
+    def offered(self, facts: PipelineFacts, freeze: Freeze | None) -> list[dict[str, Any]]:
+        """Each action with whether it is possible now, and if not, why."""
+        return [self._offer(action, facts, freeze) for action in ACTIONS.values()]
+
+    async def question(self, pipeline: str, name: str) -> dict[str, Any]:
+        """What the action would change. Raises Fault: it is refused, or there is no such action."""
+        action = _action(name)
+        facts = await self._known.fresh(pipeline)
+        basis, freeze = facts.basis(), await self._known.frozen()
+        try:
+            made = action.how(basis, freeze)
+        except ReleaseError as error:
+            raise faults.refused(error) from None
+        changes = differences(basis.release, made)
+        if not changes:
+            raise faults.unchanged(pipeline, basis.newest)
+        return {
+            "pipeline": pipeline,
+            "action": name,
+            "label": action.label,
+            "says": action.says,
+            "risky": action.risky,
+            "number": basis.newest,
+            "changes": words.sentences(changes),
+            "keys": [{"key": c.key, "before": c.before, "after": c.after} for c in changes],
+            "at": self._now().isoformat(),
+            "notices": [],
+        }
+
+    async def do(self, pipeline: str, name: str, expected: int, author: str, reason: str) -> dict[str, Any]:
+        """Does it, if `expected` is still the newest release. Raises Fault: nothing was changed."""
+        action = _action(name)
+        made, changes = await self._known.change(
+            pipeline, lambda basis, _, freeze: action.how(basis, freeze), expected, author, _checked(reason)
+        )
+        self._log.info(
+            "changed from the console", pipeline=pipeline, action=name, number=made.number, author=author
+        )
+        rows = [{"key": c.key, "before": c.before, "after": c.after} for c in changes]
+        return {
+            "release": releases.release_row(made, None) | {"changes": words.sentences(changes)},
+            "keys": rows,
+        }
+
+    async def freeze(self) -> dict[str, Any]:
+        """Whether all automation is frozen, by whom and why. Raises Fault."""
+        return {"at": self._now().isoformat(), "notices": [], "freeze": _told(await self._known.frozen())}
+
+    async def set_freeze(self, author: str, reason: str, *, frozen: bool) -> dict[str, Any]:
+        """Stops all automation, or lets it go on. Raises Fault: nothing was changed."""
+        wanted = Freeze(author, _checked(reason) or "no reason given", self._now()) if frozen else None
+        await self._known.freeze(wanted)
+        self._log.info("automation frozen" if frozen else "automation goes on", author=author, reason=reason)
+        return {"at": self._now().isoformat(), "freeze": _told(wanted)}
+
+    @staticmethod
+    def _offer(action: Action, facts: PipelineFacts, freeze: Freeze | None) -> dict[str, Any]:
+        basis, why = facts.basis(), ""
+        try:
+            if not differences(basis.release, action.how(basis, freeze)):
+                why = faults.nothing_to_change(basis.newest)
+        except ReleaseError as error:
+            why = "; ".join(error.problems)
+        return {
+            "action": action.name,
+            "label": action.label,
+            "possible": not why,
+            "why": why,
+            "risky": action.risky,
+        }
+
+
+def _action(name: str) -> Action:
+    found = ACTIONS.get(name)
+    if found is None:
+        raise faults.no_page(f"/actions/{name}")
+    return found
+
+
+def _checked(reason: str) -> str:
+    if len(reason) > MAX_REASON:
+        raise faults.malformed("reason", f"has more than {MAX_REASON} characters")
+    return reason
+
+
+def _told(freeze: Freeze | None) -> dict[str, Any] | None:
+    if freeze is None:
+        return None
+    return {"author": freeze.author, "reason": freeze.reason, "at": freeze.at.isoformat()}

@@ -1,0 +1,147 @@
+"""What the console is made of. The service builds it only if it is set, so its packages are imported only then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from headrace.hop.config import ConfigError
+from headrace.slo.servers import AlertmanagerApi
+from services.monitoring.console.access import secret
+from services.monitoring.console.access.attempts import Attempts
+from services.monitoring.console.access.operators import Operators
+from services.monitoring.console.access.security_events import SecurityEvents
+from services.monitoring.console.access.sessions import Sessions
+from services.monitoring.console.actions import Actions
+from services.monitoring.console.audit_log import AuditLog
+from services.monitoring.console.facts.live import SAMPLE_S, Live
+from services.monitoring.console.facts.trails import ReleaseAudit
+from services.monitoring.console.incidents.page import Incidents
+from services.monitoring.console.incidents.runbooks import Runbooks
+from services.monitoring.console.known import KnownReleases, Reach
+from services.monitoring.console.pages import Pages
+from services.monitoring.console.panels.freshness import FreshnessPanel
+from services.monitoring.console.ports import Sources
+from services.monitoring.console.requests.page import Requests
+from services.monitoring.console.requests.views import Views
+from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.console.threads import Threads
+from services.monitoring.console.web.application import Application
+from services.monitoring.console.web.guard import Guard
+from services.monitoring.console.web.parts import Parts
+from services.monitoring.console.web.render import Assets, Renderer
+from services.monitoring.console.web.server import serve
+from services.monitoring.console.web.streams import Streams
+from services.monitoring.ports import Log
+
+_REFRESH_S = 1.0
+_FLUSH_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """A running console: its application, and the counts that it has seen."""
+
+    application: Application
+    live: Live
+
+
+@asynccontextmanager
+async def console(
+    settings: ConsoleSettings,
+    sources: Sources,
+    audit: ReleaseAudit,
+    log: Log,
+    wall: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> AsyncIterator[Console]:
+    """Serves the console meanwhile. Raises ConfigError: the secret or the certificate can't be used."""
+    _check_certificate(settings)
+    signing = await asyncio.to_thread(secret.ensure, settings.secret)
+    threads, live = Threads(settings.patience_s), Live()
+    operators = Operators(settings.tenants, settings.pepper, wall)
+    events = SecurityEvents(settings.security, wall, log)
+    await asyncio.to_thread(operators.refresh)
+    sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s)
+    tls = settings.certificate is not None
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(wall(), UTC)
+
+    parts = _parts(settings, sources, live, audit, threads, log, wall)
+    guard = Guard(operators, sessions, Attempts(monotonic), events, settings.address[1], tls=tls)
+    assets, streams = await asyncio.to_thread(Assets), Streams(monotonic)
+    application = Application(parts, guard, assets, Renderer(assets.address, now), streams, log)
+
+    async def sample() -> None:
+        live.sample(sources.counts(), wall())
+
+    tasks = [
+        asyncio.create_task(serve(application.asgi(tls=tls), settings, log)),
+        asyncio.create_task(_every(SAMPLE_S, sample, log)),
+        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(operators.refresh), log)),
+        asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
+    ]
+    try:
+        yield Console(application, live)
+    finally:
+        streams.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        threads.close()
+        await asyncio.to_thread(events.flush, closing=True)
+
+
+def _parts(
+    settings: ConsoleSettings,
+    sources: Sources,
+    live: Live,
+    audit: ReleaseAudit,
+    threads: Threads,
+    log: Log,
+    wall: Callable[[], float],
+) -> Parts:
+    def now() -> datetime:
+        return datetime.fromtimestamp(wall(), UTC)
+
+    def text() -> str:
+        return now().isoformat()
+
+    reach, views = Reach(log), Views(sources.store)
+    if sources.freshness is not None:
+        panel = FreshnessPanel(sources.freshness, views, threads, wall)
+        sources = replace(sources, panels=(panel, *sources.panels))
+    known = KnownReleases(sources.store, sources.slow_s, threads, reach, text, sources.models)
+    actions = Actions(known, now, log)
+    alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else None
+    return Parts(
+        Pages(sources, known, actions, live, audit, threads, reach, log, text),
+        actions,
+        Requests(sources.requests, views, threads, reach, log, wall, text),
+        Incidents(alertmanager, Runbooks(settings.runbooks), threads, reach, now, log),
+        AuditLog(sources.audit, threads, reach, text),
+    )
+
+
+async def _every(seconds: float, action: Callable[[], Awaitable[object]], log: Log) -> None:
+    """Runs `action` again and again. A failure is logged once while it stays the same."""
+    told = ""
+    while True:
+        try:
+            await action()
+            told = ""
+        except Exception as error:  # noqa: BLE001 - the next round may do better, and the console goes on
+            if repr(error) != told:
+                log.warning("periodic work of the console failed", error=repr(error))
+            told = repr(error)
+        await asyncio.sleep(seconds)
+
+
+def _check_certificate(settings: ConsoleSettings) -> None:
+    for name, path in (("certificate", settings.certificate), ("key", settings.key)):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"console.{name}: there is no file {path}")

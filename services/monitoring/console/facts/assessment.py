@@ -1,0 +1,189 @@
+"""Is it safe? What the evidence says of a release, in plain words with its figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headrace.analysis import Count, excess_upper_bound, lower_bound, upper_bound
+from headrace.releases import LIVE, Release, RolloutState
+from headrace.ticks import ArmFigures
+from headrace.ticks.bins import slower_than
+from services.monitoring.console.facts import words
+from services.monitoring.outcomes.succession import Succession, live_spans
+from services.monitoring.rollouts.analyser import Status
+from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
+
+# good: proven, as far as figures can; watch: not known yet; bad: worse than before; undone: taken back.
+Level = Literal["good", "watch", "bad", "undone"]
+
+# As the guards of a rollout: how sure, and how much more than before is still the same.
+_ALPHA = 0.05
+_FINE_ABSOLUTE: Mapping[str, float] = {"failed": 0.005, "slow": 0.05}
+_FEWEST_ROWS = 100
+_ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """`title`: a few words; `sentence`: what it rests on, with all figures."""
+
+    level: Level
+    title: str
+    sentence: str
+
+    def values(self) -> dict[str, object]:
+        """For the pages."""
+        return {"level": self.level, "title": self.title, "sentence": self.sentence}
+
+
+def assess(
+    history: Sequence[Release],
+    counts: Mapping[tuple[int, str], ArmFigures],
+    status: Status | None,
+    slow_s: float | None,
+    outcomes: Succession | None = None,
+) -> Assessment:
+    """The newest release of `history` (newest first). `counts`: (release, arm) → what it answered; `status`: where the analyser
+    sees its rollout; `slow_s`: what counts as slow; `outcomes`: what they say of the live arm and of the one before."""
+    release = history[0]
+    if release.rollout is not None and release.rollout.state in _ACTIVE:
+        return _of_rollout(release, status)
+    compared = _compared(history, counts, slow_s, outcomes)
+    if compared.level != "bad" and release.rollout is not None and _ended_by(release, history):
+        return _of_end(release, compared)
+    return compared
+
+
+def guard_row(guard: GuardVerdict) -> dict[str, object]:
+    """One guard of a rollout for the table: figures of both arms, and how far the evidence is."""
+    what = {"errors": "rows that failed", "slow": "slow rows", "wrong": "wrong answers"}[guard.name]
+    over = f" (over {guard.slow_over_s * 1000:g} ms)" if guard.slow_over_s else ""
+    level = {Verdict.HARM: "bad", Verdict.PROVEN_FINE: "good", Verdict.NOT_ENOUGH_DATA: "watch"}
+    return {
+        "guard": guard.name,
+        "what": what + over,
+        "live": {"rows": guard.live.rows, "bad": guard.live.bad, "share": _share(guard.live)},
+        "canary": {"rows": guard.canary.rows, "bad": guard.canary.bad, "share": _share(guard.canary)},
+        "harm": {"evidence": guard.harm_e, "needed": guard.harm_threshold},
+        "fine": {"evidence": guard.fine_e, "needed": guard.fine_threshold},
+        "excess": guard.excess,
+        "excess_allowed": guard.excess_allowed,
+        "verdict": str(guard.verdict),
+        "level": level[guard.verdict],
+    }
+
+
+def _of_rollout(release: Release, status: Status | None) -> Assessment:
+    rollout = release.rollout
+    assert rollout is not None, "the caller has looked"
+    weight = words.share(release.assign.weights.get(rollout.arm, 0.0))
+    where = f"Arm {rollout.arm} has {weight} of the rows"
+    if rollout.state is RolloutState.PAUSED:
+        where += ", the rollout is paused"
+    if status is None or status.number != release.number or status.decision is None:
+        why = f" {status.problem}" if status is not None and status.problem else ""
+        return Assessment("watch", "being judged", f"{where}; the analyser has not looked at it yet.{why}")
+    decision = status.decision
+    level: Level = "watch"
+    if decision.verdict == Verdict.HARM:
+        level = "bad"
+    elif decision.verdict == Verdict.PROVEN_FINE:
+        level = "good"
+    titles = {"bad": "harm", "good": "proven fine so far", "watch": "being judged"}
+    figures = "".join(f" {_plain(guard)}." for guard in decision.guards)
+    return Assessment(level, titles[level], f"{where}.{figures}")
+
+
+def _plain(guard: GuardVerdict) -> str:
+    noun = {"errors": "Failed", "slow": "Slow", "wrong": "Wrong"}[guard.name]
+    new = f"{words.count(guard.canary.bad)} of {words.count(guard.canary.rows)} ({words.share(_share(guard.canary))})"
+    return f"{noun}: {new} against {words.share(_share(guard.live))} on the live arm, {guard.verdict}"
+
+
+def _of_end(release: Release, compared: Assessment) -> Assessment:
+    rollout = release.rollout
+    assert rollout is not None, "the caller has looked"
+    said = rollout.verdict or "no verdict was written"
+    if rollout.state is RolloutState.PROMOTED:
+        return Assessment("good", "promoted", f"{said} Since then: {compared.sentence}")
+    title = "rolled back" if rollout.state is RolloutState.ROLLED_BACK else "aborted"
+    return Assessment("undone", title, f"{said} All rows are with the live arm. {compared.sentence}")
+
+
+def _ended_by(release: Release, history: Sequence[Release]) -> bool:
+    """Whether this very release ended its rollout; releases after it keep its rollout for the record."""
+    before = next((r for r in history[1:] if r.number < release.number), None)
+    return before is None or before.rollout is None or before.rollout.state in _ACTIVE
+
+
+def _compared(
+    history: Sequence[Release],
+    counts: Mapping[tuple[int, str], ArmFigures],
+    slow_s: float | None,
+    outcomes: Succession | None,
+) -> Assessment:
+    """The live arm since it is what it is, against the one before it."""
+    since, before = live_spans(history)
+    now, old = _sum(counts, since), _sum(counts, before)
+    if now is None or not now.rows:
+        return Assessment("watch", "no rows yet", "Nothing was answered by it since it is live.")
+    found = [_one("failed", Count(now.rows, now.errors), Count(old.rows, old.errors) if old else None)]
+    if slow_s is not None:
+        slow_old = Count(sum(old.latency), slower_than(old.latency, slow_s)) if old else None
+        slow_now = Count(sum(now.latency), slower_than(now.latency, slow_s))
+        found.append(_one("slow", slow_now, slow_old))
+    if outcomes is not None and outcomes.release == min(since) and outcomes.now.rows and outcomes.before.rows:
+        found.append(_by_outcomes(outcomes))
+    level: Level = "good"
+    for each in ("watch", "bad"):
+        if any(one.level == each for one in found):
+            level = "bad" if each == "bad" else "watch"
+    title = {"good": "no worse than before", "watch": "too early to say", "bad": "worse than before"}[level]
+    if old is None and level == "good":
+        title = "answers well"
+    return Assessment(level, title, " ".join(one.sentence for one in found))
+
+
+def _sum(counts: Mapping[tuple[int, str], ArmFigures], numbers: set[int]) -> ArmFigures | None:
+    """Counts of the live arm over releases; None: there are none."""
+    found = [figures for (number, arm), figures in counts.items() if arm == LIVE and number in numbers]
+    if not found:
+        return None
+    width = max(len(f.latency) for f in found)
+    latency = tuple(sum(f.latency[i] for f in found if i < len(f.latency)) for i in range(width))
+    return ArmFigures(sum(f.rows for f in found), sum(f.errors for f in found), latency)
+
+
+def _one(noun: str, now: Count, old: Count | None) -> Assessment:
+    verb = "were slow" if noun == "slow" else noun
+    told = f"{words.count(now.bad)} of {words.count(now.rows)} rows {verb} ({words.share(_share(now))})"
+    allowed = _FINE_ABSOLUTE[noun]
+    if old is None or not old.rows:
+        most = upper_bound(now, _ALPHA)
+        level: Level = "good" if most <= allowed else "watch"
+        return Assessment(level, noun, f"{told}; there is nothing before it to compare with.")
+    told += f"; before it was {words.share(_share(old))}"
+    if lower_bound(now, _ALPHA / 2) > upper_bound(old, _ALPHA / 2):
+        return Assessment("bad", noun, f"{told}. That is surely more.")
+    excess = excess_upper_bound([(old, now)], _ALPHA, 1)
+    if now.rows < _FEWEST_ROWS or excess > allowed:
+        return Assessment("watch", noun, f"{told}. It may be up to {words.share(max(excess, 0.0))} more.")
+    return Assessment("good", noun, f"{told}. At most {words.share(max(excess, 0.0))} more.")
+
+
+def _by_outcomes(outcomes: Succession) -> Assessment:
+    """Outcomes come late and are few, so that too few of them are no reason for "too early to say"."""
+    now, old = outcomes.now, outcomes.before
+    told = (
+        f"{words.count(now.bad)} of {words.count(now.rows)} predictions were wrong by their outcomes "
+        f"({words.share(_share(now))}); before it was {words.share(_share(old))}"
+    )
+    if outcomes.worse(_ALPHA, margin=1.0):
+        return Assessment("bad", "wrong", f"{told}. That is surely more.")
+    return Assessment("good", "wrong", f"{told}.")
+
+
+def _share(count: Count) -> float | None:
+    return count.bad / count.rows if count.rows else None

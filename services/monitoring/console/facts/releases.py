@@ -1,0 +1,177 @@
+"""Releases as the pages show them: what changed, the rollout, and what going back would do. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.analysis import ReadOut
+from headrace.releases import LIVE, Arm, Experiment, Freeze, Release, ReleaseError, RolloutState
+from headrace.releases.changes import Basis, differences, rolled_back_to
+from services.monitoring.console.facts import words
+from services.monitoring.console.facts.assessment import guard_row
+from services.monitoring.rollouts.analyser import Status
+
+_ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
+_WAYS_BACK = 10
+
+
+def release_row(release: Release, before: Release | None, recorded: bool | None = None) -> dict[str, Any]:
+    """One line of the history. `before`: the release that it followed; None: not kept. `recorded`: whether the audit has it."""
+    rollout = release.rollout
+    changed = (
+        ["the first release that is kept"]
+        if before is None
+        else words.sentences(differences(before, release))
+    )
+    return {
+        "pipeline": release.pipeline,
+        "number": release.number,
+        "at": release.at.isoformat(),
+        "author": release.author,
+        "reason": release.reason,
+        "restores": release.restores or None,
+        "changes": changed,
+        "verdict": rollout.verdict if rollout and rollout.verdict else None,
+        "recorded": recorded,
+    }
+
+
+def history_rows(history: Sequence[Release], recorded: Mapping[int, bool]) -> list[dict[str, Any]]:
+    """All kept releases, newest first."""
+    older: list[Release | None] = [*history[1:], None]
+    return [release_row(r, b, recorded.get(r.number)) for r, b in zip(history, older, strict=True)]
+
+
+def arm_rows(release: Release) -> list[dict[str, Any]]:
+    """The arms, the live one first."""
+    return [
+        _arm(name, arm, release.assign.weights.get(name, 0.0))
+        for name, arm in sorted(release.arms.items(), key=lambda one: (one[0] != LIVE, one[0]))
+    ]
+
+
+def _arm(name: str, arm: Arm, weight: float) -> dict[str, Any]:
+    return {
+        "arm": name,
+        "weight": weight,
+        "version": arm.version,
+        "revision": arm.revision,
+        "models": [{"model": m, "version": v} for m, v in arm.models.items()],
+        "settings": [
+            {"stage": stage, "key": key, "value": value}
+            for stage, own in arm.settings.items()
+            for key, value in own.items()
+        ],
+    }
+
+
+def rollout(release: Release, status: Status | None, freeze: Freeze | None) -> dict[str, Any] | None:
+    """The ladder, what is waited for, and the figures of each guard; None: there was no rollout."""
+    found = release.rollout
+    if found is None:
+        return None
+    current = status if status is not None and status.number == release.number else None
+    decision = current.decision if current else None
+    active = found.state in _ACTIVE
+    return {
+        "arm": found.arm,
+        "state": str(found.state).replace("_", " "),
+        "active": active,
+        "ladder": [_step(i, share, found.step, active) for i, share in enumerate(found.ladder)],
+        "started": found.started.isoformat() if found.started else None,
+        "deadline": f"{words.duration(found.deadline_s)} after its start, then: {found.otherwise.replace('_', ' ')}",
+        "waits_for": _waits(release, status, freeze) if active else None,
+        "guards": [guard_row(guard) for guard in decision.guards] if decision and active else [],
+        "verdict": found.verdict or None,
+        "problem": (status.problem or None) if status and active else None,
+    }
+
+
+def _step(index: int, share: float, at: int, active: bool) -> dict[str, Any]:
+    state = "done" if index < at else "now" if index == at else "to come"
+    return {"share": share, "state": state if active or state != "now" else "reached"}
+
+
+def _waits(release: Release, status: Status | None, freeze: Freeze | None) -> str:
+    if freeze is not None:
+        return f"all automation is frozen by {freeze.author}: {freeze.reason}"
+    if release.frozen:
+        return "automation is frozen for this pipeline"
+    if release.rollout is not None and release.rollout.state is RolloutState.PAUSED:
+        return "it is paused; a person must resume it: headrace rollout resume"
+    if status is None or status.decision is None or status.number != release.number:
+        return "the analyser has not looked at it yet"
+    # The first sentence is why; the figures of the guards stand in a table of their own.
+    return status.decision.reason.split(". ")[0]
+
+
+def way_back(basis: Basis, history: Sequence[Release], number: int | None = None) -> dict[str, Any]:
+    """What going back would do. `number`: to which release; None: out of a running rollout, else to the live arm before this.
+
+    `possible` False: `why` says what is in the way. `stays`: what would change nothing.
+    """
+    try:
+        made = rolled_back_to(basis, history, number)
+    except ReleaseError as error:
+        first = number is None and all(release.live == history[0].live for release in history)
+        why = "no release with another live arm is kept" if first else "; ".join(error.problems)
+        return {"possible": False, "why": why, "label": "Roll back"}
+    changes = differences(basis.release, made)
+    current = basis.current
+    ends = number is None and current.rollout is not None and current.rollout.state in _ACTIVE
+    label = "End the rollout" if ends else f"Roll back to release {made.restores}"
+    return {
+        "possible": bool(changes),
+        "why": "" if changes else "nothing would change: it serves that already",
+        "label": label,
+        "number": basis.newest,
+        "to": None if ends else made.restores,
+        "changes": words.sentences(changes),
+        "keys": [{"key": c.key, "before": c.before, "after": c.after} for c in changes],
+    }
+
+
+def ways_back(basis: Basis, history: Sequence[Release]) -> dict[int, bool]:
+    """Which older releases one can go back to."""
+    older = [r for r in history if r.number < basis.newest][:_WAYS_BACK]
+    return {r.number: bool(way_back(basis, history, r.number)["possible"]) for r in older}
+
+
+def experiment(found: tuple[Experiment, ReadOut] | None) -> dict[str, Any] | None:
+    """The read-out of a running experiment; None: none runs."""
+    if found is None:
+        return None
+    about, read = found
+    return {
+        "name": about.name,
+        "outcome": about.outcome,
+        "phase": about.phase,
+        "started": about.started.isoformat() if about.started else None,
+        "base": read.base,
+        "arms": [_experiment_arm(name, read) for name in read.arms],
+        "crossed": read.crossed,
+        "sample_ratio": read.sample_ratio,
+        "sample_ratio_evidence": min(math.exp(min(read.sample_ratio_log_e, 700.0)), 1e300),
+    }
+
+
+def _experiment_arm(name: str, read: ReadOut) -> dict[str, Any]:
+    figures, lift = read.arms[name], read.lifts.get(name)
+    row: dict[str, Any] = {
+        "arm": name,
+        "exposures": figures.exposures,
+        "outcomes": figures.outcomes,
+        "mean": figures.mean,
+        "difference": None,
+        "sentence": "the base that others are compared with"
+        if name == read.base
+        else "too few keys to compare yet",
+    }
+    if lift is not None:
+        d = lift.absolute
+        row["difference"] = {"value": d.value, "low": d.low, "high": d.high}
+        side = "higher" if d.low > 0 else "lower" if d.high < 0 else "not told apart from the base"
+        row["sentence"] = side if side.startswith("not") else f"surely {side} than the base"
+    return row

@@ -1,0 +1,89 @@
+"""The audits that are hash chains in files: what happened, and whether the chain still holds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.releases import Release
+from headrace.releases.records import Audit, verify
+from headrace.state import chain
+from services.monitoring.console.ports import TrailView
+
+_MOST = 500
+
+
+class ChainTrail:
+    """A file of `headrace.state.chain`. Verified from the first line whenever the file has changed. Threads may share it."""
+
+    def __init__(self, name: str, title: str, path: Path) -> None:
+        self._name = name
+        self._title = title
+        self._path = path
+        self._seen: tuple[tuple[int, ...], TrailView] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, newest: int) -> TrailView:
+        """See ports.AuditTrail."""
+        try:
+            stamp = _stamp(self._path)
+        except FileNotFoundError:
+            return TrailView(self._title, (), 0)
+        seen = self._seen
+        if seen is None or seen[0] != stamp:
+            seen = (stamp, self._verified())
+            self._seen = seen
+        view = seen[1]
+        return TrailView(view.title, view.entries[:newest], view.count, view.problem)
+
+    def _verified(self) -> TrailView:
+        last: deque[dict[str, Any]] = deque(maxlen=_MOST)
+        count, problem = 0, ""
+        try:
+            for entry in chain.entries(self._path):
+                count += 1
+                last.append(entry)
+        except ValueError as error:
+            # The text begins with the path, which is nobody's business on a page.
+            problem = str(error).removeprefix(f"{self._path}, ")
+        return TrailView(self._title, tuple(reversed(last)), count, problem)
+
+
+class ReleaseAudit:
+    """Whether the audit of releases has the releases that are kept. Blocks. Raises OSError."""
+
+    def __init__(self, audit: Audit | None) -> None:
+        self._audit = audit
+        self._seen: dict[str, tuple[object, dict[int, bool]]] = {}
+
+    def recorded(self, history: Sequence[Release]) -> tuple[dict[int, bool], str]:
+        """Number → whether it is in the audit; and what is wrong with the audit. Nothing is known without an audit."""
+        audit = self._audit
+        if audit is None or not history:
+            return {}, ""
+        own = audit.path if audit.path is not None and audit.path.exists() else None
+        if own is None and audit.shared is None:
+            return {}, ""
+        numbers = tuple(r.number for r in history)
+        stamp = (own and _stamp(own), audit.shared and audit.shared.head(), numbers)
+        pipeline = history[0].pipeline
+        seen = self._seen.get(pipeline)
+        if seen is not None and seen[0] == stamp:
+            return seen[1], ""
+        try:
+            found = {f.number: f.recorded for f in verify(audit, history)}
+        except ValueError as error:
+            return {}, str(error).removeprefix(f"{audit.path}, ")
+        self._seen[pipeline] = (stamp, found)
+        return found, ""
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    # ctime too: unlike mtime, nobody can set it back.
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

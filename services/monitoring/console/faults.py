@@ -1,0 +1,153 @@
+"""What the console refuses, as typed faults: for people a page, for programs JSON."""
+
+from __future__ import annotations
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import CONSOLE_SIGN_IN
+from headrace.releases import FrozenError, ReleaseError, StaleError
+from headrace.releases.errors import UnreleasedError
+from headrace.releases.records.audit import UnrecordedError
+
+_MAX_TEXT = 1500
+
+
+def signed_out() -> Fault:
+    """No session, or one that is over."""
+    message = "sign in first, or send an operator's key: `x-api-key: KEY`"
+    return Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, message)
+
+
+def bad_key() -> Fault:
+    """Without a hint what is wrong with it."""
+    return Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "this key opens nothing here")
+
+
+def no_operator() -> Fault:
+    """A key of this installation that may not operate."""
+    message = "this key may not operate; make one that may: headrace keys create ops --scope operate"
+    return Fault(Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED, message, metadata={"scope": "operate"})
+
+
+def too_many(wait_s: float) -> Fault:
+    """Too many failed attempts to sign in."""
+    message = f"too many keys that open nothing; try again in {wait_s:.0f} s"
+    return CONSOLE_SIGN_IN.refusal(message, retry_after_s=wait_s)
+
+
+def forged_form() -> Fault:
+    """A form without our token: another site's, or one of an older session."""
+    message = "this form is not of this session; open the page again and repeat what you did"
+    return Fault(Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED, message, metadata={"field": "csrf"})
+
+
+def malformed(field: str, message: str) -> Fault:
+    """A part of the request makes no sense."""
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_MALFORMED_REQUEST,
+        f"{field}: {message}",
+        metadata={"field": field},
+    )
+
+
+def too_large(limit: int) -> Fault:
+    """A form that no page of ours has."""
+    message = f"the request's body is larger than {limit} bytes"
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata={"limit": str(limit)})
+
+
+def no_page(path: str) -> Fault:
+    """There is nothing at this address."""
+    return Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"there is no page {path[:80]}")
+
+
+def no_pipeline(name: str) -> Fault:
+    """There is no release of it."""
+    message = f"there is no pipeline {name[:80]} with a release"
+    return Fault(Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, message, metadata={"pipeline": name[:80]})
+
+
+def no_model(model: str, version: str) -> Fault:
+    """There is no such version."""
+    named = {"model": model[:80], "version": version[:80]}
+    message = f"there is no version {named['version']} of model {named['model']}"
+    return Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, message, metadata=named)
+
+
+def no_alert(fingerprint: str) -> Fault:
+    """It does not fire any more."""
+    message = "this alert does not fire any more; nothing was silenced. Look again"
+    return Fault(
+        Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, message, metadata={"fingerprint": fingerprint[:64]}
+    )
+
+
+def no_alertmanager(message: str) -> Fault:
+    """None is set here."""
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
+
+
+def no_audit() -> Fault:
+    """No audit log is kept here."""
+    message = "no audit log is kept here; set `audit` of the monitoring service (headrace up does)"
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
+
+
+def unrecorded() -> Fault:
+    """What can't be recorded is not done."""
+    message = (
+        "that the audit is read can't be recorded now, so it is not shown; mend disk or rights of HOME/audit"
+    )
+    return Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, message)
+
+
+def no_entry(message: str) -> Fault:
+    """There is no entry with that number."""
+    return Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, message, metadata={"field": "index"})
+
+
+def damaged(why: str) -> Fault:
+    """The audit log does not hold."""
+    message = f"the audit log does not hold: {why}; `headrace audit verify` says where"
+    return Fault(Code.DATA_LOSS, Reason.REASON_STORAGE_UNAVAILABLE, message)
+
+
+def refused(error: ReleaseError) -> Fault:
+    """A change of releases that was refused; nothing was changed."""
+    problems = "; ".join(error.problems)[:_MAX_TEXT]
+    metadata = {"pipeline": error.pipeline[:128], "problems": problems}
+    if isinstance(error, StaleError):
+        metadata["number"] = str(error.number)
+        return Fault(Code.ABORTED, Reason.REASON_RELEASE_STALE, problems, metadata=metadata)
+    if isinstance(error, FrozenError):
+        return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASE_FROZEN, problems, metadata=metadata)
+    if isinstance(error, UnreleasedError):
+        return no_pipeline(error.pipeline)
+    if isinstance(error, UnrecordedError):
+        return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, problems, metadata=metadata)
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID, problems, metadata=metadata)
+
+
+def nothing_to_change(number: int) -> str:
+    """As the command line says it."""
+    return f"nothing to change (release {number})"
+
+
+def unchanged(pipeline: str, number: int) -> Fault:
+    """A change that changes nothing; no release was made."""
+    named = {"pipeline": pipeline[:128], "number": str(number)}
+    return Fault(
+        Code.FAILED_PRECONDITION, Reason.REASON_RELEASE_INVALID, nothing_to_change(number), metadata=named
+    )
+
+
+def unreachable(what: str) -> Fault:
+    """A store or disk that does not answer; the log says where and why."""
+    message = f"{what} can't be reached; what serves goes on. Mend it and try again"
+    return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, message, metadata={"what": what})
+
+
+def bug() -> Fault:
+    """Our own mistake; the log has it in full."""
+    message = "something went wrong here; the log of the monitoring service says what"
+    return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message)

@@ -1,0 +1,1 @@
+"""What fires now, what to do about it, and keeping it quiet for a while."""

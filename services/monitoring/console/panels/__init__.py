@@ -1,0 +1,1 @@
+"""Sections of a pipeline's page that the console makes itself."""

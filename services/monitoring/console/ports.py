@@ -1,0 +1,162 @@
+"""What the console needs of its surroundings, and where other parts of monitoring bring what it shall show.
+
+A further section of a pipeline's page (drift, objectives, cost, …) is a `PanelSource`; a further audit an `AuditTrail`. Both are
+handed to `Sources` in wiring.py: no template has to change. What nobody brings is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from headrace.analysis import ReadOut
+from headrace.audit.settings import Audit
+from headrace.releases import Experiment, Release, ReleaseStore
+from headrace.releases.changes import KnownModels
+from headrace.ticks import ArmFigures
+from services.monitoring.console.facts.live import Counts
+from services.monitoring.events.query import Found, Query
+from services.monitoring.outcomes.succession import Succession
+from services.monitoring.rollouts.analyser import Status
+
+if TYPE_CHECKING:
+    from services.monitoring.console.panels.freshness import Freshness
+
+Level = Literal["good", "watch", "bad", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """`value`: as text, for people. `share`: length of a bar (0 to 1); None: no bar. `level`: shown as a word and a colour."""
+
+    label: str
+    value: str
+    note: str = ""
+    share: float | None = None
+    level: Level = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A section of a pipeline's page. `sentence`: what it says as a whole; `data`: the same for programs."""
+
+    title: str
+    sentence: str
+    rows: Sequence[PanelRow] = ()
+    level: Level = "none"
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Pipeline → the section; None: there is nothing to show. May raise anything: the page then says that it can't be read.
+PanelSource: TypeAlias = Callable[[str], Awaitable[Panel | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrailView:
+    """The newest entries of an audit, newest first. `problem`: why it can't be trusted or read; empty: the chain holds."""
+
+    title: str
+    entries: Sequence[Mapping[str, Any]]
+    count: int
+    problem: str = ""
+
+
+class AuditTrail(Protocol):
+    """An audit that can be verified."""
+
+    @property
+    def name(self) -> str:
+        """A word for addresses and programs."""
+        ...
+
+    def read(self, newest: int) -> TrailView:
+        """Verifies it and returns its newest entries. Blocks. Raises OSError."""
+        ...
+
+
+class Models(Protocol):
+    """The model repository, as far as the console shows it; see facts/models.py. Methods block and raise OSError."""
+
+    def all(self) -> list[dict[str, Any]]: ...
+    def one(self, model: str, version: str) -> dict[str, Any] | None: ...
+    def missing(self, release: Release) -> list[str]: ...
+    def known(self) -> KnownModels: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFact:
+    """What became known of one row of a request. `label`: a truth value, 0 or 1; `at`: ISO 8601."""
+
+    row: int
+    name: str
+    value: float
+    label: bool
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one input or feature column (with its value) added to the output."""
+
+    column: str
+    value: Any
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`base`: the output without any of the columns' values; `output`: f(x). The contributions sum up to their difference;
+    `standard_error`: of a contribution, 0 if they are exact."""
+
+    base: float
+    output: float
+    standard_error: float
+    contributions: Sequence[Contribution]
+
+
+class Explanations(Protocol):
+    """Explains predictions; may compute it when it is asked for."""
+
+    async def of(self, event_id: str) -> Explanation | None:
+        """None: this prediction has no explanation. `event_id`: as events name it. May raise anything: the page then says
+        that it can't be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSources:
+    """What is known of single requests. `events` raises StorageError; `outcomes`: of (tenant, request id), raises StorageError;
+    `traces`: the folder in which the ingress keeps them, None: it is not on this machine or not set."""
+
+    events: Callable[[Query], Awaitable[Found]]
+    outcomes: Callable[[str, str], Awaitable[Sequence[OutcomeFact]]]
+    traces: Path | None = None
+    explanations: Explanations | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the pages are made of. `store` and `slow_s` block; the others do not.
+
+    `counts`: of all routers, by epoch; `arms`: pipeline → (release, arm) → what it answered; `routers`: how many report;
+    `status`: where the analyser sees a pipeline's rollout; `slow_s`: what counts as slow under a release, in seconds.
+    """
+
+    store: ReleaseStore
+    counts: Callable[[], Counts]
+    arms: Callable[[str], Mapping[tuple[int, str], ArmFigures]]
+    routers: Callable[[], int]
+    status: Callable[[str], Status | None]
+    slow_s: Callable[[Release], float | None]
+    read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]
+    panels: Sequence[PanelSource] = ()
+    trails: Sequence[AuditTrail] = ()
+    models: Models | None = None
+    # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
+    succession: Callable[[str], Succession | None] = lambda _: None
+    requests: RequestSources | None = None
+    # Whoever reads the log there is recorded in it.
+    audit: Audit | None = None
+    freshness: Freshness | None = None

@@ -1,0 +1,1 @@
+"""One request: its trace, and what is known of each of its predictions."""

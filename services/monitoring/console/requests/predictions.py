@@ -1,0 +1,146 @@
+"""An event of a prediction as a page shows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.monitoring.console.ports import Explanation, OutcomeFact
+from services.monitoring.console.requests.views import View
+
+AGE, SOURCE = "@age_us/", "@source/"
+# As headrace.api.features.v1.Source numbers them.
+SOURCES = {1: "present", 2: "not found", 3: "outside max_age", 4: "stale", 5: "default"}
+_MICRO = 1e-6
+_DAY_S = 86_400.0
+# Longer values (pictures, vectors) are cut; `headrace events show` has them whole.
+_TEXT = 200
+
+
+def shown(event: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, Any]:
+    """`views`: feature → the view it comes from."""
+    notes = event["annotations"]
+    masked, found = set(event["masked"]), _ages(notes, views)
+    by_view: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
+    for name, value in event["features"].items():
+        of = views[name].name if name in views else ""
+        by_view.setdefault(of, []).append({"name": name, "value": _value(value), "masked": name in masked})
+    told = {name: value for name, value in notes.items() if not name.startswith((AGE, SOURCE))}
+    return {
+        "prediction_id": event["prediction_id"],
+        "event_id": event["event_id"],
+        "row": event["row"],
+        "at": event["time"],
+        "pipeline": event["pipeline"],
+        "version": event["version"],
+        "revision": event["revision"],
+        "release": event["release"],
+        "arm": event["arm"],
+        # Which rule of the release dealt the row to its arm, if events say so.
+        "rule": event.get("rule", ""),
+        "experiment": event["experiment"],
+        "shadow_of": event["shadow_of"],
+        "replayed": event["replayed"],
+        "models": event["models"],
+        "code": event["code"],
+        "reason": event["reason"],
+        "latency_ms": event["latency_us"] / 1000,
+        "busy_ms": event["busy_us"] / 1000,
+        "cached": event["cached"],
+        "fallbacks": event["fallbacks"],
+        "inputs": _values(event["inputs"], masked),
+        "outputs": _values(event["outputs"], masked),
+        "omitted": event["omitted"],
+        "views": [{**found.get(name, _nothing(name)), "features": rows} for name, rows in by_view.items()],
+        "annotations": [{"name": n.removeprefix("@"), "value": _value(v)} for n, v in told.items()],
+        "replay": f"headrace events replay --id {event['prediction_id']}",
+    }
+
+
+def explained(explanation: Explanation | None) -> dict[str, Any] | None:
+    """The contributions, the largest first, with bars of both signs."""
+    if explanation is None:
+        return None
+    largest = max((abs(c.contribution) for c in explanation.contributions), default=0.0) or 1.0
+    rows = sorted(explanation.contributions, key=lambda c: abs(c.contribution), reverse=True)
+    return {
+        "base": explanation.base,
+        "output": explanation.output,
+        "standard_error": explanation.standard_error,
+        "sum": explanation.base + sum(c.contribution for c in rows),
+        "rows": [
+            {
+                "column": c.column,
+                "value": _value(c.value),
+                "contribution": c.contribution,
+                "share": abs(c.contribution) / largest,
+            }
+            for c in rows
+        ],
+    }
+
+
+def outcome_rows(outcomes: Sequence[OutcomeFact], row: int) -> list[dict[str, Any]]:
+    """What became known of one row of the request."""
+    return [
+        {"name": o.name, "value": bool(o.value) if o.label else o.value, "at": o.at}
+        for o in outcomes
+        if o.row == row
+    ]
+
+
+def trace_id_of(event: Mapping[str, Any]) -> str:
+    """ "": the request had none."""
+    parts = str(event["traceparent"]).split("-")
+    return parts[1] if len(parts) >= 3 else ""
+
+
+def age_text(seconds: float) -> str:
+    """For people, such as `3.5 min`."""
+    for limit, per, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (2 * _DAY_S, 3600.0, "h")):
+        if seconds < limit:
+            return f"{seconds / per:.3g}\u00a0{unit}"
+    return f"{seconds / _DAY_S:.3g}\u00a0days"
+
+
+def _ages(notes: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, dict[str, Any]]:
+    limits = {view.name: view for view in views.values()}
+    found = {}
+    for key, source in notes.items():
+        if key.startswith(SOURCE):
+            name = key.removeprefix(SOURCE)
+            found[name] = _view(name, source, notes.get(AGE + name), limits.get(name))
+    return found
+
+
+def _view(name: str, source: int, age_us: int | None, view: View | None) -> dict[str, Any]:
+    age_s = None if age_us is None or age_us < 0 else age_us * _MICRO
+    limit_s = view.max_age_s if view is not None else None
+    return {
+        "view": name,
+        "source": SOURCES.get(source, str(source)),
+        "good": source == 1,
+        "age_s": age_s,
+        "age": "–" if age_s is None else age_text(age_s),
+        "limit_s": limit_s,
+        "limit": "–" if limit_s is None else age_text(limit_s),
+    }
+
+
+def _nothing(name: str) -> dict[str, Any]:
+    """A view without annotations: its values came another way (a replay)."""
+    unknown = {"age_s": None, "age": "–", "limit_s": None, "limit": "–"}
+    return {"view": name, "source": "not known", "good": True, **unknown}
+
+
+def _values(values: Mapping[str, Any], masked: set[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "value": _value(value), "masked": name in masked} for name, value in values.items()
+    ]
+
+
+def _value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"

@@ -1,0 +1,1 @@
+"""HTTP: routes, who is let in, pages and JSON, headers, and the server."""

@@ -1,0 +1,184 @@
+"""Who is let in: an operator's key in a header (programs), or a session's cookie (browsers)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.hop.errors import Fault
+from services.monitoring.console import faults
+from services.monitoring.console.access.attempts import Attempts
+from services.monitoring.console.access.operators import KeyRefusedError, Operator, Operators
+from services.monitoring.console.access.security_events import SecurityEvents
+from services.monitoring.console.access.sessions import EndedError, ForgedError, Session, Sessions
+
+_BEARER = "bearer "
+FIELD = "csrf"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks. `session` None: by a key in a header, which no other site can make a browser send. `token`: for the forms."""
+
+    operator: Operator
+    session: Session | None = None
+    token: str = ""
+
+
+class Guard:
+    """`port`: of this console; cookies of all ports of a host are one jar, so it is a part of their names. `tls`: cookies are
+    Secure."""
+
+    def __init__(
+        self,
+        operators: Operators,
+        sessions: Sessions,
+        attempts: Attempts,
+        events: SecurityEvents,
+        port: int,
+        *,
+        tls: bool,
+    ) -> None:
+        self._operators = operators
+        self._sessions = sessions
+        self._attempts = attempts
+        self._events = events
+        self._tls = tls
+        self.session_cookie = f"headrace_session_{port}"
+        self.visit_cookie = f"headrace_visit_{port}"
+
+    def identify(self, request: Request) -> Access:
+        """Raises Fault."""
+        key = _key(request)
+        if key is not None:
+            return Access(self._of_key(request, key))
+        cookie = request.cookies.get(self.session_cookie)
+        if not cookie:
+            raise faults.signed_out()
+        try:
+            session = self._sessions.read(cookie)
+        except ForgedError:
+            self._event("forged_session", request)
+            raise faults.signed_out() from None
+        except EndedError:
+            raise faults.signed_out() from None
+        if not self._operators.still(session.operator):
+            who = {"tenant": session.operator.tenant, "key": session.operator.key_id}
+            self._event("revoked_session", request, who)
+            raise faults.signed_out()
+        return Access(session.operator, session, self._sessions.form_token(session.nonce))
+
+    def check_form(self, request: Request, access: Access, fields: Mapping[str, str]) -> None:
+        """A change must come from a page of ours. Raises Fault."""
+        if access.session is None:
+            return
+        who = {"tenant": access.operator.tenant, "key": access.operator.key_id}
+        self._check_token(request, access.session.nonce, fields, who)
+
+    def sign_in(self, request: Request, fields: Mapping[str, str]) -> Session:
+        """A new session for the key of the form. Raises Fault."""
+        try:
+            nonce = self._sessions.visit_nonce(request.cookies.get(self.visit_cookie, ""))
+        except ForgedError:
+            self._event("forged_form", request)
+            raise faults.forged_form() from None
+        self._check_token(request, nonce, fields, {})
+        operator = self._of_key(request, fields.get("key", "").strip())
+        self._event("console_sign_in", request, {"tenant": operator.tenant, "key": operator.key_id})
+        return self._sessions.begin(operator)
+
+    def still(self, access: Access) -> bool:
+        """Whether whoever was let in would be let in now."""
+        session = access.session
+        alive = session is None or self._sessions.alive(session)
+        return alive and self._operators.still(access.operator)
+
+    def note(self, kind: str, request: Request, access: Access, details: Mapping[str, str]) -> None:
+        """Records what an operator did."""
+        who = {"tenant": access.operator.tenant, "key": access.operator.key_id}
+        self._event(kind, request, {**who, **details})
+
+    def sign_out(self, access: Access) -> None:
+        """Ends the session."""
+        if access.session is not None:
+            self._sessions.end(access.session)
+
+    def begin_visit(self) -> tuple[str, str]:
+        """The cookie of somebody who is about to sign in, and the token of the form."""
+        cookie = self._sessions.visit()
+        return cookie, self._sessions.form_token(self._sessions.visit_nonce(cookie))
+
+    def set_cookie(self, response: Response, name: str, value: str) -> None:
+        """A cookie that no script reads, and that no other site can make the browser send. It ends with the browser, if not
+        earlier: its own time stands in it."""
+        response.set_cookie(name, value, path="/", httponly=True, samesite="strict", secure=self._tls)
+
+    def set_session(self, response: Response, session: Session) -> None:
+        """The session's cookie."""
+        self.set_cookie(response, self.session_cookie, self._sessions.cookie(session))
+
+    def renew(self, response: Response, access: Access) -> None:
+        """Gives the session more time, as somebody looked at a page."""
+        if access.session is not None and (renewed := self._sessions.renewed(access.session)) is not None:
+            self.set_session(response, renewed)
+
+    def forget(self, response: Response) -> None:
+        """Takes the session's cookie away."""
+        response.delete_cookie(
+            self.session_cookie, path="/", httponly=True, samesite="strict", secure=self._tls
+        )
+
+    def _of_key(self, request: Request, key: str) -> Operator:
+        address = client(request)
+        if (wait := self._attempts.wait_s(address)) > 0:
+            self._event("sign_in_limited", request)
+            raise faults.too_many(wait)
+        try:
+            return self._operators.of_key(key)
+        except KeyRefusedError as error:
+            self._attempts.failed(address)
+            self._event(error.kind, request, error.details)
+            raise (faults.no_operator() if error.known else faults.bad_key()) from None
+
+    def _check_token(
+        self, request: Request, nonce: str, fields: Mapping[str, str], who: Mapping[str, str]
+    ) -> None:
+        try:
+            if not _same_origin(request):
+                raise ForgedError("origin")
+            self._sessions.check_form(nonce, fields.get(FIELD, ""))
+        except ForgedError as error:
+            self._event("forged_form", request, {**who, "what": str(error)})
+            raise faults.forged_form() from None
+
+    def _event(self, kind: str, request: Request, details: Mapping[str, str] | None = None) -> None:
+        self._events.add(kind, client(request), {"path": request.url.path, **(details or {})})
+
+
+def client(request: Request) -> str:
+    """The address of the peer; headers that a caller may write are not believed."""
+    return request.client.host if request.client else ""
+
+
+def _key(request: Request) -> str | None:
+    """The key of a header; None: there is none."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return request.headers.get("x-api-key")
+    return given[len(_BEARER) :].strip() if given.lower().startswith(_BEARER) else ""
+
+
+def _same_origin(request: Request) -> bool:
+    """Whether the browser says that a page of ours sent this; browsers that say nothing are judged by the token alone."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host', '')}":
+        return False
+    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+
+
+def is_signed_out(fault: Fault) -> bool:
+    """Whether signing in would help."""
+    return fault.code.name == "UNAUTHENTICATED"

@@ -1,0 +1,86 @@
+"""Which address shows what: each is a page for people and JSON for programs (`.json` behind it)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+
+from services.monitoring.console import faults
+from services.monitoring.console.web.forms import number
+from services.monitoring.console.web.guard import Access
+from services.monitoring.console.web.parts import Parts
+
+Values: TypeAlias = dict[str, Any]
+Facts: TypeAlias = Callable[[Request, Access], Awaitable[Values]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page: where its values come from, its template, and its title. `part`: a part of a page, which is sent again and again
+    (`/stream` behind its address): it gives the session no more time."""
+
+    facts: Facts
+    template: str
+    title: str
+    part: bool = False
+
+
+def views(parts: Parts) -> Mapping[str, View]:
+    """By path."""
+    pages, actions, log = parts.pages, parts.actions, parts.audit_log
+
+    async def audit(_: Request, access: Access) -> Values:
+        await log.note_reading(access.operator.name, "journals")
+        return await pages.audit()
+
+    async def request(request: Request, _: Access) -> Values:
+        asked = request.query_params
+        return await parts.requests.page(asked.get("id", ""), all_kept=bool(asked.get("all")))
+
+    return {
+        "/": View(lambda _, __: pages.overview(), "overview.html", "What changed"),
+        "/now": View(lambda _, __: pages.overview(), "parts/overview.html", "", part=True),
+        "/pipelines/{pipeline}": View(lambda r, _: pages.pipeline(_name(r)), "pipeline.html", "Pipeline"),
+        "/pipelines/{pipeline}/now": View(
+            lambda r, _: pages.pipeline_now(_name(r)), "parts/pipeline.html", "", part=True
+        ),
+        "/pipelines/{pipeline}/rollback": View(
+            lambda r, _: pages.rollback(_name(r), number(r.query_params, "to")), "rollback.html", "Roll back"
+        ),
+        "/pipelines/{pipeline}/actions/{action}": View(
+            lambda r, _: actions.question(_name(r), r.path_params["action"]), "action.html", "Change"
+        ),
+        "/freeze": View(lambda _, __: actions.freeze(), "freeze.html", "Freeze automation"),
+        "/requests": View(request, "requests.html", "Requests"),
+        "/models": View(lambda _, __: pages.models(), "models.html", "Models"),
+        "/models/{model}/{version}": View(
+            lambda r, _: pages.model(r.path_params["model"], r.path_params["version"]), "model.html", "Model"
+        ),
+        "/incidents": View(lambda _, __: parts.incidents.page(), "incidents.html", "Incidents"),
+        "/incidents/runbooks/{runbook}": View(
+            lambda r, _: parts.incidents.runbook(r.path_params["runbook"]), "runbook.html", "Runbook"
+        ),
+        "/audit": View(audit, "audit.html", "Audit"),
+        "/audit/log": View(
+            lambda r, a: log.page(a.operator.name, number(r.query_params, "before")),
+            "audit_log.html",
+            "Audit log",
+        ),
+        "/audit/log/{index}": View(
+            lambda r, a: log.proof(a.operator.name, _index(r)), "audit_proof.html", "Proof"
+        ),
+    }
+
+
+def _name(request: Request) -> str:
+    return str(request.path_params["pipeline"])
+
+
+def _index(request: Request) -> int:
+    found = number(request.path_params, "index")
+    if found is None:
+        raise faults.malformed("index", "is missing")
+    return found

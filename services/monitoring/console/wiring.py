@@ -1,0 +1,150 @@
+"""The console's part of the service's wiring: what it shows, from the parts of the service that know it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headrace.analysis import ReadOut
+from headrace.audit.settings import Audit
+from headrace.hop.config import ConfigError
+from headrace.hop.definition import Runtime
+from headrace.releases import Experiment, Release, ReleaseStore
+from headrace.releases.records import open_recorded
+from services.monitoring.config import MonitoringConfig
+from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.events.query import Found, Query
+from services.monitoring.objectives import ReleaseObjectives
+from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.ticks import Ticks
+
+if TYPE_CHECKING:
+    from services.monitoring.console.panels.freshness import Freshness
+    from services.monitoring.console.ports import (
+        AuditTrail,
+        Explanations,
+        PanelSource,
+        RequestSources,
+        Sources,
+    )
+    from services.monitoring.outcomes.succession import Succession
+    from services.monitoring.rollouts.analyser import Analysis
+
+_WALL = time.time  # noqa: TID251 - pages show dates, and sessions outlive this process
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What other parts of monitoring bring. `events` None: they are not kept."""
+
+    recorder: Recorder
+    outcomes: OutcomeStore
+    events: Callable[[Query], Awaitable[Found]] | None = None
+    freshness: Freshness | None = None
+    explanations: Explanations | None = None
+    panels: Sequence[PanelSource] = ()
+    trails: Sequence[AuditTrail] = ()
+    succession: Callable[[str], Succession | None] = lambda _: None
+
+
+@asynccontextmanager
+async def serving_console(
+    settings: MonitoringConfig,
+    own: ConsoleSettings,
+    runtime: Runtime,
+    ticks: Ticks,
+    analysis: Analysis | None,
+    beside: Beside,
+) -> AsyncIterator[None]:
+    """Serves the console meanwhile. `beside`: what other parts of monitoring bring. Raises ConfigError."""
+    # Its packages take memory and time that a service without a console does not spend.
+    from services.monitoring.console.assembly import console
+    from services.monitoring.console.facts.trails import ReleaseAudit
+
+    if settings.releases is None:
+        raise ConfigError("console: it shows releases, so it needs the setting releases")
+    log = runtime.telemetry.log
+    store = open_recorded(
+        settings.releases,
+        settings.release_records,
+        lambda text: log.warning("a webhook was not told of a release", why=text),
+        "console",
+    )
+    sources = _sources(settings, own, store, ticks, analysis, beside)
+    try:
+        async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
+            yield
+    finally:
+        await asyncio.to_thread(store.close)
+
+
+def _sources(
+    settings: MonitoringConfig,
+    own: ConsoleSettings,
+    store: ReleaseStore,
+    ticks: Ticks,
+    analysis: Analysis | None,
+    beside: Beside,
+) -> Sources:
+    from services.monitoring.console.facts.models import ModelFacts
+    from services.monitoring.console.facts.trails import ChainTrail
+    from services.monitoring.console.ports import Sources
+
+    promises = ReleaseObjectives(store, ticks, time.monotonic)
+    models = None
+    if own.models is not None:
+        models = ModelFacts(own.models, own.model_keys, own.executor_state, store)
+    files = (
+        ("releases", "Changes of what is live", settings.release_records.audit),
+        ("models", "Models: added, loaded, refused", own.model_audit),
+    )
+    own_trails = [ChainTrail(name, title, path) for name, title, path in files if path is not None]
+
+    def slow_s(release: Release) -> float | None:
+        guard = release.rollout.guards.get("slow") if release.rollout else None
+        slow_ms = (guard.slow_ms if guard else None) or promises(release).slow_ms
+        return slow_ms / 1000 if slow_ms else None
+
+    async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
+        return None if analysis is None else await analysis.read_out(pipeline)
+
+    return Sources(
+        store,
+        ticks.by_router,
+        lambda pipeline: ticks.snapshot(pipeline).arms,
+        ticks.routers,
+        lambda pipeline: None if analysis is None else analysis.analyser.status(pipeline),
+        slow_s,
+        read_out,
+        beside.panels,
+        (*own_trails, *beside.trails),
+        models,
+        beside.succession,
+        _requests(own, beside),
+        Audit(settings.audit) if settings.audit is not None else None,
+        beside.freshness,
+    )
+
+
+def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
+    from services.monitoring.console.ports import OutcomeFact, RequestSources
+
+    recorder, store, events = beside.recorder, beside.outcomes, beside.events
+    if events is None:
+        return None
+
+    async def outcomes(tenant: str, request_id: str) -> list[OutcomeFact]:
+        found = await recorder.run(store.of_request, tenant, request_id)
+        return [OutcomeFact(o.row, o.name, o.value, o.label, _date(o.time)) for o in found]
+
+    return RequestSources(events, outcomes, own.traces, beside.explanations)
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,207 @@
+"""Once in a while: asks all processes what they used, divides it among those who caused it, and writes it into the ledger.
+
+It is called by one thread at a time. What was read last is in the ledger itself: so several processes may do this, nothing is
+counted twice, and a restart goes on where the last process ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.cost import (
+    Account,
+    Bill,
+    Charge,
+    Interval,
+    Key,
+    PricesFile,
+    ProcessUse,
+    Work,
+    account,
+    add,
+    billed,
+    charges,
+)
+from headrace.cost.ledger import remove_before
+from headrace.cost.prices import GB
+from headrace.cost.usage import BESIDE, EXECUTOR, INGRESS, REFUSED, REFUSED_PART, SHAPES
+from services.monitoring.cost.processes import Page, Target, ask, targets
+from services.monitoring.cost.settings import CostSettings
+from services.monitoring.outcomes.database import Database
+
+# After a longer time without a reading, the system was off: nothing is billed for it.
+LONGEST_S = 600.0
+_DAY_S = 86_400.0
+_FILES_S = 300.0
+# What a model ran beside events counts once it is this part of what it ran: events come a second later than the counter.
+_BESIDE_PART = 0.1
+# And so much: in an idle system, the executor's own work would be shared by the few µs that nobody told of.
+_BESIDE_LEAST_US = 100_000
+_TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was written. `answered`: processes that said what they used; `asked`: all."""
+
+    charges: Sequence[Charge]
+    bills: Sequence[Bill]
+    answered: int
+    asked: int
+
+
+@dataclass(slots=True)
+class _Readings:
+    """Counters as they were read last, and as they are now."""
+
+    last: Mapping[str, float]
+    now: dict[str, float] = field(default_factory=dict)
+
+    def grew(self, name: str, value: float, first: float) -> float:
+        """By how much a counter grew; `first`: of one that was never read."""
+        self.now[name] = value
+        return max(value - self.last[name], 0.0) if name in self.last else first
+
+
+class Collector:
+    """`wall`: seconds since 1970. `asking`: threads that processes are asked on."""
+
+    def __init__(
+        self,
+        settings: CostSettings,
+        events: Path | None,
+        prices: PricesFile,
+        database: Database,
+        wall: Callable[[], float],
+        asking: Executor,
+        ask_one: Callable[[Target], Page | None] = ask,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._prices = prices
+        self._database = database
+        self._wall = wall
+        self._asking = asking
+        self._ask = ask_one
+        # MODEL:VERSION → µs that it ran, minus those that events told of.
+        self._beside: defaultdict[str, float] = defaultdict(float)
+        self._sizes = (0.0, 0.0)
+        self._sized = -_FILES_S
+
+    def collect(self, work: dict[Key, Work]) -> Collected | None:
+        """Writes one interval. None: it is the first reading after a pause, which is a beginning only. Blocks.
+
+        Raises TargetsError, StorageError: nothing was written.
+        """
+        assert self._settings.targets is not None, "made only where targets are set"
+        known = targets(self._settings.targets)
+        pages = [page for page in self._asking.map(self._ask, known) if page is not None]
+        prices, now = self._prices.refresh(), self._wall()
+        beside = dict(self._beside)
+        try:
+            with self._database.transaction() as connection:
+                readings = _Readings(dict(connection.execute("SELECT name, value FROM readings").fetchall()))
+                seconds = now - readings.last.get(_TIME, 0.0)
+                begins = not 0 < seconds <= LONGEST_S
+                apart = frozenset(target.service for target in known)
+                found = self._interval(0.0 if begins else seconds, pages, readings, work, apart)
+                _keep(connection, readings, pages, now)
+                if begins:
+                    self._beside.clear()
+                    return None
+                made, bills = charges(found, prices), billed(found, prices)
+                add(connection, now, seconds, prices.currency, made, bills, found.work)
+                remove_before(connection, now - self._settings.keep_days * _DAY_S)
+        except BaseException:
+            self._beside = defaultdict(float, beside)
+            raise
+        return Collected(made, bills, len(pages), len(known))
+
+    def account(self, since_s: float) -> list[Account]:
+        """What the ledger says of the last `since_s` seconds. Blocks. Raises StorageError."""
+        with self._database.transaction(reads_only=True) as connection:
+            return account(connection, self._wall() - since_s)
+
+    def _interval(
+        self,
+        seconds: float,
+        pages: Sequence[Page],
+        readings: _Readings,
+        work: Mapping[Key, Work],
+        apart: frozenset[str],
+    ) -> Interval:
+        work = dict(work)
+        processes = []
+        ran: defaultdict[str, float] = defaultdict(float)
+        for page in pages:
+            name = f"{page.target.instance}@{page.started:.2f}"
+            started = f"{name}/cpu" not in readings.last
+            grew = readings.grew(f"{name}/cpu", page.cpu_s, page.cpu_s)
+            spent = (0.0, grew) if started else (grew, 0.0)
+            processes.append(ProcessUse(page.target.service, spent[0], page.memory_gb, spent[1]))
+            for who, count in page.refused.items():
+                refused = readings.grew(f"{name}/refused/{who[0]}/{who[1]}", count, count)
+                if refused:
+                    _add(work, Key(*who, traffic=REFUSED), _refusals(refused))
+            for version, run_s in page.run_s.items():
+                ran[version] += readings.grew(f"{name}/run/{version}", run_s, run_s) * 1e6
+        for version, us in ran.items():
+            self._ran_beside(version, us, work)
+        events, files = self._measured()
+        return Interval(seconds, processes, work, apart, events, files)
+
+    def _ran_beside(self, version: str, ran_us: float, work: dict[Key, Work]) -> None:
+        """A model's runs that no event tells of."""
+        told = sum(w.busy_us.get(EXECUTOR, 0.0) for k, w in work.items() if k.version == version)
+        self._beside[version] += ran_us - told
+        if self._beside[version] > max(_BESIDE_PART * ran_us, _BESIDE_LEAST_US):
+            spent = self._beside.pop(version)
+            _add(work, Key(version=version, traffic=BESIDE), Work(busy_us={EXECUTOR: spent}))
+
+    def _measured(self) -> tuple[float, float]:
+        """GB of events, and of all files."""
+        now = self._wall()
+        if not 0 <= now - self._sized < _FILES_S:
+            self._sizes = _size_gb(self._events), _size_gb(self._settings.files)
+            self._sized = now
+        return self._sizes
+
+
+def _add(work: dict[Key, Work], key: Key, more: Work) -> None:
+    one = Work()
+    one.add(work.get(key, Work()))
+    one.add(more)
+    work[key] = one
+
+
+def _refusals(count: float) -> Work:
+    return Work(requests=round(count), busy_us={INGRESS: SHAPES[INGRESS].us(0, count) * REFUSED_PART})
+
+
+def _keep(connection: sqlite3.Connection, readings: _Readings, pages: Sequence[Page], now: float) -> None:
+    readings.now[_TIME] = now
+    rows = [(name, value, now) for name, value in readings.now.items()]
+    connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?)", rows)
+    connection.execute("DELETE FROM readings WHERE time < ?", (now - _DAY_S,))
+    held = [(page.target.service, page.memory_gb, now) for page in pages]
+    connection.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", held)
+
+
+def _size_gb(folder: Path | None) -> float:
+    """Size of all files below; those that vanish meanwhile count for nothing."""
+    if folder is None:
+        return 0.0
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size  # noqa: PTH118 - a Path each costs ten times as much
+            except OSError:
+                continue
+    return total / GB

@@ -1,0 +1,75 @@
+"""The section of a pipeline's page that tells what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from headrace.cost import Account, Report, report
+from headrace.cost.usage import IDLE
+from services.monitoring.console.ports import Level, Panel, PanelRow
+
+DAY_S = 86_400.0
+_MOST_ROWS = 8
+_SHARE = 0.01
+
+
+class CostPanel:
+    """A `PanelSource`. `accounts`: of the last so many seconds. `budget`: of 1,000 rows of a pipeline; None: there is none."""
+
+    def __init__(
+        self,
+        accounts: Callable[[float], Awaitable[Sequence[Account]]],
+        budget: Callable[[str], float | None],
+    ) -> None:
+        self._accounts = accounts
+        self._budget = budget
+
+    async def __call__(self, pipeline: str) -> Panel | None:
+        """None: nothing was charged yet."""
+        accounts = await self._accounts(DAY_S)
+        if not accounts:
+            return None
+        whole = report(accounts[-1], "pipeline")
+        own = next((g for g in whole.groups if g.name == pipeline), None)
+        if own is None:
+            return None
+        currency, budget = whole.account.currency, self._budget(pipeline)
+        rows = [
+            PanelRow(service, f"{amount:.4g} {currency}", share=_part(amount, own.amount))
+            for service, amount in sorted(own.services.items(), key=lambda s: -s[1])
+        ]
+        rows += _tenants(pipeline, whole)
+        a_thousand = own.per_1000
+        told = f"{own.amount:.4g} {currency} in the last 24 hours"
+        level: Level = "none"
+        if a_thousand is not None:
+            told += f"; {a_thousand:.4g} for 1,000 predictions"
+            if budget is not None:
+                level = "bad" if a_thousand > budget else "good"
+                told += f", of {budget:.4g} that they may cost"
+        told += f". Idle, for all pipelines: {whole.idle.amount:.4g} of a bill of {whole.account.bill:.4g}."
+        data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.told()}
+        return Panel("Cost", told, rows, level, data)
+
+
+def _tenants(pipeline: str, whole: Report) -> list[PanelRow]:
+    """Who pays for it, the most first."""
+    amounts: dict[str, float] = {}
+    for line in whole.account.lines:
+        if line.key.pipeline == pipeline and line.key.traffic != IDLE:
+            amounts[line.key.tenant] = amounts.get(line.key.tenant, 0.0) + line.amount
+    total = sum(amounts.values())
+    dearest = sorted(amounts.items(), key=lambda a: -a[1])[:_MOST_ROWS]
+    return [
+        PanelRow(
+            f"tenant {tenant or '(none)'}",
+            f"{amount:.4g} {whole.account.currency}",
+            share=_part(amount, total),
+        )
+        for tenant, amount in dearest
+        if amount > _SHARE * total
+    ]
+
+
+def _part(amount: float, total: float) -> float:
+    return min(max(amount / total, 0.0), 1.0) if total > 0 else 0.0

@@ -1,0 +1,97 @@
+"""What the processes of an installation say of themselves: their metrics, at the addresses that Prometheus has too."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.cost.prices import GB
+
+_TIMEOUT_S = 2.0
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_WANTED = re.compile(
+    r"^(process_cpu_seconds_total|process_resident_memory_bytes|process_start_time_seconds|"
+    r"headrace_ingress_requests_total|headrace_executor_run_seconds_sum)(?:\{(.*)\})? (\S+)",
+    re.MULTILINE,
+)
+# Codes of requests that the door refuses before the router is asked.
+_REFUSED = frozenset(
+    {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+)
+
+
+class TargetsError(Exception):
+    """It is not known where the processes are; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A process: its name, such as `router.2`, and host:port of its metrics."""
+
+    instance: str
+    address: str
+
+    @property
+    def service(self) -> str:
+        return self.instance.partition(".")[0]
+
+
+@dataclass(slots=True)
+class Page:
+    """Counters of a process since its start, which is in seconds since 1970. `refused`: (tenant, pipeline) → requests; `run_s`:
+    MODEL:VERSION → seconds of its runs."""
+
+    target: Target
+    started: float = 0.0
+    cpu_s: float = 0.0
+    memory_gb: float = 0.0
+    refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    run_s: dict[str, float] = field(default_factory=dict)
+
+
+def targets(path: Path) -> list[Target]:
+    """All processes. Blocks. Raises TargetsError."""
+    try:
+        groups = json.loads(path.read_text())
+        return [Target(g["labels"]["instance"], address) for g in groups for address in g["targets"]]
+    except OSError as error:
+        raise TargetsError(f"{path} can't be read: {(error.strerror or '').lower()}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TargetsError(f"{path} names no processes: {type(error).__name__} {error}") from error
+
+
+def ask(target: Target) -> Page | None:
+    """What a process says; None: it does not answer, as it is being restarted. Blocks."""
+    try:
+        with urllib.request.urlopen(f"http://{target.address}/metrics", timeout=_TIMEOUT_S) as reply:
+            return read(target, reply.read().decode())
+    except (OSError, ValueError):
+        return None
+
+
+def read(target: Target, text: str) -> Page:
+    """The page of a process."""
+    page = Page(target)
+    for name, labels, value in _samples(text):
+        match name:
+            case "process_cpu_seconds_total":
+                page.cpu_s = value
+            case "process_resident_memory_bytes":
+                page.memory_gb = value / GB
+            case "process_start_time_seconds":
+                page.started = value
+            case "headrace_executor_run_seconds_sum":
+                page.run_s[f"{labels['model']}:{labels['version']}"] = value
+            case "headrace_ingress_requests_total" if labels["code"] in _REFUSED:
+                who = labels["tenant"], labels["pipeline"]
+                page.refused[who] = page.refused.get(who, 0.0) + value
+    return page
+
+
+def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    for name, labels, value in _WANTED.findall(text):
+        yield name, dict(_LABEL.findall(labels)), float(value)

@@ -1,0 +1,71 @@
+"""What the cost ledger is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.cost import SCHEMA, PricesFile
+from headrace.hop.definition import Runtime
+from services.monitoring.cost.collector import Collector
+from services.monitoring.cost.from_events import CostObserver
+from services.monitoring.cost.keeper import CostKeeper
+from services.monitoring.cost.metrics import CostMetrics
+from services.monitoring.cost.settings import CostSettings
+from services.monitoring.outcomes.database import Database
+
+if TYPE_CHECKING:
+    from services.monitoring.console.ports import PanelSource
+
+_WALL = time.time  # noqa: TID251 - the ledger is by date
+# A process that hangs must not hold up the others' readings.
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the rest of the service needs: the observers of events, and the keeper; None: no cost is told."""
+
+    observers: tuple[CostObserver, ...] = ()
+    keeper: CostKeeper | None = None
+
+    def panels(self) -> tuple[PanelSource, ...]:
+        """Sections for the console, whose packages a service without one does not import."""
+        from services.monitoring.cost.panel import CostPanel
+
+        return () if self.keeper is None else (CostPanel(self.keeper.accounts, self.keeper.budget),)
+
+
+@asynccontextmanager
+async def counting_cost(settings: CostSettings, events: Path | None, runtime: Runtime) -> AsyncIterator[Cost]:
+    """Keeps the ledger meanwhile. `events`: the folder of stored events."""
+    if settings.targets is None:
+        yield Cost()
+        return
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(CostMetrics)
+    prices = PricesFile(settings.prices, settings.kept)
+    database = Database(settings.ledger, log, schema=SCHEMA, holds="the ledger of cost")
+    asking = ThreadPoolExecutor(_THREADS, "cost-readings")
+    observer = CostObserver()
+    collector = Collector(settings, events, prices, database, _WALL, asking)
+    keeper = CostKeeper(collector, observer, prices, metrics, log, settings.every_s)
+    task = asyncio.create_task(keeper.run())
+    task.add_done_callback(lambda ended: _tell_end(ended, log))
+    try:
+        yield Cost((observer,), keeper)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await keeper.close()
+        asking.shutdown(wait=False)
+
+
+def _tell_end(task: asyncio.Task[None], log: Any) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the ledger of cost is not kept any more", error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,159 @@
+"""The instruments of drift. Labels are pipelines, arms, and columns of signed baselines: callers choose none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from headrace.drift import Check, Level, Verdict
+from services.monitoring.drift.alarms import Alarm, Change
+from services.monitoring.drift.ports import Series
+
+# Columns of one arm that have gauges; further ones are judged and logged, and counted in `alarms`.
+MOST_COLUMNS = 256
+_LEVELS = {Level.FINE: 0, Level.ALERT: 1, Level.PAGE: 2}
+_ARM = ("pipeline", "arm")
+_COLUMN = (*_ARM, "column")
+
+
+class DriftMetrics:
+    """Gauges of the newest look, counters of alarms. `counting`: what there was to look at."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.counting = CountingMetrics(registry)
+        self._psi = Gauge(
+            "headrace_drift_psi", "PSI of a column against its baseline.", _COLUMN, registry=registry
+        )
+        self._shares = Gauge(
+            "headrace_drift_share",
+            "Share of the rows that are null, not finite, out of range or of an unseen category.",
+            (*_COLUMN, "check"),
+            registry=registry,
+        )
+        self._level = Gauge(
+            "headrace_drift_level",
+            "Alarms of a column: 1 alert, 2 page; 0 once it is over.",
+            (*_COLUMN, "check"),
+            registry=registry,
+        )
+        self._alarms = Counter(
+            "headrace_drift_alarms", "Alarms that were raised.", (*_ARM, "check", "level"), registry=registry
+        )
+        self._judged = Gauge(
+            "headrace_drift_judged_rows",
+            "Rows of the newest look; 0: too few to judge.",
+            _ARM,
+            registry=registry,
+        )
+        self._baseline = Gauge(
+            "headrace_drift_baseline", "1 if the arm's model has a usable baseline.", _ARM, registry=registry
+        )
+        self._concept = Gauge(
+            "headrace_drift_concept", "1 if an arm errs more than it did at first.", _ARM, registry=registry
+        )
+        self._errors = Gauge(
+            "headrace_drift_error_rate",
+            "Share of judged predictions that were wrong, in the period that tells most.",
+            _ARM,
+            registry=registry,
+        )
+        # (pipeline, arm) → column → checks.
+        self._gauged: dict[tuple[str, str], dict[str, set[Check]]] = {}
+
+    def baseline(self, series: Series, usable: bool) -> None:
+        self._baseline.labels(series.pipeline, series.label).set(usable)
+
+    def looked(
+        self,
+        series: Series,
+        verdicts: Iterable[Verdict],
+        raised: Mapping[tuple[str, Check], Alarm],
+        rows: int,
+    ) -> None:
+        """After each look at a series. `raised`: its alarms."""
+        self._judged.labels(series.pipeline, series.label).set(rows)
+        gauged = self._gauged.setdefault((series.pipeline, series.label), {})
+        for verdict in verdicts:
+            if verdict.column not in gauged and len(gauged) >= MOST_COLUMNS:
+                continue
+            gauged.setdefault(verdict.column, set()).add(verdict.check)
+            labels = (series.pipeline, series.label, verdict.column)
+            if verdict.check is Check.DISTRIBUTION:
+                self._psi.labels(*labels).set(verdict.value)
+            else:
+                self._shares.labels(*labels, verdict.check.value).set(verdict.value)
+            alarm = raised.get((verdict.column, verdict.check))
+            self._level.labels(*labels, verdict.check.value).set(_LEVELS[alarm.level] if alarm else 0)
+
+    def changed(self, series: Series, change: Change, alarm: Alarm) -> None:
+        if change is not Change.OVER:
+            check, level = alarm.verdict.check.value, alarm.level.value
+            self._alarms.labels(series.pipeline, series.label, check, level).inc()
+
+    def errs(self, pipeline: str, arm: str, drifted: bool, rate: float) -> None:
+        self._concept.labels(pipeline, arm).set(drifted)
+        self._errors.labels(pipeline, arm).set(rate)
+
+    def gone(self, series: Series) -> None:
+        """No series of this pipeline and arm is counted any more."""
+        arm = (series.pipeline, series.label)
+        for column, checks in self._gauged.pop(arm, {}).items():
+            for check in checks:
+                if check is Check.DISTRIBUTION:
+                    self._psi.remove(*arm, column)
+                else:
+                    self._shares.remove(*arm, column, check.value)
+                self._level.remove(*arm, column, check.value)
+        # Set only so that there is something to remove.
+        for gauge in (self._judged, self._baseline):
+            gauge.labels(*arm).set(0)
+            gauge.remove(*arm)
+
+
+class CountingMetrics:
+    """What was counted and kept, and what was not."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter("headrace_drift_rows", "Rows that were counted.", (*_ARM,), registry=registry)
+        self._left_out = Counter(
+            "headrace_drift_left_out_rows",
+            "Rows beyond drift.rows_per_s: not counted, as fewer are enough to judge.",
+            registry=registry,
+        )
+        self._refused = Counter(
+            "headrace_drift_refused_batches",
+            "Batches that could not be counted.",
+            ("why",),
+            registry=registry,
+        )
+        self._series = Gauge("headrace_drift_series", "Series that are counted.", registry=registry)
+        self._storage = Gauge(
+            "headrace_drift_storage_failing",
+            "1 while windows can't be kept on the disk; they are judged all the same.",
+            registry=registry,
+        )
+        self._unreadable = Counter(
+            "headrace_drift_unreadable_files",
+            "Files of kept windows that could not be read and were set aside, and single windows.",
+            registry=registry,
+        )
+
+    def observed(self, series: Series, rows: int) -> None:
+        self._rows.labels(series.pipeline, series.label).inc(rows)
+
+    def left_out(self, rows: int) -> None:
+        self._left_out.inc(rows)
+
+    def refused(self, why: str) -> None:
+        """`why`: one of a few words of ours."""
+        self._refused.labels(why).inc()
+
+    def storage(self, failing: bool) -> None:
+        self._storage.set(failing)
+
+    def unreadable(self) -> None:
+        self._unreadable.inc()
+
+    def count_series(self, count: int) -> None:
+        self._series.set(count)

@@ -1,0 +1,56 @@
+"""What drift needs of others, and how its parts name things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from headrace.drift import Baseline
+
+
+class Traffic(StrEnum):
+    """Why a row was computed. Only live and shadow rows are judged: kept and replayed answers say nothing of today's."""
+
+    LIVE = "live"
+    SHADOW = "shadow"
+    CACHED = "cached"
+    REPLAYED = "replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Whose rows are counted together. `revision`: content hash of the pipeline document."""
+
+    pipeline: str
+    revision: str
+    arm: str
+    traffic: Traffic = Traffic.LIVE
+
+    @property
+    def label(self) -> str:
+        """The arm, as metrics and log lines name it."""
+        return self.arm if self.traffic is Traffic.LIVE else f"{self.arm}/{self.traffic}"
+
+
+class Version(NamedTuple):
+    """Whose errors are counted together. `runs`: the models' versions and the document's revision, in words."""
+
+    pipeline: str
+    arm: str
+    runs: str
+
+
+# The baseline of what a series runs; None: it has none. Blocks. Raises RepositoryError, ReleaseError or OSError.
+Baselines: TypeAlias = Callable[[Series], Baseline | None]
+
+
+class Log(Protocol):
+    """A structured log."""
+
+    def info(self, event: str, **fields: Any) -> object: ...
+
+    def warning(self, event: str, **fields: Any) -> object: ...
+
+    def error(self, event: str, **fields: Any) -> object: ...

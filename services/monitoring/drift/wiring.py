@@ -1,0 +1,151 @@
+"""What drift is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.analysis import Count
+from headrace.hop.config import ConfigError
+from headrace.hop.definition import Runtime
+from headrace.releases import ReleaseStore
+from headrace.releases.place import PlaceError, open_store
+from headrace.releases.records import Webhook
+from headrace.repository import Repository
+from services.monitoring.accuracy.store import AccuracyStore
+from services.monitoring.config import MonitoringConfig
+from services.monitoring.drift.kept.memory import Memory
+from services.monitoring.drift.metrics import DriftMetrics
+from services.monitoring.drift.monitor import DriftMonitor
+from services.monitoring.drift.panel import DriftPanel
+from services.monitoring.drift.ports import Baselines, Version
+from services.monitoring.drift.release_baselines import ReleaseBaselines
+from services.monitoring.drift.retrain.delivery import Retraining
+from services.monitoring.drift.retrain.metrics import RetrainMetrics
+from services.monitoring.drift.settings import DriftSettings
+from services.monitoring.drift.watch import Watch
+from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.outcomes.succession_watch import SuccessionWatch
+
+_WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
+# One thread: what it reads is cached without locks.
+_THREADS = 1
+# A process that ends waits so long for the receiver of a webhook.
+_LEAVE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What others take of it."""
+
+    monitor: DriftMonitor
+    panel: DriftPanel
+
+
+@asynccontextmanager
+async def watching_drift(
+    settings: MonitoringConfig,
+    runtime: Runtime,
+    recorder: Recorder,
+    accuracy: AccuracyStore,
+    successions: SuccessionWatch,
+) -> AsyncIterator[Drift]:
+    """Judges meanwhile; whoever has prediction events calls the monitor's `observe`. Raises ConfigError."""
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
+    releases = _releases(settings.releases)
+    hook = settings.drift.retrain.webhook
+    webhook = Webhook(hook, lambda text: _complain(log, text)) if hook is not None else None
+    retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
+    monitor = DriftMonitor(settings.drift, metrics, retraining, log)
+    with ThreadPoolExecutor(_THREADS, "drift") as threads:
+        loop, memory = asyncio.get_running_loop(), _memory(settings.drift.folder, metrics, log)
+
+        async def judged() -> Mapping[Version, Count]:
+            if releases is not None:
+                for pipeline in await loop.run_in_executor(threads, releases.pipelines):
+                    history = await loop.run_in_executor(threads, releases.history, pipeline)
+                    oldest = min((release.number for release in history), default=0)
+                    successions.look(pipeline, history, await recorder.run(accuracy.judged, pipeline, oldest))
+            found = await recorder.run(accuracy.by_version)
+            return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
+
+        watch = Watch(
+            monitor,
+            _baselines(settings.drift, releases, metrics, log),
+            judged,
+            _WALL,
+            threads,
+            log,
+            settings.drift.refresh_s,
+            memory,
+        )
+        tasks = [
+            _told(asyncio.create_task(watch.run()), log, "drift is not judged any more"),
+            _told(asyncio.create_task(retraining.run()), log, "retrainings are not started any more"),
+        ]
+        try:
+            yield Drift(monitor, DriftPanel(monitor.looks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await watch.close()
+            if memory is not None:
+                memory.close()
+            if releases is not None:
+                with suppress(OSError):
+                    await asyncio.to_thread(releases.close)
+            if webhook is not None:
+                await asyncio.to_thread(webhook.close, _LEAVE_S)
+
+
+def _releases(place: str | None) -> ReleaseStore | None:
+    """For reading alone: nothing here changes a release."""
+    if place is None:
+        return None
+    try:
+        return open_store(place)
+    except PlaceError as error:
+        raise ConfigError(f"releases: {error}") from None
+
+
+def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | None:
+    if folder is None:
+        return None
+    try:
+        return Memory(folder, metrics.counting, log)
+    except OSError as error:
+        # What is counted now is judged all the same.
+        metrics.counting.storage(failing=True)
+        log.warning("windows of drift can't be kept", error=str(error))
+        return None
+
+
+def _baselines(
+    settings: DriftSettings, releases: ReleaseStore | None, metrics: DriftMetrics, log: Any
+) -> Baselines:
+    if settings.models is None or releases is None:
+        return lambda _: None
+    trust = settings.trust.trust() if settings.trust is not None else None
+    return ReleaseBaselines(releases, Repository(settings.models, trust=trust), log, metrics.counting.refused)
+
+
+def _told(task: asyncio.Task[None], log: Any, what: str) -> asyncio.Task[None]:
+    """A bug may end a task; somebody must hear of it."""
+
+    def tell(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            log.error(what, error=f"{type(error).__name__}: {error}")
+
+    task.add_done_callback(tell)
+    return task
+
+
+def _complain(log: Any, text: str) -> None:
+    log.warning("a webhook was not told of a retraining", why=text)

@@ -1,0 +1,94 @@
+"""The instruments of prediction events. Labels hold fixed words."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class EventMetrics:
+    """Counts events. `segments`: the files that they lie in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.segments = SegmentMetrics(registry)
+        self.stored = Counter("headrace_monitoring_events", "Events that were stored.", registry=registry)
+        self.dropped = Counter(
+            "headrace_monitoring_dropped_events",
+            "Events that were received and could not be stored.",
+            registry=registry,
+        )
+        self.failing = Gauge(
+            "headrace_monitoring_events_failing",
+            "1 while events can't be stored, as on a full disk.",
+            registry=registry,
+        )
+        self.missing = Gauge(
+            "headrace_monitoring_missing_events",
+            "Events that routers made and that were not stored: the sum of all gaps that are known.",
+            registry=registry,
+        )
+        self.swept = Counter(
+            "headrace_monitoring_swept_events",
+            "Events removed for their age or the room they take.",
+            registry=registry,
+        )
+        self.erased = Counter(
+            "headrace_monitoring_erased_events", "Events that were erased.", registry=registry
+        )
+        self.stream_failing = Gauge(
+            "headrace_monitoring_event_stream_failing",
+            "1 while the stream of events can't be read, or what it holds can't be stored.",
+            registry=registry,
+        )
+        self.unreadable_messages = Counter(
+            "headrace_monitoring_unreadable_event_messages",
+            "Messages of the stream of events that could not be read and were dropped.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "headrace_monitoring_refused_events",
+            "Events in groups that could not be read, as of a router of another generation.",
+            registry=registry,
+        )
+        self.observers_failed = Counter(
+            "headrace_monitoring_failed_observations",
+            "Batches of events that something that observes them could not take.",
+            registry=registry,
+        )
+
+
+class SegmentMetrics:
+    """Counts segments, here and on object storage."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.bytes = Gauge(
+            "headrace_monitoring_events_bytes", "Size of the closed segments of events.", registry=registry
+        )
+        self._segments = Counter(
+            "headrace_monitoring_event_segments", "Segments that were closed.", registry=registry
+        )
+        self.moved = Counter(
+            "headrace_monitoring_moved_event_segments",
+            "Closed segments that were moved to object storage.",
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "headrace_monitoring_waiting_event_segments",
+            "Closed segments of this machine that are not on object storage yet.",
+            registry=registry,
+        )
+        self.away = Gauge(
+            "headrace_monitoring_event_segments_away",
+            "1 while the object storage of segments can't be reached.",
+            registry=registry,
+        )
+        self._unreadable = Counter(
+            "headrace_monitoring_unreadable_segments",
+            "Segments that could not be read and were set aside.",
+            registry=registry,
+        )
+
+    def closed(self, rows: int) -> None:  # noqa: ARG002 - the events themselves were counted when they were stored
+        self._segments.inc()
+
+    def unreadable(self) -> None:
+        self._unreadable.inc()

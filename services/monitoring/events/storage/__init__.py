@@ -1,0 +1,1 @@
+"""Segments of events and their index."""

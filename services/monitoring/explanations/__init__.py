@@ -1,0 +1,1 @@
+"""Explanations of predictions that pipelines demand: stored, shown with their events, compared over groups."""

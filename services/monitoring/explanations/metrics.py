@@ -1,0 +1,39 @@
+"""The instruments of stored explanations. Labels hold names of pipelines whose documents demand them."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ExplanationMetrics:
+    """Counts what is stored, and its share of what must be."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.demanded = Counter(
+            "headrace_monitoring_demanded_explanations",
+            "Predictions whose documents demand an explanation.",
+            ["pipeline"],
+            registry=registry,
+        )
+        self.stored = Counter(
+            "headrace_monitoring_explanations",
+            "Explanations that were stored.",
+            ["pipeline"],
+            registry=registry,
+        )
+        self.coverage = Gauge(
+            "headrace_monitoring_explanation_coverage",
+            "Explained predictions ÷ predictions that must be explained, over the days that are kept.",
+            ["pipeline"],
+            registry=registry,
+        )
+        self.swept = Counter(
+            "headrace_monitoring_swept_explanations",
+            "Explanations that were removed for their age or the size of the file.",
+            registry=registry,
+        )
+        self.failing = Gauge(
+            "headrace_monitoring_explanations_failing",
+            "1 while explanations can't be stored or read.",
+            registry=registry,
+        )

@@ -1,0 +1,174 @@
+"""ExplanationsService: messages → domain → messages."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headrace.api.monitoring.v1 import explanations_pb2 as pb
+from headrace.hop.call import Call
+from services.monitoring import errors
+from services.monitoring.explanations import bias
+from services.monitoring.explanations.explanations import Explanations
+from services.monitoring.explanations.from_events import NoGroupsError, Wanted
+from services.monitoring.explanations.records import Explanation, ShownExplanation
+from services.monitoring.outcomes.records import StorageError
+
+_ID_BYTES = 16
+_MOST, _MOST_COLUMNS = 1000, 256
+
+
+class ExplanationsServicer:
+    """Serves headrace.api.monitoring.v1.ExplanationsService."""
+
+    def __init__(self, explanations: Explanations) -> None:
+        self._explanations = explanations
+
+    async def RecordExplanations(
+        self, request: pb.RecordExplanationsRequest, call: Call
+    ) -> pb.RecordExplanationsResponse:
+        _check_peer(call)
+        if len(request.explanations) > _MOST:
+            raise errors.unreadable(f"explanations: at most {_MOST} in one message")
+        read = [_read(f"explanations[{i}]", e) for i, e in enumerate(request.explanations)]
+        demanded: dict[str, int] = {}
+        for each in request.demanded:
+            demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
+        try:
+            stored = await self._explanations.record(read, demanded)
+        except StorageError as error:
+            raise errors.explanations_unavailable(str(error)) from None
+        return pb.RecordExplanationsResponse(stored_count=stored)
+
+    async def GetExplanation(
+        self, request: pb.GetExplanationRequest, call: Call
+    ) -> pb.GetExplanationResponse:
+        _check_peer(call)
+        try:
+            identity = bytes.fromhex(request.prediction_id)
+        except ValueError:
+            identity = b""
+        if len(identity) != _ID_BYTES:
+            raise errors.unreadable("prediction_id has 32 hexadecimal digits")
+        try:
+            found = await self._explanations.of(identity)
+        except (StorageError, OSError) as error:
+            raise errors.explanations_unavailable(str(error)) from None
+        if found is None:
+            raise errors.explanation_unknown(request.prediction_id)
+        return pb.GetExplanationResponse(
+            explanation=_written(found),
+            values_json=[json.dumps(c.value) for c in found.columns],
+            stored_time=Timestamp(seconds=int(found.stored)),
+        )
+
+    async def GetBiasSlices(self, request: pb.GetBiasSlicesRequest, call: Call) -> pb.GetBiasSlicesResponse:
+        _check_peer(call)
+        if not request.pipeline or not request.column:
+            raise errors.unreadable("pipeline and column must be named")
+        first_ms = request.begin_time.ToMilliseconds() if request.HasField("begin_time") else 0
+        wanted = Wanted(request.pipeline, request.column, request.output, first_ms)
+        try:
+            found, predictions, output = await self._explanations.slices(
+                wanted, request.least_group or bias.LEAST_GROUP
+            )
+        except NoGroupsError as error:
+            raise errors.no_groups(request.column, error.cause, error.known) from None
+        except (StorageError, OSError) as error:
+            raise errors.explanations_unavailable(str(error)) from None
+        if not len(predictions):
+            raise errors.no_predictions(request.pipeline)
+        reply = pb.GetBiasSlicesResponse(
+            output=output, prediction_count=len(predictions), truncated=predictions.truncated
+        )
+        for each in found:
+            reply.slices.add(
+                group=each.group,
+                group_count=each.groups,
+                output=_mean(each.output),
+                wrong=_mean(each.wrong),
+                contribution=_mean(each.contribution),
+            )
+        return reply
+
+    async def GetExplanationCoverage(
+        self,
+        request: pb.GetExplanationCoverageRequest,  # noqa: ARG002 - no fields
+        call: Call,
+    ) -> pb.GetExplanationCoverageResponse:
+        _check_peer(call)
+        try:
+            found = await self._explanations.coverage()
+        except StorageError as error:
+            raise errors.explanations_unavailable(str(error)) from None
+        reply = pb.GetExplanationCoverageResponse()
+        for each in found:
+            reply.pipelines.add(
+                pipeline=each.pipeline,
+                prediction_count=each.predictions,
+                explained_count=each.explained,
+            )
+        return reply
+
+
+def _read(place: str, message: pb.Explanation) -> Explanation:
+    """Raises Fault INVALID_ARGUMENT for what no router sends."""
+    lists = (message.columns, message.contributions, message.standard_errors, message.base_sources)
+    count = len(message.columns)
+    if len(message.prediction_id) != _ID_BYTES:
+        raise errors.unreadable(f"{place}.prediction_id has {_ID_BYTES} bytes")
+    if not message.pipeline:
+        raise errors.unreadable(f"{place}.pipeline is empty")
+    if not 0 < count <= _MOST_COLUMNS or {len(each) for each in lists} != {count}:
+        raise errors.unreadable(f"{place}: the lists have one value for each of 1 to {_MOST_COLUMNS} columns")
+    numbers = (message.base, message.value, *message.contributions, *message.standard_errors)
+    if not all(map(math.isfinite, numbers)):
+        raise errors.unreadable(f"{place}: all numbers are finite")
+    return Explanation(
+        message.prediction_id,
+        message.tenant,
+        message.pipeline,
+        message.revision,
+        message.arm,
+        message.output,
+        message.base,
+        message.value,
+        message.exact,
+        tuple(message.columns),
+        tuple(message.contributions),
+        tuple(message.standard_errors),
+        tuple(message.base_sources),
+    )
+
+
+def _written(found: ShownExplanation) -> pb.Explanation:
+    one, columns = found.explanation, found.columns
+    return pb.Explanation(
+        prediction_id=one.prediction_id,
+        tenant=one.tenant,
+        pipeline=one.pipeline,
+        revision=one.revision,
+        arm=one.arm,
+        output=one.output,
+        base=one.base,
+        value=one.value,
+        exact=one.exact,
+        columns=[c.column for c in columns],
+        contributions=[c.contribution for c in columns],
+        standard_errors=[c.standard_error for c in columns],
+        base_sources=[c.base_source for c in columns],
+    )
+
+
+def _mean(found: bias.Mean) -> pb.BiasMean:
+    message = pb.BiasMean(prediction_count=found.count, low=found.low, high=found.high)
+    if found.value is not None:
+        message.mean = found.value
+    return message
+
+
+def _check_peer(call: Call) -> None:
+    if not call.peer.trusted:
+        raise errors.untrusted()

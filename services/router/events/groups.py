@@ -1,0 +1,211 @@
+"""Noted batches → groups of events: joined where they are alike, with the columns that every event has, personal data masked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.columns import ANNOTATION, Batch, Column, DType, Rows
+from headrace.columns.column import join
+from headrace.events import (
+    CACHED,
+    CODE,
+    KEY,
+    LATENCY_US,
+    REASON,
+    ROW,
+    SEQUENCE,
+    STAGE_US,
+    TIME_US,
+    EventGroup,
+    GroupHeader,
+    Mask,
+    event_ids,
+)
+from services.router.cache.run import CACHED as CACHED_US
+from services.router.events.busy import busy_columns
+from services.router.events.noted import Noted
+from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
+from services.router.ticks.exposures import places_in_requests
+
+_NOT_RUN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBuilder:
+    """Makes groups. `mask`: for inputs with personal data."""
+
+    mask: Mask
+
+    def groups(self, noted: Iterable[Noted]) -> list[EventGroup]:
+        """The events of all batches, in the order in which the first of each kind came."""
+        alike: dict[Hashable, list[Noted]] = {}
+        for one in noted:
+            if len(one):
+                alike.setdefault(_kind(one), []).append(one)
+        return [self._group(parts) for parts in alike.values()]
+
+    def _group(self, parts: list[Noted]) -> EventGroup:
+        first = parts[0]
+        recorded = first.recorded
+        joined = _joined(parts)
+        there = joined.columns
+        masked = tuple(n for n in there if n in recorded.private)
+        columns = {n: self.mask.column(c) if n in masked else c for n, c in there.items()}
+        columns |= {c.name: c for c in _facts(parts, joined)}
+        if FALLBACKS in columns:
+            columns[FALLBACKS] = _common(parts, columns[FALLBACKS])
+        if first.key is not None:
+            keys = join([p.key for p in parts if p.key is not None])
+            columns[KEY] = replace(self.mask.column(keys), name=KEY)
+        codes = columns[CODE].array
+        if codes.any():
+            columns |= _without_failed(columns, recorded.outputs, codes == 0)
+        header = GroupHeader(
+            recorded.pipeline.name,
+            recorded.pipeline.version,
+            recorded.pipeline.revision,
+            recorded.arm,
+            first.why.release,
+            first.why.experiment,
+            tuple(first.models),
+            tuple(recorded.fallbacks),
+            _there(recorded.inputs, there),
+            _there(recorded.features, there),
+            _there(recorded.outputs, there),
+            masked,
+            first.omitted,
+            shadow_of=first.why.shadow_of,
+        )
+        return EventGroup(header, Batch(joined.rows, columns))
+
+
+def _joined(parts: Sequence[Noted]) -> Batch:
+    """The rows of all batches, which have the same columns in the same order. Times and priorities are of no use any more."""
+    ids = [i for p in parts for i in p.rows.request_ids]
+    tenants = [t for p in parts for t in p.rows.tenants]
+    traces = [t for p in parts for t in p.rows.traceparents]
+    rows = Rows(ids, tenants, [0] * len(ids), [0.0] * len(ids), traces)
+    if len(parts) == 1:
+        return Batch.of(rows, parts[0].columns)
+    return Batch.of(rows, [_joined_column(same) for same in zip(*[p.columns for p in parts], strict=True)])
+
+
+def _joined_column(parts: Sequence[Column]) -> Column:
+    """As `columns.column.join`, in a third of the time for numbers: most batches have a row or two."""
+    first = parts[0]
+    if first.dtype is DType.BYTES or [p for p in parts if p.valid is not None]:
+        return join(parts)
+    values = np.concatenate([p.values for p in parts])
+    if values.dtype != first.dtype.numpy:
+        raise ValueError(f"column {first.name} has different types in batches of one revision")
+    return Column(first.name, first.dtype, values, first.row_shape)
+
+
+def _there(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
+    known = set(columns)
+    return tuple(name for name in names if name in known)
+
+
+def _kind(noted: Noted) -> Hashable:
+    """Equal for batches that fit into one group. The document or the model's version says which type a column has."""
+    return (
+        id(noted.recorded),
+        noted.why,
+        noted.omitted,
+        tuple(noted.models),
+        tuple([c.name for c in noted.columns]),
+        noted.key is None or noted.key.name,
+    )
+
+
+def _common(parts: Sequence[Noted], column: Column) -> Column:
+    """`@fallbacks` of all batches with the bits of `Recorded.fallbacks`, which gets the names that it lacks.
+
+    Each batch has bits of its own, and few batches have the same fallbacks in the same order. A group for each order would be
+    several a message, and a group costs as much as hundreds of rows.
+    """
+    common = parts[0].recorded.fallbacks
+    by_names: dict[tuple[str, ...], list[int]] = {}
+    for number, part in enumerate(parts):
+        by_names.setdefault(tuple(part.fallbacks), []).append(number)
+    values, part_of = (
+        np.zeros(len(column), np.uint64),
+        np.repeat(np.arange(len(parts)), [len(p) for p in parts]),
+    )
+    for names, numbers in by_names.items():
+        common += [n for n in names if n not in common][: MAX_FALLBACKS - len(common)]
+        rows = np.isin(part_of, numbers)
+        for before, name in enumerate(names):
+            if name in common:
+                bit = column.array[rows] >> np.uint64(before) & np.uint64(1)
+                values[rows] |= bit << np.uint64(common.index(name))
+    return replace(column, values=values)
+
+
+def _facts(parts: Sequence[Noted], joined: Batch) -> list[Column]:
+    """The columns that every event has. Counts and times are those of the batch that a row was in."""
+    counts = np.array([len(p) for p in parts])
+
+    def spread(values: Sequence[int]) -> NDArray[np.int64]:
+        return np.repeat(np.array(values, np.int64), counts)
+
+    times = spread([p.time_us for p in parts])
+    within = np.arange(len(joined)) - np.repeat(np.cumsum(counts) - counts, counts)
+    sequences = spread([p.first for p in parts]) + within
+    codes, reasons = _errors(parts, len(joined))
+    kept = joined.columns.get(CACHED_US)
+    cached = np.zeros(len(joined), bool) if kept is None else kept.array >= 0
+    return [
+        event_ids(times, spread([p.epoch for p in parts]), sequences),
+        Column(SEQUENCE, DType.INT64, sequences),
+        Column(TIME_US, DType.INT64, times),
+        Column(ROW, DType.UINT32, np.concatenate([_places(p) for p in parts])),
+        Column(CODE, DType.UINT8, codes),
+        Column(REASON, DType.UINT16, reasons),
+        Column(LATENCY_US, DType.INT64, spread([p.latency_us for p in parts])),
+        *busy_columns([p.timings for p in parts], counts, cached),
+        Column(CACHED, DType.BOOL, cached),
+        *[Column(name, DType.INT64, spread(values)) for name, values in _stages(parts).items()],
+    ]
+
+
+def _places(noted: Noted) -> NDArray[np.uint32]:
+    """Position of each row in its request, of which another arm may have got other rows."""
+    places = np.array(places_in_requests(noted.whole), np.uint32)
+    return places if noted.positions is None else places[noted.positions]
+
+
+def _errors(parts: Sequence[Noted], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    codes, reasons, start = np.zeros(count, np.uint8), np.zeros(count, np.uint16), 0
+    for part in parts:
+        for row, error in part.errors.items():
+            codes[start + row], reasons[start + row] = int(error.code), int(error.reason)
+        start += len(part)
+    return codes, reasons
+
+
+def _stages(parts: Sequence[Noted]) -> dict[str, list[int]]:
+    """By column, the time of each stage in each batch."""
+    found: dict[str, list[int]] = {}
+    for i, part in enumerate(parts):
+        for timing in part.timings:
+            if "/" not in timing.stage:
+                found.setdefault(STAGE_US + timing.stage, [_NOT_RUN] * len(parts))[i] = timing.duration_us
+    return found
+
+
+def _without_failed(
+    columns: dict[str, Column], outputs: Iterable[str], good: NDArray[np.bool_]
+) -> dict[str, Column]:
+    """The outputs with nulls for rows that failed: their values mean nothing."""
+    found = {}
+    for name in outputs:
+        column = columns.get(name)
+        if column is not None and not name.startswith(ANNOTATION):
+            valid = good if column.valid is None else column.valid & good
+            found[name] = Column(name, column.dtype, column.values, column.row_shape, valid)
+    return found

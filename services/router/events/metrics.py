@@ -1,0 +1,49 @@
+"""The instruments of prediction events. Labels hold fixed words."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class EventMetrics:
+    """Counts events that left, those that were dropped, and whether the journal works."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sent = Counter(
+            "headrace_router_events", "Prediction events that the monitoring service took.", registry=registry
+        )
+        self._dropped = Counter(
+            "headrace_router_dropped_events",
+            "Prediction events that were dropped: `full` (too many wait), `refused` (the monitoring service can't read or"
+            " store them) or `error`. The service sees them as gaps.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("full", "refused", "error"):
+            self._dropped.labels(reason)
+        self.waiting = Gauge(
+            "headrace_router_waiting_events", "Prediction events that wait to be sent.", registry=registry
+        )
+        self.journaled = Counter(
+            "headrace_router_journaled_events",
+            "Events of regulated predictions on the disk before the answer.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "headrace_router_unjournaled_rows",
+            "Rows of regulated predictions that were refused as the journal can't be written.",
+            registry=registry,
+        )
+        self.works = Gauge(
+            "headrace_router_journal",
+            "1 while the journal of regulated predictions can be written, 0 while it can't.",
+            registry=registry,
+        )
+        self.uncollected = Gauge(
+            "headrace_router_journal_bytes",
+            "Size of the journal that the monitoring service has not collected yet.",
+            registry=registry,
+        )
+
+    def dropped(self, reason: str, rows: int) -> None:
+        self._dropped.labels(reason).inc(rows)

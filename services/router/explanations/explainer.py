@@ -1,0 +1,225 @@
+"""Explains predictions: a cheap offer after the answer, requests that are waited for, and one task that works for both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from headrace.columns import Column
+from headrace.events import event_ids
+from headrace.explanations import ExplanationError
+from headrace.hop.errors import Code, Fault
+from services.router.events.noted import Noted
+from services.router.explanations.metrics import ExplanationMetrics
+from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
+from services.router.explanations.pixels import explain_pixels
+from services.router.explanations.queues import Asked, AskedQueue, Demanded, DemandedQueue
+from services.router.explanations.reports import Reports
+from services.router.explanations.settings import ExplanationSettings
+from services.router.explanations.subject import Subject, Subjects
+from services.router.routes.observer import size_of
+from services.router.routes.route import Route
+from services.router.routes.run import RouteResult
+from services.router.shadow.run import Turn
+from services.router.shadow.shadows import Shadows
+
+# What a loaded callee refuses is tried again after a pause.
+_LATER = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+_TRIES, _PAUSE_S = 3, 0.5
+# What could not be told to the monitoring service is tried again so often.
+_TELL_S = 1.0
+# Whoever waits for an explanation does not wait for long rests: there are few of them.
+_LONGEST_REST_S = 0.01
+
+
+class Explainer:
+    """Explains one row at a time, at the pace of `shadows`. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        settings: ExplanationSettings,
+        subjects: Subjects,
+        shadows: Shadows,
+        reports: Reports,
+        metrics: ExplanationMetrics,
+        clock: Callable[[], float],
+        log: Any,
+    ) -> None:
+        self._patience_s = settings.patience_s
+        self._subjects = subjects
+        self._shadows = shadows
+        self._reports = reports
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._size = PieceSize(settings.piece_ms * 1000)
+        self._demanded = DemandedQueue(settings.max_waiting_rows, settings.max_waiting_bytes)
+        self._asked = AskedQueue(settings.max_asked_rows)
+        self._came = asyncio.Event()
+        self._told: set[tuple[str, str]] = set()
+
+    def offer(self, route: Route, result: RouteResult, noted: Noted) -> None:
+        """A batch was answered and noted. Quick; never raises."""
+        rule = route.plan.pipeline.explanations
+        if rule is None or not rule.demanded or not self._reports.wanted:
+            return
+        try:
+            errors, name = result.batch.errors, route.plan.pipeline.name
+            rows = [i for i in range(len(result.batch)) if i not in errors]
+            size = size_of(result.columns.values())
+            self._reports.demanded(name, len(rows))
+            if refusal := self._demanded.refusal(len(rows), size):
+                self._metrics.predictions(name, refusal, len(rows))
+            elif rows:
+                self._demanded.put(Demanded(route, result, noted, rows, size))
+            self._came.set()
+        except Exception as error:  # noqa: BLE001 - nothing of an explanation may fail a live call
+            self._log.error("a batch will not be explained", error=f"{type(error).__name__}: {error}")
+
+    async def ask(self, subject: Subject, rows: Sequence[Row]) -> list[Explained]:
+        """Explains rows for somebody who waits. Raises Fault, ExplanationError."""
+        done: asyncio.Future[list[Explained]] = asyncio.get_running_loop().create_future()
+        self._asked.put(Asked(subject, rows, done))
+        self._came.set()
+        return await done
+
+    async def run(self) -> None:
+        """Explains what waits, until cancelled."""
+        try:
+            while True:
+                await self._wait()
+                # Behind the answers that are being sent.
+                await asyncio.sleep(0)
+                while asked := self._asked.take():
+                    await self._answer(asked)
+                if len(self._demanded):
+                    await self._explain_batch(self._demanded.take())
+                await self._reports.send()
+        finally:
+            self._discard()
+
+    async def _wait(self) -> None:
+        """Returns when there is something to do."""
+        self._came.clear()
+        if len(self._demanded) or len(self._asked):
+            return
+        try:
+            async with asyncio.timeout(_TELL_S if self._reports.waiting else None):
+                await self._came.wait()
+        except TimeoutError:
+            return
+
+    async def _answer(self, asked: Asked) -> None:
+        """Explains rows for whoever waits. Raises nothing but CancelledError."""
+        found: list[Explained] = []
+        try:
+            for row in asked.rows:
+                if asked.done.done():
+                    return  # nobody waits any more
+                found.append(await self._explain(asked.subject, row, _LONGEST_REST_S))
+        except asyncio.CancelledError:
+            asked.done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+            if not asked.done.done():
+                asked.done.set_exception(error)
+        else:
+            self._metrics.asked.inc(len(found))
+            if not asked.done.done():
+                asked.done.set_result(found)
+
+    async def _explain_batch(self, batch: Demanded) -> None:
+        """All predictions of a batch. Raises nothing but CancelledError."""
+        left = len(batch)
+        name = batch.route.plan.pipeline.name
+        self._metrics.waiting.set(self._demanded.rows + left)
+        try:
+            subject = await self._subjects.of(batch.route)
+            for row in rows_of(batch, subject.reads):
+                if asked := self._asked.take():
+                    await self._answer(asked)
+                try:
+                    self._reports.add(await self._explain(subject, row))
+                    self._metrics.predictions(name, "explained")
+                except (ExplanationError, Fault) as error:
+                    self._fails(name, error, 1)
+                left -= 1
+                await self._reports.send()
+        except asyncio.CancelledError:
+            self._metrics.predictions(name, "stopped", left)
+            raise
+        except Exception as error:  # noqa: BLE001 - the task must go on with the next batch
+            self._fails(name, error, left)
+        self._metrics.waiting.set(self._demanded.rows)
+
+    async def _explain(self, subject: Subject, row: Row, longest_rest_s: float | None = None) -> Explained:
+        for attempt in range(_TRIES):
+            worked: list[float] = []
+            pacing = Pacing(self._turn, partial(self._rest, worked, longest_rest_s), self._size, self._clock)
+            try:
+                if subject.pixels is not None:
+                    explained = await explain_pixels(subject, subject.pixels, row, pacing)
+                else:
+                    explained = await explain(subject, row, pacing)
+            except Fault as fault:
+                if fault.code not in _LATER or attempt == _TRIES - 1:
+                    raise
+                await asyncio.sleep(_PAUSE_S * 2**attempt)
+                continue
+            self._metrics.seconds.observe(sum(worked))
+            self._metrics.piece_rows.set(self._size.rows)
+            return explained
+        raise AssertionError("the last attempt returns or raises")
+
+    def _turn(self) -> Turn:
+        pace = self._shadows.pace
+        gate = partial(self._shadows.gate, self._clock() + self._patience_s)
+        return Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
+
+    async def _rest(self, worked: list[float], longest_s: float | None, turn: Turn) -> None:
+        worked.append(turn.worked)
+        rest = self._shadows.pace.rest(self._clock(), turn.worked)
+        await asyncio.sleep(rest if longest_s is None else min(rest, longest_s))
+
+    def _fails(self, pipeline: str, error: Exception, rows: int) -> None:
+        """Counts it; the log has each cause of a pipeline once, until it works again."""
+        cause = error.cause if isinstance(error, ExplanationError) else "failed"
+        self._metrics.predictions(pipeline, cause, rows)
+        if (pipeline, cause) not in self._told:
+            self._told.add((pipeline, cause))
+            told = (
+                str(error)
+                if isinstance(error, (ExplanationError, Fault))
+                else f"{type(error).__name__}: {error}"
+            )
+            self._log.warning("predictions can't be explained", pipeline=pipeline, cause=cause, error=told)
+
+    def _discard(self) -> None:
+        while len(self._demanded):
+            batch = self._demanded.take()
+            self._metrics.predictions(batch.route.plan.pipeline.name, "stopped", len(batch))
+        while asked := self._asked.take():
+            asked.done.cancel()
+
+
+def rows_of(batch: Demanded, reads: Sequence[str]) -> list[Row]:
+    """The rows to explain of a batch, with the ids of their predictions as seeds."""
+    noted, rows = batch.noted, batch.result.batch.rows
+    count = len(batch.result.batch)
+    ids = event_ids(
+        np.full(count, noted.time_us), np.full(count, noted.epoch), noted.first + np.arange(count)
+    ).ragged.to_list()
+    there: Mapping[str, Column] = {n: batch.result.columns[n] for n in reads if n in batch.result.columns}
+    return [
+        Row(
+            {name: column.take(np.array([i])) for name, column in there.items()},
+            rows.request_ids[i],
+            rows.tenants[i],
+            ids[i],
+        )
+        for i in batch.rows
+    ]

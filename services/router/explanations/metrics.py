@@ -1,0 +1,49 @@
+"""The instruments of explanations. Labels hold names of pipelines and fixed words."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class ExplanationMetrics:
+    """Counts what was explained, and what was not."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._predictions = Counter(
+            "headrace_router_explanations",
+            "Predictions whose document demands an explanation, by what came of them.",
+            ["pipeline", "result"],
+            registry=registry,
+        )
+        self.asked = Counter(
+            "headrace_router_explanations_asked", "Rows that were explained on request.", registry=registry
+        )
+        self.waiting = Gauge(
+            "headrace_router_explanations_waiting_rows",
+            "Predictions that wait to be explained.",
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "headrace_router_explanation_seconds",
+            "Time that the stages worked for one explanation, waits left out.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.piece_rows = Gauge(
+            "headrace_router_explanation_piece_rows",
+            "Rows that run at once for an explanation.",
+            registry=registry,
+        )
+        self.unsent = Counter(
+            "headrace_router_explanations_lost",
+            "Explanations that the monitoring service did not get.",
+            registry=registry,
+        )
+
+    def predictions(self, pipeline: str, result: str, rows: int = 1) -> None:
+        """`result`: `explained`; else why not: `queue_rows`, `queue_bytes`, `stopped`, `columns`, `failed`, or the cause of an
+        ExplanationError."""
+        if rows:
+            self._predictions.labels(pipeline, result).inc(rows)

@@ -1,0 +1,64 @@
+"""What explanations are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.hop.config import ClientSettings
+from headrace.hop.definition import Runtime
+from headrace.repository import Repository
+from services.router.background import running
+from services.router.explanations.asked.on_request import OnRequest
+from services.router.explanations.asked.servicer import ExplainServicer
+from services.router.explanations.baselines import RepositoryBaselines
+from services.router.explanations.clients import HopExplanations
+from services.router.explanations.explainer import Explainer
+from services.router.explanations.metrics import ExplanationMetrics
+from services.router.explanations.reports import Reports
+from services.router.explanations.settings import ExplanationSettings
+from services.router.explanations.subject import Baselines, Subjects
+from services.router.pipelines import Compiler, Pipelines
+from services.router.shadow.shadows import Shadows
+
+
+@dataclass(frozen=True, slots=True)
+class Explanations:
+    """`explainer`: is offered what was answered. `servicer`: serves what is asked for."""
+
+    explainer: Explainer
+    servicer: ExplainServicer
+
+
+@asynccontextmanager
+async def explanations(
+    settings: ExplanationSettings,
+    monitoring: ClientSettings | None,
+    runtime: Runtime,
+    compiler: Compiler,
+    pipelines: Pipelines,
+    shadows: Shadows,
+) -> AsyncIterator[Explanations]:
+    """Explains meanwhile."""
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
+    async with AsyncExitStack() as stack:
+        receiver = None
+        if monitoring is not None:
+            client = runtime.dial("monitoring", monitoring)
+            stack.push_async_callback(client.close)
+            receiver = HopExplanations(client)
+        subjects = Subjects(compiler.shadow_route, _baselines(settings, log), time.monotonic)
+        reports = Reports(receiver, metrics, log)
+        explainer = Explainer(settings, subjects, shadows, reports, metrics, time.monotonic, log)
+        await stack.enter_async_context(running(explainer.run(), "explanations", log))
+        on_request = OnRequest(pipelines, subjects, explainer, compiler.shadow_route, time.monotonic)
+        yield Explanations(explainer, ExplainServicer(on_request))
+
+
+def _baselines(settings: ExplanationSettings, log: Any) -> Baselines:
+    if settings.models is None:
+        return lambda _: None
+    return RepositoryBaselines(Repository(settings.models, trust=settings.trust()), log)

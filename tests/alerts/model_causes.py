@@ -1,0 +1,159 @@
+"""Causes in models: errors, quarantine, lost backends, cold starts, queues."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headrace.columns import DType
+from headrace.repository import TensorSpec, publish
+from tests.alerts.alarmed_system import PLACE, Alarmed, repeated
+from tests.alerts.causes import Cause
+from tests.libs.slo.alert_world import until
+from tests.pipeline.test_rollouts import DOCUMENT as TABLE
+from tests.pipeline.test_rollouts import lookup
+from tests.services.executor.remote_servers import RemoteProcess, oip_server
+from tests.system import HEADRACE, HOME, ROOT, add_document, headrace, override, remove_document
+
+_BROKEN = """\
+pipeline: broken
+version: 1
+deadline_ms: 2000
+inputs: {x: {type: float32, shape: [3]}}
+stages:
+  - {model: m, name: broken, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [3]}}}
+outputs: [y]
+"""
+_X, _Y = TensorSpec("x", DType.FLOAT32, (3,)), TensorSpec("y", DType.FLOAT32, (3,))
+
+
+def removed(name: str, version: str) -> None:
+    """Takes a version out of the repository, once nothing keeps it."""
+    command = [str(HEADRACE), "models", "remove", name, version, "--home", str(HOME)]
+
+    def gone() -> bool:
+        subprocess.run(
+            [str(HEADRACE), "models", "unload", name, "--home", str(HOME)], cwd=ROOT, capture_output=True
+        )
+        return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+
+    until(f"{name}:{version} is removed", gone)
+
+
+@contextmanager
+def table(entries: int) -> Iterator[None]:
+    """A pipeline of its own, whose model knows this many of its eight inputs."""
+    file = HOME / "run" / "table.onnx"
+    file.write_bytes(lookup(entries))
+    headrace("models", "add", "table", str(file), "--version", "1")
+    add_document("table", TABLE)
+    try:
+        yield
+    finally:
+        remove_document("table")
+        removed("table", "1")
+
+
+@contextmanager
+def half_a_table(alarmed: Alarmed) -> Iterator[None]:
+    """A model that raises for rows that callers ask for."""
+    with table(4), repeated(lambda: alarmed.asks("table", {"x": 7}, 4), 0.1):
+        yield
+
+
+@contextmanager
+def not_a_model(_: Alarmed) -> Iterator[None]:
+    """A file that is no model is signed, published and released, past `headrace models add`, which would refuse it."""
+    publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
+    add_document("broken", _BROKEN)
+    headrace_fails("models", "load", "broken")
+    try:
+        yield
+    finally:
+        remove_document("broken")
+        removed("broken", "1")
+
+
+def headrace_fails(*arguments: str) -> None:
+    subprocess.run([str(HEADRACE), *arguments, "--home", str(HOME)], cwd=ROOT, capture_output=True)
+
+
+@contextmanager
+def remote_first(alarmed: Alarmed, *standby: str, patience_s: float = 0.5) -> Iterator[RemoteProcess]:
+    """The light model runs on another server."""
+    file = HOME / "models" / "flights_light" / "1" / "model.onnx"
+    with oip_server("flights_light", file) as server:
+        client = {"target": server.target, "retry": {"attempts": 1}}
+        models = {"flights_light": {"backends": ["remote:edge", *standby]}}
+        servers = {"edge": {"client": client}}
+        override(
+            "executor", {"overrides": models, "servers": servers, "patience_s": patience_s, "probe_s": 0.5}
+        )
+        headrace("restart", "executor")
+        try:
+            yield server
+        finally:
+            override("executor", {})
+            headrace("restart", "executor")
+
+
+@contextmanager
+def lost_backend(alarmed: Alarmed) -> Iterator[None]:
+    """The server of the light model is killed; its standby takes over."""
+    with remote_first(alarmed, "onnxruntime") as server:
+        until("it answers", lambda: not alarmed.asks("flights", alarmed.system.rows[0]))
+        server.process.kill()
+        yield
+
+
+@contextmanager
+def little_memory(alarmed: Alarmed) -> Iterator[None]:
+    """Memory for one model only, and callers of two in turns."""
+    override("executor", {"memory_budget_mib": 1})
+    headrace("restart", "executor")
+    try:
+        with alarmed.traffic.paused(), table(8):
+            row = alarmed.system.rows[0]
+
+            def ask() -> None:
+                alarmed.asks("table", {"x": 1})
+                alarmed.asks("flights", row)
+
+            with repeated(ask, 0.1):
+                yield
+    finally:
+        override("executor", {})
+        headrace("restart", "executor")
+
+
+CAUSES = (
+    Cause(
+        {"HeadraceModelErrors": {"model": "table"}},
+        "a model that raises for half of its rows, requests for one of them each",
+        "nobody asks any more, and the pipeline is removed",
+        half_a_table,
+    ),
+    Cause(
+        {"HeadraceModelQuarantined": {"model": "broken"}},
+        "a file that is no model, signed and released",
+        "the version and the pipeline removed",
+        not_a_model,
+    ),
+    Cause(
+        {
+            "HeadraceBackendFailover": {"model": "flights_light"},
+            "HeadraceFallbacks": {"pipeline": "flights"},
+            "HeadraceBreakerOpen": {"instance": "executor"},
+        },
+        "the server on which a model runs first is killed",
+        "the executor runs the model itself",
+        lost_backend,
+    ),
+    Cause(
+        {"HeadraceColdStarts": {}},
+        "memory for one model only, callers of two in turns",
+        "the limit is taken away, `headrace restart executor`",
+        little_memory,
+    ),
+)

@@ -1,0 +1,81 @@
+"""Runbooks: every alert has its page with the same parts, and what a page says to type can be typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+
+from headrace.cli.main import app
+from headrace.slo import ALERTS, alert_names
+from headrace.slo.alert import runbook
+from headrace.slo.catalogue import ANOMALIES
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/runbooks"
+PAGES = sorted(FOLDER.glob("*.md"))
+PARTS = ["What it means", "How to see it", "How to mend it", "How to verify"]
+_COMMAND = re.compile(r"`(headrace [a-z][^`]*)`")
+# `… && …`, `… </dev/null` and pipes: the rest is the shell's.
+_SHELL = {"&&", "|", ";", "||"}
+
+
+def commands() -> list[tuple[str, str]]:
+    """(where, what to type): of the pages, and the next steps of the alerts."""
+    found = [(page.name, text) for page in PAGES for text in _COMMAND.findall(page.read_text())]
+    templates = [(a.name, re.sub(r"{{.*?}}", "NAME", a.next_step)) for a in (*ALERTS, *ANOMALIES)]
+    return sorted(set(found + templates))
+
+
+@cache
+def root() -> Any:
+    """The command: typer's own copy of click, which has no public types."""
+    return typer.main.get_command(app)
+
+
+def parse(words: list[str]) -> None:
+    """Parses a command line as the command would, and does not run it. Raises click.ClickException. A group alone is its help."""
+    command, arguments = root(), words
+    while hasattr(command, "commands"):
+        if not arguments:
+            return
+        name = arguments[0]
+        if name not in command.commands:
+            raise click.UsageError(f"there is no command {name!r}")
+        command, arguments = command.commands[name], arguments[1:]
+    command.make_context(words[-1], list(arguments))
+
+
+@pytest.mark.parametrize(("where", "text"), commands(), ids=lambda value: value.replace(" ", "_"))
+def test_what_a_page_says_to_type_can_be_typed(where: str, text: str) -> None:
+    words = shlex.split(text.replace("…", "x"))[1:]
+    end = next((i for i, word in enumerate(words) if word in _SHELL), len(words))
+    try:
+        parse(words[:end])
+    except Exception as error:  # noqa: BLE001 - typer has click's exceptions under names of its own
+        pytest.fail(f"{where}: {text}: {error!r} {error}")
+
+
+def test_the_parser_of_this_test_refuses_what_cannot_be_typed() -> None:
+    for wrong in (["relaese", "show"], ["release", "shw"], ["release", "show", "--no-such"], ["trace"]):
+        with pytest.raises(Exception, match=r".+"):
+            parse(wrong)
+
+
+@pytest.mark.parametrize("name", alert_names())
+def test_each_alert_has_a_page_with_all_parts(name: str) -> None:
+    page = (FOLDER / runbook(name)).read_text()
+    assert f"`{name}`" in page
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == PARTS
+    assert f"[{runbook(name)}]" in (FOLDER / "README.md").read_text()
+
+
+def test_no_page_is_of_an_alert_that_is_gone() -> None:
+    named = {found for page in PAGES for found in re.findall(r"Headrace[A-Z]\w+", page.read_text())}
+    assert named - set(alert_names()) == set()

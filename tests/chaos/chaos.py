@@ -1,0 +1,44 @@
+"""What a fault of this suite is: an expectation, and how it is done to a running system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from headrace.cli.gameday.expectation import Expectation
+from tests.alerts.alarmed_system import Alarmed
+
+
+@dataclass(slots=True)
+class Moments:
+    """When it began and when it was mended (monotonic s), as far as the way to do it knows better than its caller. `before`: is
+    called once all is prepared, and returns when the fault may begin."""
+
+    before: Callable[[], None]
+    begun: float = 0.0
+    mended: float = 0.0
+
+    def begin(self) -> None:
+        """Now; all before were preparations."""
+        self.before()
+        self.begun = time.monotonic()
+
+    def mend(self) -> None:
+        """Now; only the first time counts."""
+        self.mended = self.mended or time.monotonic()
+
+
+Way = Callable[[Alarmed, Moments], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """`way`: the fault lasts within the context, and calls `begin`. `real`: the alert is waited for in real time, not at a
+    sixtieth of its times. `by_itself`: it ends within the context, without help."""
+
+    expected: Expectation
+    way: Way
+    real: bool = False
+    by_itself: bool = False

@@ -1,0 +1,118 @@
+"""A lost store, a lost backend, a certificate that has ended, a clock that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from tests.alerts.alarmed_system import Alarmed
+from tests.alerts.model_causes import remote_first
+from tests.alerts.process_causes import short_certificate
+from tests.chaos.chaos import Chaos, Moments
+from tests.chaos.clock import Clock
+from tests.libs.slo.alert_world import until
+
+
+@contextmanager
+def lost_redis(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
+    """The Redis of features and of kept answers is killed, and started again."""
+    moments.begin()
+    alarmed.stores.kill()
+    try:
+        yield
+    finally:
+        alarmed.stores.start()
+        moments.mend()
+
+
+@contextmanager
+def lost_backend(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
+    """The backend on which the light model runs first is lost; its standby takes over."""
+    with remote_first(alarmed, "onnxruntime") as server:
+        until("it answers", lambda: not alarmed.asks("flights", alarmed.system.rows[0]))
+        moments.begin()
+        server.process.kill()
+        yield
+        moments.mend()
+
+
+@contextmanager
+def ended_certificate(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
+    """The door gets a certificate that has ended."""
+    moments.begin()
+    with short_certificate(alarmed, timedelta(days=-1)):
+        yield
+    moments.mend()
+
+
+@contextmanager
+def wrong_clock(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
+    """The clock of all processes is two days ahead, then right again."""
+    clock = Clock.of(alarmed.folder)
+    if clock is None:
+        pytest.skip("libfaketime is not installed (apt-get install faketime)")
+    moments.begin()
+    clock.ahead("+2d")
+    try:
+        yield
+    finally:
+        clock.ahead("+0")
+        moments.mend()
+
+
+FAULTS = (
+    Chaos(
+        Expectation(
+            "lost Redis",
+            "the Redis of features and kept answers killed (SIGKILL)",
+            "it is started again",
+            "HeadraceFeatureStoreErrors",
+            codes=LATE,
+            most=FEW,
+            fallbacks=("features/", "cache"),
+        ),
+        lost_redis,
+    ),
+    Chaos(
+        Expectation(
+            "lost GPU (simulated)",
+            "the executor's first backend, another process in place of a GPU, killed",
+            "its standby on the CPU serves; the executor is restarted without the lost one",
+            "HeadraceBackendFailover",
+            {"model": "flights_light"},
+            codes=LATE,
+            most=FEW,
+            fallbacks=("features/", "model/light:standby"),
+        ),
+        lost_backend,
+    ),
+    Chaos(
+        Expectation(
+            "expired certificate",
+            "the door gets a certificate that ended yesterday",
+            "one that lasts is put in its place",
+            "HeadraceCertificateRefused",
+            {"instance": "ingress"},
+            codes=LATE,
+            most=FEW,
+            fallbacks=("features/",),
+        ),
+        ended_certificate,
+    ),
+    Chaos(
+        Expectation(
+            "clock skew",
+            "the clock of all processes two days ahead (libfaketime), then right again",
+            "the clock is right",
+            "HeadraceFeaturesStale",
+            codes=LATE,
+            most=FEW,
+            fallbacks=("features/",),
+        ),
+        wrong_clock,
+    ),
+)

@@ -1,0 +1,44 @@
+"""The page of what was seen: deploy/runbooks/chaos.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cli.gameday import table
+
+_PAGE = """\
+# Chaos: what each fault cost
+
+Written by `tests/chaos` (its README says what stands for what): a whole system on one machine, in the shape apart, one-row
+requests by two callers, each at once after its answer; a real Prometheus and Alertmanager, whose webhook had to be told. Alerts
+marked `1:60` come at a sixtieth of their times, so "after s" is not what production would see. "Well again" counts from the end
+of the fault, or from the last blow where the system mends it by itself.
+The row "none" is the same traffic without a fault. A row stays until its fault is done again.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosRecord:
+    """`path`: the page, which may be there from an earlier run; None: nothing is written."""
+
+    path: Path | None = None
+
+    def add(self, row: str) -> None:
+        """Puts it in the place of the fault's earlier row."""
+        if self.path is None:
+            return
+        rows = {_name(line): line for line in self._kept()}
+        rows[_name(row)] = row
+        self.path.write_text(_PAGE + table.HEAD + "".join(rows.values()))
+
+    def _kept(self) -> list[str]:
+        if self.path is None or not self.path.exists():
+            return []
+        _, _, rows = self.path.read_text().partition(table.HEAD)
+        return [line for line in rows.splitlines(keepends=True) if line.startswith("|")]
+
+
+def _name(row: str) -> str:
+    return row.split("|")[1].strip()

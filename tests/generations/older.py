@@ -1,0 +1,30 @@
+"""The older generation of the services: a commit of this repository, which `OLD` names."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.system import ROOT
+
+OLD = Path(__file__).with_name("OLD").read_text().split()[0]
+_PARTS = ("libs", "services", "deploy")
+
+
+def unpacked(folder: Path) -> Path:
+    """The older generation's code in `folder`; skips the test where git does not have the commit."""
+    if _git("cat-file", "-e", f"{OLD}^{{commit}}").returncode:
+        pytest.skip(f"the older generation {OLD} is not in this clone (a shallow one)")
+    archive = _git("archive", "--format=tar", OLD, *_PARTS)
+    assert archive.returncode == 0, archive.stderr.decode()
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)

@@ -1,0 +1,199 @@
+"""What is in the images, and that each service gets ready and answers in a hardened container. First: `make images`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
+from packaging.utils import canonicalize_name
+
+from deploy.images import locks, podman
+from headrace.api.postprocessing.v1 import postprocessing_pb2, postprocessing_pb2_grpc
+from headrace.api.preprocessing.v1 import preprocessing_pb2, preprocessing_pb2_grpc
+from headrace.cli.installation import services
+from headrace.columns.batch import Batch, Rows
+from headrace.columns.column import Column
+from headrace.columns.wire import decode, encode
+from headrace.steps import spec_json, spec_sha256
+from tests import system
+from tests.images.containers import HARDENED, METRICS, STATE, Container, found, inside, running
+
+pytestmark = pytest.mark.slow
+IMAGES = locks.names(services.start_order())
+SOCKET = "unix:/run/headrace/service.sock"
+SPEC: dict[str, Any] = {
+    "steps": [{"round": {"column": "x", "decimals": 0}}],
+    "outputs": {"x": "float64"},
+}
+EXECUTOR = {
+    "models": f"{STATE}/models",
+    "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},
+}
+FEATURES = {"repo": f"{STATE}/feast"}
+MONITORING = {"outcomes": f"{STATE}/outcomes.sqlite", "events": {"folder": f"{STATE}/events"}}
+DOOR = {
+    "mode": "envoy",
+    "http": {"plaintext": "127.0.0.1:8080"},
+    "admin": "127.0.0.1:9901",
+    "run_dir": "/run/headrace/envoy",
+    "access_log": "/dev/stdout",
+    "pipelines": f"{STATE}/pipelines",
+    "tenants": f"{STATE}/tenants.yaml",
+    "pepper": f"{STATE}/pepper",
+}
+LOCAL = {"target": "local"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "preprocessing": {},
+    "postprocessing": {},
+    "executor": EXECUTOR,
+    "features": FEATURES,
+    "monitoring": MONITORING,
+    "router": {"pipelines": f"{STATE}/pipelines"},
+    "ingress": DOOR | {"router": {"target": "unix:/run/headrace/router.sock"}},
+    "edge": DOOR
+    | {
+        "router": LOCAL,
+        "together": {
+            "features": {"server": {"listen": "local"}} | FEATURES,
+            "executor": {"server": {"listen": "local"}} | EXECUTOR,
+            "preprocessing": {"server": {"listen": "local"}},
+            "postprocessing": {"server": {"listen": "local"}},
+            "router": {"server": {"listen": "local"}, "pipelines": f"{STATE}/pipelines"}
+            | dict.fromkeys(("features", "executor", "preprocessing", "postprocessing"), LOCAL),
+        },
+    },
+}
+# MB. Of the others 256.
+MEMORY = {"executor": "512m", "features": "512m", "edge": "640m"}
+STEPS: dict[str, Any] = {
+    "preprocessing": (
+        preprocessing_pb2_grpc.PreprocessingServiceStub,
+        "Transform",
+        preprocessing_pb2.TransformRequest,
+    ),
+    "postprocessing": (
+        postprocessing_pb2_grpc.PostprocessingServiceStub,
+        "Format",
+        postprocessing_pb2.FormatRequest,
+    ),
+}
+# A prediction of the pipeline of flights, as JSON.
+_PREDICT = """
+import sys, urllib.request as u
+url = "http://127.0.0.1:8080/headrace.api.inference.v1.InferenceService/Predict"
+headers = {"authorization": "Bearer " + sys.argv[1], "content-type": "application/json"}
+print(u.urlopen(u.Request(url, sys.argv[2].encode(), headers), timeout=30).read().decode())
+"""
+_HTTP = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=30).status)"
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What services find in /var/lib/headrace: the prepared home's models, features and tenants, and the checkout's pipelines."""
+    system.prepared()
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("models", "models.pub", "feast", "tenants.yaml", "pepper"):
+        subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
+    for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
+        target = folder / "pipelines" / path.parent.name / "pipeline.yaml"
+        target.parent.mkdir(parents=True)
+        target.write_text(path.read_text())
+    return folder
+
+
+@pytest.fixture(params=IMAGES)
+def container(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[tuple[str, Container]]:
+    """Each image, running and ready; says how long that took."""
+    image = request.param
+    found(image)
+    # Preparing a home takes a minute, which a leaf does not need.
+    state = None if image in STEPS else request.getfixturevalue("state")
+    settings = {"server": {"listen": SOCKET}, "telemetry": {"metrics": METRICS}} | SETTINGS[image]
+    with running(image, settings, tmp_path, state=state, memory=MEMORY.get(image, "256m")) as one:
+        took_s = one.ready_s()
+        with capsys.disabled():
+            print(f"\n{image}: ready {took_s:.2f} s after its container's start")
+        yield image, one
+
+
+def test_each_image_gets_ready_answers_and_ends_by_sigterm(container: tuple[str, Container]) -> None:
+    image, one = container
+    if image in {"ingress", "edge"}:
+        assert one.python(_HTTP, "http://127.0.0.1:8080/v2/health/live").strip() == "200"
+        if image == "edge":
+            assert one.python(_HTTP, "http://127.0.0.1:8080/v2/health/ready").strip() == "200"
+            [prediction] = predicted(one)["predictions"]
+            assert prediction["outputs"]
+            assert not {"error", "fallbacks"} & prediction.keys(), prediction
+    else:
+        with grpc.insecure_channel(f"unix:{one.sockets}/service.sock") as channel:
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+            if image in STEPS:
+                rounds_a_number(image, channel)
+    assert one.stopped() == 0, one.log()
+
+
+def predicted(edge: Container) -> dict[str, Any]:
+    """What the pipeline of flights answers for one flight of the demo, through all services."""
+    row = json.loads((system.HOME / "data" / "requests.jsonl").read_text().splitlines()[0])
+    key = (system.HOME / "demo.key").read_text().strip()
+    answer: dict[str, Any] = json.loads(
+        edge.python(_PREDICT, key, json.dumps({"pipeline": "flights", "rows": [row]}))
+    )
+    return answer
+
+
+def rounds_a_number(service: str, channel: grpc.Channel) -> None:
+    stub, method, request = STEPS[service]
+    rows = Rows.one_request(1, "r", "tenant", time.monotonic() + 30)
+    batch = encode(Batch.of(rows, [Column.of("x", np.array([1.6]))]))
+    reply = getattr(stub(channel), method)(
+        request(spec_sha256=spec_sha256(SPEC), spec=spec_json(SPEC), batch=batch), timeout=30
+    )
+    assert decode(reply.batch).columns["x"].array.tolist() == [2.0]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_is_nobodys_root_and_imports_its_service(image: str) -> None:
+    service = "ingress" if image == "edge" else image
+    code = f"import os, services.{service}.wiring; print(os.getuid(), os.path.exists('/bin/sh'), os.path.exists('/usr/bin/perl'))"
+    assert inside(image, code).split() == ["65532", "False", "False"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_has_its_bill_of_materials(image: str) -> None:
+    bill = json.loads(inside(image, "print(open('/usr/share/headrace/sbom.cdx.json').read())"))
+    code = "from importlib.metadata import distributions as d; print(*(x.name for x in d()))"
+    installed = {canonicalize_name(name) for name in inside(image, code).split()} - {"headrace"}
+    assert installed == {part["name"] for part in bill["components"] if part["purl"].startswith("pkg:pypi/")}
+
+
+def test_settings_that_are_missing_end_it_at_once() -> None:
+    runtime = ("podman", "--runtime", "runc", "run", "--rm", *HARDENED, *podman.limits())
+    done = subprocess.run(
+        [*runtime, found("preprocessing"), "--config", "/etc/headrace/none.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "none.yaml" in done.stderr
+
+
+def test_a_socket_that_others_could_reach_is_refused(tmp_path: Path) -> None:
+    settings = {"server": {"listen": "unix:/tmp/service.sock"}, "telemetry": {"metrics": METRICS}}
+    with running("preprocessing", settings, tmp_path) as one:
+        podman.podman("wait", one.name)
+        assert one.stopped() == 2
+        assert "/tmp must belong to this user and be private" in one.log()

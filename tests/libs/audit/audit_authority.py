@@ -1,0 +1,120 @@
+"""A timestamping authority (RFC 3161): `openssl ts` with certificates of its own, behind HTTP."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CONFIG = """
+[tsa]
+default_tsa = own
+[own]
+serial = {folder}/serial
+crypto_device = builtin
+signer_cert = {folder}/tsa.pem
+signer_key = {folder}/tsa.key
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256
+"""
+
+
+class Authority:
+    """`answer`: bytes to answer in place of a timestamp; `status`: of HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.roots = folder / "roots.pem"
+        self.asked = 0
+        self.answer: bytes | None = None
+        self.status = 200
+        self.url = ""
+        folder.mkdir()
+        _certificates(folder)
+        (folder / "serial").write_text("01\n")
+        (folder / "tsa.cnf").write_text(_CONFIG.format(folder=folder))
+
+    def stamp(self, query: bytes) -> bytes:
+        """The real answer to a query."""
+        (self.folder / "query").write_bytes(query)
+        command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-section", "own", "-queryfile", "query"]
+        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True).stdout
+
+    def reply(self, query: bytes) -> bytes:
+        self.asked += 1
+        return self.stamp(query) if self.answer is None else self.answer
+
+
+@contextmanager
+def authority(folder: Path) -> Iterator[Authority]:
+    """An authority that listens meanwhile."""
+    made = Authority(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status = made.status  # as it was when the question came
+            content = made.reply(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/timestamp-reply")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _certificates(folder: Path) -> None:
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root, name = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+        for text in ("Root of the tests", "Their TSA")
+    )
+    stamps = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+    signed = [
+        _builder(root, root, root_key).add_extension(x509.BasicConstraints(True, None), critical=True),
+        _builder(name, root, key).add_extension(stamps, critical=True),
+    ]
+    for file, builder in zip(("roots.pem", "tsa.pem"), signed, strict=True):
+        made = builder.sign(root_key, hashes.SHA256())
+        (folder / file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "tsa.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+    )

@@ -1,0 +1,64 @@
+"""A home on whose files `headrace release`, `rollout` and `experiment` are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from typer.testing import CliRunner, Result
+
+from headrace.cli.main import app
+from headrace.columns import DType
+from headrace.releases import FileReleases, Release
+from headrace.repository import TensorSpec, label, publish
+from headrace.state import chain
+from tests.libs.releases.small_pipeline import TEXT
+
+X, Y = TensorSpec("x", DType.FLOAT32, ()), TensorSpec("y", DType.FLOAT32, ())
+ROLLOUT = ("rollout", "start", "small", "--models", "light=2", "--by", "name")
+
+
+def made(home: Path) -> Path:
+    """The home, with models in two versions each and a document; nothing is live yet."""
+    for model in ("light", "heavy"):
+        for version in ("1", "7", "10") if model == "heavy" else ("1", "2", "10"):
+            publish(home / "models", model, version, b"no model", inputs=[X], outputs=[Y])
+    label(home / "models", "light", "1", "old")
+    write_document(home, TEXT)
+    (home / "settings").mkdir()
+    (home / "settings" / "router.yaml").write_text(yaml.safe_dump({"pipelines": str(home / "pipelines")}))
+    return home
+
+
+def write_document(home: Path, text: str) -> None:
+    path = home / "pipelines" / "small" / "pipeline.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(home: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], catch_exceptions=False)
+
+
+def ok(home: Path, *arguments: object) -> str:
+    result = run(home, *arguments)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def refused(home: Path, *arguments: object, code: int = 1) -> str:
+    """What is said; nothing has changed."""
+    before = current(home)
+    result = run(home, *arguments)
+    assert result.exit_code == code, result.output
+    assert current(home) == before
+    return " ".join(result.output.split())
+
+
+def current(home: Path) -> Release | None:
+    return FileReleases(home / "releases").current("small")[0]
+
+
+def audit(home: Path) -> list[dict[str, Any]]:
+    return list(chain.entries(home / "audit" / "releases.jsonl"))

@@ -1,0 +1,60 @@
+"""A home on which recorded requests and stored events are run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from headrace.cli.installation import layout
+from headrace.cli.main import app
+from headrace.pipeline import parse
+from headrace.releases import LIVE, Arm, FileReleases, Release
+from tests.libs.cli.test_cli_models import model
+
+DOCUMENT = """\
+pipeline: scored
+version: 3
+deadline_ms: 1000
+inputs:
+  key: {type: string, pii: true}
+  x: float32
+stages:
+  - features: store
+    feature_service: users
+    entities: [key]
+    views: {user: {features: {score: float64}, on_missing: RULE}}
+  - preprocessing: prepare
+    steps:
+      - impute: {columns: {score: -1.0}}
+      - assemble: {columns: [x, score], into: input}
+    outputs: {input: {type: float32, shape: [2]}}
+  - model: sum
+    name: times
+    inputs: {x: input}
+    outputs: {y: {column: y, type: float32, shape: [2]}}
+outputs: [y]
+"""
+
+
+def typed(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def made(folder: Path) -> Path:
+    """A home in `folder` with two versions of the model `times`, and a release for each; the newer one refuses rows without
+    values."""
+    home = folder / "home"
+    assert typed("models", "keys", "--home", home).exit_code == 0
+    store = FileReleases(layout.of(home).releases)
+    for number, factor in (1, 2.0), (2, 3.0):
+        file = model(folder / f"{number}.onnx", width=2, factor=factor)
+        added = typed("models", "add", "times", file, "--home", home)
+        assert added.exit_code == 0, added.output
+        text = DOCUMENT.replace("RULE", "default" if number == 1 else "refuse")
+        document = parse(text, "scored.yaml")
+        store.keep_document("scored", document.revision, text)
+        arm = Arm(version=3, revision=document.revision, models={"times": str(number)})
+        release = Release(pipeline="scored", number=number, parent=number - 1, arms={LIVE: arm})
+        store.commit(release)
+    return home

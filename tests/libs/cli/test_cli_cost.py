@@ -1,0 +1,122 @@
+"""`headrace cost` and `headrace plan` as a person types them, on a ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from headrace.cli.installation import layout
+from headrace.cli.main import app
+from headrace.cost import SCHEMA, Interval, Key, Prices, ProcessUse, Work, add, billed, charges
+
+CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
+PRICES = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
+_NOW = time.time
+
+
+def run(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--home", str(home)])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(home: Path) -> Path:
+    path = layout.of(home).cost_ledger
+    path.parent.mkdir(parents=True)
+    work = {
+        Key("much", "p", "m:2"): Work(9000, 900, {"executor": 9.0, "ingress": 9.0}),
+        Key("little", "p", "m:1"): Work(1000, 100, {"executor": 1.0, "ingress": 1.0}),
+    }
+    used = [
+        ProcessUse("executor", 3.0, 0.5),
+        ProcessUse("ingress", 2.0, 0.1),
+        ProcessUse("monitoring", 0.5, 0.1),
+    ]
+    interval = Interval(60.0, used, work, frozenset({"executor", "ingress"}))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA)
+        made, bills = charges(interval, PRICES), billed(interval, PRICES)
+        add(connection, _NOW(), 60.0, "USD", made, bills, work)
+        connection.commit()
+    return path
+
+
+def test_lines_of_tenants_and_what_is_idle_are_the_bill(home: Path, ledger: Path) -> None:
+    told = json.loads(run(home, "cost", "--by", "tenant", "--json").stdout)
+    [account] = told["accounts"]
+    amounts = {g["name"]: g["amount"] for g in account["groups"]}
+    assert list(amounts) == ["much", "little"]
+    assert amounts["much"] == pytest.approx(9 * amounts["little"])
+    lines = sum(amounts.values()) + account["overhead"]["amount"] + account["idle"]["amount"]
+    assert lines == pytest.approx(account["bill"], rel=0.001)
+    assert account["bill"] == pytest.approx((2 * 0.04 + 4 * 0.005) / 60)
+    assert account["adds_up"]
+    printed = run(home, "cost", "--by", "tenant").stdout
+    for part in ("much", "little", "overhead", "idle", "bill", "to 0.1 %", "no GPU is reserved"):
+        assert part in printed
+
+
+@pytest.mark.parametrize(("by", "names"), [("version", ["m:2", "m:1"]), ("pipeline", ["p"])])
+def test_by_version_and_pipeline(home: Path, ledger: Path, by: str, names: list[str]) -> None:
+    [account] = json.loads(run(home, "cost", "--by", by, "--json").stdout)["accounts"]
+    assert [g["name"] for g in account["groups"]] == names
+
+
+def test_a_mistake_in_the_prices_is_told_beside_the_figures(home: Path, ledger: Path) -> None:
+    (home / "settings").mkdir()
+    (home / "settings/prices.yaml").write_text("prices:\n  core_hour: much\n")
+    told = run(home, "cost")
+    assert told.exit_code == 0
+    assert "prices.yaml, line 2, prices.core_hour" in told.stderr.replace("\n", " ")
+    assert "bill" in told.stdout
+
+
+def test_without_a_ledger_it_says_who_writes_it(home: Path) -> None:
+    told = run(home, "cost")
+    assert told.exit_code == 1
+    assert "the monitoring service writes it" in told.stderr.replace("\n", " ")
+    assert run(home, "cost", "--since", "soon").exit_code == 2
+
+
+def test_a_ledger_that_is_none_is_refused(home: Path, ledger: Path) -> None:
+    ledger.write_bytes(b"no ledger" * 1000)
+    told = run(home, "cost")
+    assert told.exit_code == 1
+    assert "can't be read" in told.stderr
+
+
+def test_a_plan_by_the_ledger_says_what_it_goes_by(home: Path, ledger: Path) -> None:
+    told = run(home, "plan", "--rate", "100", "--rows", "10", "--pipeline", "p")
+    assert told.exit_code == 0, told.stderr
+    for part in (str(ledger), "10000 rows in 1000 requests", "UTC", "executor", "headroom: 50%", "a month"):
+        assert part in told.stdout
+    found = json.loads(run(home, "plan", "--rate", "100", "--rows", "10", "--json").stdout)
+    # 5 core-seconds for 1,000 requests of these rows, at half of the peak.
+    assert found["cores"] == pytest.approx(100 * 5 / 1000 / 0.5)
+    far = run(home, "plan", "--rate", "100", "--rows", "500")
+    assert "this is a guess" in far.stderr
+
+
+def test_a_plan_by_a_recorded_measurement_needs_no_system(home: Path) -> None:
+    told = run(home, "plan", "--rate", "10000", "--measurement", str(CAPACITY), "--p99", "50")
+    assert told.exit_code == 0, told.stderr
+    assert "2026-11-25" in told.stdout
+    assert "÷ 50 ms" in told.stdout
+
+
+def test_what_can_t_be_planned_says_why(home: Path, ledger: Path) -> None:
+    nothing = run(home, "plan", "--rate", "1", "--pipeline", "q")
+    assert (nothing.exit_code, "1000 are needed" in nothing.stderr.replace("\n", " ")) == (1, True)
+    late = run(home, "plan", "--rate", "1", "--measurement", str(CAPACITY), "--p99", "0.5")
+    assert (late.exit_code, "can't be kept" in late.stderr) == (1, True)

@@ -1,0 +1,223 @@
+"""`headrace events replay`, as a person types it: events of a real monitoring service against real models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.cli.installation import layout
+from headrace.columns import Batch, Column
+from headrace.events import EventGroup, GroupHeader, Mask, event_ids, messages
+from headrace.hop.call import methods_of
+from headrace.hop.errors import Code, Reason
+from headrace.hop.testing import served
+from headrace.pipeline import ModelUse
+from headrace.releases import LIVE, FileReleases
+from headrace.repository import Repository
+from services.monitoring.wiring import SERVICE
+from tests.libs.cli.replay_home import typed
+from tests.libs.cli.test_cli_replay import record
+
+RECORD = next(
+    m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"]) if m.name == "RecordEvents"
+)
+FAILED = int(Code.UNAVAILABLE), int(Reason.REASON_OVERLOADED)
+
+
+class Events:
+    """Makes events of what release 1 of `home` answered."""
+
+    def __init__(self, home: Path) -> None:
+        place = layout.of(home)
+        store = FileReleases(place.releases)
+        self.arm = store.history("scored")[-1].arms[LIVE]
+        about = Repository(place.models).metadata("times", "1")
+        self.models = (ModelUse("sum", "times", "1", about.sha256),)
+        self.made = 0
+
+    def group(
+        self,
+        name: str,
+        xs: Sequence[float],
+        scores: Sequence[float | None],
+        *,
+        off: float = 0.0,
+        failed: Sequence[int] = (),
+        **header: Any,
+    ) -> EventGroup:
+        """One request `name`. `off`: added to each answer; `failed`: rows that got no answer."""
+        made = record(name, xs, scores)
+        count, first = len(xs), self.made + 1
+        self.made += count
+        codes, reasons = np.zeros(count, np.uint8), np.zeros(count, np.uint16)
+        codes[list(failed)], reasons[list(failed)] = FAILED
+        times = np.full(count, int(time.time() * 1e6))
+        columns = [
+            event_ids(times, np.ones(count, np.int64), np.arange(first, first + count)),
+            Column.of("@sequence", np.arange(first, first + count)),
+            Column.of("@time_us", times),
+            Column.of("@row", np.arange(count, dtype=np.uint32)),
+            Column.of("@code", codes),
+            Column.of("@reason", reasons),
+            Column.of("@latency_us", np.ones(count, np.int64)),
+            Column.of("@busy_us", np.ones(count, np.int64)),
+            Column.of("@cached", np.zeros(count, bool)),
+            Mask(b"s" * 32).column(Column.of_text("key", ["someone"] * count)),
+            *made.inputs.columns.values(),
+            *made.features.values(),
+            Column.of("y", made.answer.columns["y"].array + np.float32(off)),
+        ]
+        given = GroupHeader(
+            "scored",
+            3,
+            self.arm.revision,
+            LIVE,
+            1,
+            models=self.models,
+            inputs=("key", "x"),
+            features=("score",),
+            outputs=("y",),
+            masked=("key",),
+        )
+        return EventGroup(replace(given, **header), Batch.of(made.inputs.rows, columns))
+
+
+def replayed(home: Path, groups: Sequence[EventGroup], *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of a replay of these events, which a monitoring service of the home has."""
+
+    async def serve(use: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async with served(SERVICE, {"events": {"folder": home / "kept" / str(time.monotonic_ns())}}) as run:
+            place = layout.of(home).listed("monitoring")
+            place.mkdir(parents=True, exist_ok=True)
+            socket = place / "m.sock"
+            socket.symlink_to(run.target.removeprefix("unix:"))
+            try:
+                sent = messages.write("router-1", 7, sum(map(len, groups)), groups)
+                call = run.client().unary(RECORD)
+                reply = await call(sent, deadline=asyncio.get_running_loop().time() + 60)
+                assert reply.stored_count == sum(map(len, groups))
+                await use()
+            finally:
+                socket.unlink()
+
+    found: list[Any] = []
+
+    async def use() -> None:
+        # The command has an event loop of its own.
+        found.append(await asyncio.to_thread(typed, "events", "replay", "--home", home, "--json", *options))
+
+    asyncio.run(serve(use))
+    [result] = found
+    try:
+        return result.exit_code, json.loads(result.stdout)
+    except ValueError:
+        return result.exit_code, {"said": " ".join(result.output.split())}
+
+
+@pytest.fixture
+def home(replay_home: Path) -> Path:
+    return replay_home
+
+
+@pytest.fixture
+def events(home: Path) -> Events:
+    return Events(home)
+
+
+def counts(report: dict[str, Any]) -> tuple[int, int, int, int]:
+    return tuple(report[n] for n in ("events", "equal", "differing", "not_replayable"))
+
+
+def test_events_come_out_equal_with_the_feature_values_that_they_got(home: Path, events: Events) -> None:
+    """There is no store of features in this home at all; the input with personal data is only read by features stages."""
+    groups = [events.group("a", [1.0, 2.5, 0.1], [0.3, None, 7.0]), events.group("b", [9.0], [1.0])]
+    code, report = replayed(home, groups, "--tolerance", "0")
+    assert (code, counts(report)) == (0, (4, 4, 0, 0))
+    [compared] = report["compared"]
+    assert (compared["release"], compared["arm"], compared["events"]) == (1, "live", 4)
+    assert compared["models"] == {"times": {"then": ["1"], "now": ["1"]}}
+    assert compared["outputs"]["y"]["max"] == 0.0
+
+
+def test_differences_are_named_beyond_the_stated_tolerance(home: Path, events: Events) -> None:
+    groups = [
+        events.group("within", [1.0], [0.5], off=1e-4),
+        events.group("beyond", [1.0, 2.0], [0.5, 0.5], off=0.25),
+    ]
+    code, report = replayed(home, groups)
+    assert (code, counts(report)) == (1, (3, 1, 2, 0))
+    [compared] = report["compared"]
+    assert compared["tolerance"] == {"absolute": 1e-4, "relative": 1e-3}
+    assert sorted(d["prediction_id"] for d in compared["differences"]) == ["beyond/0", "beyond/1"]
+    assert compared["outputs"]["y"]["max"] == pytest.approx(0.25)
+    assert counts(replayed(home, groups, "--tolerance", "0")[1]) == (3, 0, 3, 0)
+    assert counts(replayed(home, groups, "--id", "beyond/1")[1]) == (1, 0, 1, 0)
+    assert counts(replayed(home, groups, "--id", "beyond")[1]) == (2, 0, 2, 0)
+    assert counts(replayed(home, groups, "--since", "1h", "--limit", "2")[1])[0] == 2
+    assert "no such events" in replayed(home, groups, "--pipeline", "other")[1]["said"]
+
+
+def test_a_candidate_is_another_version_or_release(home: Path, events: Events) -> None:
+    groups = [events.group("a", [1.0, 2.0], [0.5, 0.5]), events.group("b", [1.0], [None])]
+    code, report = replayed(home, groups, "--candidate", "times=2")
+    assert (code, counts(report)) == (1, (3, 0, 3, 0))
+    assert report["compared"][0]["models"]["times"] == {"then": ["1"], "now": ["2"]}
+    code, report = replayed(home, groups, "--release", "2")
+    assert counts(report) == (3, 0, 3, 0)
+    # It refuses rows without values.
+    assert report["compared"][0]["errors_changed"] == 1
+    assert report["compared"][0]["candidate"] == "release 2, arm live"
+
+
+def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events) -> None:
+    gone = (replace(events.models[0], version="9"),)
+    other = (replace(events.models[0], sha256="00" * 32),)
+    groups = [
+        events.group("good", [1.0], [0.5]),
+        events.group("failed", [1.0, 2.0], [0.5, 0.5], failed=(1,)),
+        events.group("x", [1.0], [0.5], masked=("key", "x")),
+        events.group("large", [1.0], [0.5], inputs=("key",), omitted=("x",)),
+        events.group("gone", [1.0], [0.5], models=gone),
+        events.group("other", [1.0], [0.5], models=other),
+        events.group("old", [1.0], [0.5], release=77),
+        events.group("none", [1.0], [0.5], release=0),
+        events.group("arm", [1.0], [0.5], arm="next"),
+        events.group("document", [1.0], [0.5], revision="ab" * 32),
+        events.group("nothing", [1.0], [0.5], outputs=()),
+        events.group("feature", [1.0], [0.5], features=()),
+    ]
+    code, report = replayed(home, groups)
+    assert (code, counts(report)) == (0, (13, 2, 0, 11))
+    assert report["why_not"] == {
+        "they had no answer: UNAVAILABLE OVERLOADED": 1,
+        "the input 'x' is personal data, of which events have only a hash": 1,
+        "the input 'x' is too large to be kept in events (`events.max_value_bytes` of the router)": 1,
+        "version 9 of model times is not in the repository any more": 1,
+        "version 1 of model times is another file now": 1,
+        "release 77 of scored is not kept; there are: 2, 1": 1,
+        "they were answered without a release, so it is not known what their document was": 1,
+        "release 1 of scored has no arm 'next'; it has live": 1,
+        "release 1 of scored has another document now": 1,
+        "none of their outputs was kept": 1,
+        "the pipeline that answered did not read the feature 'score'": 1,
+    }
+
+
+def test_if_nothing_can_be_replayed_it_is_no_success(home: Path, events: Events) -> None:
+    code, report = replayed(home, [events.group("old", [1.0], [0.5], release=77)])
+    assert (code, counts(report)) == (1, (1, 0, 0, 1))
+
+
+def test_what_is_no_time_or_candidate_is_said(home: Path) -> None:
+    for options, said in ((("--since", "soon"), "--since soon"), (("--candidate", "times"), "NAME=VERSION")):
+        result = typed("events", "replay", "--home", home, *options)
+        assert (result.exit_code, said in result.output) == (1, True)

@@ -1,0 +1,79 @@
+"""`headrace explain`: how explanations are shown, and what is refused before anybody is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from headrace.api.monitoring.v1 import explanations_pb2 as pb
+from headrace.cli.commands.operations import explain_views
+from headrace.cli.commands.operations.explain_views import Column, Shown
+from headrace.cli.main import app
+
+COLUMNS = [
+    Column("month", "12", -0.5, 0.01, "baseline", "6.000000001"),
+    Column("carrier", '"UA"', 0.25, 0.01, "document", '"B6"'),
+    Column("name", "", 0.0, 0.0, "null"),
+]
+
+
+def drawn(found: object) -> list[str]:
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(found)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_bars_go_left_and_right_of_the_middle() -> None:
+    shown = Shown("flights", "late", 0.75, 0.5, False, COLUMNS, "ab" * 16)
+    lines = drawn(explain_views.draw(shown))
+    assert "late = 0.5, that is -0.25 from the base row's 0.75 (estimated)" in lines[0]
+    month, carrier, name = lines[-3:]
+    assert month.endswith("█" * 12 + "│")
+    assert carrier.endswith("│" + "█" * 6)
+    assert "UA" in carrier
+    assert '"' not in carrier
+    assert "(personal)" in name
+    assert month.split()[:5] == ["month", "12", "6", "-0.5", "0.01"]
+
+
+def test_nothing_added_draws_no_bar() -> None:
+    assert explain_views.bar(0.0, 0.0).plain.strip() == "│"
+
+
+def test_exact_ones_have_no_standard_error() -> None:
+    lines = drawn(explain_views.draw(Shown("p", "y", 0.0, 1.0, True, COLUMNS, "")))
+    assert "these inputs" in lines[0]
+    assert "s.e." not in lines[2]
+
+
+def test_groups_are_shown_with_intervals() -> None:
+    reply = pb.GetBiasSlicesResponse(output="late", prediction_count=105)
+    mean = pb.BiasMean(prediction_count=100, mean=0.25, low=0.2, high=0.3)
+    reply.slices.add(group="UA", group_count=1, output=mean, wrong=mean)
+    reply.slices.add(group_count=2, output=pb.BiasMean(prediction_count=5))
+    lines = drawn(explain_views.slices(reply, "carrier"))
+    assert lines[0] == "105 predictions"
+    assert lines[3].split()[:6] == ["UA", "100", "0.25", "0.2", "to", "0.3"]
+    assert lines[4].startswith("(2 small groups)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prediction"], "name a prediction, or a pipeline"),
+        (["ab" * 16, "--pipeline", "flights"], "name a prediction, or a pipeline"),
+        (["ab" * 16, "--input", "x=1"], "leave --input away"),
+        (["--pipeline", "flights", "--input", "x"], "NAME=VALUE"),
+        (["ab" * 16], "no monitoring service runs here"),
+        (["coverage"], "no monitoring service runs here"),
+        (["bias", "flights", "--by", "carrier"], "no monitoring service runs here"),
+    ],
+)
+def test_mistakes_are_said(tmp_path: Path, arguments: list[str], words: str) -> None:
+    found = CliRunner().invoke(app, ["explain", *arguments, "--home", str(tmp_path)])
+    assert found.exit_code == 1
+    assert words in found.output

@@ -1,0 +1,225 @@
+"""The overlays as Kustomize builds them: what one object says of another is true, and who may talk is who does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headrace.cli.commands.operations.render import written
+from headrace.cli.deployment.description import Description
+from headrace.cli.deployment.kubernetes import scalers, tree
+from headrace.cli.installation import services
+from headrace.hop import config
+from headrace.hop.server.hosting import definition_named
+from services.ingress.config import IngressSettings
+from tests.libs.cli.kubernetes_cluster import (
+    BROUGHT_CLAIMS,
+    BROUGHT_SECRETS,
+    OVERLAYS,
+    Object,
+    build,
+    built,
+    by_name,
+    pod_of,
+    read,
+    references,
+    settings_of,
+)
+from tests.programs import needs_program
+
+SERVICES = services.start_order()
+STORES = {"redis": 6379}
+NAME = "app.kubernetes.io/name"
+pytestmark = needs_program("kustomize")
+each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+def ours(overlay: str) -> dict[str, Object]:
+    """The Deployments of services."""
+    found = by_name(built(overlay), "Deployment")
+    return {name: each for name, each in found.items() if name != scalers.PLACEHOLDER}
+
+
+@each_overlay
+def test_an_overlay_has_each_service_once_and_what_is_named_exists(overlay: str) -> None:
+    objects = built(overlay)
+    assert ours(overlay).keys() == ({"ingress"} if overlay == "edge" else set(SERVICES))
+    there = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    there |= {("Secret", each["spec"]["secretName"]) for each in objects if each["kind"] == "Certificate"}
+    missing = set(references(objects)) - there
+    brought = {("PersistentVolumeClaim", claim) for claim in BROUGHT_CLAIMS}
+    brought |= {("Secret", f"{name}{BROUGHT_SECRETS}") for name in SERVICES}
+    assert missing <= brought
+    for each in objects:
+        if each["kind"] not in ("Namespace", "PriorityClass"):
+            assert each["metadata"]["namespace"] == "headrace", each["metadata"]["name"]
+
+
+@each_overlay
+def test_selectors_find_the_pods_of_their_service_and_no_others(overlay: str) -> None:
+    objects = built(overlay)
+    pods = {
+        name: each["spec"]["template"]["metadata"]["labels"]
+        for name, each in by_name(objects, "Deployment").items()
+    }
+
+    def found(selector: dict[str, str]) -> set[str]:
+        return {name for name, labels in pods.items() if selector.items() <= labels.items()}
+
+    for name, deployment in by_name(objects, "Deployment").items():
+        assert found(deployment["spec"]["selector"]["matchLabels"]) == {name}
+        for spread in pod_of(deployment).get("topologySpreadConstraints", []):
+            assert found(spread["labelSelector"]["matchLabels"]) == {name}
+    for name in ours(overlay):
+        assert found(by_name(objects, "Service")[name]["spec"]["selector"]) == {name}
+        assert found(by_name(objects, "PodDisruptionBudget")[name]["spec"]["selector"]["matchLabels"]) == {
+            name
+        }
+        assert found(by_name(objects, "NetworkPolicy")[name]["spec"]["podSelector"]["matchLabels"]) == {name}
+    denied = by_name(objects, "NetworkPolicy")["default-deny"]["spec"]
+    assert found(denied["podSelector"]["matchLabels"]) == pods.keys()
+    assert denied.keys() == {"podSelector", "policyTypes"}
+
+
+@each_overlay
+def test_each_map_of_settings_is_taken_by_its_service(overlay: str, tmp_path: Path) -> None:
+    url = tmp_path / "redis-url"
+    url.write_text("redis://redis:6379/0\n")
+    for name in ours(overlay):
+        text = settings_of(built(overlay), name).replace("/secrets/redis-url", str(url))
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(text)
+        found: Any = config.load(config_of(name), file, {})
+        # What the door hosts has settings of its own.
+        for hosted, values in getattr(found, "together", {}).items():
+            config.checked(config_of(hosted), values, hosted)
+
+
+def config_of(service: str) -> Any:
+    return IngressSettings if service == "ingress" else definition_named(service).config
+
+
+@each_overlay
+def test_a_service_may_call_exactly_those_that_its_settings_name(overlay: str) -> None:
+    objects = built(overlay)
+    policies = by_name(objects, "NetworkPolicy")
+    targets = {name: dialled(yaml.safe_load(settings_of(objects, name))) for name in ours(overlay)}
+    for name in ours(overlay):
+        egress = policies[name]["spec"]["egress"]
+        called = {peer(rule): rule["ports"][0]["port"] for rule in egress if "to" in rule}
+        text = settings_of(objects, name)
+        # Feast says in its own file that it is on Redis.
+        stores = STORES if overlay != "edge" and ("redis" in text or name == "features") else {}
+        assert called == {**targets[name], **stores}
+        names = [rule for rule in egress if "to" not in rule]
+        assert [port["port"] for rule in names for port in rule["ports"]] == ([53, 53] if called else [])
+        calls, scrapes = policies[name]["spec"]["ingress"]
+        callers = {other for other, wanted in targets.items() if name in wanted}
+        assert {each["podSelector"]["matchLabels"][NAME] for each in calls.get("from", [])} == callers
+        assert ("from" in calls) == (name != "ingress")
+        [metrics] = scrapes["from"]
+        assert metrics == {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+        }
+        open_ports = {port["port"] for rule in (calls, scrapes) for port in rule["ports"]}
+        [container] = pod_of(ours(overlay)[name])["containers"]
+        assert open_ports == {port["containerPort"] for port in container["ports"]}
+
+
+def dialled(settings: Any) -> dict[str, int]:
+    """Port by the service that is called over the network."""
+    found: dict[str, int] = {}
+    for value in settings.values():
+        if isinstance(value, dict) and str(value.get("target", "")).startswith("dns:///"):
+            host, port = value["target"].removeprefix("dns:///").split(":")
+            found[host.partition(".")[0]] = int(port)
+    return found
+
+
+def peer(rule: Object) -> str:
+    [to] = rule["to"]
+    found: str = to["podSelector"]["matchLabels"][NAME]
+    return found
+
+
+@each_overlay
+def test_pods_are_spread_confined_and_stop_in_time(overlay: str) -> None:
+    for name, deployment in ours(overlay).items():
+        pod = pod_of(deployment)
+        [spread] = pod["topologySpreadConstraints"]
+        assert spread["whenUnsatisfiable"] == "DoNotSchedule"
+        assert spread["matchLabelKeys"] == ["pod-template-hash"]
+        assert spread["nodeTaintsPolicy"] == "Honor"
+        assert pod["automountServiceAccountToken"] is False
+        server = yaml.safe_load(settings_of(built(overlay), name))["server"]
+        assert pod["terminationGracePeriodSeconds"] > server["drain_notice_s"] + server["drain_s"] + 10
+        [container] = pod["containers"]
+        paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+        assert {kind: path["path"] for kind, path in paths.items()} == {
+            "startup": "/ready",
+            "readiness": "/ready",
+            "liveness": "/live",
+        }
+        assert {path["port"] for path in paths.values()} == {"metrics"}
+    for deployment in by_name(built(overlay), "Deployment").values():
+        [container] = pod_of(deployment)["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert pod_of(deployment)["securityContext"]["runAsNonRoot"]
+
+
+def test_the_executor_has_a_gpu_and_room_for_the_next_holds_one_too() -> None:
+    objects = built("gpu")
+    for name in ("executor", scalers.PLACEHOLDER):
+        pod = pod_of(by_name(objects, "Deployment")[name])
+        [container] = pod["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+        assert container["image"].startswith("localhost/headrace-executor-gpu:")
+        assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert yaml.safe_load(settings_of(objects, "executor"))["defaults"] == {"device": "auto"}
+    [trigger] = by_name(objects, "ScaledObject")["executor"]["spec"]["triggers"]
+    assert "headrace_executor_run_seconds_sum" in trigger["metadata"]["query"]
+
+
+def test_all_but_monitoring_scale_by_keda_or_by_plain_hpas_and_never_by_both(tmp_path: Path) -> None:
+    keda = built("cpu")
+    assert not by_name(keda, "HorizontalPodAutoscaler")
+    for name, content in tree.files(Description()).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(written(content).replace("components/keda", "components/hpa"))
+    plain = read(build(tmp_path / "overlays" / "cpu"))
+    assert not by_name(plain, "ScaledObject")
+    scaled = by_name(plain, "HorizontalPodAutoscaler")
+    assert scaled.keys() == by_name(keda, "ScaledObject").keys() == set(SERVICES) - {"monitoring"}
+    [group] = by_name(plain, "PrometheusRule")["headrace-demand"]["spec"]["groups"]
+    offered = {(rule["record"], rule["labels"]["service"]) for rule in group["rules"]}
+    for name, each in scaled.items():
+        [metric] = each["spec"]["metrics"]
+        wanted = metric["external"]["metric"]
+        assert (wanted["name"], wanted["selector"]["matchLabels"]["service"]) in offered
+        assert each["spec"]["minReplicas"] >= 2, name
+        # `kubectl apply` would set a size that is written down, whatever the autoscaler had made of it.
+        for objects in (keda, plain):
+            deployment = by_name(objects, "Deployment")[name]
+            assert "replicas" not in deployment["spec"]
+            [container] = pod_of(deployment)["containers"]
+            assert container["resources"]["requests"]["cpu"] == metric["external"]["target"]["averageValue"]
+
+
+def test_a_tree_that_does_not_fit_together_is_told(tmp_path: Path) -> None:
+    """`build` fails with the words of kustomize, so that the tests above can fail."""
+    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
+    with pytest.raises(AssertionError, match=r"absent\.yaml"):
+        build(tmp_path)
+
+
+def test_images_are_what_they_were_when_they_have_digests() -> None:
+    digest = "sha256:" + "a" * 64
+    made = tree.files(Description(registry="r.example", digests={"executor": digest, "executor-gpu": digest}))
+    assert f"r.example/headrace-executor:latest@{digest}" in str(made["base/executor.yaml"])
+    assert f"r.example/headrace-executor-gpu:latest@{digest}" in str(made["overlays/gpu/kustomization.yaml"])
+    with pytest.raises(ValueError, match="digests"):
+        Description(digests={"executor": "latest"})

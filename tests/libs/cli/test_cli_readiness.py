@@ -1,0 +1,113 @@
+"""What `headrace readiness` says of homes that lack things."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.diagnosis import readiness as checklists
+from headrace.cli.diagnosis.doctor_checks import Finding, Level
+from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
+from headrace.cli.installation import layout, secrets
+from headrace.cli.main import app
+
+TODAY = date(2026, 11, 26)
+PAGES = {service: f"{series}{{}} 1\n" for service, series in checklists.SLI_SERIES.items()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    secrets.ensure(layout.of(tmp_path), datetime.now(UTC))
+    return tmp_path
+
+
+def found(
+    home: Path,
+    said: ReadinessSettings | None = None,
+    metrics: dict[str, str] = PAGES,
+    parity: str | None = "",
+) -> dict[str, Finding]:
+    evidence = checklists.Evidence(TODAY, said or ReadinessSettings(), metrics, lambda: parity)
+    return {item.finding.what: item.finding for item in checklists.examine(layout.of(home), evidence)}
+
+
+def test_both_checklists_have_all_their_lines(home: Path) -> None:
+    assert list(found(home)) == [
+        "metrics of the promises",
+        "models signed and versioned",
+        "online features as offline",
+        "canary and rollback",
+        "security scans",
+        "promises and alerts",
+        "runbooks",
+        "on call",
+        "cost and capacity plan",
+        "retention of telemetry",
+        "access control",
+        "audit",
+    ]
+
+
+def test_a_service_without_its_series_is_named(home: Path) -> None:
+    assert found(home)["metrics of the promises"].level is Level.GOOD
+    lacking = found(home, metrics={**PAGES, "router": ""})["metrics of the promises"]
+    assert lacking.level is Level.BAD
+    assert "router: headrace_router_rows_total" in lacking.found
+    together = {"ingress": "".join(PAGES.values())}
+    assert found(home, metrics=together)["metrics of the promises"].level is Level.GOOD
+    assert found(home, metrics={})["metrics of the promises"].level is Level.WARN
+
+
+@pytest.mark.parametrize(
+    ("day", "level"),
+    [(date(2026, 11, 1), Level.GOOD), (date(2025, 11, 1), Level.BAD), (date(2027, 1, 1), Level.BAD)],
+)
+def test_what_people_said_counts_for_a_while(home: Path, day: date, level: Level) -> None:
+    said = ReadinessSettings(on_call=Attestation(by="Ada", date=day))
+    assert found(home, said)["on call"].level is level
+    assert found(home)["on call"].level is Level.BAD
+
+
+@pytest.mark.parametrize(
+    ("parity", "level"), [("", Level.GOOD), ("differ: a", Level.BAD), (None, Level.WARN)]
+)
+def test_online_features_are_compared(home: Path, parity: str | None, level: Level) -> None:
+    assert found(home, parity=parity)["online features as offline"].level is level
+
+
+def test_a_home_that_others_may_read_is_not_ready(home: Path) -> None:
+    home.chmod(0o755)
+    assert "open to other users" in found(home)["access control"].found
+
+
+def test_rules_that_are_not_written_or_told_to_nobody_are_missing(home: Path) -> None:
+    assert "not written" in found(home)["promises and alerts"].found
+    (home / "settings").mkdir()
+    assert CliRunner().invoke(app, ["slo", "rules", "--home", str(home)]).exit_code == 0
+    assert found(home)["promises and alerts"].found == "nobody is told of alerts"
+    (home / "settings/slo.yaml").write_text("page_webhook: http://127.0.0.1:1/")
+    assert "outdated: alertmanager.yml" in found(home)["promises and alerts"].found
+    assert CliRunner().invoke(app, ["slo", "rules", "--home", str(home)]).exit_code == 0
+    # The document of moderation promises nothing itself.
+    assert found(home)["promises and alerts"].level is Level.WARN
+
+
+def test_the_command_says_what_is_missing_and_ends_with_1(home: Path) -> None:
+    result = CliRunner().invoke(app, ["readiness", "--json", "--no-features", "--home", str(home)])
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert {line["checklist"] for line in told} == {checklists.PRE_PRODUCTION, checklists.PRODUCTION}
+    assert all(line["fix"] for line in told if line["level"] == "bad")
+
+
+def test_a_wrong_attestation_names_file_line_and_key(home: Path) -> None:
+    (home / "settings").mkdir()
+    (home / "settings/readiness.yaml").write_text("on_call: {by: Ada, date: yesterday}")
+    result = CliRunner().invoke(app, ["readiness", "--home", str(home)])
+    assert result.exit_code == 1
+    assert "readiness.yaml, line 1, on_call.date" in result.stderr

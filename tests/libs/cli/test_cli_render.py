@@ -1,0 +1,210 @@
+"""Rendered deployments: the committed base is what is rendered, each service takes its settings, and the objects fit together."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
+from headrace.cli.commands.operations.render import written
+from headrace.cli.deployment import compose
+from headrace.cli.deployment.description import Description
+from headrace.cli.deployment.kubernetes import tree
+from headrace.cli.installation import services
+from headrace.cli.main import app
+from headrace.hop import config
+from headrace.hop.call import unary
+from headrace.hop.client.dial import Client
+from headrace.hop.errors import Fault, Reason
+from headrace.hop.server.hosting import definition_named
+from headrace.hop.server.serve import serving
+from services.ingress.config import IngressSettings
+from tests.libs.hop.hop_certificates import Authority
+
+TREE = Path(__file__).parents[3] / "deploy" / "kubernetes"
+BASE = TREE / "base"
+SERVICES = services.start_order()
+DESCRIPTION = Description()
+DIGEST = "sha256:" + "0" * 64
+
+
+def objects(service: str) -> dict[str, Any]:
+    """The objects of a service, by kind."""
+    return {found["kind"]: found for found in yaml.safe_load_all((BASE / f"{service}.yaml").read_text())}
+
+
+def loaded(service: str) -> Any:
+    """The settings as the service reads them."""
+    kind = IngressSettings if service == "ingress" else definition_named(service).config
+    return config.load(kind, BASE / "settings" / f"{service}.yaml", {})
+
+
+def read_settings(service: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((BASE / "settings" / f"{service}.yaml").read_text())
+    return found
+
+
+def test_the_committed_files_are_what_is_rendered() -> None:
+    made = {name: written(content) for name, content in tree.files(DESCRIPTION).items()}
+    kept = {path.relative_to(TREE).as_posix(): path.read_text() for path in TREE.rglob("*.yaml")}
+    assert kept == made, "headrace render deploy/kubernetes --for kubernetes"
+
+
+@pytest.mark.parametrize("service", [s for s in SERVICES if s != "ingress"])
+def test_a_service_takes_its_settings_and_believes_its_callers_alone(service: str) -> None:
+    found = loaded(service)
+    callers = {other for other in SERVICES if service in services.callees(other)}
+    certificates = {other: set(objects(other)["Certificate"]["spec"]["dnsNames"]) for other in SERVICES}
+    assert len(found.server.tls.peers) == len(callers)
+    assert all(set(found.server.tls.peers) & certificates[caller] for caller in callers)
+    for caller in callers:
+        client = read_settings(caller)[service]
+        assert client["server_name"] in certificates[service]
+        host, port = client["target"].removeprefix("dns:///").split(":")
+        assert (host, port) == (f"{service}.headrace.svc", found.server.listen.rpartition(":")[2])
+    policy = objects(service)["NetworkPolicy"]["spec"]["ingress"][0]
+    admitted = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in policy["from"]}
+    assert admitted == callers
+    assert policy["ports"] == [{"port": int(found.server.listen.rpartition(":")[2])}]
+
+
+def test_the_door_takes_its_settings(tmp_path: Path) -> None:
+    url = tmp_path / "redis-url"
+    url.write_text("redis://:hush@redis:6379/0\n")
+    text = (BASE / "settings" / "ingress.yaml").read_text().replace("/secrets/redis-url", str(url))
+    (tmp_path / "ingress.yaml").write_text(text)
+    found = config.load(IngressSettings, tmp_path / "ingress.yaml", {})
+    assert found.idempotency.redis == "redis://:hush@redis:6379/0"
+    assert found.http.tls == "0.0.0.0:8443"
+    hook = objects("ingress")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["lifecycle"]
+    assert hook["preStop"]["exec"]["command"][-1] == "--drain-only"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_objects_of_a_service_fit_together(service: str) -> None:
+    found, settings = objects(service), read_settings(service)
+    deployment = found["Deployment"]["spec"]
+    pod, labels = deployment["template"]["spec"], deployment["template"]["metadata"]["labels"]
+    selectors = (
+        deployment["selector"]["matchLabels"],
+        found["Service"]["spec"]["selector"],
+        found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"],
+    )
+    assert all(selector == labels for selector in selectors)
+    assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
+    (container,) = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    listen = settings["http"]["tls"] if service == "ingress" else settings["server"]["listen"]
+    assert listen == f"0.0.0.0:{ports['grpc']}"
+    assert settings["telemetry"]["metrics"] == f"0.0.0.0:{ports['metrics']}"
+    server = settings["server"]
+    # A hook of the door waits for notice and drain before SIGTERM, which then waits for the notice again in grpc mode.
+    assert pod["terminationGracePeriodSeconds"] > server["drain_notice_s"] + server["drain_s"] + 10
+    # Callers hear of an address that is gone when the name server's answer has become old, and they ask again.
+    assert server["drain_notice_s"] > DESCRIPTION.resolve_every_s + DESCRIPTION.dns_ttl_s
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert volumes.keys() == mounts.keys()
+    assert volumes["tls"]["secret"]["secretName"] == found["Certificate"]["spec"]["secretName"]
+    for path in paths(settings):
+        assert any(path.startswith(f"{mount}/") or path == mount for mount in mounts.values()), path
+    kept = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    assert {"name": service, "files": [f"settings.yaml=settings/{service}.yaml"]} in kept[
+        "configMapGenerator"
+    ]
+    assert container["args"] == ["--config", f"{mounts['settings']}/settings.yaml"]
+
+
+def paths(value: Any) -> list[str]:
+    """The absolute paths in settings, also those in URLs."""
+    if isinstance(value, dict):
+        return [path for inner in value.values() for path in paths(inner)]
+    if isinstance(value, list):
+        return [path for inner in value for path in paths(inner)]
+    text = str(value).rpartition("password_file=")[2].removeprefix("unix:")
+    return [text] if text.startswith("/") and not text.startswith("/dev/") else []
+
+
+def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["render", str(tmp_path), "--for", "compose"])
+    assert said.exit_code == 0, said.output
+    for service in SERVICES:
+        name = f"settings/{service}.yaml"
+        assert (tmp_path / name).read_text() == (BASE / name).read_text()
+    containers = yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]
+    assert containers.keys() == set(SERVICES)
+    for service, container in containers.items():
+        mounts = [volume.split(":")[1] for volume in container["volumes"]]
+        mounts += [place.split(":")[0] for place in container["tmpfs"]]
+        for path in paths(read_settings(service)):
+            assert any(path.startswith(f"{mount}/") or path == mount for mount in mounts), path
+        assert container["networks"]["default"]["aliases"] == [f"{service}.headrace.svc"]
+
+
+def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    described = Description(
+        namespace="bank",
+        registry="registry.example",
+        version="1.2.3",
+        digests={"router": DIGEST},
+        replicas={"router": 5},
+    )
+    made = tree.files(described)
+    (deployment,) = [found for found in made["base/router.yaml"] if found["kind"] == "Deployment"]
+    assert deployment["spec"]["replicas"] == 5
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == f"registry.example/headrace-router:1.2.3@{DIGEST}"
+    assert made["base/settings/ingress.yaml"]["router"]["target"] == "dns:///router.bank.svc:7100"
+    assert compose.files(described)["compose.yaml"]["services"]["router"]["image"] == image
+    file = tmp_path / "description.yaml"
+    file.write_text("replicas:\n  router: none\n")
+    said = CliRunner().invoke(
+        app, ["render", str(tmp_path / "x"), "--for", "compose", "--description", str(file)]
+    )
+    assert said.exit_code == 1
+    assert "line 2, replicas.router: " in " ".join(said.output.split())
+    assert not (tmp_path / "x").exists()
+
+
+async def test_callers_with_rendered_settings_are_believed_and_others_are_not(tmp_path: Path) -> None:
+    """mTLS with real certificates of the names that the base asks for; only where it listens differs."""
+    authority = Authority(tmp_path)
+    certificates = {
+        name: authority.issue(name, *objects(name)["Certificate"]["spec"]["dnsNames"])
+        for name in ("preprocessing", "router", "features")
+    }
+
+    def mounted(values: dict[str, Any], name: str) -> dict[str, Any]:
+        return {**values, **certificates[name].model_dump(exclude={"peers"})}
+
+    server = read_settings("preprocessing")["server"]
+    server |= {"tls": mounted(server["tls"], "preprocessing"), "listen": "127.0.0.1:0", "drain_notice_s": 0}
+    definition = definition_named("preprocessing")
+    transform = unary(
+        pb.DESCRIPTOR,
+        "PreprocessingService",
+        "Transform",
+        pb.TransformRequest,
+        pb.TransformResponse,
+        idempotent=True,
+    )
+    async with serving(definition, definition.config(server=server)) as running:
+        for caller in ("router", "features"):
+            settings = read_settings("router")["preprocessing"]
+            settings |= {"tls": mounted(settings["tls"], caller), "target": running.address}
+            client = Client("preprocessing", config.ClientSettings(**settings))
+            try:
+                with pytest.raises(Fault) as caught:
+                    await client.unary(transform)(pb.TransformRequest(), deadline=time.monotonic() + 30)
+            finally:
+                await client.close()
+            believed = caught.value.reason is not Reason.REASON_PEER_UNTRUSTED
+            assert caught.value.reason is not Reason.REASON_UNREACHABLE
+            assert believed == (caller == "router")

@@ -1,0 +1,152 @@
+"""Who pays: whatever was measured, all charges together are the bill, and work decides who pays how much of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.cost import (
+    SCHEMA,
+    Interval,
+    Key,
+    Prices,
+    ProcessUse,
+    Work,
+    account,
+    add,
+    billed,
+    charges,
+    report,
+)
+from headrace.cost.prices import CPU, MEMORY, RESOURCES
+from headrace.cost.usage import IDLE, OVERHEAD, SHAPES
+
+SERVICES = tuple(SHAPES)
+amounts = st.floats(0, 1e4, allow_subnormal=False)
+keys = st.builds(
+    Key,
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(["p", "q"]),
+    st.sampled_from(["m:1", "m:2", "m:1+n:1"]),
+    st.sampled_from(["live", "cached", "shadow", "refused"]),
+)
+works = st.builds(
+    Work,
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.dictionaries(st.sampled_from(SERVICES), amounts, max_size=6),
+    gpu_us=amounts,
+)
+processes = st.builds(ProcessUse, st.sampled_from([*SERVICES, "monitoring"]), amounts, amounts, amounts)
+intervals = st.builds(
+    Interval,
+    st.floats(0.1, 600),
+    st.lists(processes, max_size=8),
+    st.dictionaries(keys, works, max_size=8),
+    st.frozensets(st.sampled_from(SERVICES)),
+    amounts,
+    amounts,
+)
+prices = st.builds(
+    lambda rates, reserved: Prices.model_validate({"prices": rates, "reserved": reserved}),
+    st.fixed_dictionaries(
+        dict.fromkeys(("core_hour", "memory_gb_hour", "gpu_hour", "storage_gb_month", "fixed_month"), amounts)
+    ),
+    st.fixed_dictionaries({"cores": st.floats(0.1, 100), "memory_gb": st.floats(0.1, 100), "gpus": amounts}),
+)
+
+
+@given(st.lists(intervals, min_size=1, max_size=4), prices)
+def test_the_sums_equal_the_bill(found: list[Interval], in_force: Prices) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(SCHEMA)
+    for number, interval in enumerate(found):
+        made, bills = charges(interval, in_force), billed(interval, in_force)
+        add(connection, 1800.0 * number, interval.seconds, in_force.currency, made, bills, interval.work)
+    [whole] = account(connection, 0.0)
+    reserved = sum(in_force.reserves(CPU) * i.seconds for i in found) * in_force.prices.of(CPU)
+    assert whole.bills[CPU][1] == pytest.approx(reserved)
+    # Far beyond what is reserved (which this makes up), the rounding of what cancels out is more than the bill.
+    size = sum(abs(line.amount) for line in whole.lines)
+    assert whole.charged == pytest.approx(whole.bill, rel=0.001, abs=1e-9 * size + 1e-12)
+    for by in ("tenant", "pipeline", "version"):
+        told = report(whole, by)
+        groups = sum(g.amount for g in told.groups) + told.overhead.amount + told.idle.amount
+        assert groups == pytest.approx(whole.bill, rel=0.001, abs=1e-9 * size + 1e-12)
+        assert sum(g.rows for g in told.groups) == sum(w.rows for i in found for w in i.work.values())
+
+
+def test_what_is_written_while_it_is_read_is_not_seen_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "cost.sqlite"
+    interval, in_force = Interval(15.0, [], {}), Prices()
+    with closing(sqlite3.connect(path)) as writer, closing(sqlite3.connect(path)) as reader:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.executescript(SCHEMA)
+
+        def write(statement: str = "") -> None:
+            if "FROM bills" in statement or not statement:
+                made, bills = charges(interval, in_force), billed(interval, in_force)
+                add(writer, 1800.0, interval.seconds, in_force.currency, made, bills, {})
+                writer.commit()
+
+        write()
+        reader.set_trace_callback(write)
+        [found] = account(reader, 0.0)
+    assert found.charged == pytest.approx(found.bill)
+
+
+def test_a_process_is_paid_by_the_work_that_was_done_in_it() -> None:
+    much, little = Key("much", "p", "m:1"), Key("little", "p", "m:1")
+    interval = Interval(
+        10.0,
+        [
+            ProcessUse("executor", 2.0, 1.0),
+            ProcessUse("features", 1.0, 0.0),
+            ProcessUse("monitoring", 0.5, 0.0),
+        ],
+        {much: Work(90, 9, {"executor": 300.0}), little: Work(10, 1, {"executor": 100.0, "features": 5.0})},
+        frozenset({"executor", "features"}),
+    )
+    in_force = Prices.model_validate({"reserved": {"cores": 1, "memory_gb": 2}})
+    found = {(c.key, c.service, c.resource): c.quantity for c in charges(interval, in_force)}
+    assert found[much, "executor", CPU] == pytest.approx(1.5)
+    assert found[little, "executor", CPU] == pytest.approx(0.5)
+    assert found[little, "features", CPU] == pytest.approx(1.0)
+    assert found[Key(traffic=OVERHEAD), "monitoring", CPU] == pytest.approx(0.5)
+    assert found[Key(traffic=IDLE), "", CPU] == pytest.approx(10 - 3.5)
+    assert found[much, "executor", MEMORY] == pytest.approx(7.5)
+    assert found[Key(traffic=IDLE), "", MEMORY] == pytest.approx(10.0)
+
+
+def test_work_of_a_process_that_did_not_answer_is_not_paid_at_the_door() -> None:
+    key = Key("a", "p", "m:1")
+    work = {key: Work(1, 1, {"executor": 1e6, "ingress": 1.0})}
+    door = ProcessUse("ingress", 1.0, 0.0)
+    apart = Interval(1.0, [door], work, frozenset({"executor", "ingress"}))
+    together = Interval(1.0, [door], work, frozenset({"ingress"}))
+
+    def cpu(interval: Interval) -> dict[str, float]:
+        return {
+            c.service: c.quantity for c in charges(interval, Prices()) if c.key == key and c.resource == CPU
+        }
+
+    assert cpu(apart) == {"ingress": 1.0}
+    assert cpu(together) == pytest.approx({"executor": 1.0, "ingress": 0.0}, abs=1e-5)
+
+
+def test_what_nobody_uses_is_idle_and_more_than_is_reserved_is_said() -> None:
+    nothing = charges(Interval(60.0, [], {}), Prices())
+    assert {c.key.traffic for c in nothing} == {IDLE}
+    in_force = Prices.model_validate({"reserved": {"cores": 1}})
+    too_much = charges(Interval(1.0, [ProcessUse("router", 3.0, 0.0)], {}), in_force)
+    [idle] = [c for c in too_much if c.key.traffic == IDLE and c.resource == CPU]
+    assert idle.quantity == pytest.approx(-2.0)
+
+
+def test_every_resource_has_a_price_and_a_unit() -> None:
+    assert [b.resource for b in billed(Interval(1.0, [], {}), Prices())] == list(RESOURCES)

@@ -1,0 +1,175 @@
+"""Deployments one service at a time: what is put back when one is bad, and what is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from headrace.delivery.deployer import Look, Outcome
+from headrace.delivery.errors import DeliveryError
+from headrace.delivery.figures import figures
+from headrace.delivery.records import Result, read
+from headrace.state import chain
+from tests.libs.delivery.delivery_world import BEGIN, LEAVES_FIRST, Clock, Machine, deployer, version
+
+
+def test_services_are_deployed_leaves_first_and_the_door_last(tmp_path: Path) -> None:
+    machine = Machine()
+    outcome = deployer(tmp_path, machine, Clock()).deploy(version("1"), "me")
+    assert outcome == Outcome(Result.SUCCEEDED)
+    assert machine.done == [(s, "1") for s in LEAVES_FIRST]
+
+
+def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_path: Path) -> None:
+    machine, clock = Machine(), Clock()
+    deployer(tmp_path, machine, clock).deploy(version("1"), "me")
+    machine.done.clear()
+    deployer(tmp_path, machine, clock).deploy(version("1.1"), "me")  # of the same images
+    assert machine.done == []
+    deployer(tmp_path, machine, clock).deploy(version("2", "b"), "me", ["router"])
+    assert machine.done == [("router", "2")]
+
+
+def test_the_first_that_does_not_start_stops_it_and_all_goes_back_callers_first(tmp_path: Path) -> None:
+    machine, clock = Machine(), Clock()
+    deployer(tmp_path, machine, clock).deploy(version("1"), "me")
+    machine.done.clear()
+    machine.bad = {("router", "2"): "it did not become ready"}
+    outcome = deployer(tmp_path, machine, clock).deploy(version("2", "b"), "me")
+    assert outcome == Outcome(Result.ROLLED_BACK, "router", "it did not become ready")
+    assert machine.done == [("features", "2"), ("router", "2"), ("router", "1"), ("features", "1")]
+    assert {found.version for found in machine.runs.values() if found} == {"1"}
+
+
+def test_what_was_there_without_a_deployment_comes_back(tmp_path: Path) -> None:
+    machine = Machine(bad={("ingress", "1"): "no"})
+    assert deployer(tmp_path, machine, Clock()).deploy(version("1"), "me").result is Result.ROLLED_BACK
+    assert machine.runs == dict.fromkeys(LEAVES_FIRST)
+
+
+def test_a_rollback_that_fails_is_a_failure(tmp_path: Path) -> None:
+    machine = Machine(bad={("router", "1"): "no", ("features", ""): "its disk is full"})
+    outcome = deployer(tmp_path, machine, Clock()).deploy(version("1"), "me")
+    assert outcome.result is Result.FAILED
+    assert outcome.why == "no; features could not be rolled back: its disk is full"
+
+
+@pytest.mark.parametrize(
+    ("after", "bad"),
+    [
+        (Look(calls=1100, failed=0), False),
+        (Look(calls=1100, failed=1), False),  # 1 of 100
+        (Look(calls=1100, failed=2), True),
+        (Look(calls=1010, failed=10), False),  # too few to tell
+        (Look(calls=50, failed=3), True),  # a new door counts from zero
+        (Look("features is unready", 1000, 0), True),
+    ],
+)
+def test_requests_that_fail_after_a_service_was_deployed_make_it_bad(
+    tmp_path: Path, after: Look, bad: bool
+) -> None:
+    looks = iter([Look(calls=1000, failed=0), *[after] * 5])
+    machine = Machine(look_at=lambda service: next(looks) if service == "features" else Look())
+    outcome = deployer(tmp_path, machine, Clock()).deploy(version("1"), "me")
+    assert outcome.result is (Result.ROLLED_BACK if bad else Result.SUCCEEDED)
+    assert outcome.service == ("features" if bad else "")
+
+
+def test_nothing_is_done_for_services_or_images_that_are_not_there(tmp_path: Path) -> None:
+    machine = Machine()
+    made = deployer(tmp_path, machine, Clock())
+    with pytest.raises(DeliveryError, match="nobody: not in version 1"):
+        made.deploy(version("1"), "me", ["nobody"])
+    with pytest.raises(DeliveryError, match="is no digest"):
+        made.deploy(replace(version("1"), images={"router": "latest"}), "me")
+    with pytest.raises(DeliveryError, match="has no service that runs on machine"):
+        made.deploy(replace(version("1"), images={}), "me")
+    assert machine.done == []
+    assert read(tmp_path / "deployments.jsonl") == []
+
+
+def test_what_can_not_be_recorded_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "deployments.jsonl").mkdir()
+    machine = Machine()
+    with pytest.raises(DeliveryError, match="what can't be recorded is not done"):
+        deployer(tmp_path, machine, Clock()).deploy(version("1"), "me")
+    assert machine.done == []
+
+
+def test_a_deployment_that_is_cut_off_is_recorded_as_failed(tmp_path: Path) -> None:
+    def cut(service: str) -> Look:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deployer(tmp_path, Machine(look_at=cut), Clock()).deploy(version("1"), "me")
+    [found] = read(tmp_path / "deployments.jsonl")
+    assert (found.result, found.why) == (Result.FAILED, "it was cut off")
+
+
+def test_one_that_was_killed_counts_as_failed_once_another_began(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "deployments.jsonl"
+    made = deployer(tmp_path, Machine(), clock)
+    made.records.began("1", "machine", {}, committed_at="", author="me", restored=False)
+    assert [d.result for d in read(path)] == [Result.RUNNING]
+    clock.pass_s(100)
+    made.deploy(version("2"), "me")
+    assert [d.result for d in read(path)] == [Result.FAILED, Result.SUCCEEDED]
+
+
+def test_an_altered_record_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.jsonl"
+    deployer(tmp_path, Machine(), Clock()).deploy(version("1"), "me")
+    path.write_text(path.read_text().replace('"author": "me"', '"author": "you"'))
+    with pytest.raises(DeliveryError, match="damaged"):
+        read(path)
+
+
+def test_the_four_figures_of_delivery(tmp_path: Path) -> None:
+    clock, machine, path = Clock(), Machine(), tmp_path / "deployments.jsonl"
+    made = deployer(tmp_path, machine, clock)
+    clock.pass_s(600)
+    made.deploy(version("1"), "me")  # three services, five looks each: 30 s
+    clock.pass_s(86_400)
+    machine.bad = {("features", "2"): "no"}
+    made.deploy(version("2", "b"), "me")
+    made.deploy(version("3", "c"), "me", restored=True)
+    told = figures(read(path), clock(), timedelta(days=10))
+    assert (told.succeeded, told.rolled_back, told.failed) == (2, 1, 0)
+    assert told.per_day == 0.2
+    assert told.lead_s == 630.0  # the restored one has none
+    assert told.failure_ratio == pytest.approx(1 / 3)
+    assert told.recovery_s == 0.0
+    nothing = figures(read(path), BEGIN + timedelta(days=40), timedelta(days=10))
+    assert (nothing.succeeded, nothing.lead_s, nothing.failure_ratio, nothing.recovery_s) == (
+        0,
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_failed_deployment_is_mended_by_the_next_that_succeeds(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "deployments.jsonl"
+    machine = Machine(bad={("router", "1"): "no", ("features", ""): "no"})
+    made = deployer(tmp_path, machine, clock)
+    made.deploy(version("1"), "me")
+    begun = read(path)[0].began
+    clock.pass_s(300)
+    machine.bad = {}
+    made.deploy(version("2"), "me")
+    told = figures(read(path), clock(), timedelta(days=1))
+    assert told.recovery_s == (clock() - begun).total_seconds() > 300
+
+
+def test_both_lines_are_in_the_chain(tmp_path: Path) -> None:
+    deployer(tmp_path, Machine(), Clock()).deploy(version("1"), "me")
+    began, ended = chain.entries(tmp_path / "deployments.jsonl")
+    assert (began["event"], began["version"], began["services"]["router"]) == (
+        "deployment_began",
+        "1",
+        f"sha256:{'a' * 64}",
+    )
+    assert (ended["event"], ended["result"]) == ("deployment_ended", "succeeded")

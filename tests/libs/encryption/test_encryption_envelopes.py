@@ -1,0 +1,123 @@
+"""Envelopes, data keys and the file of keys: real files, a clock that is set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.encryption import DamagedError, DataKeys, KeysAwayError, LockedError, Sealer
+from headrace.encryption.chain import OpenedChain, SealedChain
+from headrace.encryption.envelope import read_header
+from headrace.encryption.file_kms import FileKms, make
+
+
+class Home:
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "encryption.keys"
+        make(self.file)
+        self.now = 0.0
+
+    def sealer(self) -> Sealer:
+        return Sealer(DataKeys(FileKms(self.file), 300, 1000, lambda: self.now))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def version(content: bytes) -> str:
+    return read_header(content)[0].wrapped.version
+
+
+def test_only_the_same_name_opens_it(home: Home) -> None:
+    sealed = home.sealer().seal(b"what was asked", "a")
+    assert b"asked" not in sealed
+    assert home.sealer().open(sealed, "a") == b"what was asked"
+    with pytest.raises(DamagedError):
+        home.sealer().open(sealed, "b")
+
+
+@pytest.mark.parametrize("place", [-1, -20])
+def test_one_altered_byte_is_damage(home: Home, place: int) -> None:
+    sealed = bytearray(home.sealer().seal(b"x" * 50, "a"))
+    sealed[place] ^= 1
+    with pytest.raises(DamagedError):
+        home.sealer().open(bytes(sealed), "a")
+
+
+def test_every_cut_is_told(home: Home) -> None:
+    sealed = home.sealer().seal(b"x", "a")
+    for end in range(len(sealed)):
+        with pytest.raises((DamagedError, LockedError)):
+            home.sealer().open(sealed[:end], "a")
+
+
+def test_another_homes_key_locks_it(home: Home, tmp_path: Path) -> None:
+    sealed = home.sealer().seal(b"x", "a")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(LockedError, match="another key has this name"):
+        Home(tmp_path / "other").sealer().open(sealed, "a")
+
+
+def test_rotation_seals_anew_and_still_opens(home: Home) -> None:
+    sealer = home.sealer()
+    old = sealer.seal(b"old", "a")
+    assert FileKms(home.file).rotate() == "headrace/2"
+    home.now = 301
+    new = sealer.seal(b"new", "a")
+    assert (version(old), version(new)) == ("headrace/1", "headrace/2")
+    assert home.sealer().open(old, "a") == b"old"
+    again = home.sealer().rewrapped(old)
+    assert again is not None
+    assert version(again) == "headrace/2"
+    assert home.sealer().open(again, "a") == b"old"
+    assert home.sealer().rewrapped(again) is None
+
+
+def test_keys_away_write_on_until_the_limit(home: Home) -> None:
+    sealer = home.sealer()
+    sealed = sealer.seal(b"x", "a")
+    hidden = home.file.rename(home.file.with_name("hidden"))
+    home.now = 999
+    later = sealer.seal(b"y", "a")
+    assert sealer.open(later, "a") == b"y"
+    home.now = 1000
+    with pytest.raises(KeysAwayError, match="older than 1000 s"):
+        sealer.seal(b"z", "a")
+    with pytest.raises(KeysAwayError):
+        home.sealer().open(sealed, "a")
+    hidden.rename(home.file)
+    home.now = 1006
+    assert sealer.open(sealer.seal(b"z", "a"), "a") == b"z"
+
+
+def test_a_file_that_others_read_is_not_used(home: Home) -> None:
+    home.file.chmod(0o640)
+    with pytest.raises(KeysAwayError, match="chmod 600"):
+        home.sealer().seal(b"x", "a")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "name": "a", "current": 1}']
+)
+def test_a_file_of_something_else_is_told(home: Home, content: bytes) -> None:
+    home.file.write_bytes(content)
+    with pytest.raises(KeysAwayError):
+        home.sealer().seal(b"x", "a")
+
+
+def test_parts_of_a_chain_keep_their_order(home: Home) -> None:
+    chain = SealedChain(home.sealer(), "journal")
+    parts = []
+    for content in (b"1", b"2", b"3"):
+        chain.seal(b"could not be written")
+        parts.append(part := chain.seal(content))
+        chain.kept(part)
+    opened = OpenedChain(home.sealer(), chain.header, "journal")
+    assert [opened.open(part) for part in parts] == [b"1", b"2", b"3"]
+    for wrong in (parts[1:], [parts[0], parts[2]], [parts[0], parts[0]]):
+        opened = OpenedChain(home.sealer(), chain.header, "journal")
+        with pytest.raises(DamagedError):
+            list(map(opened.open, wrong))

@@ -1,0 +1,87 @@
+"""A real token: SoftHSM. Needs Debian's softhsm2 and python-pkcs11, which is outside the lock; skipped by name without them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from headrace.encryption import DataKeys, KeysAwayError, LockedError, Sealer
+from headrace.encryption.settings import EncryptionSettings, Pkcs11Settings, kms_of
+
+MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
+# Slow: CI's environment has the lock's packages alone.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("pkcs11") is None, reason="python-pkcs11 is not installed (pyproject.toml: pkcs11)"
+    ),
+    pytest.mark.skipif(
+        not MODULE.exists() or shutil.which("softhsm2-util") is None,
+        reason="softhsm2 is not installed (apt-get install softhsm2)",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pkcs11Settings]:
+    folder = tmp_path_factory.mktemp("token")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
+        made = [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            "here",
+            "--so-pin",
+            "4321",
+            "--pin",
+            "1234",
+        ]
+        subprocess.run(made, check=True, capture_output=True)
+        (folder / "pin").write_text("1234\n")
+        (folder / "pin").chmod(0o600)
+        settings = Pkcs11Settings(module=MODULE, token="here", pin_file=folder / "pin")
+        kms = kms_of(EncryptionSettings(pkcs11=settings))
+        with pytest.raises(KeysAwayError, match="rotate to make it"):
+            kms.current()
+        assert kms.rotate() == "headrace/1"
+        yield settings
+
+
+def test_the_token_wraps_rotates_and_rewraps(token: Pkcs11Settings) -> None:
+    kms = kms_of(EncryptionSettings(pkcs11=token))
+    sealer = Sealer(DataKeys(kms, 300, 1000, lambda: 0.0))
+    sealed = sealer.seal(b"what was asked", "a")
+    assert kms.rotate() == "headrace/2"
+    fresh = Sealer(DataKeys(kms, 300, 1000, lambda: 0.0))
+    assert fresh.open(sealed, "a") == b"what was asked"
+    again = fresh.rewrapped(sealed)
+    assert again is not None
+    assert fresh.open(again, "a") == b"what was asked"
+    assert fresh.rewrapped(again) is None
+
+
+def test_a_version_that_is_not_there_locks(token: Pkcs11Settings) -> None:
+    kms = kms_of(EncryptionSettings(pkcs11=token))
+    wrapped = kms.wrap(bytes(32))
+    with pytest.raises(LockedError, match="headrace/9"):
+        kms.unwrap(type(wrapped)("headrace/9", wrapped.content))
+    with pytest.raises(LockedError, match="does not open it"):
+        kms.unwrap(type(wrapped)(wrapped.version, wrapped.content[:-1] + b"\0\0"))
+
+
+def test_a_pin_that_others_read_and_a_missing_token_are_away(token: Pkcs11Settings, tmp_path: Path) -> None:
+    (tmp_path / "pin").write_text("1234")
+    (tmp_path / "pin").chmod(0o644)
+    with pytest.raises(KeysAwayError, match="chmod 600"):
+        kms_of(EncryptionSettings(pkcs11=token.model_copy(update={"pin_file": tmp_path / "pin"}))).current()
+    with pytest.raises(KeysAwayError, match="token gone"):
+        kms_of(EncryptionSettings(pkcs11=token.model_copy(update={"token": "gone"}))).current()

@@ -1,0 +1,110 @@
+"""Causes of the alerts of drift, events and audit, as series for promtool."""
+
+from __future__ import annotations
+
+from tests.libs.slo.promtool_case import case
+
+SEEN = [
+    case(
+        "a column that drifts, one that is far away, one of a shadow that is far away",
+        {
+            'headrace_drift_level{pipeline="a",arm="live",column="x",check="distribution"}': "0x5 1x20 0x20",
+            'headrace_drift_level{pipeline="a",arm="live",column="y",check="nulls"}': "0x5 2x20 0x20",
+            'headrace_drift_level{pipeline="b",arm="canary/shadow",column="z",check="unseen"}': "0x30 2x20",
+        },
+        {
+            "HeadraceDriftSevere": {"5m": [], "8m": [""], "30m": [], "50m": []},
+            "HeadraceDrift": {"5m": [], "15m": [""], "30m": [], "45m": [""]},
+        },
+    ),
+    case(
+        "an arm that errs more; a baseline that can't be used; a retraining, and one that fails",
+        {
+            'headrace_drift_concept{pipeline="a",arm="live"}': "0x9 1x9 0x60",
+            'headrace_drift_concept{pipeline="a",arm="canary/shadow"}': "1x80",
+            'headrace_drift_refused_batches_total{instance="monitoring",why="baseline"}': "_x9 1x70",
+            'headrace_retrain_triggers_total{pipeline="a",cause="unseen"}': "_x9 1x80",
+            'headrace_retrain_failures_total{pipeline="a"}': "_x9 1x80",
+        },
+        {
+            "HeadraceConceptDrift": {"8m": [], "12m": [""], "30m": []},
+            **{
+                n: {"8m": [], "12m": [""], "75m": []}
+                for n in ("HeadraceDriftBlind", "HeadraceRetrainTriggered", "HeadraceRetrainFailing")
+            },
+        },
+    ),
+    case(
+        "a series that makes room for another is no blindness",
+        {'headrace_drift_refused_batches_total{instance="monitoring",why="series"}': "0+1x30"},
+        {"HeadraceDriftBlind": {"20m": []}},
+    ),
+    case(
+        "events that are dropped, that wait, that can't be read; regulated rows that are refused",
+        {
+            'headrace_router_dropped_events_total{instance="router",reason="full"}': "0x9 500x70",
+            'headrace_router_waiting_events{instance="router"}': "0x9 50000x9 0x60",
+            'headrace_router_events_total{instance="router"}': "0+10x9 90x9 90+10x60",
+            'headrace_router_unjournaled_rows_total{instance="router"}': "0x9 7x70",
+            'headrace_monitoring_unreadable_segments_total{instance="monitoring"}': "0x9 1x70",
+        },
+        {
+            "HeadraceEventsDropped": {"8m": [], "12m": [""], "30m": []},
+            "HeadraceEventsBehind": {"8m": [], "18m": [""], "30m": []},
+            "HeadraceJournalUnwritable": {"8m": [], "12m": [""], "30m": []},
+            "HeadraceEventsUnreadable": {"8m": [], "12m": [""], "75m": []},
+        },
+    ),
+    case(
+        "object storage that is away, and for a moment; a stream that can't be read",
+        {
+            'headrace_monitoring_event_segments_away{instance="monitoring"}': "0x9 1x20 0x9 1x5 0x20",
+            'headrace_monitoring_event_stream_failing{instance="monitoring"}': "0x9 1x10 0x40",
+        },
+        {
+            "HeadraceEventSegmentsAway": {"18m": [], "22m": [""], "35m": [], "45m": [], "52m": []},
+            "HeadraceEventStreamFailing": {"13m": [], "17m": [""], "25m": []},
+        },
+    ),
+    case(
+        "events that come and wait for a moment; a journal that fills",
+        {
+            'headrace_router_waiting_events{instance="a"}': "9x30",
+            'headrace_router_events_total{instance="a"}': "0+1x30",
+            'headrace_router_journal_bytes{instance="b"}': "0+60000000x30",
+        },
+        {"HeadraceEventsBehind": {"8m": [], "15m": [""]}},
+    ),
+    case(
+        "events on their way are no gap; 40 that never came are, once; a restart of the service is no new gap",
+        {"headrace_monitoring_missing_events": "0x3 9x3 0x3 5x3 0x19 40x50 0x1 40x90"},
+        {
+            "HeadraceEventsMissing": {
+                "15m": [],
+                "45m": [],
+                "50m": [""],
+                "70m": [],
+                "90m": [],
+                "105m": [],
+                "125m": [],
+            }
+        },
+    ),
+    case(
+        "an audit log that is not written, one that nobody keeps, one with a gap, witnesses that refuse and are silent",
+        {
+            'headrace_audit_failing{instance="monitoring"}': "0x9 1x9 0x30",
+            'headrace_audit_leads{instance="monitoring"}': "1x9 0x9 1x30",
+            'headrace_audit_gaps{instance="monitoring"}': "0x9 1x40",
+            'headrace_audit_witness_refused{witness="a"}': "0x9 1x9 0x30",
+            'headrace_audit_witness_unreachable{witness="a"}': "0x9 1x20 0x20",
+        },
+        {
+            "HeadraceAuditFailing": {"10m": [], "14m": [""], "25m": []},
+            "HeadraceAuditNotKept": {"12m": [], "17m": [""], "25m": []},
+            "HeadraceAuditGap": {"8m": [], "12m": [""], "30m": []},
+            "HeadraceAuditWitnessRefused": {"8m": [], "12m": [""], "25m": []},
+            "HeadraceAuditWitnessUnreachable": {"20m": [], "28m": [""], "35m": []},
+        },
+    ),
+]

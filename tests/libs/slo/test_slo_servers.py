@@ -1,0 +1,144 @@
+"""A cause, provoked on the door's own metrics, and its end reach a webhook through real Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.process.endpoint import MetricsEndpoint
+from headrace.slo import slos
+from headrace.slo.budgets import standings
+from headrace.slo.servers import AlertmanagerApi, PrometheusApi, ServerError
+from services.ingress.reporting.metrics import Metrics
+from services.ingress.request_context import RequestContext, RequestTrace
+from tests.libs.slo.alert_world import until, watched
+from tests.libs.slo.slo_documents import promising
+from tests.programs import needs_program
+
+AVAILABILITY = "HeadraceAvailabilityBurn"
+_BROKEN = Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "broken")
+
+
+class Door:
+    """The metrics of an ingress that answers 100 requests a second."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.metrics = Metrics(registry)
+        self.endpoint = MetricsEndpoint("127.0.0.1:0", registry)
+        # Share of the requests that fail.
+        self.share = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    @classmethod
+    @contextmanager
+    def serving(cls) -> Iterator[Door]:
+        door = cls()
+        door.answer(1, _BROKEN)  # a first failure: Prometheus sees no increase in the first value of a series
+        door._thread.start()
+        try:
+            yield door
+        finally:
+            door._ended.set()
+            door._thread.join()
+            door.endpoint.close()
+
+    def answer(self, count: int, fault: Fault | None) -> None:
+        for _ in range(count):
+            context = RequestContext("Predict", {}, 0.0, RequestTrace("", "", "", False), fault=fault)
+            context.pipeline, context.inference = "small", True
+            self.metrics.done(context, fault.code if fault else Code.OK, 0.01)
+
+    def _serve(self) -> None:
+        while not self._ended.wait(0.25):
+            failing = round(25 * self.share)
+            self.answer(failing, _BROKEN)
+            self.answer(25 - failing, None)
+
+
+@needs_program("prometheus")
+@needs_program("prometheus-alertmanager")
+def test_a_broken_promise_rings_and_stops_ringing(tmp_path: Path) -> None:
+    # A period of 8 hours: windows of 40 s and 4 s, the same factors.
+    promise = promising("{availability: 0.99, window: 8h}")
+    with (
+        Door.serving() as door,
+        watched(tmp_path, [promise], {"ingress": door.endpoint.address}) as (receiver, settings),
+    ):
+        prometheus = PrometheusApi(settings.prometheus)
+        until(
+            "a good start", lambda: [s.state for s in standings(slos([promise]), prometheus)] != ["no data"]
+        )
+        assert not receiver.told
+        door.share = 1.0
+        until("a page", lambda: receiver.find("firing", AVAILABILITY, severity="page", level="14.4x"))
+        told = next(a for a in receiver.told if a.labels["alertname"] == AVAILABILITY)
+        assert told.annotations["runbook"] == "deploy/runbooks/availability-burn.md"
+        assert standings(slos([promise]), prometheus)[0].burn > 14.4
+        # The tickets of the same promise fire too, and are not sent.
+        until("a ticket", lambda: any(a.labels["severity"] == "ticket" for a in prometheus.alerts()))
+        assert {a.labels["severity"] for a in receiver.told} == {"page"}
+        door.share = 0.0
+        until("its end", lambda: receiver.find("resolved", AVAILABILITY, level="14.4x"))
+
+
+@pytest.mark.slow
+@needs_program("prometheus")
+@needs_program("prometheus-alertmanager")
+def test_a_silence_keeps_the_webhook_quiet_about_what_it_names(tmp_path: Path) -> None:
+    with (
+        Door.serving() as door,
+        watched(tmp_path, [], {"ingress": door.endpoint.address}, pace=60.0) as (receiver, settings),
+    ):
+        now = datetime.now(UTC)
+        alertmanager = AlertmanagerApi(settings.alertmanager)
+        alertmanager.silence(
+            {"alertname": "HeadraceTenantsBroken"}, now, now + timedelta(hours=1), "a test", "maintenance"
+        )
+        door.metrics.tenants_broken.set(1)
+        prometheus = PrometheusApi(settings.prometheus)
+        until(
+            "the silenced alert fires",
+            lambda: any(
+                a.labels["alertname"] == "HeadraceTenantsBroken" and a.state == "firing"
+                for a in prometheus.alerts()
+            ),
+        )
+        door.metrics.security.failing.set(1)
+        until("another alert is told", lambda: receiver.find("firing", "HeadraceDiskWritesFailing"))
+        assert not receiver.find("firing", "HeadraceTenantsBroken")
+
+
+@pytest.mark.slow
+@needs_program("prometheus")
+@needs_program("prometheus-alertmanager")
+def test_a_ticket_comes_at_a_sixtieth_of_its_time_and_ends(tmp_path: Path) -> None:
+    """4 % of failures, where 1 % is promised: too little for the pages at 14.4 and 6 times, enough for the ticket at 3 times."""
+    promise = promising("{availability: 0.99, window: 30d}")
+    with (
+        Door.serving() as door,
+        watched(tmp_path, [promise], {"ingress": door.endpoint.address}, pace=60.0, early_levels=False) as (
+            receiver,
+            _,
+        ),
+    ):
+        door.share = 0.04
+        until("a ticket", lambda: receiver.find("firing", AVAILABILITY, severity="ticket", level="3x"))
+        door.share = 0.0
+        until("its end", lambda: receiver.find("resolved", AVAILABILITY, level="3x"), 280)
+        assert not any(a.labels["severity"] == "page" for a in receiver.told)
+
+
+def test_a_server_that_is_not_there_is_named_with_its_setting() -> None:
+    with pytest.raises(ServerError, match=r"127.0.0.1:9/.*settings/slo.yaml: prometheus"):
+        PrometheusApi("http://127.0.0.1:9").alerts()
+    with pytest.raises(ServerError, match="does not begin with http"):
+        PrometheusApi("file:///etc/passwd").alerts()

@@ -1,0 +1,80 @@
+"""The start of a process: a SIGTERM is obeyed from the first import on, and variables alone are settings enough."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.system import poll
+
+ROOT = Path(__file__).parents[2]
+# In pydantic's place, which every service imports early: says that it is being imported, and goes on for ever.
+SLOW = """
+import pathlib
+import time
+
+pathlib.Path({mark!r}).touch()
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("service", ["preprocessing", "ingress"])
+def test_a_stop_while_modules_are_imported_is_obeyed(tmp_path: Path, service: str) -> None:
+    mark = tmp_path / "importing"
+    (tmp_path / "pydantic.py").write_text(SLOW.format(mark=str(mark)))
+    path = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "libs")))
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"services.{service}", "--config", "none.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        poll("the slow import", mark.exists, 60)
+        process.send_signal(signal.SIGTERM)
+        # Without a handler it would be -15, and nothing at all as process 1.
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_service_runs_by_variables_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        metrics = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "HEADRACE__SERVER__LISTEN": f"unix:{tmp_path}/service.sock",
+        "HEADRACE__SERVER__DRAIN_NOTICE_S": "0",
+        "HEADRACE__TELEMETRY__METRICS": metrics,
+    }
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "libs")))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.preprocessing"],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "PYTHONPATH": path},
+    )
+    try:
+        poll("readiness", lambda: process.poll() is not None or probe(metrics, "/ready"), 60)
+        assert probe(metrics, "/live")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def probe(address: str, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False

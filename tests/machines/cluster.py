@@ -1,0 +1,222 @@
+"""All seven services on several machines: two pods of each on different ones, mTLS between them, found by DNS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from headrace.cli.deployment import description as mounted
+from headrace.cli.deployment import service_settings
+from headrace.cli.deployment.description import Description
+from headrace.cli.installation import layout, services
+from tests.machines.authority import Authority, trust
+from tests.machines.names import Names
+from tests.machines.network import Network, choose_of, connect
+from tests.machines.processes import Launcher, Mounts, Processes, Running
+from tests.machines.store import Store
+from tests.system import HEADRACE, HOME, poll
+
+MACHINES = 3
+# The door's Service; its name resolves to this one address, whatever doors there are.
+DOOR = "10.78.0.1"
+# Keeps what must not be lost with a pod: one pod, that ends before the next begins.
+ALONE = "monitoring"
+_STOP = ("services.ingress.stop", "--drain-only")
+_START_S = 120.0
+
+
+@dataclass(eq=False)
+class Pod:
+    """One replica of a service."""
+
+    service: str
+    machine: int
+    namespace: str
+    address: str
+    running: Running
+
+    def ready(self) -> bool:
+        """As a probe asks. AssertionError with the end of its log if it ended."""
+        code = self.running.ended()
+        assert code is None, f"{self.service} ended with {code}:\n{self.running.log.read_text()[-3000:]}"
+        try:
+            with connect(self.namespace, "127.0.0.1", mounted.METRICS_PORT, 2) as asking:
+                asking.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+                return b" 200 " in asking.recv(64)
+        except OSError:
+            return False
+
+
+class Cluster:
+    """What a cluster does for the services: starts pods, tells callers of them, gives out certificates."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
+        self.description = Description(dns_ttl_s=1.0)
+        self.pods: list[Pod] = []
+        self.authority = Authority()
+        self._count = 0
+        with ExitStack() as made:
+            made.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.network = Network(MACHINES)
+            made.callback(self.network.close)
+            self.names = Names(self.folder, self.network.switch)
+            made.callback(self.names.close)
+            self.store = Store(self.folder, self.network)
+            made.callback(self.store.close)
+            self.outside, _ = self.network.pod(0)
+            made.callback(self._kill)
+            self._launcher: Launcher = Processes(self.folder / "pods")
+            self._files()
+            self._made = made.pop_all()
+
+    def close(self) -> None:
+        """Ends everything at once and removes it."""
+        self._made.close()
+
+    def up(self) -> None:
+        """Two pods of each service, spread; returns once all are ready and known."""
+        for number, service in enumerate(services.start_order()):
+            for replica in range(1 if service == ALONE else 2):
+                self.pods.append(self._start(service, 1 + (number + replica) % MACHINES))
+        for pod in self.pods:
+            self._await(pod)
+        for service in services.start_order():
+            self.tell(service)
+
+    def of(self, service: str) -> list[Pod]:
+        """The pods of a service that serve."""
+        return [pod for pod in self.pods if pod.service == service]
+
+    def ahead(self, service: str, replicas: int = 2) -> list[Pod]:
+        """New pods that are ready, of which no caller knows yet.
+
+        Machines of a test share a few cores, so a start takes from those who serve what it would not in a cluster: it can be
+        done before there is traffic.
+        """
+        machines = [pod.machine for pod in self.of(service)]
+        return [self._ready(service, machines[number % len(machines)]) for number in range(replicas)]
+
+    def roll(self, service: str, made: list[Pod]) -> None:
+        """One after another, pods that were made ahead replace those that serve; for the one that is alone, as it ends."""
+        if service == ALONE:
+            [old] = self.of(service)
+            self.stop(old)
+            self.join(self._ready(service, old.machine))
+            return
+        for old, new in zip(self.of(service), made, strict=True):
+            self.join(new)
+            self.stop(old)
+
+    def join(self, *made: Pod) -> None:
+        """Callers learn of the pods."""
+        self.pods += made
+        for service in {pod.service for pod in made}:
+            self.tell(service)
+
+    def stop(self, pod: Pod) -> None:
+        """As Kubernetes ends a pod: callers are told and the pod is stopped at the same time."""
+        self.pods.remove(pod)
+        self.tell(pod.service)
+        if pod.service == services.INGRESS:
+            pod.running.run(*_STOP)
+        pod.running.signal(signal.SIGTERM)
+        poll(f"{pod.service} ends", lambda: pod.running.ended() is not None, self.description.grace_s + 30)
+        assert pod.running.ended() == 0, pod.running.log.read_text()[-3000:]
+        self.network.remove(pod.namespace)
+
+    def tell(self, service: str) -> None:
+        """Callers find the pods that serve now."""
+        addresses = [pod.address for pod in self.of(service)]
+        name = service_settings.name_of(self.description, service)
+        if service == services.INGRESS:
+            choose_of(self.outside, DOOR, mounted.DOOR_PORT, addresses)
+            addresses = [DOOR]
+        self.names.put(name, addresses)
+
+    def trust(self, *authorities: Authority) -> None:
+        """Whom all services believe from now on."""
+        for service in services.start_order():
+            trust(self.folder / "tls" / service, *authorities)
+
+    def certify(self, authority: Authority) -> None:
+        """New certificates for all services, and for whatever starts later."""
+        self.authority = authority
+        for service in services.start_order():
+            folder = self.folder / "tls" / service
+            authority.issue(folder, service_settings.name_of(self.description, service))
+
+    def _ready(self, service: str, machine: int) -> Pod:
+        pod = self._start(service, machine)
+        self._await(pod)
+        return pod
+
+    def _await(self, pod: Pod) -> None:
+        poll(f"{pod.service} on machine {pod.machine} is ready", pod.ready, _START_S)
+
+    def _start(self, service: str, machine: int) -> Pod:
+        namespace, address = self.network.pod(machine)
+        self._count += 1
+        mounts = Mounts(
+            settings=self.folder / "rendered" / "settings" / f"{service}.yaml",
+            tls=self.folder / "tls" / service,
+            secrets=self.folder / "secrets",
+            models=layout.of(HOME).models,
+            features=self.folder / "feast",
+            resolv=self.names.resolv,
+        )
+        running = self._launcher.start(service, f"{service}-{self._count}", namespace, mounts)
+        return Pod(service, machine, namespace, address, running)
+
+    def _kill(self) -> None:
+        for pod in self.pods:
+            pod.running.signal(signal.SIGKILL)
+        for pod in self.pods:
+            poll(f"{pod.service} is gone", lambda pod=pod: pod.running.ended() is not None)  # type: ignore[misc] # mypy knows no lambdas with defaults
+
+    def _files(self) -> None:
+        """What an operator gives a cluster: rendered settings, secrets, certificates, stores."""
+        (self.folder / "pods").mkdir()
+        described = self.folder / "description.yaml"
+        described.write_text(yaml.safe_dump({"dns_ttl_s": self.description.dns_ttl_s}))
+        _render(self.folder / "rendered", described)
+        home, secrets = layout.of(HOME), self.folder / "secrets"
+        secrets.mkdir(mode=0o700)
+        given = (
+            home.tenants,
+            home.pepper,
+            home.events_salt,
+            home.model_public_key,
+            home.audit_key,
+            home.audit_public_key,
+        )
+        for path in given:
+            shutil.copy(path, secrets / path.name)
+        (secrets / "console.key").write_bytes(os.urandom(32))
+        (secrets / "console.key").chmod(0o600)
+        self.store.secrets(secrets)
+        self.names.put("redis", [self.store.address])
+        for service in services.start_order():
+            (self.folder / "tls" / service).mkdir(parents=True)
+        self.certify(self.authority)
+        self.trust(self.authority)
+        self.store.fill(self.folder / "feast")
+
+
+def _render(folder: Path, description: Path) -> None:
+    """`headrace render`, which knows no home."""
+    done = subprocess.run(
+        [str(HEADRACE), "render", str(folder), "--for", "compose", "--description", str(description)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

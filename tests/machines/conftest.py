@@ -1,0 +1,36 @@
+"""A cluster of three machines; skipped by name where the kernel or the programs for it are missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.machines.cluster import Cluster
+from tests.programs import needs_program
+from tests.system import prepared
+
+PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder takes minutes, and needs what only root may do."""
+    for item in items:
+        if item.path.parent.name == "machines":
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"))
+            for program in PROGRAMS:
+                item.add_marker(needs_program(program))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    prepared()
+    running = Cluster()
+    try:
+        running.up()
+        yield running
+    finally:
+        running.close()

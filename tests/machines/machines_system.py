@@ -1,0 +1,81 @@
+"""A cluster of machines as the system that end-to-end tests ask."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.deployment import description as mounted
+from headrace.cli.installation import layout, services
+from tests.machines.cluster import DOOR, Cluster, Pod
+from tests.machines.forwarding import Forwarded
+from tests.machines.network import connect
+from tests.system import HOME, RELEASES_VARIABLE, System
+
+_PLAINTEXT_PORT = 8080
+
+
+class MachinesSystem(System):
+    """Reached through ports of this host: in plaintext each connection goes to another door, over TLS to whichever its Service
+    chooses."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__("machines")
+        self.cluster = cluster
+        self._turns = itertools.count()
+        self._plain = Forwarded(self._next_door)
+        self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
+        self._forwarded: dict[Pod, Forwarded] = {}
+        os.environ[RELEASES_VARIABLE] = cluster.store.place
+
+    def down(self) -> None:
+        os.environ.pop(RELEASES_VARIABLE, None)
+        for port in (self._plain, self._tls, *self._forwarded.values()):
+            port.close()
+        self.cluster.close()
+
+    @cached_property
+    def endpoints(self) -> dict[str, str]:
+        return {
+            "grpc": self._plain.address,
+            "http": f"http://{self._plain.address}",
+            "grpc_tls": self._tls.address,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return layout.of(HOME).demo_key.read_text().strip()
+
+    @cached_property
+    def ca_file(self) -> Path:
+        path = self.cluster.folder / "ca.pem"
+        path.write_bytes(self.cluster.authority.pem)
+        return path
+
+    def logs(self, service: str) -> list[Path]:
+        return [pod.running.log for pod in self.cluster.of(service)]
+
+    def metrics(self) -> list[tuple[str, str]]:
+        return [(pod.service, f"http://{self._metrics(pod)}/metrics") for pod in self.cluster.pods]
+
+    def pids(self, service: str) -> list[int | None]:
+        return [pod.running.pid for pod in self.cluster.of(service)]
+
+    def status(self) -> dict[str, Any]:
+        raise AssertionError(
+            "no supervisor here: list the test in tests/machines/one_home.py, with the reason"
+        )
+
+    def _metrics(self, pod: Pod) -> str:
+        if pod not in self._forwarded:
+            self._forwarded[pod] = Forwarded(
+                lambda: connect(pod.namespace, "127.0.0.1", mounted.METRICS_PORT)
+            )
+        return self._forwarded[pod].address
+
+    def _next_door(self) -> Any:
+        doors = self.cluster.of(services.INGRESS)
+        return connect(doors[next(self._turns) % len(doors)].namespace, "127.0.0.1", _PLAINTEXT_PORT)

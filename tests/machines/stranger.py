@@ -1,0 +1,39 @@
+"""Who asks a service from outside, with whatever certificate."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from headrace.cli.deployment import description as mounted
+from headrace.cli.deployment import service_settings
+from tests.machines.authority import Authority
+from tests.machines.cluster import Cluster, Pod
+from tests.machines.forwarding import Forwarded
+from tests.machines.network import connect
+
+_HEALTH = "/grpc.health.v1.Health/Check"
+
+
+def asked(cluster: Cluster, pod: Pod, shown: Authority | None) -> grpc.StatusCode:
+    """What a health check gets from a pod. `shown`: who signed the router's certificate that is shown; None: none."""
+    key = certificate = None
+    if shown is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            shown.issue(Path(folder), service_settings.name_of(cluster.description, "router"))
+            key, certificate = ((Path(folder) / name).read_bytes() for name in ("tls.key", "tls.crt"))
+    credentials = grpc.ssl_channel_credentials(cluster.authority.pem, key, certificate)
+    options = [("grpc.ssl_target_name_override", service_settings.name_of(cluster.description, pod.service))]
+    port = Forwarded(lambda: connect(cluster.outside, pod.address, mounted.PORT))
+    try:
+        with grpc.secure_channel(port.address, credentials, options) as channel:
+            call: Any = channel.unary_unary(_HEALTH)
+            call(b"", timeout=10)
+    except grpc.RpcError as error:
+        return error.code()
+    finally:
+        port.close()
+    return grpc.StatusCode.OK

@@ -1,0 +1,72 @@
+"""A backup of a running system has all of its home, and serves the same elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.audit.tiles import TileFiles
+from headrace.audit.tree import root
+from headrace.cli.backup.contents import KEPT, LEFT_OUT
+from headrace.client import Headrace
+from tests.system import COMMAND_S, HEADRACE, HOME, ROOT, System, headrace, row_request
+
+# What tests put into the home, and folders of older runs that were cut off.
+_OF_TESTS = {"load-pipelines"}
+
+
+def test_a_home_has_nothing_that_a_backup_does_not_know(system: System) -> None:
+    system.predict(row_request(system.rows[0]))
+    names = {path.name for path in HOME.iterdir() if not path.name.startswith(".")}
+    assert names - KEPT - LEFT_OUT - _OF_TESTS == set()
+
+
+@dataclass
+class Elsewhere:
+    """Commands about another home."""
+
+    home: Path
+
+    def headrace(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(HEADRACE), *arguments, "--home", str(self.home)],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.headrace(*arguments, "--json"))
+        return found
+
+
+@pytest.mark.slow
+def test_a_backup_of_a_running_system_serves_the_same_elsewhere(system: System, tmp_path: Path) -> None:
+    rows = system.rows[:64]
+    with Headrace(system.endpoints["grpc"], key=system.key) as client:
+        before = [p.outputs for p in client.predict("flights", rows).predictions]
+    file, other = tmp_path / "headrace.tar", Elsewhere(tmp_path / "home")
+    audited = json.loads(headrace("audit", "verify", "--json"))
+    headrace("backup", str(file))
+    other.headrace("restore", str(file))
+    try:
+        other.headrace("up", *(["--together"] if system.shape == "together" else []))
+        status = other.json("status")
+        with Headrace(status["endpoints"]["grpc"], key=status["demo_key"]) as client:
+            assert [p.outputs for p in client.predict("flights", rows).predictions] == before
+        restored = other.json("audit", "verify")
+        assert restored["holds"]
+        # The log goes on from the one that was backed up.
+        tiles = TileFiles(other.home / "audit" / "log", restored["entries"])
+        assert root(audited["entries"], tiles.node).hex() == audited["root"]
+    finally:
+        other.headrace("down")

@@ -1,0 +1,42 @@
+"""Explanations of the demo's predictions: by the command line from its event, and at the door on request."""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.request
+
+from tests.system import System, headrace, poll, refused, row_request
+
+PATH = "/headrace.api.inference.v1.InferenceService/Explain"
+
+
+def test_a_prediction_is_explained_from_its_event(system: System) -> None:
+    if system.shape == "together":
+        # Nothing but the door reaches services that live in one process.
+        assert "shape apart" in refused("explain", "ab" * 16)
+        return
+    answer = system.predict(row_request(system.rows[0]))
+    events = poll(
+        "the event is stored",
+        lambda: json.loads(headrace("events", "list", "--request", answer.request_id, "--json")),
+    )
+    found = json.loads(headrace("explain", events[0]["prediction_id"], "--json"))
+    assert found["output"] == "probability"
+    # The model's signed baseline is what a usual case looks like.
+    assert {column["base_source"] for column in found["columns"]} == {"baseline"}
+    assert len(found["columns"]) == 24
+    added = math.fsum(column["contribution"] for column in found["columns"])
+    assert added == found["value"] - found["base"]
+    assert math.isclose(found["value"], events[0]["outputs"]["probability"], rel_tol=1e-5)
+
+
+def test_rows_are_explained_at_the_door(system: System) -> None:
+    body = json.dumps({"pipeline": "flights", "rows": [dict(system.rows[0])]}).encode()
+    headers = {"content-type": "application/json", "authorization": f"Bearer {system.key}"}
+    request = urllib.request.Request(f"http://{system.endpoints['grpc']}{PATH}", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        [row] = json.load(reply)["rows"]
+    assert {"month", "carrier", "temp", "tail_late_share"} <= {c["column"] for c in row["contributions"]}
+    added = math.fsum(c.get("contribution", 0.0) for c in row["contributions"])
+    assert added == row["value"] - row["base"]

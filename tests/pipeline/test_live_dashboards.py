@@ -1,0 +1,122 @@
+"""Every panel of every dashboard shows something: asked of a real Prometheus that scrapes a system that answers requests.
+
+GPUs are not here: their panels are asked of a page in the format of NVIDIA's dcgm-exporter, written by hand.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.cli.diagnosis import alert_files
+from headrace.cli.installation import layout
+from headrace.dashboards import DASHBOARDS
+from headrace.slo.servers import PrometheusApi
+from tests.libs.slo.alert_world import watched
+from tests.programs import needs_program
+from tests.system import HOME, System, requests, row_request
+
+DCGM = (Path(__file__).parent / "dcgm_exporter.txt").read_bytes()
+_VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$price_per_core_hour": "0.04"}
+_PATIENCE_S = 120.0
+
+
+@contextmanager
+def recorded_gpu() -> Iterator[str]:
+    """host:port of the metrics of a GPU, which always are the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(DCGM)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def traffic(system: System, row: dict[str, Any]) -> Iterator[None]:
+    """Requests without end, a few of them wrong."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(0.05):
+            system.predict(row_request(row))
+            with suppress(grpc.RpcError):
+                system.predict(row_request({**row, "month": 13}))
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        senders = [pool.submit(send) for _ in range(2)]
+        try:
+            yield
+        finally:
+            ended.set()
+    for sender in senders:
+        sender.result()
+
+
+@contextmanager
+def broken_tenants() -> Iterator[None]:
+    """A tenants document that can't be read: the alert that the panel of alerts shows."""
+    path = layout.of(HOME).tenants
+    good = path.read_bytes()
+    path.write_text("tenants: [")
+    try:
+        yield
+    finally:
+        path.write_bytes(good)
+
+
+def shows(prometheus: PrometheusApi, expression: str) -> bool:
+    for name, value in _VARIABLES.items():
+        expression = expression.replace(name, value)
+    return any(not math.isnan(sample.value) for sample in prometheus.query(expression))
+
+
+@pytest.mark.slow
+@needs_program("prometheus")
+@needs_program("prometheus-alertmanager")
+@pytest.mark.parametrize("system", ["apart"], indirect=True)
+def test_every_panel_shows_something(system: System, tmp_path: Path) -> None:
+    at = layout.of(HOME)
+    services = {g["labels"]["instance"]: g["targets"][0] for g in json.loads(at.targets.read_text())}
+    asked = [
+        (dashboard.name, panel.title, expression)
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels
+        if not panel.pending
+        for expression, _ in panel.queries
+    ]
+    with recorded_gpu() as gpu, traffic(system, requests()[0]), broken_tenants():
+        targets = {**services, "gpu": gpu}
+        with watched(tmp_path, alert_files.promised(at), targets, pace=60.0) as (_, settings):
+            prometheus = PrometheusApi(settings.prometheus)
+            end = time.monotonic() + _PATIENCE_S
+            silent = asked
+            while silent and time.monotonic() < end:
+                silent = [query for query in silent if not shows(prometheus, query[2])]
+                time.sleep(1)
+    assert silent == []

@@ -1,0 +1,137 @@
+"""Operators of single pipelines: a credential with `operate:PIPELINE` changes and sees what is live of that one alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.operations.v1 import operations_pb2
+from headrace.api.releases.v1 import releases_pb2 as pb
+from headrace.comparison import ComparisonReport
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.oip import open_inference_pb2 as oip
+from headrace.pipeline import IndexedModel, ModelState
+from headrace.state.tenants import QuotaSpec
+from services.ingress.documents.catalog import Credential, Tenant
+from services.ingress.oip.repository import ModelRepository
+from services.ingress.operations.servicer import OperationsServicer
+from services.ingress.ports import MergedReports
+from services.ingress.releases.desk import Desk
+from services.ingress.releases.service import ReleaseServicer
+from services.ingress.request_context import RequestContext, begin
+from tests.services.ingress.released_door import begin_anew, store
+
+MINE, ALL = frozenset({"operate:double"}), frozenset({"operate"})
+NEW = pb.ArmSpec(models={"doubler": "2"})
+
+
+def context(scopes: frozenset[str]) -> RequestContext:
+    made = begin("x", {}, time.monotonic(), 0.0)
+    made.deadline = time.monotonic() + 60
+    made.credential = Credential(Tenant("ops", frozenset(), QuotaSpec(), 1), "k", scopes)
+    return made
+
+
+class Models:
+    """Lists two versions of a model."""
+
+    async def index(self, deadline: float) -> Sequence[IndexedModel]:
+        assert deadline
+        return [IndexedModel("doubler", version, ModelState.ACTIVE, "") for version in "12"]
+
+
+@pytest.fixture
+async def servicer(tmp_path: Path) -> AsyncIterator[ReleaseServicer]:
+    """With release 1 of `double`."""
+    begin_anew(tmp_path)
+    desk = Desk(store(tmp_path), Models(), structlog.get_logger(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
+    yield ReleaseServicer(desk)
+    await desk.close()
+
+
+async def test_an_operator_of_one_pipeline_changes_it(servicer: ReleaseServicer, tmp_path: Path) -> None:
+    request = pb.DeployPipelineRequest(pipeline="double", spec=NEW)
+    assert (await servicer.DeployPipeline(request, context(MINE))).change.changed
+    assert store(tmp_path).current("double")[0].live.models == {"doubler": "2"}
+    frozen = pb.SetFreezeRequest(pipeline="double", frozen=True)
+    await servicer.SetFreeze(frozen, context(MINE))
+    assert store(tmp_path).current("double")[0].frozen
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "scope"),
+    [
+        ("GetRelease", pb.GetReleaseRequest(pipeline="double"), "operate:double"),
+        ("ListReleases", pb.ListReleasesRequest(pipeline="double"), "operate:double"),
+        ("DeployPipeline", pb.DeployPipelineRequest(pipeline="double", spec=NEW), "operate:double"),
+        (
+            "CommitRelease",
+            pb.CommitReleaseRequest(document='{"pipeline": "double", "parent": 1}'),
+            "operate:double",
+        ),
+        ("ApplyRelease", pb.ApplyReleaseRequest(document='{"pipeline": "double"}'), "operate:double"),
+        ("RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"), "operate:double"),
+        ("StartRollout", pb.StartRolloutRequest(pipeline="double", spec=NEW), "operate:double"),
+        (
+            "SteerRollout",
+            pb.SteerRolloutRequest(pipeline="double", action=pb.ROLLOUT_ACTION_PAUSE),
+            "operate:double",
+        ),
+        ("SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True), "operate:double"),
+        ("SetFreeze", pb.SetFreezeRequest(frozen=True), "operate"),
+    ],
+)
+async def test_an_operator_of_another_pipeline_does_nothing(
+    servicer: ReleaseServicer, tmp_path: Path, name: str, request_: Any, scope: str
+) -> None:
+    before = store(tmp_path).current("double")
+    with pytest.raises(Fault) as error:
+        await getattr(servicer, name)(request_, context(frozenset({"operate:other"})))
+    fault = error.value
+    assert (fault.code, fault.reason) == (Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED)
+    assert fault.metadata == {"scope": scope}
+    assert (store(tmp_path).current("double"), store(tmp_path).frozen()) == (before, None)
+
+
+async def test_each_sees_the_pipelines_that_are_his(servicer: ReleaseServicer) -> None:
+    for scopes, seen in ((MINE, ["double"]), (ALL, ["double"]), (frozenset({"operate:other"}), [])):
+        found = await servicer.ListReleases(pb.ListReleasesRequest(), context(scopes))
+        assert [release.pipeline for release in found.releases] == seen
+
+
+async def test_models_are_loaded_by_operators_of_everything() -> None:
+    repository = ModelRepository(Models(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
+    listed = await repository.RepositoryIndex(oip.RepositoryIndexRequest(), context(MINE))
+    assert [model.version for model in listed.models] == ["1", "2"]
+    with pytest.raises(Fault, match="lacks the scope `operate`"):
+        await repository.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="m"), context(MINE))
+
+
+class Seen:
+    """Shadows of two pipelines, and what the analyser says."""
+
+    async def reports(self, pipeline: str, deadline: float) -> MergedReports:
+        assert deadline
+        names = [pipeline] if pipeline else ["double", "other"]
+        return MergedReports([ComparisonReport(name, 1, "next", "live") for name in names], 1)
+
+    async def rollout(self, pipeline: str, deadline: float) -> monitoring_pb2.GetRolloutResponse:
+        assert (pipeline, deadline > 0) == ("double", True)
+        return monitoring_pb2.GetRolloutResponse(release=4)
+
+
+async def test_what_the_analyser_sees_is_told_to_operators_of_the_pipeline() -> None:
+    servicer = OperationsServicer(Seen(), Seen(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
+    request = operations_pb2.GetRolloutRequest(pipeline="double")
+    assert (await servicer.GetRollout(request, context(MINE))).rollout.release == 4
+    for scopes, seen in ((ALL, ["double", "other"]), (MINE, ["double"])):
+        reply = await servicer.GetShadowReport(operations_pb2.GetShadowReportRequest(), context(scopes))
+        assert [report.pipeline for report in reply.reports] == seen
+    with pytest.raises(Fault, match="`operate:double`"):
+        await servicer.GetRollout(request, context(frozenset({"operate:other"})))

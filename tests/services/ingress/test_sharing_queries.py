@@ -1,0 +1,159 @@
+"""The extraction guard at two doors with one Redis: a budget is spent once, a row is free at every door, nothing gets lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
+
+from headrace.state.redis import RedisCalls
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.admission.quotas import QuotaFault
+from services.ingress.sharing.exchange import Exchange
+from services.ingress.sharing.metrics import ShareMetrics
+from services.ingress.sharing.queries import MergedQueries
+from tests.libs.state.valkey import Valkey
+from tests.services.ingress.test_ingress_guarding import NOON, PIPE, batch, call
+from tests.services.ingress.test_sharing_leases import Lines
+
+BUDGET = 1000
+
+
+class Door:
+    def __init__(self, url: str, name: str, folder: Path | None = None) -> None:
+        self.now, self.away, self.log = 0.0, False, Lines()
+        self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
+        metrics = ShareMetrics(CollectorRegistry())
+        exchange = Exchange(self.calls, name)
+        self.merged = MergedQueries(
+            exchange, lambda: self.now, lambda: 2, lambda: self.away, metrics, self.log
+        )
+        self.events: list[str] = []
+        self.guard = ExtractionGuard(
+            folder,
+            b"secret",
+            lambda: NOON + self.now,
+            lambda kind, *_: self.events.append(kind),
+            lambda _: None,
+            self.merged,
+        )
+
+    def passes(self, rows: Sequence[int]) -> bool:
+        try:
+            self.guard.check(call(BUDGET), PIPE, batch(rows))
+        except QuotaFault as fault:
+            self.wait = fault.retry_after_s
+            return False
+        return True
+
+    async def look(self) -> None:
+        self.now += 0.1
+        await self.merged.look()
+
+
+@pytest.fixture
+async def doors(tmp_path: Path) -> AsyncIterator[tuple[Door, Door, Valkey]]:
+    server = Valkey(tmp_path)
+    server.start()
+    made = Door(server.url, "one"), Door(server.url, "two")
+    yield *made, server
+    for door in made:
+        await door.calls.close()
+    server.kill()
+
+
+def unseen(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1
+
+
+async def spend(doors: Sequence[Door], size: int, rounds: int) -> int:
+    """Different rows that passed, of far more than the budget at each door."""
+    passed, sources = 0, [unseen(1_000_000 * (i + 1)) for i in range(len(doors))]
+    for _ in range(rounds):
+        for door, source in zip(doors, sources, strict=True):
+            for _ in range(300 // size + 1):
+                passed += size * door.passes([next(source) for _ in range(size)])
+        for door in doors:
+            await door.look()
+    return passed
+
+
+@pytest.mark.parametrize("size", [1, 16])
+async def test_a_budget_is_spent_once(doors: tuple[Door, Door, Valkey], size: int) -> None:
+    *both, _ = doors
+    # Less than one request may be left.
+    assert BUDGET * 0.98 - size <= await spend(both, size, 25) <= BUDGET * 1.02
+    assert not both[0].passes(range(40))
+    assert both[0].wait == pytest.approx(86_400 / 2, rel=0.01)  # until midnight
+    assert "extraction_guard" in both[0].events
+
+
+async def test_one_door_may_spend_all_of_it(doors: tuple[Door, Door, Valkey]) -> None:
+    one, _, _ = doors
+    assert BUDGET * 0.98 <= await spend([one], 10, 30) <= BUDGET
+
+
+async def test_a_row_that_was_sent_to_one_door_is_free_at_the_other(
+    doors: tuple[Door, Door, Valkey],
+) -> None:
+    one, two, _ = doors
+    rows = list(range(50))
+    assert one.passes(rows)
+    await one.look()
+    assert two.passes([0])
+    await two.look()
+    assert two.passes(rows)
+    await two.look()
+    assert one.merged._tables.keys() == two.merged._tables.keys()
+    assert [share.count for share in two.merged._tables.values()] == [50]
+
+
+async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_again(
+    doors: tuple[Door, Door, Valkey], tmp_path: Path
+) -> None:
+    one, two, server = doors
+    assert one.passes(range(60))
+    await one.look()
+    server.kill()
+    one.away = True
+    passed = sum(one.passes([n]) for n in range(1_000, 3_000))
+    assert passed == (BUDGET - 60) // 2  # its part of what is left; nothing fails before
+    await one.look()
+    server.start()
+    Redis.from_url(server.url).flushall()
+    one.away = False
+    for _ in range(5):
+        await one.look()
+    assert two.passes([1])
+    for _ in range(5):
+        await two.look()
+    assert [share.count for share in two.merged._tables.values()] == [60 + passed]
+    assert all(two.passes([n]) for n in range(60))
+    assert [share.count for share in two.merged._tables.values()] == [60 + passed]
+
+
+async def test_a_table_that_is_something_else_stops_that_table_alone(
+    doors: tuple[Door, Door, Valkey],
+) -> None:
+    one, _, server = doors
+    assert one.passes([1])
+    await one.look()
+    redis: Any = Redis.from_url(server.url)
+    [key] = redis.keys("headrace:quotas:*rows")
+    redis.delete(key)
+    redis.set(key, "rubbish")
+    assert one.passes([2])
+    for _ in range(2):
+        await one.look()
+    assert one.passes([3])
+    assert len([text for text in one.log.texts if "different queries are not shared" in text]) == 1
+    redis.delete(key)
+    for _ in range(3):
+        await one.look()
+    assert redis.zcard(key) == 3

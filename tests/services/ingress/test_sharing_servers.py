@@ -1,0 +1,86 @@
+"""Limits and keys of calls on a Redis of several servers: real Sentinels that choose a new master, and a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.state.redis import RedisCalls, RedisDownError
+from headrace.state.tenants import QuotaSpec
+from services.ingress.documents.catalog import Tenant
+from services.ingress.idempotency.redis import RedisKeys
+from services.ingress.idempotency.store import Claim, State, StoreRules
+from services.ingress.sharing.exchange import Exchange
+from services.ingress.sharing.metrics import ShareMetrics
+from services.ingress.sharing.quotas import LeasedQuotas
+from tests.libs.state.redis_servers import client, cluster, watched
+from tests.services.ingress.test_sharing_leases import Lines
+
+pytestmark = pytest.mark.slow
+WHO = [Tenant(f"t{i}", frozenset("*"), QuotaSpec(rows_per_s=10, concurrency=4), 1) for i in range(20)]
+
+
+class Part:
+    """A door with a real clock."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.calls = RedisCalls(url, 1.0, time.monotonic, pause_s=0.05)
+        self.registry, self.log = CollectorRegistry(), Lines()
+        exchange = Exchange(self.calls, name)
+        self.leased = LeasedQuotas(exchange, time.monotonic, ShareMetrics(self.registry), self.log)
+
+    def value(self, name: str) -> float | None:
+        return self.registry.get_sample_value(name)
+
+    async def leases(self) -> int:
+        """Asks for all tenants; how many got a lease."""
+        held = [self.leased.quotas.acquire(who) for who in WHO]
+        await self.leased.look()
+        for quota in held:
+            quota.release()
+        slots = (self.registry.get_sample_value("headrace_quota_slots", {"tenant": w.name}) for w in WHO)
+        return sum(bool(count) for count in slots)
+
+
+async def healed(part: Part) -> None:
+    async with asyncio.timeout(60):
+        while await part.leases() < len(WHO) or part.value("headrace_quota_alone") != 0:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_new_master_is_followed(tmp_path: Path) -> None:
+    with watched(tmp_path) as (servers, master, url):
+        one, two = Part(url, "one"), Part(url, "two")
+        for part in (one, two, one):
+            await part.leased.start()
+        assert await one.leases() == await two.leases() == len(WHO)
+        assert one.leased.doors == 2
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
+        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        servers.kill(master)
+        with pytest.raises(RedisDownError):
+            await one.calls.ask([("PING",)], insist=True)
+        for part in (one, two):
+            await healed(part)
+        # The replica had it.
+        assert (await keys.claim("t", "k", b"f", "other")).state is State.BUSY
+        for part in (one, two):
+            await part.calls.close()
+
+
+async def test_a_cluster_has_tenants_on_all_its_servers(tmp_path: Path) -> None:
+    with cluster(tmp_path) as (_, ports, url):
+        one, two = Part(url, "one"), Part(url, "two")
+        for part in (one, two, one):
+            await part.leased.start()
+        assert one.leased.doors == 2
+        assert await one.leases() == await two.leases() == len(WHO)
+        assert all(client(port).dbsize() > 1 for port in ports)
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
+        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        for part in (one, two):
+            await part.calls.close()

@@ -1,0 +1,105 @@
+"""A slot is leased to one door at a time, whatever doors want, hold, or leave: what Redis gives is checked at each exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from headrace.state.redis import RedisCalls
+from headrace.state.tenants import QuotaSpec
+from services.ingress.sharing.exchange import LEASE_MS, Exchange
+from services.ingress.sharing.lease import Grant, Use
+from tests.libs.state.valkey import Valkey
+
+LIMIT, DOORS = 12, 3
+Step = tuple[int, int, float, int]
+"""Door; what it wants; the part of its slots that is in flight when it asks; milliseconds since the step before."""
+
+
+class Slots:
+    """Doors that exchange with one real Redis, under a clock of theirs; and what each of them holds, by their own count."""
+
+    def __init__(self, server: Valkey) -> None:
+        Redis.from_url(server.url).flushall()
+        self.now_ms = 1_000_000
+        self.calls = RedisCalls(server.url, 5.0, lambda: 0.0)
+        self.doors = [Exchange(self.calls, f"door{i}") for i in range(DOORS)]
+        # Slots, and when the lease of them ends.
+        self.held = [(0, 0)] * DOORS
+
+    async def ask(self, door: int, wanted: int, busy: float, passed_ms: int) -> tuple[bool, int]:
+        """One exchange: whether it renewed a lease, and the slots that it gave."""
+        self.now_ms += passed_ms
+        slots, ends = self.held[door]
+        leased = ends > self.now_ms
+        in_flight = round(busy * slots)
+        use = Use(0.0, 0.0, 0.0, 0.0, in_flight, max(min(wanted, LIMIT), in_flight))
+        self.doors[door].now_ms = self.now_ms
+        reply = (await self.doors[door].exchange({"a": (QuotaSpec(concurrency=LIMIT), use)}, DOORS))["a"]
+        assert isinstance(reply, Grant), reply
+        self.held[door] = (max(reply.slots, in_flight), self.now_ms + LEASE_MS)
+        return leased, reply.slots
+
+    def elsewhere(self, door: int) -> int:
+        """Slots of leases of the other doors that are not over."""
+        return sum(n for i, (n, ends) in enumerate(self.held) if i != door and ends > self.now_ms)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    made = Valkey(tmp_path_factory.mktemp("slots"))
+    made.start()
+    yield made
+    made.kill()
+
+
+_STEPS = st.tuples(
+    st.integers(0, DOORS - 1),
+    st.integers(0, 2 * LIMIT),
+    st.sampled_from((0.0, 0.5, 1.0)),
+    st.integers(0, 400),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(_STEPS, min_size=2, max_size=40))
+# One door has all; another joins, and wants as much.
+@example(steps=[(0, LIMIT, 1.0, 0), (1, LIMIT, 1.0, 100), (1, LIMIT, 1.0, 100)])
+def test_no_slot_is_given_that_another_door_holds(server: Valkey, steps: list[Step]) -> None:
+    async def check() -> None:
+        slots = Slots(server)
+        try:
+            for step in steps:
+                leased, given = await slots.ask(*step)
+                elsewhere = slots.elsewhere(step[0])
+                # A door's first lease holds what it may have begun without one; each later one, what is nobody's.
+                most = max(LIMIT - elsewhere, 0 if leased else LIMIT // DOORS // 2)
+                assert given <= most, f"{given} slots while others hold {elsewhere} of {LIMIT}"
+        finally:
+            await slots.calls.close()
+
+    asyncio.run(check())
+
+
+@settings(max_examples=20, deadline=None)
+@given(wants=st.lists(st.integers(0, 2 * LIMIT), min_size=DOORS, max_size=DOORS))
+def test_doors_that_want_all_get_all(server: Valkey, wants: list[int]) -> None:
+    """What is nobody's is somebody's a few exchanges later: 'never twice' is not had by giving nothing."""
+
+    async def check() -> None:
+        slots = Slots(server)
+        try:
+            for _ in range(5):
+                for door, wanted in enumerate(wants):
+                    await slots.ask(door, wanted, 0.0, 33)
+            # An eighth of the limit stays where it was.
+            assert LIMIT - LIMIT // 8 <= sum(n for n, _ in slots.held) <= LIMIT
+        finally:
+            await slots.calls.close()
+
+    asyncio.run(check())

@@ -1,0 +1,260 @@
+"""Events become predictions; figures, gauges, the panel and the service say the same of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, monitoring_pb2
+from headrace.columns import Batch, Column, DType, Rows
+from headrace.events import EventGroup, GroupHeader, event_ids, messages
+from headrace.hop.call import Method, methods_of
+from headrace.hop.errors import Reason
+from headrace.hop.testing import Harness, served
+from headrace.pipeline import ModelUse
+from services.monitoring.accuracy.figures import VersionFigures, figures
+from services.monitoring.accuracy.metrics import MOST_VERSIONS, AccuracyMetrics
+from services.monitoring.accuracy.observer import PredictionObserver
+from services.monitoring.accuracy.panel import AccuracyPanel
+from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
+from services.monitoring.events.allowance import Allowance
+from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.monitoring_outcomes import NOW
+
+HOUR_S = 3600.0
+VERSION = f"delay=7 ({'f' * 12})"
+METHODS: dict[str, Method[Any, Any]] = {
+    m.name: m
+    for file, name in (
+        (accuracy_pb2, "AccuracyService"),
+        (events_pb2, "EventsService"),
+        (monitoring_pb2, "MonitoringService"),
+    )
+    for m in methods_of(file.DESCRIPTOR.services_by_name[name])
+}
+
+
+def answered(
+    labels: Sequence[float], codes: Sequence[int] = (), *, first: int = 0, **header: Any
+) -> EventGroup:
+    """Events of requests r0, r1 … with the output `late`, null where NaN, and `p`, by which it is right with 0.75."""
+    count = len(labels)
+    numbers, values = np.arange(first, first + count), np.array(labels)
+    late = Column("late", DType.BOOL, np.nan_to_num(values) > 0, (), ~np.isnan(values))
+    columns = [
+        event_ids(np.full(count, int(NOW * 1e6)), np.ones(count, np.int64), numbers),
+        Column("@sequence", DType.INT64, numbers + 1),
+        Column("@time_us", DType.INT64, np.full(count, int(NOW * 1e6))),
+        Column("@row", DType.UINT32, np.zeros(count, np.uint32)),
+        Column("@code", DType.UINT8, np.array(codes or [0] * count, np.uint8)),
+        Column("@reason", DType.UINT16, np.zeros(count, np.uint16)),
+        Column("@latency_us", DType.INT64, numbers),
+        Column("@busy_us", DType.INT64, numbers),
+        Column("@cached", DType.BOOL, np.zeros(count, bool)),
+        late,
+        Column.of("p", np.where(values > 0, 0.75, 0.25)),
+        Column.of("both", np.tile(np.array([0.25, 0.75]), (count, 1))),
+        Column.of_text("word", ["x"] * count),
+    ]
+    rows = Rows([f"r{n}" for n in numbers], ["acme"] * count, [1] * count, [0.0] * count, [""] * count)
+    about = GroupHeader(
+        "flights",
+        3,
+        "f" * 64,
+        "live",
+        5,
+        models=(ModelUse("light", "delay", "7", "ab" * 32),),
+        outputs=("late", "p", "both", "word"),
+    )
+    return EventGroup(replace(about, **header), Batch.of(rows, columns))
+
+
+class Seen:
+    """An observer, and how many rows it left out."""
+
+    def __init__(self, probability: str | None = None, rows: int = 1000) -> None:
+        self.left_out = 0
+        self.observer = PredictionObserver(Allowance(10.0, rows), lambda *_: probability, self._leave)
+
+    def _leave(self, rows: int) -> None:
+        self.left_out += rows
+
+
+def test_what_callers_got_waits_for_a_label() -> None:
+    seen = Seen("p")
+    seen.observer.observe_group(
+        answered([1, 0, math.nan, 1], [0, 0, 0, 13], outputs=("late", "p", "omitted")), NOW
+    )
+    seen.observer.observe_group(answered([1], shadow_of="live"), NOW)
+    seen.observer.observe_group(answered([1], replayed=True), NOW)
+    [(maker, predictions)] = seen.observer.taken().items()
+    assert maker == Maker("flights", 5, "live", VERSION)
+    assert predictions == [
+        Prediction("acme", "r0", 0, NOW, {"late": 1.0}, 0.75),
+        Prediction("acme", "r1", 0, NOW, {"late": 0.0}, 0.75),
+        Prediction("acme", "r2", 0, NOW, {}, None),
+    ]
+    assert seen.observer.taken() == {}
+    seen.observer.observe_group(answered([1], first=9), NOW)
+    seen.observer.put_back({maker: predictions})
+    assert [p.request_id for p in seen.observer.taken()[maker]] == ["r0", "r1", "r2", "r9"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [("both[1]", 0.75), ("both[2]", None), ("word", None), ("x", None), (None, None)],
+)
+def test_expected_accuracy_is_of_the_column_that_the_baseline_names(
+    probability: str | None, expected: float | None
+) -> None:
+    seen = Seen(probability)
+    seen.observer.observe_group(answered([1]), NOW)
+    [[prediction]] = seen.observer.taken().values()
+    assert prediction.expected == expected
+
+
+def test_without_a_truth_value_the_more_probable_of_two_was_said() -> None:
+    seen = Seen("p")
+    seen.observer.observe_group(answered([0], outputs=("p",)), NOW)
+    [[prediction]] = seen.observer.taken().values()
+    assert (prediction.labels, prediction.expected) == ({}, 0.75)
+
+
+def test_of_too_many_rows_a_part_is_recorded_and_the_rest_counted() -> None:
+    seen = Seen(rows=5)
+    for second in (0.0, 0.0, 0.25, 0.5):
+        seen.observer.observe_group(answered([1] * 5), NOW + second)
+    assert (sum(map(len, seen.observer.taken().values())), seen.left_out) == (10, 10)
+    # A clock that was set back gives nothing, and stops nothing for long.
+    seen.observer.observe_group(answered([1] * 5), NOW - 9000)
+    seen.observer.observe_group(answered([1] * 5), NOW - 8999)
+    assert seen.left_out == 15
+
+
+def version(name: str, *windows: Window, pipeline: str = "flights", **delays: int) -> VersionWindows:
+    return VersionWindows(pipeline, name, windows, {int(k[1:]): n for k, n in delays.items()})
+
+
+def test_accuracy_is_of_windows_with_labels_enough_and_coverage_of_old_ones() -> None:
+    hours = [
+        Window(NOW, 100, 80, 8, 10, 9.0),
+        Window(NOW + HOUR_S, 100, 20, 20),
+        Window(NOW + 2 * HOUR_S, 100, 0),
+    ]
+    # Bucket 37 ends at 3,852 seconds: most labels of the newer windows cannot be there yet.
+    [found] = figures([version("1", *hours, b37=100)], HOUR_S, 0.5, NOW + 3 * HOUR_S)
+    assert found.accuracy == 0.9
+    assert (found.labelled, found.wrong, found.told, found.windows, found.rows) == (80, 8, 1, 3, 300)
+    assert (found.coverage, found.expected) == (0.8, 0.9)
+    assert found.delays_s == pytest.approx((3851.86,) * 3, rel=1e-5)
+    [later] = figures([version("1", *hours, b37=100)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
+    assert later.coverage == pytest.approx(100 / 300)
+
+
+def test_a_version_without_labels_waits_as_long_as_its_pipeline_and_others_are_not_told() -> None:
+    made = [
+        version("1", Window(NOW, 10, 10), b0=10),
+        version("2", Window(NOW + HOUR_S, 10)),
+        version("3", Window(NOW, 10), pipeline="moderation"),
+    ]
+    found = figures(made, HOUR_S, 0.5, NOW + 5 * HOUR_S)
+    assert [(f.version, f.coverage, f.accuracy) for f in found] == [
+        ("2", 0.0, None),
+        ("1", 1.0, 1.0),
+        ("3", None, None),
+    ]
+
+
+def test_gauges_are_bounded_and_absent_where_nothing_is_known() -> None:
+    registry = CollectorRegistry()
+    metrics = AccuracyMetrics(registry)
+
+    def value(name: str, version: str, **labels: str) -> float | None:
+        return registry.get_sample_value(
+            f"headrace_outcomes_{name}", {"pipeline": "flights", "version": version, **labels}
+        )
+
+    made = [version(str(i), Window(NOW + i * HOUR_S, 10, 10, 1), b0=10) for i in range(20)]
+    metrics.looked(figures(made, HOUR_S, 0.5, NOW + 40 * HOUR_S))
+    assert [value("accuracy", str(i)) for i in (19, 20 - MOST_VERSIONS, 11)] == [0.9, 0.9, None]
+    assert value("delay_seconds", "19", share="0.9") == 1.0
+    assert value("expected_accuracy", "19") is None
+    metrics.looked(figures([version("1", Window(NOW, 10, 1), b0=1)], HOUR_S, 0.5, NOW + 9 * HOUR_S))
+    assert (value("coverage", "1"), value("accuracy", "1"), value("accuracy", "19")) == (0.1, None, None)
+
+
+async def test_the_panel_says_what_is_known_and_what_not() -> None:
+    made: list[VersionFigures] = []
+
+    async def read(pipeline: str) -> list[VersionFigures]:
+        return made if pipeline == "flights" else []
+
+    panel = AccuracyPanel(read, 0.5)
+    assert await panel("flights") is None
+    made[:] = figures([version("1", Window(NOW, 10))], HOUR_S, 0.5, NOW)
+    found = await panel("flights")
+    assert found is not None
+    assert found.sentence.startswith("No outcome was reported yet")
+    made[:] = figures([version("1", Window(NOW, 10, 1), b0=1)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
+    found = await panel("flights")
+    assert found is not None
+    assert (found.level, found.sentence[:15]) == ("watch", "Too few predict")
+    made[:] = figures([version("1", Window(NOW, 100, 90, 9), b0=90)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
+    found = await panel("flights")
+    assert found is not None
+    assert found.sentence.startswith("90\u00a0% of 90 predictions")
+    assert [(row.label, row.value) for row in found.rows] == [
+        ("1: accuracy", "90\u00a0%"),
+        ("1: expected", "–"),
+        ("1: coverage", "90\u00a0%"),
+        ("1: labels come after", "1 seconds"),
+    ]
+    assert found.data["versions"][0]["accuracy"] == 0.9
+
+
+async def ask(harness: Harness, name: str, request: Any) -> Any:
+    return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
+
+
+async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
+    # No second goes by: what was gathered is stored when the service ends, too.
+    for turn in range(2):
+        async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+            if turn == 0:
+                sent = messages.write("router", 7, 4, [answered([1, 0, 1, 0])], durable=False)
+                await ask(harness, "RecordEvents", sent)
+                outcomes = monitoring_pb2.RecordOutcomesRequest(
+                    tenant="acme",
+                    outcomes=[
+                        monitoring_pb2.Outcome(request_id=f"r{i}", name="late", label=True) for i in range(3)
+                    ],
+                )
+                await ask(harness, "RecordOutcomes", outcomes)
+                await ask(harness, "RecordOutcomes", outcomes)
+                value = harness.runtime.telemetry.registry.get_sample_value
+                assert value("headrace_outcomes_repeated_total") == 3
+                assert value("headrace_outcomes_contradictions_total") == 0
+                continue
+            reply = await ask(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest(pipeline="flights"))
+    [found] = reply.versions
+    assert (found.version, found.prediction_count, found.label_count, found.wrong_count) == (VERSION, 4, 3, 1)
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert not found.HasField("expected_accuracy")
+    assert found.delay_p50.ToMilliseconds() == 1000
+    assert reply.coverage_wanted == 0.5
+
+
+async def test_storage_that_fails_is_told_by_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+        with pytest.raises(Exception, match="can't be read now") as refused:
+            await ask(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest())
+        assert refused.value.reason is Reason.REASON_STORAGE_UNAVAILABLE  # type: ignore[attr-defined]  # a Fault

@@ -1,0 +1,83 @@
+"""A real Alertmanager in which two alerts fire."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace.slo.servers import AlertmanagerApi, ServerError
+from tests.system import poll
+
+ALERTS = (
+    (
+        {"alertname": "HeadraceModelErrors", "severity": "page", "pipeline": "flights"},
+        "4 % of the rows of model light fail",
+        "headrace models list",
+        "deploy/runbooks/model-errors.md",
+    ),
+    (
+        {"alertname": "HeadraceColdStarts", "severity": "ticket", "pipeline": "fares"},
+        "3 requests of the last hour met a model that was not loaded",
+        "headrace models load light",
+        "deploy/runbooks/cold-starts.md",
+    ),
+)
+# What a person or program that can reach Alertmanager might send.
+HOSTILE = (
+    *ALERTS[:1],
+    (ALERTS[1][0], "5 % of <the rows> fail", "<script>", "deploy/runbooks/../../etc/passwd.md"),
+)
+
+
+@contextmanager
+def alertmanager(folder: Path) -> Iterator[str]:
+    """Its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = folder / "alertmanager.yml"
+    config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+    command = (
+        "prometheus-alertmanager",
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        poll("Alertmanager answers", lambda: answers(f"http://{address}"))
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        AlertmanagerApi(url).alerts()
+    except ServerError:
+        return False
+    return True
+
+
+def fire(url: str, alerts: Sequence[tuple[Mapping[str, str], str, str, str]] = ALERTS) -> None:
+    """`alerts`: labels, summary, next step, runbook."""
+    told = [
+        {
+            "labels": dict(labels),
+            "annotations": {"summary": summary, "next_step": step, "runbook": runbook},
+            "startsAt": datetime.now(UTC).isoformat(),
+        }
+        for labels, summary, step, runbook in alerts
+    ]
+    request = urllib.request.Request(
+        f"{url}/api/v2/alerts", json.dumps(told).encode(), {"content-type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()

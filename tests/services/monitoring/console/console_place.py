@@ -1,0 +1,377 @@
+"""A home with releases, models, audits and operators, the console over it, and a browser without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import structlog
+from starlette.types import ASGIApp, Message
+
+from headrace.analysis import Count, ReadOut
+from headrace.audit.notes import ensure_keys
+from headrace.audit.settings import Audit as AuditLogParts
+from headrace.audit.settings import AuditSettings
+from headrace.pipeline import parse
+from headrace.releases import Arm, Experiment, FileReleases, Release, Rollout, RolloutState
+from headrace.releases.first import first_release
+from headrace.releases.records import Audit, RecordedReleases
+from headrace.state import tenants
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
+from headrace.ticks.bins import latency_bucket
+from services.monitoring.console.assembly import console
+from services.monitoring.console.facts.models import ModelFacts
+from services.monitoring.console.facts.trails import ChainTrail, ReleaseAudit
+from services.monitoring.console.panels.freshness import Freshness
+from services.monitoring.console.ports import Panel, PanelRow, PanelSource, RequestSources, Sources
+from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.outcomes.succession import Succession
+from services.monitoring.rollouts.analyser import Status
+from services.monitoring.rollouts.policy import Action, Decision
+from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
+from services.monitoring.ticks import Ticks
+from tests.libs.repository.signed_models import signed
+from tests.services.monitoring.monitoring_events import World
+from tests.system import ROOT
+
+DOCUMENT = """
+pipeline: {name}
+version: 1
+deadline_ms: 1000
+inputs: {{x: float32}}
+stages:
+  - {{model: m, name: {model}, inputs: {{x: x}}, outputs: {{y: {{column: y, type: float32}}}}}}
+outputs: [y]
+"""
+PEPPER = b"a pepper of more than sixteen bytes"
+START = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+SLOW_S = 0.05
+
+
+@dataclass
+class Place:
+    """The clocks are set by the test: `wall` seconds since 1970, `monotonic` seconds."""
+
+    folder: Path
+    wall: float = START.timestamp()
+    monotonic: float = 100.0
+    statuses: dict[str, Status] = field(default_factory=dict)
+    experiment: tuple[Experiment, ReadOut] | None = None
+    panels: list[PanelSource] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    requests: RequestSources | None = None
+    freshness: Freshness = field(default_factory=Freshness)
+    alertmanager: str | None = None
+    opened: list[World] = field(default_factory=list)
+    succession: Succession | None = None
+
+    def __post_init__(self) -> None:
+        self.audit = Audit(self.folder / "audit" / "releases.jsonl", self.now)
+        self.files = FileReleases(self.folder / "releases")
+        self.store = RecordedReleases(self.files, self.audit)
+        self.ticks = Ticks(lambda: self.monotonic)
+        self.sequence = 0
+        self.arms: dict[ArmName, ArmFigures] = {}
+        (self.folder / "pepper").write_bytes(PEPPER)
+        for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
+            self.add_key(name, scopes)
+        self.log = kept_audit(self.folder, self.now)
+        self.models = signed(self.folder)
+        for version in ("1", "2"):
+            parents = [] if version == "1" else ["light:1"]
+            self.models.put(version, lineage={"parents": parents}, metrics={"auc": 0.742})
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.wall, UTC)
+
+    def add_key(self, tenant: str, scopes: tuple[Any, ...]) -> None:
+        text, kept = tenants.new_key(PEPPER, created=START)
+        self.keys[tenant] = text
+        spec = tenants.TenantSpec(scopes=scopes)
+        path = self.folder / "tenants.yaml"
+        tenants.change(path, lambda file: file.with_tenant(tenant, spec).with_key(tenant, kept))
+
+    def deploy(self, name: str = "flights", version: str = "1", reason: str = "", **changes: Any) -> Release:
+        """The next release, with this version of the model `light`."""
+        text = DOCUMENT.format(name=name, model="light")
+        pipeline = parse(text, name)
+        self.store.keep_document(name, pipeline.revision, text)
+        arm = Arm(version=1, revision=pipeline.revision, models={"light": version})
+        before, _ = self.store.current(name)
+        if before is None:
+            made = first_release(pipeline, arm.models, "ann", reason or "the first")
+        else:
+            arms = {"live": arm, **changes.pop("arms", {})}
+            made = before.next("ann", reason, arms=arms, **changes)
+        made = made.model_copy(update={"at": self.now()})
+        self.store.commit(made)
+        return made
+
+    def roll_out(self, name: str = "flights", version: str = "2", share: float = 0.05) -> Release:
+        """A rollout of that version at its second step."""
+        before = self.store.current(name)[0]
+        assert before is not None
+        arm = before.live.model_copy(update={"models": {"light": version}})
+        number = before.number + 1
+        rollout = Rollout(arm="candidate", step=1, since=number, started=self.now())
+        made = before.next(
+            "ann",
+            f"roll out light {version}",
+            arms={**before.arms, "candidate": arm},
+            assign={"weights": {"live": 1 - share, "candidate": share}, "salt": f"s{number}"},
+            rollout=rollout,
+        ).model_copy(update={"at": self.now()})
+        self.store.commit(made)
+        self.statuses[name] = Status(number, decision(Verdict.NOT_ENOUGH_DATA), START.timestamp())
+        return made
+
+    def end_rollout(self, name: str, verdict: str, state: RolloutState) -> Release:
+        """As the analyser ends it."""
+        before = self.store.current(name)[0]
+        assert before is not None
+        assert before.rollout is not None
+        ended = before.rollout.model_copy(update={"state": state, "verdict": verdict})
+        made = before.next("analyser", verdict, assign={"weights": {"live": 1.0}}, rollout=ended)
+        made = made.model_copy(update={"at": self.now()})
+        self.store.commit(made)
+        return made
+
+    def answer(
+        self,
+        rows: int,
+        errors: int = 0,
+        *,
+        name: str = "flights",
+        arm: str = "live",
+        ms: float = 12.0,
+        release: int = 0,
+    ) -> None:
+        """A router has answered so many rows more."""
+        number = release or self.store.history(name)[0].number
+        key = ArmName(name, number, arm)
+        place = latency_bucket(ms / 1000)
+        latency = [0] * LATENCY_BUCKETS
+        old = self.arms.get(key)
+        if old is not None:
+            latency = list(old.latency)
+        latency[place] += rows
+        total = (old.rows if old else 0) + rows, (old.errors if old else 0) + errors
+        self.arms[key] = ArmFigures(*total, tuple(latency))
+
+    def report(self) -> None:
+        """The router's next tick."""
+        self.sequence += 1
+        self.ticks.take(Tick(1, self.sequence, 0, dict(self.arms)))
+
+    def sources(self) -> Sources:
+        async def read_out(_: str) -> tuple[Experiment, ReadOut] | None:
+            return self.experiment
+
+        repository = ModelFacts(self.models.root, (self.models.public,), None, self.store)
+        trail = ChainTrail("releases", "Changes of what is live", self.folder / "audit" / "releases.jsonl")
+        return Sources(
+            self.store,
+            self.ticks.by_router,
+            lambda name: self.ticks.snapshot(name).arms,
+            self.ticks.routers,
+            self.statuses.get,
+            lambda _: SLOW_S,
+            read_out,
+            self.panels,
+            (trail,),
+            repository,
+            lambda _: self.succession,
+            self.requests,
+            self.log,
+            self.freshness,
+        )
+
+    def settings(self, listen: str = "127.0.0.1:0") -> ConsoleSettings:
+        return ConsoleSettings(
+            listen=listen,
+            tenants=self.folder / "tenants.yaml",
+            pepper=self.folder / "pepper",
+            secret=self.folder / "console.key",
+            security=self.folder / "audit" / "security.jsonl",
+            runbooks=ROOT / "deploy" / "runbooks",
+            alertmanager=self.alertmanager,
+        )
+
+    def collect(self) -> None:
+        """As the monitoring service does it: the journals into the log, and a checkpoint."""
+        writer, collector = self.log.collecting()
+        try:
+            collector.collect()
+            collector.publish()
+        finally:
+            writer.close()
+
+    @asynccontextmanager
+    async def browser(self) -> AsyncIterator[Browser]:
+        """A browser of this console, with a network that is not there."""
+        own = ReleaseAudit(self.audit)
+        log = structlog.get_logger()
+        async with console(
+            self.settings(), self.sources(), own, log, lambda: self.wall, lambda: self.monotonic
+        ) as made:
+            yield Browser(made.application.asgi(tls=False))
+
+    def close(self) -> None:
+        """Lets go of the events' files."""
+        for world in self.opened:
+            world.close()
+
+    def security_events(self) -> list[dict[str, Any]]:
+        """What is in the security log; only after the console has ended."""
+        path = self.folder / "audit" / "security.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def kept_audit(folder: Path, clock: Callable[[], datetime]) -> AuditLogParts:
+    """The audit log of the home, with keys of its own."""
+    key, public = folder / "audit.key", folder / "audit.pub"
+    ensure_keys(key, public, "headrace.test/audit")
+    journals = folder / "audit"
+    settings = AuditSettings(
+        folder=journals,
+        key=key,
+        public_key=public,
+        releases=journals / "releases.jsonl",
+        security=journals / "security.jsonl",
+    )
+    return AuditLogParts(settings, clock)
+
+
+def decision(verdict: Verdict, bad: int = 1) -> Decision:
+    """As the analyser sees a rollout at 5 %."""
+    guard = GuardVerdict(
+        "errors", verdict, Count(24_000, 24), Count(1_260, bad), 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005
+    )
+    slow = GuardVerdict(
+        "slow",
+        Verdict.PROVEN_FINE,
+        Count(24_000, 300),
+        Count(1_260, 15),
+        0.3,
+        100.0,
+        31.0,
+        20.0,
+        0.004,
+        0.05,
+        0.05,
+    )
+    action = Action.ROLL_BACK if verdict == Verdict.HARM else Action.HOLD
+    why = "errors: an excess of at most 0.61% allows 5.00%, the next step is 25.00%"
+    return Decision(action, verdict, 1, 0.05, f"{why}. more figures", (guard, slow))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`location`: where a redirect leads."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def location(self) -> str:
+        return self.headers["location"]
+
+
+class Browser:
+    """Keeps cookies, sends forms with the token of the page that it saw last, follows nothing."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+        self.cookies: dict[str, str] = {}
+        self.token = ""
+
+    async def get(self, path: str, **headers: str) -> Reply:
+        return await self.ask("GET", path, b"", headers)
+
+    async def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Reply:
+        """A form, with the token of the last page unless one is given."""
+        body = urlencode({"csrf": self.token, **fields}).encode()
+        kind = {"content_type": "application/x-www-form-urlencoded"}
+        return await self.ask("POST", path, body, {**kind, **headers})
+
+    async def sign_in(self, key: str) -> Reply:
+        await self.get("/sign-in")
+        reply = await self.post("/sign-in", {"key": key})
+        if reply.status == 303:
+            await self.get("/")
+        return reply
+
+    async def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        sent = {"host": "127.0.0.1:9900", "accept": "text/html", **headers}
+        if self.cookies:
+            sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        url = urlsplit(path)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": url.path,
+            "raw_path": url.path.encode(),
+            "query_string": url.query.encode(),
+            "root_path": "",
+            "headers": [(n.replace("_", "-").encode(), v.encode()) for n, v in sent.items()],
+            "client": ("127.0.0.1", 50_000),
+            "server": ("127.0.0.1", 9900),
+        }
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        found: list[Message] = []
+
+        async def receive() -> Message:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            found.append(message)
+
+        await self._application(scope, receive, send)
+        return self._reply(found)
+
+    def _reply(self, found: list[Message]) -> Reply:
+        raw = [(n.decode(), v.decode()) for n, v in found[0]["headers"]]
+        for name, value in raw:
+            if name == "set-cookie":
+                for cookie in SimpleCookie(value).values():
+                    self.cookies[cookie.key] = cookie.value
+                    if cookie["max-age"] == "0":
+                        del self.cookies[cookie.key]
+        body = b"".join(m.get("body", b"") for m in found[1:])
+        reply = Reply(found[0]["status"], dict(raw), body)
+        marked = reply.text.partition('name="csrf" value="')[2] if b'name="csrf"' in body else ""
+        self.token = marked.partition('"')[0] or self.token
+        return reply
+
+
+def drift(name: str) -> Panel:
+    """A section that another part of monitoring would bring."""
+    rows = (
+        PanelRow("distance", "PSI 0.31", "noise would be below 0.02", 0.9, "bad"),
+        PanelRow("hour", "PSI 0.01", "", 0.05, "good"),
+    )
+    return Panel("Drift of inputs", f"1 of 24 columns of {name} has drifted.", rows, "bad", {"columns": 24})
+
+
+def minutes(count: float) -> float:
+    """In seconds."""
+    return 60 * count

@@ -1,0 +1,154 @@
+"""Predictions that were answered, with their trace and what became known of them, for the console's pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from headrace.columns import Batch, Column, DType, Rows
+from headrace.events import EventGroup, GroupHeader, Mask, event_ids
+from headrace.hop.errors import Code, Reason
+from headrace.pipeline import ModelUse, parse
+from services.monitoring.console.ports import (
+    Contribution,
+    Explanation,
+    Explanations,
+    OutcomeFact,
+    RequestSources,
+)
+from services.monitoring.events.query import Found, Query, find
+from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.monitoring_events import World
+
+REQUEST, TRACE = "9f2c7a51-5e0b-4d0e-8f3e-2b7d1c9a0e44", "4bf92f3577b34da6a3ce929d0e0e4736"
+MAIL = "ann@example.com"
+DOCUMENT = """
+pipeline: flights
+version: 1
+deadline_ms: 1000
+inputs: {tail: {type: string, max_bytes: 16}, email: {type: string, max_bytes: 64, pii: true}, hour: int32}
+stages:
+  - features: store
+    feature_service: flights
+    entities: [tail]
+    views:
+      weather: {features: {temp: float64, wind: float64}, freshness: {max_age: 1h, stale: 1h}}
+      planes: {features: {seats: float64}}
+  - {model: m, name: light, inputs: {x: temp}, outputs: {y: {column: delay, type: float64}}}
+outputs: [delay]
+"""
+SHA = "16f8286624c1f9c7fd860a33cca332a1828008cc890feacd27ead75317f4b781"
+HOUR_US = 3_600_000_000
+
+
+@dataclass
+class Recorded:
+    """Events in a real store; `asked`: what was looked for."""
+
+    world: World
+    outcomes: list[OutcomeFact] = field(default_factory=list)
+    asked: list[Query] = field(default_factory=list)
+
+    async def events(self, query: Query) -> Found:
+        self.asked.append(query)
+        return find(self.world.store, query)
+
+    async def outcomes_of(self, tenant: str, request_id: str) -> Sequence[OutcomeFact]:
+        return self.outcomes if (tenant, request_id) == ("acme", REQUEST) else []
+
+
+class Explained:
+    """Explains each prediction in the same way."""
+
+    async def of(self, event_id: str) -> Explanation | None:
+        rows = (Contribution("temp", 4.5, 0.25), Contribution("hour", 17, -0.0625))
+        return Explanation(0.125, 0.3125, 0.004, rows)
+
+
+def recorded(place: Place, explanations: Explanations | None = None) -> Recorded:
+    """The home has answered a request of two rows 30 s ago, and several of one row; the first is traced."""
+    revision = parse(DOCUMENT, "flights").revision
+    place.store.keep_document("flights", revision, DOCUMENT)
+    at = place.wall - 30
+    world = World(place.folder / "events")
+    world.wall.now = at
+    place.opened.append(world)
+    group = answered(revision, at)
+    world.take(group)
+    traces = place.folder / "traces"
+    traces.mkdir()
+    (traces / "spans-00000000.jsonl").write_text(json.dumps(trace(at)) + "\n")
+    late = datetime.fromtimestamp(place.wall - 5, UTC).isoformat(timespec="milliseconds")
+    made = Recorded(world, [OutcomeFact(0, "late", 1.0, True, late)])
+    place.requests = RequestSources(made.events, made.outcomes_of, traces, explanations)
+    place.freshness.observe(group.header, group.batch.columns, at)
+    return made
+
+
+def answered(revision: str, at: float) -> EventGroup:
+    """Rows 0 and 1 of the request, and eight others; the second row failed."""
+    count = 10
+    times = np.full(count, int(at * 1e6)) + np.arange(count)
+    ids = [REQUEST, REQUEST, *(f"request-{i}" for i in range(count - 2))]
+    codes = np.zeros(count, np.uint8)
+    reasons = np.zeros(count, np.uint16)
+    codes[1], reasons[1] = Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE
+    mask = Mask(b"s" * 32)
+    columns = [
+        event_ids(times, np.full(count, 7, np.int64), np.arange(count) + int(times[0] % 1_000_000)),
+        Column("@sequence", DType.INT64, np.arange(1, count + 1)),
+        Column("@time_us", DType.INT64, times),
+        Column("@row", DType.UINT32, np.array([0, 1, *[0] * (count - 2)], np.uint32)),
+        Column("@code", DType.UINT8, codes),
+        Column("@reason", DType.UINT16, reasons),
+        Column("@latency_us", DType.INT64, np.full(count, 15_401)),
+        Column("@busy_us", DType.INT64, np.full(count, 1_512)),
+        Column("@cached", DType.BOOL, np.zeros(count, bool)),
+        Column("@fallbacks", DType.UINT64, np.zeros(count, np.uint64)),
+        Column("@stage_us/store", DType.INT64, np.full(count, 3_134)),
+        Column("@age_us/weather", DType.INT64, np.array([HOUR_US // 4, 3 * HOUR_US] * (count // 2))),
+        Column("@source/weather", DType.UINT8, np.array([1, 3] * (count // 2), np.uint8)),
+        Column("@age_us/planes", DType.INT64, np.full(count, 48 * HOUR_US)),
+        Column("@source/planes", DType.UINT8, np.ones(count, np.uint8)),
+        Column.of_text("tail", ["N789JB"] * count),
+        mask.column(Column.of_text("email", [MAIL] * count)),
+        Column.of("hour", np.full(count, 17, np.int32)),
+        Column.of("temp", np.full(count, 4.5)),
+        Column.of("wind", np.full(count, 18.41248)),
+        Column.of("seats", np.full(count, 200.0)),
+        Column("delay", DType.FLOAT64, np.full(count, 0.26), (), codes == 0),
+    ]
+    traced = [f"00-{TRACE}-00f067aa0ba902b7-01" if i == REQUEST else "" for i in ids]
+    rows = Rows(ids, ["acme"] * count, [1] * count, [0.0] * count, traced)
+    header = GroupHeader(
+        "flights", 1, revision, "live", 2, "", (ModelUse("m", "light", "2", SHA),),
+        inputs=("tail", "email", "hour"), features=("temp", "wind", "seats"), outputs=("delay",), masked=("email",),
+    )  # fmt: skip
+    return EventGroup(header, Batch.of(rows, columns))
+
+
+def trace(at: float) -> dict[str, Any]:
+    begin = int(at * 1e6)
+    spans = (
+        ("Predict", "ingress", "a", "", 0, 26_808, {"request_id": REQUEST, "tenant": "acme"}),
+        ("Infer", "router", "b", "a", 8_448, 18_085, {"rows": "2"}),
+        ("store", "features", "c", "b", 11_287, 3_134, {"batch_rows": "2"}),
+        ("m", "executor", "d", "b", 20_201, 1_877, {"model.name": "light", "model.version": "2"}),
+    )
+    return {
+        "request_id": REQUEST,
+        "trace_id": TRACE,
+        "spans": [
+            {
+                "name": name, "service": service, "span_id": identity, "parent_id": parent,
+                "start_unix_us": begin + start, "duration_us": took,
+                "status": "FAILED_PRECONDITION" if name == "store" else "OK", "attributes": about,
+            }
+            for name, service, identity, parent, start, took, about in spans
+        ],
+    }  # fmt: skip

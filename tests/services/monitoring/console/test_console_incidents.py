@@ -1,0 +1,132 @@
+"""Alerts of a real Alertmanager, with runbooks, silenced from the page; and what is said without one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.monitoring.console.incidents.runbooks import Runbooks
+from tests.programs import needs_program
+from tests.services.monitoring.console.console_alertmanager import HOSTILE, alertmanager, fire
+from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.console.test_console_server import free_port
+from tests.system import ROOT
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.deploy()
+    return made
+
+
+@needs_program("prometheus-alertmanager")
+async def test_what_fires_is_shown_with_its_runbook_and_silenced_by_name(
+    place: Place, tmp_path: Path
+) -> None:
+    with alertmanager(tmp_path) as url:
+        place.alertmanager = url
+        fire(url, HOSTILE)
+        # Alertmanager's own clock decides how long a silence lasts.
+        place.wall = datetime.now(UTC).timestamp()
+        async with place.browser() as browser:
+            await browser.sign_in(place.keys["operator"])
+            page = await browser.get("/incidents")
+            first, second = (await browser.get("/incidents.json")).json["alerts"]
+            done = await browser.post(
+                "/incidents/silence",
+                {"fingerprint": first["fingerprint"], "hours": "2", "reason": "ticket 7"},
+            )
+            assert (done.status, done.location) == (303, "/incidents")
+            gone = await browser.post(
+                "/incidents/silence.json", {"fingerprint": "none", "hours": "2", "reason": "r"}
+            )
+            for fields in ({"hours": "0"}, {"hours": "999"}, {"reason": " "}):
+                whole = {"fingerprint": first["fingerprint"], "hours": "2", "reason": "r", **fields}
+                wrong = await browser.post("/incidents/silence.json", whole)
+                assert (wrong.status, wrong.json["error"]["metadata"]["field"]) == (400, next(iter(fields)))
+
+            async def silenced() -> bool:
+                return bool((await browser.get("/incidents.json")).json["alerts"][-1]["silenced"])
+
+            async with asyncio.timeout(30):
+                while not await silenced():
+                    await asyncio.sleep(0.05)
+            quiet = (await browser.get("/incidents.json")).json["alerts"][-1]
+    assert [first["name"], second["name"]] == ["HeadraceModelErrors", "HeadraceColdStarts"]
+    assert (first["runbook"], second["runbook"], second["html"]) == ("model-errors", "passwd", None)
+    assert "<h3>How to mend it</h3>" in first["html"]
+    assert "&lt;the rows&gt;" in page.text
+    assert gone.status == 404
+    assert quiet["name"] == "HeadraceModelErrors"
+    [silence] = quiet["silences"]
+    assert (silence["by"].partition("/")[0], silence["why"]) == ("operator", "ticket 7")
+    [event] = [e for e in place.security_events() if e["kind"] == "alert_silenced"]
+    assert (event["tenant"], event["alert"], event["reason"]) == (
+        "operator",
+        "HeadraceModelErrors",
+        "ticket 7",
+    )
+
+
+async def test_without_an_alertmanager_the_page_says_what_to_do(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/incidents")
+        refused = await browser.post(
+            "/incidents/silence.json", {"fingerprint": "f", "hours": "1", "reason": "r"}
+        )
+    assert "headrace slo rules" in page.text
+    assert "/incidents/runbooks/incident-checklist" in page.text
+    assert refused.status == 409
+
+
+async def test_an_alertmanager_that_is_away_is_a_notice(place: Place) -> None:
+    place.alertmanager = f"http://127.0.0.1:{free_port()}"
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/incidents")
+        refused = await browser.post(
+            "/incidents/silence.json", {"fingerprint": "f", "hours": "1", "reason": "r"}
+        )
+    assert "Alertmanager does not answer" in page.text
+    assert place.alertmanager not in page.text
+    assert refused.status == 503
+
+
+async def test_runbooks_are_pages_and_nothing_else_is(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/incidents/runbooks/auth-failures")
+        for name in ("none", "..%2fREADME", "README"):
+            assert (await browser.get(f"/incidents/runbooks/{name}")).status == 404
+    assert "Auth failures" in page.text
+    # A link to another runbook leads to its page here.
+    assert 'href="/incidents/runbooks/security-events-anomaly"' in page.text
+
+
+def test_a_page_asks_for_nothing_elsewhere_and_its_html_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# A <script>alert(1)</script>\n\n![p](https://evil.example/p.png) [out](https://evil.example)"
+        " [js](javascript:alert(1)) [b](b.md#c)\n\n<img src=x>\n\n| a |\n|--:|\n| `b` |\n"
+    )
+    html = str(Runbooks(tmp_path).html("a"))
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "src=" not in html.replace("&lt;img src=x&gt;", "")
+    assert 'href="https' not in html
+    assert 'javascript:alert(1)"' not in html
+    assert '<a href="/incidents/runbooks/b">b</a>' in html
+    assert "<table>" in html
+    # The content security policy allows no style in an attribute.
+    assert 'class="right"' in html
+    assert "style=" not in html
+
+
+def test_every_runbook_can_be_shown() -> None:
+    runbooks = Runbooks(ROOT / "deploy" / "runbooks")
+    for path in sorted((ROOT / "deploy" / "runbooks").glob("[a-z]*.md")):
+        assert runbooks.html(path.stem)

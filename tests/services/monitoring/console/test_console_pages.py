@@ -1,0 +1,297 @@
+"""The console's pages: what changed, is it safe, roll back; each for people and for programs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from headrace.analysis import Count
+from headrace.releases import RolloutState
+from services.monitoring.console.ports import Panel
+from services.monitoring.outcomes.succession import Succession
+from services.monitoring.rollouts.verdicts import Verdict
+from tests.services.monitoring.console.console_place import Place, decision, drift, minutes
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.deploy()
+    made.answer(20_000, 4)
+    made.wall += minutes(5)
+    made.deploy(version="2", reason="ticket <7>")
+    made.answer(8_000, 2)
+    made.report()
+    return made
+
+
+PAGES = [
+    "/",
+    "/pipelines/flights",
+    "/pipelines/flights/rollback",
+    "/pipelines/flights/actions/freeze",
+    "/freeze",
+    "/requests",
+    "/incidents",
+    "/incidents/runbooks/auth-failures",
+    "/models",
+    "/models/light/2",
+    "/audit",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_is_a_page_and_json(place: Place, path: str) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get(path)
+        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "<h1>" in page.text
+        accepted = await browser.get(path, accept="application/json")
+        named = await browser.get("/index.json" if path == "/" else f"{path}.json")
+        assert accepted.json == named.json
+        assert accepted.headers["content-type"] == "application/json"
+
+
+async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_the_way_back(
+    place: Place,
+) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        [card] = (await browser.get("/index.json")).json["pipelines"]
+        page = (await browser.get("/")).text
+    assert (card["release"]["number"], card["release"]["author"]) == (2, "ann")
+    assert card["release"]["changes"] == ["arm live: model light 1 → 2"]
+    assert (card["assessment"]["level"], card["assessment"]["title"]) == ("good", "no worse than before")
+    assert (
+        "2 of 8\u202f000 rows failed (0.03\u00a0%); before it was 0.02\u00a0%. At most"
+        in card["assessment"]["sentence"]
+    )
+    assert card["way_back"]["to"] == 1
+    assert "/pipelines/flights/rollback?to=1" in page
+    # What people write is text, never markup.
+    assert "ticket &lt;7&gt;" in page
+    assert "<7>" not in page
+
+
+async def test_more_wrong_predictions_than_before_are_named(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
+        [fine] = (await browser.get("/index.json")).json["pipelines"]
+        place.succession = Succession(2, Count(400, 120), Count(4_000, 300))
+        [bad] = (await browser.get("/index.json")).json["pipelines"]
+        place.succession = Succession(1, Count(400, 120), Count(4_000, 300))
+        [of_another] = (await browser.get("/index.json")).json["pipelines"]
+    assert fine["assessment"]["level"] == of_another["assessment"]["level"] == "good"
+    assert "30 of 400 predictions were wrong by their outcomes" in fine["assessment"]["sentence"]
+    assert (bad["assessment"]["level"], bad["assessment"]["title"]) == ("bad", "worse than before")
+    assert "120 of 400 predictions were wrong by their outcomes (30\u00a0%)" in bad["assessment"]["sentence"]
+
+
+async def test_more_failures_than_before_are_named(place: Place) -> None:
+    place.answer(2_000, 300)
+    place.report()
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        found = (await browser.get("/index.json")).json
+    assert found["attention"] == ["flights"]
+    assert found["pipelines"][0]["assessment"]["title"] == "worse than before"
+
+
+async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(place: Place) -> None:
+    place.roll_out()
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        found = (await browser.get("/pipelines/flights.json")).json
+        part = (await browser.get("/pipelines/flights/now")).text
+        place.statuses["flights"] = type(place.statuses["flights"])(3, decision(Verdict.HARM, 90), 0.0)
+        harmed = (await browser.get("/pipelines/flights.json")).json
+    rollout = found["rollout"]
+    assert [step["state"] for step in rollout["ladder"]] == ["done", "now", "to come", "to come", "to come"]
+    assert rollout["waits_for"].startswith("errors: an excess of at most 0.61%")
+    assert rollout["guards"][0]["canary"] == {"rows": 1260, "bad": 1, "share": pytest.approx(1 / 1260)}
+    assert found["assessment"]["level"] == "watch"
+    assert "Rollout of arm candidate, running" in part
+    assert "<html" not in part
+    assert (harmed["assessment"]["level"], harmed["assessment"]["title"]) == ("bad", "harm")
+    assert harmed["way_back"]["label"] == "End the rollout"
+
+
+async def test_the_end_of_a_rollout_is_told_with_its_verdict(place: Place) -> None:
+    place.roll_out()
+    place.end_rollout("flights", "harm by errors at 5.00%", RolloutState.ROLLED_BACK)
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        [card] = (await browser.get("/index.json")).json["pipelines"]
+        history = (await browser.get("/pipelines/flights.json")).json["history"]
+    assert (card["assessment"]["level"], card["assessment"]["title"]) == ("undone", "rolled back")
+    assert card["assessment"]["sentence"].startswith("harm by errors at 5.00%")
+    assert [row["recorded"] for row in history] == [True] * 4
+
+
+async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        question = await browser.get("/pipelines/flights/rollback?to=1")
+        assert "arm live: model light 2 → 1" in question.text
+        assert place.store.history("flights")[0].number == 2
+        done = await browser.post(
+            "/pipelines/flights/rollback", {"number": "2", "to": "1", "reason": "it lies"}
+        )
+        assert (done.status, done.location) == (303, "/pipelines/flights?done=3")
+        assert "Done: release 3 is current" in (await browser.get(done.location)).text
+        audit = (await browser.get("/audit.json")).json["trails"][0]
+    release = place.store.history("flights")[0]
+    assert (release.number, release.restores, release.live.models["light"]) == (3, 1, "1")
+    assert release.author.startswith("operator/")
+    assert release.reason == "it lies"
+    assert (audit["verified"], audit["entries"][0]["author"]) == (True, release.author)
+
+
+async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) -> None:
+    async with place.browser() as browser:
+        how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
+        path = "/pipelines/flights/rollback.json"
+        late = await browser.ask("POST", path, b'{"number": 1}', how)
+        assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
+        assert late.json["error"]["metadata"]["number"] == "2"
+        done = await browser.ask("POST", path, b'{"number": 2}', how)
+        assert (done.status, done.json["release"]["number"]) == (200, 3)
+        again = await browser.ask("POST", path, b'{"number": 3, "to": 1}', how)
+        assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
+    assert [r.number for r in place.store.history("flights")] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/pipelines/none", 404),
+        ("/pipelines/..%2f..%2fetc", 404),
+        ("/pipelines/flights/rollback?to=9", 400),
+        ("/pipelines/flights/rollback?to=two", 400),
+        ("/models/light/9", 404),
+        ("/models/..%2f/1", 404),
+        ("/nowhere", 404),
+        ("/static/../pages.py", 404),
+    ],
+)
+async def test_what_there_is_not_is_a_clear_page(place: Place, path: str, status: int) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get(path)
+        assert page.status == status
+        assert "Traceback" not in page.text
+
+
+async def test_a_dead_store_is_a_notice_and_what_was_known_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+
+        def dead(*_: object) -> str:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(place.files, "wait", dead)
+        monkeypatch.setattr(place.files, "pipelines", dead)
+        page = await browser.get("/")
+        change = await browser.post("/pipelines/flights/rollback", {"number": "2"})
+    assert page.status == 200
+    assert "The store of releases can&#39;t be reached" in page.text
+    assert "flights" in page.text
+    assert change.status == 503
+    assert "Input/output" not in change.text + page.text
+
+
+async def test_an_altered_audit_is_said(place: Place) -> None:
+    path = place.audit.path
+    path.write_text(path.read_text().replace("the first", "the last"))
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        [trail] = (await browser.get("/audit.json")).json["trails"]
+        page = await browser.get("/audit")
+        history = await browser.get("/pipelines/flights")
+    assert not trail["verified"]
+    assert "line 2: the chain is broken" in trail["problem"]
+    assert "It does not hold" in page.text
+    assert "The audit of releases does not hold" in history.text
+    assert str(path) not in page.text
+
+
+async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_nothing_with_it(
+    place: Place,
+) -> None:
+    async def good(name: str) -> Panel:
+        return drift(name)
+
+    async def none(_: str) -> None:
+        return None
+
+    async def broken(_: str) -> Panel:
+        raise RuntimeError("secret detail")
+
+    place.panels += [good, none, broken]
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/pipelines/flights")
+        found = (await browser.get("/pipelines/flights.json")).json
+    assert "Drift of inputs" in page.text
+    assert [panel["title"] for panel in found["panels"]] == ["Drift of inputs"]
+    assert found["panels"][0]["data"] == {"columns": 24}
+    assert "A section of this page can&#39;t be read now" in page.text
+    assert "secret detail" not in page.text
+
+
+async def test_models_say_who_signed_them_and_where_they_come_from(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        two = (await browser.get("/models/light/2.json")).json
+        one = (await browser.get("/models/light/1.json")).json
+        (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
+        (place.models.root / "light" / "1" / "metadata.json").touch()
+        listed = (await browser.get("/models.json")).json["models"][0]
+    assert (two["signature"]["state"], two["parents"]) == ("verified", [{"model": "light", "version": "1"}])
+    assert two["used_by"] == ["flights · live"]
+    assert one["children"] == [{"model": "light", "version": "2"}]
+    assert [v["version"] for v in listed["versions"]] == ["2", "1"]
+
+
+async def test_an_altered_model_is_not_trusted(place: Place) -> None:
+    (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        found = (await browser.get("/models/light/1.json")).json
+        page = await browser.get("/models/light/1")
+    assert found["signature"]["state"] == "not trusted"
+    assert "not trusted" in page.text
+
+
+async def test_a_way_back_to_a_version_that_is_gone_warns(place: Place) -> None:
+    shutil.rmtree(place.models.root / "light" / "1")
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/pipelines/flights/rollback")
+    assert "there is no version 1 any more" in page.text
+
+
+async def test_nothing_released_yet_is_said(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/")
+    assert "No pipeline has a release yet" in page.text
+
+
+async def test_without_an_older_release_there_is_no_button_and_the_reason_is_said(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.deploy()
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/")
+        question = await browser.get("/pipelines/flights/rollback")
+    assert "No way back: no release with another live arm is kept" in page.text
+    assert "/rollback" not in page.text
+    assert question.status == 400

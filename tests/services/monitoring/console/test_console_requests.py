@@ -1,0 +1,193 @@
+"""One request by any of its ids: the trace, masked inputs, features with their age, models, outcomes, explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.monitoring.console.ports import Explanation
+from services.monitoring.outcomes.records import StorageError
+from tests.services.monitoring.console.console_place import Browser, Place
+from tests.services.monitoring.console.console_requests import (
+    MAIL,
+    REQUEST,
+    SHA,
+    TRACE,
+    Explained,
+    Recorded,
+    recorded,
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.deploy()
+    return made
+
+
+@pytest.fixture
+def known(place: Place) -> Iterator[Recorded]:
+    yield recorded(place, Explained())
+    place.close()
+
+
+async def asked(browser: Browser, text: str, more: str = "") -> dict[str, Any]:
+    reply = await browser.get(f"/requests.json?id={text}{more}")
+    assert reply.status == 200
+    return dict(reply.json)
+
+
+async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Recorded) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        by_request = (await asked(browser, REQUEST))["found"]
+        prediction = by_request["predictions"][0]["prediction_id"]
+        found = [(await asked(browser, text))["found"] for text in (TRACE, prediction)]
+        alone = (await asked(browser, f"{REQUEST}/1"))["found"]
+        # Without its trace it is found by what the events say.
+        (place.folder / "traces" / "spans-00000000.jsonl").unlink()
+        untraced = (await asked(browser, TRACE))["found"]
+    assert [p["row"] for p in by_request["predictions"]] == [0, 1]
+    assert {one["request_id"] for one in (*found, untraced)} == {REQUEST}
+    assert [p["row"] for p in alone["predictions"]] == [1]
+    assert (untraced["trace"], untraced["trace_id"]) == (None, TRACE)
+    assert "sampled, failed or slow" in untraced["no_trace"]
+
+
+async def test_it_says_what_it_was_made_of_and_what_became_of_it(place: Place, known: Recorded) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        found = (await asked(browser, REQUEST))["found"]
+        page = (await browser.get(f"/requests?id={REQUEST}")).text
+    first, second = found["predictions"]
+    assert [(s["name"], s["depth"], s["ms"]) for s in found["trace"]["spans"]] == [
+        ("Predict", 0, 26.808), ("Infer", 1, 18.085), ("store", 2, 3.134), ("m", 2, 1.877),
+    ]  # fmt: skip
+    assert [span["good"] for span in found["trace"]["spans"]] == [True, True, False, True]
+    assert first["models"] == [{"stage": "m", "model": "light", "version": "2", "sha256": SHA}]
+    assert (first["arm"], first["release"], first["code"]) == ("live", 2, "OK")
+    assert second["reason"] == "FEATURE_UNAVAILABLE"
+    views = {view["view"]: view for view in first["views"]}
+    assert [f["name"] for f in views["weather"]["features"]] == ["temp", "wind"]
+    assert (views["weather"]["age_s"], views["weather"]["limit_s"]) == (900.0, 3600.0)
+    assert (views["planes"]["age"], views["planes"]["limit_s"]) == ("2\u00a0days", None)
+    assert second["views"][0]["source"] == "outside max_age"
+    assert [(o["name"], o["value"]) for o in first["outcomes"]] == [("late", True)]
+    assert second["outcomes"] == []
+    # The largest contribution comes first, and all sum up to the output.
+    explanation = first["explanation"]
+    assert [row["column"] for row in explanation["rows"]] == ["temp", "hour"]
+    assert explanation["sum"] == explanation["output"] == 0.3125
+    assert f"headrace events replay --id {first['prediction_id']}" in page
+    assert SHA in page
+
+
+async def test_personal_data_is_masked(place: Place, known: Recorded) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get(f"/requests?id={REQUEST}")
+        found = await browser.get(f"/requests.json?id={REQUEST}")
+    assert MAIL not in page.text + found.text
+    inputs = {row["name"]: row for row in found.json["found"]["predictions"][0]["inputs"]}
+    assert (inputs["email"]["masked"], inputs["tail"]) == (
+        True,
+        {"name": "tail", "value": "N789JB", "masked": False},
+    )
+    assert inputs["email"]["value"].startswith("hash:")
+
+
+async def test_without_an_id_the_newest_are_listed(place: Place, known: Recorded) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        found = (await browser.get("/requests.json")).json
+        page = await browser.get("/requests")
+    assert len(found["newest"]) == 10
+    assert found["newest"][0]["request_id"] == "request-7"
+    assert f"/requests?id={REQUEST}" in page.text
+
+
+async def test_only_the_last_day_is_looked_through_unless_one_asks_for_more(
+    place: Place, known: Recorded
+) -> None:
+    place.wall += 2 * 86_400
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        assert (await asked(browser, "request-3"))["found"] is None
+        page = await browser.get("/requests?id=request-3")
+        assert "in the last day" in page.text
+        whole = (await asked(browser, "request-3", "&all=1"))["found"]
+        nothing = await browser.get("/requests?id=%3Cb%3E&all=1")
+    assert whole["request_id"] == "request-3"
+    assert "older than what is kept" in nothing.text
+    assert "<b>" not in nothing.text.partition("Nothing is known of")[2][:60]
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "a%20b", "%C3%A4"])
+async def test_what_is_no_id_is_refused(place: Place, known: Recorded, text: str) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        reply = await browser.get(f"/requests.json?id={text}")
+    assert (reply.status, reply.json["error"]["metadata"]["field"]) == (400, "id")
+    assert known.asked == []
+
+
+async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: Recorded) -> None:
+    class Broken:
+        async def of(self, event_id: str) -> Explanation | None:
+            raise RuntimeError("secret detail")
+
+    async def away(tenant: str, request_id: str) -> list[Any]:
+        raise StorageError("no space left on device")
+
+    assert place.requests is not None
+    place.requests = replace(place.requests, outcomes=away, explanations=Broken(), traces=None)
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get(f"/requests?id={REQUEST}")
+    assert page.status == 200
+    assert "The store of outcomes can&#39;t be reached" in page.text
+    assert f"headrace trace {REQUEST}" in page.text
+    assert "It can&#39;t be explained now" in page.text
+    assert "secret detail" not in page.text
+    assert SHA in page.text
+
+
+async def test_a_dead_store_of_events_is_a_notice(place: Place, known: Recorded) -> None:
+    async def dead(_: object) -> Any:
+        raise StorageError("disk i/o error")
+
+    assert place.requests is not None
+    place.requests = replace(place.requests, events=dead)
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get(f"/requests?id={REQUEST}")
+    assert "The store of events can&#39;t be reached" in page.text
+    assert "Where its time went" in page.text
+
+
+async def test_without_events_the_page_says_what_to_set(place: Place) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        page = await browser.get("/requests")
+    assert "events.folder" in page.text
+
+
+async def test_ages_of_features_are_a_section_of_the_pipelines_page(place: Place, known: Recorded) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
+        place.wall += 600  # nothing came since: it is not known any more
+        assert (await browser.get("/pipelines/flights.json")).json["panels"] == []
+    planes, weather = panel["rows"]
+    assert (panel["level"], weather["level"], planes["level"]) == ("bad", "bad", "good")
+    assert weather["label"] == "weather"
+    assert "50\u00a0% outside max_age" in weather["note"]
+    assert panel["data"]["views"]["weather"]["max_age_s"] == 3600
+    # Within its bin, a quarter of an octave.
+    assert 3 * 3600 * 0.84 <= panel["data"]["views"]["weather"]["age_p95_s"] <= 3 * 3600
+    assert "time to live" in planes["note"]

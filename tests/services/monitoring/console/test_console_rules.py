@@ -1,0 +1,255 @@
+"""The parts of the console by themselves: sessions, attempts, counts, words, and files of others."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.hop.config import ConfigError
+from headrace.releases.changes.differences import Difference
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName
+from services.monitoring.console.access import secret
+from services.monitoring.console.access.attempts import IN_ALL, PER_ADDRESS, Attempts
+from services.monitoring.console.access.operators import Operator
+from services.monitoring.console.access.sessions import EndedError, ForgedError, Sessions
+from services.monitoring.console.facts import words
+from services.monitoring.console.facts.live import Figures, Live, arm_row
+from services.monitoring.console.settings import ConsoleSettings
+
+VENDORED = Path(__file__).parents[4] / "services/monitoring/console/static/vendored"
+OPERATOR = Operator("ops", "12345678")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
+    return Sessions(key, clock, 1800, 8 * 3600)
+
+
+@given(st.integers(min_value=0), st.sampled_from("ab0-_.="))
+def test_a_cookie_with_any_character_changed_is_forged(place: int, character: str) -> None:
+    one = sessions(Clock())
+    cookie = one.cookie(one.begin(OPERATOR))
+    at = place % len(cookie)
+    changed = cookie[:at] + character + cookie[at + 1 :]
+    if changed != cookie:
+        with pytest.raises(ForgedError):
+            one.read(changed)
+
+
+@given(st.text(max_size=200))
+def test_no_text_is_a_session_or_a_token(text: str) -> None:
+    one = sessions(Clock())
+    with pytest.raises(ForgedError):
+        one.read(text)
+    with pytest.raises(ForgedError):
+        one.check_form("nonce", text)
+    with pytest.raises(ForgedError):
+        one.visit_nonce(text)
+
+
+def test_a_session_is_what_it_was_until_it_ends() -> None:
+    clock = Clock()
+    one = sessions(clock)
+    made = one.begin(OPERATOR)
+    cookie = one.cookie(made)
+    assert one.read(cookie) == made
+    # Another process with the same secret reads it too; one with another secret does not.
+    assert sessions(clock).read(cookie) == made
+    with pytest.raises(ForgedError):
+        sessions(clock, b"x" * 32).read(cookie)
+    clock.now += 1800
+    with pytest.raises(EndedError):
+        one.read(cookie)
+
+
+def test_signatures_of_one_kind_are_no_others() -> None:
+    one = sessions(Clock())
+    with pytest.raises(ForgedError):
+        one.read(one.visit())
+    with pytest.raises(ForgedError):
+        one.visit_nonce(one.cookie(one.begin(OPERATOR)))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 20)), max_size=150))
+def test_failures_never_exceed_what_is_allowed(tries: list[tuple[str, float]]) -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    begin = clock.now
+    failures: dict[str, int] = {}
+    for address, pause in tries:
+        clock.now += pause
+        if attempts.wait_s(address) == 0:
+            attempts.failed(address)
+            failures[address] = failures.get(address, 0) + 1
+        passed = clock.now - begin
+        assert all(n <= PER_ADDRESS.burst + passed / PER_ADDRESS.each_s for n in failures.values())
+        assert sum(failures.values()) <= IN_ALL.burst + passed / IN_ALL.each_s
+
+
+def test_who_waits_as_long_as_told_may_try_again() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(PER_ADDRESS.burst):
+        assert attempts.wait_s("a") == 0
+        attempts.failed("a")
+    wait = attempts.wait_s("a")
+    assert wait == PER_ADDRESS.each_s
+    assert attempts.wait_s("b") == 0
+    clock.now += wait
+    assert attempts.wait_s("a") == 0
+
+
+def figures(rows: int, errors: int = 0, bucket: int = 40) -> ArmFigures:
+    return ArmFigures(rows, errors, tuple(rows if i == bucket else 0 for i in range(LATENCY_BUCKETS)))
+
+
+LIVE = ArmName("p", 1, "live")
+
+
+def test_rates_are_what_was_added_since_the_last_sample() -> None:
+    live = Live()
+    live.sample({1: {LIVE: figures(1_000_000)}}, 0.0)
+    live.sample({1: {LIVE: figures(1_000_050, 5)}}, 5.0)
+    # A router that is new here counted before; only what follows is known to be of now.
+    live.sample({1: {LIVE: figures(1_000_150, 5)}, 2: {LIVE: figures(77)}}, 15.0)
+    live.sample({2: {LIVE: figures(177), ArmName("p", 2, "canary"): figures(10)}}, 20.0)
+    found = live.series("p")
+    by_arm = {arm["arm"]: arm for arm in found["arms"]}  # type: ignore[attr-defined]  # JSON
+    assert list(by_arm) == ["live", "canary"]
+    assert by_arm["live"]["rows_per_s"] == [0.0, 10.0, 10.0, 20.0]
+    assert by_arm["live"]["error_share"] == [None, 0.1, 0.0, 0.0]
+    assert by_arm["canary"]["rows_per_s"] == [0.0, 0.0, 0.0, 2.0]
+    span, sums = live.minute("p")
+    assert (span, sums["live"].rows, sums["live"].errors) == (25.0, 250, 5)
+    assert live.rates("p") == [0.0, 10.0, 10.0, 22.0]
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=40))
+def test_no_row_is_counted_twice_or_lost(steps: list[int]) -> None:
+    live, total = Live(), 5
+    live.sample({1: {LIVE: figures(total)}}, 0.0)
+    for i, step in enumerate(steps[:11], 1):
+        total += step
+        live.sample({1: {LIVE: figures(total)}}, 5.0 * i)
+    _, sums = live.minute("p")
+    assert sum(f.rows for f in sums.values()) == total - 5
+
+
+def test_the_last_fifteen_minutes_are_kept_and_no_more() -> None:
+    live = Live()
+    for i in range(400):
+        live.sample({1: {LIVE: figures(10 * i)}}, 5.0 * i)
+    assert len(live.series("p")["at"]) == 180  # type: ignore[arg-type]  # JSON
+    assert live.minute("p")[0] == 60.0
+
+
+def test_an_arm_without_rows_has_no_figures() -> None:
+    row = arm_row("live", Figures(), 0.0, 0.1)
+    assert (row["error_share"], row["p95_ms"], row["rows_per_s"]) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (0.00001, "< 0.01"),
+        (0.0004, "0.04"),
+        (0.0123, "1.2"),
+        (0.5, "50"),
+        (1.0, "100"),
+    ],
+)
+def test_shares_have_the_digits_that_they_are_worth(value: float | None, text: str) -> None:
+    assert words.share(value).removesuffix("\u00a0%") == text
+
+
+def test_changes_are_told_in_sentences() -> None:
+    changes = [
+        Difference("arms.canary.version", "—", "3"),
+        Difference("arms.canary.revision", "—", "abc…"),
+        Difference("arms.canary.models.light", "—", "2"),
+        Difference("arms.live.models.heavy", "7", "8"),
+        Difference("assign.weights.live", "100 %", "95 %"),
+        Difference("assign.weights.canary", "—", "5 %"),
+        Difference("assign.salt", "a", "b"),
+        Difference("rollout.state", "—", "running"),
+        Difference("rollout.ladder", "—", "0.05, 1"),
+        Difference("caps.rows_per_s", "—", "10"),
+    ]
+    assert [s.replace("\u00a0", " ") for s in words.sentences(changes)] == [
+        "share of the rows: live 100 % → 95 %, canary 0 % → 5 %",
+        "new arm canary with model light 2",
+        "arm live: model heavy 7 → 8",
+        "a rollout begins",
+        "caps · rows per s: — → 10",
+    ]
+    assert words.sentences([]) == ["nothing that serves"]
+
+
+def vendored() -> Iterator[tuple[str, str]]:
+    for line in (VENDORED / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        yield name, digest
+
+
+@pytest.mark.parametrize(("name", "digest"), list(vendored()))
+def test_files_of_others_are_unchanged(name: str, digest: str) -> None:
+    assert hashlib.sha256((VENDORED / name).read_bytes()).hexdigest() == digest
+
+
+def test_every_file_of_others_has_its_hash_and_its_licence_is_named() -> None:
+    there = {path.name for path in VENDORED.iterdir()} - {"SHA256SUMS", "README.md"}
+    assert there == {name for name, _ in vendored()}
+    readme = (VENDORED / "README.md").read_text()
+    assert "0BSD, `htmx.LICENSE`" in readme
+    assert "MIT, `uplot.LICENSE`" in readme
+
+
+def test_the_secret_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
+    path = tmp_path / "monitoring" / "console.key"
+    made = secret.ensure(path)
+    assert (len(made), secret.ensure(path)) == (32, made)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="others can read"):
+        secret.ensure(path)
+    path.chmod(0o600)
+    path.write_bytes(b"short")
+    with pytest.raises(ConfigError, match="32 bytes"):
+        secret.ensure(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"listen": "0.0.0.0:9900"}, "listen: 0.0.0.0 can be reached from other machines"),
+        ({"listen": "console.internal:9900"}, "can be reached from other machines"),
+        ({"listen": "127.0.0.1:99999"}, "is no port"),
+        ({"listen": "127.0.0.1"}, "listen"),
+        ({"certificate": "c.pem"}, "certificate and key belong together"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, str], problem: str) -> None:
+    given = {"listen": "127.0.0.1:9900", "tenants": "t", "pepper": "p", "secret": "s", **changes}
+    with pytest.raises(ValueError, match=problem):
+        ConsoleSettings.model_validate(given)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9900", "[::1]:9900", "localhost:0"])
+def test_this_machine_alone_needs_no_certificate(listen: str) -> None:
+    given = {"listen": listen, "tenants": "t", "pepper": "p", "secret": "s"}
+    assert ConsoleSettings.model_validate(given).address[0] in ("127.0.0.1", "::1", "localhost")

@@ -1,0 +1,200 @@
+"""The console as the monitoring service runs it: on a real socket, from its settings, with the counts of a router."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.api.monitoring.v1 import events_pb2, monitoring_pb2
+from headrace.events import messages
+from headrace.hop.call import unary
+from headrace.hop.config import ConfigError
+from headrace.hop.testing import served
+from headrace.pipeline import parse
+from headrace.ticks import Tick
+from headrace.ticks.messages import write
+from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
+from tests.services.monitoring.test_monitoring_service import ask
+
+RECORD = unary(
+    events_pb2.DESCRIPTOR,
+    "EventsService",
+    "RecordEvents",
+    events_pb2.RecordEventsRequest,
+    events_pb2.RecordEventsResponse,
+    idempotent=True,
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.deploy()
+    return made
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
+    own = place.settings(f"127.0.0.1:{port}").model_copy(update=more).model_dump(mode="json")
+    return {
+        "releases": str(place.files.folder),
+        "rollouts": str(place.folder / "rollouts"),
+        "release_records": {"audit": str(place.audit.path)},
+        "console": own,
+    }
+
+
+async def get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    def blocking() -> tuple[int, Mapping[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", path, headers=dict(headers))
+        reply = connection.getresponse()
+        found = reply.status, dict(reply.getheaders()), reply.read()
+        connection.close()
+        return found
+
+    while True:
+        try:
+            return await asyncio.to_thread(blocking)
+        except ConnectionError:
+            await asyncio.sleep(0.05)  # it binds its address a moment after the service is ready
+
+
+async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> None:
+    port = free_port()
+    key = {"x-api-key": place.keys["operator"]}
+    async with served(SERVICE, settings(place, port)) as harness:
+        place.answer(500, 1)
+        await ask(harness, "ReportTicks", write(Tick(1, 1, 0, dict(place.arms))))
+        status, headers, body = await get(port, "/index.json", key)
+        assert status == 200
+        found = json.loads(body)
+        assert found["routers"] == 1
+        assert "1 of 500 rows failed".replace(" ", "") in found["pipelines"][0]["assessment"][
+            "sentence"
+        ].replace(" ", "")
+        # What another process commits is seen at the next look.
+        place.deploy(version="2")
+        again = json.loads((await get(port, "/index.json", key))[2])
+        assert [c["release"]["number"] for c in again["pipelines"]] == [2]
+        assert "server" not in {name.lower() for name in headers}
+        signed_out = await get(port, "/", {})
+        assert (signed_out[0], signed_out[1]["location"]) == (303, "/sign-in")
+        trails = json.loads((await get(port, "/audit.json", key))[2])["trails"]
+        assert [(t["name"], t["verified"], t["count"]) for t in trails] == [("releases", True, 2)]
+
+
+async def test_the_service_s_own_events_outcomes_and_audit_are_shown(place: Place) -> None:
+    port, key = free_port(), {"x-api-key": place.keys["operator"]}
+    given = settings(place, port)
+    given |= {
+        "events": {"folder": str(place.folder / "events")},
+        "audit": place.log.settings.model_dump(mode="json", exclude_none=True)
+        | {"checkpoint_s": 0.01, "poll_s": 0.01},
+    }
+    revision = parse(DOCUMENT, "flights").revision
+    place.store.keep_document("flights", revision, DOCUMENT)
+    async with served(SERVICE, given) as harness:
+        client = harness.client()
+        await client.unary(RECORD)(
+            messages.write("router-1", 7, 10, [answered(revision, time.time())]), deadline=_soon()
+        )
+        label = monitoring_pb2.Outcome(request_id=REQUEST, name="late", label=True)
+        told = monitoring_pb2.RecordOutcomesRequest(tenant="acme", outcomes=[label])
+        await ask(harness, "RecordOutcomes", told)
+        found = json.loads((await get(port, f"/requests.json?id={REQUEST}", key))[2])["found"]
+        panels = json.loads((await get(port, "/pipelines/flights.json", key))[2])["panels"]
+        # The keeper signs a checkpoint within moments.
+        async with asyncio.timeout(30):
+            while not (log := json.loads((await get(port, "/audit/log.json", key))[2]))["entries"]:
+                await asyncio.sleep(0.05)
+    assert [p["row"] for p in found["predictions"]] == [0, 1]
+    assert [(o["name"], o["value"]) for o in found["predictions"][0]["outcomes"]] == [("late", True)]
+    assert "headrace trace" in found["no_trace"]
+    assert "Freshness of features" in [panel["title"] for panel in panels]
+    assert all(row["holds"] for row in log["entries"])
+
+
+async def test_a_stream_sends_parts_over_a_socket_and_does_not_hold_up_the_end(place: Place) -> None:
+    port = free_port()
+    async with served(SERVICE, settings(place, port)):
+        assert (await get(port, "/index.json", {"x-api-key": place.keys["operator"]}))[0] == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        key = place.keys["operator"]
+        writer.write(f"GET /now/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\n\r\n".encode())
+        async with asyncio.timeout(60):
+            head = await reader.readuntil(b"\r\n\r\n")
+            first = await reader.readuntil(b"event: part\ndata: ")
+    assert b"text/event-stream" in head
+    assert first
+    async with asyncio.timeout(60):
+        while await reader.read(1 << 16):  # until its end
+            pass
+    writer.close()
+
+
+def _soon() -> float:
+    return time.monotonic() + 30
+
+
+async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(place: Place) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        async with served(SERVICE, settings(place, port)) as harness:
+            # The service itself serves.
+            reply = await ask(harness, "ReportTicks", write(tick_of(place)))
+            assert not reply.behind
+            other.close()
+            status, _, _ = await get(port, "/index.json", {"x-api-key": place.keys["operator"]})
+            assert status == 200
+
+
+def tick_of(place: Place) -> Tick:
+    place.answer(1)
+    return Tick(1, 1, 0, dict(place.arms))
+
+
+async def test_without_the_setting_there_is_no_console(place: Place) -> None:
+    given = settings(place, free_port())
+    port = int(str(given.pop("console")["listen"]).rpartition(":")[2])
+    async with served(SERVICE, given):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("more", "without", "problem"),
+    [
+        ({}, "releases", "console: it shows releases, so it needs the setting releases"),
+        (
+            {"certificate": Path("none.pem"), "key": Path("none.key")},
+            "",
+            "console.certificate: there is no file",
+        ),
+    ],
+)
+async def test_what_cannot_work_is_said_before_it_serves(
+    place: Place, more: dict[str, object], without: str, problem: str
+) -> None:
+    given = settings(place, free_port(), **more)
+    given.pop(without, None)
+    with pytest.raises(ConfigError, match=problem):
+        async with served(SERVICE, given):
+            pass

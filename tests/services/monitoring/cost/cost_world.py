@@ -1,0 +1,111 @@
+"""Processes that say what they used, and a ledger, for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from headrace.cost import SCHEMA, Account, Key, PricesFile, Work
+from services.monitoring.cost.collector import Collected, Collector
+from services.monitoring.cost.from_events import CostObserver
+from services.monitoring.cost.keeper import CostKeeper
+from services.monitoring.cost.metrics import CostMetrics
+from services.monitoring.cost.processes import Page, Target, ask, read
+from services.monitoring.cost.settings import CostSettings
+from services.monitoring.outcomes.database import Database
+from tests.services.monitoring.monitoring_outcomes import NOW, Log
+
+A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
+
+
+def page(cpu_s: float, memory_gb: float = 0.0, started: float = 1.0, **more: float) -> str:
+    """A page of metrics. `more`: a name with labels → value."""
+    lines = {
+        "process_cpu_seconds_total": cpu_s,
+        "process_resident_memory_bytes": memory_gb * 1e9,
+        "process_start_time_seconds": started,
+        **more,
+    }
+    return "# HELP x y\n" + "".join(f"{name} {value!r}\n" for name, value in lines.items())
+
+
+@dataclass
+class World:
+    """`pages`: instance → its page; one without a page does not answer. `now`: the wall clock."""
+
+    folder: Path
+    pages: dict[str, str | None] = field(default_factory=dict)
+    now: float = NOW
+    log: Log = field(default_factory=Log)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger" / "cost.sqlite"
+
+    @property
+    def prices(self) -> Path:
+        return self.folder / "prices.yaml"
+
+    @property
+    def settings(self) -> CostSettings:
+        return CostSettings(
+            targets=self.folder / "targets.json",
+            ledger=self.ledger,
+            prices=self.prices,
+            kept=self.folder / "kept.json",
+        )
+
+    @contextmanager
+    def collector(self) -> Iterator[Collector]:
+        with ThreadPoolExecutor(2) as asking:
+            prices = PricesFile(self.settings.prices, self.settings.kept)
+            database = Database(self.settings.ledger, self.log, schema=SCHEMA, holds="the ledger of cost")
+            yield Collector(self.settings, None, prices, database, lambda: self.now, asking, self._ask)
+
+    @contextmanager
+    def keeper(self) -> Iterator[tuple[CostKeeper, CostObserver]]:
+        with self.collector() as collector:
+            observer = CostObserver()
+            prices = collector._prices
+            yield (
+                CostKeeper(collector, observer, prices, CostMetrics(self.registry), self.log, 600.0),
+                observer,
+            )
+
+    def later(
+        self, collector: Collector, seconds: float, work: dict[Key, Work] | None = None
+    ) -> Collected | None:
+        """Collects so many seconds later."""
+        self.now += seconds
+        self.name_targets()
+        return collector.collect(work or {})
+
+    def name_targets(self) -> None:
+        groups: list[Any] = [{"targets": [name], "labels": {"instance": name}} for name in self.pages]
+        (self.folder / "targets.json").write_text(json.dumps(groups))
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def _ask(self, target: Target) -> Page | None:
+        if ":" in target.address:
+            return ask(target)
+        text = self.pages[target.instance]
+        return None if text is None else read(target, text)
+
+
+def cpu_s(account: Account, key: Key, service: str = "") -> float:
+    """CPU seconds of a key."""
+    return sum(
+        line.quantity
+        for line in account.lines
+        if line.key == key and line.resource == "cpu" and service in ("", line.service)
+    )

@@ -1,0 +1,228 @@
+"""What processes used, read again and again: nothing twice, nothing lost, and each to whom it belongs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.cost import Account, Key, LedgerError, Work, read
+from headrace.cost.usage import BESIDE, IDLE, OVERHEAD, REFUSED
+from services.monitoring.cost.processes import TargetsError
+from services.monitoring.outcomes.records import StorageError
+from tests.services.monitoring.cost.cost_world import A, B, World, cpu_s, page
+
+EXECUTOR = "executor"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def told(world: World) -> Account:
+    [account] = read(world.ledger, world.now - 3600)
+    return account
+
+
+def work(us: float, rows: int = 1) -> Work:
+    return Work(rows, rows, {EXECUTOR: us})
+
+
+def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(100.0)}
+        assert world.later(collector, 0, {A: work(5.0)}) is None
+        world.pages = {EXECUTOR: page(103.0)}
+        world.later(collector, 10, {A: work(3.0), B: work(1.0)})
+        world.pages = {EXECUTOR: page(104.0)}
+        world.later(collector, 10, {B: work(7.0)})
+    account = told(world)
+    assert cpu_s(account, A) == pytest.approx(2.25)
+    assert cpu_s(account, B) == pytest.approx(1.75)
+    assert account.seconds == pytest.approx(20)
+    assert account.charged == pytest.approx(account.bill, rel=1e-9)
+    assert account.counts == {A: (1, 1), B: (2, 2)}
+
+
+def test_a_restart_of_monitoring_goes_on_where_the_last_process_ended(world: World) -> None:
+    with world.collector() as first:
+        world.pages = {EXECUTOR: page(10.0)}
+        world.later(first, 0)
+    with world.collector() as second:
+        world.pages = {EXECUTOR: page(14.0)}
+        world.later(second, 30, {A: work(1.0)})
+    account = told(world)
+    assert cpu_s(account, A) == pytest.approx(4.0)
+    assert account.seconds == pytest.approx(30)
+
+
+def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
+    with world.collector() as one, world.collector() as other:
+        world.pages = {EXECUTOR: page(10.0)}
+        world.later(one, 0)
+        world.pages = {EXECUTOR: page(12.0)}
+        world.later(other, 10, {A: work(1.0)})
+        world.pages = {EXECUTOR: page(15.0)}
+        world.later(one, 10, {B: work(1.0)})
+    account = told(world)
+    assert (cpu_s(account, A), cpu_s(account, B)) == (pytest.approx(2.0), pytest.approx(3.0))
+    assert account.seconds == pytest.approx(20)
+
+
+def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(10.0, started=1.0)}
+        world.later(collector, 0)
+        world.pages = {EXECUTOR: page(6.0, started=2.0)}  # it was replaced
+        world.later(collector, 10, {A: work(1.0)})
+        world.pages = {EXECUTOR: page(7.0, started=2.0)}
+        world.later(collector, 10, {A: work(1.0)})
+    account = told(world)
+    assert cpu_s(account, Key(traffic=OVERHEAD)) == pytest.approx(6.0)
+    assert cpu_s(account, A) == pytest.approx(1.0)
+
+
+def test_a_time_in_which_nobody_watched_is_not_billed(world: World) -> None:
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(10.0)}
+        world.later(collector, 0)
+        world.pages = {EXECUTOR: page(500.0)}
+        assert world.later(collector, 86_400, {A: work(1.0)}) is None
+        world.pages = {EXECUTOR: page(501.0)}
+        world.later(collector, 10, {A: work(1.0)})
+    account = told(world)
+    assert cpu_s(account, A) == pytest.approx(1.0)
+    assert account.seconds == pytest.approx(10)
+
+
+def test_a_process_that_does_not_answer_is_charged_when_it_does(world: World) -> None:
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(10.0), "ingress": page(1.0)}
+        world.later(collector, 0)
+        world.pages = {EXECUTOR: None, "ingress": page(2.0)}
+        found = world.later(collector, 10, {A: Work(1, 1, {EXECUTOR: 1e6, "ingress": 1.0})})
+        world.pages = {EXECUTOR: page(13.0), "ingress": page(2.0)}
+        world.later(collector, 10, {A: work(1.0)})
+    assert found is not None
+    assert (found.answered, found.asked) == (1, 2)
+    account = told(world)
+    assert cpu_s(account, A, EXECUTOR) == pytest.approx(3.0)
+    assert cpu_s(account, A, "ingress") == pytest.approx(1.0)
+
+
+def test_refused_requests_are_paid_by_who_sent_them(world: World) -> None:
+    refused = (
+        'headrace_ingress_requests_total{code="RESOURCE_EXHAUSTED",fault="caller",pipeline="p",tenant="b"}'
+    )
+    answered = 'headrace_ingress_requests_total{code="OK",fault="none",pipeline="p",tenant="a"}'
+    with world.collector() as collector:
+        world.pages = {"ingress": page(1.0, **{refused: 5.0, answered: 7.0})}
+        world.later(collector, 0)
+        world.pages = {"ingress": page(2.0, **{refused: 105.0, answered: 900.0})}
+        world.later(collector, 10)
+    account = told(world)
+    key = Key("b", "p", "", REFUSED)
+    assert cpu_s(account, key) == pytest.approx(1.0)
+    assert account.counts == {key: (0, 100)}
+
+
+def test_what_models_run_beside_events_is_apart(world: World) -> None:
+    """As shadows and explanations do."""
+    ran = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(1.0, **{ran: 3.0})}
+        world.later(collector, 0)
+        world.pages = {EXECUTOR: page(2.0, **{ran: 4.0})}
+        world.later(collector, 10, {A: work(250_000.0)})
+        # Events that come a little late are none of it.
+        world.pages = {EXECUTOR: page(3.0, **{ran: 5.0})}
+        world.later(collector, 10, {A: work(960_000.0)})
+    account = told(world)
+    beside = Key("", "", "m:1", BESIDE)
+    assert cpu_s(account, beside) == pytest.approx(0.75)
+    assert cpu_s(account, A) == pytest.approx(1.25)
+
+
+def test_prices_that_change_hold_from_then_on(world: World) -> None:
+    prices = world.prices
+    prices.write_text("prices: {core_hour: 3600, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(0.0)}
+        world.later(collector, 0)
+        world.pages = {EXECUTOR: page(1.0)}
+        world.later(collector, 10, {A: work(1.0)})
+        prices.write_text("prices: {core_hour: 7200, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
+        world.pages = {EXECUTOR: page(2.0)}
+        world.later(collector, 10, {A: work(1.0)})
+    account = told(world)
+    assert account.bill == pytest.approx(10 + 20)
+    assert sum(line.amount for line in account.lines if line.key == A) == pytest.approx(1 + 2)
+    assert sum(line.amount for line in account.lines if line.key.traffic == IDLE) == pytest.approx(9 + 18)
+
+
+def test_without_targets_nothing_is_written(world: World) -> None:
+    with world.collector() as collector:
+        with pytest.raises(TargetsError, match=r"targets\.json can't be read: no such file"):
+            collector.collect({})
+        (world.folder / "targets.json").write_text("[{}]")
+        with pytest.raises(TargetsError, match="names no processes"):
+            collector.collect({})
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        read(world.ledger, 0.0)
+
+
+async def test_what_can_t_be_written_is_written_later(world: World) -> None:
+    world.pages = {EXECUTOR: page(1.0)}
+    world.name_targets()
+    with world.keeper() as (keeper, observer):
+        observer.put_back({B: work(1.0, rows=3)})  # before the first reading
+        await keeper.collect()
+        ledger = world.ledger
+        aside = ledger.parent.with_name("aside")
+        ledger.parent.rename(aside)
+        ledger.parent.write_text("no folder")
+        # The open file would still take it.
+        await keeper._on(keeper._collector._database.close)
+        observer.put_back({A: work(1.0, rows=5)})
+        world.now += 10
+        await keeper.collect()
+        assert world.metric("headrace_cost_failing") == 0
+        await keeper.collect()
+        await keeper.collect()
+        assert world.metric("headrace_cost_failing") == 1
+        assert world.log.events == ["the ledger of cost is not written"]
+        with pytest.raises(StorageError):
+            await keeper.accounts(3600.0)
+        ledger.parent.unlink()
+        aside.rename(ledger.parent)
+        world.pages = {EXECUTOR: page(3.0)}
+        await keeper.close()
+    assert world.metric("headrace_cost_failing") == 0
+    assert world.log.events[-1] == "the ledger of cost is written again"
+    assert told(world).counts == {A: (5, 5), B: (3, 3)}
+    assert world.metric("headrace_cost_total", pipeline="p", kind="live") > 0
+
+
+async def test_a_mistake_in_the_prices_is_said_once_and_shown(world: World) -> None:
+    prices = world.prices
+    prices.write_text("budget: {per_1000: 0.5, pipelines: {q: 2}}\n")
+    world.pages = {EXECUTOR: page(1.0)}
+    world.name_targets()
+    with world.keeper() as (keeper, observer):
+        await keeper.collect()
+        prices.write_text("budget:\n  per_100: 1\n")
+        observer.put_back({A: work(1.0)})
+        world.now += 10
+        await keeper.collect()
+        await keeper.collect()
+        assert world.metric("headrace_cost_prices_broken") == 1
+        [told_once] = [fields["error"] for _, fields in world.log.lines]
+        assert f"{prices}, line 2" in told_once
+        assert "per_100" in told_once
+        assert (keeper.budget("p"), keeper.budget("q")) == (0.5, 2.0)
+        assert world.metric("headrace_cost_budget_per_1000", pipeline="p") == 0.5
+        prices.write_text("budget: {per_1000: 1}\n")
+        await keeper.close()
+    assert world.metric("headrace_cost_prices_broken") == 0
+    assert world.metric("headrace_cost_budget_per_1000", pipeline="p") == 1

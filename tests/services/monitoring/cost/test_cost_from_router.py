@@ -1,0 +1,148 @@
+"""From requests of two tenants at a real router, over sockets and events, to what each pays."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+
+from headrace.columns import Batch, Column, DType, Rows, Timing
+from headrace.cost import Key, Work
+from headrace.cost.usage import CACHED, REPLAYED, SHADOW
+from headrace.events import EventGroup, GroupHeader
+from headrace.hop import config
+from headrace.hop.definition import Definition, Service
+from headrace.hop.testing import served
+from headrace.pipeline import ModelUse
+from services.monitoring.cost.from_events import CostObserver
+from services.monitoring.events.settings import EventStorage
+from services.monitoring.events.wiring import events
+from tests.services.monitoring.cost.cost_world import World, cpu_s
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
+
+TIMES = 10
+
+
+@asynccontextmanager
+async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite]:
+    """A router with its leaves, and the reception of events with the observer."""
+    (folder / "documents").mkdir()
+
+    @asynccontextmanager
+    async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
+        async with events(EventStorage(), [observer], runtime) as (service, _):
+            yield [service]
+
+    async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:
+        given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {"wait_s": 0.02}}
+        async with suite(folder / "documents", {"scored": SCORED}, **given) as started:
+            started.executor.models["adder"] = ran
+            yield started
+
+
+async def ran(batch: Batch) -> Batch:
+    """As the executor answers: a run has its fixed work and that of its rows."""
+    count = len(batch)
+    timings = [
+        Timing("queue", "executor", 0, 900, count),
+        Timing("run", "executor", 900, 50 + 20 * count, count),
+    ]
+    return Batch(batch.rows, {c.name: c for c in total(batch)}, timings=timings)
+
+
+async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None:
+    observer, world = CostObserver(), World(tmp_path)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    # All services are in this process, as in the shape together.
+    (tmp_path / "targets.json").write_text(
+        f'[{{"targets": ["127.0.0.1:{server.server_port}"], "labels": {{"instance": "ingress"}}}}]'
+    )
+    seen: dict[Key, Work] = {}
+
+    def rows_seen() -> int:
+        for key, work in observer.take().items():
+            seen.setdefault(key, Work()).add(work)
+        return sum(work.rows for work in seen.values())
+
+    try:
+        with world.collector() as collector:
+            assert await asyncio.to_thread(collector.collect, {}) is None
+            async with answering(tmp_path, observer) as started:
+                asked = [("a", 1 + i % 3) for i in range(30)] + [("b", 1 + i % 3) for i in range(30 * TIMES)]
+                random.Random(1).shuffle(asked)
+                await asyncio.gather(
+                    *(_ask(started, tenant, rows, i) for i, (tenant, rows) in enumerate(asked))
+                )
+                async with asyncio.timeout(60):
+                    while rows_seen() < sum(rows for _, rows in asked):
+                        await asyncio.sleep(0.005)
+            world.now += 15
+            await asyncio.to_thread(collector.collect, seen)
+            [account] = collector.account(3600.0)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    a, b = (Key(tenant, "scored", "adder:7") for tenant in "ab")
+    assert (account.counts[a], account.counts[b]) == ((60, 30), (600, 300))
+    assert cpu_s(account, b) / cpu_s(account, a) == pytest.approx(TIMES, rel=0.1)
+    assert account.charged == pytest.approx(account.bill, rel=0.001)
+    assert {line.service for line in account.lines if line.key == a} >= {"executor", "router", "ingress"}
+
+
+async def _ask(started: Suite, tenant: str, rows: int, number: int) -> None:
+    batch = batch_of(["k"] * rows, [1.0] * rows, budget_s=60.0, request_id=f"r{number}")
+    await started.ask("scored", replace(batch, rows=replace(batch.rows, tenants=[tenant] * rows)))
+
+
+def observed(header: GroupHeader, cached: list[bool]) -> dict[Key, Work]:
+    count = len(cached)
+    columns = [
+        Column("@row", DType.UINT32, np.array([0, 0, 1][:count], np.uint32)),
+        Column("@cached", DType.BOOL, np.array(cached)),
+        Column("@busy_us/executor/m:1", DType.FLOAT32, np.where(cached, 0, 8).astype(np.float32)),
+        Column("@busy_us/features", DType.FLOAT32, np.full(count, 2, np.float32)),
+    ]
+    observer = CostObserver()
+    rows = Rows(["r"] * count, ["a", "b", "a"][:count], [1] * count, [0.0] * count, [""] * count)
+    observer.observe_group(EventGroup(header, Batch.of(rows, columns)), 0.0)
+    return observer.take()
+
+
+def test_kept_answers_replays_and_shadows_are_apart() -> None:
+    live = GroupHeader("p", 1, "r", "live", models=(ModelUse("s", "m", "1", ""),))
+    found = observed(live, [False, False, True])
+    assert {k: (w.rows, w.requests) for k, w in found.items()} == {
+        Key("a", "p", "m:1"): (1, 1),
+        Key("a", "p", "m:1", CACHED): (1, 0),
+        Key("b", "p", "m:1"): (1, 1),
+    }
+    assert found[Key("a", "p", "m:1")].busy_us["executor"] == 8
+    assert set(found[Key("a", "p", "m:1", CACHED)].busy_us) == {"features", "router", "ingress"}
+    for header, traffic in (
+        (replace(live, replayed=True), REPLAYED),
+        (replace(live, shadow_of="live"), SHADOW),
+    ):
+        found = observed(header, [False])
+        assert list(found) == [Key("a", "p", "m:1", traffic)]
+        assert "ingress" not in found[Key("a", "p", "m:1", traffic)].busy_us
+
+
+def test_the_time_of_models_on_gpus_is_told_apart() -> None:
+    models = (
+        ModelUse("s", "m", "1", "", backend="tensorrt"),
+        ModelUse("s", "n", "1", "", backend="onnxruntime"),
+    )
+    found = observed(GroupHeader("p", 1, "r", "live", models=models), [False])
+    assert found[Key("a", "p", "m:1")].gpu_us == 8
+    assert found[Key("a", "p", "m:1+n:1")].gpu_us == 0

@@ -1,0 +1,48 @@
+"""The section of a pipeline's page that tells what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from headrace.cost import Account, Key, Line
+from headrace.cost.usage import IDLE
+from services.monitoring.cost.panel import CostPanel
+
+A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
+LINES = (
+    Line(A, "executor", "cpu", 1.0, 3.0),
+    Line(B, "router", "cpu", 1.0, 1.0),
+    Line(Key("a", "q", "m:1"), "executor", "cpu", 1.0, 2.0),
+    Line(Key(traffic=IDLE), "", "cpu", 10.0, 14.0),
+)
+ACCOUNT = Account("EUR", 0.0, 3600.0, 3600.0, LINES, {"cpu": (13.0, 20.0)}, {A: (1500, 10), B: (500, 10)}, {})
+
+
+async def panel(pipeline: str, budget: float | None, accounts: Sequence[Account] = (ACCOUNT,)) -> CostPanel:
+    async def of(since_s: float) -> Sequence[Account]:
+        return accounts
+
+    return CostPanel(of, lambda _: budget)
+
+
+@pytest.mark.parametrize(("budget", "level"), [(None, "none"), (1.9, "bad"), (2.1, "good")])
+async def test_it_says_the_price_of_predictions_and_who_pays(budget: float | None, level: str) -> None:
+    found = await (await panel("p", budget))("p")
+    assert found is not None
+    assert "4 EUR in the last 24 hours; 2 for 1,000 predictions" in found.sentence
+    assert "Idle, for all pipelines: 14 of a bill of 20" in found.sentence
+    assert found.level == level
+    assert [(row.label, row.share) for row in found.rows] == [
+        ("executor", 0.75),
+        ("router", 0.25),
+        ("tenant a", 0.75),
+        ("tenant b", 0.25),
+    ]
+    assert (found.data["per_1000"], found.data["adds_up"]) == (2.0, True)
+
+
+async def test_without_charges_there_is_no_section() -> None:
+    assert await (await panel("r", None))("r") is None
+    assert await (await panel("p", None, ()))("p") is None

@@ -1,0 +1,62 @@
+"""A drift monitor with a log and a webhook that tests can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from services.monitoring.drift.metrics import DriftMetrics
+from services.monitoring.drift.monitor import DriftMonitor
+from services.monitoring.drift.ports import Series
+from services.monitoring.drift.retrain.delivery import Retraining
+from services.monitoring.drift.retrain.metrics import RetrainMetrics
+from services.monitoring.drift.settings import DriftSettings
+
+REVISION = "ab" * 32
+LIVE = Series("flights", REVISION, "live")
+
+
+class Lines:
+    """A `Log`."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append({"event": event, **fields})
+
+    warning = error = info
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == event]
+
+
+class Told:
+    """A webhook."""
+
+    def __init__(self) -> None:
+        self.events: list[Mapping[str, Any]] = []
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        self.events.append(event)
+
+
+class Watched:
+    """All of it. `settings`: as in the service's file."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.registry, self.log, self.told = CollectorRegistry(), Lines(), Told()
+        self.settings = DriftSettings.model_validate(settings)
+        metrics = DriftMetrics(self.registry)
+        self.retraining = Retraining(
+            self.settings.retrain, self.told, RetrainMetrics(self.registry), self.log
+        )
+        self.monitor = DriftMonitor(self.settings, metrics, self.retraining, self.log)
+
+    def observe(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
+        self.monitor.observe(series.pipeline, series.revision, series.arm, columns, now, series.traffic)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"headrace_{name}", labels)

@@ -1,0 +1,170 @@
+"""Where the baseline of an arm comes from, and the task that looks for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headrace.analysis import Count
+from headrace.columns import DType
+from headrace.drift import Baseline, Choices, baseline_of, publication_of
+from headrace.hop.testing import served
+from headrace.releases import Release
+from headrace.repository import Repository, TensorSpec, Trust, publish
+from headrace.repository.signing import key_pair
+from services.monitoring.drift.ports import Series, Version
+from services.monitoring.drift.release_baselines import ReleaseBaselines
+from services.monitoring.drift.watch import Watch
+from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.drift.drift_monitor import LIVE, REVISION, Lines, Watched
+
+AGE, WAGE = TensorSpec("age", DType.FLOAT32), TensorSpec("wage", DType.FLOAT32)
+OUTPUT = TensorSpec("p", DType.FLOAT32)
+
+
+class Releases:
+    """Newest first."""
+
+    def __init__(self, *models: dict[str, str]) -> None:
+        self.all = [
+            Release.model_validate(
+                {
+                    "pipeline": "flights",
+                    "number": i,
+                    "arms": {"live": {"version": 1, "revision": REVISION, "models": m}},
+                }
+            )
+            for i, m in reversed(list(enumerate(models, 1)))
+        ]
+
+    def history(self, pipeline: str) -> list[Release]:
+        return self.all if pipeline == "flights" else []
+
+
+class Models:
+    """A signed repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self._key = folder / "models", folder / "key"
+        key_pair.ensure(self._key, folder / "pub")
+        self.repository = Repository(self.root, trust=Trust((folder / "pub",)))
+
+    def add(self, name: str, version: str, tensor: TensorSpec, *, has_baseline: bool = True) -> Baseline:
+        made = baseline_of({tensor.name: np.arange(100.0) * int(version)}, Choices())
+        files, about = publication_of(made, [tensor], [OUTPUT]) if has_baseline else ({}, {})
+        publish(
+            self.root,
+            name,
+            version,
+            b"model",
+            inputs=[tensor],
+            outputs=[OUTPUT],
+            files=files,
+            baseline=about,
+            key=self._key,
+        )
+        return made
+
+
+def test_the_newest_release_of_the_arm_says_which(tmp_path: Path) -> None:
+    models, log = Models(tmp_path), Lines()
+    refused: list[str] = []
+    models.add("m", "1", AGE)
+    second = models.add("m", "2", AGE)
+    baselines = ReleaseBaselines(Releases({"m": "1"}, {"m": "2"}), models.repository, log, refused.append)
+
+    assert baselines(LIVE) == second
+    assert baselines(Series("flights", "cd" * 32, "live")) is None
+    assert baselines(Series("flights", REVISION, "other")) is None
+    assert baselines(Series("unknown", REVISION, "live")) is None
+    assert (log.lines, refused) == ([], [])
+
+
+def test_columns_of_several_models_are_watched_together(tmp_path: Path) -> None:
+    models = Models(tmp_path)
+    models.add("a", "1", AGE)
+    models.add("b", "1", WAGE)
+    models.add("c", "1", WAGE, has_baseline=False)
+    found = ReleaseBaselines(
+        Releases({"a": "1", "b": "1", "c": "1"}), models.repository, Lines(), lambda _: None
+    )(LIVE)
+    assert set(found.columns) == {"age", "wage"}
+
+
+def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path: Path) -> None:
+    models, log = Models(tmp_path), Lines()
+    refused: list[str] = []
+    made = models.add("m", "1", AGE)
+    file = models.root / "m" / "1" / "baseline.json"
+    file.write_bytes(file.read_bytes() + b" ")
+    baselines = ReleaseBaselines(Releases({"m": "1"}), models.repository, log, refused.append)
+
+    assert [baselines(LIVE), baselines(LIVE)] == [None, None]
+    [line] = log.of("a baseline can't be used")
+    assert "baseline.json" in line["why"]
+    assert refused == ["baseline"]
+    file.write_bytes(made.to_bytes())
+    assert baselines(LIVE) == made, "it was mended"
+
+
+class Clock:
+    now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
+    watched, clock, asked = Watched(), Clock(), []
+    made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
+    version = Version("flights", "live", "m=1")
+
+    def baselines(series: Series) -> Baseline:
+        asked.append(series)
+        if len(asked) == 1:
+            raise OSError("the store is away")
+        return made
+
+    async def errors() -> dict[Version, Count]:
+        return {version: Count(2000, 100)}
+
+    with ThreadPoolExecutor(1) as threads:
+        watch = Watch(watched.monitor, baselines, errors, clock, threads, watched.log, refresh_s=30.0)
+        watched.observe({"x": np.random.default_rng(2).normal(3, 1, 500)}, clock.now)
+        await watch.step()
+        assert watched.log.of("a baseline could not be looked for")
+        clock.now += 31
+        await watch.step()
+        assert {line["column"] for line in watched.log.of("drift: raised")} == {"x"}
+        assert watched.metric("drift_error_rate", pipeline="flights", arm="live") == 0.05
+        clock.now += 1
+        await watch.step()
+        assert len(asked) == 2, "it is looked for anew after refresh_s only"
+
+
+async def test_errors_of_a_store_end_nothing() -> None:
+    watched = Watched()
+
+    async def errors() -> Any:
+        raise RuntimeError("the disk is gone")
+
+    with ThreadPoolExecutor(1) as threads:
+        watch = Watch(watched.monitor, lambda _: None, errors, Clock(), threads, watched.log, 30.0)
+        await watch.step()
+    [line] = watched.log.of("drift could not be judged")
+    assert "the disk is gone" in line["error"]
+
+
+async def test_the_service_runs_it(tmp_path: Path) -> None:
+    models = Models(tmp_path)
+    models.add("m", "1", AGE)
+    settings = {
+        "releases": str(tmp_path / "releases"),
+        "drift": {"models": str(models.root), "trust": {"keys": [str(tmp_path / "pub")]}},
+    }
+    async with served(SERVICE, settings) as harness:
+        value = harness.runtime.telemetry.registry.get_sample_value
+        assert value("headrace_drift_series") == 0

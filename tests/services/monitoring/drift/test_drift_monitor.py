@@ -1,0 +1,194 @@
+"""From batches to alarms: each change is named in time, and what can't be counted harms nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.analysis import Count
+from headrace.drift import Baseline, Choices, baseline_of
+from services.monitoring.drift.ports import Series, Traffic, Version
+from services.monitoring.drift.windows import SLICE_S
+from tests.libs.drift.training import draw
+from tests.services.monitoring.drift.drift_monitor import LIVE, REVISION, Watched
+
+PER_SECOND = 100
+BEGIN = 1_790_000_000.0
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Baseline:
+    return baseline_of(draw(20_000, np.random.default_rng(2)), Choices(outputs=["probability"]))
+
+
+def run(watched: Watched, now: float, seconds: int, rng: np.random.Generator, **change: Any) -> float:
+    """Traffic for so long, with a look every ten seconds; returns when it ended."""
+    for _ in range(0, seconds, int(SLICE_S)):
+        for part in range(2):
+            rows = draw(PER_SECOND * int(SLICE_S) // 2, rng, **change)
+            watched.observe(rows, now + part * SLICE_S / 2)
+        now += SLICE_S
+        watched.monitor.look(now)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "check"),
+    [
+        ({"shift": 0.5}, "n3", "distribution"),
+        ({"new_category": 0.01}, "carrier", "unseen"),
+        ({"nulls": 0.05}, "m", "nulls"),
+    ],
+)
+def test_a_change_is_named_within_5000_rows_and_is_over_after_it(
+    baseline: Baseline, change: dict[str, float], column: str, check: str
+) -> None:
+    watched, rng = Watched(), np.random.default_rng(3)
+    run(watched, BEGIN - 10, 10, rng)
+    watched.monitor.adopt(LIVE, baseline)
+
+    now = run(watched, BEGIN, 40, rng)
+    assert watched.log.lines == []
+    # 50 seconds are 5,000 rows.
+    now = run(watched, now, 50, rng, **change)
+    [raised] = watched.log.of("drift: raised")
+    assert (raised["column"], raised["check"]) == (column, check)
+    labels = {"pipeline": "flights", "arm": "live", "check": check}
+    assert watched.metric("drift_level", **labels, column=column) in (1, 2)
+    assert watched.metric("drift_alarms_total", **labels, level=raised["level"]) == 1
+
+    run(watched, now, 70, rng)
+    assert [line["column"] for line in watched.log.of("drift: over")] == [column]
+    assert watched.metric("drift_level", **labels, column=column) == 0
+
+
+def test_rows_that_come_before_the_baseline_is_read_are_counted_after_it(baseline: Baseline) -> None:
+    watched = Watched()
+    watched.observe(draw(500, np.random.default_rng(1)), BEGIN)
+    assert watched.monitor.newest(LIVE) is None
+
+    watched.monitor.adopt(LIVE, baseline)
+    assert watched.monitor.newest(LIVE).rows == 500
+    watched.monitor.look(BEGIN + 1)
+    assert watched.metric("drift_judged_rows", pipeline="flights", arm="live") == 500
+
+
+def test_only_so_many_batches_wait_for_a_baseline() -> None:
+    watched = Watched()
+    for _ in range(100):
+        watched.observe({"x": [1.0]}, BEGIN)
+    assert watched.metric("drift_refused_batches_total", why="waiting") == 36
+
+
+def test_without_a_baseline_columns_are_counted_and_nothing_is_judged() -> None:
+    watched = Watched()
+    watched.observe({"x": [1.0, None], "c": ["a", "b"], "picture": np.zeros((2, 3))}, BEGIN)
+    watched.monitor.adopt(LIVE, None)
+    watched.monitor.look(BEGIN + 20)
+
+    sketch = watched.monitor.newest(LIVE)
+    assert (sketch.number("x").nulls, sketch.category("c").unseen) == (1, 2)
+    assert watched.metric("drift_baseline", pipeline="flights", arm="live") == 0
+    assert watched.metric("drift_judged_rows", pipeline="flights", arm="live") is None
+
+
+def test_a_column_that_no_longer_comes_is_told_as_nulls(baseline: Baseline) -> None:
+    watched, rng = Watched(), np.random.default_rng(1)
+    watched.observe(draw(1000, rng), BEGIN)
+    watched.monitor.adopt(LIVE, baseline)
+    rows = draw(2000, rng)
+    del rows["n5"]
+    watched.observe(rows, BEGIN + 20)
+    watched.monitor.look(BEGIN + 30)
+    assert [(line["column"], line["check"]) for line in watched.log.of("drift: raised")] == [("n5", "nulls")]
+
+
+def test_elements_of_a_tensor_are_columns() -> None:
+    watched, rng = Watched(), np.random.default_rng(1)
+    tensors = Choices(tensors={"input": ("age", "wage")})
+    baseline = baseline_of({"age": rng.normal(size=5000), "wage": rng.normal(size=5000)}, tensors)
+    watched.observe({"input": rng.normal(size=(300, 2))}, BEGIN)
+    watched.monitor.adopt(LIVE, baseline)
+    assert watched.monitor.newest(LIVE).number("wage").rows == 300
+
+
+def test_a_batch_that_can_not_be_counted_is_passed_over(baseline: Baseline) -> None:
+    watched = Watched()
+    watched.observe(draw(10, np.random.default_rng(1)), BEGIN)
+    watched.monitor.adopt(LIVE, baseline)
+    watched.observe({"n0": [1.0, 2.0], "n1": [1.0]}, BEGIN)
+    watched.observe({}, BEGIN)
+    watched.observe({"n0": []}, BEGIN)
+
+    assert watched.metric("drift_refused_batches_total", why="malformed") == 1
+    assert watched.monitor.newest(LIVE).rows == 10
+
+
+def test_another_model_begins_anew(baseline: Baseline) -> None:
+    watched, rng = Watched(), np.random.default_rng(1)
+    watched.observe(draw(3000, rng, shift=2.0), BEGIN)
+    watched.monitor.adopt(LIVE, baseline)
+    watched.monitor.look(BEGIN + 5)
+    assert watched.monitor.alarms()[LIVE].raised
+
+    watched.monitor.adopt(LIVE, baseline)
+    assert watched.monitor.alarms()[LIVE].raised, "the same baseline changes nothing"
+    watched.monitor.adopt(LIVE, baseline_of(draw(5000, rng, shift=2.0), Choices(outputs=["probability"])))
+    assert not watched.monitor.alarms()[LIVE].raised
+    assert watched.monitor.newest(LIVE).rows == 0
+
+
+def test_the_series_that_was_silent_for_longest_makes_room() -> None:
+    watched = Watched(series=2)
+    first, second, third = (Series("flights", REVISION, arm) for arm in ("a", "b", "c"))
+    for series in (first, second, first, third):
+        watched.observe({"x": [1.0]}, BEGIN, series)
+        watched.monitor.adopt(series, None)
+
+    assert set(watched.monitor.alarms()) == {first, third}
+    assert watched.metric("drift_baseline", pipeline="flights", arm="b") is None
+    assert watched.metric("drift_refused_batches_total", why="series") == 1
+    watched.monitor.adopt(second, None)
+
+
+def test_shadows_are_judged_apart_and_kept_answers_are_not(baseline: Baseline) -> None:
+    watched, rng = Watched(retrain={"after_s": 0}), np.random.default_rng(1)
+    for traffic in (Traffic.SHADOW, Traffic.CACHED):
+        series = Series("flights", REVISION, "live", traffic)
+        watched.observe(draw(2000, rng, shift=2.0), BEGIN, series)
+        watched.monitor.adopt(series, baseline)
+    watched.monitor.look(BEGIN + 5)
+    assert [line["arm"] for line in watched.log.of("drift: raised")] == ["live/shadow"]
+    assert watched.told.events == [], "a shadow starts no retraining"
+
+
+def test_drift_that_lasts_triggers_a_retraining_and_says_why(baseline: Baseline) -> None:
+    watched, rng = Watched(retrain={"after_s": 30, "pause_s": 3600}), np.random.default_rng(1)
+    watched.observe(draw(10, rng), BEGIN)
+    watched.monitor.adopt(LIVE, baseline)
+    now = run(watched, BEGIN, 30, rng, shift=1.0, nulls=0.05)
+    assert watched.told.events == []
+    now = run(watched, now, 30, rng, shift=1.0, nulls=0.05)
+
+    [event] = watched.told.events
+    assert (event["event"], event["pipeline"], event["revision"]) == ("retrain", "flights", REVISION)
+    [cause] = event["causes"]
+    assert (cause["check"], cause["column"]) == ("distribution", "n3"), "nulls are no reason to learn anew"
+    assert watched.metric("retrain_triggers_total", pipeline="flights", cause="distribution") == 1
+    assert watched.metric("retrain_held_back_total", pipeline="flights") == 1
+
+
+def test_concept_drift_is_told_from_outcomes() -> None:
+    watched, version = Watched(retrain={"after_s": 0}), Version("flights", "live", "m=1")
+    for i in range(1, 30):
+        watched.monitor.errors({version: Count(100 * i, 10 * i)}, BEGIN + i)
+    assert watched.metric("drift_concept", pipeline="flights", arm="live") == 0
+    for i in range(1, 20):
+        watched.monitor.errors({version: Count(2900 + 100 * i, 290 + 30 * i)}, BEGIN + 100 + i)
+
+    assert watched.metric("drift_concept", pipeline="flights", arm="live") == 1
+    [line] = watched.log.of("concept drift")
+    assert "m=1" in line["what"]
+    assert watched.told.events[0]["causes"][0]["check"] == "concept"

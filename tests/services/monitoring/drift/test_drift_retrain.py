@@ -1,0 +1,162 @@
+"""The retrain trigger: rate-limited, remembered, delivered to a command that may fail or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.monitoring.drift.retrain import delivery, policy
+from services.monitoring.drift.retrain.policy import Cause, RetrainPolicy, Trigger
+from services.monitoring.drift.settings import RetrainSettings
+from tests.services.monitoring.drift.drift_monitor import Watched
+
+DAY_S = 86_400.0
+CAUSE = Cause("distribution", "age", "age: its distribution differs", 0.0)
+
+
+def trigger(now: float = 1000.0, *causes: Cause) -> Trigger:
+    return Trigger("flights", "ab", "live", now, causes or (CAUSE,))
+
+
+@given(st.lists(st.tuples(st.floats(0, 30_000), st.booleans()), max_size=200))
+@settings(max_examples=50)
+def test_the_rate_limit_holds_whatever_comes(looks: list[tuple[float, bool]]) -> None:
+    found, now, due = RetrainPolicy(300.0, 3600.0, 3), 0.0, []
+    for wait, drifts in looks:
+        now += wait
+        verdict, causes = found.judge("flights", [CAUSE] if drifts else [], now)
+        assert (verdict == "none") == (not causes)
+        if verdict == "due":
+            due.append(now)
+    assert all(b - a >= 3600.0 for a, b in pairwise(due))
+    assert all(sum(t <= x < t + DAY_S for x in due) <= 3 for t in due)
+
+
+def test_a_cause_must_last_and_pipelines_do_not_wait_for_each_other() -> None:
+    found = RetrainPolicy(300.0, 3600.0, 2)
+    assert found.judge("a", [CAUSE], 299.0)[0] == "none"
+    assert found.judge("a", [CAUSE], 300.0)[0] == "due"
+    assert found.judge("a", [CAUSE], 400.0)[0] == "held"
+    assert found.judge("b", [CAUSE], 400.0)[0] == "due"
+
+
+def test_a_clock_that_was_set_back_does_not_stop_them() -> None:
+    found = RetrainPolicy(0.0, 3600.0, 2, {"a": [1e9]})
+    assert found.judge("a", [CAUSE], 5000.0)[0] == "due"
+
+
+def test_they_are_remembered_over_a_restart(tmp_path: Path) -> None:
+    memory = tmp_path / "there" / "memory.json"
+    for expected in (1, 1):
+        watched = Watched(retrain={"after_s": 0, "memory": str(memory)})
+        watched.retraining.consider(trigger())
+        assert (
+            len(watched.told.events) + len(watched.log.of("a retraining is held back by its rate limit")) == 1
+        )
+        assert json.loads(memory.read_bytes()) == {"flights": [1000.0]}, expected
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 3}', b'{"a": ["x"]}', b"\xff"])
+def test_a_memory_that_can_not_be_read_is_empty(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m").write_bytes(content)
+    assert policy.load(tmp_path / "m") == {}
+    assert policy.load(tmp_path / "absent") == {}
+
+
+def test_one_that_can_not_be_written_is_said_and_the_trigger_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    watched = Watched(retrain={"after_s": 0, "memory": str(tmp_path / "file" / "memory")})
+    watched.retraining.consider(trigger())
+    assert len(watched.told.events) == 1
+    assert watched.log.of("triggers of retrainings can't be remembered over a restart")
+
+
+def test_what_is_held_back_is_said_once() -> None:
+    watched = Watched(retrain={"after_s": 0})
+    for i in range(20):
+        watched.retraining.consider(trigger(1000.0 + i))
+    assert len(watched.log.of("a retraining is held back by its rate limit")) == 1
+    watched.retraining.consider(trigger(1100.0, CAUSE, Cause("unseen", "carrier", "new", 0.0)))
+    assert len(watched.log.of("a retraining is held back by its rate limit")) == 2
+
+
+async def ran(command: list[str], until: Callable[[Watched], Any], **settings: Any) -> Watched:
+    watched = Watched(retrain={"after_s": 0, "command": command, **settings})
+    watched.retraining.consider(trigger())
+    task = asyncio.create_task(watched.retraining.run())
+    try:
+        async with asyncio.timeout(60):
+            while not until(watched):
+                await asyncio.sleep(0.02)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return watched
+
+
+async def test_the_command_gets_the_cause(tmp_path: Path) -> None:
+    script = f"cat > {tmp_path}/cause.part && mv {tmp_path}/cause.part {tmp_path}/cause"
+    await ran(["/bin/sh", "-c", script], lambda w: w.log.of("a retraining's command has ended"))
+    found = json.loads((tmp_path / "cause").read_text())
+    assert found["causes"] == [
+        {"check": "distribution", "column": "age", "text": CAUSE.text, "since": 0.0},
+    ]
+    assert found["pipeline"] == "flights"
+
+
+@pytest.mark.parametrize(
+    ("command", "settings_", "why"),
+    [
+        (["/bin/sh", "-c", "echo no data >&2; exit 3"], {}, "exit code 3: no data"),
+        (["/no/such/program"], {}, "can't be started"),
+        # The child of the shell must end as well, or its pipe would never close.
+        (["/bin/sh", "-c", "sleep 300 & sleep 300"], {"command_timeout_s": 0.2}, "ran for longer than 0.2 s"),
+    ],
+)
+async def test_a_command_that_fails_is_said_and_counted(
+    command: list[str], settings_: dict[str, Any], why: str
+) -> None:
+    watched = await ran(command, lambda w: w.log.of("a retraining's command failed"), **settings_)
+    [line] = watched.log.of("a retraining's command failed")
+    assert why in line["why"]
+    assert watched.metric("retrain_failures_total", pipeline="flights") == 1
+
+
+def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
+    """On the loop that services have: there a pipe whose reader is gone raises what no documentation names."""
+
+    async def told() -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", "echo done >&2", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        await process.wait()
+        return await delivery._told(process, b"x" * 100_000)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(told()) == b"done\n"
+
+
+async def test_a_command_ends_with_the_service(tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid; sleep 300"
+    await ran(["/bin/sh", "-c", script], lambda _: (tmp_path / "pid").exists())
+    pid = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"command": [""]}, {"per_day": 0}, {"checks": ["sorrow"]}, {"webhook": {"url": "ftp://x"}}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RetrainSettings.model_validate(wrong)

@@ -1,0 +1,76 @@
+"""The file of explanations: retention, size, erasure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.monitoring.explanations.records import Coverage, Explanation
+from services.monitoring.explanations.store import SCHEMA, ExplanationStore
+from services.monitoring.outcomes.database import Database
+from tests.services.monitoring.monitoring_outcomes import Log
+
+DAY_S = 86_400.0
+
+
+def made(number: int, pipeline: str = "p") -> Explanation:
+    return Explanation(
+        number.to_bytes(16, "big"),
+        "acme",
+        pipeline,
+        "f" * 64,
+        "live",
+        "y",
+        0.5,
+        0.75,
+        True,
+        ("a", "b"),
+        (0.5, -0.25),
+        (0.0, 0.0),
+        ("document", "null"),
+    )
+
+
+def store() -> ExplanationStore:
+    return ExplanationStore(Database(None, Log(), schema=SCHEMA))
+
+
+def test_returns_what_was_stored() -> None:
+    kept = store()
+    assert kept.add([made(1), made(2, "q")], {"p": 4}, 10.0) == {"p": 1, "q": 1}
+    assert kept.find(made(1).prediction_id) == (made(1), 10.0)
+    assert kept.find(made(3).prediction_id) is None
+    assert kept.coverage() == [Coverage("p", 4, 1), Coverage("q", 0, 1)]
+    assert kept.coverage()[0].share == 0.25
+
+
+def test_what_is_old_goes_and_coverage_with_it() -> None:
+    kept = store()
+    kept.add([made(1)], {"p": 2}, 1 * DAY_S)
+    kept.add([made(2)], {"p": 1}, 5 * DAY_S)
+    assert kept.sweep(4 * DAY_S, 1 << 30) == 1
+    assert kept.find(made(1).prediction_id) is None
+    assert kept.coverage() == [Coverage("p", 1, 1)]
+
+
+def test_the_oldest_go_from_a_file_that_is_too_large() -> None:
+    kept = store()
+    kept.add([made(n) for n in range(100)], {}, 1.0)
+    kept.add([made(n) for n in range(100, 110)], {}, 2.0)
+    assert kept.sweep(0.0, 1) == 11
+    assert kept.find(made(109).prediction_id) is not None
+
+
+def test_contributions_are_those_of_one_output() -> None:
+    kept = store()
+    other = replace(made(2), output="z")
+    kept.add([made(1), other], {}, 10.0)
+    assert kept.contributions("p", "y", "b", 0.0) == {made(1).prediction_id: -0.25}
+    assert kept.contributions("p", "y", "c", 0.0) == {}
+    assert kept.contributions("p", "y", "b", 11.0) == {}
+
+
+def test_what_is_forgotten_is_not_taken_again() -> None:
+    kept = store()
+    kept.add([made(1)], {}, 10.0)
+    assert kept.forget([made(n).prediction_id for n in range(1, 1200)], 11.0) == 1
+    assert kept.add([made(1), made(1100), made(2000)], {}, 12.0) == {"p": 1}

@@ -1,0 +1,66 @@
+"""Deployments as metrics, from their record."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from headrace.delivery.records import Result
+from services.monitoring.audit.deployments import DeploymentMetrics
+from tests.libs.delivery.delivery_world import BEGIN, Clock, Machine, deployer, version
+
+
+def told(registry: CollectorRegistry) -> dict[str, float]:
+    samples = [s for metric in registry.collect() for s in metric.samples]
+    return {f"{s.name} {'/'.join(s.labels.values())}".strip(): s.value for s in samples}
+
+
+def test_deployments_are_counted_and_the_figures_told(tmp_path: Path) -> None:
+    clock, registry, path = Clock(), CollectorRegistry(), tmp_path / "deployments.jsonl"
+    registry.register(DeploymentMetrics(path, structlog.get_logger(), clock))
+    nothing = {
+        "headrace_deployments_total succeeded": 0.0,
+        "headrace_deployments_total rolled_back": 0.0,
+        "headrace_deployments_total failed": 0.0,
+        "headrace_deployments_unreadable": 0.0,
+    }
+    assert told(registry) == nothing
+    machine = Machine()
+    made = deployer(tmp_path, machine, clock)
+    made.deploy(version("1"), "me")
+    machine.bad = {("router", "2"): "no"}
+    assert made.deploy(version("2", "b"), "me").result is Result.ROLLED_BACK
+    found = told(registry)
+    assert found == nothing | {
+        "headrace_deployments_total succeeded": 1.0,
+        "headrace_deployments_total rolled_back": 1.0,
+        "headrace_deployment_lead_seconds": 30.0,
+        "headrace_deployment_failure_ratio": 0.5,
+        "headrace_deployment_recovery_seconds": 10.0,
+    }
+    # The figures are of a month, the counts of always.
+    clock.now = BEGIN + timedelta(days=40)
+    later = told(registry)
+    assert "headrace_deployment_failure_ratio" not in later
+    assert later["headrace_deployments_total succeeded"] == 1.0
+
+
+def test_a_damaged_record_is_told_once_and_what_was_known_stays(tmp_path: Path) -> None:
+    clock, registry, path = Clock(), CollectorRegistry(), tmp_path / "deployments.jsonl"
+    log = structlog.get_logger()
+    registry.register(DeploymentMetrics(path, log, clock))
+    deployer(tmp_path, Machine(), clock).deploy(version("1"), "me")
+    assert told(registry)["headrace_deployments_unreadable"] == 0.0
+    good = path.read_bytes()
+    with structlog.testing.capture_logs() as said:
+        path.write_bytes(b"{}\n" + good)
+        found = [told(registry) for _ in range(2)]
+    assert [
+        (f["headrace_deployments_unreadable"], f["headrace_deployments_total succeeded"]) for f in found
+    ] == [(1.0, 1.0)] * 2
+    assert len(said) == 1
+    path.write_bytes(good)
+    assert told(registry)["headrace_deployments_unreadable"] == 0.0

@@ -1,0 +1,321 @@
+"""Events in segments: each once, found, erased, swept; what is damaged or does not fit on the disk costs nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.columns import DType
+from headrace.events import EventGroup, Mask
+from headrace.hop.errors import Code, Reason
+from services.monitoring.events.erasure import Erasure, MaskedError, Subject, erase
+from services.monitoring.events.query import Query, find, read
+from services.monitoring.outcomes.records import StorageError
+from tests.disks import fill, tiny_disk
+from tests.services.monitoring.monitoring_events import SALT, World, group
+from tests.services.monitoring.monitoring_outcomes import NOW
+
+_DAY_S = 86_400.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def requests(world: World, query: Query | None = None) -> list[str]:
+    query = query or Query(limit=1000)
+    return sorted(str(e["request_id"]) for e in find(world.store, query).events)
+
+
+def test_a_segment_closes_by_age_and_its_name_has_times_and_hash(world: World, tmp_path: Path) -> None:
+    assert world.take(group(1, 3), group(1, 2, pipeline="other"), noted=5) == (3, 0)
+    world.clock.now = 59.0
+    world.store.close_due()
+    assert world.segments == []
+    world.clock.now = 60.0
+    world.store.close_due()
+    [path] = world.segments
+    first, last, digest = path.stem.split("-")
+    assert (int(first), int(last)) == (int(NOW * 1000), int(NOW * 1000))
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    # Other programs read it without our code.
+    table = pq.read_table(path)
+    assert table["$pipeline"].to_pylist() == ["flights"] * 3
+    assert table["$models"].to_pylist()[0][0]["sha256"] == "ab" * 32
+    assert table["x"].to_pylist() == [1, 2, 3]
+    assert table["y"].to_pylist() == [1.0, 2.0, None]
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_a_segment_closes_by_size(tmp_path: Path) -> None:
+    world = World(tmp_path, segment_bytes=1)
+    for i in range(3):
+        world.take(group(1 + i, 1))
+        world.store.close_due()
+    assert len(world.segments) == 3
+    assert requests(world) == ["r1", "r2", "r3"]
+
+
+def test_a_number_that_comes_twice_is_stored_once(world: World, tmp_path: Path) -> None:
+    assert world.take(group(1, 4)) == (4, 0)
+    assert world.take(group(1, 4)) == (0, 0)
+    assert world.take(group(3, 4)) == (2, 0)
+    assert world.take(group(1, 4), epoch=8) == (4, 0)
+    world.store.close_due(everything=True)
+    world.again()
+    assert world.take(group(1, 7)) == (1, 0)
+    assert len(requests(world)) == 11
+
+
+def test_gaps_are_what_was_noted_and_never_came_also_after_a_restart(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 3), noted=3)
+    world.take(group(6, 2), noted=9)
+    for _ in range(2):
+        stream = world.store.streams()[7]
+        assert stream.received.gaps(stream.noted)[:1] == [(4, 5)]
+        world.store.close_due(everything=True)
+    assert stream.received.gaps(stream.noted) == [(4, 5), (8, 9)]
+    world.again()
+    stream = world.store.streams()[7]
+    assert (stream.replica, stream.received.gaps(stream.noted)) == ("router-1", [(4, 5), (8, 9)])
+
+
+def test_what_a_killed_process_left_is_taken_up_without_its_torn_end(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 5), noted=5)
+    world.take(group(6, 5), noted=10)
+    world.abandon()
+    [left] = (tmp_path / "open").iterdir()
+    left.write_bytes(left.read_bytes()[:-100])
+    world.again()
+    assert requests(world) == [f"r{i}" for i in range(1, 6)]
+    assert world.take(group(1, 10), noted=10) == (5, 0)
+
+
+def test_segments_of_a_process_that_still_writes_are_left_alone(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 5))
+    first = world.store
+    world.again()
+    assert len(list((tmp_path / "open").iterdir())) == 1
+    first.close_due(everything=True)
+    assert requests(world) == ["r1", "r2", "r3", "r4", "r5"]
+
+
+def test_a_closed_segment_that_is_also_open_counts_once(world: World, tmp_path: Path) -> None:
+    """Killed between the index and the removal of the open file."""
+    world.take(group(1, 5))
+    [left] = (tmp_path / "open").iterdir()
+    content = left.read_bytes()
+    world.store.close_due(everything=True)
+    left.write_bytes(content)
+    world.again()
+    assert len(world.segments) == 1
+    assert len(requests(world)) == 5
+
+
+def test_the_index_is_made_anew_from_the_segments(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 3), noted=3)
+    world.store.close()
+    for path in tmp_path.glob("index.sqlite*"):
+        path.unlink()
+    world.again()
+    assert requests(world) == ["r1", "r2", "r3"]
+    assert world.take(group(1, 4)) == (1, 0)
+
+
+def test_a_damaged_segment_is_named_set_aside_and_counted_and_the_rest_is_served(
+    world: World, tmp_path: Path
+) -> None:
+    for first in (1, 4):
+        world.take(group(first, 3, now=NOW + first))
+        world.store.close_due(everything=True)
+    damaged, _ = world.segments
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2 - 400 : len(content) // 2] = bytes(400)
+    damaged.write_bytes(content)
+    found = find(world.store, Query())
+    assert found.unreadable == [damaged.name]
+    assert sorted(e["request_id"] for e in found.events) == ["r4", "r5", "r6"]
+    assert [p.name for p in (tmp_path / "unreadable").iterdir()] == [damaged.name + ".unreadable"]
+    assert "a segment of events can't be read; it was set aside" in world.log.events
+    assert find(world.store, Query()).unreadable == []
+
+
+def test_events_are_found_by_id_tenant_request_and_time_open_and_closed(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 4, tenants=("acme", "beta")))
+    for _ in range(2):
+        [event] = find(world.store, Query(request_id="r2")).events
+        assert event["prediction_id"] == "r2/0"
+        assert find(world.store, Query(request_id="r2", row=0)).events == [event]
+        assert find(world.store, Query(request_id="r2", row=1)).events == []
+        assert find(world.store, Query(event_id=bytes.fromhex(str(event["event_id"])))).events == [event]
+        assert requests(world, Query(tenant="beta")) == ["r2", "r4"]
+        assert requests(world, Query(pipeline="other")) == []
+        assert requests(world, Query(first_ms=int(NOW * 1000) + 1)) == []
+        assert [e["request_id"] for e in find(world.store, Query(limit=2)).events] == ["r4", "r3"]
+        world.store.close_due(everything=True)
+    assert event["inputs"] == {"x": 2, "key": "k2", "vector": [1.0, 1.0, 1.0]}
+    assert (event["outputs"], event["fallbacks"], event["cached"]) == ({"y": 2.0}, ["store:default"], True)
+    assert (event["stage_us"], event["busy_us"], event["code"]) == ({"sum": 6}, 10, "OK")
+    assert event["models"] == [{"stage": "sum", "model": "adder", "version": "7", "sha256": "ab" * 32}]
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [(int(Reason.REASON_INTERNAL), "INTERNAL"), (9999, "9999")],
+    ids=["known", "of a newer router"],
+)
+def test_events_of_failures_are_shown_with_code_and_reason(world: World, reason: int, name: str) -> None:
+    world.take(group(1, 2, failed=(int(Code.INTERNAL), reason)))
+    shown = find(world.store, Query()).events
+    assert [(e["code"], e["reason"]) for e in shown] == [("INTERNAL", name)] * 2
+
+
+def columns_of(groups: list[EventGroup]) -> dict[str, list[object]]:
+    """Each column's values, nulls as None."""
+    found: dict[str, list[object]] = {}
+    for one in groups:
+        for name, column in one.batch.columns.items():
+            values = column.ragged.to_list() if column.dtype is DType.BYTES else column.array.tolist()
+            valid = column.is_valid().tolist()
+            found.setdefault(name, []).extend(
+                v if there else None for v, there in zip(values, valid, strict=True)
+            )
+    return found
+
+
+@pytest.mark.parametrize("apart_us", [1, 0])
+def test_events_are_read_page_by_page_as_they_were_stored(world: World, apart_us: int) -> None:
+    """Across open and closed segments of two arms whose times overlap, or are the same for all."""
+    stored = [
+        group(1, 5, apart_us=apart_us),
+        group(1, 4, pipeline="other"),
+        group(6, 5, mask=Mask(SALT), apart_us=apart_us),
+    ]
+    world.take(stored[0], stored[1])
+    world.store.close_due(everything=True)
+    world.take(stored[2])
+    groups, before, pages = list[EventGroup](), None, 0
+    while pages == 0 or before is not None:
+        page = read(world.store, Query(pipeline="flights", limit=3, before=before))
+        groups, before, pages = [*groups, *page.groups], page.last, pages + 1
+        assert sum(map(len, page.groups)) <= 3
+    assert pages == 4
+    expected = columns_of([stored[0], stored[2]])
+    found = columns_of(groups)
+    order = [int(str(n)) - 1 for n in found["@sequence"]]
+    assert order == list(range(9, -1, -1))
+    assert found == {name: [values[i] for i in order] for name, values in expected.items()}
+    assert {g.batch.columns["vector"].row_shape for g in groups} == {(3,)}
+    assert [g.header for g in groups if g.header.masked] == [stored[2].header] * 2
+
+
+def test_events_whose_id_has_its_former_name_are_found(world: World) -> None:
+    world.take(group(1, 3))
+    world.store.close_due(everything=True)
+    [path] = world.segments
+    table = pq.read_table(path)
+    names = ["@prediction_id" if n == "@event_id" else n for n in table.column_names]
+    former = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(former, path)
+    first = read(world.store, Query(limit=2))
+    rest = read(world.store, Query(limit=2, before=first.last))
+    found = [i for page in (first, rest) for g in page.groups for i in g.batch.rows.request_ids]
+    assert found == ["r3", "r2", "r1"]
+
+
+def test_the_newest_are_found_however_segments_overlap(world: World) -> None:
+    """The segment that ends last has few events, and most of them are old."""
+    world.take(group(1, 1, now=NOW), group(2, 1, now=NOW + 60))
+    world.store.close_due(everything=True)
+    world.take(group(1, 3, pipeline="other", now=NOW + 30), epoch=8)
+    world.store.close_due(everything=True)
+    newest = find(world.store, Query(limit=2)).events
+    assert [(e["pipeline"], e["request_id"]) for e in newest] == [("flights", "r2"), ("other", "r3")]
+    found = find(world.store, Query(last_ms=int(NOW * 1000) + 1000, limit=1)).events
+    assert [e["request_id"] for e in found] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("who", "left"),
+    [
+        (Erasure("acme", whole_tenant=True), ["r2", "r4", "r6"]),
+        (Erasure("acme", request_ids=("r1", "r2")), ["r2", "r3", "r4", "r5", "r6"]),
+        (Erasure("acme", (Subject("key", "k3"),)), ["r1", "r2", "r4", "r5", "r6"]),
+        (Erasure("acme", (Subject("key", "k2"),)), ["r1", "r2", "r3", "r4", "r5", "r6"]),
+        (Erasure("acme", (Subject("x", "5"), Subject("key", "k1"))), ["r2", "r3", "r4", "r6"]),
+        (Erasure("nobody", whole_tenant=True), ["r1", "r2", "r3", "r4", "r5", "r6"]),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_erasure_removes_what_it_names_and_nothing_else(
+    world: World, who: Erasure, left: list[str], masked: bool
+) -> None:
+    mask = Mask(SALT)
+    world.take(group(1, 3, tenants=("acme", "beta"), mask=mask if masked else None))
+    world.store.close_due(everything=True)
+    world.take(group(4, 3, tenants=("beta", "acme"), mask=mask if masked else None))
+    erased = erase(world.store, who, mask)
+    assert erased.events == 6 - len(left)
+    assert requests(world) == left
+    for path in world.segments:
+        assert path.stem.endswith(hashlib.sha256(path.read_bytes()).hexdigest())
+    # What was erased was received all the same: it is no gap, and does not come back.
+    assert world.take(group(1, 6)) == (0, 0)
+    assert erase(world.store, who, mask).events == 0
+
+
+def test_erasure_by_a_masked_input_needs_the_salt(world: World) -> None:
+    world.take(group(1, 3, mask=Mask(SALT)))
+    with pytest.raises(MaskedError, match="key"):
+        erase(world.store, Erasure("acme", (Subject("key", "k1"),), ("r2",)), Mask(None))
+    assert requests(world) == ["r1", "r2", "r3"]
+    assert erase(world.store, Erasure("acme", request_ids=("r2",)), Mask(None)).events == 1
+
+
+def test_erasure_names_segments_that_it_could_not_read(world: World, tmp_path: Path) -> None:
+    world.take(group(1, 3))
+    world.store.close_due(everything=True)
+    [path] = world.segments
+    path.write_bytes(b"?")
+    erased = erase(world.store, Erasure("acme", whole_tenant=True), Mask(None))
+    assert (erased.events, erased.unreadable) == (0, [path.name])
+
+
+def test_retention_is_by_age_of_the_pipeline_and_by_size(tmp_path: Path) -> None:
+    world = World(tmp_path, retention={"days": 7.0, "pipelines": {"short": 1.0}, "max_bytes": 1 << 20})
+    world.take(group(1, 3), group(4, 3, pipeline="short"))
+    world.store.close_due(everything=True)
+    assert world.store.sweep() == 0
+    world.wall.now = NOW + 2 * _DAY_S
+    assert world.store.sweep() == 3
+    assert {e["pipeline"] for e in find(world.store, Query()).events} == {"flights"}
+    world.wall.now = NOW + 8 * _DAY_S
+    assert world.store.sweep() == 3
+    assert world.segments == []
+
+
+def test_a_full_disk_drops_what_may_be_lost_refuses_what_may_not_and_heals(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path) as folder:
+        world = World(folder)
+        assert world.take(group(1, 10), noted=10) == (10, 0)
+        filler = fill(folder, "filler")
+        many = group(11, 2000)
+        assert world.take(many, noted=2010) == (0, 2000)
+        with pytest.raises(StorageError, match="space"):
+            world.take(group(2011, 2000), epoch=9, durable=True)
+        # It can't be closed either, and stays what it is.
+        filler.unlink()
+        assert world.take(group(2011, 5), noted=2015) == (5, 0)
+        assert world.take(group(2011, 20), epoch=9, durable=True) == (20, 0)
+        world.store.close_due(everything=True)
+        stream = world.store.streams()[7]
+        assert stream.received.gaps(stream.noted) == [(11, 2010)]
+        assert len(requests(world)) == 35
+        world.store.close()

@@ -1,0 +1,396 @@
+"""Events over sockets: what the router answered is what the monitoring service stored, and neither waits for the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.columns import Batch
+from headrace.events import EventGroup, messages
+from headrace.hop import config
+from headrace.hop.call import Call
+from headrace.hop.definition import Definition, Service
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from services.router.events import sender
+from services.router.events.metrics import EventMetrics
+from services.router.events.regulated import collection
+from services.router.events.ring import Notes
+from services.router.events.settings import EventsSettings
+from tests.disks import fill, tiny_disk
+from tests.redis_server import RedisServer
+from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+
+PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
+REGULATED = SCORED.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+SLOW = {"wait_s": 0.02}
+
+
+class Receiver:
+    """An EventsService that keeps what it gets. `fault`: raised instead."""
+
+    def __init__(self) -> None:
+        self.requests: list[pb.RecordEventsRequest] = []
+        self.fault: Fault | None = None
+        self.refused = 0
+
+    async def RecordEvents(self, request: pb.RecordEventsRequest, call: Call) -> pb.RecordEventsResponse:
+        if self.fault is not None:
+            self.refused += 1
+            raise self.fault
+        self.requests.append(request)
+        return pb.RecordEventsResponse(stored_count=sum(len(g) for g in messages.read(request)))
+
+    @property
+    def groups(self) -> list[EventGroup]:
+        return [group for request in self.requests for group in messages.read(request)]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [n for g in self.groups for n in g.batch.columns["@sequence"].array.tolist()]
+
+    async def ListEvents(self, request: Any, call: Call) -> Any: ...
+    async def ReadEvents(self, request: Any, call: Call) -> Any: ...
+    async def EraseEvents(self, request: Any, call: Call) -> Any: ...
+    async def ListEventGaps(self, request: Any, call: Call) -> Any: ...
+
+
+@dataclass
+class World:
+    started: Suite
+    receiver: Receiver
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not what():
+                await asyncio.sleep(0.005)
+
+    def metric(self, name: str, **labels: str) -> float:
+        registry = self.started.router.runtime.telemetry.registry
+        return registry.get_sample_value(f"headrace_router_{name}", labels) or 0.0
+
+
+@asynccontextmanager
+async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncIterator[World]:
+    (folder / "documents").mkdir()
+    receiver = Receiver()
+
+    @asynccontextmanager
+    async def build(_settings: Any, _runtime: Any) -> AsyncIterator[list[Service]]:
+        yield [Service(pb.DESCRIPTOR.services_by_name["EventsService"], receiver)]
+
+    definition = Definition("monitoring", config.ServiceSettings, build)
+    async with served(definition) as monitoring:
+        given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {**SLOW, **events}}
+        async with suite(folder / "documents", {"scored": text}, **given) as started:
+            yield World(started, receiver)
+
+
+async def test_an_event_says_what_was_asked_and_what_was_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as world:
+        await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0], request_id="one"))
+        await world.until(lambda: bool(world.receiver.requests))
+    [group] = world.receiver.groups
+    header, columns = group.header, group.batch.columns
+    assert (header.pipeline, header.version, header.arm, header.experiment) == ("scored", 3, "live", "")
+    assert [(m.stage, m.model, m.version, m.sha256) for m in header.models] == [
+        ("sum", "adder", "7", "ab" * 32)
+    ]
+    assert (header.inputs, header.features, header.outputs) == (("key", "x"), ("score",), ("y", "positive"))
+    assert group.batch.rows.request_ids == ["one", "one"]
+    assert columns["key"].text() == ["ab", "?"]
+    assert columns["score"].is_valid().tolist() == [True, False]
+    assert columns["y"].array.tolist() == [3.0, -10.0]
+    assert columns["@sequence"].array.tolist() == [1, 2]
+    assert columns["@row"].array.tolist() == [0, 1]
+    assert columns["@code"].array.tolist() == [0, 0]
+    assert columns["@fallbacks"].array.tolist() == [0, 1]
+    assert header.fallbacks == ("features/user:not_found",)
+    assert columns["@latency_us"].array.min() > 0
+    assert {n for n in columns if n.startswith("@stage_us/")} == {
+        f"@stage_us/{s}" for s in ("store", "prepare", "sum", "finish")
+    }
+    ids = columns["@event_id"].ragged.to_list()
+    assert len(set(ids)) == 2
+    assert abs(int.from_bytes(ids[0][:6], "big") - time.time() * 1000) < 600_000
+
+
+async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    redis = RedisServer(tmp_path / "redis")
+    try:
+        # It is away at first: the answer comes, its event waits.
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        async with running(tmp_path, stream=url) as world:
+            await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
+            await world.until(lambda: world.metric("waiting_events") == 2)
+            redis.start()
+            await world.until(lambda: world.metric("events_total") == 2)
+            assert world.receiver.requests == []
+        assert redis.command("XLEN", "headrace:events") == ":1\r\n"
+    finally:
+        redis.kill()
+
+
+async def test_an_event_of_a_row_that_failed_says_why_and_has_no_outputs(tmp_path: Path) -> None:
+    async with running(tmp_path, SCORED.replace("on_missing: default", "on_missing: refuse")) as world:
+        await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
+        await world.until(lambda: bool(world.receiver.requests))
+    [group] = world.receiver.groups
+    columns = group.batch.columns
+    assert columns["@code"].array.tolist() == [0, int(Code.FAILED_PRECONDITION)]
+    assert columns["@reason"].array.tolist() == [0, int(Reason.REASON_FEATURE_UNAVAILABLE)]
+    assert columns["y"].is_valid().tolist() == [True, False]
+    assert columns["x"].array.tolist() == [1.0, -9.0]
+
+
+async def test_personal_data_never_leaves_in_the_clear(tmp_path: Path) -> None:
+    salt = tmp_path / "salt"
+    salt.write_text("s" * 32)
+    async with running(tmp_path, PRIVATE, salt=salt) as world:
+        await world.started.ask("scored", batch_of(["secret-a", "secret-b", "secret-a"], [1.0, 2.0, 3.0]))
+        await world.until(lambda: bool(world.receiver.requests))
+    [request], [group] = world.receiver.requests, world.receiver.groups
+    assert b"secret" not in request.SerializeToString()
+    assert group.header.masked == ("key",)
+    first, second, third = group.batch.columns["key"].ragged.to_list()
+    assert (first == third, first == second, len(first)) == (True, False, 16)
+
+
+async def test_without_a_salt_personal_data_is_left_out(tmp_path: Path) -> None:
+    async with running(tmp_path, PRIVATE) as world:
+        await world.started.ask("scored", batch_of(["secret"], [1.0]))
+        await world.until(lambda: bool(world.receiver.requests))
+    [group] = world.receiver.groups
+    assert group.batch.columns["key"].text() == [None]
+
+
+async def test_a_message_that_fails_comes_later_and_nothing_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
+    async with running(tmp_path) as world:
+        world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
+        for i in range(5):
+            assert not (
+                await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+            ).batch.errors
+        await world.until(lambda: world.receiver.refused > 0)
+        world.receiver.fault = None
+        await world.until(lambda: len(world.receiver.numbers) == 5)
+    assert sorted(world.receiver.numbers) == [1, 2, 3, 4, 5]
+
+
+async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: Path) -> None:
+    async with running(tmp_path, max_waiting_rows=3, wait_s=600.0) as world:
+        for i in range(5):
+            await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+        assert world.metric("dropped_events_total", reason="full") == 2
+    # What waited when the router stopped; the numbers 4 and 5 are gone, and their count is told.
+    assert world.receiver.numbers == [1, 2, 3]
+    assert world.receiver.requests[-1].noted_count == 5
+
+
+async def test_a_message_that_nobody_can_read_is_given_up(tmp_path: Path) -> None:
+    async with running(tmp_path) as world:
+        world.receiver.fault = Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
+        await world.started.ask("scored", batch_of(["ab"], [1.0]))
+        await world.until(lambda: world.metric("dropped_events_total", reason="refused") == 1)
+        world.receiver.fault = None
+        await world.started.ask("scored", batch_of(["ab"], [1.0]))
+        await world.until(lambda: world.receiver.numbers == [2])
+
+
+async def test_nothing_leaves_if_it_is_switched_off(tmp_path: Path) -> None:
+    async with running(tmp_path, enabled=False) as world:
+        await world.started.ask("scored", batch_of(["ab"], [1.0]))
+    assert world.receiver.requests == []
+
+
+async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_later(tmp_path: Path) -> None:
+    journal = {"folder": tmp_path / "journal", "collect_s": 600.0}
+    async with running(tmp_path, REGULATED, journal=journal) as world:
+        for i in range(3):
+            answer = await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+            assert not answer.batch.errors
+            [file] = (tmp_path / "journal").iterdir()
+            assert f"r{i}".encode() in file.read_bytes()
+        assert world.receiver.requests == []
+    # Another process takes up what is there, whoever wrote it, and removes what was stored.
+    async with served_again(tmp_path, world.receiver, collect_s=0.01) as again:
+        await again.until(lambda: len(world.receiver.numbers) == 3)
+        await again.until(lambda: not list((tmp_path / "journal").iterdir()))
+    assert world.receiver.numbers == [1, 2, 3]
+    assert all(request.durable for request in world.receiver.requests)
+
+
+@asynccontextmanager
+async def served_again(folder: Path, receiver: Receiver, **journal: Any) -> AsyncIterator[World]:
+    (folder / "again").mkdir()
+    given = {"folder": folder / "journal", **journal}
+    async with running(folder / "again", REGULATED, journal=given) as world:
+        receiver.requests = world.receiver.requests = receiver.requests
+        yield world
+
+
+async def test_what_could_not_be_collected_stays(tmp_path: Path) -> None:
+    journal = {"folder": tmp_path / "journal", "collect_s": 0.01}
+    async with running(tmp_path, REGULATED, journal=journal) as world:
+        world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
+        for i in range(3):
+            await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+        await world.until(lambda: world.receiver.refused > 0)
+        assert list((tmp_path / "journal").glob("*.journal"))
+        world.receiver.fault = None
+        await world.until(lambda: len(world.receiver.numbers) == 3)
+        await world.until(lambda: not list((tmp_path / "journal").iterdir()))
+    assert sorted(world.receiver.numbers) == [1, 2, 3]
+
+
+async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
+    (tmp_path / "journal").write_text("a file stands in the way")
+    (tmp_path / "documents").mkdir()
+    given = {"events": {"journal": {"folder": tmp_path / "journal"}}}
+    documents = {"scored": REGULATED, "free": SCORED.replace("pipeline: scored", "pipeline: free")}
+    async with suite(tmp_path / "documents", documents, **given) as started:
+        refused = await started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0]))
+        assert {e.reason for e in refused.batch.errors.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
+        assert {e.code for e in refused.batch.errors.values()} == {Code.UNAVAILABLE}
+        assert len(refused.batch.errors) == 2
+        assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
+        (tmp_path / "journal").unlink()
+        async with asyncio.timeout(60):
+            while (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_full_disk_refuses_the_regulated_alone_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
+    (tmp_path / "documents").mkdir()
+    documents = {"scored": REGULATED, "free": SCORED.replace("pipeline: scored", "pipeline: free")}
+    (tmp_path / "disk").mkdir()
+    with tiny_disk(tmp_path / "disk") as disk:
+        given = {"events": {"journal": {"folder": disk / "journal"}}}
+        async with suite(tmp_path / "documents", documents, **given) as started:
+            assert not (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
+            filler = fill(disk, "filler")
+            # The last block of the file may have room for some.
+            for _ in range(200):
+                told = (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
+                if told:
+                    break
+            assert {e.reason for e in told.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
+            registry = started.router.runtime.telemetry.registry
+            assert registry.get_sample_value("headrace_router_journal") == 0
+            for _ in range(5):
+                assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
+            filler.unlink()
+            async with asyncio.timeout(60):
+                while (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors:
+                    await asyncio.sleep(0.01)
+            assert registry.get_sample_value("headrace_router_journal") == 1
+
+
+async def test_without_a_journal_regulated_predictions_are_refused_before_any_work(tmp_path: Path) -> None:
+    async with running(tmp_path, REGULATED) as world:
+        asked: list[Batch] = []
+
+        async def note(batch: Batch) -> Batch:
+            asked.append(batch)
+            return batch
+
+        world.started.features.hook = note
+        refused = await world.started.ask("scored", batch_of(["ab"], [1.0]))
+        assert refused.batch.errors[0].reason == Reason.REASON_JOURNAL_UNAVAILABLE
+        assert asked == []
+
+
+async def test_a_damaged_file_of_the_journal_is_set_aside_and_the_rest_collected(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "0-0.journal").write_bytes(b"no journal at all")
+    journal = {"folder": tmp_path / "journal", "collect_s": 0.01}
+    async with running(tmp_path, REGULATED, journal=journal) as world:
+        await world.started.ask("scored", batch_of(["ab"], [1.0]))
+        await world.until(lambda: world.receiver.numbers == [1])
+        await world.until(
+            lambda: [p.name for p in (tmp_path / "journal").iterdir()] == ["0-0.journal.unreadable"]
+        )
+
+
+def test_frames_are_joined_into_fewer_messages() -> None:
+    small = [b"x" * 1000] * 3000
+    joined = collection._joined(small)
+    assert b"".join(joined) == b"".join(small)
+    assert len(joined) == 3
+
+
+class Waiting:
+    """A ring with one message, and what makes its groups."""
+
+    def __init__(self) -> None:
+        self.notes = Notes(4096, time.time)
+        self.notes.number(3)
+        self.rows = 3
+
+    def take(self, rows: int) -> list[int]:
+        self.rows, taken = 0, self.rows
+        return [1] * taken
+
+    def groups(self, noted: list[int]) -> list[list[int]]:
+        return [noted]
+
+
+class Failing:
+    """A receiver that answers with these faults first. `got`: what it was sent, each time."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = list(faults)
+        self.got: list[sender.Message] = []
+
+    async def record(self, message: sender.Message, deadline: float) -> int:
+        self.got.append(message)
+        if self.faults:
+            raise self.faults.pop(0)
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "again"),
+    [
+        (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, True),
+        (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, True),
+        (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, True),
+        (Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, False),
+        (Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, False),
+    ],
+)
+async def test_only_what_may_succeed_later_is_sent_again(code: Code, reason: Any, again: bool) -> None:
+    ring, receiver, registry = (
+        Waiting(),
+        Failing(Fault(code, reason, "no"), Fault(code, reason, "no")),
+        CollectorRegistry(),
+    )
+    parts: Any = ring, ring, receiver, EventMetrics(registry), EventsSettings(), time.monotonic, Log()
+    sending = sender.Sender(*parts)
+    for _ in range(3):
+        await sending.send_next()
+    assert receiver.got == [receiver.got[0]] * (3 if again else 1)
+    lost = registry.get_sample_value("headrace_router_dropped_events_total", {"reason": "refused"})
+    # What the receiver itself could not store is counted, too.
+    assert lost == (1 if again else 3)
+    assert registry.get_sample_value("headrace_router_events_total") == (2 if again else 0)

@@ -1,0 +1,345 @@
+"""Explanations over sockets: what each column added, after the answer and on request, and never in the way of a live call."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
+from headrace.api.router.v1 import explain_pb2, router_pb2
+from headrace.columns import Batch, Column, encode
+from headrace.events import messages
+from headrace.hop import config
+from headrace.hop.call import Call, unary
+from headrace.hop.definition import Definition, Service
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+
+EXPLAIN = unary(
+    router_pb2.DESCRIPTOR,
+    "RouterService",
+    "Explain",
+    explain_pb2.ExplainRequest,
+    explain_pb2.ExplainResponse,
+    idempotent=True,
+)
+# y = x + score, and the score is the length of the key: so contributions are known.
+BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
+DEMANDING = SCORED.replace("outputs: [y, positive]", f"{BASE} [y, positive]")
+REGULATED = DEMANDING.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+
+
+class Monitoring:
+    """Keeps what it is told. `fault`: raised instead of taking explanations."""
+
+    def __init__(self) -> None:
+        self.events: list[events_pb2.RecordEventsRequest] = []
+        self.requests: list[explanations_pb2.RecordExplanationsRequest] = []
+        self.fault: Fault | None = None
+        self.refused = 0
+
+    async def RecordEvents(self, request: Any, call: Call) -> Any:
+        self.events.append(request)
+        return events_pb2.RecordEventsResponse(stored_count=1)
+
+    async def RecordExplanations(self, request: Any, call: Call) -> Any:
+        if self.fault is not None:
+            self.refused += 1
+            raise self.fault
+        self.requests.append(request)
+        return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
+
+    @property
+    def explained(self) -> list[explanations_pb2.Explanation]:
+        return [e for r in self.requests for e in r.explanations]
+
+    @property
+    def ids(self) -> set[bytes]:
+        groups = [g for r in self.events for g in messages.read(r)]
+        return {i for g in groups for i in g.batch.columns["@event_id"].ragged.to_list()}
+
+    async def _unused(self, request: Any, call: Call) -> Any: ...
+
+    ListEvents = ReadEvents = EraseEvents = ListEventGaps = _unused
+    GetExplanation = GetBiasSlices = GetExplanationCoverage = _unused
+
+
+@asynccontextmanager
+async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tuple[Suite, Monitoring]]:
+    monitoring = Monitoring()
+
+    @asynccontextmanager
+    async def build(settings: Any, runtime: Any) -> AsyncIterator[Sequence[Service]]:
+        services = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
+        yield [Service(services[n], monitoring) for n in ("EventsService", "ExplanationsService")]
+
+    events = {"wait_s": 0.02, "journal": {"folder": folder / "journal", "collect_s": 0.05}}
+    async with served(Definition("monitoring", config.ServiceSettings, build)) as harness:
+        own = {"monitoring": {"target": harness.target}, "events": events, "tick_s": 60.0, **settings}
+        async with suite(folder, {"scored": text}, **own) as started:
+            yield started, monitoring
+
+
+async def until(what: Any) -> None:
+    async with asyncio.timeout(60):
+        while not what():
+            await asyncio.sleep(0.01)
+
+
+def metric(started: Suite, name: str, **labels: str) -> float:
+    return started.router.runtime.telemetry.registry.get_sample_value(name, labels) or 0.0
+
+
+async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
+    loop = asyncio.get_running_loop()
+    request = explain_pb2.ExplainRequest(**{"pipeline": "scored", **fields}, batch=encode(batch, loop.time()))
+    reply = await started.router.client().unary(EXPLAIN)(request, deadline=loop.time() + 20)
+    return reply.rows
+
+
+@pytest.mark.parametrize("text", [DEMANDING, REGULATED], ids=["ring", "journal"])
+async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, text: str) -> None:
+    async with running(tmp_path, text) as (started, monitoring):
+        await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
+        await until(lambda: len(monitoring.explained) == 2)
+        first, second = monitoring.explained
+        assert (list(first.columns), list(first.contributions)) == (["x", "score"], [2.0, 2.0])
+        # The second one's score is that of the base row.
+        assert list(second.contributions) == [-6.0, 0.0]
+        assert (first.base, first.value, first.exact) == (3.0, 7.0, True)
+        assert (first.tenant, first.pipeline, first.output, first.arm) == ("tenant", "scored", "y", "live")
+        assert list(first.base_sources) == ["document", "document"]
+        assert sum(d.prediction_count for r in monitoring.requests for d in r.demanded) == 2
+        # An explanation names the prediction as its event does.
+        await until(lambda: len(monitoring.ids) == 2)
+        assert {e.prediction_id for e in monitoring.explained} == monitoring.ids
+        assert (
+            metric(started, "headrace_router_explanations_total", pipeline="scored", result="explained") == 2
+        )
+
+
+async def test_features_are_those_that_the_answer_had(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: monitoring.explained)
+        assert len(started.features.calls) == 1
+
+
+async def test_it_runs_below_every_live_call(tmp_path: Path) -> None:
+    priorities: list[int] = []
+
+    async def see(batch: Batch) -> None:
+        priorities.extend(batch.rows.priorities)
+
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        started.executor.hook = see
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: monitoring.explained)
+        # The live row, and the four coalitions.
+        assert sorted(priorities) == [0, 0, 0, 0, 1]
+
+
+async def test_rows_without_an_answer_are_not_explained(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        batch = batch_of(["abcd", "ab"], [3.0, 1.0])
+        late = [0.0, *batch.rows.deadlines[1:]]
+        batch.rows.deadlines = late
+        await started.ask("scored", batch)
+        await until(lambda: monitoring.explained)
+        assert [d.prediction_count for r in monitoring.requests for d in r.demanded] == [1]
+
+
+async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def hold(batch: Batch) -> None:
+        if batch.rows.priorities[0] == 0:
+            await held.wait()
+
+    async with running(tmp_path, DEMANDING, explanations={"max_waiting_rows": 1}) as (started, monitoring):
+        started.executor.hook = hold
+        await started.ask("scored", batch_of(["a"], [1.0]))
+        await until(lambda: metric(started, "headrace_router_explanations_waiting_rows") == 1)
+        for _ in range(3):
+            await started.ask("scored", batch_of(["a"], [1.0]))
+        labels = {"pipeline": "scored", "result": "queue_rows"}
+        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 2)
+        held.set()
+        await until(lambda: len(monitoring.explained) == 2)
+        counted = sum(d.prediction_count for r in monitoring.requests for d in r.demanded)
+        assert counted == 4
+
+
+async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) -> None:
+    async def fail(batch: Batch) -> None:
+        if batch.rows.priorities[0] == 0:
+            raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
+
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        started.executor.hook = fail
+        reply = await started.ask("scored", batch_of(["a"], [1.0]))
+        assert not reply.batch.errors
+        labels = {"pipeline": "scored", "result": "failed"}
+        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 1)
+        started.executor.hook = None
+        await started.ask("scored", batch_of(["a"], [1.0]))
+        await until(lambda: monitoring.explained)
+
+
+async def test_what_a_full_callee_refuses_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.router.explanations.explainer._PAUSE_S", 0.01)
+    refusals = iter([True])
+
+    async def full(batch: Batch) -> None:
+        if batch.rows.priorities[0] == 0 and next(refusals, False):
+            raise Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, "full")
+
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        started.executor.hook = full
+        await started.ask("scored", batch_of(["a"], [1.0]))
+        await until(lambda: monitoring.explained)
+
+
+async def test_explanations_wait_for_monitoring(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full disk")
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: monitoring.refused)
+        monitoring.fault = None
+        await until(lambda: monitoring.explained)
+        assert [d.prediction_count for r in monitoring.requests for d in r.demanded] == [1]
+
+
+async def test_rows_are_explained_on_request(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        [row] = await explain(started, batch_of(["abcd"], [3.0]))
+        assert [(c.column, c.contribution, c.value_json, c.base_json) for c in row.contributions] == [
+            ("x", 2.0, "3.0", "1.0"),
+            ("score", 2.0, "4.0", "2.0"),
+        ]
+        assert (row.base, row.value, row.output, row.coalition_count) == (3.0, 7.0, "y", 4)
+        assert math.fsum(c.contribution for c in row.contributions) == row.value - row.base
+
+
+async def test_a_row_on_request_has_the_time_of_the_call(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        passed = batch_of(["abcd"], [3.0])
+        passed.rows.deadlines = [0.0]  # of one prediction, as older doors send it
+        [row] = await explain(started, passed)
+        assert [c.contribution for c in row.contributions] == [2.0, 2.0]
+
+
+async def test_given_features_are_used_on_request(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        batch = batch_of(["abcd"], [3.0]).with_columns([Column.of("score", np.array([10.0]))])
+        [row] = await explain(started, batch, output="y")
+        assert [c.contribution for c in row.contributions] == [2.0, 8.0]
+        assert not started.features.calls
+
+
+async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowExplanation]:
+    request = explain_pb2.ExplainRequest(pipeline="scored", rows_json=rows, tenant="acme", request_id="r")
+    deadline = asyncio.get_running_loop().time() + 20
+    return (await started.router.client().unary(EXPLAIN)(request, deadline=deadline)).rows
+
+
+async def test_rows_may_come_as_objects(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        one, other = await explain_json(started, '{"x": 3, "score": 10.0}', '{"x": 0.5, "score": null}')
+        assert [c.contribution for c in one.contributions] == [2.0, 8.0]
+        # Without a score preprocessing takes −1.
+        assert [c.contribution for c in other.contributions] == [-0.5, -3.0]
+        [read] = await explain_json(started, '{"x": 3, "key": "abcd"}')
+        assert [c.contribution for c in read.contributions] == [2.0, 2.0]
+        for wrong, words in (
+            ('{"y": 1}', "row 0, column 'y'.*known: key, x, score"),
+            ('{"x": "three"}', "row 0, column 'x'.*a number"),
+            ("[1]", "row 0: is no object"),
+        ):
+            with pytest.raises(Fault, match=words) as caught:
+                await explain_json(started, wrong)
+            assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_a_truth_value_is_explained_as_zero_or_one(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING.replace("base: {x: 1.0", "output: positive, base: {x: -9.0")) as (
+        started,
+        _,
+    ):
+        [row] = await explain(started, batch_of(["abcd"], [3.0]))
+        assert (row.output, row.base, row.value) == ("positive", 0.0, 1.0)
+        assert [c.contribution for c in row.contributions] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason", "words"),
+    [
+        ({"pipeline": "other"}, Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, "other"),
+        (
+            {"output": "key"},
+            Code.FAILED_PRECONDITION,
+            Reason.REASON_NOT_EXPLAINABLE,
+            "name one of: y, positive",
+        ),
+        ({"revision": "ab" * 32}, Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, "does not serve"),
+    ],
+)
+async def test_what_can_not_be_explained_is_said(
+    tmp_path: Path, fields: dict[str, str], code: Code, reason: int, words: str
+) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        with pytest.raises(Fault) as caught:
+            await explain(started, batch_of(["abcd"], [3.0]), **fields)
+        assert (caught.value.code, caught.value.reason) == (code, reason)
+        assert words in caught.value.message
+
+
+async def test_a_base_row_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    async with running(tmp_path, SCORED) as (started, _):
+        with pytest.raises(Fault, match="no value for 'x'") as caught:
+            await explain(started, batch_of(["abcd"], [3.0]))
+        assert caught.value.metadata["cause"] == "base"
+        assert caught.value.metadata["column"] == "x"
+
+
+async def test_too_many_rows_and_wrong_types_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, _):
+        with pytest.raises(Fault) as caught:
+            await explain(started, batch_of(["a"] * 9, [3.0] * 9))
+        assert caught.value.reason == Reason.REASON_TOO_LARGE
+        wrong = batch_of(["a"], [3.0]).with_columns([Column.of("x", np.array([1]))])
+        with pytest.raises(Fault) as caught:
+            await explain(started, wrong)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def hold(batch: Batch) -> None:
+        await held.wait()
+
+    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 1}) as (started, _):
+        given = batch_of(["abcd"], [3.0], 30.0).with_columns([Column.of("score", np.array([1.0]))])
+        started.executor.hook = hold
+        working = asyncio.create_task(explain(started, given))
+        await until(lambda: started.executor.calls)
+        waiting = asyncio.create_task(explain(started, given))
+        third = asyncio.create_task(explain(started, given))
+        # Whichever of both came second.
+        [refused], [other] = await asyncio.wait({waiting, third}, return_when=asyncio.FIRST_COMPLETED)
+        fault = refused.exception()
+        assert isinstance(fault, Fault)
+        assert fault.metadata["limiter"] == "explanations"
+        held.set()
+        await asyncio.gather(working, other)
