@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.disks import own_disk, shrink
+from tests.faults.traffic import add_hurried
 from tests.system import HOME, System, prepared
 
 _HERE = Path(__file__).parent
@@ -52,6 +53,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         door = {"mode": "grpc"} if kind == "grpc" else None
         running = System.up("together" if kind == "together" else "apart", ingress=door)
         stack.callback(running.down)
+        add_hurried(running)
         if kind == "small disk":
             shrink(HOME, room_mib=64)
         yield running

@@ -38,7 +38,7 @@ WITHIN_S = 120
 DOCUMENT = """\
 pipeline: broken
 version: 1
-deadline_ms: 2000
+deadline_ms: 30000
 inputs: {x: {type: float32, shape: [3]}}
 stages:
   - {model: m, name: broken, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [3]}}}

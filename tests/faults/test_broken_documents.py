@@ -34,7 +34,7 @@ def document(version: int, at: float) -> str:
     return f"""
 pipeline: {NAME}
 version: {version}
-deadline_ms: 1000
+deadline_ms: 30000
 inputs:
   level: float32
 stages:

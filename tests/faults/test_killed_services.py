@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from headrace.cli.installation import services
-from tests.faults.traffic import Outcome, Traffic, healthy
+from tests.faults.traffic import HURRIED, Outcome, Traffic, healthy, kinds
 from tests.system import System, headrace, poll
 
 SERVICES = list(services.start_order())
@@ -47,7 +47,7 @@ def killed(system: System, service: str) -> None:
     """kill -9 under load, and what has to become of it."""
     pid = system.pid(service)
     assert pid is not None
-    with Traffic(system) as traffic:
+    with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
@@ -66,7 +66,7 @@ def killed(system: System, service: str) -> None:
 def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, service: str) -> None:
     pid = system.pid(service)
     assert pid is not None
-    with Traffic(system) as traffic:
+    with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         stopped = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
@@ -120,7 +120,7 @@ def restarted(system: System, service: str) -> None:
         poll("traffic flows", lambda: healthy(traffic))
     outcomes = traffic.since(began)
     assert len(outcomes) > 50
-    assert [o for o in outcomes if o.code is not OK or not _only_stale(o)] == []
+    assert kinds(o for o in outcomes if o.code is not OK or not _only_stale(o)) == {}
 
 
 def _only_stale(outcome: Outcome) -> bool:

@@ -25,7 +25,7 @@ NAME = "numbers"
 DOCUMENT = f"""
 pipeline: {NAME}
 version: 1
-deadline_ms: 1000
+deadline_ms: 30000
 inputs:
   strict: float32
   bounded: {{type: float64, range: [0, 10]}}
@@ -104,7 +104,7 @@ def test_in_json(system: System, text: str) -> None:
         {"content-type": "application/json", "x-api-key": system.key},
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=30)
     with caught.value as answer:
         assert answer.status == 400
         assert json.load(answer)["code"] == "invalid_argument"

@@ -47,7 +47,7 @@ def over_http(system: System) -> None:
         {"content-type": "application/json", "connect-timeout-ms": "0", "x-api-key": system.key},
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=30)
     with caught.value as answer:
         assert answer.status == 504
         assert json.load(answer)["code"] == "deadline_exceeded"
@@ -62,5 +62,6 @@ def test_a_deadline_too_short_to_try(system: System, ask: Callable[[System], Non
     began = time.monotonic()
     for _ in range(20):
         ask(system)
-    assert time.monotonic() - began < 5
+    # One that waited for its pipeline's time would take that alone 30 s.
+    assert time.monotonic() - began < 60
     assert ran(system) == before

@@ -31,7 +31,7 @@ def posted(system: System, path: str, body: object, **headers: str) -> tuple[Any
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {system.key}", **headers},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read()), answer.headers["x-request-id"]
 
 

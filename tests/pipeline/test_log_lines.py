@@ -18,7 +18,7 @@ from tests.system import HOME, PREDICT, System, add_document, poll, remove_docum
 DOCUMENT = """
 pipeline: unfit
 version: 1
-deadline_ms: 1000
+deadline_ms: 30000
 inputs: {x: float64}
 stages:
   - preprocessing: joined
@@ -43,7 +43,7 @@ def code(system: System, request_id: str, trace: str = "0" * 31 + "1", rows: int
     with system.channel() as channel:
         call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
         try:
-            call(request, timeout=5, metadata=(*system.auth(), header))
+            call(request, timeout=30, metadata=(*system.auth(), header))
         except grpc.RpcError as error:
             found: Any = error
             return found.code()

@@ -113,7 +113,7 @@ def post(url: str, body: object, key: str) -> dict[str, Any]:
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {key}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return dict(json.load(answer))
 
 

@@ -64,7 +64,7 @@ def post(system: System, body: object) -> Any:
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {system.key}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
 
 

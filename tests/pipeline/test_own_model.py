@@ -27,7 +27,7 @@ WITHIN_S = 120
 DOCUMENT = """\
 pipeline: mine
 version: 1
-deadline_ms: 2000
+deadline_ms: 30000
 inputs: {age: float32, income: float32, visits: {type: float32, default: 0}}
 stages:
   - preprocessing: assemble

@@ -27,7 +27,7 @@ LACKS = range(4, 8)
 DOCUMENT = """\
 pipeline: table
 version: 1
-deadline_ms: 2000
+deadline_ms: 30000
 inputs: {x: {type: int64, range: [0, 7]}}
 stages:
   - {model: m, name: table, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [2]}}}
@@ -126,7 +126,7 @@ class Traffic:
                 return
             request = row_request({"x": x % 8}, {"x": x % 8}, pipeline=NAME)
             try:
-                answer = await call(request, timeout=10, metadata=self.system.auth())
+                answer = await call(request, timeout=30, metadata=self.system.auth())
             except grpc.aio.AioRpcError as error:
                 self.asked.append(Asked("", x % 8, f"{error.code().name}: {error.details()}"))
                 continue

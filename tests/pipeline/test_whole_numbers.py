@@ -19,7 +19,7 @@ NAME = "whole"
 DOCUMENT = f"""
 pipeline: {NAME}
 version: 1
-deadline_ms: 1000
+deadline_ms: 30000
 inputs: {{account: int64, branch: int32}}
 stages:
   - preprocessing: gather
