@@ -45,7 +45,7 @@ class Cost:
 @asynccontextmanager
 async def counting_cost(settings: CostSettings, events: Path | None, runtime: Runtime) -> AsyncIterator[Cost]:
     """Keeps the ledger meanwhile. `events`: the folder of stored events."""
-    if settings.targets is None:
+    if not settings.told:
         yield Cost()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(CostMetrics)
