@@ -15,6 +15,7 @@ from headrace.cost import SCHEMA, PricesFile
 from headrace.hop.definition import Runtime
 from services.monitoring.cost.collector import Collector
 from services.monitoring.cost.from_events import CostObserver
+from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.cost.keeper import CostKeeper
 from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.cost.settings import CostSettings
@@ -34,6 +35,10 @@ class Cost:
 
     observers: tuple[CostObserver, ...] = ()
     keeper: CostKeeper | None = None
+
+    def explanations(self) -> ExplanationCost:
+        """Takes what explanations cost."""
+        return ExplanationCost(self.observers[0].put_back if self.observers else None)
 
     def panels(self) -> tuple[PanelSource, ...]:
         """Sections for the console, whose packages a service without one does not import."""

@@ -170,6 +170,8 @@ class Explainer:
                     raise
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
                 continue
+            finally:
+                self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
             self._metrics.seconds.observe(sum(worked))
             self._metrics.piece_rows.set(self._size.rows)
             return explained
