@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.disks import own_disk, shrink
+from tests.faults.traffic import PATIENT
 from tests.system import HOME, System, prepared
 
 _HERE = Path(__file__).parent
@@ -50,7 +51,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
             prepared()
             stack.enter_context(own_disk(HOME))
         door = {"mode": "grpc"} if kind == "grpc" else None
-        running = System.up("together" if kind == "together" else "apart", ingress=door)
+        running = System.up("together" if kind == "together" else "apart", ingress=door, features=PATIENT)
         stack.callback(running.down)
         if kind == "small disk":
             shrink(HOME, room_mib=64)

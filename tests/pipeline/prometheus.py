@@ -53,7 +53,7 @@ class Prometheus:
             process.wait()
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def up(self) -> int:

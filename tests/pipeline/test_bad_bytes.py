@@ -99,7 +99,7 @@ def test_http(system: System, path: str, headers: dict[str, str], body: bytes, s
 @pytest.mark.parametrize("listener", ["grpc", "grpc_tls"])
 def test_what_is_no_http_is_hung_up_on(system: System, listener: str, garbage: bytes) -> None:
     host, port = system.endpoints[listener].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(garbage)
         with suppress(OSError):  # it has hung up already
             connection.shutdown(socket.SHUT_WR)  # else more may come that makes sense of it
@@ -118,6 +118,6 @@ def test_a_request_that_is_cut_off_holds_nothing(system: System) -> None:
         + b" HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: 99\r\n\r\n"
     )
     for _ in range(20):
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(head + b"\0\0\0\0\x5ehalf")
     poll("nobody is served", lambda: not busy(system))

@@ -187,6 +187,6 @@ def test_an_unknown_method(system: System) -> None:
     with system.channel() as channel:
         call: Any = channel.unary_unary(OIP + "NoSuch", request_serializer=None, response_deserializer=None)
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"", timeout=5, metadata=system.auth())
+            call(b"", timeout=60, metadata=system.auth())
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED

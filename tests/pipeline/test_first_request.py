@@ -59,7 +59,7 @@ def test_list_pipelines_shows_the_schema(system: System) -> None:
             request_serializer=pb.ListPipelinesRequest.SerializeToString,
             response_deserializer=pb.ListPipelinesResponse.FromString,
         )
-        listed = call(pb.ListPipelinesRequest(), timeout=5, metadata=system.auth()).pipelines
+        listed = call(pb.ListPipelinesRequest(), timeout=60, metadata=system.auth()).pipelines
         [pipeline] = [p for p in listed if p.name == "flights"]
     assert pipeline.name == "flights"
     assert {"carrier", "origin", "dest", "tailnum"} <= {f.name for f in pipeline.inputs}

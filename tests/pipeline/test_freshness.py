@@ -71,7 +71,7 @@ def counted(system: System, family: str, **labels: str) -> float:
     """A counter's value, of all processes together."""
     total = 0.0
     for url in {s["metrics"] for s in system.status()["services"].values()}:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             text = answer.read().decode()
         for found in text_string_to_metric_families(text):
             total += sum(

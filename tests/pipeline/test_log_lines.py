@@ -43,7 +43,7 @@ def code(system: System, request_id: str, trace: str = "0" * 31 + "1", rows: int
     with system.channel() as channel:
         call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
         try:
-            call(request, timeout=5, metadata=(*system.auth(), header))
+            call(request, timeout=60, metadata=(*system.auth(), header))
         except grpc.RpcError as error:
             found: Any = error
             return found.code()

@@ -32,7 +32,7 @@ TRACE_ID = secrets.token_hex(16)
 
 
 def scrape(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -75,7 +75,7 @@ def _traced_in_company(system: System) -> dict[str, Any] | None:
             PREDICT, request_serializer=lambda r: r.SerializeToString(), response_deserializer=None
         )
         metadata = (*system.auth(), ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"))
-        call(row_request(system.rows[0], request_id=request_id), timeout=5, metadata=metadata)
+        call(row_request(system.rows[0], request_id=request_id), timeout=60, metadata=metadata)
     trace = poll("the trace is stored", lambda: traces.find(layout.of(HOME).traces, request_id))
     rows = [int(s["attributes"]["batch_rows"]) for s in trace["spans"] if "batch_rows" in s["attributes"]]
     assert rows, trace

@@ -60,7 +60,7 @@ class Callers:
 
         def one(call: grpc.UnaryUnaryMultiCallable) -> grpc.StatusCode:
             try:
-                call(request, timeout=5, metadata=auth)
+                call(request, timeout=60, metadata=auth)
             except grpc.RpcError as error:
                 code: grpc.StatusCode = error.code()
                 return code
@@ -108,7 +108,7 @@ def known(callers: Callers, key: str) -> None:
 def test_both_answer(system: System, callers: Callers) -> None:
     before = answered(system)
     assert set(callers.each()) == {OK}
-    poll("both have answered", lambda: all((answered(system) - before)[w] for w in WORKERS), within_s=5)
+    poll("both have answered", lambda: all((answered(system) - before)[w] for w in WORKERS), within_s=60)
 
 
 def test_a_key_is_revoked_in_both(system: System, callers: Callers) -> None:
@@ -140,7 +140,7 @@ def test_one_connection_gets_the_whole_rate(system: System, callers: Callers) ->
     key = limited("single", rows_per_s=5, rows_burst=20)
     known(callers, key)
     with Callers(system, 1) as one:
-        poll("a full bucket again", lambda: _full(one, key), within_s=20)
+        poll("a full bucket again", lambda: _full(one, key), within_s=60)
 
 
 def _full(one: Callers, key: str) -> bool:

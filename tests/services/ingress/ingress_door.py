@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -28,7 +27,9 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
+from tests.ports import free_ports
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 # The file of the monitoring service, in the door's folder.
 OUTCOMES = "outcomes.sqlite"
@@ -75,6 +76,21 @@ class FakeRouter:
         self.held = False
         self._released.set()
         self._released = asyncio.Event()
+
+    @asynccontextmanager
+    async def holding(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> AsyncIterator[asyncio.Task[T]]:
+        """A call that `begin` makes and that has come here; nobody answers it in the block, others are answered."""
+        before, self.held = len(self.calls), True
+        task = asyncio.create_task(begin())
+        try:
+            async with asyncio.timeout(60):
+                while len(self.calls) == before and not task.done():
+                    await asyncio.sleep(0.01)
+            assert len(self.calls) > before, "it did not come"
+            self.held = False
+            yield task
+        finally:
+            self.release()
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         self.calls.append(request)
@@ -214,14 +230,10 @@ class Folder:
         return str(self.settings["admin"])
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+def allow(folder: Folder, seconds: float) -> None:
+    """Each request may take so long, from the door's start on."""
+    document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {seconds * 1000:.0f}")
+    (folder.path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
 
 
 def prepare(path: Path, router: str | Mapping[str, Any], **overrides: Any) -> Folder:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from headrace.hop.transport.tls import Pem, WatchedTls
 
 
-# hop does retries and balancing itself (resilience/), so gRPC must not. What gRPC's retries do without a policy (that of a service
-# config) is to send again what no server has seen: a call that was about to leave when its connection ended (GOAWAY).
+# hop does retries and balancing itself (resilience/), so gRPC must not. Without a policy (of a service config), its retries only
+# send again what no server has seen: a call that was about to leave when its connection ended (GOAWAY).
 _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.enable_retries", 1),
     ("grpc.service_config_disable_resolution", 1),
