@@ -21,6 +21,7 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
+from headrace.hop import testing
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
@@ -230,10 +231,21 @@ class Folder:
         return str(self.settings["admin"])
 
 
-def allow(folder: Folder, seconds: float) -> None:
-    """Each request may take so long, from the door's start on."""
-    document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {seconds * 1000:.0f}")
-    (folder.path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
+@asynccontextmanager
+async def narrow(path: Path, router: FakeRouter) -> AsyncIterator[Folder]:
+    """A running door with a single place, in the folder `path`."""
+    async with testing.served(definition(router)) as harness:
+        path.chmod(0o700)
+        folder = prepare(path, harness.target, admission={"initial": 1, "minimum": 1, "maximum": 1})
+        # Who has the place keeps it for as long as a test holds it.
+        document = PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 60000")
+        (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            yield folder
+        finally:
+            process.kill()
 
 
 def prepare(path: Path, router: str | Mapping[str, Any], **overrides: Any) -> Folder:

@@ -9,22 +9,13 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
+from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_calls import OIP, call, http, infer, infer_refused, rest_body
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    allow,
-    definition,
-    infer_request,
-    prepare,
-)
+from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = infer_request([[1, 2]], [1])
-ONE = {"initial": 1, "minimum": 1, "maximum": 1}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +26,8 @@ def router() -> FakeRouter:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def narrow(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
     """A door with a single place."""
-    async with testing.served(definition(router)) as harness:
-        path = tmp_path_factory.mktemp("narrow")
-        path.chmod(0o700)
-        folder = prepare(path, harness.target, admission=ONE)
-        allow(folder, 60)  # who has the place keeps it for as long as a test holds it
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield folder
-        finally:
-            process.kill()
+    async with ingress_door.narrow(tmp_path_factory.mktemp("overload"), router) as folder:
+        yield folder
 
 
 async def test_who_finds_no_place_is_told_at_once_and_when_to_come_again(

@@ -14,18 +14,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
+from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_calls import OIP, infer, infer_refused
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    allow,
-    definition,
-    infer_request,
-    prepare,
-)
+from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = infer_request([[1, 2]], [1])
@@ -44,18 +36,8 @@ def router() -> FakeRouter:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
     """A door with a single place."""
-    async with testing.served(definition(router)) as harness:
-        path = tmp_path_factory.mktemp("shedding")
-        path.chmod(0o700)
-        narrow = {"initial": 1, "minimum": 1, "maximum": 1}
-        folder = prepare(path, harness.target, admission=narrow)
-        allow(folder, 60)  # who has the place keeps it for as long as a test holds it
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield folder
-        finally:
-            process.kill()
+    async with ingress_door.narrow(tmp_path_factory.mktemp("shedding"), router) as folder:
+        yield folder
 
 
 class Caller:
