@@ -32,11 +32,13 @@ class Door:
         self.hang_up = asyncio.Event()
 
     async def serve(self, frames: AsyncIterator[bytes], context: Any) -> None:
+        # Whoever sees that it has begun may hang it up, and the next one not.
+        hang_up = self.hang_up
         self.begun += 1
         if self.refuses is not None:
             await context.abort(self.refuses)
         await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
-        hanging_up = asyncio.create_task(self.hang_up.wait())
+        hanging_up = asyncio.create_task(hang_up.wait())
         answering = asyncio.create_task(self._answer(frames, context))
         await asyncio.wait({hanging_up, answering}, return_when=asyncio.FIRST_COMPLETED)
         answering.cancel()
