@@ -142,7 +142,7 @@ async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Pat
             await asyncio.gather(do(Item("x", within=2)), return_exceptions=True)
             return state_of(client) is State.CLOSED
 
-        await until(closed, within=5)
+        await until(closed)
         await client.close()
 
 
