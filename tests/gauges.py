@@ -22,7 +22,7 @@ def samples(system: System, name: str, services: Container[str] = installed.star
     for service, metrics in system.metrics():
         if service not in services:
             continue
-        with urllib.request.urlopen(metrics, timeout=5) as answer:
+        with urllib.request.urlopen(metrics, timeout=60) as answer:
             text = answer.read().decode()
         for family in text_string_to_metric_families(text):
             found += [(s.labels, s.value) for s in family.samples if s.name == name]

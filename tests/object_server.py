@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 KEY, SECRET, BUCKET = "a-key", "a-secret-that-nobody-sees", "events"
 

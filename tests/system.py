@@ -48,6 +48,9 @@ COMMAND_S = 280
 # What a request may take in the systems of tests. The checkout's documents allow a second, which a machine that runs three
 # systems on two processors may stop for; few tests ask about that second, and they bring a document of their own.
 PATIENT_MS = 30_000
+# The same for the features service: its store may be as slow as busy processors make it, and still is no fault. Values fall back
+# only because of what a test does.
+PATIENT = {"store_timeout_s": 0.5}
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
 OIP = "/inference.GRPCInferenceService/"
 T = TypeVar("T")
@@ -71,12 +74,18 @@ class System:
     shape: str
 
     @classmethod
-    def up(cls, shape: str, *options: str, ingress: Mapping[str, Any] | None = None) -> System:
-        """`options`: of the command; `ingress`: settings of the door, over the generated ones."""
+    def up(
+        cls,
+        shape: str,
+        *options: str,
+        ingress: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] = PATIENT,
+    ) -> System:
+        """`options`: of the command; `ingress`, `features`: settings of the services, over the generated ones."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
         new = not _prepared() and not _copied_from(PREPARED)
-        _own_documents(shape, ingress or {})
+        _own_settings(shape, ingress or {}, features)
         _own_ports()
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
@@ -210,7 +219,7 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(path, target / name)
 
 
-def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
+def _own_settings(shape: str, ingress: Mapping[str, Any], features: Mapping[str, Any]) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     shutil.rmtree(RELEASES, ignore_errors=True)
@@ -218,15 +227,19 @@ def _own_documents(shape: str, ingress: Mapping[str, Any]) -> None:
         write_document(document.parent.name, deadline(document.read_text(), PATIENT_MS))
     own = {"pipelines": str(DOCUMENTS)}
     override("router", own)
-    hosted = {"together": {"router": own}} if shape == "together" else {}
+    override("features", dict(features))
+    hosted = {"together": {"router": own, "features": dict(features)}} if shape == "together" else {}
     override("ingress", {**own, **hosted, **ingress})
 
 
 def _own_ports() -> None:
-    """Ports at which no other home begins to search: two homes that search at the same time may find the same one free."""
+    """Ports at which no other home begins to search: two homes that search at the same time may find the same one free.
+
+    From 10,080 to 31,800: beyond are those of `ports`, and those that the kernel gives to outgoing connections.
+    """
     place = layout.of(HOME)
     if not place.ports.exists():
-        block = 10_000 + zlib.crc32(bytes(HOME)) % 100 * 200
+        block = 2_000 + zlib.crc32(bytes(HOME)) % 100 * 200
         place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         ports.save(place.ports, {name: first + block for name, first in ports.wanted().items()})
 

@@ -131,7 +131,15 @@ async def _eyes(
         events(settings.events, observers, runtime, lambda ids: kept_explanations.forget(ids, _WALL()))
     )
     explanation_service, explained = await stack.enter_async_context(
-        explanations(settings.explanations, kept_explanations, reception, recorder, outcomes, runtime)
+        explanations(
+            settings.explanations,
+            kept_explanations,
+            reception,
+            recorder,
+            outcomes,
+            cost.explanations(),
+            runtime,
+        )
     )
     shown = Beside(
         recorder,

@@ -27,7 +27,8 @@ from headrace.slo.servers import PrometheusApi
 from load.systems.alert_servers import Receiver
 from tests.libs.slo.alert_world import until, watched
 from tests.pipeline.test_rollouts import DOCUMENT, lookup
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.system import (
     DOCUMENTS,
     HOME,

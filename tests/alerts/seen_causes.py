@@ -11,7 +11,7 @@ from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_setting
 from tests.alerts.causes import Cause
 from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
-from tests.redis_server import free_port
+from tests.ports import free_port
 from tests.system import add_document, headrace, override, remove_document
 
 _LOG = PLACE.audit / "log"

@@ -47,7 +47,7 @@ class Link:
         thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(ready, stop),))
         thread.start()
         try:
-            assert ready.wait(10), "the link does not listen"
+            assert ready.wait(60), "the link does not listen"
             yield
         finally:
             self._loop.call_soon_threadsafe(stop.set)

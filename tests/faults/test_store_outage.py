@@ -25,6 +25,7 @@ from tests.programs import needs_program
 from tests.system import (
     DOCUMENTS,
     HOME,
+    PATIENT,
     ROOT,
     System,
     add_document,
@@ -42,7 +43,7 @@ BY_TAIL = {"planes", "tail_history"}
 FAULT_S = 2.0
 # By itself, without a restart. About a second where it is measured (`python -m load features-outage`); CI has taken 2.1.
 RECOVERED_S = 20.0
-# What the pipeline allows; the features service gives its store a twentieth of it.
+# What the pipeline allows; by default the features service gives its store a twentieth of it.
 DEADLINE_S = 1.0
 
 
@@ -70,7 +71,7 @@ class Store:
             thread = threading.Thread(target=loop.run_until_complete, args=(store._serve(ready, stop),))
             thread.start()
             try:
-                assert ready.wait(5), "the proxy does not listen"
+                assert ready.wait(60), "the proxy does not listen"
                 yield store
             finally:
                 loop.call_soon_threadsafe(stop.set)
@@ -104,7 +105,7 @@ def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             headrace("restart", "features")
             yield store
         finally:
-            override("features", {})
+            override("features", PATIENT)
             headrace("restart", "features")
 
 

@@ -48,7 +48,7 @@ def _still_up(system: System) -> Iterator[None]:
 def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grpc.StatusCode:
     call: Any = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
     try:
-        call(body, timeout=5, metadata=metadata)
+        call(body, timeout=60, metadata=metadata)
     except grpc.RpcError as raised:
         error: Any = raised
         assert "Traceback" not in (error.details() or "")
@@ -108,7 +108,7 @@ def test_tensors(system: System, inputs: list[Any], raw: list[bytes]) -> None:
 def test_raw_sockets(system: System, begin: bytes, body: bytes) -> None:
     host, port = system.endpoints["grpc"].rsplit(":", 1)
     # A connection with garbage may be reset, even while we still send; it must not stay open without an answer.
-    with socket.create_connection((host, int(port)), timeout=5) as connection, suppress(ConnectionError):
+    with socket.create_connection((host, int(port)), timeout=60) as connection, suppress(ConnectionError):
         connection.sendall(begin + body + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):

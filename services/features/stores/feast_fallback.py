@@ -16,7 +16,8 @@ from services.features.feast.layout import name_of
 from services.features.feast.on_demand import field_of_type
 from services.features.plan.assembly import revision_of
 from services.features.plan.plan import Feature, ServicePlan, ViewPlan
-from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError, StoreTimeoutError
+from services.features.stores.answers import answered
+from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError
 
 
 def fallback_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> ServicePlan:
@@ -52,12 +53,8 @@ class FeastReader:
     ) -> Sequence[Rows]:
         """Per view, a row for each row of the request. Raises StoreError."""
         loop = asyncio.get_running_loop()
-        try:
-            return await asyncio.wait_for(
-                loop.run_in_executor(self._threads, self._read, plan, given, rows), timeout_s
-            )
-        except TimeoutError:
-            raise StoreTimeoutError("Feast did not answer in time") from None
+        job = loop.run_in_executor(self._threads, self._read, plan, given, rows)
+        return await answered(job, timeout_s, "Feast")
 
     def _read(self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int) -> Sequence[Rows]:
         try:

@@ -16,6 +16,7 @@ from typing import Any
 from feast import RepoConfig
 
 from services.features.feast.layout import limit_waiting, redis_nodes
+from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
 from services.features.stores.redis_client import RedisClientStore, client_of
 from services.features.stores.redis_connection import RedisConnection, pack
@@ -74,12 +75,12 @@ class RedisStore:
         wire = self._wire
         try:
             if wire is not None and not wire.closed:
-                replies = await _within(wire.ask(commands, count), timeout_s)
+                replies = await answered(wire.ask(commands, count), timeout_s, "Redis")
             else:
                 async with asyncio.timeout(timeout_s):
                     wire = await self._connected()
                     replies = await wire.ask(commands, count)
-        except TimeoutError:
+        except (TimeoutError, StoreTimeoutError):
             # Late replies would delay the replies to other reads, and a server that hangs may never close the connection.
             if wire is not None:
                 wire.close()
@@ -154,11 +155,6 @@ class RedisStore:
         elif self._tell is not None:
             for key in keys:
                 self._tell(self._layout.entity_key(key))
-
-
-async def _within(future: asyncio.Future[list[Any]], timeout_s: float) -> list[Any]:
-    async with asyncio.timeout(timeout_s):
-        return await future
 
 
 async def _demand(wire: RedisConnection, *words: str | int) -> None:

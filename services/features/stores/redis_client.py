@@ -12,7 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from services.features.stores.online_store import KeyQuery, Rows, StoreError, StoreTimeoutError
+from services.features.stores.answers import answered
+from services.features.stores.online_store import KeyQuery, Rows, StoreError
 from services.features.stores.redis_layout import RedisLayout
 
 Make = Callable[[], "tuple[Any, Sequence[Any]]"]
@@ -46,10 +47,7 @@ class RedisClientStore:
             for key in keys:
                 pipeline.hmget(self._layout.key(key), fields)
         try:
-            async with asyncio.timeout(timeout_s):
-                replies = await pipeline.execute()
-        except TimeoutError:
-            raise StoreTimeoutError("Redis did not answer in time") from None
+            replies = await answered(asyncio.ensure_future(pipeline.execute()), timeout_s, "Redis")
         except (RedisError, OSError) as error:
             raise StoreError(f"can't read from Redis: {error}") from error
         return self._layout.rows(asks, replies)

@@ -20,13 +20,13 @@ from pathlib import Path
 from feast import RepoConfig
 
 from services.features.feast.layout import sqlite_path
+from services.features.stores.answers import answered
 from services.features.stores.online_store import (
     KeyQuery,
     OnlineStore,
     Rows,
     StoredRow,
     StoreError,
-    StoreTimeoutError,
 )
 
 _INLINE_KEYS = 256
@@ -123,10 +123,7 @@ class SqliteStore:
 
     async def _in_thread(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         job = asyncio.get_running_loop().run_in_executor(self._threads, self._read_blocking, asks, timeout_s)
-        try:
-            return await asyncio.wait_for(job, timeout_s)
-        except TimeoutError:
-            raise StoreTimeoutError("SQLite did not answer in time") from None
+        return await answered(job, timeout_s, "SQLite")
 
     def _read_blocking(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
         file = _identity(self._path)

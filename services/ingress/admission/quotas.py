@@ -13,7 +13,7 @@ from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.catalog import Tenant
 from services.ingress.ports import Log
-from services.ingress.sharing.lease import Grant, Lease, Use, local_slots, unleased_slots
+from services.ingress.sharing.lease import GRANTED_S, Grant, Lease, Use, local_slots, unleased_slots
 
 _RETRY_CONCURRENCY_S = 0.05
 
@@ -116,6 +116,8 @@ class Quota:
         if lease is not None:
             lease.asked_rows += rows
             lease.asked_bytes += size_bytes
+            if now >= lease.until:
+                self._take_part(lease.doors)
         by_rows, by_bytes = self._rows, self._bytes
         if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
@@ -156,26 +158,32 @@ class Quota:
         assert self._lease is not None, "only quotas that doors share are told"
         return self._lease.tell(self.in_flight, passed_s, self._concurrency or 0)
 
-    def granted(self, grant: Grant) -> None:
-        """This door has a part of the limits until its next exchange."""
+    def granted(self, grant: Grant, told_at: float, doors: int) -> None:
+        """This door has a part of the limits until its next exchange, for what it told at `told_at`; `doors` share them."""
         lease, limits, now = self._lease, self.limits, self._clock()
         assert lease is not None, "only quotas that doors share are granted"
-        lease.slots = grant.slots
+        lease.slots, lease.doors, lease.until = grant.slots, doors, told_at + GRANTED_S
         # What was taken since it was told is not in the tokens yet.
         if self._rows is not None and limits.rows_per_s is not None:
             rate, burst = limits.rows_per_s, limits.rows_burst or limits.rows_per_s
-            self._rows.lease(rate, burst, grant.rows_tokens, grant.rows_share, lease.rows, now)
+            self._rows.lease(rate, burst, grant.rows_tokens - lease.rows, grant.rows_share, now)
         if self._bytes is not None and limits.bytes_per_s is not None:
             rate, burst = limits.bytes_per_s, limits.bytes_burst or limits.bytes_per_s
-            self._bytes.lease(rate, burst, grant.bytes_tokens, grant.bytes_share, lease.bytes, now)
+            self._bytes.lease(rate, burst, grant.bytes_tokens - lease.bytes, grant.bytes_share, now)
 
     def alone(self, doors: int, *, away: bool) -> None:
         """This door has no lease. `away`: nor can it get one, so it has its part of what `doors` may do; else it is the first
         time that the tenant comes, or the first time in a while."""
-        lease, limits, now = self._lease, self.limits, self._clock()
-        assert lease is not None, "only quotas that doors share are granted"
+        assert self._lease is not None, "only quotas that doors share are granted"
         if self._concurrency is not None:
-            lease.slots = (local_slots if away else unleased_slots)(self._concurrency, doors)
+            self._lease.slots = (local_slots if away else unleased_slots)(self._concurrency, doors)
+        self._take_part(doors)
+
+    def _take_part(self, doors: int) -> None:
+        """This door has no tokens of its own, but its part of what `doors` may take."""
+        limits, now = self.limits, self._clock()
+        if self._lease is not None:
+            self._lease.until = float("inf")
         if self._rows is not None and limits.rows_per_s is not None:
             self._rows.resize(
                 limits.rows_per_s / doors, (limits.rows_burst or limits.rows_per_s) / doors, now

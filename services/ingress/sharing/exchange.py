@@ -20,6 +20,8 @@ _DOORS = f"{_NAME}{{doors}}:known", f"{_NAME}{{doors}}:format"
 # For how long a door is known that does not say that it is there; for how long its part of a limit is kept for it.
 KNOWN_MS = 3000
 LEASE_MS = 1500
+# For how long the tokens of a grant are kept for a door. Longer than it may use them (GRANTED_S), so that none is used twice.
+_GRANTED_MS = 400
 # A day and some, as clocks differ.
 _ROWS_KEPT_MS = 26 * 3600 * 1000
 
@@ -111,6 +113,7 @@ class Exchange:
                 use.wanted,
                 unleased_slots(limits.concurrency or 0, doors),
             ),
+            _GRANTED_MS,
         )
 
 

@@ -9,6 +9,9 @@ _BELIEVED = 0.5
 # A door that holds no lease of a tenant lets this part of its local share of requests begin: the others learn of them at the
 # next exchange. More would go beyond the limit each time that a tenant comes back, less would refuse an ordinary burst.
 _UNLEASED = 0.5
+# For how long after it told its use a door may use the tokens that it got for it. A door that was quiet for longer has its local
+# part of them, so that the others may have what it does not use.
+GRANTED_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a door gets. Tokens: what is in the buckets of all doors together; shares: the part (0 to 1) of them, and of their
-    rate, that this door may use; `slots`: requests that it may have in flight."""
+    """What a door gets. Tokens: what this door may take at once (negative: its part of the debt of all); shares: its part (0 to
+    1) of the rate and of the burst; `slots`: requests that it may have in flight."""
 
     rows_tokens: float
     rows_share: float
@@ -37,7 +40,8 @@ class Grant:
 
 
 class Lease:
-    """Counts. `slots`: requests that may be in flight at this door. Not for several threads."""
+    """Counts. `slots`: requests that may be in flight at this door; `until`: when its tokens are no longer its own, and it has
+    the part of one of `doors` (monotonic seconds). Not for several threads."""
 
     __slots__ = (
         "_bytes_demand",
@@ -47,13 +51,16 @@ class Lease:
         "asked_bytes",
         "asked_rows",
         "bytes",
+        "doors",
         "rows",
         "slots",
+        "until",
         "used",
     )
 
     def __init__(self) -> None:
         self.slots = 0
+        self.doors, self.until = 1, float("inf")
         # Since the last exchange: taken, and asked for.
         self.rows = self.bytes = 0.0
         self.asked_rows = self.asked_bytes = 0.0

@@ -80,13 +80,13 @@ class LeasedQuotas:
         current = {name: quota for name, quota in self.quotas.current.items() if quota.leasing}
         if not current:
             return
-        told = self._tell(current)
+        told, at = self._tell(current), self._clock()
         for name, grant in (await self._exchange.exchange(told, self.doors)).items():
             if isinstance(grant, Grant):
                 self._refused.pop(name, None)
                 # A tenant's limits may have changed meanwhile, and with them its quota.
                 if self.quotas.current.get(name) is current[name]:
-                    current[name].granted(grant)
+                    current[name].granted(grant, at, self.doors)
                     self._leased[name] = self._clock()
                     self._metrics.share(name, grant)
             elif self._refused.get(name) != grant:

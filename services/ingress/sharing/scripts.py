@@ -52,15 +52,18 @@ table.sort(names)
 """
 
 # KEYS: a tenant's hash. ARGV: time in ms (""), door, lease in ms; rate, burst, taken, demand of rows; the same of bytes;
-# limit of requests in flight, in flight, wanted, and how many a door may begin without a lease. A rate or limit of 0:
-# there is none.
-# Returns {tokens, share (texts) of rows; of bytes; slots}.
+# limit of requests in flight, in flight, wanted, and how many a door may begin without a lease; for how long tokens are its in
+# ms. A rate or limit of 0: there is none.
+# Returns {tokens for this door, share (texts) of rows; of bytes; slots}.
 #
 # Buckets hold what all doors together may take. A door gets the part of its demand in all demand; one that asked for nothing
 # counts as if it asked for a twentieth of the rate, so that it does not begin with nothing. What doors took beyond the tokens
 # (as demand changes, the parts are not of the same moment) is a debt, so the rate holds. A full bucket goes on to fill for the
 # tenth of a second in which doors may have taken what they have not told yet: a request that waits for a full bucket would
 # lose that time, each time.
+#
+# Tokens are not given twice either: a door gets no more than the others do not hold. What a door got is its for GRANTED_MS, and
+# until its next exchange it may still take what was left of the grant before. Then it has its local part, as without a lease.
 #
 # Slots are never given twice: a door gets no more than the others do not hold. If all want more than there is, each gets the
 # part of what it wants; what is spare is divided likewise. A door that uses all its slots keeps up to an eighth of the limit
@@ -71,10 +74,11 @@ local ok, before = pcall(cjson.decode, mine or '')
 if not ok or type(before) ~= 'table' or (tonumber(before[1]) or 0) <= now then before = {{}} end
 
 local full_ms = 0
+local mine_until = tonumber(before[6]) or 0
 local function bucket(name, first, place)
   local rate, burst = tonumber(ARGV[first]), tonumber(ARGV[first + 1])
   local taken, demand = tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3])
-  if rate == 0 then return 0, 1, demand end
+  if rate == 0 then return 0, 1, demand, 0, 0 end
   local tokens, at = string.match(redis.call('HGET', KEYS[1], name) or '', '^(%S+) (%S+)$')
   tokens, at = tonumber(tokens) or burst, tonumber(at) or now
   if now > at then tokens = tokens + (now - at) / 1000 * rate end
@@ -84,11 +88,19 @@ local function bucket(name, first, place)
   tokens = math.min(tokens, burst)
   local own = demand + rate / 20
   local sum = own
-  for _, record in pairs(others) do sum = sum + (tonumber(record[place]) or 0) + rate / 20 end
-  return tokens, own / sum, demand
+  local free = tokens
+  for _, record in pairs(others) do
+    sum = sum + (tonumber(record[place]) or 0) + rate / 20
+    if (tonumber(record[6]) or 0) > now then free = free - (tonumber(record[2 * place + 4]) or 0) end
+  end
+  local share = own / sum
+  local granted = math.min(tokens * share, math.max(free, 0))
+  local left = 0
+  if mine_until > now then left = (tonumber(before[2 * place + 3]) or 0) - taken end
+  return granted, share, demand, math.max(granted, 0), math.max(granted, left, 0)
 end
-local row_tokens, row_share, row_demand = bucket('rows', 4, 2)
-local byte_tokens, byte_share, byte_demand = bucket('bytes', 8, 3)
+local row_tokens, row_share, row_demand, row_grant, row_held = bucket('rows', 4, 2)
+local byte_tokens, byte_share, byte_demand, byte_grant, byte_held = bucket('bytes', 8, 3)
 
 local limit, in_flight, wanted = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local slots = 0
@@ -116,7 +128,8 @@ if limit > 0 then
   if not before[1] then slots = math.max(slots, tonumber(ARGV[15])) end
 end
 
-local record = {{now + tonumber(ARGV[3]), row_demand, byte_demand, wanted, math.max(slots, in_flight)}}
+local record = {{now + tonumber(ARGV[3]), row_demand, byte_demand, wanted, math.max(slots, in_flight),
+  now + tonumber(ARGV[16]), row_grant, row_held, byte_grant, byte_held}}
 redis.call('HSET', KEYS[1], 'door:' .. ARGV[2], cjson.encode(record))
 -- A debt, and a bucket that is not full, must not be forgotten.
 redis.call('PEXPIRE', KEYS[1], math.floor(math.min(math.max(full_ms, 10 * ARGV[3]) + 1000, 86400000)))

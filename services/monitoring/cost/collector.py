@@ -31,7 +31,7 @@ from headrace.cost import (
 from headrace.cost.ledger import remove_before
 from headrace.cost.prices import GB
 from headrace.cost.usage import BESIDE, EXECUTOR, INGRESS, REFUSED, REFUSED_PART, SHAPES
-from services.monitoring.cost.processes import Page, Target, ask, targets
+from services.monitoring.cost.processes import Page, Target, ask, resolved, targets
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.outcomes.database import Database
 
@@ -99,8 +99,11 @@ class Collector:
 
         Raises TargetsError, StorageError: nothing was written.
         """
-        assert self._settings.targets is not None, "made only where targets are set"
-        known = targets(self._settings.targets)
+        known = (
+            resolved(self._settings.services)
+            if self._settings.targets is None
+            else targets(self._settings.targets)
+        )
         pages = [page for page in self._asking.map(self._ask, known) if page is not None]
         prices, now = self._prices.refresh(), self._wall()
         beside = dict(self._beside)

@@ -1,15 +1,20 @@
-"""What the processes of an installation say of themselves: their metrics, at the addresses that Prometheus has too."""
+"""What the processes of an installation say of themselves: their metrics, at the addresses that Prometheus has too, or DNS."""
 
 from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from headrace.cost.prices import GB
+
+LookUp: TypeAlias = Callable[..., list[Any]]
+"""As `socket.getaddrinfo`."""
 
 _TIMEOUT_S = 2.0
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -30,7 +35,7 @@ class TargetsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A process: its name, such as `router.2`, and host:port of its metrics."""
+    """A process: its name, such as `router.2` or `router.10.0.0.7`, and host:port of its metrics."""
 
     instance: str
     address: str
@@ -62,6 +67,27 @@ def targets(path: Path) -> list[Target]:
         raise TargetsError(f"{path} can't be read: {(error.strerror or '').lower()}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise TargetsError(f"{path} names no processes: {type(error).__name__} {error}") from error
+
+
+def resolved(services: Mapping[str, str], look_up: LookUp = socket.getaddrinfo) -> list[Target]:
+    """All processes of services that DNS has at NAME:PORT; a service whose name has no address is one process that does not
+    answer. Blocks. Raises TargetsError: no name has any."""
+    found: list[Target] = []
+    problem = ""
+    for service, place in services.items():
+        host, _, port = place.rpartition(":")
+        try:
+            told = look_up(host, int(port), type=socket.SOCK_STREAM)
+        except OSError as error:
+            problem = f"{host} has no address: {error.strerror or error}"
+            told = []
+        addresses = sorted({str(address[0]) for *_, address in told})
+        found += [Target(f"{service}.{a}", f"[{a}]:{port}" if ":" in a else f"{a}:{port}") for a in addresses]
+        if not addresses:
+            found.append(Target(service, place))
+    if all(target.instance in services for target in found):
+        raise TargetsError(problem or "no service has an address")
+    return found
 
 
 def ask(target: Target) -> Page | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from headrace.hop.config import Settings
 
@@ -13,8 +13,10 @@ class CostSettings(Settings):
     """Where it reads what processes used, and where it keeps what that cost."""
 
     # File that names the metrics of all processes, as Prometheus reads it (`file_sd_configs`); the supervisor writes it.
-    # Absent: what predictions cost is not told.
     targets: Path | None = None
+    # Where there is no such file: by service, the name and port at which DNS has the metrics of each of its processes, such as
+    # router.headrace.svc:7190. Neither of both: what predictions cost is not told.
+    services: dict[str, str] = Field(default_factory=dict)
     # SQLite file; processes of one machine may share it. Absent: in memory, and a restart forgets.
     ledger: Path | None = None
     # Prices, by people; a mistake in it leaves the last good one in force, which is `kept`. Absent: the defaults.
@@ -25,3 +27,23 @@ class CostSettings(Settings):
     # How often processes are asked. What is lost by a crash is no more than this.
     every_s: PositiveFloat = 15.0
     keep_days: float = Field(default=400.0, gt=1)
+
+    @property
+    def told(self) -> bool:
+        """Whether it is known which processes there are."""
+        return self.targets is not None or bool(self.services)
+
+    @field_validator("services")
+    @classmethod
+    def _names_ports(cls, services: dict[str, str]) -> dict[str, str]:
+        for service, place in services.items():
+            host, _, port = place.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise ValueError(f"{service}: {place!r} is no NAME:PORT")
+        return services
+
+    @model_validator(mode="after")
+    def _named_once(self) -> CostSettings:
+        if self.targets is not None and self.services:
+            raise ValueError("processes are named by targets or by services, not by both")
+        return self

@@ -15,6 +15,7 @@ from headrace.cost import SCHEMA, PricesFile
 from headrace.hop.definition import Runtime
 from services.monitoring.cost.collector import Collector
 from services.monitoring.cost.from_events import CostObserver
+from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.cost.keeper import CostKeeper
 from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.cost.settings import CostSettings
@@ -35,6 +36,10 @@ class Cost:
     observers: tuple[CostObserver, ...] = ()
     keeper: CostKeeper | None = None
 
+    def explanations(self) -> ExplanationCost:
+        """Takes what explanations cost."""
+        return ExplanationCost(self.observers[0].put_back if self.observers else None)
+
     def panels(self) -> tuple[PanelSource, ...]:
         """Sections for the console, whose packages a service without one does not import."""
         from services.monitoring.cost.panel import CostPanel
@@ -45,7 +50,7 @@ class Cost:
 @asynccontextmanager
 async def counting_cost(settings: CostSettings, events: Path | None, runtime: Runtime) -> AsyncIterator[Cost]:
     """Keeps the ledger meanwhile. `events`: the folder of stored events."""
-    if settings.targets is None:
+    if not settings.told:
         yield Cost()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(CostMetrics)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,10 +22,9 @@ from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.outcomes.store_thread import StoreThread
 from services.monitoring.ports import Log
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _DAY_S = 86_400.0
 # More pipelines than anybody has; labels of metrics are bounded by it.
 _MOST_PIPELINES = 200
@@ -53,14 +50,13 @@ class Explanations:
         self._metrics = metrics
         self._wall = wall
         self._log = log
-        self._thread = ThreadPoolExecutor(1, "explanations")
-        self._failing = False
+        self._thread = StoreThread("explanations", metrics.failing, log)
         self._pipelines: set[str] = set()
 
     async def record(self, explanations: Sequence[Explanation], demanded: Mapping[str, int]) -> int:
         """Stores explanations, and counts predictions that must be explained; returns how many are stored now. Raises
         StorageError: nothing was done."""
-        new = await self._run(self._store.add, explanations, demanded, self._wall())
+        new = await self._thread.run(self._store.add, explanations, demanded, self._wall())
         for pipeline in {*new, *demanded}:
             if pipeline not in self._pipelines and len(self._pipelines) >= _MOST_PIPELINES:
                 continue
@@ -73,7 +69,7 @@ class Explanations:
     async def of(self, prediction_id: bytes) -> ShownExplanation | None:
         """The explanation of a prediction with the values of its columns; None: there is none, or its event is gone. Raises
         StorageError."""
-        found = await self._run(self._store.find, prediction_id)
+        found = await self._thread.run(self._store.find, prediction_id)
         if found is None:
             return None
         events = (await self._reception.find(Query(event_id=prediction_id, limit=1))).events
@@ -96,7 +92,7 @@ class Explanations:
 
     async def coverage(self) -> list[Coverage]:
         """Of each pipeline that demands explanations. Raises StorageError."""
-        return await self._run(self._store.coverage)
+        return await self._thread.run(self._store.coverage)
 
     async def slices(
         self, wanted: from_events.Wanted, least: int
@@ -109,7 +105,9 @@ class Explanations:
         since = wanted.first_ms / 1000
         names = {WRONG, *predictions.labels}
         outcomes = await self._recorder.run(self._outcomes.named, sorted(names), since)
-        added = await self._run(self._store.contributions, wanted.pipeline, output, wanted.column, since)
+        added = await self._thread.run(
+            self._store.contributions, wanted.pipeline, output, wanted.column, since
+        )
         contributions = np.array([added.get(i, np.nan) for i in predictions.ids], np.float64)
         wrong = bias.wrong_of(predictions, outcomes, WRONG)
         return bias.slices(predictions, wrong, contributions, least), predictions, output
@@ -120,36 +118,18 @@ class Explanations:
             await asyncio.sleep(settings.sweep_s)
             oldest = self._wall() - settings.days * _DAY_S
             try:
-                self._metrics.swept.inc(await self._run(self._store.sweep, oldest, settings.max_bytes))
+                self._metrics.swept.inc(await self._thread.run(self._store.sweep, oldest, settings.max_bytes))
                 await self._measure()
             except StorageError:
-                continue  # said by `_run`
+                continue  # said by the thread
             except Exception as error:  # noqa: BLE001 - the loop must go on
                 self._log.error("old explanations not removed", error=f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
-        self._thread.shutdown(wait=False)
+        await self._thread.close(self._store.close)
 
     async def _measure(self) -> None:
         for found in await self.coverage():
             if found.pipeline in self._pipelines or len(self._pipelines) < _MOST_PIPELINES:
                 self._pipelines.add(found.pipeline)
                 self._metrics.coverage.labels(found.pipeline).set(found.share)
-
-    async def _run(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-        """Runs a method of the store on its thread. Raises StorageError."""
-        loop = asyncio.get_running_loop()
-        try:
-            done = await loop.run_in_executor(self._thread, lambda: what(*arguments, **options))
-        except StorageError as error:
-            self._metrics.failing.set(1)
-            if not self._failing:
-                self._failing = True
-                self._log.error("explanations can't be stored or read", error=str(error))
-            raise
-        if self._failing:
-            self._failing = False
-            self._metrics.failing.set(0)
-            self._log.info("explanations are stored again")
-        return done

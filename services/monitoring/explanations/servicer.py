@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.hop.call import Call
 from services.monitoring import errors
+from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
 from services.monitoring.explanations import bias
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.from_events import NoGroupsError, Wanted
@@ -18,13 +19,15 @@ from services.monitoring.outcomes.records import StorageError
 
 _ID_BYTES = 16
 _MOST, _MOST_COLUMNS = 1000, 256
+_MOST_WORKS = 2000
 
 
 class ExplanationsServicer:
     """Serves headrace.api.monitoring.v1.ExplanationsService."""
 
-    def __init__(self, explanations: Explanations) -> None:
+    def __init__(self, explanations: Explanations, cost: ExplanationCost) -> None:
         self._explanations = explanations
+        self._cost = cost
 
     async def RecordExplanations(
         self, request: pb.RecordExplanationsRequest, call: Call
@@ -32,7 +35,10 @@ class ExplanationsServicer:
         _check_peer(call)
         if len(request.explanations) > _MOST:
             raise errors.unreadable(f"explanations: at most {_MOST} in one message")
+        if len(request.works) > _MOST_WORKS:
+            raise errors.unreadable(f"works: at most {_MOST_WORKS} in one message")
         read = [_read(f"explanations[{i}]", e) for i, e in enumerate(request.explanations)]
+        works = [_work(f"works[{i}]", w) for i, w in enumerate(request.works)]
         demanded: dict[str, int] = {}
         for each in request.demanded:
             demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
@@ -40,6 +46,7 @@ class ExplanationsServicer:
             stored = await self._explanations.record(read, demanded)
         except StorageError as error:
             raise errors.explanations_unavailable(str(error)) from None
+        self._cost.take(request.works_id, works)
         return pb.RecordExplanationsResponse(stored_count=stored)
 
     async def GetExplanation(
@@ -111,6 +118,18 @@ class ExplanationsServicer:
                 explained_count=each.explained,
             )
         return reply
+
+
+def _work(place: str, message: pb.ExplanationWork) -> ExplanationWork:
+    """Raises Fault INVALID_ARGUMENT."""
+    if not message.pipeline:
+        raise errors.unreadable(f"{place}.pipeline is empty")
+    busy = dict(message.busy_us)
+    if not all(math.isfinite(us) and us >= 0 for us in busy.values()):
+        raise errors.unreadable(f"{place}.busy_us is no time")
+    return ExplanationWork(
+        message.tenant, message.pipeline, message.explanation_count, message.row_count, busy
+    )
 
 
 def _read(place: str, message: pb.Explanation) -> Explanation:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
+from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.metrics import ExplanationMetrics
@@ -35,6 +36,7 @@ async def explanations(
     reception: Reception,
     recorder: Recorder,
     outcomes: OutcomeStore,
+    cost: ExplanationCost,
     runtime: Runtime,
 ) -> AsyncIterator[tuple[Service, Explanations]]:
     """The service, and what the console shows."""
@@ -44,7 +46,7 @@ async def explanations(
     sweeps.add_done_callback(lambda ended: _tell_end(ended, log))
     try:
         descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
-        yield Service(descriptor, ExplanationsServicer(made)), made
+        yield Service(descriptor, ExplanationsServicer(made, cost)), made
     finally:
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from headrace.ticks import Exposure
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.records import Outcome, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.outcomes.store_thread import StoreThread
 from services.monitoring.ports import Log
 
 P = ParamSpec("P")
@@ -28,9 +28,7 @@ class Recorder:
         self._metrics = metrics
         self._log = log
         self._wall = wall
-        # SQLite's connection is one thread's at a time.
-        self._thread = ThreadPoolExecutor(1, "outcomes")
-        self._failing = False
+        self._thread = StoreThread("outcomes", metrics.failing, log)
         self._waiting: list[Exposure] = []
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
@@ -79,21 +77,7 @@ class Recorder:
 
     async def run(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
         """Runs a method of the store on its thread. Raises StorageError."""
-        loop = asyncio.get_running_loop()
-        try:
-            done = await loop.run_in_executor(self._thread, lambda: what(*arguments, **options))
-        except StorageError as error:
-            self._metrics.failing.set(1)
-            if not self._failing:
-                self._failing = True
-                self._log.error("outcomes can't be stored", error=str(error))
-            raise
-        if self._failing:
-            self._failing = False
-            self._metrics.failing.set(0)
-            self._log.info("outcomes are stored again")
-        return done
+        return await self._thread.run(what, *arguments, **options)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
-        self._thread.shutdown(wait=False)
+        await self._thread.close(self._store.close)

@@ -31,6 +31,16 @@ class HopExplanations:
         request = pb.RecordExplanationsRequest(explanations=[_message(e) for e in report.explained])
         for pipeline, count in report.demanded.items():
             request.demanded.add(pipeline=pipeline, prediction_count=count)
+        if report.works is not None:
+            request.works_id = report.works.identity
+            for (tenant, pipeline), (count, took) in report.works.took.items():
+                request.works.add(
+                    tenant=tenant,
+                    pipeline=pipeline,
+                    explanation_count=count,
+                    row_count=took.rows,
+                    busy_us=took.busy_us,
+                )
         await self._record(request, deadline=time.monotonic() + _CALL_S)
 
 

@@ -17,13 +17,14 @@ from services.router.events.noted import Noted
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
 from services.router.explanations.pixels import explain_pixels
-from services.router.explanations.queues import Asked, AskedQueue, Demanded, DemandedQueue
+from services.router.explanations.queues import Asked, AskedQueue, Demanded
 from services.router.explanations.reports import Reports
 from services.router.explanations.settings import ExplanationSettings
 from services.router.explanations.subject import Subject, Subjects
 from services.router.routes.observer import size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
+from services.router.shadow.batch_queue import BatchQueue
 from services.router.shadow.run import Turn
 from services.router.shadow.shadows import Shadows
 
@@ -57,7 +58,9 @@ class Explainer:
         self._clock = clock
         self._log = log
         self._size = PieceSize(settings.piece_ms * 1000)
-        self._demanded = DemandedQueue(settings.max_waiting_rows, settings.max_waiting_bytes)
+        self._demanded: BatchQueue[Demanded] = BatchQueue(
+            settings.max_waiting_rows, settings.max_waiting_bytes
+        )
         self._asked = AskedQueue(settings.max_asked_rows)
         self._came = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
@@ -97,7 +100,7 @@ class Explainer:
                 while asked := self._asked.take():
                     await self._answer(asked)
                 if len(self._demanded):
-                    await self._explain_batch(self._demanded.take())
+                    await self._explain_batch(self._demanded.pop())
                 await self._reports.send()
         finally:
             self._discard()
@@ -170,6 +173,8 @@ class Explainer:
                     raise
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
                 continue
+            finally:
+                self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
             self._metrics.seconds.observe(sum(worked))
             self._metrics.piece_rows.set(self._size.rows)
             return explained
@@ -200,7 +205,7 @@ class Explainer:
 
     def _discard(self) -> None:
         while len(self._demanded):
-            batch = self._demanded.take()
+            batch = self._demanded.pop()
             self._metrics.predictions(batch.route.plan.pipeline.name, "stopped", len(batch))
         while asked := self._asked.take():
             asked.done.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from headrace.explanations import (
     pairs_of,
     precise,
 )
+from services.router.events.busy import busy
 from services.router.explanations.subject import Subject, with_runners
 from services.router.routes.route import Route
 from services.router.routes.run import RouteRun
@@ -70,15 +71,30 @@ class Explained:
     rows: int
 
 
+@dataclass(slots=True)
+class Took:
+    """What services worked. `rows`: that were sent; `busy_us`: µs by service, of the executor by `executor/MODEL:VERSION`."""
+
+    rows: int = 0
+    busy_us: dict[str, float] = field(default_factory=dict)
+
+    def ran(self, rows: int, timings: Sequence[Timing]) -> None:
+        """A piece of so many rows has run."""
+        self.rows += rows
+        for name, (us, _) in busy(timings).items():
+            self.busy_us[name] = self.busy_us.get(name, 0.0) + us
+
+
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """How pieces run beside live calls. `turn`: makes one piece's way to wait for its turn; `rest`: rests after it; `size`: how
-    many rows it has. `clock`: monotonic seconds."""
+    many rows it has; `took`: what they took. `clock`: monotonic seconds."""
 
     turn: Callable[[], Turn]
     rest: Callable[[Turn], Awaitable[None]]
     size: PieceSize
     clock: Callable[[], float]
+    took: Took = field(default_factory=Took)
 
 
 async def explain(subject: Subject, row: Row, pacing: Pacing) -> Explained:
@@ -139,6 +155,7 @@ async def run_piece(
     run = RouteRun(route, Batch.of(rows, columns), clock, Unmetered())
     await run.run_stages()
     pacing.size.ran(count, run.timings)
+    pacing.took.ran(count, run.timings)
     for error in run.errors.values():
         raise error.fault()
     return run

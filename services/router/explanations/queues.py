@@ -44,38 +44,6 @@ class Asked:
         return len(self.rows)
 
 
-class DemandedQueue:
-    """First in, first out; bounded by rows and bytes."""
-
-    def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._waiting: deque[Demanded] = deque()
-        self.rows = self.bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def refusal(self, rows: int, size: int) -> str:
-        """Why a batch does not fit: `queue_rows` or `queue_bytes`; "" if it does."""
-        if self.rows + rows > self._max_rows:
-            return "queue_rows"
-        return "queue_bytes" if self.bytes + size > self._max_bytes else ""
-
-    def put(self, batch: Demanded) -> None:
-        """Adds a batch for which there was no refusal."""
-        self._waiting.append(batch)
-        self.rows += len(batch)
-        self.bytes += batch.size
-
-    def take(self) -> Demanded:
-        """Removes the first. Raises IndexError if there is none."""
-        batch = self._waiting.popleft()
-        self.rows -= len(batch)
-        self.bytes -= batch.size
-        return batch
-
-
 class AskedQueue:
     """First in, first out; bounded by rows."""
 

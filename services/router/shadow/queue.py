@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from headrace.columns import Batch
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
+from services.router.shadow.batch_queue import BatchQueue
 from services.router.shadow.route import ShadowRoute
 from services.router.ticks.counters import Part
 
@@ -36,48 +36,20 @@ class Copied:
         return len(self.batch) if self.rows is None else len(self.rows)
 
 
-class ShadowQueue:
-    """First in, first out."""
-
-    def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._waiting: deque[Copied] = deque()
-        self.rows = 0
-        self.bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def refusal(self, rows: int, size: int) -> str:
-        """Why a batch of so many rows and bytes does not fit: `queue_rows` or `queue_bytes`; "" if it does."""
-        if self.rows + rows > self._max_rows:
-            return "queue_rows"
-        return "queue_bytes" if self.bytes + size > self._max_bytes else ""
-
-    def put(self, copied: Copied) -> None:
-        """Adds a batch for which there was no refusal."""
-        self._waiting.append(copied)
-        self.rows += len(copied)
-        self.bytes += copied.size
+class ShadowQueue(BatchQueue[Copied]):
+    """Gives copies that can run together."""
 
     def take(self, rows: int) -> list[Copied]:
         """Removes the first, and those behind it that can run with it, up to so many rows in all. Raises IndexError if there is
         none."""
-        taken = [self._pop()]
+        taken = [self.pop()]
         count = len(taken[0])
         while self._waiting and _together(taken[0], self._waiting[0]):
             count += len(self._waiting[0])
             if count > rows:
                 break
-            taken.append(self._pop())
+            taken.append(self.pop())
         return taken
-
-    def _pop(self) -> Copied:
-        copied = self._waiting.popleft()
-        self.rows -= len(copied)
-        self.bytes -= copied.size
-        return copied
 
 
 def _together(one: Copied, other: Copied) -> bool:

@@ -109,21 +109,32 @@ def test_a_service_may_call_exactly_those_that_its_settings_name(overlay: str) -
     targets = {name: dialled(yaml.safe_load(settings_of(objects, name))) for name in ours(overlay)}
     for name in ours(overlay):
         egress = policies[name]["spec"]["egress"]
+        read = yaml.safe_load(settings_of(objects, name)).get("cost", {}).get("services", {})
+        if read:
+            metrics = egress[-2]
+            assert metrics["ports"] == [{"port": 7190}]
+            assert [to["podSelector"]["matchLabels"][NAME] for to in metrics["to"]] == list(read)
+            egress = [rule for rule in egress if rule is not metrics]
         called = {peer(rule): rule["ports"][0]["port"] for rule in egress if "to" in rule}
         text = settings_of(objects, name)
         # Feast says in its own file that it is on Redis.
         stores = STORES if overlay != "edge" and ("redis" in text or name == "features") else {}
         assert called == {**targets[name], **stores}
         names = [rule for rule in egress if "to" not in rule]
-        assert [port["port"] for rule in names for port in rule["ports"]] == ([53, 53] if called else [])
+        assert [port["port"] for rule in names for port in rule["ports"]] == (
+            [53, 53] if called or read else []
+        )
         calls, scrapes = policies[name]["spec"]["ingress"]
         callers = {other for other, wanted in targets.items() if name in wanted}
         assert {each["podSelector"]["matchLabels"][NAME] for each in calls.get("from", [])} == callers
         assert ("from" in calls) == (name != "ingress")
-        [metrics] = scrapes["from"]
-        assert metrics == {
+        scraper, *readers = scrapes["from"]
+        assert scraper == {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
         }
+        assert [each["podSelector"]["matchLabels"][NAME] for each in readers] == (
+            ["monitoring"] if "monitoring" in policies else []
+        )
         open_ports = {port["port"] for rule in (calls, scrapes) for port in rule["ports"]}
         [container] = pod_of(ours(overlay)[name])["containers"]
         assert open_ports == {port["containerPort"] for port in container["ports"]}

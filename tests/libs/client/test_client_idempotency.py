@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from headrace.client import AsyncHeadrace, Headrace
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import Harness, served
-from tests.libs.client.client_server import Inference, definition
-
-
-@pytest.fixture
-def inference() -> Inference:
-    return Inference()
-
-
-@pytest.fixture
-async def server(inference: Inference) -> AsyncIterator[Harness]:
-    async with served(definition(inference)) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def client(server: Harness) -> AsyncIterator[AsyncHeadrace]:
-    async with AsyncHeadrace(server.target) as client:
-        yield client
+from headrace.hop.testing import Harness
+from tests.libs.client.client_server import Inference
 
 
 async def test_a_key_goes_with_each_try_and_only_where_it_is_given(

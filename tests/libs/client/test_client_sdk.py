@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +34,8 @@ from headrace.client.prometheus import PrometheusHook
 from headrace.client.stats import Recorder
 from headrace.client.values import from_struct, to_struct
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import Harness, served
-from tests.libs.client.client_server import Inference, definition, exhausted, unavailable
-
-
-@pytest.fixture
-def inference() -> Inference:
-    return Inference()
-
-
-@pytest.fixture
-async def server(inference: Inference) -> AsyncIterator[Harness]:
-    async with served(definition(inference)) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def client(server: Harness) -> AsyncIterator[AsyncHeadrace]:
-    async with AsyncHeadrace(server.target, key="secret") as it:
-        yield it
+from headrace.hop.testing import Harness
+from tests.libs.client.client_server import Inference, exhausted, unavailable
 
 
 async def test_rows_become_predictions(client: AsyncHeadrace, inference: Inference) -> None:

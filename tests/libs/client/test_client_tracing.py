@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -11,28 +10,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from headrace.client import AsyncHeadrace, Headrace
-from headrace.hop.testing import Harness, served
-from tests.libs.client.client_server import Inference, definition
+from headrace.hop.testing import Harness
+from tests.libs.client.client_server import Inference
 
 TRACER = TracerProvider().get_tracer("a backend")
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-@pytest.fixture
-def inference() -> Inference:
-    return Inference()
-
-
-@pytest.fixture
-async def server(inference: Inference) -> AsyncIterator[Harness]:
-    async with served(definition(inference)) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def client(server: Harness) -> AsyncIterator[AsyncHeadrace]:
-    async with AsyncHeadrace(server.target) as it:
-        yield it
 
 
 def of(span: trace.Span) -> str:

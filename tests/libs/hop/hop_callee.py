@@ -208,7 +208,7 @@ async def serve(path: str, *ways: str) -> None:
     await server.wait_for_termination()
 
 
-async def until(condition: Callable[[], Awaitable[object]], within: float = 10.0) -> float:
+async def until(condition: Callable[[], Awaitable[object]], within: float = 60.0) -> float:
     """Polls until the (async) condition holds; gives the seconds it took."""
     began = time.monotonic()
     while time.monotonic() - began < within:

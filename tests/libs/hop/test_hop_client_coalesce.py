@@ -98,7 +98,7 @@ async def test_switched_off_each_item_is_a_call(dial: Dial) -> None:
 async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> None:
     client = dial(window=1, max_waiting_rows=4)
     do = client.coalesced(DO, WordCodec())
-    held = asyncio.create_task(do(Item("sleep 0.3")))
+    held = asyncio.create_task(do(Item("sleep 2")))
     await asyncio.sleep(0.05)
     low = [asyncio.create_task(do(Item("low", priority=0))) for _ in range(4)]
     await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> No
 async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: Dial) -> None:
     codec = WordCodec()
     do = dial(window=1).coalesced(DO, codec)
-    held = asyncio.create_task(do(Item("sleep 0.4")))
+    held = asyncio.create_task(do(Item("sleep 2")))
     await asyncio.sleep(0.05)
     with pytest.raises(Fault) as caught:
         await do(Item("late", within=0.05))
@@ -148,7 +148,7 @@ async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
 async def test_a_caller_that_goes_away_leaves_the_others_alone(dial: Dial) -> None:
     codec = WordCodec()
     do = dial(window=1).coalesced(DO, codec)
-    held = asyncio.create_task(do(Item("sleep 0.2")))
+    held = asyncio.create_task(do(Item("sleep 2")))
     await asyncio.sleep(0.05)
     leaving, staying = (asyncio.create_task(do(Item(w))) for w in ("leaving", "staying"))
     await asyncio.sleep(0.02)
@@ -160,10 +160,10 @@ async def test_a_caller_that_goes_away_leaves_the_others_alone(dial: Dial) -> No
 
 async def test_a_call_that_nobody_waits_for_is_cancelled_and_makes_room(dial: Dial) -> None:
     do = dial(window=1).coalesced(DO, WordCodec())
-    lonely = asyncio.create_task(do(Item("sleep 4")))
+    lonely = asyncio.create_task(do(Item("sleep 60")))
     await asyncio.sleep(0.1)
     lonely.cancel()
-    assert await asyncio.wait_for(do(Item("next")), 2) == "next"
+    assert await asyncio.wait_for(do(Item("next", within=30)), 30) == "next"
 
 
 async def test_a_bug_in_the_codec_is_a_fault_for_those_in_the_call_and_logged(
@@ -230,7 +230,7 @@ async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert await do(Item("next", within=2)) == "next"
+    assert await do(Item("next", within=30)) == "next"
     await client.close()
 
 

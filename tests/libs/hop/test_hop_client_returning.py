@@ -91,13 +91,13 @@ async def test_callers_that_ask_again_at_once_come_to_share_one_call(client: Cli
 
     async def caller() -> None:
         while not over.is_set():
-            assert await do(Item("sleep 0.03")) == "sleep 0.03"
-            await asyncio.sleep(0.004)  # too late for the call that leaves behind the one that answered it
+            assert await do(Item("sleep 0.3")) == "sleep 0.3"
+            await asyncio.sleep(0.01)  # too late for the call that leaves behind the one that answered it
 
     callers = [asyncio.create_task(caller())]
     await asyncio.sleep(0.01)  # the first is alone: from here on there are two groups, 1 and 11
     callers += [asyncio.create_task(caller()) for _ in range(11)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not any(len(m) == 12 for m in codec.merged):
             await asyncio.sleep(0.01)
     over.set()

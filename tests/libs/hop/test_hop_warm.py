@@ -66,7 +66,7 @@ async def test_calls_come_when_memory_is_settled_and_the_way_is_passed(
     server = serving(warmed.definition, settings, settle=lambda: warmed.done.append("settled"))
     opening = asyncio.create_task(server.__aenter__())
     try:
-        await asyncio.wait_for(warmed.began.wait(), 5)
+        await asyncio.wait_for(warmed.began.wait(), 60)
         assert warmed.done == ["built", "settled", "warm"]
         with pytest.raises(hop.Fault) as caught:
             await call()
@@ -87,7 +87,7 @@ async def test_a_hosted_service_is_warm_before_it_is_found(warmed: Warmed) -> No
     settings = config.ServiceSettings(server=config.Server(listen="local"))
     hosted = hosting.hosted([(warmed.definition, settings)], telemetry, local)
     opening = asyncio.create_task(hosted.__aenter__())
-    await asyncio.wait_for(warmed.began.wait(), 5)
+    await asyncio.wait_for(warmed.began.wait(), 60)
     assert local.names() == []
     warmed.may_end.set()
     await opening

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sysconfig
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import grpc
 
 from headrace.oip import open_inference_pb2 as oip
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 HOME = Path(os.environ.get("HEADRACE_TESTS_TRITON", ROOT / ".venv" / "triton"))
@@ -63,7 +63,7 @@ def triton(folder: Path) -> Iterator[str]:
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(CONFIG)
     (model / "1" / "model.py").write_text(f"import sys; sys.path[:0] = [{str(SITE)!r}]\n" + MODEL)
-    port = _free_port()
+    port = free_port()
     command = [
         str(PACKAGE / "bin" / "tritonserver"), "--model-repository", str(folder / "models"), "--backend-directory",
         str(folder / "backends"), "--allow-http=false", "--allow-metrics=false", "--grpc-address", "127.0.0.1",
@@ -103,10 +103,3 @@ def _wait(channel: grpc.Channel, process: subprocess.Popen[bytes], log: Path) ->
         except grpc.RpcError:
             continue
     raise AssertionError(log.read_text()[-2000:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -29,7 +29,7 @@ async def test_a_new_feature_service_is_found(tmp_path: Path, now: datetime) -> 
             store.apply,
             [FeatureService(name="later", features=[store.get_feature_view("planes")[["seats"]]])],
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 found = await get(harness, {"tail": ["p1"]}, "later")

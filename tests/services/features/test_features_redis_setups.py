@@ -15,7 +15,8 @@ import pytest
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
-from tests.redis_server import VALKEY, RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import VALKEY, RedisServer
 from tests.services.features.calling import Features, get
 from tests.services.features.conftest import create_repo
 

@@ -22,7 +22,8 @@ from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan,
 from services.features.stores.online_store import KeyQuery, Rows, StoreError
 from services.features.warm_up import WarmUp, WarmUpLimits
 from services.features.wiring import SERVICE
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.services.features.calling import get
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}

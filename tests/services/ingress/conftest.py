@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -57,3 +61,16 @@ async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     """A door with a store of releases, inside Envoy."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that takes 64 KiB."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("mounts a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
+        pytest.skip("mounts are not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

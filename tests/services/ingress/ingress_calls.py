@@ -25,7 +25,7 @@ async def call(
     reply: Any,
     *,
     key: str | None = None,
-    timeout: float = 5,
+    timeout: float = 60,
     **metadata: str,
 ) -> Any:
     """One unary gRPC call over the plaintext listener."""
@@ -79,7 +79,7 @@ def http(
         command += ["-H", header]
     if body is not None:
         command += ["--data-binary", "@-"]
-    done = subprocess.run(command, input=body, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(command, input=body, capture_output=True, timeout=60, check=True)
     head, _, content = done.stdout.partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in lines[1:])

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -22,13 +21,16 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
+from headrace.hop import testing
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
+from tests.ports import free_ports
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 # The file of the monitoring service, in the door's folder.
 OUTCOMES = "outcomes.sqlite"
@@ -75,6 +77,21 @@ class FakeRouter:
         self.held = False
         self._released.set()
         self._released = asyncio.Event()
+
+    @asynccontextmanager
+    async def holding(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> AsyncIterator[asyncio.Task[T]]:
+        """A call that `begin` makes and that has come here; nobody answers it in the block, others are answered."""
+        before, self.held = len(self.calls), True
+        task = asyncio.create_task(begin())
+        try:
+            async with asyncio.timeout(60):
+                while len(self.calls) == before and not task.done():
+                    await asyncio.sleep(0.01)
+            assert len(self.calls) > before, "it did not come"
+            self.held = False
+            yield task
+        finally:
+            self.release()
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         self.calls.append(request)
@@ -214,14 +231,21 @@ class Folder:
         return str(self.settings["admin"])
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+@asynccontextmanager
+async def narrow(path: Path, router: FakeRouter) -> AsyncIterator[Folder]:
+    """A running door with a single place, in the folder `path`."""
+    async with testing.served(definition(router)) as harness:
+        path.chmod(0o700)
+        folder = prepare(path, harness.target, admission={"initial": 1, "minimum": 1, "maximum": 1})
+        # Who has the place keeps it for as long as a test holds it.
+        document = PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 60000")
+        (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
+        process = DoorProcess(folder)
+        try:
+            await process.ready(folder.grpc)
+            yield folder
+        finally:
+            process.kill()
 
 
 def prepare(path: Path, router: str | Mapping[str, Any], **overrides: Any) -> Folder:

@@ -140,7 +140,7 @@ async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
             request_serializer=oip.ModelInferRequest.SerializeToString,
             response_deserializer=oip.ModelStreamInferResponse.FromString,
         )
-        stream = method(iter(requests), timeout=5, metadata=(("x-api-key", door.keys.demo),))
+        stream = method(iter(requests), timeout=60, metadata=(("x-api-key", door.keys.demo),))
         replies = [(r.infer_response.id, bool(r.error_message)) async for r in stream]
     assert replies == [("a", False), ("b", True), ("c", False)]
 
@@ -218,7 +218,7 @@ async def test_a_sampled_request_leaves_its_trace(door: Folder) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     parent = f"00-{trace_id}-b7ad6b7169203331-01"
     await infer(door, infer_request([[1, 2]], [1], id="traced-1"), traceparent=parent)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (found := [t for t in traces(door) if t["request_id"] == "traced-1"]):
             await asyncio.sleep(0.05)
     spans = {s["name"]: s for s in found[0]["spans"]}
@@ -239,7 +239,7 @@ def traces(door: Folder) -> list[dict[str, Any]]:
 async def test_the_log_tells_of_failures_without_secrets(door: Folder) -> None:
     secret = "hr_11111111_very-secret"
     await infer_refused(door, infer_request([[1, 2]], [1], id="logged-1"), key=secret)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while '"path":"/inference' not in (door.path / "access.log").read_text():
             await asyncio.sleep(0.1)
     text = (door.path / "ingress.log").read_text() + (door.path / "access.log").read_text()

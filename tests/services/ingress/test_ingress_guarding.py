@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,18 +182,6 @@ def test_a_table_that_is_overfull_is_still_searched() -> None:
     table.add(range(1, 5_000))
     assert table.count < 1_024
     assert list(table.new([3, 4_900_000])) == [4_900_000]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("mounts a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("mounts are not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_full_disk_is_counted_in_memory_and_made_up_for(small_disk: Path) -> None:

@@ -84,7 +84,7 @@ async def says(door: Folder, expected: bool) -> bool:
     return await ready(door) == [expected] * 6
 
 
-async def until(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 20) -> None:
+async def until(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not await probe():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
@@ -103,7 +103,7 @@ async def test_a_door_that_stops_says_so_first_and_goes_on_serving(
         stopping = asyncio.create_task(stop(AdminPort(door.admin).ask, notice_s=NOTICE_S, drain_s=15))
 
         await until("negative everywhere", lambda: says(door, False))
-        assert (await asyncio.wait_for(watch.read(), 5)).status == NOT_SERVING
+        assert (await asyncio.wait_for(watch.read(), 60)).status == NOT_SERVING
         reply = await infer(door, infer_request([[1, 2]], [1]))
         assert reply.model_name == "double"
         assert not stopping.done()

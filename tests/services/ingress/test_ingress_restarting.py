@@ -15,13 +15,13 @@ import yaml
 from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.envoy.drain import AdminPort, stop
+from tests.ports import free_ports
 from tests.services.ingress.ingress_door import (
     ROOT,
     DoorProcess,
     FakeRouter,
     Folder,
     definition,
-    free_ports,
     infer_request,
     prepare,
 )

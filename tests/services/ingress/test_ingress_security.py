@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
 import stat
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,18 +213,6 @@ async def test_processes_share_the_file_and_its_rotation(tmp_path: Path) -> None
     assert len(files) > 3
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert counted(lines) == {"denied": each * writers}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("mounts a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("mounts are not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 async def test_a_full_disk_loses_no_event_and_memory_stays_bounded(small_disk: Path) -> None:

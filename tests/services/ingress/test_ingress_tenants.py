@@ -171,7 +171,7 @@ def in_file(path: Path) -> Counter[str]:
 
 def in_metrics(door: Folder) -> Counter[str]:
     address = door.settings["telemetry"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     pattern = r'^headrace_ingress_security_events_total\{kind="(\w+)"\} ([\d.]+)'
     return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, text, re.M)})

@@ -23,13 +23,13 @@ from headrace.columns import decode
 from headrace.hop import testing
 from headrace.hop.call import Call
 from tests.libs.state.valkey import Valkey
+from tests.ports import free_ports
 from tests.services.ingress.ingress_calls import PREDICT
 from tests.services.ingress.ingress_door import (
     DoorProcess,
     FakeRouter,
     Folder,
     definition,
-    free_ports,
     prepare,
 )
 

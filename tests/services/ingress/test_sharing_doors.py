@@ -84,9 +84,9 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
             await until(f, 'headrace_quota_share_ratio{tenant="demo"} .*')
         for _ in range(4):
             total += await passed(other, 30) + await passed(folder, 30)
-        assert (
-            _BURST * 0.9 <= total < _BURST * 2
-        )  # doors that know nothing of each other let twice the burst through
+        # Tokens are lent to one door at a time. Only a door whose lease ran out (each second that a busy machine held it up) has
+        # its local part, half of the burst, before it hears of what the other took.
+        assert _BURST * 0.9 <= total <= _BURST * (1 + 1 / 2)
         assert await passed(other, 5) + await passed(folder, 5) <= 1
         server.kill()
         for f in (folder, other):
@@ -100,7 +100,7 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
         Redis.from_url(server.url).set("headrace:quotas:{doors}:format", "headrace quotas 99")
         late = DoorProcess(second(folder, here / "late"))
         stack.callback(late.kill)
-        assert await asyncio.to_thread(late.process.wait, 60) == EXIT_CONFIG
+        assert await asyncio.to_thread(late.process.wait, 200) == EXIT_CONFIG
         assert "sharing.redis: headrace:quotas:{doors}:format says 'headrace quotas 99'" in late.log()
         assert str(tmp_path) not in late.log().split("sharing.redis")[1]
         assert all(door.process.poll() is None for door in doors)

@@ -343,3 +343,44 @@ async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
         assert fault.metadata["limiter"] == "explanations"
         held.set()
         await asyncio.gather(working, other)
+
+
+def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozenset[str]]]:
+    """By tenant and pipeline: explanations, rows and who worked for them; what came twice counts once."""
+    named = {r.works_id: r.works for r in monitoring.requests if r.works}
+    assert all(len(name) == 16 for name in named)
+    found: dict[tuple[str, str], tuple[int, int, frozenset[str]]] = {}
+    for work in (w for works in named.values() for w in works):
+        who = work.tenant, work.pipeline
+        count, rows, names = found.get(who, (0, 0, frozenset()))
+        assert all(us > 0 for us in work.busy_us.values())
+        found[who] = (
+            count + work.explanation_count,
+            rows + work.row_count,
+            names | frozenset(work.busy_us),
+        )
+    return found
+
+
+async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+        await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
+        await until(lambda: monitoring.refused)
+        await explain(started, batch_of(["abcd"], [3.0]))
+        monitoring.fault = None
+        # Four coalitions each.
+        await until(lambda: took(monitoring).get(("tenant", "scored"), (0,))[0] == 3)
+        assert took(monitoring)["tenant", "scored"][:2] == (3, 12)
+
+
+async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
+    async def fail(batch: Batch) -> None:
+        if batch.rows.priorities[0] == 0:
+            raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
+
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        started.executor.hook = fail
+        await started.ask("scored", batch_of(["a"], [1.0]))
+        await until(lambda: took(monitoring))
+        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)

@@ -105,7 +105,7 @@ async def test_independent_stages_run_at_the_same_time(running: Suite) -> None:
     met = asyncio.Barrier(2)
 
     async def meet(batch: Batch) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await met.wait()
 
     running.executor.models = {"left": meet, "right": meet}

@@ -48,5 +48,7 @@ def _container(description: Description, service: str, named: str) -> dict[str, 
         "networks": {"default": {"aliases": [service_settings.name_of(description, service)]}},
     }
     if service == services.INGRESS:
+        each = service_settings.name_of(description, service_settings.EACH_DOOR)
+        made["networks"]["default"]["aliases"].append(each)
         made["ports"] = [f"{mounted.DOOR_PORT}:{mounted.DOOR_PORT}"]
     return made

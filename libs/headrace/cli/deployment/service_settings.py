@@ -11,6 +11,8 @@ from headrace.cli.installation import ports, services
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
 
+# The Service that has the address of each door.
+EACH_DOOR = "ingress-each"
 _TLS = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
 # Counts that the doors of one machine share; containers share no folder, but a Redis.
 _ONE_MACHINE = ("quotas", "queries")
@@ -20,6 +22,14 @@ _LAYOUT = Layout(mounted.STATE, mounted.STATE, mounted.RUN)
 def service_port(service: str) -> int:
     """The TCP port that a service is called at."""
     return mounted.DOOR_PORT if service == services.INGRESS else mounted.PORT
+
+
+def metrics(description: Description) -> dict[str, str]:
+    """NAME:PORT by service; DNS has the address of each process there."""
+    found = {service: name_of(description, service) for service in services.start_order()}
+    # The door's own name is that of an ordinary Service, or of a balancer.
+    found[services.INGRESS] = name_of(description, EACH_DOOR)
+    return {service: f"{name}:{mounted.METRICS_PORT}" for service, name in found.items()}
 
 
 def callers(service: str) -> tuple[str, ...]:
@@ -41,6 +51,8 @@ def of(description: Description, service: str) -> dict[str, Any]:
     made["server"] = _server(description, service)
     if service == services.INGRESS:
         return _door(description, made)
+    if "cost" in made:
+        made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
     return overlaid(made, {"console": {"listen": "127.0.0.1:8490"}}) if "console" in made else made
 
@@ -61,7 +73,7 @@ def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
 
 
 def _without(value: Any, unwanted: str) -> Any:
-    """The supervisor of a home writes the addresses of all processes; in a cluster nobody does, so cost is not told there."""
+    """The supervisor of a home writes the addresses of all processes; in a cluster DNS has them."""
     if isinstance(value, dict):
         return {key: _without(inner, unwanted) for key, inner in value.items() if inner != unwanted}
     return value

@@ -50,13 +50,13 @@ class TokenBucket:
         self._rate, self._burst = rate, max(burst, 1.0)
         self._tokens *= self._burst / before
 
-    def lease(self, rate: float, burst: float, tokens: float, share: float, spent: float, now: float) -> None:
-        """Has a share (0 to 1) of a bucket that several have together, and of the tokens in it; `spent` of them are gone.
+    def lease(self, rate: float, burst: float, tokens: float, share: float, now: float) -> None:
+        """Has a share (0 to 1) of a bucket that several have together, and `tokens` of those in it.
 
         A share that holds less than one token lets one through when it is full: the debt is that of all.
         """
         self._rate, self._burst = rate * share, burst * share
-        self._tokens, self._at = min(tokens * share, self._burst) - spent, now
+        self._tokens, self._at = min(tokens, self._burst), now
 
     def spent_elsewhere(self, now: float, amount: float, largest: float) -> None:
         """Subtracts what other processes took since the last call. `largest`: the most that one of their requests took."""

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from headrace.hop.transport.tls import Pem, WatchedTls
 
 
-# hop does retries and balancing itself (resilience/), so gRPC must not.
+# hop does retries and balancing itself (resilience/), so gRPC must not. Without a policy (of a service config), its retries only
+# send again what no server has seen: a call that was about to leave when its connection ended (GOAWAY).
 _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
-    ("grpc.enable_retries", 0),
+    ("grpc.enable_retries", 1),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.lb_policy_name", "pick_first"),
     # Calls stay inside an installation: no proxy from the environment.
     ("grpc.enable_http_proxy", 0),
     # A restarted callee is found again within half a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 400),
     # A peer that vanished without closing the connection (power, network) is noticed while calls wait for it.
     ("grpc.keepalive_time_ms", 30_000),
@@ -31,6 +31,9 @@ _FIXED_OPTIONS: tuple[tuple[str, str | int], ...] = (
     # Two clients of one callee do not share a connection, so that problems of one do not affect the other.
     ("grpc.use_local_subchannel_pool", 1),
 )
+# For how long one try to connect may take, TLS handshake included. gRPC calls it a backoff, but it delays no try. Calls wait for
+# it, so it leaves them time for another replica; a busy machine needs a tenth of a second for a handshake.
+CONNECT_MS = 500
 # How often certificate files are checked for changes, and how long calls on the old channel may take to end.
 _WATCH_S = 5.0
 _GRACE_S = 30.0
@@ -108,6 +111,7 @@ class Channels:
         security = self._security
         options = [
             *_FIXED_OPTIONS,
+            ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
             ("grpc.max_send_message_length", self._max_message_bytes),
             ("grpc.max_receive_message_length", self._max_message_bytes),
         ]

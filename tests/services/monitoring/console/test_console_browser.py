@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_scene import scene, shown
-from tests.services.monitoring.console.test_console_server import free_port
 from tests.system import ROOT, client_environment
 
 PYTHON = ROOT / ".venv" / "browser" / "bin" / "python"

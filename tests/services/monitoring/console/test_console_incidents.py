@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.monitoring.console.incidents.runbooks import Runbooks
+from tests.ports import free_port
 from tests.programs import needs_program
 from tests.services.monitoring.console.console_alertmanager import HOSTILE, alertmanager, fire
 from tests.services.monitoring.console.console_place import Place
-from tests.services.monitoring.console.test_console_server import free_port
 from tests.system import ROOT
 
 

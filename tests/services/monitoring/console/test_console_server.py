@@ -22,6 +22,7 @@ from headrace.pipeline import parse
 from headrace.ticks import Tick
 from headrace.ticks.messages import write
 from services.monitoring.wiring import SERVICE
+from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.test_monitoring_service import ask
@@ -41,12 +42,6 @@ def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)
     made.deploy()
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings(place: Place, port: int, **more: object) -> dict[str, Any]:

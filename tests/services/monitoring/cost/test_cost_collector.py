@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from headrace.cost import Account, Key, LedgerError, Work, read
 from headrace.cost.usage import BESIDE, IDLE, OVERHEAD, REFUSED
-from services.monitoring.cost.processes import TargetsError
+from services.monitoring.cost.processes import TargetsError, resolved
+from services.monitoring.cost.settings import CostSettings
 from services.monitoring.outcomes.records import StorageError
 from tests.services.monitoring.cost.cost_world import A, B, World, cpu_s, page
 
@@ -170,6 +174,53 @@ def test_without_targets_nothing_is_written(world: World) -> None:
             collector.collect({})
     with pytest.raises(LedgerError, match="there is no ledger"):
         read(world.ledger, 0.0)
+
+
+def test_processes_are_all_addresses_of_a_name() -> None:
+    known = {"router.ns.svc": ["10.0.0.8", "10.0.0.7", "10.0.0.7"], "door.ns.svc": ["fd00::1"]}
+
+    def look_up(host: str, port: int, type: int) -> list[Any]:
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, type, 6, "", (address, port)) for address in known[host]]
+
+    services = {"router": "router.ns.svc:7190", "ingress": "door.ns.svc:7190", "features": "gone.ns.svc:7190"}
+    assert [(t.instance, t.service, t.address) for t in resolved(services, look_up)] == [
+        ("router.10.0.0.7", "router", "10.0.0.7:7190"),
+        ("router.10.0.0.8", "router", "10.0.0.8:7190"),
+        ("ingress.fd00::1", "ingress", "[fd00::1]:7190"),
+        ("features", "features", "gone.ns.svc:7190"),  # it does not answer
+    ]
+    known.clear()
+    with pytest.raises(TargetsError, match=r"gone\.ns\.svc has no address: Name or service not known"):
+        resolved(services, look_up)
+
+
+def test_cost_is_told_by_names(world: World) -> None:
+    settings = {"services": {"ingress": "localhost:1"}, "ledger": str(world.ledger)}
+    world.pages = {"ingress.127.0.0.1": page(1.0)}
+    with world.collector() as collector:
+        collector._settings = CostSettings.model_validate(settings)
+        # Nobody listens there, so its process is one that does not answer.
+        assert collector.collect({}) is None
+        world.now += 10
+        found = collector.collect({A: work(1.0)})
+    assert found is not None
+    assert (found.answered, found.asked) == (0, found.asked)
+    assert found.asked > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"services": {"router": "router.ns.svc"}}, "no NAME:PORT"),
+        ({"services": {"router": "router.ns.svc:99999"}}, "no NAME:PORT"),
+        ({"services": {"router": "r:1"}, "targets": "x.json"}, "not by both"),
+    ],
+)
+def test_names_that_cannot_be_asked_are_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        CostSettings.model_validate(given)
 
 
 async def test_what_can_t_be_written_is_written_later(world: World) -> None:

@@ -10,12 +10,37 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecordExplanationsRequest(_message.Message):
-    __slots__ = ("explanations", "demanded")
+    __slots__ = ("explanations", "demanded", "works", "works_id")
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     DEMANDED_FIELD_NUMBER: _ClassVar[int]
+    WORKS_FIELD_NUMBER: _ClassVar[int]
+    WORKS_ID_FIELD_NUMBER: _ClassVar[int]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
     demanded: _containers.RepeatedCompositeFieldContainer[DemandedExplanations]
-    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., demanded: _Optional[_Iterable[_Union[DemandedExplanations, _Mapping]]] = ...) -> None: ...
+    works: _containers.RepeatedCompositeFieldContainer[ExplanationWork]
+    works_id: bytes
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., demanded: _Optional[_Iterable[_Union[DemandedExplanations, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[ExplanationWork, _Mapping]]] = ..., works_id: _Optional[bytes] = ...) -> None: ...
+
+class ExplanationWork(_message.Message):
+    __slots__ = ("tenant", "pipeline", "explanation_count", "row_count", "busy_us")
+    class BusyUsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BUSY_US_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    pipeline: str
+    explanation_count: int
+    row_count: int
+    busy_us: _containers.ScalarMap[str, float]
+    def __init__(self, tenant: _Optional[str] = ..., pipeline: _Optional[str] = ..., explanation_count: _Optional[int] = ..., row_count: _Optional[int] = ..., busy_us: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class DemandedExplanations(_message.Message):
     __slots__ = ("pipeline", "prediction_count")

@@ -24,9 +24,17 @@ def default_deny() -> Object:
 
 
 def policy(
-    description: Description, name: str, port: int, *, callers: Sequence[str], peers: dict[str, int]
+    description: Description,
+    name: str,
+    port: int,
+    *,
+    callers: Sequence[str],
+    peers: dict[str, int],
+    reads: Sequence[str] = (),
+    readers: Sequence[str] = (),
 ) -> Object:
-    """The policy of one service. `callers`: none is anybody (the door); `peers`: port by the service or store that it calls."""
+    """The policy of one service. `callers`: none is anybody (the door); `peers`: port by the service or store that it calls;
+    `reads`: services whose metrics it reads; `readers`: services that read its metrics."""
     called: Object = {"ports": [{"port": port}]}
     if callers:
         called["from"] = [_pods(caller) for caller in callers]
@@ -34,10 +42,13 @@ def policy(
     scraped = {
         "ports": [{"port": mounted.METRICS_PORT}],
         "from": [
-            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": description.scraped_from}}}
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": description.scraped_from}}},
+            *(_pods(reader) for reader in readers),
         ],
     }
     calls: list[Object] = [{"ports": [{"port": at}], "to": [_pods(peer)]} for peer, at in peers.items()]
+    if reads:
+        calls.append({"ports": [{"port": mounted.METRICS_PORT}], "to": [_pods(each) for each in reads]})
     spec = {
         "podSelector": {"matchLabels": labels(name)},
         "policyTypes": ["Ingress", "Egress"],

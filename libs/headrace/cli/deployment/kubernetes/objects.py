@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.deployment.kubernetes import network
@@ -18,12 +19,13 @@ _KEEPS = "monitoring"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A service as it is deployed. `peers`: port by the service or store that it calls."""
+    """A service as it is deployed. `peers`: port by the service or store that it calls; `read`: monitoring reads its metrics."""
 
     workload: Workload
     port: int
     callers: tuple[str, ...]
     peers: dict[str, int]
+    read: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def unit(description: Description, service: str) -> Unit:
         service_settings.service_port(service),
         service_settings.callers(service),
         {**peers, **network.stores(settings)},
+        read=True,
     )
 
 
@@ -68,8 +71,21 @@ def of(description: Description, unit: Unit) -> list[Object]:
             name,
             spec={"maxUnavailable": 1, "selector": {"matchLabels": labels(name)}},
         ),
-        network.policy(description, name, port, callers=unit.callers, peers=unit.peers),
+        network.policy(
+            description,
+            name,
+            port,
+            callers=unit.callers,
+            peers=unit.peers,
+            reads=unit.settings.get("cost", {}).get("services", ()),
+            readers=[_KEEPS] if unit.read else [],
+        ),
     ]
+    if unit.read and not headless:
+        # For who counts what each process uses.
+        ports = [{"name": "metrics", "port": mounted.METRICS_PORT, "targetPort": "metrics"}]
+        spec = {"clusterIP": "None", "selector": labels(name), "ports": ports}
+        found.append(manifest("v1", "Service", service_settings.EACH_DOOR, spec=spec))
     if unit.workload.claim:
         size = {"resources": {"requests": {"storage": "20Gi"}}, "accessModes": ["ReadWriteOnce"]}
         found.append(manifest("v1", "PersistentVolumeClaim", name, spec=size))

@@ -1,0 +1,71 @@
+"""What explanations take is paid by the tenant for whom predictions are explained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.api.monitoring.v1 import explanations_pb2 as pb
+from headrace.cost.usage import BESIDE, EXPLAINED, Key, Work
+from headrace.hop.call import methods_of
+from headrace.hop.errors import Code, Fault
+from headrace.hop.testing import served
+from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
+from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.cost.cost_world import World, cpu_s, page
+from tests.services.monitoring.cost.test_cost_collector import EXECUTOR, told
+
+RECORD = next(
+    m
+    for m in methods_of(pb.DESCRIPTOR.services_by_name["ExplanationsService"])
+    if m.name == "RecordExplanations"
+)
+
+
+def asked(tenant: str, seconds: float, *, explanations: int = 1, rows: int = 64) -> ExplanationWork:
+    return ExplanationWork(tenant, "p", explanations, rows, {"executor/m:1": seconds * 1e6})
+
+
+def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    work: dict[Key, Work] = {}
+    cost = ExplanationCost(work.update)
+    run = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
+    with world.collector() as collector:
+        world.pages = {EXECUTOR: page(100.0, **{run: 0.0})}
+        world.later(collector, 0)
+        cost.take(b"1" * 16, [asked("a", 3.0), asked("b", 1.0)])
+        cost.take(b"1" * 16, [asked("a", 3.0), asked("b", 1.0)])  # it was sent again
+        world.pages = {EXECUTOR: page(104.0, **{run: 4.0})}
+        world.later(collector, 10, work)
+    account = told(world)
+    assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
+    assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
+    # Told of, so it is nobody's any more.
+    assert not [line for line in account.lines if line.key.traffic == BESIDE]
+    assert sum(line.amount for line in account.lines) == pytest.approx(account.bill)
+    assert account.counts[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
+
+
+def test_without_a_ledger_nothing_is_kept() -> None:
+    ExplanationCost(None).take(b"", [asked("a", 1.0)])
+
+
+async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "explanations": {"file": tmp_path / "explanations.sqlite"},
+        "outcomes": tmp_path / "outcomes.sqlite",
+    }
+    async with served(SERVICE, settings) as harness:
+        record = harness.client().unary(RECORD)
+        for work, why in (
+            (pb.ExplanationWork(tenant="a", pipeline="p", busy_us={"executor/m:1": -1.0}), "is no time"),
+            (pb.ExplanationWork(tenant="a", pipeline="p", busy_us={"x": float("nan")}), "is no time"),
+            (pb.ExplanationWork(tenant="a"), "pipeline is empty"),
+        ):
+            with pytest.raises(Fault, match=why) as caught:
+                await record(pb.RecordExplanationsRequest(works=[work]), deadline=time.monotonic() + 60)
+            assert caught.value.code is Code.INVALID_ARGUMENT
