@@ -37,10 +37,10 @@ def becoming(quality: Quality) -> Way:
 @contextmanager
 def linked(alarmed: Alarmed) -> Iterator[Link]:
     """The router calls postprocessing through a link, which is good at first."""
-    link = Link(PLACE.sockets / "link", PLACE.listed(_CALLEE))
+    link = Link(PLACE.listed(_CALLEE))
     usual = router_settings(alarmed.stores)
     with link.running():
-        override("router", {**usual, _CALLEE: {"target": f"unix-dir:{link.folder}"}})
+        override("router", {**usual, _CALLEE: {"target": link.address}})
         headrace("restart", "router")
         try:
             until("it answers", lambda: not alarmed.asks("flights", alarmed.system.rows[0]))
