@@ -115,7 +115,9 @@ class Link:
                 frame = os.read(end, _FRAME)
                 frames = waiting[others[end]]
                 if not self._lost():
-                    frames.append((max(time.monotonic() + self._waits(), frames[-1][0] if frames else 0.0), frame))
+                    frames.append(
+                        (max(time.monotonic() + self._waits(), frames[-1][0] if frames else 0.0), frame)
+                    )
             now = time.monotonic()
             for end, frames in waiting.items():
                 while frames and frames[0][0] <= now:

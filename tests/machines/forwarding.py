@@ -16,7 +16,8 @@ class Forwarded:
     def __init__(self, reach: Reach, listener: socket.socket | None = None) -> None:
         self._reach = reach
         self._listener = listener or socket.create_server(("127.0.0.1", 0))
-        self.address = "%s:%d" % self._listener.getsockname()[:2]
+        host, port = self._listener.getsockname()[:2]
+        self.address = f"{host}:{port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from headrace.cli.gameday.stage import GameDayError, Stage
 from headrace.cli.installation import certificates
 
@@ -95,7 +95,7 @@ FAULTS = {
                 "HeadraceCrashLoop",
                 {"instance": _KILLED},
                 codes=frozenset({"UNAVAILABLE"}),
-                fallbacks=("features/",),
+                fallbacks=USUAL,
             ),
             "requests fail at once for the seconds of three starts",
             _kill_thrice,
@@ -109,8 +109,8 @@ FAULTS = {
                 "the supervisor replaces it",
                 "HeadraceTargetDown",
                 {"instance": _FROZEN},
-                codes=frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"}),
-                fallbacks=("features/",),
+                codes=AWAY,
+                fallbacks=USUAL,
                 recovery_s=120.0,
             ),
             "requests fail for half a minute, until the supervisor replaces the process",
@@ -120,27 +120,21 @@ FAULTS = {
             pace=_FASTER_THAN_ITS_ALERT,
         ),
         Fault(
-            Expectation(
+            Expectation.harmless(
                 "tenants",
                 "tenants.yaml overwritten with what is no YAML",
                 "the good file is put back",
                 "HeadraceTenantsBroken",
-                codes=LATE,
-                most=FEW,
-                fallbacks=("features/",),
             ),
             "nothing: the last good one is in force; no tenant can be changed meanwhile",
             _break_tenants,
         ),
         Fault(
-            Expectation(
+            Expectation.harmless(
                 "certificate",
                 "the door gets a certificate that ended yesterday",
                 "the good one is put back",
                 "HeadraceCertificateRefused",
-                codes=LATE,
-                most=FEW,
-                fallbacks=("features/",),
             ),
             "nothing: the door serves the one before. A door that starts meanwhile would have none",
             _end_certificate,

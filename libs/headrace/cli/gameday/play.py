@@ -26,7 +26,7 @@ def played(fault: Fault, stage: Stage, traffic: Traffic, say: Callable[[str], No
     usual = traffic.fallbacks(since=calm)
     stage.until("requests are answered", lambda: traffic.healthy(usual))
     expected = fault.expected
-    say(f"{expected.what} …")
+    say(f"{expected.what}; waiting for {expected.alert}, {stage.patience_s:g} s at most …")
     stage.begin()
     try:
         fault.begin(stage)
@@ -40,6 +40,7 @@ def played(fault: Fault, stage: Stage, traffic: Traffic, say: Callable[[str], No
             say(line)
     if not fault.by_itself:
         stage.mend()
+    say("waiting until all requests are answered as before …")
     recovered = _came(stage, lambda: traffic.healthy(usual))
     figures = counted(
         list(traffic.requests),
