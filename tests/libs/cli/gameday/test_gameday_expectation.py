@@ -42,6 +42,27 @@ def test_only_what_the_fault_did_is_counted() -> None:
     assert EXPECTED.broken(found) == []
 
 
+def test_what_it_cost_in_a_sentence() -> None:
+    said = "3 requests, 1 failed (UNAVAILABLE 1); 1 answered with a fallback; alert after 3 s; well again after 0.5 s"
+    assert figures().sentence() == said
+
+
+def test_of_a_harmless_fault_few_requests_may_be_late() -> None:
+    expected = Expectation.harmless("tenants", "broken", "put back", "HeadraceTenantsBroken")
+    late = counted(
+        [Request(10.0, 0.1, "OK", ("features/planes:stale",))] * 99
+        + [Request(10.0, 1.0, "DEADLINE_EXCEEDED")],
+        begun=10.0,
+        mended=12.0,
+        detected=11.0,
+        recovered=True,
+    )
+    assert expected.broken(late) == []
+    assert expected.broken(replace(late, failed={"INTERNAL": 1})) == ["requests failed with INTERNAL"]
+    [said] = expected.broken(replace(late, failed={"UNAVAILABLE": 3}))
+    assert "2.0% at most" in said
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "said"),
     [
