@@ -46,7 +46,7 @@ class Expectation:
         fallbacks: tuple[str, ...] = (),
     ) -> Expectation:
         """Of a fault for which no request must fail. `fallbacks`: that rows may have beside the usual ones."""
-        return cls(name, what, mended, alert, labels, LATE, (*USUAL, *fallbacks), FEW)
+        return cls(name, what, mended, alert, dict(labels), LATE, (*USUAL, *fallbacks), FEW)
 
     def broken(self, figures: Figures) -> list[str]:
         """What did not come, or was worse; empty: all is as expected."""

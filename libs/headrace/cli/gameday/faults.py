@@ -15,7 +15,8 @@ from headrace.cli.installation import certificates
 
 _KILLED, _FROZEN = "preprocessing", "postprocessing"
 _CRASH_LOOP, _MOST_KILLS = "HeadraceCrashLoop", 8
-# A hung process is replaced after 23 to 28 s; its alert needs a minute of real time.
+# A hung process is replaced after 23 to 28 s, which is too little of an hour where others ask, too. A scrape that hangs is told
+# after 10 s and is one of 15 s: whether HeadraceTargetDown comes in that time is chance.
 _FASTER_THAN_ITS_ALERT = 6.0
 
 
@@ -41,8 +42,6 @@ class Fault:
                 f"{self.expected.alert} can't come in time: set pace: 60 in settings/slo.yaml, "
                 "headrace slo rules, and SIGHUP to Prometheus and Alertmanager"
             )
-        if stage.told(self.expected.alert, self.expected.labels):
-            return f"{self.expected.alert} fires already"
         return ""
 
 
@@ -111,8 +110,8 @@ FAULTS = {
                 "frozen",
                 f"{_FROZEN} stopped (SIGSTOP)",
                 "the supervisor replaces it",
-                "HeadraceTargetDown",
-                {"instance": _FROZEN},
+                "HeadraceAvailabilityBurn",
+                {"level": "14.4x"},
                 codes=AWAY,
                 fallbacks=USUAL,
                 recovery_s=120.0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +12,7 @@ from headrace.cli.gameday import table
 from headrace.cli.gameday.expectation import Expectation
 from headrace.cli.gameday.faults import FAULTS
 from headrace.cli.gameday.figures import Figures, Request, counted
+from headrace.cli.gameday.report import Report
 from headrace.slo import alert_names
 
 EXPECTED = Expectation(
@@ -88,3 +91,10 @@ def test_a_row_has_a_cell_for_each_head() -> None:
 def test_each_fault_of_a_game_day_expects_an_alert_that_there_is(name: str) -> None:
     assert FAULTS[name].expected.name == name
     assert FAULTS[name].expected.alert in alert_names()
+
+
+def test_each_fault_can_be_reported() -> None:
+    report = Report(datetime(2026, 1, 1, tzinfo=UTC), 60.0)
+    report.played = [(fault.expected, figures()) for fault in FAULTS.values()]
+    assert [played["fault"] for played in json.loads(report.json())["played"]] == list(FAULTS)
+    assert all(f"| {name} |" in report.text() for name in FAULTS)
