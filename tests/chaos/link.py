@@ -56,15 +56,16 @@ class Link:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within the context. Skips where no TAP device can be made."""
-        if os.geteuid() != 0 or not Path("/dev/net/tun").exists():
-            pytest.skip("a cable needs root and /dev/net/tun")
-        namespace, device = f"hc{os.getpid()}", f"hc{os.getpid()}"
+        """Within the context. Skips by name without the right to make a namespace."""
+        namespace = device = f"hc{os.getpid()}"
         with ExitStack() as stack:
-            _ip("netns", "add", namespace)
+            try:
+                near = _tap(device)
+                stack.callback(os.close, near)
+                _ip("netns", "add", namespace)
+            except (OSError, AssertionError) as error:
+                pytest.skip(f"a cable needs the right to make network devices: {error}")
             stack.callback(_ip, "netns", "del", namespace)
-            near = _tap(device)
-            stack.callback(os.close, near)
             far = within(namespace, lambda: _tap("eth0"))
             stack.callback(os.close, far)
             for words, address in (((), _NEAR), (("-n", namespace), _FAR)):
