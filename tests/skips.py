@@ -13,6 +13,7 @@ ALLOWED = {
     # No package brings it.
     r"no NVIDIA GPU|not installed: (tensorrt|onnxruntime-gpu)|there is a CUDA provider here": "CI has no GPU",
     r"mount": "a container may not be allowed to mount a file system",
+    r"network devices": "a container may not be allowed to make network devices",
     r"ptrace": "a container may not be allowed to stop a thread of another process",
     r"kserve has no release for Python 3\.14": "its latest release says so",
     r"tritonserver is built for x86-64 Linux": "the only wheel there is",

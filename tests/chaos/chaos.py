@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from headrace.cli.gameday.expectation import Expectation
@@ -31,6 +31,19 @@ class Moments:
 
 
 Way = Callable[[Alarmed, Moments], AbstractContextManager[None]]
+
+
+def lasting(cause: Callable[[Alarmed], AbstractContextManager[None]]) -> Way:
+    """A cause of tests/alerts, which is there within its context."""
+
+    @contextmanager
+    def way(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
+        moments.begin()
+        with cause(alarmed):
+            yield
+        moments.mend()
+
+    return way
 
 
 @dataclass(frozen=True, slots=True)

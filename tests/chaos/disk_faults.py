@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import PLACE, Alarmed
 from tests.alerts.process_causes import full_disk
-from tests.chaos.chaos import Chaos, Moments
+from tests.chaos.chaos import Chaos, Moments, lasting
 from tests.disks import make_read_only, small_ext4
 from tests.system import headrace
-
-
-@contextmanager
-def full(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
-    """As tests/alerts does it."""
-    moments.begin()
-    with full_disk(alarmed):
-        yield
-        moments.mend()
 
 
 @contextmanager
@@ -35,31 +26,26 @@ def read_only(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
     moments.mend()
 
 
+_ALERT, _LABELS = "HeadraceDiskWritesFailing", {"instance": "monitoring"}
 FAULTS = (
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "full disk",
             "a full disk (tmpfs of 1 MiB) where events are written",
             "room is made",
-            "HeadraceDiskWritesFailing",
-            {"instance": "monitoring"},
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/",),
+            _ALERT,
+            _LABELS,
         ),
-        full,
+        lasting(full_disk),
         real=True,
     ),
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "read-only disk",
             "the disk where events are written (ext4) becomes read-only, as after an error of the device",
             "another disk is mounted",
-            "HeadraceDiskWritesFailing",
-            {"instance": "monitoring"},
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/",),
+            _ALERT,
+            _LABELS,
         ),
         read_only,
         real=True,

@@ -1,26 +1,41 @@
-"""A way between two services that can be slow, lossy or cut: a proxy in user space between two unix sockets.
+"""A cable between two services that can be slow, lossy or cut: two TAP devices, and a thread that carries frames between them.
 
-It stands where the caller looks for its callee (`unix-dir:`), and passes on to whichever process is listed there.
+One end is a device of this machine, the other of a network namespace, where TCP connections are passed on to the callee's socket.
+What is lost, held up or never acknowledged is so for the kernel's TCP, as with netem, which many kernels lack.
 """
 
 from __future__ import annotations
 
-import asyncio
+import fcntl
+import os
 import random
+import select
+import socket
+import struct
+import subprocess
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHUNK = 1 << 14
-# TCP's least time until it sends again what was not acknowledged (Linux: TCP_RTO_MIN).
-_AGAIN_S = 0.2
+import pytest
+
+from tests.machines.forwarding import Forwarded
+from tests.machines.network import within
+
+_NEAR, _FAR, _PORT = "10.79.0.1", "10.79.0.2", 7000
+_FRAME = 1 << 16
+_LOOK_EVERY_S = 0.1
+# From linux/if_tun.h.
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of each direction. `delay_s` ± `jitter_s`; `loss`: share of chunks that must be sent again; `cut`: nothing arrives."""
+    """Of each direction. `delay_s` ± `jitter_s`; `loss`: share of frames that are lost; `cut`: nothing arrives."""
 
     delay_s: float = 0.0
     jitter_s: float = 0.0
@@ -29,104 +44,107 @@ class Quality:
 
 
 class Link:
-    """Listens in `folder`; connects to the newest socket in `callee`."""
+    """To the newest socket in `callee`. `address`: host:port on the other side. Needs root; one at a time on a machine."""
 
-    def __init__(self, folder: Path, callee: Path) -> None:
-        self.folder = folder
+    def __init__(self, callee: Path) -> None:
+        self.address = f"{_FAR}:{_PORT}"
         self._callee = callee
         self._quality = Quality()
         self._drawn = random.Random(1)
-        self._loop = asyncio.new_event_loop()
-        self._changed = asyncio.Event()
+        self._end = threading.Event()
+        self._connections: list[socket.socket] = []
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within the context; in a thread of its own."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        ready, stop = threading.Event(), asyncio.Event()
-        thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(ready, stop),))
-        thread.start()
-        try:
-            assert ready.wait(60), "the link does not listen"
+        """Within the context. Skips by name without the right to make a namespace."""
+        namespace = device = f"hc{os.getpid()}"
+        with ExitStack() as stack:
+            try:
+                near = _tap(device)
+                stack.callback(os.close, near)
+                _ip("netns", "add", namespace)
+            except (OSError, AssertionError) as error:
+                pytest.skip(f"a cable needs the right to make network devices: {error}")
+            stack.callback(_ip, "netns", "del", namespace)
+            far = within(namespace, lambda: _tap("eth0"))
+            stack.callback(os.close, far)
+            for words, address in (((), _NEAR), (("-n", namespace), _FAR)):
+                name = "eth0" if words else device
+                _ip(*words, "addr", "add", f"{address}/30", "dev", name)
+                _ip(*words, "link", "set", name, "up")
+            carrier = threading.Thread(target=self._carry, args=(near, far))
+            carrier.start()
+            stack.callback(carrier.join)
+            stack.callback(self._end.set)
+            listener = within(namespace, lambda: socket.create_server((_FAR, _PORT)))
+            # The last words of a connection may be lost with the cable: nobody else would end it.
+            stack.callback(self._hang_up)
+            stack.callback(Forwarded(self._reach, listener).close)
             yield
-        finally:
-            self._loop.call_soon_threadsafe(stop.set)
-            thread.join()
-            self._loop.close()
 
     def become(self, quality: Quality) -> None:
-        """How it is from now on; what waits arrives when it is cut no more."""
-        self._loop.call_soon_threadsafe(self._become, quality)
-
-    def _become(self, quality: Quality) -> None:
+        """How it is from now on."""
         self._quality = quality
-        self._changed.set()
-        self._changed = asyncio.Event()
 
-    async def _serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
-        path = self.folder / "link.sock"
-        path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._accept, path)
-        ready.set()
-        await stop.wait()
-        server.close()
-        path.unlink(missing_ok=True)
-        mine = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not mine]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there: asyncio.StreamWriter | None = None
+    def _reach(self) -> socket.socket:
+        sockets = list(self._callee.glob("*.sock"))
+        if not sockets:
+            raise ConnectionRefusedError("no process is listed")
+        connection = socket.socket(socket.AF_UNIX)
         try:
-            newest = max(self._callee.glob("*.sock"), key=lambda path: path.stat().st_mtime)
-            there_reader, there = await asyncio.open_unix_connection(newest)
-            ways = [
-                asyncio.ensure_future(self._pass(*ends)) for ends in ((reader, there), (there_reader, writer))
-            ]
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-        except (OSError, ValueError):
-            pass  # no process is listed, or it has gone: the caller sees a closed connection
-        finally:
-            writer.transport.abort()
-            if there is not None:
-                there.transport.abort()
+            connection.connect(str(max(sockets, key=lambda path: path.stat().st_mtime)))
+        except OSError:
+            connection.close()
+            raise
+        self._connections.append(connection)
+        return connection
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction. Ends with its reader, once all has arrived."""
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        delivery = asyncio.ensure_future(self._deliver(queue, writer))
-        last = 0.0
-        try:
-            while data := await reader.read(_CHUNK):
-                # In order, as in a stream: what was lost holds up what is behind it.
-                last = max(last, self._loop.time() + self._waits())
-                queue.put_nowait((last, data))
-            await queue.join()
-        finally:
-            delivery.cancel()
-            with suppress(asyncio.CancelledError, OSError):
-                await delivery
+    def _hang_up(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self, near: int, far: int) -> None:
+        """Frames from each end to the other, in order, each after its delay."""
+        others = {near: far, far: near}
+        waiting: dict[int, deque[tuple[float, bytes]]] = {near: deque(), far: deque()}
+        while not self._end.is_set():
+            now = time.monotonic()
+            dues = [frames[0][0] - now for frames in waiting.values() if frames]
+            readable, _, _ = select.select(list(others), [], [], max(0.0, min([_LOOK_EVERY_S, *dues])))
+            for end in readable:
+                frame = os.read(end, _FRAME)
+                frames = waiting[others[end]]
+                if not self._lost():
+                    frames.append(
+                        (max(time.monotonic() + self._waits(), frames[-1][0] if frames else 0.0), frame)
+                    )
+            now = time.monotonic()
+            for end, frames in waiting.items():
+                while frames and frames[0][0] <= now:
+                    # A device whose queue is full loses the frame, as one of metal does.
+                    with suppress(OSError):
+                        os.write(end, frames.popleft()[1])
+
+    def _lost(self) -> bool:
+        return self._quality.cut or self._drawn.random() < self._quality.loss
 
     def _waits(self) -> float:
         quality = self._quality
-        waits = quality.delay_s + self._drawn.uniform(-quality.jitter_s, quality.jitter_s)
-        again = _AGAIN_S
-        while self._drawn.random() < quality.loss:
-            waits += again
-            again *= 2
-        return max(waits, 0.0)
+        return max(quality.delay_s + self._drawn.uniform(-quality.jitter_s, quality.jitter_s), 0.0)
 
-    async def _deliver(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
-        while True:
-            due, data = await queue.get()
-            await asyncio.sleep(due - self._loop.time())
-            while self._quality.cut:
-                await self._changed.wait()
-            writer.write(data)
-            await writer.drain()
-            queue.task_done()
+
+def _tap(name: str) -> int:
+    """A new TAP device of the thread's namespace, which is gone with the file."""
+    file = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(file, _TUNSETIFF, struct.pack("16sH", name.encode(), _IFF_TAP | _IFF_NO_PI))
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"

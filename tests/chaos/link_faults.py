@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.cli.gameday.expectation import Expectation
+from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
 from tests.chaos.chaos import Chaos, Moments, Way
 from tests.chaos.link import Link, Quality
@@ -13,7 +13,6 @@ from tests.libs.slo.alert_world import until
 from tests.system import headrace, override
 
 _CALLEE = "postprocessing"
-_LATE = frozenset({"DEADLINE_EXCEEDED", "UNAVAILABLE"})
 
 
 def becoming(quality: Quality) -> Way:
@@ -37,10 +36,10 @@ def becoming(quality: Quality) -> Way:
 @contextmanager
 def linked(alarmed: Alarmed) -> Iterator[Link]:
     """The router calls postprocessing through a link, which is good at first."""
-    link = Link(PLACE.sockets / "link", PLACE.listed(_CALLEE))
+    link = Link(PLACE.listed(_CALLEE))
     usual = router_settings(alarmed.stores)
     with link.running():
-        override("router", {**usual, _CALLEE: {"target": f"unix-dir:{link.folder}"}})
+        override("router", {**usual, _CALLEE: {"target": link.address}})
         headrace("restart", "router")
         try:
             until("it answers", lambda: not alarmed.asks("flights", alarmed.system.rows[0]))
@@ -58,22 +57,22 @@ FAULTS = (
             "the link is as before",
             "HeadraceLatencyBurn",
             {"pipeline": "flights", "level": "14.4x"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
         ),
         becoming(Quality(delay_s=0.15, jitter_s=0.05)),
     ),
     Chaos(
         Expectation(
             "lossy link",
-            "30 % of what goes between router and postprocessing is lost and sent again",
+            "20 % of the frames each way between router and postprocessing lost, which TCP sends again",
             "the link is as before",
             "HeadraceLatencyBurn",
             {"pipeline": "flights", "level": "14.4x"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
         ),
-        becoming(Quality(loss=0.3)),
+        becoming(Quality(loss=0.2)),
     ),
     Chaos(
         Expectation(
@@ -82,8 +81,8 @@ FAULTS = (
             "the link is as before",
             "HeadraceAvailabilityBurn",
             {"pipeline": "flights", "level": "14.4x"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
         ),
         becoming(Quality(cut=True)),
     ),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import Alarmed
 from tests.alerts.model_causes import remote_first
 from tests.alerts.process_causes import short_certificate
-from tests.chaos.chaos import Chaos, Moments
+from tests.chaos.chaos import Chaos, Moments, lasting
 from tests.chaos.clock import Clock
 from tests.libs.slo.alert_world import until
 
@@ -41,15 +42,6 @@ def lost_backend(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
 
 
 @contextmanager
-def ended_certificate(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
-    """The door gets a certificate that has ended."""
-    moments.begin()
-    with short_certificate(alarmed, timedelta(days=-1)):
-        yield
-    moments.mend()
-
-
-@contextmanager
 def wrong_clock(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
     """The clock of all processes is two days ahead, then right again."""
     clock = Clock.of(alarmed.folder)
@@ -66,52 +58,42 @@ def wrong_clock(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
 
 FAULTS = (
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "lost Redis",
             "the Redis of features and kept answers killed (SIGKILL)",
             "it is started again",
             "HeadraceFeatureStoreErrors",
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/", "cache"),
+            fallbacks=("cache",),
         ),
         lost_redis,
     ),
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "lost GPU (simulated)",
             "the executor's first backend, another process in place of a GPU, killed",
             "its standby on the CPU serves; the executor is restarted without the lost one",
             "HeadraceBackendFailover",
             {"model": "flights_light"},
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/", "model/light:standby"),
+            fallbacks=("model/light:standby",),
         ),
         lost_backend,
     ),
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "expired certificate",
             "the door gets a certificate that ended yesterday",
             "one that lasts is put in its place",
             "HeadraceCertificateRefused",
             {"instance": "ingress"},
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/",),
         ),
-        ended_certificate,
+        lasting(partial(short_certificate, life=timedelta(days=-1))),
     ),
     Chaos(
-        Expectation(
+        Expectation.harmless(
             "clock skew",
             "the clock of all processes two days ahead (libfaketime), then right again",
             "the clock is right",
             "HeadraceFeaturesStale",
-            codes=LATE,
-            most=FEW,
-            fallbacks=("features/",),
         ),
         wrong_clock,
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from headrace.cli.gameday.expectation import Expectation
+from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import Alarmed
 from tests.chaos.chaos import Chaos, Moments
 from tests.libs.slo.alert_world import until
@@ -21,8 +21,6 @@ from tests.system import row_request
 
 _MEMORY = Path("/sys/fs/cgroup/memory")
 _LITTLE = 1 << 20
-
-_LATE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 
 
 @contextmanager
@@ -114,8 +112,8 @@ FAULTS = (
             "the supervisor starts it",
             "HeadraceCrashLoop",
             {"instance": "preprocessing"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
         ),
         killed_thrice,
         real=True,
@@ -128,8 +126,8 @@ FAULTS = (
             "the supervisor replaces it (it hung: no answer to its probes)",
             "HeadraceAvailabilityBurn",
             {"pipeline": "flights", "level": "14.4x"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
             recovery_s=120.0,
         ),
         frozen,
@@ -142,8 +140,8 @@ FAULTS = (
             "the supervisor starts it",
             "HeadraceCrashLoop",
             {"instance": "executor"},
-            codes=_LATE,
-            fallbacks=("features/",),
+            codes=AWAY,
+            fallbacks=USUAL,
         ),
         out_of_memory,
         real=True,

@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import grpc
 import pytest
 
 from headrace.cli.gameday import table
-from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.expectation import Expectation
 from headrace.cli.gameday.figures import Figures, Request, counted
+from headrace.slo.burn_rules import NAMES
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.chaos import disk_faults, link_faults, other_faults, process_faults
 from tests.chaos.chaos import Chaos, Moments
@@ -30,6 +32,9 @@ pytestmark = [
 ]
 FAULTS = (*process_faults.FAULTS, *link_faults.FAULTS, *disk_faults.FAULTS, *other_faults.FAULTS)
 _CALLERS = 2
+# Of the alerts of `flights` at 14.4 times its budget, at a sixtieth of their times; what its document calls late.
+_WINDOW_S, _LATE_S = 60.0, 0.2
+_CALM = 0.05
 _TOLD_S, _RECOVERED_S, _ENDED_S = 240.0, 240.0, 240.0
 
 
@@ -38,9 +43,7 @@ def test_without_a_fault(alarmed: Alarmed, record: ChaosRecord) -> None:
     with _traffic(alarmed) as traffic:
         begun = time.monotonic()
         until("enough requests", lambda: len(traffic.since(begun)) >= 1000)
-    expected = Expectation(
-        "none", "nothing", "nothing", "", codes=LATE, most=FEW, fallbacks=("features/",), recovery_s=math.inf
-    )
+    expected = replace(Expectation.harmless("none", "nothing", "nothing", ""), recovery_s=math.inf)
     requests = [Request(o.began, o.took, o.code.name, o.fallbacks) for o in traffic.outcomes]
     figures = counted(requests, begun=begun, mended=time.monotonic(), detected=None, recovered=True)
     record.add(table.row(expected, figures, ""))
@@ -85,16 +88,29 @@ def _begun(traffic: Traffic) -> bool:
     return True
 
 
+def _silent(watch: Watch, expected: Expectation, traffic: Traffic) -> None:
+    """Waits: what an earlier fault or the preparations have left to say must not pass for what this one says."""
+    if expected.alert in NAMES.values():
+        # Half of an alert is not seen: bad requests of an hour (a minute, here) that need only a few more.
+        began = time.monotonic()
+        until("a calm minute", partial(_calm, traffic, began), _ENDED_S)
+    until(f"no {expected.alert} fires", lambda: not _fires(watch, expected), _ENDED_S)
+    watch.mark()
+
+
+def _calm(traffic: Traffic, began: float) -> bool:
+    """Whether few requests of a whole long window were late or failed."""
+    since = time.monotonic() - _WINDOW_S
+    recent = traffic.since(since)
+    bad = [o for o in recent if o.code is not grpc.StatusCode.OK or o.took > _LATE_S]
+    return since > began and len(bad) < _CALM * len(recent)
+
+
 def _done(alarmed: Alarmed, chaos: Chaos) -> Figures:
     watch = alarmed.real if chaos.real else alarmed.fast
     expected = chaos.expected
 
-    def silent() -> None:
-        # What an earlier fault or the preparations have left to say must not pass for what this one says.
-        until(f"no {expected.alert} fires", lambda: not _fires(watch, expected), _ENDED_S)
-        watch.mark()
-
-    moments = Moments(silent)
+    moments = Moments(lambda: _silent(watch, expected, traffic))
     detected: float | None = None
     with _traffic(alarmed) as traffic:
         with chaos.way(alarmed, moments):

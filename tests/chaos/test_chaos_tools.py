@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,7 +31,7 @@ def link(tmp_path: Path) -> Iterator[Link]:
         thread = threading.Thread(target=_echo, args=(server,))
         thread.start()
         try:
-            link = Link(tmp_path / "link", callee)
+            link = Link(callee)
             with link.running():
                 yield link
         finally:
@@ -48,10 +49,8 @@ def _echo(server: socket.socket) -> None:
 
 
 def _called(link: Link) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
-    connection.connect(str(link.folder / "link.sock"))
-    return connection
+    host, _, port = link.address.rpartition(":")
+    return socket.create_connection((host, int(port)), 20)
 
 
 def _received(connection: socket.socket, count: int) -> bytes:
@@ -63,12 +62,21 @@ def _received(connection: socket.socket, count: int) -> bytes:
     return found
 
 
-@pytest.mark.parametrize("quality", [Quality(), Quality(delay_s=0.02, jitter_s=0.02), Quality(loss=0.2)])
+@pytest.mark.parametrize("quality", [Quality(), Quality(delay_s=0.02, jitter_s=0.02), Quality(loss=0.05)])
 def test_all_arrives_in_order(link: Link, quality: Quality) -> None:
     link.become(quality)
     with _called(link) as connection:
         connection.sendall(_DATA)
         assert _received(connection, len(_DATA)) == _DATA
+
+
+def test_what_is_slow_comes_later(link: Link) -> None:
+    with _called(link) as connection:
+        link.become(Quality(delay_s=0.2))
+        began = time.monotonic()
+        connection.sendall(b"slow")
+        assert _received(connection, 4) == b"slow"
+    assert time.monotonic() - began >= 0.4
 
 
 def test_nothing_passes_a_cut_and_all_arrives_afterwards(link: Link) -> None:
@@ -85,8 +93,17 @@ def test_nothing_passes_a_cut_and_all_arrives_afterwards(link: Link) -> None:
         assert _received(connection, 6) == b"during"
 
 
+def test_nobody_can_connect_across_a_cut(link: Link) -> None:
+    link.become(Quality(cut=True))
+    host, _, port = link.address.rpartition(":")
+    with pytest.raises(TimeoutError):
+        socket.create_connection((host, int(port)), 0.3)
+    link.become(Quality())
+    _called(link).close()
+
+
 def test_a_link_without_a_callee_closes(tmp_path: Path) -> None:
-    link = Link(tmp_path / "link", tmp_path)
+    link = Link(tmp_path)
     with link.running(), _called(link) as connection:
         assert connection.recv(1) == b""
 

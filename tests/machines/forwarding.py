@@ -11,12 +11,13 @@ Reach = Callable[[], socket.socket]
 
 
 class Forwarded:
-    """A port of the loopback; each connection is joined to one that `reach` makes. `address`: host:port."""
+    """A port of the loopback, or `listener`; each connection is joined to one that `reach` makes. `address`: host:port."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, listener: socket.socket | None = None) -> None:
         self._reach = reach
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        host, port = self._listener.getsockname()[:2]
+        self.address = f"{host}:{port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

@@ -56,6 +56,11 @@ SEEN = [
         },
     ),
     case(
+        "events in groups that monitoring can't read, of which with a stream no router learns",
+        {'headrace_monitoring_refused_events_total{instance="monitoring"}': "0x9 3x70"},
+        {"HeadraceEventsDropped": {"8m": [], "12m": [""], "30m": []}},
+    ),
+    case(
         "object storage that is away, and for a moment; a stream that can't be read",
         {
             'headrace_monitoring_event_segments_away{instance="monitoring"}': "0x9 1x20 0x9 1x5 0x20",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from headrace.cli.commands.lifecycle import status
@@ -76,7 +77,10 @@ def gameday(
     except (ConfigError, ControlError, ServerError, GameDayError) as error:
         fail(str(error))
     files = report.write(layout.run / "gameday")
-    print(report.json() if as_json else report.text())
+    if as_json:
+        print(report.json())
+    else:
+        _told(report)
     err.print(f"report: {files[0]}, {files[1]}", soft_wrap=True)
     if not report.as_expected:
         raise typer.Exit(1)
@@ -90,6 +94,19 @@ def _shown() -> None:
         table.add_row(name, fault.expected.what, fault.harm, fault.expected.alert)
     out.print(table)
     out.print(f"→ {command()} gameday {next(iter(FAULTS))}", style="bold")
+
+
+def _told(report: Report) -> None:
+    """One line a fault, and what to do next."""
+    for expected, figures in report.played:
+        broken = expected.broken(figures)
+        verdict = f"not as expected: {'; '.join(broken)}" if broken else "as expected"
+        out.print(f"{expected.name}: {verdict}", style="red" if broken else "green", soft_wrap=True)
+        out.print(f"  {figures.sentence()}", soft_wrap=True)
+    for name, why in report.not_played.items():
+        out.print(f"{name}: not played: {why}", style="yellow", markup=False, soft_wrap=True)
+    if not report.as_expected:
+        out.print(f"→ {command()} doctor", style="bold")
 
 
 def _undone(layout: Layout) -> None:
@@ -145,7 +162,9 @@ def _played(stage: Stage, chosen: list[Fault], pipeline: str, rows: Path | None)
             try:
                 if why := fault.hindered(stage):
                     raise GameDayError(why)
-                figures = played(fault, stage, traffic, partial(_say, name))
+                with _progress() as progress:
+                    shown = progress.add_task(name, total=None)
+                    figures = played(fault, stage, traffic, partial(_say, progress, shown, name))
             except (GameDayError, ControlError, ServerError) as error:
                 report.not_played[name] = str(error)
                 err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
@@ -157,7 +176,14 @@ def _played(stage: Stage, chosen: list[Fault], pipeline: str, rows: Path | None)
     return report
 
 
-def _say(name: str, line: str) -> None:
+def _progress() -> Progress:
+    """What is waited for, and for how long; only on a terminal."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _say(progress: Progress, shown: TaskID, name: str, line: str) -> None:
+    progress.update(shown, description=f"{name}: {line}")
     err.print(f"{name}: {line}", markup=False, soft_wrap=True)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from headrace.cli.gameday.figures import Figures
 
 # On a machine that others load, a few requests in a thousand come late without any fault: of a fault that costs nothing, too.
 LATE = frozenset({"DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 FEW = 0.02
+# How requests fail that need what is gone.
+AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+# Rows that lack a feature now and then, as they do without a fault.
+USUAL = ("features/",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,19 @@ class Expectation:
     fallbacks: tuple[str, ...] = ()
     most: float = 1.0
     recovery_s: float = 60.0
+
+    @classmethod
+    def harmless(
+        cls,
+        name: str,
+        what: str,
+        mended: str,
+        alert: str,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        fallbacks: tuple[str, ...] = (),
+    ) -> Expectation:
+        """Of a fault for which no request must fail. `fallbacks`: that rows may have beside the usual ones."""
+        return cls(name, what, mended, alert, dict(labels), LATE, (*USUAL, *fallbacks), FEW)
 
     def broken(self, figures: Figures) -> list[str]:
         """What did not come, or was worse; empty: all is as expected."""

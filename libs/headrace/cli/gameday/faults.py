@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from headrace.cli.gameday.expectation import FEW, LATE, Expectation
+from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from headrace.cli.gameday.stage import GameDayError, Stage
 from headrace.cli.installation import certificates
 
 _KILLED, _FROZEN = "preprocessing", "postprocessing"
-# A hung process is replaced after 23 to 28 s; its alert needs a minute of real time.
+_CRASH_LOOP, _MOST_KILLS = "HeadraceCrashLoop", 8
+# A hung process is replaced after 23 to 28 s, which is too little of an hour where others ask, too. A scrape that hangs is told
+# after 10 s and is one of 15 s: whether HeadraceTargetDown comes in that time is chance.
 _FASTER_THAN_ITS_ALERT = 6.0
 
 
@@ -40,15 +42,14 @@ class Fault:
                 f"{self.expected.alert} can't come in time: set pace: 60 in settings/slo.yaml, "
                 "headrace slo rules, and SIGHUP to Prometheus and Alertmanager"
             )
-        if stage.told(self.expected.alert, self.expected.labels):
-            return f"{self.expected.alert} fires already"
         return ""
 
 
-def _kill_thrice(stage: Stage) -> None:
+def _kill_again(stage: Stage) -> None:
+    """Three starts within the alert's window are enough. At a pace of 60 that holds four samples: three slow starts are not."""
     started = f'changes(process_start_time_seconds{{instance="{_KILLED}"}}[15m])'
     seen = stage.value(started)
-    for count in (1, 2, 3):
+    for count in range(1, _MOST_KILLS + 1):
         pid = stage.pid(_KILLED)
         if pid is None:
             raise GameDayError(f"{_KILLED} has no process")
@@ -56,6 +57,8 @@ def _kill_thrice(stage: Stage) -> None:
         stage.mend()
         stage.until(f"{_KILLED} is ready again", partial(_replaced, stage, pid))
         stage.until("Prometheus sees the new process", partial(_at_least, stage, started, seen + count))
+        if stage.due(_CRASH_LOOP, {"instance": _KILLED}):
+            return
 
 
 def _replaced(stage: Stage, pid: int) -> bool:
@@ -90,15 +93,15 @@ FAULTS = {
         Fault(
             Expectation(
                 "killed",
-                f"{_KILLED} killed (SIGKILL) three times",
+                f"{_KILLED} killed (SIGKILL) three times, or until the alert is due",
                 "the supervisor starts it",
-                "HeadraceCrashLoop",
+                _CRASH_LOOP,
                 {"instance": _KILLED},
                 codes=frozenset({"UNAVAILABLE"}),
-                fallbacks=("features/",),
+                fallbacks=USUAL,
             ),
             "requests fail at once for the seconds of three starts",
-            _kill_thrice,
+            _kill_again,
             by_itself=True,
             service=_KILLED,
         ),
@@ -107,10 +110,10 @@ FAULTS = {
                 "frozen",
                 f"{_FROZEN} stopped (SIGSTOP)",
                 "the supervisor replaces it",
-                "HeadraceTargetDown",
-                {"instance": _FROZEN},
-                codes=frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"}),
-                fallbacks=("features/",),
+                "HeadraceAvailabilityBurn",
+                {"level": "14.4x"},
+                codes=AWAY,
+                fallbacks=USUAL,
                 recovery_s=120.0,
             ),
             "requests fail for half a minute, until the supervisor replaces the process",
@@ -120,27 +123,21 @@ FAULTS = {
             pace=_FASTER_THAN_ITS_ALERT,
         ),
         Fault(
-            Expectation(
+            Expectation.harmless(
                 "tenants",
                 "tenants.yaml overwritten with what is no YAML",
                 "the good file is put back",
                 "HeadraceTenantsBroken",
-                codes=LATE,
-                most=FEW,
-                fallbacks=("features/",),
             ),
             "nothing: the last good one is in force; no tenant can be changed meanwhile",
             _break_tenants,
         ),
         Fault(
-            Expectation(
+            Expectation.harmless(
                 "certificate",
                 "the door gets a certificate that ended yesterday",
                 "the good one is put back",
                 "HeadraceCertificateRefused",
-                codes=LATE,
-                most=FEW,
-                fallbacks=("features/",),
             ),
             "nothing: the door serves the one before. A door that starts meanwhile would have none",
             _end_certificate,

@@ -34,6 +34,18 @@ class Figures:
     detected_s: float | None
     recovered_s: float | None
 
+    def sentence(self) -> str:
+        """For people."""
+        lost = ", ".join(f"{code} {count}" for code, count in self.failed.items())
+        parts = [f"{self.sent} requests, {sum(self.failed.values())} failed{f' ({lost})' if lost else ''}"]
+        if self.with_fallbacks:
+            parts.append(f"{self.with_fallbacks} answered with a fallback")
+        if self.detected_s is not None:
+            parts.append(f"alert after {self.detected_s:.0f} s")
+        if self.recovered_s is not None:
+            parts.append(f"well again after {self.recovered_s:.1f} s")
+        return "; ".join(parts)
+
     def told(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from headrace.cli.gameday.faults import Fault
 from headrace.cli.gameday.figures import Figures, counted
@@ -26,11 +27,15 @@ def played(fault: Fault, stage: Stage, traffic: Traffic, say: Callable[[str], No
     usual = traffic.fallbacks(since=calm)
     stage.until("requests are answered", lambda: traffic.healthy(usual))
     expected = fault.expected
-    say(f"{expected.what} …")
+    told = partial(stage.told, expected.alert, expected.labels)
+    if told():
+        say(f"waiting until {expected.alert} of before has ended …")
+        stage.until(f"{expected.alert}, which fires already, ends", lambda: not told())
+    say(f"{expected.what}; waiting for {expected.alert}, {stage.patience_s:g} s at most …")
     stage.begin()
     try:
         fault.begin(stage)
-        detected = _came(stage, lambda: stage.told(expected.alert, expected.labels))
+        detected = _came(stage, told)
         say(f"{expected.alert} {_after(detected, stage.begun, 'was not told')}")
         if fault.by_itself:
             # Undone too early, it would not be seen that nobody has to.
@@ -40,6 +45,7 @@ def played(fault: Fault, stage: Stage, traffic: Traffic, say: Callable[[str], No
             say(line)
     if not fault.by_itself:
         stage.mend()
+    say("waiting until all requests are answered as before …")
     recovered = _came(stage, lambda: traffic.healthy(usual))
     figures = counted(
         list(traffic.requests),

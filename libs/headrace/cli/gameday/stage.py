@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from headrace.cli.gameday.undo import Undo
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
-from headrace.slo import SloSettings
+from headrace.slo import ALERTS, SloSettings
+from headrace.slo.alert import FLOOR_SCRAPES
 from headrace.slo.servers import AlertmanagerApi, PrometheusApi
 
 _LOOK_EVERY_S = 0.25
@@ -68,6 +69,13 @@ class Stage:
     def value(self, expression: str) -> float:
         """The sum of an expression's samples in Prometheus. Raises ServerError."""
         return sum(sample.value for sample in self._prometheus.query(expression))
+
+    def due(self, alert: str, labels: Mapping[str, str]) -> bool:
+        """Whether the expression of an alert (not one of a promise) holds now. Raises ServerError."""
+        [found] = [a for a in ALERTS if a.name == alert]
+        floor_s = FLOOR_SCRAPES * self.settings.scrape_interval_s
+        expression = found.rule(self.settings.pace, floor_s)["expr"]
+        return any(labels.items() <= s.labels.items() for s in self._prometheus.query(expression))
 
     def told(self, alert: str, labels: Mapping[str, str]) -> bool:
         """Whether Alertmanager has such an alert and tells it: it is not silenced. Raises ServerError."""

@@ -17,7 +17,10 @@ EVENTS = (
         TICKET,
         grew("headrace_router_dropped_events_total", "instance", "10m")
         + " or "
-        + grew("headrace_monitoring_dropped_events_total", "instance", "10m"),
+        + grew("headrace_monitoring_dropped_events_total", "instance", "10m")
+        # Not the same as a router's `refused`: with a stream, or a journal, no router learns of them.
+        + " or "
+        + grew("headrace_monitoring_refused_events_total", "instance", "10m"),
         0,
         "{{ $labels.instance }} dropped {{ $value | humanize }} events of predictions",
         "headrace events gaps",
