@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class RegistrySettings(BaseModel):
     """Where the registry is. Defaults are Feast's."""
 
-    path: str = "data/registry.db"
+    path: str = ""
     registry_type: str = "file"
     registry_store_type: str | None = None
     enable_online_feature_view_versioning: bool = False
@@ -32,7 +32,7 @@ class Repository(BaseModel):
 
     folder: Path
     project: str
-    registry: RegistrySettings = RegistrySettings()
+    registry: RegistrySettings
     online: dict[str, Any] = Field(default={}, alias="online_store")
     key_version: int = Field(default=3, alias="entity_key_serialization_version")
 

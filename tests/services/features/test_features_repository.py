@@ -50,25 +50,30 @@ YAMLS: dict[str, dict[str, Any]] = {
         "registry": "/srv/registry.db",
         "online_store": {"type": "sqlite", "path": "/srv/online.db"},
     },
-    "defaults": {},
-    "type only": {"online_store": "redis"},
+    "defaults": {"registry": "r.db"},
+    "type only": {"registry": "r.db", "online_store": "redis"},
     "redis": {
+        "registry": "r.db",
         "online_store": {
             "type": "redis",
             "connection_string": "one:6379,two:6380,db=3,ssl=true,password=a=b",
-        }
+        },
     },
     "sentinel": {
+        "registry": "r.db",
         "online_store": {
             "type": "redis",
             "redis_type": "redis_sentinel",
             "sentinel_master": "m",
             "connection_string": "s1:26379",
-        }
+        },
     },
     "versions": {"registry": {"path": "r.db", "enable_online_feature_view_versioning": True}},
-    "variable": {"online_store": {"type": "redis", "connection_string": "${HEADRACE_TEST_REDIS}"}},
-    "older keys": {"entity_key_serialization_version": 2},
+    "variable": {
+        "registry": "r.db",
+        "online_store": {"type": "redis", "connection_string": "${HEADRACE_TEST_REDIS}"},
+    },
+    "older keys": {"registry": "r.db", "entity_key_serialization_version": 2},
 }
 
 
@@ -116,7 +121,10 @@ def test_a_registry_that_is_no_file_is_left_to_feast(registry: object, tmp_path:
     assert read_repository(written(tmp_path, {"registry": registry})).registry_file is None
 
 
-@pytest.mark.parametrize("text", ["", "- a list\n", "registry: r.db\n", "project: [\n", "online_store: 7\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a list\n", "registry: r.db\n", "project: p\n", "project: [\n", "project: p\nregistry: 7\n"],
+)
 def test_a_file_that_describes_no_repository_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "feature_store.yaml").write_text(text)
     with pytest.raises(StoreError, match="can't open the feature store"):
