@@ -31,7 +31,9 @@ def run_command(options: argparse.Namespace) -> None:
         found = [run(bursts, seed=seed, scale=Scale(least=least)) for seed in seeds]
         _print(f"bursts, at least {least} pods", found)
     for name, start_s in STARTS_S.items():
-        found = [run(bursts, seed=seed, scale=Scale(least=17), costs=Costs(start_s=start_s)) for seed in seeds]
+        found = [
+            run(bursts, seed=seed, scale=Scale(least=17), costs=Costs(start_s=start_s)) for seed in seeds
+        ]
         _print(f"the same, 17 pods, {name}: {start_s} s", found)
 
 
