@@ -30,6 +30,9 @@ _UNUSED = re.compile(
     # Pillow's decoder of AVIF and its fonts: our own look at headers lets only JPEG, PNG and WebP pass.
     r"|^PIL/_(avif|imagingft)\.|^pillow\.libs/lib(avif|harfbuzz|freetype)-"
 )
+# What one service alone has no use for: monitoring calls no Arrow server (Feast imports its client).
+_UNUSED_BY = {"monitoring": re.compile(r"^pyarrow/(_flight\.|libarrow_(python_)?flight|flight\.py$)")}
+_OF_UV = {".lock", "uv_cache.json"}
 # Built with debug information, nine tenths of it. What auditwheel has patched (NumPy, Pillow) is left as it is.
 _STRIPPED = ("uvloop/loop.*.so",)
 
@@ -88,7 +91,7 @@ def service(folder: Path, name: str, version: str, inside: list[Package]) -> Non
         *("--python-version", locks.PYTHON, "--python-platform", f"{os.uname().machine}-{_PLATFORM}"),
         *("--only-binary", ":all:", "--link-mode", "copy", "--target", own / "packages", "-r", lock),
     )
-    trim(own / "packages")
+    trim(own / "packages", _UNUSED_BY.get(name))
     _readable(own / "packages")
     bill = sbom.bill(name, version, list(locks.parsed(lock.read_text())), inside)
     listed = own / "sbom.cdx.json"
@@ -96,14 +99,14 @@ def service(folder: Path, name: str, version: str, inside: list[Package]) -> Non
     listed.chmod(0o644)
 
 
-def trim(site: Path) -> None:
-    """Takes away what no service uses, debug information too, and has the lists of files (RECORD) say so."""
+def trim(site: Path, unused: re.Pattern[str] | None = None) -> None:
+    """Takes away what no service uses, `unused` and debug information too, and has the lists of files (RECORD) say so."""
     for path in sorted(site.rglob("*"), reverse=True):
         name = path.relative_to(site).as_posix()
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif _UNUSED.search(name) or path.name in {".lock", "uv_cache.json"}:
+        elif _UNUSED.search(name) or (unused and unused.search(name)) or path.name in _OF_UV:
             path.unlink()
     stripped = {path.relative_to(site).as_posix(): path for one in _STRIPPED for path in site.glob(one)}
     for path in stripped.values():

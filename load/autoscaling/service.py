@@ -21,11 +21,12 @@ class Costs:
 
 @dataclass(slots=True)
 class Counters:
-    """What the services' counters say: rows served, rows turned away, CPU seconds."""
+    """What the services' counters say: rows served, rows turned away, CPU seconds; `cold`: see `Service.step`."""
 
     served: float = 0.0
     refused: float = 0.0
     cpu: float = 0.0
+    cold: float = 0.0
 
 
 @dataclass(slots=True)
@@ -48,11 +49,13 @@ class Service:
         return sum(at <= now for at in self.pods)
 
     def step(self, now: float, rows: float) -> None:
-        """A second in which `rows` come."""
+        """A second in which `rows` come. Cold starts: rows that wait or are turned away while a pod is starting."""
         pods = self.ready(now)
         capacity = pods / self.costs.row
         todo = self.waiting + rows
         done = min(todo, capacity)
+        if pods < len(self.pods):
+            self.counters.cold += min(rows, todo - done)
         self.waiting = min(todo - done, capacity * self.costs.wait_s)
         self.busy = done / capacity if capacity else 0.0
         counters = self.counters

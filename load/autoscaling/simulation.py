@@ -39,12 +39,13 @@ LOADS: dict[str, Load] = {"step ×8": step, "wave": wave, "bursts of a minute": 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. `turned_away`: a part of all rows; `hours`: of replicas, ready or not."""
+    """What a run came to. `turned_away`, `cold` (see Service.step): parts of all rows; `hours`: of replicas, ready or not."""
 
     changes: int
     peak: int
     turned_away: float
     hours: float
+    cold: float
 
 
 def run(
@@ -76,7 +77,8 @@ def run(
         service.resize(t, size)
         peak = max(peak, size)
     counters = service.counters
-    return Outcome(changes, peak, counters.refused / (counters.refused + counters.served), hours)
+    rows = counters.refused + counters.served
+    return Outcome(changes, peak, counters.refused / rows, hours, counters.cold / rows)
 
 
 def _autoscaler(scale: Scale, down_window_s: float | None) -> Autoscaler:

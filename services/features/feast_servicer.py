@@ -1,16 +1,15 @@
-"""Feast's ServingService: Feast's own clients, unmodified, get the same values as pipelines. Importing Feast takes seconds."""
+"""Feast's ServingService: Feast's own clients, unmodified, get the same values as pipelines."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-
-import feast
-from feast.protos.feast.serving import ServingService_pb2 as pb
+from importlib import metadata
 
 from headrace.columns import Batch, Rows
 from headrace.hop.call import Call
+from services.features.feast.messages import serving as pb
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.catalog import Catalog
 from services.features.reader import Reader
@@ -31,7 +30,7 @@ class ServingServicer:
     async def GetFeastServingInfo(
         self, _request: pb.GetFeastServingInfoRequest, _call: Call
     ) -> pb.GetFeastServingInfoResponse:
-        return pb.GetFeastServingInfoResponse(version=feast.__version__)
+        return pb.GetFeastServingInfoResponse(version=metadata.version("feast"))
 
     async def GetOnlineFeatures(self, request: pb.GetOnlineFeaturesRequest, call: Call) -> bytes:
         """The reply as bytes; see reply/feast_messages.py."""

@@ -15,12 +15,14 @@ from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
 from services.features.cache.fetcher import CacheTimes, Fetcher
 from services.features.config import FeaturesConfig, Stream
+from services.features.feast_servicer import DESCRIPTOR, ServingServicer
 from services.features.freshness.on_demand import OnDemandRunner
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.catalog import Catalog
 from services.features.reader import Clocks, Reader
 from services.features.servicer import FeaturesServicer
-from services.features.stores.online_store import FeastFallback, OnlineStore, Registry, StoreError
+from services.features.stores.online_store import StoreError
+from services.features.stores.registry import open_feast
 from services.features.stream.consumer import StreamConsumer
 from services.features.warm_up import WarmUp, WarmUpLimits
 
@@ -41,7 +43,9 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     writing = ThreadPoolExecutor(1, "features-write")
     try:
         loop = asyncio.get_running_loop()
-        registry, store, stock = await loop.run_in_executor(planning, _open, config, reading)
+        registry, store, stock = await loop.run_in_executor(
+            planning, open_feast, config.repo, reading, config.store_timeout_s
+        )
         catalog = Catalog(
             registry, planning, telemetry.log, lambda outcome: metrics.refreshes.labels(outcome).inc()
         )
@@ -64,7 +68,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     try:
         yield [
             Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True),
-            _feast_service(catalog, reader),
+            Service(DESCRIPTOR, ServingServicer(catalog, reader)),
         ]
     finally:
         for task in tasks:
@@ -75,29 +79,16 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(config: FeaturesConfig, threads: ThreadPoolExecutor) -> tuple[Registry, OnlineStore, FeastFallback]:
-    # Feast takes three seconds to import, which must not block the event loop.
-    from services.features.stores.registry import open_feast
-
-    return open_feast(config.repo, threads, config.store_timeout_s)
-
-
 def _consumer(
     config: FeaturesConfig, stream: Stream, threads: ThreadPoolExecutor, runtime: Runtime
 ) -> StreamConsumer:
+    # Imports Feast, which takes seconds.
     from services.features.stream.writer import FeastWriter
 
     telemetry = runtime.telemetry
     return StreamConsumer(
         stream, FeastWriter(config.repo).write, threads, telemetry.once(FeaturesMetrics), telemetry.log
     )
-
-
-def _feast_service(catalog: Catalog, reader: Reader) -> Service:
-    # Feast is loaded by now.
-    from services.features.feast_servicer import DESCRIPTOR, ServingServicer
-
-    return Service(DESCRIPTOR, ServingServicer(catalog, reader))
 
 
 SERVICE = Definition("features", FeaturesConfig, build)

@@ -46,6 +46,12 @@ def test_bursts_need_pods_that_are_there_before() -> None:
     assert found.hours < found.peak / 2
 
 
+def test_with_pods_for_the_peak_fewer_than_one_row_in_a_hundred_meets_a_cold_start() -> None:
+    name = "bursts of a minute"
+    assert worst(name, least=18).cold < 0.01
+    assert worst(name).cold > 0.05
+
+
 def test_demand_turns_fewer_away_with_fewer_changes_than_cpu_does() -> None:
     demand, cpu = worst("step ×8"), worst("step ×8", "cpu")
     assert demand.turned_away < cpu.turned_away

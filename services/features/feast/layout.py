@@ -1,51 +1,73 @@
-"""All private parts of Feast that are needed to read its stores directly, collected in this one module.
+"""How Feast 0.67 lays out its stores: names, fields and types, which are read directly.
 
-`feast` is pinned to 0.67, because its API guarantees nothing of this. The storage layout itself is specified for all
-implementations of Feast (docs/specs/online_store_format.md). Tests compare every cell with `get_online_features`.
+Feast specifies the layout for all implementations (docs/specs/online_store_format.md). `feast` is pinned, and tests compare
+each of these functions with Feast's own and every cell with `get_online_features`.
 """
 
 from __future__ import annotations
 
+import json
+import struct
+from pathlib import Path
 from typing import Any
 
-from feast import FeatureView, RepoConfig
-from feast.feature_view_projection import FeatureViewProjection
-
-# The name under which a view's rows are stored (its name; with versions enabled, name and version); a feature's field in Redis.
-from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
-
-# Parses the options of a Redis connection string as Feast does.
-from feast.infra.online_stores.redis import RedisOnlineStore
-
-# Resolves a relative SQLite path as Feast does.
-from feast.infra.online_stores.sqlite import SqliteOnlineStore
+import mmh3
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.features.feast.messages import FeatureView, FeatureViewProjection, StreamFeatureView, ValueType
+from services.features.feast.repository import Repository
 from services.features.stores.online_store import StoreError
 
+# Types whose values fit in columns → the field of Feast's Value that holds them.
+_FIELDS: dict[int, str] = {
+    ValueType.DOUBLE: "double_val",
+    ValueType.FLOAT: "float_val",
+    ValueType.INT64: "int64_val",
+    ValueType.INT32: "int32_val",
+    ValueType.BOOL: "bool_val",
+    ValueType.STRING: "string_val",
+    ValueType.BYTES: "bytes_val",
+    ValueType.UNIX_TIMESTAMP: "unix_timestamp_val",
+}
 
-def stored_name(view: FeatureView, config: RepoConfig) -> str:
-    """The view's name in the online store."""
-    name: str = compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
+
+def field_of_type(number: int) -> str:
+    """The field of Feast's Value that holds a type (a number of ValueType); "" for lists, maps and similar types."""
+    return _FIELDS.get(number, "")
+
+
+def stored_name(view: FeatureView | StreamFeatureView, repository: Repository) -> str:
+    """The view's name in the online store; where views have versions, with the current one."""
+    name, version = view.spec.name, view.meta.current_version_number
+    if repository.registry.enable_online_feature_view_versioning and version > 0:
+        return f"{name}_v{version}"
     return name
 
 
-def sqlite_path(config: RepoConfig) -> str:
+def sqlite_path(repository: Repository) -> Path:
     """The file of a SQLite online store."""
-    return SqliteOnlineStore._get_db_path(config)
+    return repository.folder / str(repository.online.get("path", "data/online.db"))
 
 
-def redis_nodes(config: RepoConfig) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The nodes (host, port) and the client's options of a Redis online store."""
-    nodes, options = RedisOnlineStore._parse_connection_string(config.online_store.connection_string)
+def redis_nodes(repository: Repository) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The nodes (host, port) and the client's options of a Redis online store, as its connection string names them."""
+    nodes, options = [], {}
+    for part in str(repository.online.get("connection_string", "localhost:6379")).split(","):
+        name, is_option, text = part.partition("=")
+        if not is_option:
+            nodes.append(dict(zip(("host", "port"), part.split(":"), strict=False)))
+            continue
+        try:
+            options[name] = json.loads(text)
+        except json.JSONDecodeError:
+            options[name] = text
     return nodes, options
 
 
 def field_of(stored: str, feature: str) -> bytes:
     """The field of a feature in an entity's hash in Redis."""
-    field: bytes = _mmh3(f"{stored}:{feature}")
-    return field
+    return struct.pack("<I", mmh3.hash(f"{stored}:{feature}", signed=False))
 
 
 def event_time(stamp: bytes) -> float:
@@ -57,13 +79,7 @@ def event_time(stamp: bytes) -> float:
     return found.seconds + found.nanos / 1e9
 
 
-def limit_waiting(config: RepoConfig, timeout_s: float) -> None:
-    """Sets a time limit on Feast's own Redis client, used for what only Feast can read. It would retry for 8 to 10 s."""
-    limits = f",socket_timeout={timeout_s},socket_connect_timeout={timeout_s},retry=null"
-    config.online_store.connection_string += limits
-
-
 def name_of(projection: FeatureViewProjection) -> str:
     """The name of a feature service's view in Feast's replies: its alias or name, and its version if one is requested."""
-    name: str = projection.name_to_use()  # type: ignore[no-untyped-call]  # Feast leaves it without types
-    return name
+    name = projection.feature_view_name_alias or projection.feature_view_name
+    return f"{name}@v{projection.version_tag}" if projection.HasField("version_tag") else name

@@ -1,4 +1,4 @@
-"""Plans of on-demand feature views: their inputs, and how their functions are called."""
+"""Plans of on-demand feature views: their inputs, and how their functions are called. Imports Feast and pandas."""
 
 from __future__ import annotations
 
@@ -7,46 +7,34 @@ from typing import Any
 
 import pandas as pd
 from feast import OnDemandFeatureView
-from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import PrimitiveFeastType
 
+from services.features.feast.layout import field_of_type
+from services.features.feast.messages import Value
 from services.features.plan.plan import Feature, OnDemandView
 
-# Types whose values fit in columns → the field of Feast's Value that holds them.
-_FIELDS: dict[Any, str] = {
-    PrimitiveFeastType.FLOAT64: "double_val",
-    PrimitiveFeastType.FLOAT32: "float_val",
-    PrimitiveFeastType.INT64: "int64_val",
-    PrimitiveFeastType.INT32: "int32_val",
-    PrimitiveFeastType.BOOL: "bool_val",
-    PrimitiveFeastType.STRING: "string_val",
-    PrimitiveFeastType.BYTES: "bytes_val",
-    PrimitiveFeastType.UNIX_TIMESTAMP: "unix_timestamp_val",
-}
 _Values = dict[str, list[Any]]
 _Function = Callable[[_Values], Mapping[str, Sequence[Any]]]
-
-
-def field_of_type(kind: object) -> str:
-    """The field of Feast's Value that holds a type; "" for lists, maps and similar types."""
-    return _FIELDS.get(kind, "")
 
 
 def derived_of(view: OnDemandFeatureView) -> OnDemandView:
     """The plan of an on-demand feature view."""
     inputs = tuple(
-        (projection.name, Feature(f.name, field_of_type(f.dtype)))
+        (projection.name, Feature(f.name, _field_of(f.dtype)))
         for projection in view.source_feature_view_projections.values()
         for f in projection.features
     )
     request = tuple(
-        Feature(f.name, field_of_type(f.dtype))
+        Feature(f.name, _field_of(f.dtype))
         for source in view.source_request_sources.values()
         for f in source.schema
     )
-    features = tuple(Feature(f.name, field_of_type(f.dtype)) for f in view.features)
+    features = tuple(Feature(f.name, _field_of(f.dtype)) for f in view.features)
     call = _Call(_caller(view), inputs, request, features)
     return OnDemandView(view.name, inputs, request, features, call, view.mode != "python")
+
+
+def _field_of(kind: Any) -> str:
+    return field_of_type(kind.to_value_type().value)
 
 
 class _Call:

@@ -1,18 +1,22 @@
-"""Builds RegistryPlans from Feast's registry."""
+"""Builds RegistryPlans from Feast's registry: from its messages, which are the same for all kinds of registry."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from feast import FeatureService, FeatureStore, FeatureView
-from feast.value_type import ValueType
+from google.protobuf.message import DecodeError
 
 from headrace.columns import DType
-from services.features.feast.layout import stored_name
-from services.features.feast.on_demand import derived_of, field_of_type
+from services.features.feast.layout import field_of_type, stored_name
+from services.features.feast.messages import (
+    FeatureService,
+    FeatureView,
+    Registry,
+    StreamFeatureView,
+    ValueType,
+)
+from services.features.feast.repository import FeastClient, Repository
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import (
     Feature,
@@ -27,25 +31,25 @@ from services.features.plan.plan import (
 from services.features.stores.feast_fallback import fallback_plan
 from services.features.stores.online_store import StoreError
 
-_KEY_TYPES: dict[Any, DType] = {
+if TYPE_CHECKING:
+    from feast import OnDemandFeatureView
+
+_KEY_TYPES: dict[int, DType] = {
     ValueType.STRING: DType.BYTES,
     ValueType.INT64: DType.INT64,
     ValueType.INT32: DType.INT32,
 }
+# Names that Feast gives the entity, and the join key, of a view without entities.
+_NO_ENTITY, _NO_KEY = "__dummy", "__dummy_id"
 
 
 class FeastRegistry:
     """A `Registry`. Used from one thread."""
 
-    def __init__(self, repo: Path) -> None:
-        """Opens the store whose feature_store.yaml is in `repo`; connects to nothing yet. Raises StoreError."""
-        # Hides Feast's warnings about its own deprecations.
-        logging.getLogger("feast").setLevel(logging.ERROR)
-        try:
-            self.store = FeatureStore(repo_path=str(repo))
-        except Exception as error:  # a wrong yaml raises anything
-            raise StoreError(f"can't open the feature store: {error}") from error
-
+    def __init__(self, repository: Repository, client: FeastClient) -> None:
+        """Reads nothing yet. `client`: Feast itself, for registries that are no file, on-demand views and what Feast reads."""
+        self._repository = repository
+        self._client = client
         self._indirect = ""
 
     def leave_to_feast(self, why: str) -> None:
@@ -54,62 +58,114 @@ class FeastRegistry:
 
     def plans(self) -> RegistryPlans:
         """See online_store.Registry."""
-        try:
-            self.store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
-            services = self.store.list_feature_services()
-            plain = [*self.store.list_feature_views(), *self.store.list_stream_feature_views()]
-            on_demand = self.store.list_on_demand_feature_views()
-        except Exception as error:  # registries are files, buckets or databases
-            raise StoreError(f"can't read the registry: {error}") from error
+        project = self._repository.project
+        registry = self._registry()
+        plain: list[FeatureView | StreamFeatureView] = [
+            view
+            for view in (*registry.feature_views, *registry.stream_feature_views)
+            if view.spec.project == project
+        ]
+        on_demand = self._on_demand(registry)
         odd: dict[str, str] = {}
-        views = {view.name: found for view in plain if (found := self._view(view, odd))}
-        derived = {view.name: derived_of(view) for view in on_demand if not view.write_to_online_store}
+        views = {view.spec.name: found for view in plain if (found := self._view(view, odd))}
+        derived = _derived(on_demand)
         planned: dict[str, ServicePlan] = {}
-        for service in services:
+        for service in registry.feature_services:
+            if service.spec.project != project:
+                continue
             try:
                 if self._indirect:
                     raise Unsupported(self._indirect)
-                planned[service.name] = _plan(service, views, derived)
+                planned[service.spec.name] = _plan(service, views, derived)
             except Unsupported as why:
-                names = sorted(p.name for p in service.feature_view_projections)
+                names = sorted(p.feature_view_name for p in service.spec.features)
                 text = "; ".join([odd[n] for n in names if n in odd]) or str(why)
-                planned[service.name] = fallback_plan(
-                    service, {v.name: v for v in (*plain, *on_demand)}, text
+                planned[service.spec.name] = fallback_plan(
+                    service, {v.spec.name: v for v in plain}, on_demand, text
                 )
+        if any(plan.fallback for plan in planned.values()):
+            self._refresh()
         return RegistryPlans(views, derived, planned)
 
-    def _view(self, view: FeatureView, odd: dict[str, str]) -> ViewPlan | None:
+    def _registry(self) -> Registry:
+        """What the registry holds now. Raises StoreError."""
+        path = self._repository.registry_file
+        if path is None:
+            self._refresh()
+            return self._client.store().registry.proto()
+        try:
+            content = path.read_bytes()
+            if not content:
+                # Feast empties the file before it writes: no services would be left for a moment.
+                raise StoreError(f"can't read the registry: {path} is empty")
+            return Registry.FromString(content)
+        except (OSError, DecodeError) as error:
+            raise StoreError(f"can't read the registry: {error}") from error
+
+    def _refresh(self) -> None:
+        """Has Feast read the registry again. Raises StoreError."""
+        try:
+            self._client.store().refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+        except StoreError:
+            raise
+        except Exception as error:  # registries are buckets or databases
+            raise StoreError(f"can't read the registry: {error}") from error
+
+    def _on_demand(self, registry: Registry) -> dict[str, OnDemandFeatureView]:
+        """The on-demand views, as Feast's objects: these hold the functions. Raises StoreError."""
+        found = [v for v in registry.on_demand_feature_views if v.spec.project == self._repository.project]
+        if not found:
+            return {}
+        # Feast is loaded for functions alone: it takes seconds and 140 MB.
+        from feast import OnDemandFeatureView
+
+        try:
+            return {view.spec.name: OnDemandFeatureView.from_proto(view) for view in found}
+        except Exception as error:  # a function may be of another Python, or import what is not here
+            raise StoreError(f"can't read the registry: {error}") from error
+
+    def _view(self, view: FeatureView | StreamFeatureView, odd: dict[str, str]) -> ViewPlan | None:
         """The plan of a view with all its features. If only Feast can read it: None, and the reason is in `odd`."""
         keys = []
-        for column in view.entity_columns:
-            dtype = _KEY_TYPES.get(column.dtype.to_value_type())
+        columns = view.spec.entity_columns
+        if [*view.spec.entities[:1]] == [_NO_ENTITY] or not columns or columns[0].name == _NO_KEY:
+            odd[view.spec.name] = f"view {view.spec.name} has no join key"
+            return None
+        for column in columns:
+            dtype = _KEY_TYPES.get(column.value_type)
             if dtype is None:
-                odd[view.name] = (
-                    f"join key {column.name} of {view.name} has type {column.dtype}, not text or integer"
+                kind = ValueType.Enum.Name(column.value_type).lower()
+                odd[view.spec.name] = (
+                    f"join key {column.name} of {view.spec.name} has type {kind}, not text or integer"
                 )
                 return None
             keys.append(JoinKey(column.name, dtype, column.name))
-        if not keys or keys[0].name == "__dummy_id":
-            odd[view.name] = f"view {view.name} has no join key"
-            return None
         return ViewPlan(
-            view.name,
-            stored_name(view, self.store.config),
+            view.spec.name,
+            stored_name(view, self._repository),
             tuple(sorted(keys, key=lambda key: key.stored)),
-            tuple(Feature(f.name, field_of_type(f.dtype)) for f in view.features),
-            view.ttl.total_seconds() if view.ttl else 0.0,
+            tuple(Feature(f.name, field_of_type(f.value_type)) for f in view.spec.features),
+            view.spec.ttl.ToTimedelta().total_seconds(),
         )
+
+
+def _derived(on_demand: Mapping[str, OnDemandFeatureView]) -> dict[str, OnDemandView]:
+    if not on_demand:
+        return {}
+    # Imports pandas.
+    from services.features.feast.on_demand import derived_of
+
+    return {name: derived_of(view) for name, view in on_demand.items() if not view.write_to_online_store}
 
 
 def _plan(
     service: FeatureService, views: Mapping[str, ViewPlan], derived: Mapping[str, OnDemandView]
 ) -> ServicePlan:
     picks = []
-    for projection in service.feature_view_projections:
-        if projection.version_tag is not None:
-            raise Unsupported(f"view {projection.name} is asked for in one version")
-        names = tuple(f.name for f in projection.features)
-        picks.append(
-            ViewSelection(projection.name, names, projection.name_alias or "", projection.join_key_map)
-        )
-    return assemble(service.name, picks, views, derived)
+    for projection in service.spec.features:
+        if projection.HasField("version_tag"):
+            raise Unsupported(f"view {projection.feature_view_name} is asked for in one version")
+        names = tuple(f.name for f in projection.feature_columns)
+        alias, keys = projection.feature_view_name_alias, dict(projection.join_key_map)
+        picks.append(ViewSelection(projection.feature_view_name, names, alias, keys))
+    return assemble(service.spec.name, picks, views, derived)

@@ -11,12 +11,12 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from feast.protos.feast.serving import ServingService_pb2 as pb
-from feast.protos.feast.types.Value_pb2 import Null, RepeatedValue, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.columns import Column, DType, Ragged
 from services.features.errors import mixed_entity, uneven_entities
+from services.features.feast.messages import Null, RepeatedValue, Value
+from services.features.feast.messages import serving as pb
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import ServicePlan
 from services.features.reply.values import DTYPES

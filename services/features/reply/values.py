@@ -12,9 +12,11 @@ from itertools import accumulate, chain
 from typing import Any, TypeAlias
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from headrace.columns import DType
 from headrace.columns.column import Array, Mask
+from services.features.feast.messages import Value
 
 DTYPES: dict[str, DType] = {
     "double_val": DType.FLOAT64,
@@ -164,10 +166,6 @@ def _bitmap(valid: Any) -> bytes:
 
 def _parsed(raw: bytes, field: str) -> Any:
     """The value as protobuf parses it; None for null, another type or invalid bytes. Text as UTF-8."""
-    # Imported here, because Feast takes seconds to import. A process that reads stored values has loaded it already.
-    from feast.protos.feast.types.Value_pb2 import Value
-    from google.protobuf.message import DecodeError
-
     try:
         value = Value.FromString(raw)
     except DecodeError:

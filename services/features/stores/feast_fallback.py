@@ -8,44 +8,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from feast import FeatureService, FeatureStore
-
-from services.features.feast.layout import name_of
-from services.features.feast.on_demand import field_of_type
+from services.features.feast.layout import field_of_type, name_of
+from services.features.feast.messages import FeatureService, FeatureView, StreamFeatureView
+from services.features.feast.repository import FeastClient
 from services.features.plan.assembly import revision_of
 from services.features.plan.plan import Feature, ServicePlan, ViewPlan
 from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, Rows, StoredRow, StoreError
 
+if TYPE_CHECKING:
+    from feast import OnDemandFeatureView
 
-def fallback_plan(service: FeatureService, views: Mapping[str, Any], why: str) -> ServicePlan:
+
+def fallback_plan(
+    service: FeatureService,
+    views: Mapping[str, FeatureView | StreamFeatureView],
+    on_demand: Mapping[str, OnDemandFeatureView],
+    why: str,
+) -> ServicePlan:
     """The plan of a service that Feast reads. Its keys are request columns of any type."""
     plans, inputs = [], {}
-    for projection in service.feature_view_projections:
-        features = tuple(Feature(f.name, field_of_type(f.dtype)) for f in projection.features)
-        view = views.get(projection.name)
-        ttl = getattr(view, "ttl", None)
-        plans.append(
-            ViewPlan(name_of(projection), projection.name, (), features, ttl.total_seconds() if ttl else 0.0)
-        )
-        for column in getattr(view, "entity_columns", ()):
+    for projection in service.spec.features:
+        name = projection.feature_view_name
+        features = tuple(Feature(f.name, field_of_type(f.value_type)) for f in projection.feature_columns)
+        view, derived = views.get(name), on_demand.get(name)
+        ttl_s = view.spec.ttl.ToTimedelta().total_seconds() if view is not None else 0.0
+        plans.append(ViewPlan(name_of(projection), name, (), features, ttl_s))
+        # Those without a name of their own belong to views without keys.
+        for column in view.spec.entity_columns if view is not None else ():
             if column.name != "__dummy_id":
-                name = projection.join_key_map.get(column.name, column.name)
-                inputs[name] = Feature(name, field_of_type(column.dtype))
-        for source in getattr(view, "source_request_sources", {}).values():
-            inputs |= {f.name: Feature(f.name, field_of_type(f.dtype)) for f in source.schema}
+                key = projection.join_key_map.get(column.name, column.name)
+                inputs[key] = Feature(key, field_of_type(column.value_type))
+        for source in derived.source_request_sources.values() if derived is not None else ():
+            fields = {f.name: field_of_type(f.dtype.to_value_type().value) for f in source.schema}
+            inputs |= {n: Feature(n, field) for n, field in fields.items()}
     shown = tuple(len(view.features) for view in plans)
-    revision = revision_of(service.name, plans, shown, ())
-    return ServicePlan(service.name, tuple(plans), (), shown, (), revision, why, tuple(inputs.values()))
+    revision = revision_of(service.spec.name, plans, shown, ())
+    return ServicePlan(service.spec.name, tuple(plans), (), shown, (), revision, why, tuple(inputs.values()))
 
 
 class FeastReader:
     """Reads as `get_online_features` does, in a thread."""
 
-    def __init__(self, store: FeatureStore, threads: ThreadPoolExecutor) -> None:
-        self._store = store
+    def __init__(self, client: FeastClient, threads: ThreadPoolExecutor) -> None:
+        self._client = client
         self._threads = threads
 
     async def read(
@@ -58,10 +66,11 @@ class FeastReader:
 
     def _read(self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int) -> Sequence[Rows]:
         try:
-            service = self._store.get_feature_service(plan.name, allow_cache=True)
+            store = self._client.store()
+            service = store.get_feature_service(plan.name, allow_cache=True)
             # A view without keys gets any column that the request has: Feast needs it to know the number of rows.
             entities = dict(given) or {"__row": list(range(rows))}
-            found = self._store.get_online_features(service, entities, full_feature_names=True).proto
+            found = store.get_online_features(service, entities, full_feature_names=True).proto
         except Exception as error:  # each store has its own exceptions
             raise StoreError(f"Feast can't read {plan.name}: {type(error).__name__}") from error
         vectors = dict(zip(found.metadata.feature_names.val, found.results, strict=True))

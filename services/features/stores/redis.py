@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from feast import RepoConfig
-
-from services.features.feast.layout import limit_waiting, redis_nodes
+from services.features.feast.layout import redis_nodes
+from services.features.feast.repository import Repository
 from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
 from services.features.stores.redis_client import RedisClientStore, client_of
@@ -33,15 +32,17 @@ _NOT_NEEDED = {
 _CONNECT_S = 0.5
 
 
-def open_store(config: RepoConfig, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
+def open_store(repository: Repository, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
     """See registry.Open: a single server is read over our own connection, anything else through redis-py."""
-    online = config.online_store
-    nodes, options = redis_nodes(config)
-    limit_waiting(config, timeout_s)
-    layout = RedisLayout(config.project)
-    if online.redis_type.value == "redis" and set(options) <= _PLAIN | _TLS | _NOT_NEEDED:
+    nodes, options = redis_nodes(repository)
+    layout = RedisLayout(repository.project)
+    kind, master = (
+        str(repository.online.get(name, usual))
+        for name, usual in (("redis_type", "redis"), ("sentinel_master", "mymaster"))
+    )
+    if kind == "redis" and set(options) <= _PLAIN | _TLS | _NOT_NEEDED:
         return RedisStore(nodes[0]["host"], int(nodes[0].get("port", 6379)), options, layout)
-    make = client_of(online.redis_type.value, nodes, options, online.sentinel_master, timeout_s)
+    make = client_of(kind, nodes, options, master, timeout_s)
     return RedisClientStore(make, layout)
 
 

@@ -1,8 +1,7 @@
 """The online stores that the service reads directly. Opens the one that feature_store.yaml names.
 
 To add a store: write a module beside this one with an `OnlineStore` and a function that opens it, add that function to
-`ONLINE_STORES`, and test it. All other stores are read by Feast itself, which is several times slower. Imports Feast, which
-takes seconds.
+`ONLINE_STORES`, and test it. All other stores are read by Feast itself, which is several times slower.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
-from feast import RepoConfig
-
 from services.features.feast.registry import FeastRegistry
+from services.features.feast.repository import FeastClient, Repository, read_repository
 from services.features.stores import redis, sqlite
 from services.features.stores.feast_fallback import FeastReader, UnreadableStore
 from services.features.stores.online_store import OnlineStore
 
-Open: TypeAlias = Callable[[RepoConfig, ThreadPoolExecutor, float], OnlineStore]
-"""Opens the store of a Feast configuration, without connecting. Takes threads for blocking reads, and the timeout (seconds)
+Open: TypeAlias = Callable[[Repository, ThreadPoolExecutor, float], OnlineStore]
+"""Opens the store of a feature repository, without connecting. Takes threads for blocking reads, and the timeout (seconds)
 of one attempt to reach a server."""
 
 ONLINE_STORES: dict[str, Open] = {"redis": redis.open_store, "sqlite": sqlite.open_store}
@@ -36,11 +34,12 @@ def open_feast(
 
     Connects to nothing yet. Raises StoreError. `threads`, `timeout_s`: see `Open`.
     """
-    registry = FeastRegistry(repo)
-    config = registry.store.config
-    open_store = ONLINE_STORES.get(config.online_store.type)
-    reader = FeastReader(registry.store, threads)
-    if open_store is None or config.entity_key_serialization_version != _KEY_VERSION:
-        registry.leave_to_feast(f"the online store is of type {config.online_store.type}")
+    repository = read_repository(repo)
+    client = FeastClient(repository, timeout_s)
+    registry = FeastRegistry(repository, client)
+    open_store = ONLINE_STORES.get(repository.online_type)
+    reader = FeastReader(client, threads)
+    if open_store is None or repository.key_version != _KEY_VERSION:
+        registry.leave_to_feast(f"the online store is of type {repository.online_type}")
         return registry, UnreadableStore(), reader
-    return registry, open_store(config, threads, timeout_s), reader
+    return registry, open_store(repository, threads, timeout_s), reader

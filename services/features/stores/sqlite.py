@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from feast import RepoConfig
-
 from services.features.feast.layout import sqlite_path
+from services.features.feast.repository import Repository
 from services.features.stores.answers import answered
 from services.features.stores.online_store import (
     KeyQuery,
@@ -41,9 +40,9 @@ _STATEMENTS = 256
 Found = list[tuple[int, bytes, str, bytes, int]]
 
 
-def open_store(config: RepoConfig, threads: ThreadPoolExecutor, _timeout_s: float) -> OnlineStore:
+def open_store(repository: Repository, threads: ThreadPoolExecutor, _timeout_s: float) -> OnlineStore:
     """See registry.Open."""
-    return SqliteStore(Path(sqlite_path(config)), config.project, threads)
+    return SqliteStore(sqlite_path(repository), repository.project, threads)
 
 
 class SqliteStore:
