@@ -18,6 +18,7 @@ from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import layout, services
 from tests.machines.authority import Authority, trust
+from tests.machines.containers import USER, Containers
 from tests.machines.names import Names
 from tests.machines.network import Network, choose_of, connect
 from tests.machines.processes import Launcher, Mounts, Processes, Running
@@ -30,7 +31,10 @@ DOOR = "10.78.0.1"
 # Keeps what must not be lost with a pod: one pod, that ends before the next begins.
 ALONE = "monitoring"
 _STOP = ("services.ingress.stop", "--drain-only")
-_START_S = 120.0
+# As long as the startup probe of the manifests gives a pod.
+_START_S = 300.0
+# Containers of the images in place of processes of this checkout.
+CONTAINERS = bool(os.environ.get("HEADRACE_TESTS_CONTAINERS"))
 
 
 @dataclass(eq=False)
@@ -70,11 +74,12 @@ class Cluster:
             made.callback(self.network.close)
             self.names = Names(self.folder, self.network.switch)
             made.callback(self.names.close)
-            self.store = Store(self.folder, self.network)
+            self.store = Store(self.folder, self.network, self.authority)
             made.callback(self.store.close)
             self.outside, _ = self.network.pod(0)
             made.callback(self._kill)
-            self._launcher: Launcher = Processes(self.folder / "pods")
+            pods = self.folder / "pods"
+            self._launcher: Launcher = Containers(pods, self.description) if CONTAINERS else Processes(pods)
             self._files()
             self._made = made.pop_all()
 
@@ -146,6 +151,7 @@ class Cluster:
         """Whom all services believe from now on."""
         for service in services.start_order():
             trust(self.folder / "tls" / service, *authorities)
+        self.store.trust(*authorities)
 
     def certify(self, authority: Authority) -> None:
         """New certificates for all services, and for whatever starts later."""
@@ -153,6 +159,7 @@ class Cluster:
         for service in services.start_order():
             folder = self.folder / "tls" / service
             authority.issue(folder, service_settings.name_of(self.description, service))
+        self.store.certify(authority)
 
     def _ready(self, service: str, machine: int) -> Pod:
         pod = self._start(service, machine)
@@ -160,7 +167,11 @@ class Cluster:
         return pod
 
     def _await(self, pod: Pod) -> None:
-        poll(f"{pod.service} on machine {pod.machine} is ready", pod.ready, _START_S)
+        try:
+            poll(f"{pod.service} on machine {pod.machine} is ready", pod.ready, _START_S)
+        except AssertionError as error:
+            error.add_note(pod.running.log.read_text()[-3000:])
+            raise
 
     def _start(self, service: str, machine: int) -> Pod:
         namespace, address = self.network.pod(machine)
@@ -201,14 +212,24 @@ class Cluster:
         for path in given:
             shutil.copy(path, secrets / path.name)
         (secrets / "console.key").write_bytes(os.urandom(32))
-        (secrets / "console.key").chmod(0o600)
         self.store.secrets(secrets)
+        for path in secrets.iterdir():
+            path.chmod(0o440)
+            os.chown(path, -1, USER)
+        _of_the_user(secrets)
         self.names.put("redis", [self.store.address])
         for service in services.start_order():
             (self.folder / "tls" / service).mkdir(parents=True)
+            _of_the_user(self.folder / "tls" / service)
         self.certify(self.authority)
         self.trust(self.authority)
         self.store.fill(self.folder / "feast")
+
+
+def _of_the_user(folder: Path) -> None:
+    """As `fsGroup` mounts a Secret: the service's group reads what is in the folder, also what will be."""
+    os.chown(folder, -1, USER)
+    folder.chmod(0o2750)
 
 
 def _render(folder: Path, description: Path) -> None:
