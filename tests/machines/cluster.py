@@ -138,6 +138,11 @@ class Cluster:
         assert pod.running.ended() == 0, pod.running.log.read_text()[-3000:]
         self.network.remove(pod.namespace)
 
+    def forget_doors(self, machine: int) -> None:
+        """The doors' Service gives out no new connections to those of the machine; `tell` brings them back."""
+        left = [pod.address for pod in self.of(services.INGRESS) if pod.machine != machine]
+        choose_of(self.outside, DOOR, mounted.DOOR_PORT, left)
+
     def tell(self, service: str) -> None:
         """Callers find the pods that serve now."""
         addresses = [pod.address for pod in self.of(service)]
@@ -214,7 +219,8 @@ class Cluster:
         (secrets / "console.key").write_bytes(os.urandom(32))
         self.store.secrets(secrets)
         for path in secrets.iterdir():
-            path.chmod(0o440)
+            # A process of this checkout is root, who reads no key that a group may read.
+            path.chmod(0o440 if CONTAINERS else 0o400)
             os.chown(path, -1, USER)
         _of_the_user(secrets)
         self.names.put("redis", [self.store.address])

@@ -37,7 +37,14 @@ class Store:
         self._namespace, self.address = network.pod(0)
         if self._kept.exists():
             shutil.copy(self._kept / _DUMP, folder)
-        options = ["--bind", self.address, "--dir", str(folder), "--dbfilename", _DUMP]
+        self._folder = folder
+        self.start()
+        self.near = Forwarded(lambda: connect(self._namespace, self.address, _PORT))
+        self._dumped = folder / _DUMP
+
+    def start(self) -> None:
+        """With what its dump holds."""
+        options = ["--bind", self.address, "--dir", str(self._folder), "--dbfilename", _DUMP]
         options += ["--port", "0", "--tls-port", str(_PORT), "--tls-auth-clients", "yes"]
         options += [word for name, file in self._files() for word in (f"--{name}", file)]
         self._process = subprocess.Popen(
@@ -45,8 +52,11 @@ class Store:
             stdout=subprocess.DEVNULL,
         )
         poll("the machines' Redis", self._listens)
-        self.near = Forwarded(lambda: connect(self._namespace, self.address, _PORT))
-        self._dumped = folder / _DUMP
+
+    def kill(self) -> None:
+        """It is gone at once. What it kept since its dump is lost: leases of limits, keys of calls."""
+        self._process.kill()
+        self._process.wait()
 
     def certify(self, authority: Authority) -> None:
         """It shows another certificate from now on."""
