@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from headrace.cli.deployment.description import Description
 from headrace.cli.installation import services
 from tests.machines import containers
-from tests.machines.cluster import CONTAINERS, Cluster, Description
+from tests.machines.cluster import CONTAINERS, Cluster
 from tests.programs import needs_program
 from tests.system import prepared
 

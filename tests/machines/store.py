@@ -123,13 +123,15 @@ class Store:
 
     def _client(self) -> redis.Redis:
         host, port = self.near.address.split(":")
-        files = {
-            "ssl_ca_certs": self._tls / "ca.crt",
-            "ssl_certfile": self._tls / "tls.crt",
-            "ssl_keyfile": self._tls / "tls.key",
-        }
-        own = {name: str(path) for name, path in files.items()}
-        return redis.Redis(host=host, port=int(port), password=PASSWORD, ssl=True, **own)
+        return redis.Redis(
+            host=host,
+            port=int(port),
+            password=PASSWORD,
+            ssl=True,
+            ssl_ca_certs=str(self._tls / "ca.crt"),
+            ssl_certfile=str(self._tls / "tls.crt"),
+            ssl_keyfile=str(self._tls / "tls.key"),
+        )
 
     def close(self) -> None:
         with suppress(AttributeError):

@@ -52,7 +52,7 @@ class RedisCalls:
         self._clock = clock
         self._pause_s = pause_s
         self._again = float("-inf")
-        options = {
+        options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),

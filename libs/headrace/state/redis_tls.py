@@ -24,7 +24,7 @@ class RenewedConnection(connection.SSLConnection):
             now = tuple(_stamp(path) for path in (self.ca_certs, self.certfile, self.keyfile))
             if now != self._read:
                 self._read, self.ssl_context.context = now, None
-        await super().connect()
+        await super().connect()  # type: ignore[no-untyped-call]  # redis-py leaves it without types
 
 
 class RenewedWatchedConnection(RenewedConnection, sentinel.SentinelManagedConnection):
