@@ -35,6 +35,8 @@ _STOP = ("services.ingress.stop", "--drain-only")
 _START_S = 300.0
 # Containers of the images in place of processes of this checkout.
 CONTAINERS = bool(os.environ.get("HEADRACE_TESTS_CONTAINERS"))
+# Of the images.
+VERSION = os.environ.get("HEADRACE_TESTS_VERSION", "latest")
 
 
 @dataclass(eq=False)
@@ -64,7 +66,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
-        self.description = Description(dns_ttl_s=1.0)
+        self.description = Description(dns_ttl_s=1.0, version=VERSION)
         self.pods: list[Pod] = []
         self.authority = Authority()
         self._count = 0

@@ -10,7 +10,7 @@ import pytest
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import services
 from tests.machines import containers
-from tests.machines.cluster import CONTAINERS, Cluster
+from tests.machines.cluster import CONTAINERS, VERSION, Cluster
 from tests.programs import needs_program
 from tests.system import prepared
 
@@ -19,7 +19,9 @@ PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder takes minutes, and needs what only root may do."""
-    lacks = containers.missing(list(services.start_order()), Description()) if CONTAINERS else ""
+    lacks = (
+        containers.missing(list(services.start_order()), Description(version=VERSION)) if CONTAINERS else ""
+    )
     for item in items:
         if item.path.parent.name == "machines":
             item.add_marker(pytest.mark.slow)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import grpc
 import pytest
 
@@ -49,12 +51,26 @@ def test_a_caller_without_the_right_certificate_gets_no_answer(cluster: Cluster,
     pod = cluster.of(service)[0]
     assert asked(cluster, pod, shown=None) is grpc.StatusCode.UNAVAILABLE
     assert asked(cluster, pod, shown=Authority()) is grpc.StatusCode.UNAVAILABLE
-    known = (
-        grpc.StatusCode.OK
-        if "router" in service_settings.callers(service)
-        else grpc.StatusCode.PERMISSION_DENIED
-    )
-    assert asked(cluster, pod, shown=cluster.authority) is known
+    assert asked(cluster, pod, shown=cluster.authority) is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("service", CALLED)
+def test_only_its_callers_may_call_a_service(cluster: Cluster, service: str) -> None:
+    pod, method = cluster.of(service)[0], _method(service)
+    callers = service_settings.callers(service)
+    assert callers
+    for named in services.start_order():
+        found = asked(cluster, pod, cluster.authority, named, method)
+        assert (found is not grpc.StatusCode.PERMISSION_DENIED) is (named in callers), named
+        assert found is not grpc.StatusCode.UNAVAILABLE
+
+
+def _method(service: str) -> str:
+    """The path of a method that the service has."""
+    [contract] = import_module(
+        f"headrace.api.{service}.v1.{service}_pb2"
+    ).DESCRIPTOR.services_by_name.values()
+    return f"/{contract.full_name}/{contract.methods[0].name}"
 
 
 def _predicted(system: System) -> list[dict[str, object]]:

@@ -63,7 +63,8 @@ table.sort(names)
 # lose that time, each time.
 #
 # Slots are never given twice: a door gets no more than the others do not hold. If all want more than there is, each gets the
-# part of what it wants; what is spare is divided likewise. A door that uses all its slots keeps up to an eighth of the limit
+# part of what it wants; what is spare is divided likewise, but for an eighth of the limit: a door that begins to get calls would
+# else have nothing until the others ask again, which one without calls does not before its lease ends. A door that uses all its slots keeps up to an eighth of the limit
 # beyond its part: if each change of the demand moved slots, some would always be on their way and serve nobody.
 EXCHANGE = f"""{_NOW}{_DOORS}
 local mine = redis.call('HGET', KEYS[1], 'door:' .. ARGV[2])
@@ -100,7 +101,7 @@ if limit > 0 then
   end
   local function part(w)
     if want > limit then return limit * w / want end
-    return w + (limit - want) * (w + 1) / (want + #names)
+    return w + (math.max(limit - math.floor(limit / 8), want) - want) * (w + 1) / (want + #names)
   end
   local fair, upto = 0, 0
   for _, name in ipairs(names) do
