@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Imported only by functions, where the store is in Redis; features has redis-py by its own group.
-LATE = ("services.monitoring.rollouts.handover_redis", "services.features.")
+LATE = ("services.monitoring.rollouts.handover_redis", "services.features.", "headrace.state.redis_tls")
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

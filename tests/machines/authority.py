@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
@@ -12,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headrace.state import atomic
 
+_LOOPBACK = IPv4Address("127.0.0.1")
 _SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace test CA")])
 
 
@@ -31,13 +33,18 @@ class Authority:
         )
         self.pem = made.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, folder: Path, dns: str) -> None:
-        """Writes `tls.key` and `tls.crt`, the key first: a reader between the two finds a pair that does not match, and waits."""
+    def issue(self, folder: Path, dns: str, *also: str) -> None:
+        """Writes `tls.key` and `tls.crt`, the key first: a reader between the two finds a pair that does not match, and waits.
+
+        `dns`: SERVICE.NAMESPACE.svc; `also`: further names. 127.0.0.1 is always among them.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         service, namespace, *_ = dns.split(".")
         names = [
             x509.DNSName(dns),
             x509.UniformResourceIdentifier(f"spiffe://headrace/ns/{namespace}/sa/{service}"),
+            *(x509.DNSName(name) for name in also),
+            x509.IPAddress(_LOOPBACK),
         ]
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -51,7 +58,7 @@ class Authority:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        atomic.write(folder / "tls.key", pem, mode=0o600)
+        atomic.write(folder / "tls.key", pem, mode=0o640)
         atomic.write(folder / "tls.crt", made.public_bytes(serialization.Encoding.PEM))
 
 

@@ -1,4 +1,5 @@
-"""A caller as gRPC makes it by default: `python -m tests.machines.caller FILE`, with what to do as JSON on its standard input.
+"""A caller as gRPC makes it by default, but for keepalive as our SDK has it: `python -m tests.machines.caller`, with what to do
+as JSON on its standard input.
 
 Several channels, each a connection of its own, call in turn at a fixed rate, whatever becomes of earlier calls. A call has a
 deadline and no retry. One line of JSON is printed for each call: when it began (monotonic seconds, as all processes of a host
@@ -17,13 +18,20 @@ import grpc.aio
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.system import PREDICT, row_request
 
+# Without them a caller gives up a silent connection after a quarter of an hour.
+KEEPALIVE_S, KEEPALIVE_TIMEOUT_S = 10.0, 5.0
+
 
 async def main() -> None:
     """Calls until its standard input ends."""
     told = json.loads(sys.stdin.readline())
     credentials = grpc.ssl_channel_credentials(told["ca"].encode())
     # Else gRPC would give all channels of this process one connection.
-    own = [("grpc.use_local_subchannel_pool", 1)]
+    own = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
+    ]
     channels = [grpc.aio.secure_channel(told["target"], credentials, own) for _ in range(told["channels"])]
     calls = [
         channel.unary_unary(

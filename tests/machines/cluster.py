@@ -18,6 +18,7 @@ from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import layout, services
 from tests.machines.authority import Authority, trust
+from tests.machines.containers import USER, Containers
 from tests.machines.names import Names
 from tests.machines.network import Network, choose_of, connect
 from tests.machines.processes import Launcher, Mounts, Processes, Running
@@ -30,7 +31,12 @@ DOOR = "10.78.0.1"
 # Keeps what must not be lost with a pod: one pod, that ends before the next begins.
 ALONE = "monitoring"
 _STOP = ("services.ingress.stop", "--drain-only")
-_START_S = 120.0
+# As long as the startup probe of the manifests gives a pod.
+_START_S = 300.0
+# Containers of the images in place of processes of this checkout.
+CONTAINERS = bool(os.environ.get("HEADRACE_TESTS_CONTAINERS"))
+# Of the images.
+VERSION = os.environ.get("HEADRACE_TESTS_VERSION", "latest")
 
 
 @dataclass(eq=False)
@@ -60,7 +66,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
-        self.description = Description(dns_ttl_s=1.0)
+        self.description = Description(dns_ttl_s=1.0, version=VERSION)
         self.pods: list[Pod] = []
         self.authority = Authority()
         self._count = 0
@@ -70,11 +76,12 @@ class Cluster:
             made.callback(self.network.close)
             self.names = Names(self.folder, self.network.switch)
             made.callback(self.names.close)
-            self.store = Store(self.folder, self.network)
+            self.store = Store(self.folder, self.network, self.authority)
             made.callback(self.store.close)
             self.outside, _ = self.network.pod(0)
             made.callback(self._kill)
-            self._launcher: Launcher = Processes(self.folder / "pods")
+            pods = self.folder / "pods"
+            self._launcher: Launcher = Containers(pods, self.description) if CONTAINERS else Processes(pods)
             self._files()
             self._made = made.pop_all()
 
@@ -133,6 +140,11 @@ class Cluster:
         assert pod.running.ended() == 0, pod.running.log.read_text()[-3000:]
         self.network.remove(pod.namespace)
 
+    def forget_doors(self, machine: int) -> None:
+        """The doors' Service gives out no new connections to those of the machine; `tell` brings them back."""
+        left = [pod.address for pod in self.of(services.INGRESS) if pod.machine != machine]
+        choose_of(self.outside, DOOR, mounted.DOOR_PORT, left)
+
     def tell(self, service: str) -> None:
         """Callers find the pods that serve now."""
         addresses = [pod.address for pod in self.of(service)]
@@ -146,6 +158,7 @@ class Cluster:
         """Whom all services believe from now on."""
         for service in services.start_order():
             trust(self.folder / "tls" / service, *authorities)
+        self.store.trust(*authorities)
 
     def certify(self, authority: Authority) -> None:
         """New certificates for all services, and for whatever starts later."""
@@ -153,6 +166,7 @@ class Cluster:
         for service in services.start_order():
             folder = self.folder / "tls" / service
             authority.issue(folder, service_settings.name_of(self.description, service))
+        self.store.certify(authority)
 
     def _ready(self, service: str, machine: int) -> Pod:
         pod = self._start(service, machine)
@@ -160,7 +174,11 @@ class Cluster:
         return pod
 
     def _await(self, pod: Pod) -> None:
-        poll(f"{pod.service} on machine {pod.machine} is ready", pod.ready, _START_S)
+        try:
+            poll(f"{pod.service} on machine {pod.machine} is ready", pod.ready, _START_S)
+        except AssertionError as error:
+            error.add_note(pod.running.log.read_text()[-3000:])
+            raise
 
     def _start(self, service: str, machine: int) -> Pod:
         namespace, address = self.network.pod(machine)
@@ -201,14 +219,25 @@ class Cluster:
         for path in given:
             shutil.copy(path, secrets / path.name)
         (secrets / "console.key").write_bytes(os.urandom(32))
-        (secrets / "console.key").chmod(0o600)
         self.store.secrets(secrets)
+        for path in secrets.iterdir():
+            # A process of this checkout is root, who reads no key that a group may read.
+            path.chmod(0o440 if CONTAINERS else 0o400)
+            os.chown(path, -1, USER)
+        _of_the_user(secrets)
         self.names.put("redis", [self.store.address])
         for service in services.start_order():
             (self.folder / "tls" / service).mkdir(parents=True)
+            _of_the_user(self.folder / "tls" / service)
         self.certify(self.authority)
         self.trust(self.authority)
         self.store.fill(self.folder / "feast")
+
+
+def _of_the_user(folder: Path) -> None:
+    """As `fsGroup` mounts a Secret: the service's group reads what is in the folder, also what will be."""
+    os.chown(folder, -1, USER)
+    folder.chmod(0o2750)
 
 
 def _render(folder: Path, description: Path) -> None:

@@ -7,20 +7,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.cluster import Cluster
+from headrace.cli.deployment.description import Description
+from headrace.cli.installation import services
+from tests.machines import containers
+from tests.machines.cluster import CONTAINERS, VERSION, Cluster
 from tests.programs import needs_program
 from tests.system import prepared
 
-PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare")
+PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder takes minutes, and needs what only root may do."""
+    lacks = (
+        containers.missing(list(services.start_order()), Description(version=VERSION)) if CONTAINERS else ""
+    )
     for item in items:
         if item.path.parent.name == "machines":
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(1800))
             item.add_marker(pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"))
+            if lacks:
+                item.add_marker(pytest.mark.skip(reason=f"no image here, see `make images`: {lacks}"))
             for program in PROGRAMS:
                 item.add_marker(needs_program(program))
 

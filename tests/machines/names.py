@@ -23,10 +23,10 @@ class Names:
         self.resolv.write_text(f"nameserver {DNS}\noptions timeout:1 attempts:2\n")
         options = ["--keep-in-foreground", "--no-hosts", "--no-resolv", "--local-ttl=1", "--user=root"]
         here = [f"--listen-address={DNS}", f"--addn-hosts={self._hosts}", "--bind-interfaces", "--pid-file="]
-        self._process = subprocess.Popen(
-            [*entering(switch), "dnsmasq", "--conf-file=/dev/null", *options, *here],
-            stderr=(folder / "dnsmasq.log").open("w"),
-        )
+        with (folder / "dnsmasq.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [*entering(switch), "dnsmasq", "--conf-file=/dev/null", *options, *here], stderr=log
+            )
         poll("dnsmasq", lambda: _listens(switch))
 
     def put(self, name: str, addresses: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,18 +66,24 @@ class Processes:
         for made in (state, run):
             made.mkdir(parents=True, mode=0o700)
         (state / mounted.MODELS.name).symlink_to(mounts.models)
-        (state / mounted.FEATURES.name).symlink_to(mounts.features)
+        shutil.copytree(mounts.features, state / mounted.FEATURES.name)
         places = {
             mounted.STATE: state,
             mounted.RUN: run,
             mounted.TLS: mounts.tls,
             mounted.SECRETS: mounts.secrets,
         }
-        text = mounts.settings.read_text()
-        for inside, here in places.items():
-            text = text.replace(f"{inside}/", f"{here}/").replace(f"{inside}\n", f"{here}\n")
-        settings = own / "settings.yaml"
-        settings.write_text(text)
+        settings, feast = own / "settings.yaml", state / mounted.FEATURES.name / "feature_store.yaml"
+        url = own / "redis-url"
+        for source, made_of in (
+            (mounts.settings, settings),
+            (feast, feast),
+            (mounts.secrets / url.name, url),
+        ):
+            text = source.read_text()
+            for inside, here in places.items():
+                text = text.replace(f"{inside}/", f"{here}/").replace(f"{inside}\n", f"{here}\n")
+            made_of.write_text(text.replace(str(mounts.secrets / url.name), str(url)))
         return _Process(service, settings, namespace, mounts.resolv, own / "log")
 
 

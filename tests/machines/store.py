@@ -1,4 +1,4 @@
-"""The Redis of the machines: releases, keys of calls and online features."""
+"""The Redis of the machines: releases, keys of calls and online features. It speaks TLS alone and asks for certificates."""
 
 from __future__ import annotations
 
@@ -9,40 +9,71 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import redis
+
+from headrace.cli.deployment import description as mounted
 from headrace.cli.installation import first_releases, layout
 from headrace.releases import open_store
+from tests.machines.authority import Authority, trust
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import Network, connect, entering
-from tests.redis_server import VALKEY
 from tests.system import HOME, ROOT, poll
 
 PASSWORD = "of-the-machines"
 _PORT = 6379
 _DUMP = "machines.rdb"
+_NAME = "redis"
 
 
 class Store:
     """A server with a password in a namespace outside the machines, so that it outlives each of them."""
 
-    def __init__(self, folder: Path, network: Network) -> None:
+    def __init__(self, folder: Path, network: Network, authority: Authority) -> None:
         self._kept = _kept()
-        self._folder = folder
+        self._tls = folder / "tls" / _NAME
+        self._tls.mkdir(parents=True)
+        self._issue(authority)
+        trust(self._tls, authority)
         self._namespace, self.address = network.pod(0)
         if self._kept.exists():
             shutil.copy(self._kept / _DUMP, folder)
-        options = ["--port", str(_PORT), "--bind", self.address, "--dir", str(folder), "--dbfilename", _DUMP]
+        self._folder = folder
+        self.start()
+        self.near = Forwarded(lambda: connect(self._namespace, self.address, _PORT))
+        self._dumped = folder / _DUMP
+
+    def start(self) -> None:
+        """With what its dump holds."""
+        options = ["--bind", self.address, "--dir", str(self._folder), "--dbfilename", _DUMP]
+        options += ["--port", "0", "--tls-port", str(_PORT), "--tls-auth-clients", "yes"]
+        options += [word for name, file in self._files() for word in (f"--{name}", file)]
         self._process = subprocess.Popen(
-            [*entering(self._namespace), VALKEY, *options, "--save", "", "--requirepass", PASSWORD],
+            [*entering(self._namespace), "redis-server", *options, "--save", "", "--requirepass", PASSWORD],
             stdout=subprocess.DEVNULL,
         )
         poll("the machines' Redis", self._listens)
-        self.near = Forwarded(lambda: connect(self._namespace, self.address, _PORT))
+
+    def kill(self) -> None:
+        """It is gone at once. What it kept since its dump is lost: leases of limits, keys of calls."""
+        self._process.kill()
+        self._process.wait()
+
+    def certify(self, authority: Authority) -> None:
+        """It shows another certificate from now on."""
+        self._issue(authority)
+        self._reread()
+
+    def trust(self, *authorities: Authority) -> None:
+        """Whose certificates it accepts from now on."""
+        trust(self._tls, *authorities)
+        self._reread()
 
     def secrets(self, folder: Path) -> None:
         """Writes what services need to reach it."""
-        self.place = f"redis://{self.near.address}/0?password_file={folder / 'redis-password'}"
+        own = mounted.OUR_FILES.replace(f"{mounted.TLS}/", f"{self._tls}/")
+        self.place = f"rediss://{self.near.address}/0?password_file={folder / 'redis-password'}&{own}"
         (folder / "redis-password").write_text(PASSWORD)
-        (folder / "redis-url").write_text(f"redis://:{PASSWORD}@redis:{_PORT}/0")
+        (folder / "redis-url").write_text(f"rediss://:{PASSWORD}@{_NAME}:{_PORT}/0?{mounted.OUR_FILES}")
 
     def fill(self, features: Path) -> None:
         """First releases of the checkout's pipelines, and the flights features in a repository that reads them here.
@@ -53,7 +84,10 @@ class Store:
             self._release()
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            places = [f"{host},password={PASSWORD}" for host in (self.near.address, f"redis:{_PORT}")]
+            places = [
+                _connection(self.near.address, self._tls),
+                _connection(f"{_NAME}:{_PORT}", mounted.TLS),
+            ]
             command = [
                 sys.executable,
                 "-m",
@@ -62,8 +96,9 @@ class Store:
                 str(HOME / "data"),
             ]
             subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
-            self._save()
-            shutil.copy(self._folder / _DUMP, part)
+            with self._client() as client:
+                client.save()
+            shutil.copy(self._dumped, part)
             part.rename(self._kept)
         shutil.copytree(self._kept / "feast", features)
 
@@ -74,13 +109,29 @@ class Store:
         assert not problems, problems
         store.close()
 
-    def _save(self) -> None:
-        with connect(self._namespace, self.address, _PORT, 30) as asking:
-            asking.sendall(f"AUTH {PASSWORD}\r\nSAVE\r\n".encode())
-            answer = b""
-            while answer.count(b"\r\n") < 2:
-                answer += asking.recv(64)
-        assert answer == b"+OK\r\n" * 2, answer
+    def _issue(self, authority: Authority) -> None:
+        authority.issue(self._tls, f"{_NAME}.headrace.svc", _NAME)
+
+    def _reread(self) -> None:
+        with self._client() as client:
+            # All at once: a new certificate and the key of the old one are refused.
+            client.execute_command("CONFIG SET", *(word for pair in self._files() for word in pair))
+
+    def _files(self) -> list[tuple[str, str]]:
+        names = {"cert": "tls.crt", "key": "tls.key", "ca-cert": "ca.crt"}
+        return [(f"tls-{name}-file", str(self._tls / file)) for name, file in names.items()]
+
+    def _client(self) -> redis.Redis:
+        host, port = self.near.address.split(":")
+        return redis.Redis(
+            host=host,
+            port=int(port),
+            password=PASSWORD,
+            ssl=True,
+            ssl_ca_certs=str(self._tls / "ca.crt"),
+            ssl_certfile=str(self._tls / "tls.crt"),
+            ssl_keyfile=str(self._tls / "tls.key"),
+        )
 
     def close(self) -> None:
         with suppress(AttributeError):
@@ -99,4 +150,14 @@ class Store:
 def _kept() -> Path:
     """Where the filled store of what is prepared now is kept."""
     stamps = [(HOME / name).read_bytes() for name in ("flights.json", "moderation.json")]
+    # Another program reads no dump of this one, and the repository names how this one is reached.
+    stamps.append(b"redis over TLS")
     return HOME / "machines" / hashlib.sha256(b"".join(stamps)).hexdigest()[:16]
+
+
+def _connection(address: str, tls: Path) -> str:
+    """As Feast writes it."""
+    files = {"ssl_ca_certs": tls / "ca.crt", "ssl_certfile": tls / "tls.crt", "ssl_keyfile": tls / "tls.key"}
+    return ",".join(
+        (address, f"password={PASSWORD}", "ssl=true", *(f"{n}={path}" for n, path in files.items()))
+    )

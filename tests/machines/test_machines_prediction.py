@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import grpc
 import pytest
 
@@ -15,6 +17,8 @@ from tests.machines.stranger import asked
 from tests.system import System, row_request
 
 ROWS = 64
+# On a busy machine features may come too late, so that a prediction is made without them and says so.
+ATTEMPTS = 20
 # On the way of a prediction; monitoring is beside it.
 CALLED = ("router", "features", "preprocessing", "executor", "postprocessing")
 
@@ -49,18 +53,35 @@ def test_a_caller_without_the_right_certificate_gets_no_answer(cluster: Cluster,
     pod = cluster.of(service)[0]
     assert asked(cluster, pod, shown=None) is grpc.StatusCode.UNAVAILABLE
     assert asked(cluster, pod, shown=Authority()) is grpc.StatusCode.UNAVAILABLE
-    known = (
-        grpc.StatusCode.OK
-        if "router" in service_settings.callers(service)
-        else grpc.StatusCode.PERMISSION_DENIED
-    )
-    assert asked(cluster, pod, shown=cluster.authority) is known
+    assert asked(cluster, pod, shown=cluster.authority) is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("service", CALLED)
+def test_only_its_callers_may_call_a_service(cluster: Cluster, service: str) -> None:
+    pod, method = cluster.of(service)[0], _method(service)
+    callers = service_settings.callers(service)
+    assert callers
+    for named in services.start_order():
+        found = asked(cluster, pod, cluster.authority, named, method)
+        assert (found is not grpc.StatusCode.PERMISSION_DENIED) is (named in callers), named
+        assert found is not grpc.StatusCode.UNAVAILABLE
+
+
+def _method(service: str) -> str:
+    """The path of a method that the service has."""
+    [contract] = import_module(
+        f"headrace.api.{service}.v1.{service}_pb2"
+    ).DESCRIPTOR.services_by_name.values()
+    return f"/{contract.full_name}/{contract.methods[0].name}"
 
 
 def _predicted(system: System) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for begin in range(0, ROWS, 16):
-        answer = system.predict(row_request(*system.rows[begin : begin + 16]), timeout=20)
+        for _ in range(ATTEMPTS):
+            answer = system.predict(row_request(*system.rows[begin : begin + 16]), timeout=20)
+            if not any(prediction.fallbacks for prediction in answer.predictions):
+                break
         found += [
             {"outputs": dict(p.outputs), "error": str(p.error), "fallbacks": list(p.fallbacks)}
             for p in answer.predictions

@@ -5,21 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
 
 from headrace.cli.installation import services
 from tests.machines.authority import Authority
+from tests.machines.caller import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from tests.machines.cluster import ALONE, MACHINES, Cluster
 from tests.machines.stranger import asked
-from tests.machines.traffic import CHANNELS, TIMEOUT_S, Traffic
+from tests.machines.traffic import CHANNELS, TIMEOUT_S, Traffic, reasons
 
 RATE = 100.0
 # New certificates are in use after this: clients look every 5 s, a server at its next handshake.
 TAKEN_UP_S = 8.0
 # Of callers at surviving doors when a machine is lost, and for how long.
 MOST_LOST, RECOVERED_S = 5, 5.0
+# When the doors' Service gives out no connection to the lost door any more. A cluster takes longer (Kubernetes 50 s), and until
+# then some of those who connect anew meet the lost door again.
+TOLD_S = 5.0
+# When callers whose connection stands at the lost door know it is gone.
+DETECTED_S = KEEPALIVE_S + KEEPALIVE_TIMEOUT_S
 SCALED = ("preprocessing", "executor", "router", services.INGRESS)
 
 
@@ -39,7 +46,7 @@ def _traffic(cluster: Cluster) -> Iterator[Traffic]:
 def _nothing_lost(traffic: Traffic) -> None:
     traffic.mark("end")
     time.sleep(TIMEOUT_S)
-    lost = {span.name: span.lost[:5] for span in traffic.spans() if span.lost}
+    lost = {span.name: span.reasons for span in traffic.spans() if span.lost}
     assert not lost
 
 
@@ -85,23 +92,54 @@ def test_new_certificates_and_a_new_ca_lose_nothing(cluster: Cluster) -> None:
                 assert asked(cluster, pod, shown=old) is grpc.StatusCode.UNAVAILABLE, pod.service
 
 
-def test_a_lost_machine_loses_what_is_in_flight(cluster: Cluster) -> None:
-    lost = cluster.of("preprocessing")[0].machine
+@pytest.mark.parametrize("door", [False, True], ids=["without a door", "with a door"])
+def test_a_lost_machine_loses_what_is_in_flight_and_what_stands_at_its_door(
+    cluster: Cluster, door: bool
+) -> None:
+    doors = {pod.machine for pod in cluster.of(services.INGRESS)}
+    lost = next(number for number in range(1, MACHINES + 1) if (number in doors) is door)
     with _traffic(cluster) as traffic:
-        traffic.mark(f"machine {lost} of {MACHINES} lost")
+        traffic.mark(f"machine {lost} of {MACHINES} lost, {'with' if door else 'without'} a door")
         cluster.network.cut(lost)
-        time.sleep(TIMEOUT_S + 5)
+        time.sleep(TOLD_S)
+        cluster.forget_doors(lost)
+        time.sleep(DETECTED_S + RECOVERED_S + TIMEOUT_S - TOLD_S)
         traffic.mark("machine back")
         cluster.network.join(lost)
+        cluster.tell(services.INGRESS)
         time.sleep(10)
         traffic.mark("end")
         time.sleep(TIMEOUT_S)
-        gone = traffic.spans()[1]
-        begin = traffic.marks[1][1]
-    # A caller whose connection stands at the lost door has gRPC's defaults, which give up a silent connection after minutes.
-    at_lost_door = {call["channel"] for call in gone.lost if call["at"] > begin + RECOVERED_S}
+        _, gone, back = traffic.spans()
+        begin, calls = traffic.marks[1][1], traffic.calls
+    at_lost_door = {n for n in range(CHANNELS) if _all_lost(calls, n, begin + 1, begin + RECOVERED_S)}
+    theirs = [call for call in gone.lost if call["channel"] in at_lost_door]
     others = [call for call in gone.lost if call["channel"] not in at_lost_door]
-    doors = cluster.of(services.INGRESS)
-    assert bool(at_lost_door) <= any(door.machine == lost for door in doors)
+    print(
+        f"{len(at_lost_door)} of {CHANNELS} channels at the lost door: {len(theirs)}; others: {len(others)}"
+    )
+    assert bool(at_lost_door) <= door
     assert len(at_lost_door) < CHANNELS
-    assert len(others) <= MOST_LOST
+    assert len(others) <= MOST_LOST, reasons(others)
+    assert all(call["at"] <= begin + RECOVERED_S for call in others)
+    assert len(theirs) <= len(at_lost_door) / CHANNELS * RATE * (DETECTED_S + 1)
+    assert all(call["at"] <= begin + DETECTED_S + 1 for call in theirs)
+    assert not back.lost, back.reasons
+
+
+def test_a_lost_redis_loses_nothing(cluster: Cluster) -> None:
+    with _traffic(cluster) as traffic:
+        traffic.mark("Redis killed")
+        cluster.store.kill()
+        time.sleep(10)
+        traffic.mark("Redis back")
+        cluster.store.start()
+        time.sleep(10)
+        _nothing_lost(traffic)
+
+
+def _all_lost(calls: list[dict[str, Any]], channel: int, begin: float, end: float) -> bool:
+    """Whether no call of the channel that began then had an answer."""
+    return all(
+        call["status"] != "OK" for call in calls if call["channel"] == channel and begin <= call["at"] < end
+    )

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,11 @@ class Span:
     lost: list[dict[str, Any]]
     rate: float
     p99_ms: float
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many were lost for what."""
+        return reasons(self.lost)
 
     @property
     def row(self) -> str:
@@ -104,6 +110,11 @@ class Traffic:
             _span(name, end - begin, [call for call in calls if begin <= call["at"] < end])
             for (name, begin), (_, end) in zip(self.marks, self.marks[1:], strict=False)
         ]
+
+
+def reasons(lost: list[dict[str, Any]]) -> dict[str, int]:
+    """How many calls were lost for what."""
+    return dict(Counter(f"{call['status']}: {call['why']}" for call in lost).most_common(10))
 
 
 def _span(name: str, seconds: float, calls: list[dict[str, Any]]) -> Span:

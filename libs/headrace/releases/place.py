@@ -16,7 +16,7 @@ from headrace.releases.store import ReleaseStore
 from headrace.state.redis_address import ManyServers, many_servers
 
 FORMS = "a folder, redis://HOST:PORT/DATABASE, redis+sentinel://HOST:PORT,HOST:PORT/NAME, or rediss… (TLS)"
-_OPTIONS = frozenset({"password_file", "ca", "prefix"})
+_OPTIONS = frozenset({"password_file", "ca", "certificate", "key", "prefix"})
 
 
 class PlaceError(ValueError):
@@ -47,10 +47,10 @@ def open_catalog(
 
 
 def redis_place(url: str) -> RedisPlace:
-    """The place of `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?password_file=…&ca=…&prefix=…]`. Raises PlaceError.
+    """The place of `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?OPTION=…&OPTION=…]`. Raises PlaceError.
 
-    Or `redis+sentinel://…`, see redis_address.py, with the same options. A password belongs into a file rather than into a
-    setting.
+    Options: `password_file`, `prefix`, and for rediss `ca`, `certificate` and `key`. Or `redis+sentinel://…`, see
+    redis_address.py, with the same options. A password belongs into a file rather than into a setting.
     """
     address, _, options_text = url.partition("?")
     watched = _watched(address)
@@ -85,10 +85,15 @@ def _place(
         raise PlaceError("prefix: use letters, digits, '-' and '_'")
     tls = parts.scheme.startswith("rediss")
     common = (tls, username, password, options.get("ca", ""), prefix)
+    shown = (options.get("certificate", ""), options.get("key", ""))
+    if bool(shown[0]) != bool(shown[1]):
+        raise PlaceError("certificate and key belong together; name both or neither")
     if watched is not None:
         # The account stands in the place alone: a file may name another password.
-        return RedisPlace("", 0, watched.database, *common, replace(watched, username=None, password=None))
-    return RedisPlace(parts.hostname or "", port, _database(parts.path), *common)
+        return RedisPlace(
+            "", 0, watched.database, *common, replace(watched, username=None, password=None), *shown
+        )
+    return RedisPlace(parts.hostname or "", port, _database(parts.path), *common, None, *shown)
 
 
 def _watched(address: str) -> ManyServers | None:

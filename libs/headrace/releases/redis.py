@@ -41,8 +41,9 @@ _ROOMS = ("releases", "tokens", "revisions", "documents", "ages")
 @dataclass(frozen=True, slots=True)
 class RedisPlace:
     """Where a Redis is. Its text names no password, so that it may be logged. `ca`: PEM file of the authority that signed the
-    server's certificate; "": those of the system. `prefix`: of all keys, if several installations share one Redis. `watched`:
-    the Sentinels that know the server, in place of `host` and `port`."""
+    server's certificate; "": those of the system. `certificate`, `key`: PEM files that are shown to it; "": none. `prefix`: of
+    all keys, if several installations share one Redis. `watched`: the Sentinels that know the server, in place of `host` and
+    `port`."""
 
     host: str
     port: int = 6379
@@ -53,6 +54,8 @@ class RedisPlace:
     ca: str = ""
     prefix: str = "headrace"
     watched: ManyServers | None = None
+    certificate: str = ""
+    key: str = ""
 
     def __str__(self) -> str:
         scheme = "rediss" if self.tls else "redis"
@@ -307,7 +310,11 @@ class RedisReleases:
 def _client(place: RedisPlace, timeout_s: float, retry: Any) -> Any:
     import redis
 
-    tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": place.ca or None} if place.tls else {}
+    tls: dict[str, Any] = {}
+    if place.tls:
+        # Read again for each connection, so files that are replaced are taken up.
+        files = {"ssl_ca_certs": place.ca, "ssl_certfile": place.certificate, "ssl_keyfile": place.key}
+        tls = {"ssl": True, **{name: file or None for name, file in files.items()}}
     common: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,

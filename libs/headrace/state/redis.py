@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from headrace.hop.config import ConfigError
-from headrace.state.redis_address import ManyServers, many_servers
+from headrace.state.redis_address import ManyServers, many_servers, tls_options
 
 # After a failure nobody asks for so long: otherwise each request would wait for the timeout.
 _PAUSE_S = 1.0
@@ -52,7 +52,7 @@ class RedisCalls:
         self._clock = clock
         self._pause_s = pause_s
         self._again = float("-inf")
-        options = {
+        options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
@@ -63,8 +63,8 @@ class RedisCalls:
             many = many_servers(url)
             if many is None:
                 # Blocking: when many ask at once, they wait for a connection instead of failing.
-                pool = redis.BlockingConnectionPool.from_url(
-                    url, max_connections=_CONNECTIONS, timeout=timeout_s, **options
+                pool = redis.BlockingConnectionPool(
+                    max_connections=_CONNECTIONS, timeout=timeout_s, **connecting(url), **options
                 )
                 self._client: Any = redis.Redis.from_pool(pool)
             else:
@@ -100,6 +100,19 @@ class RedisCalls:
                 await client.aclose()
 
 
+def connecting(url: str) -> dict[str, Any]:
+    """What a pool of redis-py takes to connect to the one server of the address. Raises ValueError."""
+    from redis.asyncio.connection import parse_url
+
+    from headrace.state.redis_tls import RenewedConnection
+
+    address, _, query = url.partition("?")
+    made: dict[str, Any] = {**parse_url(address)}
+    if address.startswith("rediss:"):
+        made["connection_class"] = RenewedConnection
+    return {**made, **tls_options(query, tls=address.startswith("rediss:"))}
+
+
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
@@ -117,10 +130,14 @@ def _client_of(many: ManyServers, options: Mapping[str, Any]) -> tuple[Any, Sequ
     from redis import asyncio as redis
     from redis.asyncio.cluster import ClusterNode, RedisCluster
 
+    from headrace.state.redis_tls import RenewedWatchedConnection
+
     given = {**options, **many.options()}
     if not many.master:
         return RedisCluster(startup_nodes=[ClusterNode(*place) for place in many.places], **given), ()
     # The Sentinels have the timeouts and TLS of the servers, but neither their accounts nor databases.
-    watching = {**options, "ssl": many.tls}
+    watching = {**options, "ssl": many.tls, **many.files}
+    if many.tls:
+        given["connection_class"] = RenewedWatchedConnection
     sentinel: Any = redis.Sentinel(list(many.places), sentinel_kwargs=watching, **given)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
     return sentinel.master_for(many.master), sentinel.sentinels

@@ -55,7 +55,6 @@ class RedisStore:
         self._port = port
         self._options = options
         self._layout = layout
-        self._tls = _context(options) if options.get("ssl") else None
         self._wire: RedisConnection | None = None
         self._connecting: asyncio.Task[RedisConnection] | None = None
         self._tell: Callable[[bytes], None] | None = None
@@ -119,12 +118,14 @@ class RedisStore:
 
     async def _greeted(self) -> RedisConnection:
         loop = asyncio.get_running_loop()
+        # Made anew for each connection, as certificates are replaced while the service runs.
+        tls = _context(self._options) if self._options.get("ssl") else None
         _, wire = await loop.create_connection(
             lambda: RedisConnection(self._changed),
             self._host,
             self._port,
-            ssl=self._tls,
-            server_hostname=self._host if self._tls else None,
+            ssl=tls,
+            server_hostname=self._host if tls else None,
         )
         try:
             self._tracked = await self._greet(wire)

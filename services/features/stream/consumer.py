@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 from redis import asyncio as redis
 from redis.exceptions import ResponseError
 
+from headrace.state.redis import connecting
 from services.features.config import Stream
 from services.features.plan.catalog import Log
 
@@ -62,7 +63,8 @@ class StreamConsumer:
 
     async def follow(self) -> None:
         """Consumes until cancelled; retries after every failure."""
-        async with redis.Redis.from_url(self._url, socket_timeout=_SOCKET_S) as self._client:
+        pool = redis.ConnectionPool(**connecting(self._url), socket_timeout=_SOCKET_S)
+        async with redis.Redis.from_pool(pool) as self._client:
             await self._follow()
 
     async def _follow(self) -> None:

@@ -66,8 +66,10 @@ table.sort(names)
 # until its next exchange it may still take what was left of the grant before. Then it has its local part, as without a lease.
 #
 # Slots are never given twice: a door gets no more than the others do not hold. If all want more than there is, each gets the
-# part of what it wants; what is spare is divided likewise. A door that uses all its slots keeps up to an eighth of the limit
-# beyond its part: if each change of the demand moved slots, some would always be on their way and serve nobody.
+# part of what it wants; what is spare is divided likewise, but for an eighth of the limit, unless the door that asks had too few:
+# a door that begins to get calls would else have nothing until the others ask again, which one without calls does not before its
+# lease ends. A door that uses all its slots keeps up to an eighth of the limit beyond its part: if each change of the demand
+# moved slots, some would always be on their way and serve nobody.
 EXCHANGE = f"""{_NOW}{_DOORS}
 local mine = redis.call('HGET', KEYS[1], 'door:' .. ARGV[2])
 local ok, before = pcall(cjson.decode, mine or '')
@@ -110,9 +112,12 @@ if limit > 0 then
     want = want + (tonumber(record[4]) or 0)
     held = held + (tonumber(record[5]) or 0)
   end
+  local had = tonumber(before[5]) or 0
+  local upto_all = limit
+  if not before[1] or wanted <= had then upto_all = limit - math.floor(limit / 8) end
   local function part(w)
     if want > limit then return limit * w / want end
-    return w + (limit - want) * (w + 1) / (want + #names)
+    return w + (math.max(upto_all, want) - want) * (w + 1) / (want + #names)
   end
   local fair, upto = 0, 0
   for _, name in ipairs(names) do
@@ -121,7 +126,6 @@ if limit > 0 then
     upto = upto + part(w)
     if name == ARGV[2] then fair = math.floor(upto + 1e-6) - whole end
   end
-  local had = tonumber(before[5]) or 0
   if wanted >= had and had > fair and had - fair <= limit / 8 then fair = had end
   slots = math.max(math.min(fair, limit - held), 0)
   -- Its first requests have begun without a lease, and more may before the others make room.

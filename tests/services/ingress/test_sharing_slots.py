@@ -86,6 +86,21 @@ def test_no_slot_is_given_that_another_door_holds(server: Valkey, steps: list[St
     asyncio.run(check())
 
 
+def test_a_door_that_begins_to_get_calls_is_not_without_slots_until_the_others_ask(server: Valkey) -> None:
+    async def check() -> None:
+        slots = Slots(server)
+        try:
+            # The first door has one call and then none, so it does not ask again; all this is within its lease.
+            await slots.ask(0, 1, 1.0, 0)
+            for passed_ms in (50, *[100] * 10):
+                _, given = await slots.ask(1, 1, 1.0, passed_ms)
+                assert given >= 1
+        finally:
+            await slots.calls.close()
+
+    asyncio.run(check())
+
+
 @settings(max_examples=20, deadline=None)
 @given(wants=st.lists(st.integers(0, 2 * LIMIT), min_size=DOORS, max_size=DOORS))
 def test_doors_that_want_all_get_all(server: Valkey, wants: list[int]) -> None:

@@ -17,6 +17,8 @@ STATE = Path("/var/lib/headrace")
 RUN = Path("/run/headrace")
 MODELS = STATE / "models"
 FEATURES = STATE / "feast"
+# What an address of a Redis ends with, so that it is believed by our CA and shown our certificate.
+OUR_FILES = f"ca={TLS}/ca.crt&certificate={TLS}/tls.crt&key={TLS}/tls.key"
 METRICS_PORT = 7190
 DOOR_PORT = 8443
 ADMIN_PORT = 9901
@@ -46,8 +48,8 @@ class Description(config.Settings):
     registry: str = "localhost"
     version: str = "latest"
     digests: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = Field(default_factory=dict)
-    # Where the releases are; no folder is shared by machines.
-    releases: str = "redis://redis:6379/0?password_file=/secrets/redis-password"
+    # Where the releases are; no folder is shared by machines. By default each side shows a certificate of the issuer below.
+    releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
     replicas: dict[str, PositiveInt] = Field(default_factory=dict)

@@ -16,7 +16,7 @@ def ensure(path: Path) -> bytes:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)
-        if path.stat().st_mode & 0o077:
+        if others_can_read(path.stat(), os.geteuid()):
             raise ConfigError(f"console.secret: others can read {path}: chmod 600 it")
         found = path.read_bytes()
     except OSError as error:
@@ -24,6 +24,12 @@ def ensure(path: Path) -> bytes:
     if len(found) != _BYTES:
         raise ConfigError(f"console.secret: {path} holds no {_BYTES} bytes; remove it, and a new one is made")
     return found
+
+
+def others_can_read(status: os.stat_result, user: int) -> bool:
+    """Whether others than the user may. Not by the group of a file of root's: so Kubernetes mounts a Secret (`fsGroup`)."""
+    mounted = status.st_uid == 0 != user
+    return bool(status.st_mode & (0o037 if mounted else 0o077))
 
 
 def _make(path: Path) -> None:

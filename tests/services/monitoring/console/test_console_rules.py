@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +232,22 @@ def test_the_secret_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ConfigError, match="32 bytes"):
         secret.ensure(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "read"),
+    [
+        (0o600, 65532, False),
+        (0o640, 65532, True),
+        (0o440, 0, False),  # as Kubernetes mounts a Secret with fsGroup
+        (0o460, 0, True),
+        (0o444, 0, True),
+    ],
+)
+def test_a_mounted_secret_is_read_by_its_group_alone(mode: int, owner: int, read: bool) -> None:
+    status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 65532, 32, 0, 0, 0))
+    assert secret.others_can_read(status, 65532) is read
+    assert secret.others_can_read(status, owner) is bool(mode & 0o077)
 
 
 @pytest.mark.parametrize(
