@@ -20,6 +20,7 @@ from headrace.audit.reader import Reader
 from headrace.audit.witness import Asked, HttpTransport, TimestampClient, Witness, WitnessClient
 from headrace.audit.witness.client import Transport, UnusableWitness
 from headrace.audit.writer import Writer
+from headrace.encryption import Sealer
 from headrace.hop import config
 
 _WALL = time.time  # noqa: TID251 - witnesses say when they signed
@@ -93,16 +94,22 @@ def utc_now() -> datetime:
 
 
 class Audit:
-    """The parts of an installation's audit."""
+    """The parts of an installation's audit. `sealer`: of what tells of persons; None: that is plain."""
 
-    def __init__(self, settings: AuditSettings, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: AuditSettings,
+        clock: Callable[[], datetime] = utc_now,
+        sealer: Sealer | None = None,
+    ) -> None:
         self.settings = settings
+        self.sealer = sealer
         self.clock = clock
         self.log = settings.folder / "log"
         self.access = Access(settings.folder / f"{ACTS}.jsonl", clock)
         # What machines share in Redis of the audit of releases, as the monitoring service copies it.
         self.shared = settings.folder / "shared.jsonl"
-        self.payloads = Payloads(settings.folder / "persons", clock)
+        self.payloads = Payloads(settings.folder / "persons", clock, sealer=sealer)
 
     @property
     def journals(self) -> tuple[Journal, ...]:
@@ -117,7 +124,7 @@ class Audit:
         found = [Journal(name, path, chained=True) for name, path in chains if path is not None]
         if (path := self.settings.security) is not None:
             lock = path.with_name(f".{path.name}.lock")
-            found.append(Journal("security", path, personal=True, lock=lock))
+            found.append(Journal("security", path, personal=True, lock=lock, sealer=self.sealer))
         return tuple(found)
 
     def verifier(self) -> Verifier:
