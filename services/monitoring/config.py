@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat
 
 from headrace.audit.settings import AuditSettings
+from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.monitoring.accuracy.settings import AccuracySettings
@@ -43,6 +44,8 @@ class MonitoringConfig(config.ServiceSettings):
     outcomes: Path | None = None
     # The audit log that this service keeps, one process of the home at a time. Absent: none is kept here.
     audit: AuditSettings | None = None
+    # Keys that events, and what the audit holds of persons, are sealed with. Absent: they are plain files.
+    encryption: EncryptionSettings | None = None
     retention: Retention = Retention()
     # How accuracy is told from outcomes.
     accuracy: AccuracySettings = AccuracySettings()

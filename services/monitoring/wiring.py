@@ -14,6 +14,8 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.audit.settings import Audit
+from headrace.encryption import EncryptionMetrics, sealer_of
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
@@ -22,6 +24,7 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.audit.deployments import tell_deployments
 from services.monitoring.audit.keeper import kept
+from services.monitoring.audit.sealed_files import counted
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.requests.kept_explanations import KeptExplanations
@@ -69,8 +72,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
+    sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics))
+    audit = None if settings.audit is None else Audit(settings.audit, sealer=sealer)
     try:
-        await analysers.enter_async_context(kept(settings.audit, runtime, settings.releases))
+        await analysers.enter_async_context(kept(audit, runtime, settings.releases))
+        await analysers.enter_async_context(counted(() if audit is None else audit.stores, sealer, runtime))
         tell_deployments(settings.audit, runtime)
         eyes = await _eyes(analysers, settings, runtime, recorder, store, judged)
         analysis = None
@@ -80,7 +86,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             )
         if settings.console is not None:
             await analysers.enter_async_context(
-                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown)
+                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown, audit)
             )
         servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
