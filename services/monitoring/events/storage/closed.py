@@ -11,9 +11,8 @@ from typing import TypeVar
 import pyarrow as pa
 
 from headrace.events import GroupHeader
+from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
 from services.monitoring.events.storage.segments import (
-    ASIDE_SUFFIX,
-    SUFFIX,
     Segment,
     UnreadableError,
     holds_request,

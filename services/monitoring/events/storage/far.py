@@ -14,8 +14,9 @@ from pyarrow import fs
 
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments
+from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
 from services.monitoring.events.storage.place import Place, place_of
-from services.monitoring.events.storage.segments import ASIDE_SUFFIX, SUFFIX, holds_request
+from services.monitoring.events.storage.segments import holds_request
 
 T = TypeVar("T")
 # After a failure nobody asks again for so long: queries and the reception share a thread.

@@ -27,10 +27,10 @@ from services.monitoring.events.storage.arrow import (
     with_header_columns,
     without_header_columns,
 )
+from services.monitoring.events.storage.files import OPEN_SUFFIX, SUFFIX
 from services.monitoring.events.storage.ranges import Ranges
 
 _FORMER_ID = "@prediction_id"
-OPEN_SUFFIX, SUFFIX, ASIDE_SUFFIX = ".arrows", ".parquet", ".unreadable"
 
 
 class UnreadableError(Exception):

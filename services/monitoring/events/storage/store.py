@@ -14,11 +14,10 @@ from headrace.events import SEQUENCE, EventGroup
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.arrow import REPLICA, record_batch
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments, Survey, survey
+from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
 from services.monitoring.events.storage.index import EventIndex, Stream
 from services.monitoring.events.storage.ranges import Ranges
 from services.monitoring.events.storage.segments import (
-    ASIDE_SUFFIX,
-    SUFFIX,
     OpenSegment,
     Segment,
     UnreadableError,

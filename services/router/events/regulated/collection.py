@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from headrace.encryption import KeysAwayError, LockedError, Sealer
+from headrace.encryption.files import claimed
 from headrace.hop.errors import Fault
 from headrace.recordings import RecordingError, read_frames
 from services.router.events.metrics import EventMetrics
-from services.router.events.regulated.journal_file import JournalFiles, claimed
+from services.router.events.regulated.journal_file import ASIDE_SUFFIX, KIND, JournalFiles
 from services.router.events.sender import is_final
 
 _CALL_S = 10.0
 _MESSAGE_BYTES = 1 << 20
-# What could not be read is kept for a look.
-_ASIDE = ".unreadable"
 
 
 class Collector(Protocol):
@@ -109,7 +109,7 @@ def _readable(path: Path) -> tuple[list[bytes], str]:
 
 def _done_with(path: Path, *, damaged: bool) -> None:
     if damaged:
-        path.rename(path.with_name(path.name + _ASIDE))
+        path.rename(path.with_name(path.name + ASIDE_SUFFIX))
     else:
         path.unlink()
 
