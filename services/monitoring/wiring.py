@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.encryption import EncryptionMetrics, sealer_of
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
@@ -128,7 +129,13 @@ async def _eyes(
     ]
     kept_explanations = explanation_store(settings.explanations, log)
     event_service, reception = await stack.enter_async_context(
-        events(settings.events, observers, runtime, lambda ids: kept_explanations.forget(ids, _WALL()))
+        events(
+            settings.events,
+            observers,
+            runtime,
+            lambda ids: kept_explanations.forget(ids, _WALL()),
+            sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics)),
+        )
     )
     explanation_service, explained = await stack.enter_async_context(
         explanations(settings.explanations, kept_explanations, reception, recorder, outcomes, runtime)

@@ -1,6 +1,6 @@
 """The frames of a recording file: eight bytes that name the format, then for each frame its length and its CRC-32 (both uint32,
-little-endian), and its bytes. In a sealed file the header of an envelope is in the place of the eight bytes, and the bytes of a frame
-are a part of a chain (`headrace.encryption.chain`).
+little-endian), and its bytes. In a sealed file the header of an envelope is in the place of the eight bytes, and the bytes of a
+frame are a part of a chain (`headrace.encryption.chain`).
 
 A process that is killed leaves a frame unfinished at the end, which the reader leaves out; all else that does not fit is an
 error.
@@ -77,7 +77,7 @@ def read_frames(path: Path, sealer: Sealer | None = None, kind: str = "") -> Ite
         beginning = file.read(len(MAGIC))
         if is_sealed(beginning):
             try:
-                chain = _opened(path, file, beginning, sealer, kind)
+                chain = _opened(file, beginning, sealer, kind)
             except DamagedError as error:
                 raise RecordingError(f"{path} is damaged: {error}") from None
             if chain is None:
@@ -96,10 +96,8 @@ def read_frames(path: Path, sealer: Sealer | None = None, kind: str = "") -> Ite
                 raise RecordingError(f"{path} is damaged at byte {place}: {error}") from None
 
 
-def _opened(
-    path: Path, file: BinaryIO, beginning: bytes, sealer: Sealer | None, kind: str
-) -> OpenedChain | None:
-    """The chain of a sealed file, which is then read up to its first frame; None: nothing was written but a part of its header."""
+def _opened(file: BinaryIO, beginning: bytes, sealer: Sealer | None, kind: str) -> OpenedChain | None:
+    """The chain of a sealed file, which is then read up to its first frame; None: there is nothing but a part of its header."""
     beginning += file.read(_HEADER_BYTES)
     try:
         _, end = read_header(beginning)

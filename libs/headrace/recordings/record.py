@@ -78,8 +78,8 @@ def decode_record(content: bytes) -> Record:
 
 
 def read_records(paths: Iterable[Path], sealer: Sealer | None = None) -> Iterator[Record]:
-    """The records of some files, one after another. `sealer`: opens those that are sealed. Raises RecordingError that names the file;
-    LockedError, OSError."""
+    """The records of some files, one after another. `sealer`: opens those that are sealed. Raises RecordingError that names the
+    file; LockedError, OSError."""
     for path in paths:
         for number, content in enumerate(read_frames(path, sealer, KIND), 1):
             try:

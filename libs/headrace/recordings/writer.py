@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from headrace.encryption import Sealer
-from headrace.encryption.files import sealed_among
+from headrace.encryption.files import SealedFiles
 from headrace.recordings.frames import Frames
 
 SUFFIX = ".recording"
@@ -25,8 +25,8 @@ def _now() -> datetime:
 
 class SegmentWriter:
     """Appends frames. `max_bytes`: of all files of the folder, whoever wrote them; `max_file_bytes`: of one. Methods block, are
-    called by one thread at a time, and raise OSError; after that the next call begins a new file. `sealer`: seals the files; with
-    another data key another file begins. KeysAwayError is an OSError.
+    called by one thread at a time, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`:
+    seals the files; with another data key another file begins.
 
     Files can be read by their owner alone: they hold what people asked. The one that is written is locked.
     """
@@ -116,6 +116,6 @@ class SegmentWriter:
             self.close()
 
 
-def sealed_files(folder: Path) -> Iterator[Path]:
-    """The sealed files of a folder of recordings. Each can be given to `headrace.encryption.files.rewrap`. Raises OSError."""
-    yield from sealed_among(sorted(folder.glob(f"*{SUFFIX}")))
+def sealed_files(folder: Path) -> SealedFiles:
+    """The files of a folder of recordings."""
+    return SealedFiles("recordings", folder, (f"*{SUFFIX}",))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.encryption.files import sealed_among
+from headrace.encryption.files import SealedFiles
 
 OPEN_SUFFIX, SUFFIX, ASIDE_SUFFIX = ".arrows", ".parquet", ".unreadable"
 OPEN, SEGMENTS, ASIDE = "open", "segments", "unreadable"
 
 
-def sealed_files(folder: Path) -> Iterator[Path]:
-    """The sealed files of a folder of events (`events.folder`): closed and open segments, and those set aside. Each can be given to
-    `headrace.encryption.files.rewrap`. Raises OSError."""
-    for name, suffix in ((SEGMENTS, SUFFIX), (OPEN, OPEN_SUFFIX), (ASIDE, ASIDE_SUFFIX)):
-        yield from sealed_among(sorted((folder / name).glob(f"*{suffix}")))
+def sealed_files(folder: Path) -> SealedFiles:
+    """The segments of a folder of events (`events.folder`): closed, open and set aside."""
+    patterns = f"{SEGMENTS}/*{SUFFIX}", f"{OPEN}/*{OPEN_SUFFIX}", f"{ASIDE}/*{ASIDE_SUFFIX}"
+    return SealedFiles("events", folder, patterns)

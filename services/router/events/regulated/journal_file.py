@@ -15,8 +15,8 @@ from threading import Lock
 from typing import BinaryIO
 
 from headrace.encryption import Sealer
-from headrace.encryption.files import sealed_among
-from headrace.recordings.frames import Frames
+from headrace.encryption.files import SealedFiles
+from headrace.recordings.frames import Frames, read_frames
 
 SUFFIX, ASIDE_SUFFIX = ".journal", ".unreadable"
 # What such a file is, where it is sealed.
@@ -25,8 +25,8 @@ KIND = "journal"
 
 class JournalFiles:
     """Appends frames. `max_bytes`: of all files of the folder; `max_file_bytes`: of one. Methods block, may be called by several
-    threads, and raise OSError; after that the next call begins a new file. `sealer`: seals the files; with another data key another
-    file begins. KeysAwayError is an OSError."""
+    threads, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`: seals the files, with
+    another data key another file begins, and opens them."""
 
     def __init__(
         self, folder: Path, max_bytes: int, max_file_bytes: int, sealer: Sealer | None = None
@@ -81,6 +81,10 @@ class JournalFiles:
         with self._lock:
             return [path for _, path in sorted(found) if path != self._path]
 
+    def frames(self, path: Path) -> Iterator[bytes]:
+        """The content of each frame of a file. Raises as `headrace.recordings.read_frames`."""
+        return read_frames(path, self._sealer, KIND)
+
     def size_bytes(self) -> int:
         """Size of all files."""
         size = 0
@@ -118,8 +122,6 @@ class JournalFiles:
                 file.close()
 
 
-def sealed_files(folder: Path) -> Iterator[Path]:
-    """The sealed files of a journal's folder, those set aside too. Each can be given to `headrace.encryption.files.rewrap`. Raises
-    OSError."""
-    for suffix in (SUFFIX, SUFFIX + ASIDE_SUFFIX):
-        yield from sealed_among(sorted(folder.glob(f"*{suffix}")))
+def sealed_files(folder: Path) -> SealedFiles:
+    """The files of a journal's folder, those set aside too."""
+    return SealedFiles("journal", folder, (f"*{SUFFIX}", f"*{SUFFIX}{ASIDE_SUFFIX}"))
