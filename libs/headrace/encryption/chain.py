@@ -17,6 +17,7 @@ class SealedChain:
     def __init__(self, sealer: Sealer, identity: str) -> None:
         header, self._key = sealer.begin()
         self.header = header.encode()
+        self.wrapped = header.wrapped
         self._identity = identity.encode()
         self._count = 0
         self._last = b""

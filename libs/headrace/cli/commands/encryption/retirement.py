@@ -11,9 +11,12 @@ import typer
 from headrace.cli.commands.encryption.place import Keys, away_told, keys_of, record
 from headrace.cli.commands.encryption.view import needed
 from headrace.cli.console import DEFAULT_HOME, Home, command, fail, out, place
+from headrace.cli.installation.encryption import encryption_place
+from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
 from headrace.encryption.kms import check_retired
 from headrace.encryption.kms.file_kms import FileKms
+from headrace.hop.config import ConfigError
 
 _WALL = time.time  # noqa: TID251 - the file says when a version was made
 
@@ -33,6 +36,10 @@ def retire(
         except ValueError as error:
             fail(str(error))
         tallies = keys.tallies(versions)
+        if _far(layout):
+            fail(
+                "segments of events in the object store may need it, and commands do not look there; keep it"
+            )
         if count := needed(tallies)[version]:
             fail(f"{count} files need key {version}; first: {command()} encryption rewrap")
         if any(tally.damaged or tally.unreadable for tally in tallies.values()):
@@ -51,6 +58,13 @@ def retire(
         keys.sealer.keys.kms.retire(version)
     out.print(f"key {version} is destroyed", markup=False)
     out.print(f"→ {command()} backup FILE, as older backups need that key", style="bold", markup=False)
+
+
+def _far(layout: Layout) -> bool:
+    try:
+        return encryption_place.has_far_segments(layout)
+    except ConfigError as error:
+        fail(str(error))
 
 
 def _still_used_s(keys: Keys, versions: list[str]) -> float:

@@ -26,7 +26,8 @@ def ask(layout: Layout, name: str, request: Message, reply: type[Reply]) -> Repl
 def tell_unreadable(segments: Iterable[str]) -> None:
     """Says which segments could not be read."""
     for name in segments:
-        err.print(f"segment {name} can't be read; it was set aside", style="yellow")
+        told = f"segment {name} can't be read: it was set aside, or its key is not here"
+        err.print(told, style="yellow")
 
 
 def named(identity: str) -> list[pb.ListEventsRequest]:

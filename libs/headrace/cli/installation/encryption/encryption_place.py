@@ -18,9 +18,16 @@ from headrace.audit.settings import Audit
 from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout
 from headrace.encryption import EncryptionSettings, KeysAwayError, Sealer, Store, sealer_of
+from headrace.encryption.files import SealedFiles
 from headrace.encryption.kms.file_kms import FileKms, make
 from headrace.hop import config
+from headrace.recordings.writer import sealed_files as recordings
 from headrace.state import atomic
+
+# Files of the services, as services.monitoring.events.storage.files and services.router.events.regulated.journal_file name them;
+# a test compares them.
+_EVENTS = "events", ("segments/*.parquet", "open/*.arrows", "unreadable/*.unreadable")
+_JOURNAL = "journal", ("*.journal", "*.journal.unreadable")
 
 
 def settings(layout: Layout) -> EncryptionSettings | None:
@@ -42,7 +49,29 @@ def sealer(layout: Layout) -> Sealer | None:
 
 def stores(layout: Layout) -> tuple[Store, ...]:
     """All that may be sealed in a home. Raises ConfigError."""
-    return Audit(audit_place.settings(layout)).stores
+    events, journal = _EVENTS, _JOURNAL
+    found: list[Store] = [
+        *Audit(audit_place.settings(layout)).stores,
+        SealedFiles(events[0], layout.events, events[1]),
+        SealedFiles(journal[0], layout.journal, journal[1]),
+    ]
+    if (folder := _override(layout, "router", "recording", "folder")) is not None:
+        found.append(recordings(Path(str(folder))))
+    return tuple(found)
+
+
+def has_far_segments(layout: Layout) -> bool:
+    """Whether segments of events are moved to an object store, where commands do not look. Raises ConfigError."""
+    return _override(layout, "monitoring", "events", "segments") is not None
+
+
+def _override(layout: Layout, service: str, *keys: str) -> object:
+    """What a person set for a service; None: nothing. Raises ConfigError."""
+    path = layout.override(service)
+    found: object = dict(config.read(path).values) if path.exists() else None
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def default_file(layout: Layout) -> Path:
