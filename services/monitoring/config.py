@@ -47,7 +47,7 @@ class MonitoringConfig(config.ServiceSettings):
     outcomes: Path | None = None
     # The audit log that this service keeps, one process of the home at a time. Absent: none is kept here.
     audit: AuditSettings | None = None
-    # Keys that segments of events are sealed with. Absent: they are plain files.
+    # Keys that segments of events, and what the audit holds of persons, are sealed with. Absent: they are plain files.
     encryption: EncryptionSettings | None = None
     retention: Retention = Retention()
     # How accuracy is told from outcomes.

@@ -122,7 +122,9 @@ class FileKms:
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if self._known is not None and self._known[0] == seen:
                     return self._known[1]
-                if stat.S_IMODE(status.st_mode) & 0o077:
+                # Another's file, such as one that is mounted from a Secret, may be readable by our group.
+                closed = 0o077 if status.st_uid == os.geteuid() else 0o037
+                if stat.S_IMODE(status.st_mode) & closed:
                     raise KeysAwayError(f"{self._path} may be read by others: chmod 600 {self._path}")
                 keys = _decoded(file.read(_MAX_BYTES), self._path)
                 self._known = seen, keys
