@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.encryption import DataKeys, Sealer
-from headrace.encryption.file_kms import FileKms, make
+from headrace.encryption.kms.file_kms import FileKms, make
 
 
 class Keys:

@@ -1,4 +1,4 @@
-"""Segments that are sealed: nothing plain is on the disk; what can't be opened waits for its key, what is damaged is set aside."""
+"""Segments that are sealed: nothing plain is on the disk; what can't be opened waits for its key; damaged ones are set aside."""
 
 from __future__ import annotations
 
