@@ -117,7 +117,7 @@ def _result(rows: int) -> RouteResult:
 
 
 def _beside(noted: list[Noted], seconds: float) -> tuple[float, float, float]:
-    """Median µs a row of the message, and of its way into a segment, its share of the Parquet file included: plain, and sealed."""
+    """Median µs a row of the message, and of its way into a segment, with its share of the Parquet file: plain, and sealed."""
     rows, builder = sum(map(len, noted)), GroupBuilder(Mask(None))
 
     def message() -> bytes:

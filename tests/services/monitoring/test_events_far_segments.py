@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.encryption import Sealer, is_sealed
+from headrace.encryption.files import claimed
 from headrace.events import Mask, messages
 from headrace.hop.call import methods_of
 from headrace.hop.testing import Harness, served
@@ -215,11 +216,8 @@ def test_what_is_being_moved_by_another_process_is_left_alone(pair: tuple[Machin
     machine.take(group(1, 3))
     machine.store.close_due(everything=True)
     [path] = machine.segments
-    first = machine.far
-    machine.again()
-    assert first is not None
     assert machine.far is not None
-    with first._locked(path.name, wait=False):
+    with claimed(path):
         assert not machine.far.upload(path.name)
     assert machine.far.upload(path.name)
 
