@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from headrace.encryption import DamagedError, LockedError, Sealer, is_sealed
 from headrace.encryption.chain import OpenedChain, SealedChain
+from headrace.encryption.envelope import MAGIC as ENVELOPE_MAGIC
 from headrace.encryption.envelope import TAG_BYTES, read_header
 from headrace.encryption.kms import NONCE_BYTES
 
@@ -83,7 +84,7 @@ def read_frames(path: Path, sealer: Sealer | None = None, kind: str = "") -> Ite
             if chain is None:
                 return
         elif beginning != MAGIC:
-            if MAGIC.startswith(beginning):
+            if MAGIC.startswith(beginning) or ENVELOPE_MAGIC.startswith(beginning):
                 return  # killed before anything was written
             raise RecordingError(f"{path} is no recording of a router: it does not begin as one")
         for place, content in _frames(path, file):

@@ -92,16 +92,16 @@ class FarSegments(ClosedSegments):
             return super()._from(name, read)
         # Fetched as a whole: what fails behind it is damage, and not the network's fault.
         content = self._reach(lambda: self._fetched(name))
-        if is_sealed(memoryview(content)):
-            return read(unsealed(memoryview(content), name, self._sealer))
+        if is_sealed(_bytes_of(content)):
+            return read(unsealed(_bytes_of(content), name, self._sealer))
         return read(pa.BufferReader(content))
 
     def _fetched(self, name: str) -> pa.Buffer:
         """All of a segment; raises LockedError before most of it was fetched."""
         with self._far.open_input_file(self._at(name)) as file:
             beginning = file.read_buffer(BEGINNING_BYTES)
-            if is_sealed(memoryview(beginning)):
-                check_key(memoryview(beginning), self._sealer)
+            if is_sealed(_bytes_of(beginning)):
+                check_key(_bytes_of(beginning), self._sealer)
             if beginning.size < BEGINNING_BYTES:
                 return beginning
             file.seek(0)
@@ -150,6 +150,10 @@ class FarSegments(ClosedSegments):
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+
+def _bytes_of(content: pa.Buffer) -> memoryview:
+    return memoryview(content).cast("B")
 
 
 def far_segments(

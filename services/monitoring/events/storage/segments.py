@@ -229,7 +229,7 @@ def write_closed(folder: Path, table: pa.Table, sealer: Sealer | None = None) ->
             # Nothing plain touches the disk.
             sink = pa.BufferOutputStream()
             _write_parquet(table, sink)
-            content = memoryview(sink.getvalue())
+            content = memoryview(sink.getvalue()).cast("B")
             segment = described(table, hashlib.sha256(content).hexdigest(), len(content))
             _write_whole(part, sealer.seal(content, identity(segment.name)))
         part.rename(folder / segment.name)
