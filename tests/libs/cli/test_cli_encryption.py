@@ -224,3 +224,16 @@ def test_a_backup_of_a_plain_home_has_no_keys(tmp_path: Path) -> None:
     source = _saved(at, "b.tar")
     with pytest.raises(BackupError, match="nothing in this backup is sealed"):
         restore(source, tmp_path / "new", lambda *_: None, tmp_path / "keys")
+
+
+def test_keys_for_a_secret_are_made_and_rotated_without_a_home(tmp_path: Path) -> None:
+    keys = tmp_path / "encryption.keys"
+    for arguments, code in (
+        (["new", keys], 0),
+        (["new", keys], 1),
+        (["rotate", "--keys", keys], 0),
+        (["rotate", "--keys", tmp_path / "none"], 2),
+    ):
+        assert CliRunner().invoke(app, ["encryption", *map(str, arguments)]).exit_code == code
+    assert len(FileKms(keys).versions()) == 2
+    assert keys.stat().st_mode & 0o777 == 0o600

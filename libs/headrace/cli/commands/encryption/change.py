@@ -1,22 +1,49 @@
-"""`headrace encryption rotate` and `rewrap`: a new version of the key, and old files that it opens."""
+"""`headrace encryption new`, `rotate` and `rewrap`: keys, a new version of them, and old files that it opens."""
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace.cli.commands.encryption.place import Keys, away_told, keys_of, record
-from headrace.cli.console import DEFAULT_HOME, Home, command, err, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.encryption import DamagedError, KeysAwayError, LockedError, Store
+from headrace.encryption.kms.file_kms import FileKms, make
 
 _SHOWN = 5
 
 
-def rotate(home: Home = DEFAULT_HOME) -> None:
+def new(
+    file: Annotated[
+        Path, typer.Argument(help="Where the keys are written, for their owner alone.", dir_okay=False)
+    ],
+) -> None:
+    """Make a file of keys without a home, such as for a Secret of Kubernetes. A home gets its own by `headrace up --encrypt`."""
+    if file.exists():
+        fail(f"{file} exists; to make a new version in it: {command()} encryption rotate --keys {file}")
+    with away_told():
+        make(file, f"headrace-{secrets.token_hex(4)}")
+        version = FileKms(file).current()
+    out.print(f"[green]{version}[/] is in {file}; keep a copy elsewhere", soft_wrap=True)
+
+
+def rotate(
+    home: Home = DEFAULT_HOME,
+    file: Annotated[
+        Path | None,
+        typer.Option("--keys", help="A file of keys that is no home's.", dir_okay=False, exists=True),
+    ] = None,
+) -> None:
     """Make a new version of the key. New files are sealed with it; the older versions still open the others."""
+    if file is not None:
+        with away_told():
+            out.print(f"[green]{FileKms(file).rotate()}[/] is the current key in {file}", soft_wrap=True)
+        return
     layout = place(home)
     keys = keys_of(layout)
     with away_told():
