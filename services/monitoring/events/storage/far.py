@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from headrace.encryption import KeysAwayError, Sealer, is_sealed
+from headrace.encryption import KeysAwayError, LockedError, Sealer, is_sealed
 from headrace.encryption.files import claimed
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments
@@ -46,6 +46,8 @@ class FarSegments(ClosedSegments):
         self._root = place.path
         self._clock = clock
         self._resting = (0.0, "")
+        # Those whose key was not here when they were fetched.
+        self._locked: set[str] = set()
         self._far = fs.S3FileSystem(
             endpoint_override=place.endpoint or None,
             scheme=place.scheme,
@@ -91,20 +93,23 @@ class FarSegments(ClosedSegments):
         with suppress(FileNotFoundError):
             return super()._from(name, read)
         # Fetched as a whole: what fails behind it is damage, and not the network's fault.
-        content = self._reach(lambda: self._fetched(name))
-        if is_sealed(_bytes_of(content)):
-            return read(unsealed(_bytes_of(content), name, self._sealer))
-        return read(pa.BufferReader(content))
+        try:
+            content = self._reach(lambda: self._fetched(name))
+            if not is_sealed(_bytes_of(content)):
+                return read(pa.BufferReader(content))
+            opened = unsealed(_bytes_of(content), name, self._sealer)
+        except LockedError:
+            self._locked.add(name)
+            raise
+        self._locked.discard(name)
+        return read(opened)
 
     def _fetched(self, name: str) -> pa.Buffer:
-        """All of a segment; raises LockedError before most of it was fetched."""
+        """All of a segment. One that was locked is fetched only if its key is here now; raises LockedError, UnreadableError."""
         with self._far.open_input_file(self._at(name)) as file:
-            beginning = file.read_buffer(BEGINNING_BYTES)
-            if is_sealed(_bytes_of(beginning)):
-                check_key(_bytes_of(beginning), self._sealer)
-            if beginning.size < BEGINNING_BYTES:
-                return beginning
-            file.seek(0)
+            if name in self._locked:
+                check_key(_bytes_of(file.read_buffer(BEGINNING_BYTES)), self._sealer)
+                file.seek(0)
             return file.read_buffer()
 
     def _far_names(self) -> set[str]:
