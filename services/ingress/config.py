@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.ingress.idempotency.settings import Idempotency
@@ -163,6 +164,8 @@ class IngressSettings(config.ServiceSettings):
     # Where doors of several machines share both; then the folder `quotas` is not used.
     sharing: Sharing = Sharing()
     security: Security = Security()
+    # Keys that the security log is sealed with. Absent: it is a plain file.
+    encryption: EncryptionSettings | None = None
     # Where the outcomes of calls with an idempotency key are kept.
     idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
+from headrace.encryption import EncryptionMetrics, sealer_of
 from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
@@ -111,7 +112,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    security = _security(settings, metrics, told, wall)
+    security = _security(settings, telemetry, metrics, told, wall)
     reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     documents = _documents(settings)
@@ -168,9 +169,13 @@ async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
     telemetry.ready(await readiness.ready())
 
 
-def _security(settings: IngressSettings, metrics: Metrics, told: _Told, wall: Clock) -> SecurityLog:
+def _security(
+    settings: IngressSettings, telemetry: Telemetry, metrics: Metrics, told: _Told, wall: Clock
+) -> SecurityLog:
+    """Raises ConfigError."""
     rules = settings.security
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    sealer = sealer_of(settings.encryption, telemetry.once(EncryptionMetrics))
+    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log, sealer)
     metrics.security.waiting.set_function(lambda: security.waiting)
     return security
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.audit.settings import Audit
+from headrace.encryption import EncryptionMetrics, Store, sealer_of
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
@@ -22,6 +24,7 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.audit.deployments import tell_deployments
 from services.monitoring.audit.keeper import kept
+from services.monitoring.audit.sealed_files import counted
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.requests.kept_explanations import KeptExplanations
@@ -31,6 +34,7 @@ from services.monitoring.drift.from_events import DriftObserver
 from services.monitoring.drift.wiring import watching_drift
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.events.ports import EventObserver, GroupObserver
+from services.monitoring.events.storage.files import sealed_files
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
@@ -69,8 +73,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
+    sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics))
+    audit = None if settings.audit is None else Audit(settings.audit, sealer=sealer)
     try:
-        await analysers.enter_async_context(kept(settings.audit, runtime, settings.releases))
+        await analysers.enter_async_context(kept(audit, runtime, settings.releases))
+        await analysers.enter_async_context(counted(_stores(settings, audit), sealer, runtime))
         tell_deployments(settings.audit, runtime)
         eyes = await _eyes(analysers, settings, runtime, recorder, store, judged)
         analysis = None
@@ -80,7 +87,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             )
         if settings.console is not None:
             await analysers.enter_async_context(
-                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown)
+                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown, audit)
             )
         servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
@@ -93,6 +100,14 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)
         await recorder.close()
+
+
+def _stores(settings: MonitoringConfig, audit: Audit | None) -> list[Store]:
+    """What this service writes that may be sealed."""
+    found = [] if audit is None else [*audit.stores]
+    if (folder := settings.events.folder) is not None:
+        found.append(sealed_files(folder))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +143,13 @@ async def _eyes(
     ]
     kept_explanations = explanation_store(settings.explanations, log)
     event_service, reception = await stack.enter_async_context(
-        events(settings.events, observers, runtime, lambda ids: kept_explanations.forget(ids, _WALL()))
+        events(
+            settings.events,
+            observers,
+            runtime,
+            lambda ids: kept_explanations.forget(ids, _WALL()),
+            sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics)),
+        )
     )
     explanation_service, explained = await stack.enter_async_context(
         explanations(

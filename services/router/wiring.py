@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
+from headrace.encryption import EncryptionMetrics, Sealer, sealer_of
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
@@ -74,8 +75,15 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         await stack.enter_async_context(running(reloader.run(), "releases", log))
         stack.callback(source.close)
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
+        sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics))
         told = await stack.enter_async_context(
-            events(settings.events, settings.monitoring, runtime, lambda *of: explained.explainer.offer(*of))
+            events(
+                settings.events,
+                settings.monitoring,
+                runtime,
+                lambda *of: explained.explainer.offer(*of),
+                sealer,
+            )
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
         explained = await stack.enter_async_context(
@@ -84,7 +92,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         observers: list[RunObserver] = [
             shadows,
             *told.observers,
-            *await stack.enter_async_context(_recorders(settings, runtime)),
+            *await stack.enter_async_context(_recorders(settings, runtime, sealer)),
         ]
         refresh = partial(reloader.refresh, must_wait=False)
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
@@ -187,13 +195,15 @@ async def _shadows(
 
 
 @asynccontextmanager
-async def _recorders(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Recorder]]:
+async def _recorders(
+    settings: RouterSettings, runtime: Runtime, sealer: Sealer | None
+) -> AsyncIterator[Sequence[Recorder]]:
     """The recording, if there is one, which is written meanwhile."""
     if settings.recording is None:
         yield ()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RecordingMetrics)
-    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log)
+    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log, sealer)
     try:
         async with running(recorder.run(), "recording", log):
             yield (recorder,)

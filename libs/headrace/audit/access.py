@@ -9,7 +9,19 @@ from typing import Literal
 
 from headrace.state import chain
 
-Act = Literal["read", "verified", "proved", "exported", "erased", "expired", "refused"]
+Act = Literal[
+    "read",
+    "verified",
+    "proved",
+    "exported",
+    "erased",
+    "expired",
+    "refused",
+    # Of the keys that it is sealed with.
+    "rotated",
+    "rewrapped",
+    "retired",
+]
 # The scope of a key that may read (state/tenants.py).
 SCOPE = "operate"
 _TEXT = 2000

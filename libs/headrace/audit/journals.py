@@ -2,6 +2,9 @@
 
 A journal is written before what it tells of is done, by whoever does it; so it is complete also while nobody collects. Files
 that grow too large may be renamed to FILE.1, FILE.2 and so on: a file is known by its first line, not by its name.
+
+Lines of a journal that tells of persons may be sealed one by one (setting `encryption`). Places in it are those of what was
+sealed, so that a file may be rewrapped while it is read.
 """
 
 from __future__ import annotations
@@ -9,21 +12,34 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from headrace.audit.records import Place
+from headrace.encryption import DamagedError, Sealer
+from headrace.encryption import lines as sealing
 
 _IDENTITY = 16
+# What a sealed line of a journal is bound to; its file has other names later.
+_SEALED_AS = "audit/journal"
+
+
+class _Cursor(NamedTuple):
+    """Where a place lies in a file: `at` bytes into it, while it is the file with this inode."""
+
+    inode: int
+    place: Place
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
     """`personal`: its lines tell of persons, so the log gets commitments. `chained`: it is a hash chain (state/chain.py).
 
-    `lock`: the file that its writers lock; absent: the journal itself.
+    `lock`: the file that its writers lock; absent: the journal itself. `sealer`: opens sealed lines.
     """
 
     name: str
@@ -31,23 +47,26 @@ class Journal:
     personal: bool = False
     chained: bool = False
     lock: Path | None = None
+    sealer: Sealer | None = None
+    # By what a file is known by. It saves time: sealed lines are longer than what was sealed.
+    _cursors: dict[str, _Cursor] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, after: Place | None, limit: int) -> tuple[list[tuple[Place, str]], str]:
         """Up to `limit` lines after a place, each with its own place; and what happened to the journal, if anything did.
 
         If lines are missing, what is there now follows. `after` None: from the start. Nothing while somebody writes. Raises
-        OSError.
+        OSError; KeysAwayError, LockedError: sealed lines can't be opened here.
         """
         with self._shared() as quiet:
             files = self._files() if quiet else []
             if not files:
                 gone = "its file is not there any more" if quiet and after is not None and after.end else ""
                 return [], gone
-            first, why = _start(files, after)
+            first, why = self._start(files, after)
             lines: list[tuple[Place, str]] = []
             for path, identity in files[first:]:
                 here = after if after is not None and not why and after.file == identity else Place(identity)
-                lines += _lines(path, here, limit - len(lines))
+                lines += self._lines(path, here, limit - len(lines))
                 if len(lines) == limit:
                     break
             return lines, why
@@ -56,8 +75,62 @@ class Journal:
         """Files with at least one line, oldest first, with what they are known by."""
         numbered = (p for p in self.path.parent.glob(f"{self.path.name}.*") if p.suffix[1:].isdecimal())
         ordered = [*sorted(numbered, key=lambda p: -int(p.suffix[1:])), self.path]
-        found = [(path, identity_of(path)) for path in ordered]
+        found = [(path, self._identity(path)) for path in ordered]
         return [(path, identity) for path, identity in found if identity]
+
+    def _identity(self, path: Path) -> str:
+        line = _first_line(path)
+        return _identity_by(opened_line(line, self.sealer) if self.personal else line)
+
+    def _start(self, files: list[tuple[Path, str]], after: Place | None) -> tuple[int, str]:
+        """The file to begin with, and what happened if it is not the one that it should be."""
+        if after is None or not after.file:
+            return 0, ""
+        for number, (path, identity) in enumerate(files):
+            if identity == after.file:
+                if self._is_shorter(path, after):
+                    return (
+                        number,
+                        "its file is shorter than it was; lines may have been removed or come again",
+                    )
+                return number, ""
+        return 0, "the file that was read last is not there any more; lines may be missing"
+
+    def _is_shorter(self, path: Path, after: Place) -> bool:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            # Also if lines of it are sealed: those are longer.
+            if about.st_size < after.end:
+                return True
+            return self.personal and self._seek(file, after) is None
+
+    def _seek(self, file: IO[bytes], after: Place) -> int | None:
+        """Puts the file at a place, and returns how many bytes into it that is; None: it does not reach that far."""
+        about = os.fstat(file.fileno())
+        known = self._cursors.get(after.file)
+        if not self.personal:
+            return file.seek(after.end)
+        if known is not None and known.inode == about.st_ino and known.place == after:
+            return file.seek(known.at) if known.at <= about.st_size else None
+        for _ in range(after.line):
+            if not file.readline().endswith(b"\n"):
+                return None
+        self._cursors[after.file] = _Cursor(about.st_ino, after, file.tell())
+        return file.tell()
+
+    def _lines(self, path: Path, after: Place, limit: int) -> list[tuple[Place, str]]:
+        found: list[tuple[Place, str]] = []
+        with path.open("rb") as file:
+            # A file that became shorter is read from its end on, and `_start` tells it.
+            at = self._seek(file, after) or file.tell()
+            here = after
+            while len(found) < limit and (content := file.readline()).endswith(b"\n"):
+                plain = opened_line(content, self.sealer) if self.personal else content
+                here, at = Place(after.file, here.line + 1, here.end + len(plain)), at + len(content)
+                found.append((here, plain[:-1].decode("utf-8", "surrogateescape")))
+            if self.personal:
+                self._cursors[after.file] = _Cursor(os.fstat(file.fileno()).st_ino, here, at)
+        return found
 
     @contextmanager
     def _shared(self) -> Iterator[bool]:
@@ -81,34 +154,37 @@ class Journal:
 
 
 def identity_of(path: Path) -> str:
-    """What a file is known by; empty: it has no line yet. Raises OSError."""
+    """What a file of plain lines is known by; empty: it has no line yet. Raises OSError."""
+    return _identity_by(_first_line(path))
+
+
+def sealed_lines(lines: Sequence[bytes], sealer: Sealer | None) -> bytes:
+    """The lines as they stand in a journal that tells of persons; each has a newline at its end. Raises KeysAwayError."""
+    if sealer is None:
+        return b"".join(lines)
+    return b"".join(sealing.seal_line(sealer, line.rstrip(b"\n"), _SEALED_AS) for line in lines)
+
+
+def opened_line(line: bytes, sealer: Sealer | None) -> bytes:
+    """A line of such a journal as it was sealed; as it stands there if it is plain, or damaged: then it still counts as a line.
+
+    Raises KeysAwayError, LockedError.
+    """
+    if not sealing.is_sealed_line(line) or not line.endswith(b"\n"):
+        return line
+    try:
+        return sealing.open_line(sealer, line, _SEALED_AS) + b"\n"
+    except DamagedError:
+        return line
+
+
+def _first_line(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            line = file.readline()
+            return file.readline()
     except FileNotFoundError:
-        return ""
+        return b""
+
+
+def _identity_by(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()[:_IDENTITY] if line.endswith(b"\n") else ""
-
-
-def _start(files: list[tuple[Path, str]], after: Place | None) -> tuple[int, str]:
-    """The file to begin with, and what happened if it is not the one that it should be."""
-    if after is None or not after.file:
-        return 0, ""
-    for number, (path, identity) in enumerate(files):
-        if identity == after.file:
-            if path.stat().st_size < after.end:
-                return number, "its file is shorter than it was; lines may have been removed or come again"
-            return number, ""
-    return 0, "the file that was read last is not there any more; lines may be missing"
-
-
-def _lines(path: Path, after: Place, limit: int) -> list[tuple[Place, str]]:
-    found: list[tuple[Place, str]] = []
-    with path.open("rb") as file:
-        file.seek(after.end)
-        line, end = after.line, after.end
-        while len(found) < limit and (content := file.readline()).endswith(b"\n"):
-            line, end = line + 1, end + len(content)
-            text = content[:-1].decode("utf-8", "surrogateescape")
-            found.append((Place(after.file, line, end), text))
-    return found

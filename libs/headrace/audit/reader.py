@@ -10,19 +10,22 @@ from pathlib import Path
 from headrace.audit import tree
 from headrace.audit.access import Access
 from headrace.audit.notes import Checkpoint, NoteError, Verifier, opened
-from headrace.audit.persons.payloads import Payload, Payloads
+from headrace.audit.persons.payloads import Payloads, Segment
 from headrace.audit.records import Place, Record, decode
 from headrace.audit.tiles import CHECKPOINT, TileFiles
 from headrace.audit.tree import WIDTH
+from headrace.encryption import KeysAwayError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. `line`: what the journal said; empty: it tells of persons and was not asked for, or was erased."""
+    """One entry. `line`: what the journal said; empty: it tells of persons and was not asked for, or was erased, or is `locked`:
+    then that says why it can't be opened."""
 
     index: int
     record: Record
     line: str
+    locked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,8 @@ class Reader:
                 except ValueError as error:
                     record = Record("", "", "", Place(""), why=f"not made by this log's writer: {error}")
                 if number >= first and source in ("", record.source):
-                    yield Entry(number, record, record.text or lines.line(record))
+                    line, locked = (record.text, "") if record.text else lines.line(record)
+                    yield Entry(number, record, line, locked)
 
 
 def _proof(tiles: TileFiles, checkpoint: Checkpoint, note: bytes, index: int) -> tuple[Proof, bool]:
@@ -155,16 +159,21 @@ class _Lines:
     def __init__(self, payloads: Payloads | None) -> None:
         self._payloads = payloads
         self._segment = ""
-        self._known: dict[str, Payload] = {}
+        self._known = Segment({})
 
-    def line(self, record: Record) -> str:
+    def line(self, record: Record) -> tuple[str, str]:
+        """The line, and why it can't be opened; both empty: there is none any more."""
         if self._payloads is None or not record.commitment:
-            return ""
+            return "", ""
         if record.segment != self._segment:
             self._segment = record.segment
             try:
-                self._known = self._payloads.read(record.segment)
+                self._known = self._payloads.opened(record.segment)
+            except KeysAwayError as error:
+                self._known = Segment({}, str(error))
             except OSError:
-                self._known = {}
-        found = self._known.get(record.commitment)
-        return found.text if found is not None and found.holds else ""
+                self._known = Segment({})
+        found = self._known.payloads.get(record.commitment)
+        if found is None:
+            return "", self._known.locked
+        return found.text if found.holds else "", ""

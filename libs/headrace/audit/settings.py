@@ -16,10 +16,12 @@ from headrace.audit.contents import ACTS
 from headrace.audit.journals import Journal
 from headrace.audit.notes import NoteError, Verifier, read_signer, read_verifier
 from headrace.audit.persons.payloads import Payloads
+from headrace.audit.persons.stores import PersonsStore, SecurityStore
 from headrace.audit.reader import Reader
 from headrace.audit.witness import Asked, HttpTransport, TimestampClient, Witness, WitnessClient
 from headrace.audit.witness.client import Transport, UnusableWitness
 from headrace.audit.writer import Writer
+from headrace.encryption import Sealer, Store
 from headrace.hop import config
 
 _WALL = time.time  # noqa: TID251 - witnesses say when they signed
@@ -93,16 +95,22 @@ def utc_now() -> datetime:
 
 
 class Audit:
-    """The parts of an installation's audit."""
+    """The parts of an installation's audit. `sealer`: of what tells of persons; None: that is plain."""
 
-    def __init__(self, settings: AuditSettings, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: AuditSettings,
+        clock: Callable[[], datetime] = utc_now,
+        sealer: Sealer | None = None,
+    ) -> None:
         self.settings = settings
+        self.sealer = sealer
         self.clock = clock
         self.log = settings.folder / "log"
         self.access = Access(settings.folder / f"{ACTS}.jsonl", clock)
         # What machines share in Redis of the audit of releases, as the monitoring service copies it.
         self.shared = settings.folder / "shared.jsonl"
-        self.payloads = Payloads(settings.folder / "persons", clock)
+        self.payloads = Payloads(settings.folder / "persons", clock, sealer=sealer)
 
     @property
     def journals(self) -> tuple[Journal, ...]:
@@ -116,8 +124,15 @@ class Audit:
         )
         found = [Journal(name, path, chained=True) for name, path in chains if path is not None]
         if (path := self.settings.security) is not None:
-            lock = path.with_name(f".{path.name}.lock")
-            found.append(Journal("security", path, personal=True, lock=lock))
+            found.append(Journal("security", path, personal=True, lock=_lock_of(path), sealer=self.sealer))
+        return tuple(found)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """What of it may be sealed."""
+        found: list[Store] = [PersonsStore(self.payloads)]
+        if (path := self.settings.security) is not None:
+            found.append(SecurityStore(path, _lock_of(path)))
         return tuple(found)
 
     def verifier(self) -> Verifier:
@@ -142,6 +157,11 @@ class Audit:
         """One whose own key can't be used says so when it is asked. Raises OSError, NoteError: the log's key can't be."""
         log = self.verifier()
         return [_asked(name, settings, self.log, log) for name, settings in self.settings.witnesses.items()]
+
+
+def _lock_of(security: Path) -> Path:
+    """The file that writers of the security events lock (state/security.py)."""
+    return security.with_name(f".{security.name}.lock")
 
 
 def _asked(name: str, settings: WitnessSettings, folder: Path, log: Verifier) -> Asked:

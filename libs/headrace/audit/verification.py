@@ -27,7 +27,8 @@ _TOLD = 1_000
 class Report:
     """What was found. `size` and `root`: of the checkpoint; `uncovered`: entries on the disk after it.
 
-    `notes`: what a reader should know, and what is no sign of tampering.
+    `notes`: what a reader should know, and what is no sign of tampering. `locked`: lines that can't be checked, as their key is
+    not here.
     """
 
     size: int = 0
@@ -35,6 +36,7 @@ class Report:
     uncovered: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    locked: list[Finding] = field(default_factory=list)
     records: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -65,6 +67,7 @@ def verify(
     contents = Contents(journals, payloads)
     _Pass(folder, checkpoint, witnessed, contents, report, progress).run()
     report.findings += contents.findings()
+    report.locked = contents.locked()
     report.records = contents.counts
     report.notes += contents.notes
     if not witnessed:

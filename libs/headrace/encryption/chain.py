@@ -17,6 +17,7 @@ class SealedChain:
     def __init__(self, sealer: Sealer, identity: str) -> None:
         header, self._key = sealer.begin()
         self.header = header.encode()
+        self.wrapped = header.wrapped
         self._identity = identity.encode()
         self._count = 0
         self._last = b""
@@ -36,6 +37,7 @@ class OpenedChain:
     """Opens the parts of one file in their order. Raises KeysAwayError, LockedError, DamagedError."""
 
     def __init__(self, sealer: Sealer, header: bytes, identity: str) -> None:
+        self._meter = sealer.keys.meter
         self._key: AESGCM = sealer.key(read_header(header)[0])
         self._identity = identity.encode()
         self._last = b""
@@ -46,6 +48,7 @@ class OpenedChain:
         try:
             content = self._key.decrypt(nonce, sealed, self._identity + self._last)
         except (InvalidTag, ValueError):
+            self._meter.unopened("damaged")
             raise DamagedError("a part was altered, moved or taken away") from None
         self._last = part[-TAG_BYTES:]
         return content

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from headrace.encryption.errors import KeysAwayError
+from headrace.encryption.errors import KeysAwayError, LockedError
 from headrace.encryption.kms import DATA_KEY_BYTES, KeyManagement, Wrapped
 
 # After a failure the key management is left alone for so long, where a key is still at hand.
@@ -26,17 +26,19 @@ class DataKey:
 
 
 class KeyMeter(Protocol):
-    """Told how it goes."""
+    """Told how it goes. `why`: locked or damaged."""
 
-    def away(self, failing: bool) -> None: ...
-    def age(self, seconds: float) -> None: ...
+    def follow(self, keys: DataKeys) -> None: ...
+    def sealed(self) -> None: ...
+    def unopened(self, why: str) -> None: ...
 
 
 class NoMeter:
     """For commands: they say themselves what fails."""
 
-    def away(self, failing: bool) -> None: ...
-    def age(self, seconds: float) -> None: ...
+    def follow(self, keys: DataKeys) -> None: ...
+    def sealed(self) -> None: ...
+    def unopened(self, why: str) -> None: ...
 
 
 class DataKeys:
@@ -55,18 +57,40 @@ class DataKeys:
         self._renew_s = renew_s
         self._max_age_s = max_age_s
         self._clock = clock
-        self._meter = meter or NoMeter()
+        self.meter = meter or NoMeter()
+        # Since when they can't be reached.
+        self._away: float | None = None
         self._lock = Lock()
         self._current: tuple[float, DataKey] | None = None
         self._again = 0.0
         self._opened: OrderedDict[Wrapped, bytes] = OrderedDict()
+        self.meter.follow(self)
+
+    def away_s(self) -> float:
+        """For how long the key management was away at each call; 0: the last one reached it."""
+        since = self._away
+        return 0.0 if since is None else max(self._clock() - since, 0.0)
+
+    def age_s(self) -> float:
+        """Age of the data key that is sealed with; 0: there is none yet."""
+        current = self._current
+        return 0.0 if current is None else max(self._clock() - current[0], 0.0)
+
+    def reachable(self) -> bool:
+        """Whether the key management can be reached now."""
+        try:
+            self.kms.current()
+        except KeysAwayError:
+            self._missed()
+            return False
+        self._away = None
+        return True
 
     def current(self) -> DataKey:
         """The one to seal with."""
         with self._lock:
             now = self._clock()
             made, key = self._current or (now, None)
-            self._meter.age(now - made)
             # Also while the key management is away, but never beyond the limit.
             until = min(max(made + self._renew_s, self._again), made + self._max_age_s)
             if key is not None and now < until:
@@ -74,7 +98,7 @@ class DataKeys:
             try:
                 return self._made(now)
             except KeysAwayError as error:
-                self._meter.away(True)
+                self._missed()
                 self._again = now + _PAUSE_S
                 if key is not None and now - made < self._max_age_s:
                     return key
@@ -93,19 +117,27 @@ class DataKeys:
         try:
             secret = self.kms.unwrap(wrapped)
         except KeysAwayError:
-            self._meter.away(True)
+            self._missed()
             raise
+        except LockedError:
+            self._away = None
+            self.meter.unopened("locked")
+            raise
+        self._away = None
         with self._lock:
             self._remember(wrapped, secret)
         return secret
+
+    def _missed(self) -> None:
+        if self._away is None:
+            self._away = self._clock()
 
     def _made(self, now: float) -> DataKey:
         secret = secrets.token_bytes(DATA_KEY_BYTES)
         key = DataKey(self.kms.wrap(secret), secret)
         self._current, self._again = (now, key), 0.0
         self._remember(key.wrapped, secret)
-        self._meter.away(False)
-        self._meter.age(0.0)
+        self._away = None
         return key
 
     def _remember(self, wrapped: Wrapped, secret: bytes) -> None:

@@ -90,6 +90,7 @@ class Sealer:
     def seal(self, content: bytes | memoryview, identity: str) -> bytes:
         """Raises KeysAwayError."""
         header, key = self.begin()
+        self.keys.meter.sealed()
         return header.encode() + key.encrypt(_ONCE, content, identity.encode())
 
     def open(self, content: bytes | memoryview, identity: str) -> bytes:
@@ -98,6 +99,7 @@ class Sealer:
         try:
             return self.key(header).decrypt(_ONCE, memoryview(content)[end:], identity.encode())
         except InvalidTag:
+            self.keys.meter.unopened("damaged")
             raise DamagedError("it was cut off or altered, or has another's name") from None
 
     def rewrapped(self, content: bytes) -> bytes | None:

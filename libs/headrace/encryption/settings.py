@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from headrace.encryption.data_keys import DataKeys, KeyMeter
 from headrace.encryption.envelope import Sealer
-from headrace.encryption.file_kms import FileKms
 from headrace.encryption.kms import KeyManagement
+from headrace.encryption.kms.file_kms import FileKms
 from headrace.hop import config
 
 
@@ -55,7 +55,7 @@ def kms_of(settings: EncryptionSettings) -> KeyManagement:
         return FileKms(settings.file)
     # An optional package, so it is imported only where it is used.
     try:
-        from headrace.encryption.pkcs11_kms import Pkcs11Kms
+        from headrace.encryption.kms.pkcs11_kms import Pkcs11Kms
     except ImportError as error:
         raise config.ConfigError(
             "encryption.pkcs11 needs the package python-pkcs11: pip install 'headrace[pkcs11]'"

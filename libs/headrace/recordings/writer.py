@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -9,9 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace.recordings.frames import MAGIC, frame
+from headrace.encryption import Sealer
+from headrace.encryption.files import SealedFiles
+from headrace.recordings.frames import Frames
 
 SUFFIX = ".recording"
+# What such a file is, where it is sealed.
+KIND = "recording"
 
 
 def _now() -> datetime:
@@ -20,18 +25,26 @@ def _now() -> datetime:
 
 class SegmentWriter:
     """Appends frames. `max_bytes`: of all files of the folder, whoever wrote them; `max_file_bytes`: of one. Methods block, are
-    called by one thread at a time, and raise OSError; after that the next call begins a new file.
+    called by one thread at a time, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`:
+    seals the files; with another data key another file begins.
 
-    Files can be read by their owner alone: they hold what people asked.
+    Files can be read by their owner alone: they hold what people asked. The one that is written is locked.
     """
 
     def __init__(
-        self, folder: Path, max_bytes: int, max_file_bytes: int, now: Callable[[], datetime] = _now
+        self,
+        folder: Path,
+        max_bytes: int,
+        max_file_bytes: int,
+        now: Callable[[], datetime] = _now,
+        sealer: Sealer | None = None,
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
         self._now = now
+        self._sealer = sealer
+        self._frames = Frames(None, KIND)
         self._file: BinaryIO | None = None
         self._size = 0
         self._serial = 0
@@ -40,7 +53,7 @@ class SegmentWriter:
         """Writes one frame for each content. What was written before an error stays, and can be read."""
         try:
             for content in contents:
-                self._write(frame(content))
+                self._write(content)
         except OSError:
             self._abandon()
             raise
@@ -52,17 +65,21 @@ class SegmentWriter:
             file.close()
 
     def _write(self, content: bytes) -> None:
-        if self._file is not None and self._size + len(content) > self._max_file_bytes:
+        coming = len(content) + self._frames.overhead
+        if self._file is not None and (self._size + coming > self._max_file_bytes or self._frames.is_old()):
             self.close()
         if self._file is None:
-            self._file = self._open(len(content))
+            self._file = self._open(coming)
+        whole = self._frames.frame(content)
         # Unbuffered, so that a frame is either written here or an error is raised here.
-        view = memoryview(content)
+        view = memoryview(whole)
         while view:
             view = view[self._file.write(view) :]
-        self._size += len(content)
+        self._frames.kept(whole)
+        self._size += len(whole)
 
     def _open(self, coming: int) -> BinaryIO:
+        frames = Frames(self._sealer, KIND)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_room(max(self._max_bytes - coming, 0))
         self._serial += 1
@@ -70,8 +87,14 @@ class SegmentWriter:
         name = f"{self._now():%Y%m%dT%H%M%S.%f}-{os.getpid()}-{self._serial}{SUFFIX}"
         descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         file = os.fdopen(descriptor, "wb", buffering=0)
-        file.write(MAGIC)
-        self._size = len(MAGIC)
+        try:
+            # Nobody else replaces it meanwhile.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            file.write(frames.beginning)
+        except OSError:
+            file.close()
+            raise
+        self._frames, self._size = frames, len(frames.beginning)
         return file
 
     def _make_room(self, left: int) -> None:
@@ -91,3 +114,8 @@ class SegmentWriter:
         """Closes a file that may end with a part of a frame, which readers leave out."""
         with suppress(OSError):
             self.close()
+
+
+def sealed_files(folder: Path) -> SealedFiles:
+    """The files of a folder of recordings."""
+    return SealedFiles("recordings", folder, (f"*{SUFFIX}",))

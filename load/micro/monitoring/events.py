@@ -1,5 +1,5 @@
 """`events`: what prediction events cost: µs of the event loop for a batch before the answer leaves, and µs a row of what follows
-beside it (the router's message on its thread, the monitoring service's segment on its own). All is CPU time.
+beside it (the router's message on its thread, the monitoring service's segment on its own), plain and sealed. All is CPU time.
 """
 
 from __future__ import annotations
@@ -7,8 +7,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, Rows, Timing
-from headrace.events import Mask, messages
+from headrace.encryption import EncryptionSettings, Sealer, sealer_of
+from headrace.encryption.kms.file_kms import make
+from headrace.events import EventGroup, Mask, messages
 from headrace.pipeline import ModelUse, parse
 from headrace.releases import Released
 from services.monitoring.events.metrics import SegmentMetrics
@@ -29,6 +32,7 @@ from services.monitoring.outcomes.database import Database
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.noted import Noted
+from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import Notes, Ring
 from services.router.events.settings import EventsSettings
 from services.router.pipelines import Compiler
@@ -51,15 +55,20 @@ _WALL = time.time  # noqa: TID251 - events are kept by date
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table."""
-    print("| rows a batch | CPU µs a batch before the answer | message, µs a row | segment, µs a row |")
-    print("|--:|--:|--:|--:|")
+    print(
+        "| rows a batch | CPU µs a batch before the answer | message, µs a row | segment, µs a row | sealed, µs a row |"
+        " journal, µs a batch | sealed, µs a batch |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|--:|")
     for rows in options.rows:
         noted, offer = _offered(rows, options.seconds)
         # As many rows as leave together.
         count = max(EventsSettings().message_rows // rows, 1)
         together = [replace(noted, first=1 + i * rows) for i in range(count)]
-        sent, stored = _beside(together, options.seconds)
-        print(f"| {rows} | {offer:.2f} | {sent:.2f} | {stored:.2f} |", flush=True)
+        sent, *stored = _beside(together, options.seconds)
+        journaled = _journaled(noted, options.seconds)
+        figures = [offer, sent, *stored, *journaled]
+        print(f"| {rows} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
 
 
 class _Idle:
@@ -107,36 +116,70 @@ def _result(rows: int) -> RouteResult:
     return RouteResult(answer, [], [ModelUse("m", "m", "1", "a" * 64)], columns)
 
 
-def _beside(noted: list[Noted], seconds: float) -> tuple[float, float]:
-    """Median µs a row of the message, and of its way into a segment, its share of the Parquet file included."""
+def _beside(noted: list[Noted], seconds: float) -> tuple[float, float, float]:
+    """Median µs a row of the message, and of its way into a segment, with its share of the Parquet file: plain, and sealed."""
     rows, builder = sum(map(len, noted)), GroupBuilder(Mask(None))
 
     def message() -> bytes:
         return messages.write("r", 1, rows, builder.groups(noted)).SerializeToString()
 
     sent = _median(message, seconds, lambda: None) / rows
-    request = messages.write("r", 1, rows, builder.groups(noted))
-    groups = messages.read(request)
+    groups = messages.read(messages.write("r", 1, rows, builder.groups(noted)))
     with TemporaryDirectory() as name:
-        folder, log = Path(name), structlog.get_logger()
-        index = EventIndex(Database(folder / "index.sqlite", log, schema=SCHEMA))
-        settings = EventStorage(folder=folder)
-        store = EventStore(
-            folder, index, settings, SegmentMetrics(CollectorRegistry()), time.monotonic, _WALL, log
+        folder = Path(name)
+        plain, sealed = (
+            _stored(folder / kind, groups, rows, seconds, sealer)
+            for kind, sealer in (("plain", None), ("sealed", _sealer(folder)))
         )
-        store.start()
-        epoch = 0
+    return sent, plain, sealed
 
-        def segment() -> None:
-            nonlocal epoch
-            for _ in range(_BATCHES):
-                epoch += 1  # another stream, so that no event is a repeated one
-                store.take("r", epoch, rows, groups, durable=False)
-            store.close_due(everything=True)
 
-        stored = _median(segment, seconds, lambda: None) / rows / _BATCHES
-        store.close()
-    return sent, stored
+def _sealer(folder: Path) -> Sealer | None:
+    make(folder / "keys")
+    return sealer_of(EncryptionSettings(file=folder / "keys"))
+
+
+def _stored(
+    folder: Path, groups: Sequence[EventGroup], rows: int, seconds: float, sealer: Sealer | None
+) -> float:
+    """Median µs a row of the way into a segment."""
+    log = structlog.get_logger()
+    index = EventIndex(Database(folder / "index.sqlite", log, schema=SCHEMA))
+    settings, meter = EventStorage(folder=folder), SegmentMetrics(CollectorRegistry())
+    store = EventStore(folder, index, settings, meter, time.monotonic, _WALL, log, sealer=sealer)
+    store.start()
+    epoch = 0
+
+    def segment() -> None:
+        nonlocal epoch
+        for _ in range(_BATCHES):
+            epoch += 1  # another stream, so that no event is a repeated one
+            store.take("r", epoch, rows, groups, durable=False)
+        store.close_due(everything=True)
+
+    found = _median(segment, seconds, lambda: None) / rows / _BATCHES
+    store.close()
+    return found
+
+
+def _journaled(noted: Noted, seconds: float) -> tuple[float, float]:
+    """Median CPU µs of writing a batch's message into the journal of regulated predictions: plain, and sealed."""
+    content = messages.write("r", 1, len(noted), GroupBuilder(Mask(None)).groups([noted])).SerializeToString()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        files = [
+            JournalFiles(folder / kind, 1 << 34, 8 << 20, sealer)
+            for kind, sealer in (("plain", None), ("sealed", _sealer(folder)))
+        ]
+        plain, sealed = (
+            _median(partial(_appended, each, content), seconds, lambda: None) / _BATCHES for each in files
+        )
+    return plain, sealed
+
+
+def _appended(files: JournalFiles, content: bytes) -> None:
+    for _ in range(_BATCHES):
+        files.append(1, content)
 
 
 def _median(what: Callable[[], object], seconds: float, after: Callable[[], None]) -> float:

@@ -12,8 +12,9 @@ from typing import ParamSpec, TypeVar
 
 from headrace.audit import AccessError, Collector, LogBusyError, Writer
 from headrace.audit.persons.erasure import expire
-from headrace.audit.settings import Audit, AuditSettings
+from headrace.audit.settings import Audit
 from headrace.audit.witness import Asked, WitnessError
+from headrace.encryption import LockedError
 from headrace.hop.definition import Runtime
 from services.monitoring.audit.metrics import AuditMetrics
 from services.monitoring.audit.shared_chain import copied
@@ -86,25 +87,34 @@ class AuditKeeper:
         settings = self._audit.settings
         published, expired = self._monotonic(), -_EXPIRE_S
         while True:
-            taken = 0
-            try:
-                taken = await self._on(collector.collect)
-                now = self._monotonic()
-                if writer.uncovered and now - published >= settings.checkpoint_s:
-                    await self._on(collector.publish)
-                    published = now
-                if now - expired >= _EXPIRE_S:
-                    await self._on(self._expire)
-                    expired = now
-                self._fine()
-            except (OSError, AccessError) as error:
-                self._failing(error)
-                await self._sleep(_RETRY_S)
+            before = writer.size
+            failed = await self._tried(collector.collect)
+            now = self._monotonic()
+            # What the others have is signed and kept in bounds, also while one journal can't be read.
+            if writer.uncovered and now - published >= settings.checkpoint_s:
+                why = await self._tried(collector.publish)
+                failed, published = why or failed, published if why else now
+            if now - expired >= _EXPIRE_S:
+                why = await self._tried(self._expire)
+                failed, expired = why or failed, expired if why else now
             self._metrics.entries.set(writer.size)
             self._metrics.uncovered.set(writer.uncovered)
             self._metrics.gaps.set(collector.gaps)
-            if not taken:
-                await self._sleep(settings.poll_s)
+            if failed is not None:
+                self._failing(failed)
+                await self._sleep(_RETRY_S)
+            else:
+                self._fine()
+                if writer.size == before:
+                    await self._sleep(settings.poll_s)
+
+    async def _tried(self, what: Callable[[], object]) -> Exception | None:
+        """What went wrong, of that which may go well the next time."""
+        try:
+            await self._on(what)
+        except (OSError, AccessError, LockedError) as error:
+            return error
+        return None
 
     def _open(self) -> tuple[Writer, Collector]:
         self._opened = self._audit.collecting()
@@ -178,18 +188,15 @@ class AuditKeeper:
 
 
 @asynccontextmanager
-async def kept(
-    settings: AuditSettings | None, runtime: Runtime, releases: str | None = None
-) -> AsyncIterator[None]:
+async def kept(audit: Audit | None, runtime: Runtime, releases: str | None = None) -> AsyncIterator[None]:
     """Keeps the audit log meanwhile; None: there is none. `releases`: where they are; what machines share there joins the log.
 
     Raises ConfigError.
     """
-    if settings is None:
+    if audit is None:
         yield
         return
     log = runtime.telemetry.log
-    audit = Audit(settings)
     keeper = AuditKeeper(audit, runtime.telemetry.once(AuditMetrics), log, time.monotonic)
     task = asyncio.create_task(keeper.run())
     task.add_done_callback(lambda ended: _tell_end(ended, log))

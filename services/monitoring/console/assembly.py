@@ -63,7 +63,7 @@ async def console(
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
     operators = Operators(settings.tenants, settings.pepper, wall)
-    events = SecurityEvents(settings.security, wall, log)
+    events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
     await asyncio.to_thread(operators.refresh)
     sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s)
     tls = settings.certificate is not None

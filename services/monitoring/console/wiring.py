@@ -61,6 +61,7 @@ async def serving_console(
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
+    audit: Audit | None = None,
 ) -> AsyncIterator[None]:
     """Serves the console meanwhile. `beside`: what other parts of monitoring bring. Raises ConfigError."""
     # Its packages take memory and time that a service without a console does not spend.
@@ -76,7 +77,7 @@ async def serving_console(
         lambda text: log.warning("a webhook was not told of a release", why=text),
         "console",
     )
-    sources = _sources(settings, own, store, ticks, analysis, beside)
+    sources = _sources(settings, own, store, ticks, analysis, beside, audit)
     try:
         async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
             yield
@@ -91,6 +92,7 @@ def _sources(
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
+    audit: Audit | None,
 ) -> Sources:
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import ChainTrail
@@ -127,7 +129,7 @@ def _sources(
         models,
         beside.succession,
         _requests(own, beside),
-        Audit(settings.audit) if settings.audit is not None else None,
+        audit,
         beside.freshness,
     )
 

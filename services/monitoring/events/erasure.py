@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.encryption import LockedError
 from headrace.events import EVENT_ID, Mask
 from services.monitoring.events.storage.arrow import REQUEST_ID, TENANT, header_of
 from services.monitoring.events.storage.segments import UnreadableError
-from services.monitoring.events.storage.store import EventStore
-from services.monitoring.outcomes.records import StorageError
+from services.monitoring.events.storage.store import EventStore, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,10 @@ def erase(
                 erased.unreadable.append(segment.name)
                 store.set_aside(segment.name, str(error))
                 continue
+            except LockedError as error:
+                store.locked.add(segment.name, str(error))
+                erased.unreadable.append(segment.name)
+                continue
             concerned = _concerned(table, who, mask)
             left = table.filter(pc.invert(concerned))
             gone = table.num_rows - left.num_rows
@@ -89,16 +93,18 @@ def erase(
             store.closed.remove(segment.name)
             erased.events += gone
             erased.segments += 1
+        # Of these not even the tenants are known.
+        erased.unreadable.extend(sorted(store.locked.names - store.index.names()))
     except OSError as error:
-        raise StorageError((error.strerror or type(error).__name__).lower()) from error
+        raise failed(error) from error
     return erased
 
 
 def _check_findable(store: EventStore, who: Erasure) -> None:
-    """Raises MaskedError. Damaged segments are left to the erasure itself."""
+    """Raises MaskedError. Damaged and locked segments are left to the erasure itself."""
     columns = {subject.column for subject in who.subjects}
     for segment in store.index.segments(tenant=who.tenant) if columns else ():
-        with suppress(FileNotFoundError, UnreadableError):
+        with suppress(FileNotFoundError, UnreadableError, LockedError):
             masked = store.closed.header(segment.name).masked
             if hidden := columns.intersection(masked):
                 raise MaskedError(min(hidden))

@@ -78,7 +78,7 @@ class Home:
         self.security = folder / "security.jsonl"
         self.payloads = Payloads(folder / "persons", lambda: NOON)
         self.access = Access(folder / "audit.jsonl", lambda: NOON)
-        self.journals = (
+        self.journals: tuple[Journal, ...] = (
             Journal("models", self.models, chained=True),
             Journal("releases", self.releases, chained=True),
             Journal("security", self.security, personal=True, lock=folder / ".security.jsonl.lock"),

@@ -52,6 +52,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "prometheus_targets",
         "services",
         "models_in_quarantine",
+        "sealed_with",
         "tenants_problem",
         "limits_problem",
         "quarantined_pipelines",

@@ -25,6 +25,7 @@ def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
         "pipelines",
         "settings",
         "tenants",
+        "encryption",
     ]
     assert all(f.fix for f in findings if f.level is not Level.GOOD)
     assert not (tmp_path / "none").exists()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.cli.commands.operations.render import written
-from headrace.cli.deployment import compose
+from headrace.cli.deployment import compose, service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.deployment.kubernetes import tree
 from headrace.cli.installation import services
@@ -148,6 +148,19 @@ def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(t
         # The addresses of all doors have a name of their own, which monitoring asks.
         names = [service, "ingress-each"] if service == "ingress" else [service]
         assert container["networks"]["default"]["aliases"] == [f"{name}.headrace.svc" for name in names]
+
+
+def test_keys_of_a_secret_are_rendered_where_files_are_sealed() -> None:
+    described = Description(encryption=True)
+    made = tree.files(described)
+    for service in SERVICES:
+        kind = IngressSettings if service == "ingress" else definition_named(service).config
+        found = made[f"base/settings/{service}.yaml"].get("encryption")
+        assert ("encryption" in kind.model_fields) == (found is not None), service
+        assert found in (None, {"file": "/secrets/encryption.keys"})
+    together = service_settings.together(described)
+    inside = together["together"]["router"]["encryption"], together["together"]["monitoring"]["encryption"]
+    assert {found["file"] for found in (together["encryption"], *inside)} == {"/secrets/encryption.keys"}
 
 
 def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from headrace.encryption import DamagedError, DataKeys, KeysAwayError, LockedError, Sealer
 from headrace.encryption.chain import OpenedChain, SealedChain
 from headrace.encryption.envelope import read_header
-from headrace.encryption.file_kms import FileKms, make
+from headrace.encryption.kms.file_kms import FileKms, make
 
 
 class Home:

@@ -85,3 +85,16 @@ def test_a_pin_that_others_read_and_a_missing_token_are_away(token: Pkcs11Settin
         kms_of(EncryptionSettings(pkcs11=token.model_copy(update={"pin_file": tmp_path / "pin"}))).current()
     with pytest.raises(KeysAwayError, match="token gone"):
         kms_of(EncryptionSettings(pkcs11=token.model_copy(update={"token": "gone"}))).current()
+
+
+def test_a_version_that_is_retired_opens_nothing_any_more(token: Pkcs11Settings) -> None:
+    kms = kms_of(EncryptionSettings(pkcs11=token.model_copy(update={"key": "brief"})))
+    assert kms.rotate() == "brief/1"
+    wrapped = kms.wrap(bytes(32))
+    with pytest.raises(ValueError, match="is the current one"):
+        kms.retire("brief/1")
+    assert kms.rotate() == "brief/2"
+    kms.retire("brief/1")
+    assert kms.versions() == ["brief/2"]
+    with pytest.raises(LockedError, match="brief/1"):
+        kms.unwrap(wrapped)

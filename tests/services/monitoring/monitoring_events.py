@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, DType, Rows
+from headrace.encryption import Sealer
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
 from services.monitoring.events.metrics import EventMetrics
@@ -90,10 +91,13 @@ class Clock:
 
 
 class World:
-    """A store in a folder with clocks. `again`: another process on the same folder."""
+    """A store in a folder with clocks. `again`: another process on the same folder, with another `sealer`."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, sealer: Callable[[], Sealer | None] = lambda: None, **settings: Any
+    ) -> None:
         self.folder = folder
+        self.sealer = sealer
         self.settings = EventStorage(folder=folder, **settings)
         self.clock, self.wall, self.log = Clock(), Clock(NOW), Log()
         self.metrics = EventMetrics(CollectorRegistry())
@@ -104,7 +108,8 @@ class World:
         index = EventIndex(
             Database(self.folder / "index.sqlite", self.log, schema=SCHEMA, holds="the index of events")
         )
-        self.far = far_segments(self.settings, self.clock)
+        sealer = self.sealer()
+        self.far = far_segments(self.settings, self.clock, sealer)
         self.store = EventStore(
             self.folder,
             index,
@@ -114,6 +119,7 @@ class World:
             self.wall,
             self.log,
             self.far,
+            sealer,
         )
         self._stores.append(self.store)
         self.store.start()

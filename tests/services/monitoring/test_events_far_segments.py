@@ -14,6 +14,8 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.encryption import Sealer, is_sealed
+from headrace.encryption.files import claimed
 from headrace.events import Mask, messages
 from headrace.hop.call import methods_of
 from headrace.hop.testing import Harness, served
@@ -25,6 +27,7 @@ from services.monitoring.events.shipment import Shipment
 from services.monitoring.events.storage.closed import AwayError
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
+from tests.encryption_keys import Keys
 from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
@@ -55,8 +58,15 @@ def relay(server: ObjectServer) -> Iterator[Relay]:
 class Machine(World):
     """A world whose closed segments are under a prefix of a bucket, or stay in its folder (`server` None)."""
 
-    def __init__(self, folder: Path, server: ObjectServer | None, prefix: str, port: int = 0) -> None:
-        super().__init__(folder, **({} if server is None else {"segments": server.url(prefix, port)}))
+    def __init__(
+        self,
+        folder: Path,
+        server: ObjectServer | None,
+        prefix: str,
+        port: int = 0,
+        sealer: Callable[[], Sealer | None] = lambda: None,
+    ) -> None:
+        super().__init__(folder, sealer, **({} if server is None else {"segments": server.url(prefix, port)}))
         self._files = pyarrow.fs.LocalFileSystem() if server is None else server.files()
         self._root = str(folder / "segments") if server is None else f"{BUCKET}/{prefix}"
 
@@ -78,6 +88,10 @@ class Machine(World):
         content[len(content) // 2 - 400 : len(content) // 2] = bytes(400)
         with self._files.open_output_stream(path) as stream:
             stream.write(bytes(content))
+
+    def content(self, name: str) -> bytes:
+        with self._files.open_input_file(f"{self._root}/{name}") as file:
+            return bytes(file.read())
 
     @property
     def requests(self) -> list[str]:
@@ -202,11 +216,8 @@ def test_what_is_being_moved_by_another_process_is_left_alone(pair: tuple[Machin
     machine.take(group(1, 3))
     machine.store.close_due(everything=True)
     [path] = machine.segments
-    first = machine.far
-    machine.again()
-    assert first is not None
     assert machine.far is not None
-    with first._locked(path.name, wait=False):
+    with claimed(path):
         assert not machine.far.upload(path.name)
     assert machine.far.upload(path.name)
 
@@ -319,3 +330,30 @@ def test_a_place_that_can_not_be_meant_is_refused_without_its_text(url: str, tmp
 def test_far_segments_need_a_folder() -> None:
     with pytest.raises(ValidationError, match="needs `folder`"):
         EventStorage(segments="s3://bucket/prefix")
+
+
+def test_what_is_far_is_sealed_and_waits_for_its_key(server: ObjectServer, tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    prefix = uuid.uuid4().hex
+    plain = Machine(tmp_path / "a", server, prefix)
+    plain.take(group(1, 3))
+    plain.closes()
+    sealed = Machine(tmp_path / "b", server, prefix, sealer=keys.sealer)
+    sealed.take(group(4, 3, now=NOW + 1))
+    sealed.closes()
+    assert [is_sealed(sealed.content(name)) for name in sealed.names] == [False, True]
+    sealed.store.refresh()
+    assert sealed.requests == [f"r{n}" for n in range(1, 7)]
+    assert [e["request_id"] for e in find(sealed.store, Query(request_id="r5")).events] == ["r5"]
+    # A machine without keys serves the others, and leaves it where it is.
+    plain.store.refresh()
+    assert plain.requests == ["r1", "r2", "r3"]
+    assert plain.store.locked.names == {sealed.names[1]}
+    plain.sealer = keys.sealer
+    plain.again()
+    plain.store.refresh()
+    assert plain.requests == [f"r{n}" for n in range(1, 7)]
+    assert erase(plain.store, Erasure("acme", request_ids=("r1", "r5")), Mask(None)).events == 2
+    assert [is_sealed(plain.content(name)) for name in plain.names] == [True, True]
+    plain.close()
+    sealed.close()

@@ -52,6 +52,8 @@ class Description(config.Settings):
     releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
+    # Events and audit payloads are sealed with the keys in `encryption.keys` of the Secrets of ingress, router and monitoring.
+    encryption: bool = False
     replicas: dict[str, PositiveInt] = Field(default_factory=dict)
     # How often callers ask DNS for replicas, and how long what it says may be old.
     resolve_every_s: PositiveFloat = 1.0

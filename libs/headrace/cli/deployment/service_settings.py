@@ -16,6 +16,8 @@ EACH_DOOR = "ingress-each"
 _TLS = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
 # Counts that the doors of one machine share; containers share no folder, but a Redis.
 _ONE_MACHINE = ("quotas", "queries")
+# Those that write files which may be sealed.
+_SEALING = (services.INGRESS, "router", "monitoring")
 _LAYOUT = Layout(mounted.STATE, mounted.STATE, mounted.RUN)
 
 
@@ -46,6 +48,7 @@ def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
     made = _in_a_home(service, "apart")
     made = _moved(made, {**_secrets(), str(_LAYOUT.releases): description.releases})
+    made |= _encryption(description, service)
     made |= {callee: _client(description, callee) for callee in services.callees(service)}
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, service)
@@ -60,9 +63,20 @@ def of(description: Description, service: str) -> dict[str, Any]:
 def together(description: Description) -> dict[str, Any]:
     """Settings of a door that hosts all services, in one pod whose state is a home: no store and no other pod is asked."""
     made: dict[str, Any] = _moved(_in_a_home(services.INGRESS, "together"), _secrets())
+    made |= _encryption(description, services.INGRESS)
+    made["together"] = {
+        name: {**own, **_encryption(description, name)} for name, own in made["together"].items()
+    }
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, services.INGRESS)
     return made | _listening()
+
+
+def _encryption(description: Description, service: str) -> dict[str, Any]:
+    """The keys are in the service's own Secret, which it may only read: they are rotated where the Secret is made."""
+    if not description.encryption or service not in _SEALING:
+        return {}
+    return {"encryption": {"file": str(mounted.SECRETS / "encryption.keys")}}
 
 
 def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:

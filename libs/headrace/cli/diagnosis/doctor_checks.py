@@ -16,6 +16,7 @@ import find_libpython
 
 from headrace.cli.diagnosis import broken_pipelines, quarantined_models
 from headrace.cli.installation import certificates, pid_lock, ports, services
+from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state import tenants
@@ -64,6 +65,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _pipelines(layout),
         lambda: _settings(layout),
         lambda: _tenants(layout),
+        lambda: _encryption(layout),
     )
     for check in checks:
         yield check()
@@ -189,6 +191,19 @@ def _tenants(layout: Layout) -> Finding:
     return Finding("tenants", Level.GOOD, f"{len(found)} in {layout.tenants.name}")
 
 
+def _encryption(layout: Layout) -> Finding:
+    what, file = "encryption", layout.override("encryption")
+    if not file.exists():
+        return Finding(what, Level.GOOD, "none: events and audit payloads are plain files (up --encrypt)")
+    try:
+        problem = encryption_place.problem(layout)
+    except config.ConfigError as error:
+        return Finding(what, Level.BAD, str(error), "mend the file")
+    if problem:
+        return Finding(what, Level.BAD, problem, f"put the keys back, or name the right ones in {file}")
+    return Finding(what, Level.GOOD, "the keys are here")
+
+
 def _settings(layout: Layout) -> Finding:
     files = sorted(layout.override("supervisor").parent.glob("*.yaml"))
     try:
@@ -196,7 +211,16 @@ def _settings(layout: Layout) -> Finding:
             config.read(file)
     except config.ConfigError as error:
         return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
-    known = (*services.start_order(), "supervisor", "releases", "audit", "slo", "readiness", "gameday")
+    known = (
+        *services.start_order(),
+        "supervisor",
+        "releases",
+        "audit",
+        "encryption",
+        "slo",
+        "readiness",
+        "gameday",
+    )
     strange = [file.name for file in files if file.stem not in known]
     if strange:
         fix = f"name it as one of {', '.join(known)}"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation import release_place, services
 from headrace.cli.installation.audit import audit_place
+from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
@@ -114,8 +115,10 @@ def _alertmanager(layout: Layout) -> dict[str, str]:
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
+    sealed = encryption_place.of_services(layout)
     return {
         "router": {
+            **sealed,
             "releases": release_place.place(layout),
             "kept": str(layout.kept_releases),
             "events": {"salt": str(layout.events_salt), "journal": {"folder": str(layout.journal)}},
@@ -132,6 +135,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "load": "released",
         },
         "monitoring": {
+            **sealed,
             "outcomes": str(layout.outcomes),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
@@ -178,6 +182,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
+        **encryption_place.of_services(layout),
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),
         "traces": {"folder": str(layout.traces)},

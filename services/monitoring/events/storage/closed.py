@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from headrace.encryption import LockedError, Sealer, is_sealed
+from headrace.encryption.files import claimed
 from headrace.events import GroupHeader
+from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
+from services.monitoring.events.storage.sealed import BEGINNING_BYTES, check_key, unsealed
 from services.monitoring.events.storage.segments import (
-    ASIDE_SUFFIX,
-    SUFFIX,
     Segment,
     UnreadableError,
     holds_request,
@@ -37,13 +39,17 @@ class AwayError(OSError):
 
 
 class ClosedSegments:
-    """Closed segments by name. Methods block; they raise OSError, what reads also FileNotFoundError and UnreadableError."""
+    """Closed segments by name. Methods block; they raise OSError (also KeysAwayError), what reads also FileNotFoundError,
+    UnreadableError and LockedError. `sealer`: seals what is written, opens what is sealed; None: what is written is plain.
+
+    Who removes or replaces one holds its lock, so that what was removed does not come back."""
 
     # Whether the folder has all of them.
     all_local = True
 
-    def __init__(self, folder: Path, aside: Path) -> None:
+    def __init__(self, folder: Path, aside: Path, sealer: Sealer | None = None) -> None:
         self.folder = folder
+        self._sealer = sealer
         self._aside = aside
 
     def prepare(self) -> None:
@@ -61,7 +67,7 @@ class ClosedSegments:
 
     def write(self, table: pa.Table) -> Segment:
         """Makes a segment of a table of at least one event."""
-        return write_closed(self.folder, table)
+        return write_closed(self.folder, table, self._sealer)
 
     def settle(self, name: str) -> None:
         """When this returns, a segment that was just written is where it will be kept."""
@@ -84,23 +90,33 @@ class ClosedSegments:
 
     def remove(self, name: str) -> None:
         """Removes it if it is there."""
-        (self.folder / name).unlink(missing_ok=True)
+        with claimed(self.folder / name, wait=True):
+            (self.folder / name).unlink(missing_ok=True)
 
     def set_aside(self, name: str) -> None:
         """Moves it where nobody looks for events."""
-        (self.folder / name).rename(self._aside / (name + ASIDE_SUFFIX))
+        with claimed(self.folder / name, wait=True):
+            (self.folder / name).rename(self._aside / (name + ASIDE_SUFFIX))
 
     def _from(self, name: str, read: Callable[[Path | pa.NativeFile], T]) -> T:
-        return read(self.folder / name)
+        path = self.folder / name
+        with path.open("rb") as file:
+            beginning = file.read(BEGINNING_BYTES)
+            if not is_sealed(beginning):
+                return read(path)
+            check_key(beginning, self._sealer)
+            content = beginning + file.read()
+        return read(unsealed(content, name, self._sealer))
 
 
 @dataclass(slots=True)
 class Survey:
-    """How closed segments differ from the index. `unreadable`: names, and why."""
+    """How closed segments differ from the index. `unreadable`, `locked`: names, and why."""
 
     gone: set[str] = field(default_factory=set)
     new: list[tuple[Segment, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    locked: list[tuple[str, str]] = field(default_factory=list)
 
 
 def survey(closed: ClosedSegments, known: set[str], there: set[str], *, everything: bool) -> Survey:
@@ -113,4 +129,6 @@ def survey(closed: ClosedSegments, known: set[str], there: set[str], *, everythi
             continue  # erased or swept meanwhile
         except UnreadableError as error:
             found.unreadable.append((name, str(error)))
+        except LockedError as error:
+            found.locked.append((name, str(error)))
     return found

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
+from headrace.encryption import KeysAwayError, LockedError, Sealer, is_sealed
+from headrace.encryption.files import claimed
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments
+from services.monitoring.events.storage.files import ASIDE, ASIDE_SUFFIX, SEGMENTS, SUFFIX
 from services.monitoring.events.storage.place import Place, place_of
-from services.monitoring.events.storage.segments import ASIDE_SUFFIX, SUFFIX, holds_request
+from services.monitoring.events.storage.sealed import BEGINNING_BYTES, check_key, unsealed
+from services.monitoring.events.storage.segments import holds_request
 
 T = TypeVar("T")
 # After a failure nobody asks again for so long: queries and the reception share a thread.
@@ -31,11 +34,20 @@ class FarSegments(ClosedSegments):
 
     all_local = False
 
-    def __init__(self, folder: Path, aside: Path, place: Place, clock: Callable[[], float]) -> None:
-        super().__init__(folder, aside)
+    def __init__(
+        self,
+        folder: Path,
+        aside: Path,
+        place: Place,
+        clock: Callable[[], float],
+        sealer: Sealer | None = None,
+    ) -> None:
+        super().__init__(folder, aside, sealer)
         self._root = place.path
         self._clock = clock
         self._resting = (0.0, "")
+        # Those whose key was not here when they were fetched.
+        self._locked: set[str] = set()
         self._far = fs.S3FileSystem(
             endpoint_override=place.endpoint or None,
             scheme=place.scheme,
@@ -60,14 +72,14 @@ class FarSegments(ClosedSegments):
         return self._upload(name, wait=False)
 
     def remove(self, name: str) -> None:
-        with self._locked(name, wait=True):
+        with claimed(self.folder / name, wait=True):
             (self.folder / name).unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 self._reach(lambda: self._far.delete_file(self._at(name)))
 
     def holds_request(self, name: str, request_id: str) -> bool:
         with suppress(FileNotFoundError):
-            return holds_request(self.folder / name, request_id)
+            return super()._from(name, lambda source: holds_request(source, request_id))
         # To know it, it would be fetched as a whole, as it is when it is read.
         return True
 
@@ -79,12 +91,25 @@ class FarSegments(ClosedSegments):
 
     def _from(self, name: str, read: Callable[[Path | pa.NativeFile], T]) -> T:
         with suppress(FileNotFoundError):
-            return read(self.folder / name)
+            return super()._from(name, read)
         # Fetched as a whole: what fails behind it is damage, and not the network's fault.
-        return read(pa.BufferReader(self._reach(lambda: self._fetched(name))))
+        try:
+            content = self._reach(lambda: self._fetched(name))
+            if not is_sealed(_bytes_of(content)):
+                return read(pa.BufferReader(content))
+            opened = unsealed(_bytes_of(content), name, self._sealer)
+        except LockedError:
+            self._locked.add(name)
+            raise
+        self._locked.discard(name)
+        return read(opened)
 
     def _fetched(self, name: str) -> pa.Buffer:
+        """All of a segment. One that was locked is fetched only if its key is here now; raises LockedError, UnreadableError."""
         with self._far.open_input_file(self._at(name)) as file:
+            if name in self._locked:
+                check_key(_bytes_of(file.read_buffer(BEGINNING_BYTES)), self._sealer)
+                file.seek(0)
             return file.read_buffer()
 
     def _far_names(self) -> set[str]:
@@ -98,7 +123,7 @@ class FarSegments(ClosedSegments):
         return {f.base_name for f in found if f.is_file and f.base_name.endswith(SUFFIX)}
 
     def _upload(self, name: str, *, wait: bool) -> bool:
-        with self._locked(name, wait=wait) as there:
+        with claimed(self.folder / name, wait=wait) as there:
             if not there:
                 return False
             path = self.folder / name
@@ -120,7 +145,7 @@ class FarSegments(ClosedSegments):
             raise AwayError(why)
         try:
             return what()
-        except FileNotFoundError:
+        except (FileNotFoundError, KeysAwayError):
             raise
         except OSError as error:
             kind = _KIND.search(str(error))
@@ -128,30 +153,19 @@ class FarSegments(ClosedSegments):
             self._resting = (self._clock() + _PAUSE_S, why)
             raise AwayError(why) from None
 
-    @contextmanager
-    def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
-        """Whether there is a local file, which nobody else uploads or removes meanwhile. `wait` False: also not if one does."""
-        path = self.folder / name
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            yield False
-            return
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield path.exists()
-
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
 
 
-def far_segments(settings: EventStorage, clock: Callable[[], float]) -> FarSegments | None:
+def _bytes_of(content: pa.Buffer) -> memoryview:
+    return memoryview(content).cast("B")
+
+
+def far_segments(
+    settings: EventStorage, clock: Callable[[], float], sealer: Sealer | None = None
+) -> FarSegments | None:
     """Those that the settings name; None: segments stay in their folder."""
     if settings.folder is None or settings.segments is None:
         return None
-    folders = settings.folder / "segments", settings.folder / "unreadable"
-    return FarSegments(*folders, place_of(settings.segments), clock)
+    folders = settings.folder / SEGMENTS, settings.folder / ASIDE
+    return FarSegments(*folders, place_of(settings.segments), clock, sealer)

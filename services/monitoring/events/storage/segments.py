@@ -1,4 +1,8 @@
-"""Segments: a stream of Arrow batches while it grows; when it is closed, a Parquet file, named by its times and its SHA-256."""
+"""Segments: a stream of Arrow batches while it grows; when it is closed, a Parquet file, named by its times and its SHA-256.
+
+Either may be sealed: frame by frame while it grows (`headrace.recordings.frames`), then as a whole. The SHA-256 is that of the
+Parquet file in it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headrace.encryption import Sealer, is_sealed
+from headrace.encryption.envelope import MAGIC
+from headrace.encryption.files import claimed
 from headrace.events import EVENT_ID, SEQUENCE, TIME_US, GroupHeader
+from headrace.recordings.frames import Frames, RecordingError, read_frames
 from services.monitoring.events.storage.arrow import (
     EPOCH,
     REPLICA,
@@ -27,10 +35,14 @@ from services.monitoring.events.storage.arrow import (
     with_header_columns,
     without_header_columns,
 )
+from services.monitoring.events.storage.files import OPEN_SUFFIX, SUFFIX
 from services.monitoring.events.storage.ranges import Ranges
 
 _FORMER_ID = "@prediction_id"
-OPEN_SUFFIX, SUFFIX, ASIDE_SUFFIX = ".arrows", ".parquet", ".unreadable"
+
+
+# What an open segment is, where it is sealed.
+_OPEN_KIND = "open segment"
 
 
 class UnreadableError(Exception):
@@ -55,9 +67,11 @@ class Segment:
 
 
 class OpenSegment:
-    """A file that grows. `began`: when it was opened, in the clock of its owner. Methods block and raise OSError."""
+    """A file that grows. `began`: when it was opened, in the clock of its owner; `sealer` None: it is plain. Methods block
+    and raise OSError (also KeysAwayError)."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, began: float) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, began: float, sealer: Sealer | None = None) -> None:
+        self._frames = None if sealer is None else Frames(sealer, _OPEN_KIND)
         self.path = folder / f"{os.urandom(8).hex()}{OPEN_SUFFIX}"
         self.began = began
         self.rows = 0
@@ -67,7 +81,9 @@ class OpenSegment:
         try:
             # Who starts and finds it without a lock knows that its writer has ended.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self._write(schema.serialize())
+            if self._frames is not None:
+                self._write(self._frames.beginning)
+            self._add(schema.serialize(), sync=False)
         except OSError:
             self.discard()
             raise
@@ -75,14 +91,11 @@ class OpenSegment:
     def append(self, batch: pa.RecordBatch, *, sync: bool) -> None:
         """Adds events. With `sync` they are on the disk when this returns. What fails leaves nothing behind."""
         try:
-            self._write(batch.serialize())
-            if sync:
-                os.fdatasync(self._file.fileno())
+            self._add(batch.serialize(), sync=sync)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), self.size)
             raise
-        self.size = os.fstat(self._file.fileno()).st_size
         self.rows += batch.num_rows
 
     def release(self) -> None:
@@ -94,38 +107,59 @@ class OpenSegment:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _write(self, content: pa.Buffer) -> None:
+    def _add(self, content: pa.Buffer, *, sync: bool) -> None:
+        written = content if self._frames is None else self._frames.frame(content.to_pybytes())
+        self._write(written)
+        if sync:
+            os.fdatasync(self._file.fileno())
+        if self._frames is not None:
+            self._frames.kept(written)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def _write(self, content: pa.Buffer | bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[self._file.write(view) :]
-        self.size = os.fstat(self._file.fileno()).st_size
 
 
 def orphans(folder: Path) -> Iterator[Path]:
     """Open segments whose writer has ended; each is locked while it is yielded."""
     for path in sorted(folder.glob(f"*{OPEN_SUFFIX}")):
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if path.exists():
+        with claimed(path) as ours:
+            if ours:
                 yield path
 
 
-def read_open(path: Path) -> pa.Table:
-    """The events of a segment that is not closed, without what was not written as a whole. Raises UnreadableError, OSError."""
-    with pa.memory_map(str(path)) as file:
-        try:
-            stream = pa.ipc.open_stream(file)
-            header_of(stream.schema)
-        except (pa.ArrowException, ValueError) as error:
-            raise UnreadableError(f"it does not begin as one: {error}") from error
-        batches: list[pa.RecordBatch] = []
-        with suppress(pa.ArrowException, OSError):  # killed in the middle of a batch
-            batches.extend(stream)
-        # Copied, as the file will go.
-        return _renamed(pa.Table.from_batches(batches, stream.schema).combine_chunks())
+def read_open(path: Path, sealer: Sealer | None = None) -> tuple[pa.Table, str]:
+    """The events of a segment that is not closed, without what was not written as a whole; and what is wrong with those that
+    follow, "": nothing. Raises UnreadableError, LockedError, OSError (also KeysAwayError)."""
+    with path.open("rb") as file:
+        sealed = is_sealed(file.read(len(MAGIC)))
+    if not sealed:
+        with pa.memory_map(str(path)) as mapped:
+            return _read_stream(mapped), ""
+    parts, damage = list[bytes](), ""
+    try:
+        for part in read_frames(path, sealer, _OPEN_KIND):
+            parts.append(part)
+    except RecordingError:
+        damage = "a part of it is damaged"
+    if damage and not parts:
+        raise UnreadableError(damage)
+    return _read_stream(pa.BufferReader(b"".join(parts))), damage
+
+
+def _read_stream(source: pa.NativeFile) -> pa.Table:
+    try:
+        stream = pa.ipc.open_stream(source)
+        header_of(stream.schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise UnreadableError(f"it does not begin as one: {error}") from error
+    batches: list[pa.RecordBatch] = []
+    with suppress(pa.ArrowException, OSError):  # killed in the middle of a batch
+        batches.extend(stream)
+    # Copied, as the file will go.
+    return _renamed(pa.Table.from_batches(batches, stream.schema).combine_chunks())
 
 
 def holds_request(source: Path | pa.NativeFile, request_id: str) -> bool:
@@ -177,32 +211,57 @@ def _reading() -> Iterator[None]:
         raise
 
 
-def write_closed(folder: Path, table: pa.Table) -> Segment:
+def write_closed(folder: Path, table: pa.Table, sealer: Sealer | None = None) -> Segment:
     """Writes a table of at least one event as a closed segment: with its name it is complete. The same table gives the same name.
 
-    Raises OSError.
+    Raises OSError (also KeysAwayError).
     """
     part = folder / f".{os.urandom(8).hex()}.part"
     try:
-        whole = with_header_columns(table)
-        pq.write_table(
-            whole,
-            part,
-            compression="zstd",
-            use_dictionary=repeated_columns(whole),
-            write_statistics=False,
-            write_page_checksum=True,
-        )
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        part.chmod(0o600)
-        segment = described(table, digest, part.stat().st_size)
+        if sealer is None:
+            _write_parquet(table, part)
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            part.chmod(0o600)
+            segment = described(table, digest, part.stat().st_size)
+        else:
+            # Nothing plain touches the disk.
+            sink = pa.BufferOutputStream()
+            _write_parquet(table, sink)
+            content = memoryview(sink.getvalue()).cast("B")
+            segment = described(table, hashlib.sha256(content).hexdigest(), len(content))
+            _write_whole(part, sealer.seal(content, identity(segment.name)))
         part.rename(folder / segment.name)
         _sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
     return segment
+
+
+def _write_parquet(table: pa.Table, where: Path | pa.NativeFile) -> None:
+    whole = with_header_columns(table)
+    pq.write_table(
+        whole,
+        where,
+        compression="zstd",
+        use_dictionary=repeated_columns(whole),
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def identity(name: str) -> str:
+    """What a closed segment is sealed as, so that it opens by no other name."""
+    return f"segment {name}"
 
 
 def described(table: pa.Table, digest: str, size: int) -> Segment:
@@ -238,6 +297,12 @@ def received_of(table: pa.Table) -> dict[int, Ranges]:
 def digest_in(name: str) -> str:
     """The SHA-256 in the name of a segment."""
     return name.removesuffix(SUFFIX).rpartition("-")[2]
+
+
+def last_ms_in(name: str) -> int:
+    """When the newest event of a closed segment was, in milliseconds since 1970, by its name; far ahead if it does not say so."""
+    parts = name.split("-")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 1 << 62
 
 
 def _renamed(table: pa.Table) -> pa.Table:

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
+from headrace.encryption import KeysAwayError, LockedError, Sealer
 from headrace.events import SEQUENCE, EventGroup
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.arrow import REPLICA, record_batch
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments, Survey, survey
+from services.monitoring.events.storage.files import ASIDE, ASIDE_SUFFIX, OPEN, SEGMENTS, SUFFIX
 from services.monitoring.events.storage.index import EventIndex, Stream
+from services.monitoring.events.storage.locked import LockedSegments
 from services.monitoring.events.storage.ranges import Ranges
 from services.monitoring.events.storage.segments import (
-    ASIDE_SUFFIX,
-    SUFFIX,
     OpenSegment,
     Segment,
     UnreadableError,
+    last_ms_in,
     orphans,
     read_open,
 )
@@ -38,6 +41,7 @@ class StoreMeter(Protocol):
 
     def closed(self, rows: int) -> None: ...
     def unreadable(self) -> None: ...
+    def locked(self, count: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -64,17 +68,20 @@ class EventStore:
         wall: Callable[[], float],
         log: Log,
         closed: ClosedSegments | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
-        """`closed`: where closed segments are kept, if not in the folder."""
+        """`closed`: where closed segments are kept, if not in the folder. `sealer`: of segments; None: new ones are plain."""
         self._settings = settings
         self.index = index
         self._meter = meter
         self._clock = clock
         self._wall = wall
         self._log = log
-        self._open_folder = folder / "open"
-        self._aside = folder / "unreadable"
-        self.closed = closed or ClosedSegments(folder / "segments", self._aside)
+        self._sealer = sealer
+        self._open_folder = folder / OPEN
+        self._aside = folder / ASIDE
+        self.closed = closed or ClosedSegments(folder / SEGMENTS, self._aside, sealer)
+        self.locked = LockedSegments(meter, clock, log)
         self._open: dict[Any, OpenSegment] = {}
         # Full or old, and could not be closed yet.
         self._closing: list[OpenSegment] = []
@@ -93,10 +100,9 @@ class EventStore:
             # What is far is looked at later: it may be out of reach.
             known, there = self.index.names(), self.closed.local_names()
             self.adopt(survey(self.closed, known, there, everything=self.closed.all_local))
-            for path in orphans(self._open_folder):
-                self._close_file(path)
+            self._close_orphans()
         except OSError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
         self._started = True
 
     def take(
@@ -120,9 +126,9 @@ class EventStore:
                 self._append(replica, epoch, fresh, sync=durable)
             except OSError as error:
                 if durable:
-                    raise _failed(error) from error
+                    raise failed(error) from error
                 taken.dropped += len(fresh)
-                taken.problem = str(_failed(error))
+                taken.problem = str(failed(error))
             else:
                 stream.received.add_all(fresh.batch.columns[SEQUENCE].array)
                 taken.stored += len(fresh)
@@ -142,8 +148,9 @@ class EventStore:
                 self._close_file(segment.path)
                 segment.release()
                 del self._closing[0]
+            self._try_locked()
         except OSError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def open_paths(self) -> list[Path]:
         """Files with events that are not in a closed segment, the newest first."""
@@ -185,9 +192,13 @@ class EventStore:
                 with suppress(AwayError):
                     self.closed.remove(segment.name)
                     done.append(segment)
+            with suppress(AwayError):
+                self._sweep_locked(oldest * 1000)
         except OSError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
         finally:
+            for name in [s.name for s in done]:
+                self.locked.gone(name)
             self.index.remove(s.name for s in done)
         return sum(s.rows for s in done)
 
@@ -203,6 +214,7 @@ class EventStore:
                 (self._open_folder / name).rename(self._aside / (name + ASIDE_SUFFIX))
         except OSError as error:
             self._log.error("it can't be moved", segment=name, error=str(error.strerror))
+        self.locked.gone(name)
         if is_closed:
             self.index.remove([name])
 
@@ -211,6 +223,8 @@ class EventStore:
         self.index.remove(found.gone)
         for name, why in found.unreadable:
             self.set_aside(name, why)
+        for name, why in found.locked:
+            self.locked.add(name, why)
         for segment, replica in found.new:
             self._add(segment, replica)
 
@@ -221,7 +235,7 @@ class EventStore:
             known = self.index.names()
             self.adopt(survey(self.closed, known, self.closed.names(), everything=True))
         except OSError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def close(self) -> None:
         """Closes all segments, if it can be done; what can't is taken up by the next process."""
@@ -241,21 +255,70 @@ class EventStore:
         if segment is None:
             if len(self._open) >= _MAX_OPEN:
                 self._closing.append(self._open.pop(next(iter(self._open))))
-            segment = self._open[key] = OpenSegment(self._open_folder, batch.schema, self._clock())
+            segment = self._open[key] = OpenSegment(
+                self._open_folder, batch.schema, self._clock(), self._sealer
+            )
         segment.append(batch, sync=sync)
+
+    def read_open(self, path: Path) -> pa.Table:
+        """The events of a segment that is not closed, those before a damaged one. Raises as `segments.read_open`."""
+        return read_open(path, self._sealer)[0]
 
     def _close_file(self, path: Path) -> None:
         """Makes a closed segment of an open one's file, which goes. Twice is as good as once. Raises OSError, StorageError."""
         try:
-            table = read_open(path)
+            table, damage = read_open(path, self._sealer)
         except UnreadableError as error:
             self.set_aside(path.name, str(error))
+            return
+        except LockedError as error:
+            self.locked.add(path.name, str(error))
             return
         if table.num_rows:
             segment = self.closed.write(table)
             self._add(segment, table[REPLICA][0].as_py())
             self._meter.closed(segment.rows)
+        if damage:
+            self.set_aside(path.name, damage)
+            return
+        self.locked.opened(path.name)
         path.unlink(missing_ok=True)
+
+    def _close_orphans(self) -> None:
+        for path in orphans(self._open_folder):
+            self._close_file(path)
+
+    def _try_locked(self) -> None:
+        """Whether keys are here again. Raises OSError, StorageError."""
+        names = self.locked.due()
+        if not names:
+            return
+        known = self.index.names()
+        # Nothing of what comes in waits for these.
+        with suppress(AwayError, KeysAwayError):
+            for name in names:
+                if name.endswith(SUFFIX):
+                    self._try_closed(name, known)
+                elif not (self._open_folder / name).exists():
+                    self.locked.gone(name)  # another process closed it
+            self._close_orphans()
+
+    def _try_closed(self, name: str, known: set[str]) -> None:
+        found = survey(self.closed, set(), {name}, everything=False)
+        if found.new:
+            self.locked.opened(name)
+        elif not found.locked:
+            self.locked.gone(name)
+        if name in known:
+            found.new.clear()
+        self.adopt(found)
+
+    def _sweep_locked(self, oldest_ms: float) -> None:
+        """What the index lacks as it can't be opened goes by the times in its name. Raises OSError, StorageError."""
+        for name in self.locked.names - self.index.names():
+            if name.endswith(SUFFIX) and last_ms_in(name) < oldest_ms:
+                self.closed.remove(name)
+                self.locked.gone(name)
 
     def _add(self, segment: Segment, replica: str) -> None:
         for epoch, ranges in segment.received.items():
@@ -280,5 +343,8 @@ def _without(group: EventGroup, received: Ranges) -> EventGroup:
     return EventGroup(group.header, group.batch.take(np.flatnonzero(~known)))
 
 
-def _failed(error: OSError) -> StorageError:
+def failed(error: OSError) -> StorageError:
+    """What callers are told, without paths."""
+    if isinstance(error, KeysAwayError):
+        return StorageError("the keys that events are sealed with can't be reached")
     return StorageError((error.strerror or type(error).__name__).lower())

@@ -9,24 +9,33 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from headrace.recordings.frames import MAGIC, frame
+from headrace.encryption import Sealer
+from headrace.encryption.files import SealedFiles
+from headrace.recordings.frames import Frames, read_frames
 
-SUFFIX = ".journal"
+SUFFIX, ASIDE_SUFFIX = ".journal", ".unreadable"
+# What such a file is, where it is sealed.
+KIND = "journal"
 
 
 class JournalFiles:
     """Appends frames. `max_bytes`: of all files of the folder; `max_file_bytes`: of one. Methods block, may be called by several
-    threads, and raise OSError; after that the next call begins a new file."""
+    threads, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`: seals the files, with
+    another data key another file begins, and opens them."""
 
-    def __init__(self, folder: Path, max_bytes: int, max_file_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, max_bytes: int, max_file_bytes: int, sealer: Sealer | None = None
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
+        self._sealer = sealer
+        self._frames = Frames(None, KIND)
         self._lock = Lock()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
@@ -35,13 +44,16 @@ class JournalFiles:
     def append(self, stream: int, content: bytes) -> None:
         """Writes one frame of the stream of that number; it is on the disk when this returns. What fails leaves nothing behind if
         the file can still be cut."""
-        whole = frame(content)
         with self._lock:
-            if self._file is not None and self._size + len(whole) > self._max_file_bytes:
+            coming = len(content) + self._frames.overhead
+            if self._file is not None and (
+                self._size + coming > self._max_file_bytes or self._frames.is_old()
+            ):
                 self._close()
             if self._file is None:
-                self._open(stream, len(whole))
+                self._open(stream, coming)
             assert self._file is not None, "it was just opened"
+            whole = self._frames.frame(content)
             try:
                 view = memoryview(whole)
                 while view:
@@ -52,6 +64,7 @@ class JournalFiles:
                     os.ftruncate(self._file.fileno(), self._size)
                 self._close()
                 raise
+            self._frames.kept(whole)
             self._size += len(whole)
 
     def rotate(self) -> None:
@@ -68,6 +81,10 @@ class JournalFiles:
         with self._lock:
             return [path for _, path in sorted(found) if path != self._path]
 
+    def frames(self, path: Path) -> Iterator[bytes]:
+        """The content of each frame of a file. Raises as `headrace.recordings.read_frames`."""
+        return read_frames(path, self._sealer, KIND)
+
     def size_bytes(self) -> int:
         """Size of all files."""
         size = 0
@@ -77,6 +94,7 @@ class JournalFiles:
         return size
 
     def _open(self, stream: int, coming: int) -> None:
+        frames = Frames(self._sealer, KIND)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.size_bytes() + coming > self._max_bytes:
             raise OSError(errno.ENOSPC, "the journal is full, as the monitoring service does not collect it")
@@ -85,7 +103,7 @@ class JournalFiles:
         file = os.fdopen(descriptor, "wb", buffering=0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            file.write(MAGIC)
+            file.write(frames.beginning)
             folder = os.open(self._folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -94,7 +112,8 @@ class JournalFiles:
         except OSError:
             file.close()
             raise
-        self._file, self._path, self._size = file, path, len(MAGIC)
+        self._file, self._path, self._frames = file, path, frames
+        self._size = len(frames.beginning)
 
     def _close(self) -> None:
         file, self._file, self._path = self._file, None, None
@@ -103,21 +122,6 @@ class JournalFiles:
                 file.close()
 
 
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether the file is this process's to collect: nobody writes it, nobody else collects it now."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            # Another process may have collected and removed it before the lock was given.
-            yield path.exists()
-    finally:
-        os.close(descriptor)
+def sealed_files(folder: Path) -> SealedFiles:
+    """The files of a journal's folder, those set aside too."""
+    return SealedFiles("journal", folder, (f"*{SUFFIX}", f"*{SUFFIX}{ASIDE_SUFFIX}"))

@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines, quarantined_models, shared_limits
 from headrace.cli.installation import ports, secrets
+from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
@@ -63,6 +64,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": told["services"],
         "models_in_quarantine": quarantined_models.models(layout),
+        "sealed_with": _sealed_with(layout),
         "tenants_problem": _tenants_problem(layout),
         "limits_problem": shared_limits.problem(told["services"]),
     }
@@ -77,9 +79,21 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": {},
         "models_in_quarantine": [],
+        "sealed_with": _sealed_with(layout),
         "tenants_problem": _tenants_problem(layout),
         "limits_problem": None,
     }
+
+
+def _sealed_with(layout: Layout) -> str | None:
+    """Where the keys are that events and audit payloads are sealed with; None: they are plain files."""
+    try:
+        found = encryption_place.settings(layout)
+    except ConfigError as error:
+        return str(error)
+    if found is None:
+        return None
+    return str(found.file) if found.pkcs11 is None else f"token {found.pkcs11.token}"
 
 
 def _tenants_problem(layout: Layout) -> str | None:
@@ -105,9 +119,14 @@ def _print(found: dict[str, Any]) -> None:
     for name, address in found["endpoints"].items():
         out.print(f"{name:9} {address}")
     out.print(f"{'CA':9} {found['ca_file']}", soft_wrap=True)
-    out.print(
-        f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)\n", soft_wrap=True
+    out.print(f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)", soft_wrap=True)
+    sealed = found["sealed_with"]
+    text = (
+        f"sealed, keys in {sealed} ({command()} encryption status)"
+        if sealed
+        else "plain files (up --encrypt)"
     )
+    out.print(f"{'events':9} and audit payloads: {text}\n", markup=False, soft_wrap=True)
     out.print(table)
     for name, service in found["services"].items():
         if why := service["trouble"] or service["reason"]:

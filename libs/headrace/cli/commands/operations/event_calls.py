@@ -14,6 +14,8 @@ from headrace.cli.console import err
 from headrace.cli.installation.layout import Layout
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["EventsService"]
+# While a key is not here, many segments may need it.
+_NAMED = 20
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 Reply = TypeVar("Reply", bound=Message)
 
@@ -25,8 +27,11 @@ def ask(layout: Layout, name: str, request: Message, reply: type[Reply]) -> Repl
 
 def tell_unreadable(segments: Iterable[str]) -> None:
     """Says which segments could not be read."""
-    for name in segments:
-        err.print(f"segment {name} can't be read; it was set aside", style="yellow")
+    names = list(segments)
+    for name in names[:_NAMED]:
+        err.print(f"segment {name} can't be read: it was set aside, or its key is not here", style="yellow")
+    if len(names) > _NAMED:
+        err.print(f"and {len(names) - _NAMED} more segments", style="yellow")
 
 
 def named(identity: str) -> list[pb.ListEventsRequest]:

@@ -21,7 +21,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from headrace.encryption.errors import KeysAwayError, LockedError
-from headrace.encryption.kms import DATA_KEY_BYTES, NONCE_BYTES, Wrapped, missing, unfit
+from headrace.encryption.kms import (
+    DATA_KEY_BYTES,
+    NONCE_BYTES,
+    Wrapped,
+    check_retired,
+    missing,
+    number_of,
+    unfit,
+)
 from headrace.state import atomic
 
 FORMAT = 1
@@ -85,12 +93,27 @@ class FileKms:
             keys = self._keys()
             number = max(keys.keys) + 1
             more = {**keys.keys, number: secrets.token_bytes(DATA_KEY_BYTES)}
-            new = _Keys(keys.name, number, more, {**keys.made, number: _now()})
-            try:
-                atomic.write(self._path, new.encode(), mode=0o600)
-            except OSError as error:
-                raise KeysAwayError(f"{self._path} can't be written ({error.strerror})") from error
+            self._write(_Keys(keys.name, number, more, {**keys.made, number: _now()}))
         return self.current()
+
+    def retire(self, version: str) -> None:
+        with _locked(self._path):
+            keys = self._keys()
+            check_retired(version, self.versions())
+            number = number_of(version, keys.name)
+            left = {n: key for n, key in keys.keys.items() if n != number}
+            self._write(_Keys(keys.name, keys.current, left, {n: keys.made[n] for n in left}))
+
+    def made(self, version: str) -> str:
+        """When a version was made, as ISO 8601; empty: the file does not say. Raises KeysAwayError."""
+        keys = self._keys()
+        return keys.made.get(number_of(version, keys.name), "")
+
+    def _write(self, keys: _Keys) -> None:
+        try:
+            atomic.write(self._path, keys.encode(), mode=0o600)
+        except OSError as error:
+            raise KeysAwayError(f"{self._path} can't be written ({error.strerror})") from error
 
     def _keys(self) -> _Keys:
         try:
@@ -99,7 +122,9 @@ class FileKms:
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if self._known is not None and self._known[0] == seen:
                     return self._known[1]
-                if stat.S_IMODE(status.st_mode) & 0o077:
+                # Another's file, such as one that is mounted from a Secret, may be readable by our group.
+                closed = 0o077 if status.st_uid == os.geteuid() else 0o037
+                if stat.S_IMODE(status.st_mode) & closed:
                     raise KeysAwayError(f"{self._path} may be read by others: chmod 600 {self._path}")
                 keys = _decoded(file.read(_MAX_BYTES), self._path)
                 self._known = seen, keys

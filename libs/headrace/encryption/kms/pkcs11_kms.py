@@ -11,7 +11,7 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from headrace.encryption.errors import KeysAwayError, LockedError
-from headrace.encryption.kms import NONCE_BYTES, Wrapped, missing, number_of, unfit
+from headrace.encryption.kms import NONCE_BYTES, Wrapped, check_retired, missing, number_of, unfit
 from headrace.encryption.settings import Pkcs11Settings
 
 _BITS = 256
@@ -82,6 +82,15 @@ class Pkcs11Kms:
                 )
             )
         return label
+
+    def retire(self, version: str) -> None:
+        with self._lock:
+            check_retired(version, self._told(self._versions))
+
+            def destroy() -> None:
+                self._open(writes=True).get_key(ObjectClass.SECRET_KEY, KeyType.AES, label=version).destroy()
+
+            self._told(destroy)
 
     def _versions(self) -> list[str]:
         name, session = self._settings.key, self._open()

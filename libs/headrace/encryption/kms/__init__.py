@@ -40,6 +40,18 @@ class KeyManagement(Protocol):
         """Makes a new version, which is the current one from now on; the others still unwrap. Returns its name."""
         ...
 
+    def retire(self, version: str) -> None:
+        """Destroys a version: what is wrapped by it opens never again. Raises ValueError: it is the current one, or not here."""
+        ...
+
+
+def check_retired(version: str, known: list[str]) -> None:
+    """Raises ValueError: of the `known` versions, the oldest first, it is the last or none."""
+    if version not in known:
+        raise ValueError(f"there is no key {version}; only {', '.join(known) or 'none'}")
+    if version == known[-1]:
+        raise ValueError(f"key {version} is the current one; rotate first")
+
 
 def number_of(version: str, name: str) -> int:
     """Its number; 0: it is no version of the key `name`."""

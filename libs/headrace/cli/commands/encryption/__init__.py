@@ -1,0 +1,1 @@
+"""`headrace encryption`: the keys that a home's files are sealed with."""

@@ -1,0 +1,72 @@
+"""How encryption goes, as metrics of the process: what was sealed or not opened, and whether the keys can be reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock, Thread
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from headrace.encryption.data_keys import DataKeys
+
+# Keys that nobody needs right now are tried no more often than this, so that their absence is known before they are needed.
+_TRIED_EVERY_S = 15.0
+
+
+class EncryptionMetrics:
+    """All data keys of a process share these: `runtime.telemetry.once(EncryptionMetrics)`."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._followed: list[DataKeys] = []
+        self._tried = -_TRIED_EVERY_S
+        self._trying: Thread | None = None
+        self._sealed = Counter(
+            "headrace_encryption_sealed_total", "Pieces that were sealed.", registry=registry
+        )
+        self._unopened = Counter(
+            "headrace_encryption_unopened_total",
+            "Sealed pieces that could not be opened: locked (their key is not here) or damaged (altered or cut off).",
+            ["why"],
+            registry=registry,
+        )
+        for why in ("locked", "damaged"):
+            self._unopened.labels(why)
+        Gauge(
+            "headrace_encryption_keys_away_seconds",
+            "For how long the keys could not be reached or used; 0: they can.",
+            registry=registry,
+        ).set_function(self._away_s)
+        Gauge(
+            "headrace_encryption_data_key_age_seconds",
+            "Age of the data key that is sealed with; 0: there is none yet.",
+            registry=registry,
+        ).set_function(lambda: max((keys.age_s() for keys in self._followed), default=0.0))
+
+    def follow(self, keys: DataKeys) -> None:
+        """Tells of these data keys too."""
+        self._followed.append(keys)
+
+    def sealed(self) -> None:
+        """Counts one piece."""
+        self._sealed.inc()
+
+    def unopened(self, why: str) -> None:
+        """Counts one piece; `why`: locked or damaged."""
+        self._unopened.labels(why).inc()
+
+    def _away_s(self) -> float:
+        """Called for each scrape. A token may hang, so keys are tried on another thread; the next scrape tells how it went."""
+        with self._lock:
+            busy = self._trying is not None and self._trying.is_alive()
+            if not busy and self._clock() - self._tried >= _TRIED_EVERY_S:
+                self._tried = self._clock()
+                self._trying = Thread(target=self._try, name="encryption-keys", daemon=True)
+                self._trying.start()
+        return max((keys.away_s() for keys in self._followed), default=0.0)
+
+    def _try(self) -> None:
+        for keys in self._followed:
+            keys.reachable()
