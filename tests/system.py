@@ -79,13 +79,14 @@ class System:
         shape: str,
         *options: str,
         ingress: Mapping[str, Any] | None = None,
-        features: Mapping[str, Any] = PATIENT,
+        patient: bool = True,
     ) -> System:
-        """`options`: of the command; `ingress`, `features`: settings of the services, over the generated ones."""
+        """`options`: of the command; `ingress`: settings of the door, over the generated ones; `patient`: as PATIENT_MS says,
+        else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
         new = not _prepared() and not _copied_from(PREPARED)
-        _own_settings(shape, ingress or {}, features)
+        _own_settings(shape, ingress or {}, patient)
         _own_ports()
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
@@ -219,16 +220,18 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(path, target / name)
 
 
-def _own_settings(shape: str, ingress: Mapping[str, Any], features: Mapping[str, Any]) -> None:
+def _own_settings(shape: str, ingress: Mapping[str, Any], patient: bool) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     shutil.rmtree(RELEASES, ignore_errors=True)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
-        write_document(document.parent.name, deadline(document.read_text(), PATIENT_MS))
+        text = document.read_text()
+        write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)
     own = {"pipelines": str(DOCUMENTS)}
     override("router", own)
-    override("features", dict(features))
-    hosted = {"together": {"router": own, "features": dict(features)}} if shape == "together" else {}
+    features = PATIENT if patient else {}
+    override("features", features)
+    hosted = {"together": {"router": own, "features": features}} if shape == "together" else {}
     override("ingress", {**own, **hosted, **ingress})
 
 

@@ -176,7 +176,7 @@ class Alarmed:
             _settings(folder, stores, witness)
             stack.callback(_unset)
             with mock.patch.dict(os.environ, environment):
-                system = System.up("apart")
+                system = System.up("apart", patient=False)
             stack.callback(system.down)
             override("router", router_settings(stores))
             override("ingress", ingress_settings(stores))

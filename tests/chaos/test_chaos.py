@@ -71,7 +71,7 @@ def _well(traffic: Traffic) -> bool:
 @contextmanager
 def _traffic(alarmed: Alarmed) -> Iterator[Traffic]:
     """Requests, once all of them are answered well."""
-    traffic = Traffic(alarmed.system, _CALLERS)
+    traffic = Traffic(alarmed.system, workers=_CALLERS)
     until("its rows are found", partial(_begun, traffic), _RECOVERED_S)
     try:
         until("traffic flows", partial(_well, traffic), _RECOVERED_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,3 +69,10 @@ def missing(version: str, known: list[str]) -> str:
 def unfit(version: str) -> str:
     """What to say if a version does not open what claims to be wrapped by it."""
     return f"key {version} does not open it: its header is damaged, or another key has this name here"
+
+
+def open_to_others(status: os.stat_result) -> bool:
+    """Whether a file with keys or a PIN may be read by more than us. Another's file, such as one that is mounted from a Secret,
+    may be readable by our group."""
+    closed = 0o077 if status.st_uid == os.geteuid() else 0o037
+    return bool(stat.S_IMODE(status.st_mode) & closed)

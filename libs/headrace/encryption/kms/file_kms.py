@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from headrace.encryption.kms import (
     check_retired,
     missing,
     number_of,
+    open_to_others,
     unfit,
 )
 from headrace.state import atomic
@@ -122,9 +122,7 @@ class FileKms:
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if self._known is not None and self._known[0] == seen:
                     return self._known[1]
-                # Another's file, such as one that is mounted from a Secret, may be readable by our group.
-                closed = 0o077 if status.st_uid == os.geteuid() else 0o037
-                if stat.S_IMODE(status.st_mode) & closed:
+                if open_to_others(status):
                     raise KeysAwayError(f"{self._path} may be read by others: chmod 600 {self._path}")
                 keys = _decoded(file.read(_MAX_BYTES), self._path)
                 self._known = seen, keys

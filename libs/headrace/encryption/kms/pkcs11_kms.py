@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from threading import Lock
 from typing import Any
 
@@ -11,7 +10,15 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from headrace.encryption.errors import KeysAwayError, LockedError
-from headrace.encryption.kms import NONCE_BYTES, Wrapped, check_retired, missing, number_of, unfit
+from headrace.encryption.kms import (
+    NONCE_BYTES,
+    Wrapped,
+    check_retired,
+    missing,
+    number_of,
+    open_to_others,
+    unfit,
+)
 from headrace.encryption.settings import Pkcs11Settings
 
 _BITS = 256
@@ -117,7 +124,7 @@ class Pkcs11Kms:
     def _pin(self) -> str:
         path = self._settings.pin_file
         try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            if open_to_others(path.stat()):
                 raise KeysAwayError(f"{path} may be read by others: chmod 600 {path}")
             return path.read_text().strip()
         except KeysAwayError:
