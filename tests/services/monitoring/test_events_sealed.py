@@ -49,7 +49,7 @@ def named(first: int, last: int) -> list[str]:
 
 
 def locked(world: World) -> float:
-    return world.metrics.segments._locked._value.get()
+    return float(world.metrics.segments._locked._value.get())
 
 
 def planted(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ class World:
 
     @property
     def locked(self) -> float:
-        return self.metrics.locked._value.get()
+        return float(self.metrics.locked._value.get())
 
 
 @pytest.fixture
