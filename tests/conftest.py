@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
+import prometheus_client  # noqa: F401 - before Feast, whose import has metrics kept in files of a folder that tests do not keep
 import pytest
 from hypothesis import settings
 
