@@ -352,6 +352,11 @@ class CoalescedCall(Outgoing):
         self._results = results
         return self._failed_share(results)
 
+    def adopt(self, other: Outgoing) -> None:
+        super().adopt(other)
+        assert isinstance(other, CoalescedCall)
+        self._entries, self._results = other._entries, other._results
+
     def answer(self) -> None:
         """Gives each item its result."""
         for entry, result in zip(self._entries, self._results, strict=True):

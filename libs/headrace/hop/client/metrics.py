@@ -41,6 +41,12 @@ class ClientInstruments:
             "headrace_hop_client_batch_rows", "Rows per call.", call, buckets=_ROWS, registry=registry
         )
         self.retries = Counter("headrace_hop_retries_total", "Calls tried again.", call, registry=registry)
+        self.hedges = Counter(
+            "headrace_hop_hedges_total",
+            "Calls sent to another replica too, as their own was silent.",
+            call,
+            registry=registry,
+        )
         self.waiting = Gauge(
             "headrace_hop_waiting_rows", "Rows that wait to be sent.", call, registry=registry
         )
@@ -93,3 +99,6 @@ class MetricsObserver:
 
     def retried(self, method: str) -> None:
         self._instruments.retries.labels(self._callee, method).inc()
+
+    def hedged(self, method: str) -> None:
+        self._instruments.hedges.labels(self._callee, method).inc()

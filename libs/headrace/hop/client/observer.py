@@ -36,6 +36,10 @@ class ClientObserver(Protocol):
         """A call is retried."""
         ...
 
+    def hedged(self, method: str) -> None:
+        """A call is sent to another replica too."""
+        ...
+
 
 class NullObserver:
     """Ignores all events."""
@@ -47,3 +51,5 @@ class NullObserver:
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None: ...
 
     def retried(self, method: str) -> None: ...
+
+    def hedged(self, method: str) -> None: ...

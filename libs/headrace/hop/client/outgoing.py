@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -71,6 +72,17 @@ class Outgoing:
         Raises Fault INTERNAL if it does not fit the request.
         """
         return 0.0
+
+    def copy(self) -> Outgoing:
+        """The same call for another replica, in flight at the same time."""
+        other = copy(self)
+        other.tried = list(self.tried) if self.replica is None else [*self.tried, self.replica]
+        other.replica, other.sent = None, False
+        return other
+
+    def adopt(self, other: Outgoing) -> None:
+        """What its copy has found out counts: the copy was answered."""
+        self.replica = other.replica
 
     def traceparents(self) -> Sequence[str] | None:
         """W3C traceparents of the requests in the call; None: the call belongs to the running task's own span."""

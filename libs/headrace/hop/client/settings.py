@@ -70,6 +70,9 @@ class RetryRules:
     # Retries allowed per ordinary call, and the reserve that a quiet client may spend; time refills it in 10 s.
     budget_ratio: Annotated[float, Bounds(ge=0, le=1)] = 0.1
     budget_reserve: Annotated[float, _NOT_NEGATIVE] = 10.0
+    # A call is sent to another replica too when its own has answered no call for this long, and no health check for as long;
+    # within the budget as well.
+    silent_s: Annotated[float, _POSITIVE] = 0.1
     backoff_s: Annotated[float, _POSITIVE] = 0.01
     max_backoff_s: Annotated[float, _POSITIVE] = 0.5
 

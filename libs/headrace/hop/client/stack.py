@@ -5,6 +5,7 @@ trace     the span covers retries and the wait for a slot, and records what the 
 report    outside the retry: the caller sees one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
 retry     outside the choice of replica: each attempt chooses again.
+hedge     inside the retry: the second call to another replica is part of one attempt, and shares its budget.
 pick      outside limit and breaker: these belong to one replica. A call that must wait for a slot waits here, for the
           first free slot of any replica.
 limit     outside the breaker: the breaker is asked only when a slot was found.
@@ -23,6 +24,7 @@ from headrace.hop.client.outgoing import Next
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.balancer import pick
 from headrace.hop.resilience.breaker import breaker, transport
+from headrace.hop.resilience.hedge import hedge
 from headrace.hop.resilience.limiter import limit
 from headrace.hop.resilience.replicas import ReplicaSet
 from headrace.hop.resilience.retry import RetryBudget, retry
@@ -46,6 +48,7 @@ def compose(
         report(observer),
         deadline(callee, settings.default_timeout_s, settings.deadline_margin_s),
         retry(settings.retry, budget, random, observer.retried),
+        hedge(replicas, settings.retry.silent_s, budget, observer.hedged),
         pick(callee, replicas, random),
         limit(callee, replicas),
         breaker(callee),

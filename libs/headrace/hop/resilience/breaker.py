@@ -126,6 +126,11 @@ class Breaker:
         return self._state
 
     @property
+    def answered(self) -> float:
+        """When the replica last answered a call (monotonic seconds)."""
+        return self._answered
+
+    @property
     def tripped(self) -> bool:
         """Whether it is open, or its open time is over but no call has asked since."""
         return self._state is State.OPEN
@@ -187,6 +192,24 @@ class Breaker:
             self._window.add(now, failed, slow)
             if self._broken(now):
                 self._open(now)
+
+    def silent(self, now: float) -> None:
+        """A call waits in vain, as all do: it counts as failed, before its time is over."""
+        state = self.state(now)
+        if state is State.HALF_OPEN:
+            self._failed_probes += 1
+            self._open(now)
+        elif state is State.CLOSED:
+            self._streak += 1
+            self._doubt(now)
+            self._window.add(now, 1.0, False)
+            if self._broken(now):
+                self._open(now)
+
+    def hold(self, seconds: float) -> None:
+        """Has it become half open so much later (negative: earlier), if it is open."""
+        if self._state is State.OPEN:
+            self._open_until += seconds
 
     def unanswered(self, now: float) -> None:
         """The health check got no answer: the breaker stays open, for longer, and no call is used as a probe."""

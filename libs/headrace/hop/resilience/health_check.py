@@ -18,6 +18,8 @@ from headrace.hop.resilience.breaker import Breaker
 _TIMES = 5
 # The last check ends this long before the breaker would become half open.
 _MARGIN_S = 0.02
+# On a busy machine checks end late: the breaker does not become half open before they have, for at most this long.
+_HELD_S = 1.0
 
 
 class Checkable(Protocol):
@@ -51,9 +53,11 @@ class HealthCheck:
 
     async def _ask(self) -> None:
         while left := self._breaker.retry_in(time.monotonic()):
+            self._breaker.hold(_HELD_S)
             # In the second half of the open time: the longer that is, the longer a check waits for its answer.
             await asyncio.sleep(left / 2)
             if await self._one_round(time.monotonic() + left / 2 - _MARGIN_S, left / 2 / _TIMES):
+                self._breaker.hold(-_HELD_S)
                 return
             self._breaker.unanswered(time.monotonic())
 

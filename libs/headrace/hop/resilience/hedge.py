@@ -1,0 +1,167 @@
+"""Hedge: a call whose replica has fallen silent is sent to another one too, and the first answer counts.
+
+A machine that is gone closes no connection: without this, the calls in flight on it wait until their deadline. A replica is
+silent when it has answered no call for `silent_s` since this one began, and then no health check within `silent_s` either. One
+that is busy with a long call answers that, so what is slow is not sent twice; the retry budget bounds it anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.errors import Fault
+from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.retry import RetryBudget
+
+# A replica that answered the health check is asked again after this many times `silent_s`.
+_REST = 10.0
+# A refusal comes at once and is no silence: what is in flight goes on, or fails by itself. Timeouts may fire slightly early.
+_WHOLE = 0.9
+
+
+def hedge(replicas: ReplicaSet, silent_s: float, budget: RetryBudget, hedged: Callable[[str], None]) -> Layer:
+    """Hedges idempotent methods where there are several replicas. `hedged` is told the method's name."""
+
+    def layer(call_next: Next) -> Next:
+        async def call(out: Outgoing) -> Any:
+            method = out.method
+            if len(replicas.all) < 2 or not method.idempotent or method.lengthy or out.only is not None:
+                return await call_next(out)
+            return await _Race(out, call_next, replicas, silent_s, budget, hedged).run()
+
+        return call
+
+    return layer
+
+
+class _Race:
+    """One call, and perhaps a second one. The first runs in the caller's own task: most calls need no other."""
+
+    __slots__ = (
+        "_asking",
+        "_began",
+        "_budget",
+        "_call_next",
+        "_hedged",
+        "_out",
+        "_replicas",
+        "_second",
+        "_silent_s",
+        "_task",
+        "_timer",
+        "_won",
+    )
+
+    def __init__(
+        self,
+        out: Outgoing,
+        call_next: Next,
+        replicas: ReplicaSet,
+        silent_s: float,
+        budget: RetryBudget,
+        hedged: Callable[[str], None],
+    ) -> None:
+        self._out, self._call_next = out, call_next
+        self._replicas, self._budget = replicas, budget
+        self._silent_s, self._hedged = silent_s, hedged
+        self._asking: asyncio.Task[None] | None = None
+        self._second: tuple[Outgoing, asyncio.Future[Any]] | None = None
+        self._won = False  # the second has answered, and the first was cancelled for it
+
+    async def run(self) -> Any:
+        """The first answer. Raises the Fault of the first call if both fail."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[Any] | None = task
+        self._began, self._out.sent = time.monotonic(), False
+        self._timer = asyncio.get_running_loop().call_later(self._silent_s, self._look)
+        cancelling = task.cancelling()
+        try:
+            reply = await self._call_next(self._out)
+        except asyncio.CancelledError:
+            # By `_answered`; if somebody else cancels the task too, it ends.
+            if not self._won or task.uncancel() > cancelling:
+                raise
+            return self._taken()
+        except Fault:
+            if self._second is None:
+                raise
+            self._task = None
+            try:
+                await asyncio.wait((self._second[1],))
+                if self._second[1].exception() is not None:
+                    raise
+                return self._taken()
+            finally:
+                self._second[1].cancel()
+        else:
+            if self._won:
+                task.uncancel()  # it came in the same moment
+            return reply
+        finally:
+            self._task = None
+            self._timer.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
+            if self._second is not None:
+                self._second[1].cancel()
+
+    def _look(self) -> None:
+        """Asks for the replica's health if it may be silent, or looks again when it may be."""
+        replica = self._out.replica
+        if replica is None or not self._out.sent:
+            self._again(self._silent_s)  # it waits for a slot
+            return
+        quiet = time.monotonic() - max(self._began, replica.breaker.answered)
+        if quiet < self._silent_s:
+            self._again(self._silent_s - quiet)
+            return
+        # An empty context: a health check belongs to nobody's span.
+        self._asking = asyncio.get_running_loop().create_task(self._ask(replica), context=Context())
+
+    async def _ask(self, replica: Replica) -> None:
+        began = time.monotonic()
+        answers = await replica.transport.answers(self._silent_s)
+        if answers or time.monotonic() - began < _WHOLE * self._silent_s:
+            self._again(_REST * self._silent_s)
+        elif replica is self._out.replica:
+            self._send(replica)
+
+    def _send(self, silent: Replica) -> None:
+        now = time.monotonic()
+        if now >= self._out.deadline or not self._others(silent, now) or not self._budget.withdraw(now):
+            return
+        silent.breaker.silent(now)
+        if silent.breaker.tripped:
+            silent.health_check.begin()
+        self._hedged(self._out.method.name)
+        second = self._out.copy()
+        task = asyncio.ensure_future(self._call_next(second))
+        self._second = second, task
+        task.add_done_callback(self._answered)
+
+    def _again(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._look)
+
+    def _others(self, silent: Replica, now: float) -> bool:
+        """Whether another replica seems well."""
+        return any(
+            r is not silent and r.breaker.ready(now) and not r.breaker.doubted(now) and r.limiter.has_room()
+            for r in self._replicas.all
+        )
+
+    def _answered(self, second: asyncio.Future[Any]) -> None:
+        if not second.cancelled() and second.exception() is None and self._task is not None:
+            self._won = True
+            self._task.cancel()
+
+    def _taken(self) -> Any:
+        assert self._second is not None
+        second, task = self._second
+        self._out.adopt(second)
+        return task.result()

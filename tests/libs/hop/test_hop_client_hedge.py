@@ -1,0 +1,182 @@
+"""Calls to a replica that has fallen silent, with real processes that are stopped: another one answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.client.observer import NullObserver
+from headrace.hop.errors import Code, Fault
+from headrace.hop.resilience.breaker import Breaker, State
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
+
+
+@pytest.fixture(autouse=True, params=["rpc", "exchange"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever carries a call, a client sees the same."""
+    monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
+
+
+class Watch(NullObserver):
+    """Notes the methods of hedged calls."""
+
+    def __init__(self) -> None:
+        self.hedges: list[str] = []
+
+    def hedged(self, method: str) -> None:
+        self.hedges.append(method)
+
+
+def client_of(watch: Watch, *callees: Callee, **settings: Any) -> Client:
+    target = ",".join(c.target for c in callees)
+    return Client("work", rules.ClientRules(target, **settings), observer=watch)
+
+
+async def both_known(client: Client) -> None:
+    """Both replicas have answered."""
+    do = client.unary(DO)
+
+    async def known() -> bool:
+        pids = {next(iter(await do(words("pid"), deadline=soon(60)))) for _ in range(20)}
+        return len(pids) == 2
+
+    await until(known)
+
+
+async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        client = client_of(watch, stopping, other)
+        await both_known(client)
+        do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
+        stopping.signal(signal.SIGSTOP)
+        ends = soon(60)
+        # Thrice as many as the retry budget has: it is the few in flight that need another replica, and later calls avoid it.
+        for n in range(30):
+            assert list(await do(words(f"{n}"), deadline=ends)) == [f"{n}"]
+            assert await folded(Item(f"{n}", within=60)) == f"{n}"
+        # None waited for its deadline.
+        assert time.monotonic() < ends - 5
+        assert 1 <= len(watch.hedges) <= 10
+        stopping.signal(signal.SIGCONT)
+        await both_known(client)
+        await client.close()
+
+
+async def test_a_silent_replica_is_not_asked_again_until_it_answers(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        client = client_of(watch, stopping, other, retry=rules.RetryRules(silent_s=0.02))
+        await both_known(client)
+        do = client.unary(DO)
+        stopping.signal(signal.SIGSTOP)
+
+        async def opened() -> bool:
+            await do(words("x"), deadline=soon(60))
+            return any(r.breaker.state(time.monotonic()) is State.OPEN for r in client.replicas.all)
+
+        await until(opened)
+        seen = len(watch.hedges)
+        for _ in range(50):
+            await do(words("x"), deadline=soon(60))
+        assert len(watch.hedges) == seen
+        stopping.signal(signal.SIGCONT)
+        await both_known(client)
+        await client.close()
+
+
+async def test_a_long_call_is_not_sent_twice(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        # Long enough for a health check on a busy machine.
+        client = client_of(watch, one, other, retry=rules.RetryRules(silent_s=0.5))
+        await both_known(client)
+        assert list(await client.unary(DO)(words("sleep 1.5"), deadline=soon(60))) == ["sleep 1.5"]
+        assert watch.hedges == []
+        await client.close()
+
+
+async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        both, alone = client_of(watch, one, other), client_of(watch, one)
+        for client, method in ((both, DO_ONCE), (alone, DO)):
+            do = client.unary(method)
+            await do(words("a"), deadline=soon(60))
+            for callee in (one, other):
+                callee.signal(signal.SIGSTOP)
+            assert (await fault_of(do(words("a"), deadline=soon(0.6)))).code is Code.DEADLINE_EXCEEDED
+            for callee in (one, other):
+                callee.signal(signal.SIGCONT)
+            await client.close()
+        assert watch.hedges == []
+
+
+async def test_hedges_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        no_budget = rules.RetryRules(budget_ratio=0, budget_reserve=0, silent_s=0.02)
+        client = client_of(watch, stopping, other, retry=no_budget)
+        await both_known(client)
+        stopping.signal(signal.SIGSTOP)
+        do = client.unary(DO)
+
+        async def late() -> bool:
+            try:
+                await do(words("a"), deadline=soon(0.5))
+            except Fault:
+                return True
+            return False
+
+        await until(late)
+        assert watch.hedges == []
+        stopping.signal(signal.SIGCONT)
+        await client.close()
+
+
+async def test_whoever_gives_up_ends_both_calls(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        client = client_of(watch, one, other, retry=rules.RetryRules(silent_s=0.02))
+        await both_known(client)
+        for callee in (one, other):
+            callee.signal(signal.SIGSTOP)
+        call = asyncio.ensure_future(client.unary(DO)(words("a"), deadline=soon(60)))
+        await until(lambda: asyncio.sleep(0, bool(watch.hedges)))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await until(lambda: asyncio.sleep(0, all(r.outstanding == 0 for r in client.replicas.all)))
+        for callee in (one, other):
+            callee.signal(signal.SIGCONT)
+        await client.close()
+
+
+def test_silence_counts_as_failure_and_fails_a_probe() -> None:
+    breaker = Breaker(rules.BreakerRules(min_calls=2, open_s=1.0), 0.0)
+    for now in (1.0, 1.1):
+        assert breaker.admit(now)
+        breaker.silent(now)
+    assert breaker.state(1.2) is State.OPEN
+    permit = breaker.admit(2.2)
+    assert permit
+    breaker.silent(2.3)
+    breaker.release(permit)
+    # Twice as long as the first time.
+    assert breaker.state(4.2) is State.OPEN
+    assert breaker.state(4.4) is State.HALF_OPEN
+    assert breaker.admit(4.4)
+
+
+async def fault_of(call: Awaitable[object]) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await call
+    return caught.value
