@@ -87,7 +87,7 @@ class Item:
     """One word, with what the coalescer asks."""
 
     def __init__(
-        self, word: str, *, within: float = 5.0, key: str = "", priority: int = 1, trace: str = ""
+        self, word: str, *, within: float = 60.0, key: str = "", priority: int = 1, trace: str = ""
     ) -> None:
         self.word = word
         self.ends = time.monotonic() + within
@@ -218,7 +218,7 @@ async def until(condition: Callable[[], Awaitable[object]], within: float = 60.0
     raise AssertionError(f"not within {within} s")
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = 60.0) -> float:
     """A deadline."""
     return time.monotonic() + seconds if seconds < math.inf else math.inf
 
