@@ -81,6 +81,10 @@ class Recorder:
         if self._hook is not None:
             self._hook.retried(method)
 
+    def hedged(self, method: str) -> None:
+        """Sent to another address while the first is silent: to a program that is a retry as others are."""
+        self.retried(method)
+
     def replica_added(self, replica: Replica) -> None:
         """Not recorded: the statistics are for the whole client."""
 

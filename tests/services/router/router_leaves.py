@@ -266,7 +266,9 @@ class Suite:
         return reply
 
 
-def batch_of(keys: Sequence[str], xs: Sequence[float], budget_s: float = 60.0, request_id: str = "r") -> Batch:
+def batch_of(
+    keys: Sequence[str], xs: Sequence[float], budget_s: float = 60.0, request_id: str = "r"
+) -> Batch:
     now = asyncio.get_running_loop().time()
     rows = Rows.one_request(len(keys), request_id, "tenant", now + budget_s)
     return Batch.of(rows, [Column.of_text("key", list(keys)), Column.of("x", np.array(xs, np.float32))])
