@@ -72,7 +72,7 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
     def rows_seen() -> int:
         for key, work in observer.take().items():
             seen.setdefault(key, Work()).add(work)
-        return sum(work.rows for work in seen.values())
+        return sum(work.rows for key, work in seen.items() if key.tenant in ("a", "b"))
 
     try:
         with world.collector() as collector:
@@ -80,6 +80,7 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
             async with answering(tmp_path, observer) as started:
                 asked = [("a", 1 + i % 3) for i in range(30)] + [("b", 1 + i % 3) for i in range(30 * TIMES)]
                 random.Random(1).shuffle(asked)
+                await _warm(started)
                 await asyncio.gather(
                     *(_ask(started, tenant, rows, i) for i, (tenant, rows) in enumerate(asked))
                 )
@@ -100,9 +101,17 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
     assert {line.service for line in account.lines if line.key == a} >= {"executor", "router", "ingress"}
 
 
+async def _warm(started: Suite) -> None:
+    """Until all connections are open: on a busy machine the first calls may fail, and what fails names no model."""
+    async with asyncio.timeout(60):
+        while (await started.ask("scored", batch_of(["k"], [1.0], budget_s=60.0))).batch.errors:
+            await asyncio.sleep(0.05)
+
+
 async def _ask(started: Suite, tenant: str, rows: int, number: int) -> None:
     batch = batch_of(["k"] * rows, [1.0] * rows, budget_s=60.0, request_id=f"r{number}")
-    await started.ask("scored", replace(batch, rows=replace(batch.rows, tenants=[tenant] * rows)))
+    reply = await started.ask("scored", replace(batch, rows=replace(batch.rows, tenants=[tenant] * rows)))
+    assert not reply.batch.errors
 
 
 def observed(header: GroupHeader, cached: list[bool]) -> dict[Key, Work]:
