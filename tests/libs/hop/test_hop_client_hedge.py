@@ -160,6 +160,28 @@ async def test_whoever_gives_up_ends_both_calls(tmp_path: Path) -> None:
         await client.close()
 
 
+async def test_the_second_call_counts_when_the_first_fails_after_it_began(tmp_path: Path) -> None:
+    async with Callee(tmp_path / "a") as dying, Callee(tmp_path / "b") as other:
+        watch = Watch()
+        # No retry, which would hide what is tested.
+        client = client_of(watch, dying, other, retry=rules.RetryRules(attempts=1, silent_s=0.05))
+        await both_known(client)
+        do = client.unary(DO)
+        dying.signal(signal.SIGSTOP)
+        call = asyncio.ensure_future(do(words("sleep 2"), deadline=soon()))
+
+        async def hedged() -> bool:
+            nonlocal call
+            if call.done():  # the other had it from the start
+                call = asyncio.ensure_future(do(words("sleep 2"), deadline=soon()))
+            return bool(watch.hedges)
+
+        await until(hedged)
+        await dying.kill()
+        assert list(await call) == ["sleep 2"]
+        await client.close()
+
+
 def test_silence_counts_as_failure_and_fails_a_probe() -> None:
     breaker = Breaker(rules.BreakerRules(min_calls=2, open_s=1.0), 0.0)
     for now in (1.0, 1.1):

@@ -92,13 +92,10 @@ class _Race:
             if self._second is None:
                 raise
             self._task = None
-            try:
-                await asyncio.wait((self._second[1],))
-                if self._second[1].exception() is not None:
-                    raise
-                return self._taken()
-            finally:
-                self._second[1].cancel()
+            await asyncio.wait((self._second[1],))
+            if self._second[1].exception() is not None:
+                raise
+            return self._taken()
         else:
             if self._won:
                 task.uncancel()  # it came in the same moment
