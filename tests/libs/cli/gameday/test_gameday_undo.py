@@ -76,6 +76,7 @@ def test_another_process_with_its_pid_is_left_alone(
 ) -> None:
     undo = Undo(tmp_path)
     undo.stop("frozen", sleeper.pid)
+    poll("it is stopped", lambda: state(sleeper.pid) == "T")
     monkeypatch.setattr("headrace.cli.gameday.undo.started", lambda _: "later")
     assert undo.apply() == []
     assert state(sleeper.pid) == "T"
