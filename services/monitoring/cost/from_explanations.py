@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.cost.usage import EXECUTOR, EXPLAINED, ROUTER, SHAPES, Key, Work
-
-# Names of messages that are remembered, so that one that comes again counts once: a router waits for each.
-_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +25,11 @@ class ExplanationCost:
 
     def __init__(self, add: Callable[[dict[Key, Work]], None] | None) -> None:
         self._add = add
-        self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
 
-    def take(self, identity: bytes, works: Sequence[ExplanationWork]) -> None:
-        """Counts the works of one message; its name, if it has one, once."""
-        if self._add is None or not works:
+    def take(self, works: Sequence[ExplanationWork]) -> None:
+        """Counts the works of one message. That one which comes again counts once is its caller's business."""
+        if self._add is None:
             return
-        if identity:
-            if identity in self._seen:
-                return
-            self._seen.append(identity)
         for work in works:
             self._add(_keys(work))
 

@@ -53,10 +53,16 @@ class Explanations:
         self._thread = StoreThread("explanations", metrics.failing, log)
         self._pipelines: set[str] = set()
 
-    async def record(self, explanations: Sequence[Explanation], demanded: Mapping[str, int]) -> int:
-        """Stores explanations, and counts predictions that must be explained; returns how many are stored now. Raises
-        StorageError: nothing was done."""
-        new = await self._thread.run(self._store.add, explanations, demanded, self._wall())
+    async def record(
+        self, explanations: Sequence[Explanation], demanded: Mapping[str, int], counts_id: bytes
+    ) -> tuple[int, bool]:
+        """Stores explanations, and counts predictions that must be explained, those of one id once (an empty id: each time).
+        Returns how many explanations are stored now, and whether it counted. Raises StorageError: nothing was done."""
+        new, counted = await self._thread.run(
+            self._store.add, explanations, demanded, counts_id, self._wall()
+        )
+        if not counted:
+            demanded = {}
         for pipeline in {*new, *demanded}:
             if pipeline not in self._pipelines and len(self._pipelines) >= _MOST_PIPELINES:
                 continue
@@ -64,7 +70,7 @@ class Explanations:
             self._metrics.demanded.labels(pipeline).inc(demanded.get(pipeline, 0))
             self._metrics.stored.labels(pipeline).inc(new.get(pipeline, 0))
         await self._measure()
-        return sum(new.values())
+        return sum(new.values()), counted
 
     async def of(self, prediction_id: bytes) -> ShownExplanation | None:
         """The explanation of a prediction with the values of its columns; None: there is none, or its event is gone. Raises

@@ -43,10 +43,11 @@ class ExplanationsServicer:
         for each in request.demanded:
             demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
         try:
-            stored = await self._explanations.record(read, demanded)
+            stored, counted = await self._explanations.record(read, demanded, request.works_id)
         except StorageError as error:
             raise errors.explanations_unavailable(str(error)) from None
-        self._cost.take(request.works_id, works)
+        if counted:
+            self._cost.take(works)
         return pb.RecordExplanationsResponse(stored_count=stored)
 
     async def GetExplanation(

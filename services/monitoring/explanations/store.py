@@ -12,7 +12,8 @@ import numpy as np
 from services.monitoring.explanations.records import Coverage, Explanation
 from services.monitoring.outcomes.database import Database
 
-# `forgotten`: ids of events that were erased, so that an explanation that comes later is not stored.
+# `forgotten`: ids of events that were erased, so that an explanation that comes later is not stored. `counted`: names of the
+# counts that are in `coverage`, so that those that come again are not counted twice.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS explanations (
     id BLOB PRIMARY KEY, stored REAL NOT NULL, tenant TEXT NOT NULL, pipeline TEXT NOT NULL, revision TEXT NOT NULL,
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS forgotten (id BLOB PRIMARY KEY, time REAL NOT NULL) W
 CREATE TABLE IF NOT EXISTS coverage (
     pipeline TEXT NOT NULL, day INTEGER NOT NULL, predictions INTEGER NOT NULL, explained INTEGER NOT NULL,
     PRIMARY KEY (pipeline, day)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counted (id BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
 """
 _DAY_S = 86_400
 # Share that goes when the file is too large.
@@ -39,12 +41,18 @@ class ExplanationStore:
         self._lock = Lock()
 
     def add(
-        self, explanations: Sequence[Explanation], demanded: Mapping[str, int], now: float
-    ) -> dict[str, int]:
-        """Stores explanations, and counts predictions that must be explained; returns how many are new, by pipeline."""
+        self, explanations: Sequence[Explanation], demanded: Mapping[str, int], counts_id: bytes, now: float
+    ) -> tuple[dict[str, int], bool]:
+        """Stores explanations, and counts predictions that must be explained, unless counts of this id are counted already
+        (an empty id: each time). Returns how many explanations are new, by pipeline, and whether it counted."""
         new: dict[str, int] = {}
         day = int(now // _DAY_S)
         with self._lock, self._database.transaction() as connection:
+            counts = not counts_id or bool(
+                connection.execute("INSERT OR IGNORE INTO counted VALUES (?, ?)", (counts_id, now)).rowcount
+            )
+            if not counts:
+                demanded = {}
             for one in explanations:
                 added = connection.execute(
                     "INSERT OR IGNORE INTO explanations SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
@@ -58,7 +66,7 @@ class ExplanationStore:
                     " predictions = predictions + excluded.predictions, explained = explained + excluded.explained",
                     (pipeline, day, demanded.get(pipeline, 0), new.get(pipeline, 0)),
                 )
-        return new
+        return new, counts
 
     def find(self, prediction_id: bytes) -> tuple[Explanation, float] | None:
         """The explanation of a prediction and when it was stored; None: there is none."""
@@ -106,6 +114,7 @@ class ExplanationStore:
         with self._lock, self._database.transaction() as connection:
             gone = connection.execute("DELETE FROM explanations WHERE stored < ?", (oldest,)).rowcount
             connection.execute("DELETE FROM forgotten WHERE time < ?", (oldest,))
+            connection.execute("DELETE FROM counted WHERE time < ?", (oldest,))
             connection.execute("DELETE FROM coverage WHERE day < ?", (int(oldest // _DAY_S),))
         with self._lock:
             if self._database.size_bytes() > max_bytes:

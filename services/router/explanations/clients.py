@@ -29,11 +29,11 @@ class HopExplanations:
 
     async def record(self, report: Report) -> None:
         request = pb.RecordExplanationsRequest(explanations=[_message(e) for e in report.explained])
-        for pipeline, count in report.demanded.items():
-            request.demanded.add(pipeline=pipeline, prediction_count=count)
-        if report.works is not None:
-            request.works_id = report.works.identity
-            for (tenant, pipeline), (count, took) in report.works.took.items():
+        if report.counts is not None:
+            request.works_id = report.counts.identity
+            for pipeline, count in report.counts.demanded.items():
+                request.demanded.add(pipeline=pipeline, prediction_count=count)
+            for (tenant, pipeline), (count, took) in report.counts.took.items():
                 request.works.add(
                     tenant=tenant,
                     pipeline=pipeline,

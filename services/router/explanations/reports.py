@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,20 +20,23 @@ _MOST_PAYERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Explanations of predictions, whose ids are their rows' seeds; and how many predictions of each pipeline had to be
-    explained since the last report; `works`: what explaining took since then."""
+    """Explanations of predictions, whose ids are their rows' seeds; `counts`: what is counted since the last report."""
 
     explained: Sequence[Explained]
-    demanded: Mapping[str, int]
-    works: Works | None = None
+    counts: Counts | None = None
 
 
 @dataclass(slots=True)
-class Works:
-    """What explaining took, by tenant and pipeline, and how many explanations it was for. `identity`: it is counted once."""
+class Counts:
+    """How many predictions of each pipeline had to be explained, and what explaining took, by tenant and pipeline, with how
+    many explanations it was for. `identity`: they are counted once, however often they are told."""
 
     identity: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    demanded: Counter[str] = field(default_factory=Counter)
     took: dict[tuple[str, str], tuple[int, Took]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.demanded or self.took)
 
     def add(self, tenant: str, pipeline: str, took: Took) -> None:
         who = (tenant, pipeline)
@@ -62,10 +65,9 @@ class Reports:
         self._metrics = metrics
         self._log = log
         self._explained: deque[Explained] = deque()
-        self._demanded: Counter[str] = Counter()
-        self._works = Works()
-        # Under way: if it is not known whether it arrived, it is sent again under its name.
-        self._leaving: Works | None = None
+        self._counts = Counts()
+        # Under way: if it is not known whether they arrived, they are sent again unchanged, under the same id.
+        self._leaving: Counts | None = None
         self._failing = False
 
     @property
@@ -76,16 +78,16 @@ class Reports:
     @property
     def waiting(self) -> bool:
         """Whether there is something to tell."""
-        return bool(self._explained or self._demanded or self._works.took or self._leaving)
+        return bool(self._explained or self._counts or self._leaving)
 
     def worked(self, tenant: str, pipeline: str, took: Took) -> None:
         """Explaining a row of this tenant took so much, whatever came out."""
         if self.wanted and took.rows:
-            self._works.add(tenant, pipeline, took)
+            self._counts.add(tenant, pipeline, took)
 
     def demanded(self, pipeline: str, rows: int) -> None:
         """So many predictions were answered that must be explained."""
-        self._demanded[pipeline] += rows
+        self._counts.demanded[pipeline] += rows
 
     def add(self, explained: Explained) -> None:
         """One of them was explained."""
@@ -98,9 +100,9 @@ class Reports:
         """Tells what waits; whether it arrived."""
         while self.waiting and self._receiver is not None:
             count = min(len(self._explained), _MESSAGE)
-            if self._leaving is None and self._works.took:
-                self._leaving, self._works = self._works, Works()
-            report = Report([self._explained[i] for i in range(count)], dict(self._demanded), self._leaving)
+            if self._leaving is None and self._counts:
+                self._leaving, self._counts = self._counts, Counts()
+            report = Report([self._explained[i] for i in range(count)], self._leaving)
             try:
                 await self._receiver.record(report)
             except Fault as fault:
@@ -111,8 +113,6 @@ class Reports:
             for _ in range(count):
                 self._explained.popleft()
             self._leaving = None
-            self._demanded.subtract(report.demanded)
-            self._demanded = +self._demanded
             if self._failing:
                 self._failing = False
                 self._log.info("explanations are sent again")

@@ -45,6 +45,7 @@ class Monitoring:
         self.requests: list[explanations_pb2.RecordExplanationsRequest] = []
         self.fault: Fault | None = None
         self.refused = 0
+        self.takes_what_it_refuses = False
 
     async def RecordEvents(self, request: Any, call: Call) -> Any:
         self.events.append(request)
@@ -53,6 +54,8 @@ class Monitoring:
     async def RecordExplanations(self, request: Any, call: Call) -> Any:
         if self.fault is not None:
             self.refused += 1
+            if self.takes_what_it_refuses:
+                self.requests.append(request)
             raise self.fault
         self.requests.append(request)
         return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
@@ -218,6 +221,31 @@ async def test_explanations_wait_for_monitoring(tmp_path: Path) -> None:
         monitoring.fault = None
         await until(lambda: monitoring.explained)
         assert [d.prediction_count for r in monitoring.requests for d in r.demanded] == [1]
+
+
+async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING) as (started, monitoring):
+        # It took the message, and its answer is lost.
+        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+        monitoring.takes_what_it_refuses = True
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: monitoring.refused)
+        await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
+        labels = {"pipeline": "scored", "result": "explained"}
+        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 3)
+        monitoring.fault = None
+        await until(lambda: len(monitoring.explained) >= 3 and sum(once(monitoring).values()) >= 3)
+        assert sum(once(monitoring).values()) == 3
+
+
+def once(monitoring: Monitoring) -> dict[bytes, int]:
+    """Predictions that had to be explained, by the name of the counts; the same name has the same counts."""
+    found: dict[bytes, int] = {}
+    for request in monitoring.requests:
+        for demanded in request.demanded:
+            assert len(request.works_id) == 16
+            assert found.setdefault(request.works_id, demanded.prediction_count) == demanded.prediction_count
+    return found
 
 
 async def test_rows_are_explained_on_request(tmp_path: Path) -> None:

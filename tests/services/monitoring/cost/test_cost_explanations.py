@@ -37,8 +37,7 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path)
     with world.collector() as collector:
         world.pages = {EXECUTOR: page(100.0, **{run: 0.0})}
         world.later(collector, 0)
-        cost.take(b"1" * 16, [asked("a", 3.0), asked("b", 1.0)])
-        cost.take(b"1" * 16, [asked("a", 3.0), asked("b", 1.0)])  # it was sent again
+        cost.take([asked("a", 3.0), asked("b", 1.0)])
         world.pages = {EXECUTOR: page(104.0, **{run: 4.0})}
         world.later(collector, 10, work)
     account = told(world)
@@ -51,7 +50,7 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path)
 
 
 def test_without_a_ledger_nothing_is_kept() -> None:
-    ExplanationCost(None).take(b"", [asked("a", 1.0)])
+    ExplanationCost(None).take([asked("a", 1.0)])
 
 
 async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
@@ -69,3 +68,15 @@ async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
             with pytest.raises(Fault, match=why) as caught:
                 await record(pb.RecordExplanationsRequest(works=[work]), deadline=time.monotonic() + 60)
             assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paid: list[Any] = []
+    monkeypatch.setattr(ExplanationCost, "take", lambda _, works: paid.extend(works))
+    work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
+    async with served(SERVICE, {"explanations": {"file": tmp_path / "explanations.sqlite"}}) as harness:
+        record = harness.client().unary(RECORD)
+        for works_id in (b"1" * 16, b"1" * 16, b"2" * 16, b"", b""):
+            request = pb.RecordExplanationsRequest(works=[work], works_id=works_id)
+            await record(request, deadline=time.monotonic() + 60)
+    assert len(paid) == 4

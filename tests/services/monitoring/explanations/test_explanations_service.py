@@ -109,6 +109,19 @@ async def test_explanations_outlive_a_restart_and_count_once(tmp_path: Path) -> 
         await ask(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex()))
 
 
+async def test_a_message_that_comes_twice_counts_once_over_a_restart_too(tmp_path: Path) -> None:
+    sent = pb.RecordExplanationsRequest(
+        explanations=[explanation(b"i" * 16)],
+        demanded=[pb.DemandedExplanations(pipeline="flights", prediction_count=4)],
+        works_id=b"w" * 16,
+    )
+    for _ in range(2):
+        async with served(SERVICE, settings(tmp_path)) as harness:
+            for _ in range(2):
+                await ask(harness, "RecordExplanations", sent)
+            assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.25
+
+
 async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) -> None:
     events = group(1, 3, now=time.time())
     async with served(SERVICE, settings(tmp_path)) as harness:
