@@ -12,6 +12,7 @@ from headrace.hop.errors import Fault
 from headrace.releases import Release, ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
+from headrace.releases.faults import refused
 from services.ingress.ports import Log, ModelOperations
 from services.ingress.releases import faults
 
@@ -105,7 +106,7 @@ class Desk:
         try:
             return how(store)
         except ReleaseError as error:
-            raise faults.refused(error) from None
+            raise refused(error) from None
         except OSError as error:
             self._log.error("the store of releases can't be reached", error=str(error))
             raise faults.unreachable() from None

@@ -1,34 +1,12 @@
-"""What the library of releases refuses, as an operator at the door hears it."""
+"""What a call about releases is refused for, beside what the library of releases refuses."""
 
 from __future__ import annotations
 
 import re
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.releases import FrozenError, ReleaseError, StaleError
-from headrace.releases.errors import UnreleasedError
-from headrace.releases.records.audit import UnrecordedError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-# Headers that carry errors are bounded.
-_MAX_TEXT = 1500
-
-
-def refused(error: ReleaseError) -> Fault:
-    """The fault of a refused change; its metadata name the pipeline and every problem."""
-    problems = "; ".join(error.problems)[:_MAX_TEXT]
-    metadata = {"pipeline": error.pipeline[:128], "problems": problems}
-    if isinstance(error, StaleError):
-        metadata["number"] = str(error.number)
-        return Fault(Code.ABORTED, Reason.REASON_RELEASE_STALE, problems, metadata=metadata)
-    if isinstance(error, FrozenError):
-        metadata |= {"author": error.author[:200], "reason": error.reason[:200]}
-        return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASE_FROZEN, problems, metadata=metadata)
-    if isinstance(error, UnreleasedError):
-        return unknown(error.pipeline)
-    if isinstance(error, UnrecordedError):
-        return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, problems, metadata=metadata)
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID, problems, metadata=metadata)
 
 
 def unreachable() -> Fault:
@@ -49,12 +27,6 @@ def no_store() -> Fault:
     """This door serves documents, not releases."""
     message = "this installation has no store of releases; set `releases`"
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASES_UNAVAILABLE, message)
-
-
-def unknown(pipeline: str) -> Fault:
-    """There is no release of this pipeline."""
-    message = f"pipeline {pipeline} has no release; make the first: DeployPipeline"
-    return Fault(Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, message, metadata={"pipeline": pipeline})
 
 
 def malformed(field: str, message: str) -> Fault:

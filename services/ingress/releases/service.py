@@ -27,6 +27,7 @@ from headrace.releases.changes import (
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import Arm, to_bytes, validated
+from headrace.releases.faults import unreleased
 from services.ingress.documents.catalog import has_scope, require
 from services.ingress.oip.service import proven
 from services.ingress.releases import faults
@@ -52,7 +53,7 @@ class ReleaseServicer:
         def read(store: ReleaseStore) -> pb.GetReleaseResponse:
             release, broken = store.current(pipeline)
             if release is None:
-                raise faults.unknown(pipeline)
+                raise unreleased(pipeline)
             problem = f"release {broken.number}: {broken.problem}" if broken else ""
             reply = pb.GetReleaseResponse(release=_release(release), problem=problem)
             reply.newest_number = max(release.number, broken.number if broken else 0)

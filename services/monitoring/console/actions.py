@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.releases import Freeze, Release, ReleaseError
 from headrace.releases.changes import Basis, aborted, differences, paused, promoted, resumed, switched
+from headrace.releases.faults import refused
 from services.monitoring.console import faults
 from services.monitoring.console.facts import releases, words
 from services.monitoring.console.known import KnownReleases, PipelineFacts
@@ -94,7 +95,7 @@ class Actions:
         try:
             made = action.how(basis, freeze)
         except ReleaseError as error:
-            raise faults.refused(error) from None
+            raise refused(error) from None
         changes = differences(basis.release, made)
         if not changes:
             raise faults.unchanged(pipeline, basis.newest)

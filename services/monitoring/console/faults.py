@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import CONSOLE_SIGN_IN
-from headrace.releases import FrozenError, ReleaseError, StaleError
-from headrace.releases.errors import UnreleasedError
-from headrace.releases.records.audit import UnrecordedError
-
-_MAX_TEXT = 1500
 
 
 def signed_out() -> Fault:
@@ -110,22 +105,6 @@ def damaged(why: str) -> Fault:
     """The audit log does not hold."""
     message = f"the audit log does not hold: {why}; `headrace audit verify` says where"
     return Fault(Code.DATA_LOSS, Reason.REASON_STORAGE_UNAVAILABLE, message)
-
-
-def refused(error: ReleaseError) -> Fault:
-    """A change of releases that was refused; nothing was changed."""
-    problems = "; ".join(error.problems)[:_MAX_TEXT]
-    metadata = {"pipeline": error.pipeline[:128], "problems": problems}
-    if isinstance(error, StaleError):
-        metadata["number"] = str(error.number)
-        return Fault(Code.ABORTED, Reason.REASON_RELEASE_STALE, problems, metadata=metadata)
-    if isinstance(error, FrozenError):
-        return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASE_FROZEN, problems, metadata=metadata)
-    if isinstance(error, UnreleasedError):
-        return no_pipeline(error.pipeline)
-    if isinstance(error, UnrecordedError):
-        return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, problems, metadata=metadata)
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID, problems, metadata=metadata)
 
 
 def nothing_to_change(number: int) -> str:

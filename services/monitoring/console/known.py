@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 from headrace.releases import Broken, Freeze, Release, ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
+from headrace.releases.faults import refused
 from services.monitoring.console import faults
 from services.monitoring.console.ports import Models
 from services.monitoring.console.threads import Threads
@@ -188,7 +189,7 @@ class KnownReleases:
         try:
             return await self._threads.run(call)
         except ReleaseError as error:
-            raise faults.refused(error) from None
+            raise refused(error) from None
         except OSError as error:
             self._reach.away(STORE, error)
             raise faults.unreachable(STORE) from None
