@@ -84,7 +84,7 @@ def ask(path: Path, request: Mapping[str, Any], timeout: float) -> dict[str, Any
             raise ControlError(f"the supervisor did not answer within {timeout:g} s") from error
         except OSError as error:
             raise ControlError(f"the supervisor can't be reached: {error}") from error
-    if not line:
+    if not line.endswith(b"\n"):
         raise ControlError("the supervisor ended before it answered; see: headrace logs supervisor")
     reply: dict[str, Any] = json.loads(line)
     if "error" in reply:
