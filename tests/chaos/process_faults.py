@@ -17,6 +17,7 @@ from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import Alarmed
 from tests.chaos.chaos import Chaos, Moments
 from tests.libs.slo.alert_world import until
+from tests.stopped import stop
 from tests.system import row_request
 
 _MEMORY = Path("/sys/fs/cgroup/memory")
@@ -36,7 +37,7 @@ def frozen(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
     """SIGSTOP, and nobody helps: the supervisor must notice."""
     pid = alarmed.pid("postprocessing")
     moments.begin()
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     moments.mend()
     try:
         yield

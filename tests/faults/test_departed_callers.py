@@ -11,6 +11,7 @@ import grpc
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.gauges import busy, cancelled
+from tests.stopped import stop
 from tests.system import PREDICT, System, poll, row_request
 
 CALLS = 100
@@ -45,7 +46,7 @@ def test_callers_of_a_service_that_hangs(system: System) -> None:
     assert pid is not None
     poll("nobody is served", lambda: not busy(system))
     before = cancelled(system)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         # Less than the second that a request of the pipeline is given.
         asyncio.run(hang_up(system, 0.4))

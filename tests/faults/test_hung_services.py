@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import grpc
 import pytest
 
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
+from tests.stopped import stop
 from tests.system import System, poll, row_request
 
 # The supervisor's patience with its ordinary rules, and the start of the next process.
@@ -47,7 +47,7 @@ def running(system: System, services: list[str]) -> dict[str, int]:
 def test_processes_that_are_stopped_for_good_are_replaced(system: System) -> None:
     pids = running(system, SERVICES)
     for pid in pids.values():
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
     poll("all are replaced", lambda: replaced(system, pids), within_s=REPLACED_S)
     poll("predictions come", lambda: serves(system))
 

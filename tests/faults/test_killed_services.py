@@ -12,6 +12,7 @@ import pytest
 
 from headrace.cli.installation import services
 from tests.faults.traffic import HURRIED, Outcome, Traffic, healthy, kinds
+from tests.stopped import stop
 from tests.system import System, headrace, poll
 
 SERVICES = list(services.start_order())
@@ -69,7 +70,7 @@ def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, servi
     with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         stopped = time.monotonic()
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         try:
             time.sleep(STOPPED_S)
         finally:

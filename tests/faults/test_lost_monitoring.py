@@ -13,6 +13,7 @@ import pytest
 
 from headrace.client import Headrace, HeadraceError, Outcome, UnavailableError
 from tests.gauges import samples
+from tests.stopped import send
 from tests.system import System, headrace, poll, row_request
 
 
@@ -36,7 +37,7 @@ def recorded(system: System) -> bool:
 def test_predictions_go_on_without_it_and_it_comes_back(system: System, how: signal.Signals) -> None:
     pid = system.pid("monitoring")
     assert pid is not None
-    os.kill(pid, how)
+    send(pid, how)
     try:
         for row in system.rows[:40]:
             answer = system.predict(row_request(row), timeout=30)

@@ -10,6 +10,7 @@ import grpc
 
 from tests.faults.test_killed_services import RECOVERY_S
 from tests.faults.traffic import HURRIED, Traffic, healthy
+from tests.stopped import stop
 from tests.system import System, poll
 
 # Long enough for the breaker to be half open several times: it rests for 1, 2, 4 s.
@@ -32,7 +33,7 @@ def test_who_asks_while_a_service_hangs_does_not_wait_to_find_out(system: System
     assert pid is not None
     with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         stopped = time.monotonic()
         try:
             poll("the breaker opens", lambda: refused(traffic), within_s=10)

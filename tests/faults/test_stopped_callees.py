@@ -13,6 +13,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from tests.gauges import samples
+from tests.stopped import stop
 from tests.system import HOME, System, headrace, override, poll, row_request
 
 CALLS = 24
@@ -44,7 +45,7 @@ def stopped(system: System) -> None:
     pid = system.pid("executor")
     assert pid is not None
     before = rows_run(system)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         with ThreadPoolExecutor(CALLS) as pool:
             codes = list(pool.map(lambda _: code(system), range(CALLS)))

@@ -12,6 +12,7 @@ from deploy.images.context import ImageError
 from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment.description import Description
 from tests.machines.processes import Mounts
+from tests.stopped import send
 from tests.system import poll
 
 USER = 65532
@@ -87,7 +88,7 @@ class _Container:
     def signal(self, number: int) -> None:
         # Past podman, whose own start takes processor time; the container's process 1 hands it on.
         if self.ended() is None:
-            os.kill(self.pid, number)
+            send(self.pid, number)
 
     def ended(self) -> int | None:
         # podman ends with the container's exit code.

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from headrace.cli.deployment import description as mounted
 from tests.machines.network import entering
+from tests.stopped import send
 from tests.system import ROOT
 
 
@@ -108,7 +109,8 @@ class _Process:
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        self._process.send_signal(number)
+        if self.ended() is None:
+            send(self._process.pid, number)
 
     def ended(self) -> int | None:
         return self._process.poll()

@@ -33,9 +33,10 @@ def test_a_prediction_is_explained_from_its_event(system: System) -> None:
 
 def test_rows_are_explained_at_the_door(system: System) -> None:
     body = json.dumps({"pipeline": "flights", "rows": [dict(system.rows[0])]}).encode()
-    headers = {"content-type": "application/json", "authorization": f"Bearer {system.key}"}
+    patient = {"connect-timeout-ms": "240000"}  # the pipeline runs hundreds of times, below every other call
+    headers = {"content-type": "application/json", "authorization": f"Bearer {system.key}", **patient}
     request = urllib.request.Request(f"http://{system.endpoints['grpc']}{PATH}", body, headers)
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=250) as reply:
         [row] = json.load(reply)["rows"]
     assert {"month", "carrier", "temp", "tail_late_share"} <= {c["column"] for c in row["contributions"]}
     added = math.fsum(c.get("contribution", 0.0) for c in row["contributions"])

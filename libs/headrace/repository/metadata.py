@@ -89,7 +89,7 @@ class _WrongError(Exception):
 def _parse(content: bytes, model: str, version: str) -> Metadata:
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _WrongError(f"not JSON ({error})") from None
     if not isinstance(document, dict):
         raise _WrongError("not an object")

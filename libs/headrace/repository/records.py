@@ -57,11 +57,7 @@ class Records:
 
     def serving(self) -> dict[str, list[str]]:
         """Model → the versions that serve; the last one answers calls that name no version. A known model may have none."""
-        return {
-            name: [v for v in versions if isinstance(v, str)]
-            for name, versions in self._read(SERVING).items()
-            if isinstance(versions, list)
-        }
+        return _serving(self._read(SERVING))
 
     def news(self) -> dict[str, list[str]]:
         """The same as `serving` if the file has changed since the last call; otherwise empty."""
@@ -78,7 +74,7 @@ class Records:
         """Records that the version serves, and answers calls that name no version."""
 
         def change(found: Document) -> None:
-            found[model] = [*(v for v in found.get(model, ()) if v != version), version]
+            found[model] = [*(v for v in _serving(found).get(model, ()) if v != version), version]
 
         self._change(SERVING, change)
 
@@ -86,7 +82,7 @@ class Records:
         """Records that the version no longer serves; the model stays known."""
 
         def change(found: Document) -> None:
-            found[model] = [v for v in found.get(model, ()) if v != version]
+            found[model] = [v for v in _serving(found).get(model, ()) if v != version]
 
         self._change(SERVING, change)
 
@@ -183,7 +179,7 @@ class Records:
                 raise ValueError("it holds no JSON object")  # noqa: TRY004 - the content of the file is wrong
         except FileNotFoundError:
             found = {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self._tell("a record can't be read; what was known before counts", file=name, why=str(error))
             return dict(self._held.get(name, {}))
         self._held[name] = found
@@ -221,3 +217,12 @@ class Records:
             yield
         finally:
             os.close(descriptor)
+
+
+def _serving(found: Document) -> dict[str, list[str]]:
+    """Without what is no list of texts: a model for which somebody else wrote that counts as new."""
+    return {
+        name: versions
+        for name, versions in found.items()
+        if isinstance(versions, list) and all(isinstance(v, str) for v in versions)
+    }

@@ -132,7 +132,7 @@ def _pointer(content: bytes) -> dict[str, str]:
         pointer = json.loads(content)
         if isinstance(pointer, dict) and all(isinstance(v, str) for v in pointer.values()):
             return pointer
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise BackendError('the artifact of a remote model is JSON such as {"server": "edge", "model": "name"}')
 

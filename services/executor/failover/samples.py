@@ -43,7 +43,7 @@ def read_samples(artifact: Artifact) -> Samples:
             next(iter(inputs.values()))
         ):
             raise ValueError("its tensors differ in their number of rows, or have none")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RepositoryError(
             about.name, about.version, f"{SAMPLES} can't be used ({error})", "publish it with good samples"
         ) from error

@@ -295,7 +295,14 @@ class Analyser:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     async def _blocking(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """What it returns or raises. Who is cancelled still waits for its end: a lease that is taken while `_give_up` gives it
+        back would stay taken."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait((running,))
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
+from tests.stopped import state, stop
 
 SERVICE = "preprocessing"
 LOG = logger("supervisor", config.Telemetry(log_level="error"))
@@ -48,7 +49,7 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     # A zombie whose parent has not looked yet is as good as gone.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return state(pid) == "Z"
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def test_a_new_process_that_fails_leaves_the_old_one_serving(
 
 async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
     before = pid_of(managed)
-    os.kill(before, signal.SIGSTOP)
+    stop(before)
     await until("unready", lambda: managed.policy.state is State.UNREADY)
     assert pid_of(managed) == before
     await managed.replace()

@@ -18,6 +18,7 @@ from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, pid_of, until
 from tests.libs.cli.test_cli_supervisor import poll, ready
+from tests.stopped import stop
 
 
 async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
     try:
         await until("ready", lambda: hanging.policy.state is State.READY)
         before = pid_of(hanging)
-        os.kill(before, signal.SIGSTOP)
+        stop(before)
         await until("unready", lambda: hanging.policy.state is State.UNREADY)
         await until("killed", lambda: "it hung" in hanging.reason)
         assert gone(before)
@@ -48,8 +49,8 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     told = await asyncio.to_thread(daemon.status, place)
     pid = told["services"][SERVICE]["pid"]
     # As a laptop that is closed, and opened again.
-    os.kill(supervisor.pid, signal.SIGSTOP)
-    os.kill(pid, signal.SIGSTOP)
+    stop(supervisor.pid)
+    stop(pid)
     await asyncio.sleep(5)
     os.kill(supervisor.pid, signal.SIGCONT)
     await asyncio.sleep(0.2)  # less than the answer to a probe may take
@@ -58,7 +59,7 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     told = (await asyncio.to_thread(daemon.status, place))["services"][SERVICE]
     assert (told["pid"], told["state"], told["restarts"]) == (pid, "ready", 0)
     # Stopped alone, it is missed.
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     await until("it is gone", lambda: gone(pid))
     assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(60) == 0

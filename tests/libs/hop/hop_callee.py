@@ -25,6 +25,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.stream import SERVICE
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.wire_errors import status_code, trailers
+from tests.stopped import send
 
 _KIND = ".google.protobuf.ListValue"
 
@@ -170,7 +171,7 @@ class Callee:
         await self._process.wait()
 
     def signal(self, number: int) -> None:
-        self._process.send_signal(number)
+        send(self._process.pid, number)
 
     async def __aenter__(self) -> Callee:
         await self.start()

@@ -19,6 +19,8 @@ from headrace.hop.resilience.breaker import State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
 
 QUICK = rules.BreakerRules(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
+# Opened by the fourth failure and by nothing that a busy machine does; open for as long as a test looks.
+COUNTING = rules.BreakerRules(window_s=600, min_calls=4, slow_s=60, open_s=600, max_open_s=600)
 
 
 @pytest.fixture(autouse=True, params=["rpc", "exchange"])
@@ -148,7 +150,7 @@ async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Pat
 
 async def test_a_client_that_is_closed_asks_nobody_any_more(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+        client = client_of(callee, breaker=COUNTING)
         do = client.unary(DO)
         for _ in range(4):
             await fault_of(do(words("garbage"), deadline=soon()))
@@ -176,7 +178,7 @@ async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(
 
 async def test_garbage_is_an_internal_fault_and_counts_against_the_callee(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+        client = client_of(callee, breaker=COUNTING)
         do = client.unary(DO)
         for _ in range(4):
             fault = await fault_of(do(words("garbage"), deadline=soon()))
@@ -189,7 +191,7 @@ async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_
     tmp_path: Path,
 ) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+        client = client_of(callee, breaker=COUNTING)
         do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert (await fault_of(do(Item("short")))).code is Code.INTERNAL
@@ -199,7 +201,7 @@ async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_
 
 async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_succeed(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+        client = client_of(callee, breaker=COUNTING)
         do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert await do(Item("broken")) == "broken"
@@ -209,7 +211,7 @@ async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_suc
 
 async def test_the_callers_own_mistakes_never_open_the_breaker(tmp_path: Path) -> None:
     async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+        client = client_of(callee, breaker=COUNTING)
         do = client.unary(DO)
         for code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION") * 5:
             assert (await fault_of(do(words(f"fault {code}"), deadline=soon()))).code is Code[code]

@@ -16,16 +16,19 @@ from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
-from tests.libs.hop.hop_callee import DO, soon
+from tests.libs.hop.hop_callee import DO, soon, until
 
 FULL = rules.LimiterRules(initial=1, minimum=1, maximum=1)
 
 
 class Line:
-    """A transport whose calls end when the test says so: with an answer, or with the fault it names."""
+    """A transport whose calls end when the test says so: with an answer, or with the fault it names. A health check is
+    answered unless it is `silent`."""
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.silent = False
+        self.unanswered = 0  # health checks
         self.calls: list[asyncio.Future[None]] = []
 
     def open(self) -> None: ...
@@ -38,7 +41,10 @@ class Line:
         return ListValue()
 
     async def answers(self, within_s: float) -> bool:
-        return True
+        if self.silent:
+            await asyncio.sleep(within_s)
+            self.unanswered += 1
+        return not self.silent
 
     async def close(self) -> None: ...
 
@@ -168,3 +174,16 @@ async def test_who_waits_is_answered_at_its_deadline_and_leaves_nothing() -> Non
         await two.end(address)
     await asyncio.gather(*calls)
     assert [r.limiter.in_flight for r in two.replicas.all] == [0, 0]
+
+
+async def test_a_silent_replicas_call_goes_to_the_other_when_that_has_a_place_at_last() -> None:
+    two = Two(retry=rules.RetryRules(silent_s=0.02))
+    call, other = await two.begin(within=60), await two.begin(within=60)
+    two.lines["a"].silent = True
+    await until(lambda: asyncio.sleep(0, two.lines["a"].unanswered >= 1))
+    assert two.out() == {"a": 1, "b": 1}
+    await two.end("b")
+    assert await other == "b"
+    await until(lambda: asyncio.sleep(0, two.out()["b"] == 1))
+    await two.end("b")
+    assert await call == "b"

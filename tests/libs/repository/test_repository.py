@@ -124,7 +124,7 @@ def test_bad_metadata_is_named(tmp_path: Path, changes: dict[str, object], says:
         Repository(tmp_path).read("light", "1")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe\x00", b"7", b"[" * 100_000])
 def test_metadata_that_is_no_object(tmp_path: Path, content: bytes) -> None:
     put(tmp_path)
     (tmp_path / "light/1/metadata.json").write_bytes(content)

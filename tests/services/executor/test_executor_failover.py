@@ -23,6 +23,7 @@ from services.executor.wiring import SERVICE
 from tests.services.executor.executor_caller import Caller, batch, quarantined, until, ys
 from tests.services.executor.executor_models import X, Y, doubling, put
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
+from tests.stopped import stop
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_a_killed_backend_costs_no_row_and_comes_back(models: Path, remote
 async def test_a_stopped_backend_is_left_within_its_patience(models: Path, remote: RemoteProcess) -> None:
     async with calling(settings(models, remote.target)) as caller:
         await answer(caller)
-        remote.process.send_signal(signal.SIGSTOP)
+        stop(remote.process.pid)
         try:
             began = time.monotonic()
             replies = await asyncio.gather(*(answer(caller, float(i)) for i in range(10)))
@@ -108,7 +109,7 @@ async def test_a_stopped_backend_is_left_within_its_patience(models: Path, remot
 async def test_rows_with_little_time_wear_a_stopped_backend_out(models: Path, remote: RemoteProcess) -> None:
     async with calling(settings(models, remote.target, patience_s=30)) as caller:
         await answer(caller)
-        remote.process.send_signal(signal.SIGSTOP)
+        stop(remote.process.pid)
         failed = 0
         while (reply := await caller.raw(batch(1.0, budget=0.15))).backend != "onnxruntime":
             failed += 1

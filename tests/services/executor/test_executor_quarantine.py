@@ -227,7 +227,21 @@ async def test_a_removed_version_is_forgotten(models: Path, state: Path) -> None
         assert Records(state).serving() == {"double": ["3"]}
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b'{"double": 7}', b"\xff"])
+WRONG_RECORDS = [
+    b"",
+    b"\xff",
+    b"7",
+    b"null",
+    b"[1]",
+    b"[" * 100_000,
+    b'{"double": 7}',
+    b'{"double": null}',
+    b'{"double": "text"}',
+    b'{"double": [{}]}',
+]
+
+
+@pytest.mark.parametrize("content", WRONG_RECORDS)
 async def test_a_record_that_cannot_be_read_stops_no_start(models: Path, state: Path, content: bytes) -> None:
     put(models)
     state.mkdir()
@@ -236,6 +250,17 @@ async def test_a_record_that_cannot_be_read_stops_no_start(models: Path, state: 
     (state / "quarantine.json").write_bytes(content)
     async with calling(models, state=state) as caller:
         assert ys(await caller(batch(1.0))) == [2.0]
+
+
+@pytest.mark.parametrize("content", WRONG_RECORDS)
+def test_a_wrong_record_is_mended_by_the_next_change(state: Path, content: bytes) -> None:
+    state.mkdir()
+    (state / "serving.json").write_bytes(content)
+    Records(state).serve("double", "1")
+    assert Records(state).serving() == {"double": ["1"]}
+    (state / "serving.json").write_bytes(content)
+    Records(state).stop("double", "1")
+    assert Records(state).serving() == {"double": []}
 
 
 async def test_a_disk_that_takes_nothing_stops_nobody(models: Path, state: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from headrace.releases.document import LIVE, Release
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
+from services.monitoring.rollouts.handover_files import FileLease
 from services.monitoring.rollouts.policy import Action
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
@@ -176,6 +178,30 @@ async def test_one_leads_and_another_takes_over_without_losing_evidence(
     assert after.harm_log_e == pytest.approx(before.harm_log_e, abs=0.01)
     await world.look(second, 120)
     assert world.release.rollout.state == RolloutState.PROMOTED
+
+
+async def test_who_is_cancelled_while_it_takes_the_lease_gives_it_back(
+    world: World, observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyser = world.analyser(observed)
+    hold, taking, go_on = analyser._lease.hold, threading.Event(), threading.Event()
+
+    def slowly() -> bool:
+        taking.set()
+        go_on.wait(60)
+        return hold()
+
+    monkeypatch.setattr(analyser._lease, "hold", slowly)
+    running = asyncio.create_task(analyser.run())
+    assert await asyncio.to_thread(taking.wait, 60)
+    running.cancel()
+    for _ in range(20):  # giving the lease back takes one such call: it is not done before the lease is taken
+        await asyncio.get_running_loop().run_in_executor(world.threads, lambda: None)
+    assert not running.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert FileLease(world.folder / "lease").hold()
 
 
 async def test_after_a_crash_the_next_one_counts_what_came_since_the_last_save_once(

@@ -26,6 +26,7 @@ from tests.redis_server import RedisServer
 from tests.services.monitoring.analyser_process import analyser_in_redis
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
+from tests.stopped import stop
 
 LADDER = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=5)
 # No test waits so long unless it fails.
@@ -217,7 +218,7 @@ def test_of_two_processes_one_decides_and_the_other_takes_over(
     try:
         until(lambda: world.release.rollout.since > 0 and any(child.leads for child in children))
         first, second = sorted(children, key=lambda child: not child.leads)
-        first.process.send_signal(signal.SIGSTOP)
+        stop(first.process.pid)
         until(lambda: second.leads)
         until(lambda: bool(second.changes))
         first.process.send_signal(signal.SIGCONT)

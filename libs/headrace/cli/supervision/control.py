@@ -34,12 +34,30 @@ async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(handle, path, limit=_MAX_LINE)
+    server = await _listening(path, handle)
     try:
         yield
     finally:
         server.close()
         _remove(path)
+
+
+async def _listening(
+    path: Path, handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> asyncio.Server:
+    # Who connects to a socket that is bound and does not listen yet is refused, so `path` is there only when it does.
+    early = path.with_name(path.name + ".new")
+    _remove(early)
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(early))
+        server = await asyncio.start_unix_server(handle, sock=bound, limit=_MAX_LINE)
+    except BaseException:
+        bound.close()
+        _remove(early)
+        raise
+    early.rename(path)
+    return server
 
 
 async def _answered(handler: RequestHandler, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -66,7 +84,7 @@ def ask(path: Path, request: Mapping[str, Any], timeout: float) -> dict[str, Any
             raise ControlError(f"the supervisor did not answer within {timeout:g} s") from error
         except OSError as error:
             raise ControlError(f"the supervisor can't be reached: {error}") from error
-    if not line:
+    if not line.endswith(b"\n"):
         raise ControlError("the supervisor ended before it answered; see: headrace logs supervisor")
     reply: dict[str, Any] = json.loads(line)
     if "error" in reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,28 +63,37 @@ def wait_ready(
     supervisor: subprocess.Popen[bytes],
     seen: Callable[[Mapping[str, Any]], None],
     within_s: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Waits until every service is ready; calls `seen` with each state of the services.
 
-    Raises StartError with the last log lines when the time is over, and as soon as a service can't use its settings or
-    ends again and again.
+    Raises StartError with the last log lines when none of them has become ready for `within_s`, and as soon as a service
+    can't use its settings or ends again and again.
     """
-    deadline = time.monotonic() + within_s
+    began = clock()
+    deadline = began + within_s
     services: Mapping[str, Any] = {}
-    while time.monotonic() < deadline:
+    been: set[str] = set()
+    while clock() < deadline:
         if supervisor.poll() is not None:
             raise StartError(f"the supervisor ended at once:\n{_last(layout, 'supervisor')}")
         if layout.control.exists():
-            services = status(layout)["services"]
+            # A supervisor that does not answer may be held up, as all may on a busy machine: it is asked again.
+            with contextlib.suppress(control.ControlError):
+                services = status(layout)["services"]
             seen(services)
-            if services and all(service["state"] == "ready" for service in services.values()):
+            ready = {name for name, service in services.items() if service["state"] == "ready"}
+            if services and ready == set(services):
                 return
             if troubles := {n: s["trouble"] for n, s in services.items() if s["trouble"]}:
                 what = ", ".join(f"{name} will not be ready: {why}" for name, why in troubles.items())
                 raise StartError(_with_logs(layout, what, list(troubles)))
+            if ready - been:  # each service counts once: one that comes and goes is no progress
+                been |= ready
+                deadline = clock() + within_s
         time.sleep(0.05)
     late = [name for name, service in services.items() if service["state"] != "ready"] or ["supervisor"]
-    raise StartError(_with_logs(layout, f"not ready after {within_s:.0f} s: {', '.join(late)}", late))
+    raise StartError(_with_logs(layout, f"not ready after {clock() - began:.0f} s: {', '.join(late)}", late))
 
 
 def abandon(supervisor: subprocess.Popen[bytes]) -> None:

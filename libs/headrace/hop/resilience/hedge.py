@@ -18,7 +18,8 @@ from headrace.hop.errors import Fault
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.resilience.retry import RetryBudget
 
-# A replica that answered the health check is asked again after this many times `silent_s`.
+# A replica that answered the health check is asked again after this many times `silent_s`; so is one that did not while no
+# other had a place for the call, or the budget had no retry.
 _REST = 10.0
 # A refusal comes at once and is no silence: what is in flight goes on, or fails by itself. Timeouts may fire slightly early.
 _WHOLE = 0.9
@@ -126,13 +127,16 @@ class _Race:
         answers = await replica.transport.answers(self._silent_s)
         if answers or time.monotonic() - began < _WHOLE * self._silent_s:
             self._again(_REST * self._silent_s)
-        elif replica is self._out.replica:
-            self._send(replica)
+        elif replica is not self._out.replica:
+            self._again(self._silent_s)  # meanwhile the call went to another one
+        elif not self._send(replica):
+            self._again(_REST * self._silent_s)
 
-    def _send(self, silent: Replica) -> None:
+    def _send(self, silent: Replica) -> bool:
+        """Whether it is sent to another replica, too."""
         now = time.monotonic()
         if now >= self._out.deadline or not self._others(silent, now) or not self._budget.withdraw(now):
-            return
+            return False
         silent.breaker.silent(now)
         if silent.breaker.tripped:
             silent.health_check.begin()
@@ -141,6 +145,7 @@ class _Race:
         task = asyncio.ensure_future(self._call_next(second))
         self._second = second, task
         task.add_done_callback(self._answered)
+        return True
 
     def _again(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._look)

@@ -89,7 +89,7 @@ def _remembered(path: Path) -> dict[str, int]:
         seen = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unusable(path, error) from error
     if not isinstance(seen, dict) or not all(type(v) is int for v in seen.values()):
         raise _unusable(path, ValueError("not numbers by model"))

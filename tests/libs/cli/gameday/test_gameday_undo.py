@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli.gameday.undo import Undo
+from tests.stopped import state
 from tests.system import poll
 
 _BREAKS = """
@@ -103,8 +104,3 @@ def test_the_guard_undoes_what_a_killed_command_left(
         assert file.read_bytes() == b"broken"
         process.send_signal(number)
     poll("it is put back", lambda: file.read_bytes() == b"good")
-
-
-def state(pid: int) -> str:
-    """Of a process: R, S, T, Z, …"""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

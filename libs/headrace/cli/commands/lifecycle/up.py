@@ -215,7 +215,7 @@ def _start(
 
     try:
         daemon.wait_ready(layout, supervisor, seen, _READY_S)
-    except (daemon.StartError, ControlError, KeyboardInterrupt) as error:
+    except (daemon.StartError, KeyboardInterrupt) as error:
         daemon.abandon(supervisor)
         raise daemon.StartError(str(error) or "interrupted; everything is stopped again") from error
     return supervisor
