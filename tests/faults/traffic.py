@@ -53,9 +53,8 @@ class Traffic:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Traffic:
-        rows = self._system.rows[: self.ROWS]
-        calm = self._system.predict(row_request(*rows)).predictions
-        self.rows = [r for r, p in zip(rows, calm, strict=True) if not p.fallbacks]
+        # On a busy machine the features may be late for all of them once.
+        self.rows = poll("rows are predicted without fallbacks", self._without_fallbacks)
         self._requests = [row_request(r, pipeline=self._pipeline) for r in self.rows]
         self._thread.start()
         return self
@@ -63,6 +62,12 @@ class Traffic:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+    def _without_fallbacks(self) -> list[dict[str, Any]] | None:
+        rows = self._system.rows[: self.ROWS]
+        found = self._system.predict(row_request(*rows)).predictions
+        whole = [r for r, p in zip(rows, found, strict=True) if not p.fallbacks]
+        return whole if len(whole) >= self.ROWS // 4 else None
 
     def since(self, when: float) -> list[Outcome]:
         """Requests that began at or after `when`."""
