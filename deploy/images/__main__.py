@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from deploy.images import context, locks, podman
+from deploy.images.gpu import parts
 from headrace.cli.console import fail, out
 from headrace.cli.installation import services
 
@@ -29,6 +30,8 @@ BUDGET_MB = {
     "executor": 315,
     "postprocessing": 200,
     "monitoring": 370,
+    # CUDA's libraries are 1,200 of it, cuDNN 900, ONNX Runtime for CUDA 330, TensorRT 230.
+    "executor-gpu": 3060,
     "edge": 745,
 }
 BASE_MB = 80
@@ -50,18 +53,29 @@ def write_locks() -> None:
 @app.command()
 def build(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Images (services, or edge); all if none is named.")
+        list[str] | None,
+        typer.Argument(help="Images (services, executor-gpu, edge); all but executor-gpu if none is named."),
     ] = None,
     registry: Annotated[str, typer.Option(help="As in the description of the deployment.")] = "localhost",
     version: Annotated[str, typer.Option(help="As in the description of the deployment.")] = "latest",
+    wheels: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"executor-gpu: folder with wheels in the place of TensorRT for RTX cards, and their {parts.WHEELS_LOCK}.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Builds images, checks their sizes and records their digests."""
-    wanted = names or list(_names())
+    wanted = names or [name for name in _names() if name != locks.GPU]
+    if wheels is not None and locks.GPU not in wanted:
+        fail(f"--wheels is for {locks.GPU}; name that image")
     if unknown := sorted(set(wanted) - set(_names())):
         fail(f"no image {', '.join(unknown)}; there are {', '.join(_names())}")
     begin = time.monotonic()
     try:
-        built = _built(wanted, registry, version)
+        built = _built(wanted, registry, version, wheels)
     except context.ImageError as error:
         fail(str(error))
     _record(built)
@@ -76,7 +90,7 @@ def _names() -> tuple[str, ...]:
     return locks.names(services.start_order())
 
 
-def _built(names: list[str], registry: str, version: str) -> dict[str, podman.Image]:
+def _built(names: list[str], registry: str, version: str, wheels: Path | None) -> dict[str, podman.Image]:
     folder = FOLDER / "context"
     folder.mkdir(parents=True, exist_ok=True)
     with out.status("base from Debian's packages …"):
@@ -93,7 +107,10 @@ def _built(names: list[str], registry: str, version: str) -> dict[str, podman.Im
     for number, name in enumerate(names, 1):
         begin = time.monotonic()
         with out.status(f"{name} ({number} of {len(names)}): packages by its lock, then the image …"):
-            context.service(folder, name, version, debian)
+            if name == locks.GPU:
+                parts.service(folder, version, debian, wheels)
+            else:
+                context.service(folder, name, version, debian)
             built[name] = podman.build(folder, name, f"{registry}/headrace-{name}:{version}")
         out.print(f"[green]✓[/] {name}: {built[name].size_mb:.0f} MB, {time.monotonic() - begin:.0f} s")
     return built
