@@ -36,7 +36,8 @@ def locked(wheels: Path | None) -> list[Locked]:
             f"{path}: {error.strerror}; deploy/images/README.md says how it is made"
         ) from None
     except locks.LockError as error:
-        raise context.ImageError(f"{path}: {error}") from None
+        why = str(error).partition(";")[0]
+        raise context.ImageError(f"{path}: {why}; deploy/images/README.md says how it is made") from None
     if not any(package.name.startswith("tensorrt") for package in given):
         raise context.ImageError(f"{path} names no package of TensorRT")
     kept = {package.name: package for package in own if not package.name.startswith(_TENSORRT)}
