@@ -50,6 +50,19 @@ def write_locks() -> None:
         out.print("nothing to do: the locks are up to date")
 
 
+@app.command("lock-wheels")
+def lock_wheels(
+    folder: Annotated[
+        Path, typer.Argument(help="Wheels for `build --wheels`.", exists=True, file_okay=False)
+    ],
+) -> None:
+    """Writes the hashes of a folder's wheels, as they are there: keep the file where others can compare."""
+    try:
+        out.print(f"written: {parts.lock_wheels(folder)}", soft_wrap=True)
+    except context.ImageError as error:
+        fail(str(error))
+
+
 @app.command()
 def build(
     names: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 import zipfile
@@ -17,6 +18,7 @@ from deploy.images.context import ImageError
 from deploy.images.debian import Package
 from deploy.images.gpu import parts
 from headrace.cli.installation import services
+from headrace.delivery import advisories
 
 IMAGES = locks.names(services.start_order())
 WHOLE = list(locks.parsed((locks.ROOT / "requirements.lock").read_text()))
@@ -138,8 +140,9 @@ def wheel(tmp_path: Path) -> Path:
 
 
 def test_a_wheel_of_a_folder_is_installed(wheel: Path) -> None:
+    lock = parts.lock_wheels(wheel.parent)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    lock = wheels_lock(wheel.parent, entry("tensorrt-nowhere", "1", digest)) / parts.WHEELS_LOCK
+    assert lock.read_text() == entry("tensorrt-nowhere", "1", digest)
     context.install(wheel.parent / "site", lock, "--find-links", wheel.parent, "--offline")
     assert (wheel.parent / "site" / "tensorrt_nowhere.py").exists()
 
@@ -148,6 +151,17 @@ def test_a_wheel_that_is_not_that_of_the_lock_is_refused(wheel: Path) -> None:
     lock = wheels_lock(wheel.parent, entry("tensorrt-nowhere", "1")) / parts.WHEELS_LOCK
     with pytest.raises(ImageError, match="Hash mismatch"):
         context.install(wheel.parent / "site", lock, "--find-links", wheel.parent, "--offline")
+
+
+def test_wheels_that_cannot_be_locked_are_told(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(ImageError, match="has no wheel"):
+        parts.lock_wheels(tmp_path_factory.mktemp("empty"))
+    wheel.with_name("tensorrt_nowhere-2-py3-none-any.whl").write_bytes(b"")
+    with pytest.raises(ImageError, match="two versions of a package"):
+        parts.lock_wheels(wheel.parent)
+    wheel.with_name("tensorrt.whl").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"tensorrt\.whl"):
+        parts.lock_wheels(wheel.parent)
 
 
 def test_each_image_has_a_recipe_and_a_budget() -> None:
@@ -194,3 +208,17 @@ def test_the_bill_names_all_packages_and_is_the_same_each_time() -> None:
     )
     refs = [component["bom-ref"] for component in bill["components"]]
     assert bill["dependencies"] == [{"ref": "image", "dependsOn": refs}]
+
+
+def test_the_scan_of_advisories_reads_the_bill_of_the_executor_on_gpus(tmp_path: Path) -> None:
+    """With what was compiled, and what came as wheels of a folder."""
+    text = entry("tensorrt-cu13", "11.4.0.106")
+    packages = parts.locked(wheels_lock(tmp_path, text))
+    bill = tmp_path / "sbom.cdx.json"
+    bill.write_text(json.dumps(sbom.bill(locks.GPU, "latest", packages, [])))
+    named = advisories.packages(bill)
+    assert {one.name for one in named} == {package.name for package in packages}
+    for name, version in (("pycuda", "2026.1"), ("tensorrt-cu13", "11.4.0.106")):
+        affected = {"package": {"ecosystem": "PyPI", "name": name}, "versions": [version]}
+        known = {"id": "X-1", "affected": [affected]}
+        assert [finding.package.name for finding in advisories.scan(named, [known])] == [name]

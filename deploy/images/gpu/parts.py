@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from deploy.images import context, locks
 from deploy.images.debian import Package
@@ -46,6 +49,22 @@ def locked(wheels: Path | None) -> list[Locked]:
             f"{path} names {', '.join(twice)}, which the image has by its own lock; take it out"
         )
     return sorted((*kept.values(), *given), key=lambda package: package.name)
+
+
+def lock_wheels(folder: Path) -> Path:
+    """Writes the lock of the wheels in a folder, as they are there. Raises ImageError: none, or two versions."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(folder.glob("*.whl")):
+        try:
+            name, version, _, _ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename as error:
+            raise context.ImageError(f"{path}: {error}") from None
+        found.setdefault((name, str(version)), []).append(hashlib.sha256(path.read_bytes()).hexdigest())
+    if not found:
+        raise context.ImageError(f"{folder} has no wheel")
+    if len({name for name, _ in found}) < len(found):
+        raise context.ImageError(f"{folder} has wheels of two versions of a package; leave one")
+    return _written(folder / WHEELS_LOCK, [Locked(*key, tuple(hashes)) for key, hashes in found.items()])
 
 
 def service(folder: Path, version: str, inside: list[Package], wheels: Path | None) -> None:
