@@ -44,8 +44,8 @@ peers: $(MLFLOW)/.installed $(TRITON)/.installed ## Real servers for the tests: 
 check: $(STAMP) ## Contracts, lint, types and import rules, all at once, with each one's time
 	@$(BIN)/python .ci/check.py
 
-images: $(STAMP) ## Container images by podman, one a service (SERVICES="router ingress": only these); sizes and digests
-	@$(BIN)/python -m deploy.images build $(SERVICES)
+images: $(STAMP) ## Container images by podman, one a service (SERVICES="router ingress": only these; executor-gpu by name alone); sizes and digests
+	@$(BIN)/python -m deploy.images build $(SERVICES) $(if $(WHEELS),--wheels $(WHEELS))
 
 images-locks: $(STAMP) ## What each image installs, from pyproject.toml and requirements.lock
 	@$(BIN)/python -m deploy.images locks
@@ -66,6 +66,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/browser/requirements.in -o tests/browser/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/manifests/requirements.in -o tests/manifests/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
+	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
 	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
 

@@ -78,25 +78,41 @@ def code(folder: Path) -> None:
     )
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "code")
-    _readable(folder / "code")
+    readable(folder / "code")
 
 
 def service(folder: Path, name: str, version: str, inside: list[Package]) -> None:
     """The packages of a service from its lock, and its SBOM."""
-    own = folder / name
-    shutil.rmtree(own, ignore_errors=True)
+    own = emptied(folder / name)
     lock = locks.FOLDER / f"{name}.lock"
-    run(
-        *(_BIN / "uv", "pip", "install", "-q", "--python", _BIN / "python", "--no-deps", "--require-hashes"),
-        *("--python-version", locks.PYTHON, "--python-platform", f"{os.uname().machine}-{_PLATFORM}"),
-        *("--only-binary", ":all:", "--link-mode", "copy", "--target", own / "packages", "-r", lock),
-    )
+    install(own / "packages", lock)
+    finish(own, name, version, list(locks.parsed(lock.read_text())), inside)
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, without what an earlier build left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def finish(own: Path, name: str, version: str, packages: list[locks.Locked], inside: list[Package]) -> None:
+    """Takes what is not used away from the packages that were installed in `own`, and lists what the image has."""
     trim(own / "packages", _UNUSED_BY.get(name))
-    _readable(own / "packages")
-    bill = sbom.bill(name, version, list(locks.parsed(lock.read_text())), inside)
+    readable(own / "packages")
+    bill = sbom.bill(name, version, packages, inside)
     listed = own / "sbom.cdx.json"
     listed.write_text(json.dumps(bill, indent=1) + "\n")
     listed.chmod(0o644)
+
+
+def install(site: Path, lock: Path, *options: str | Path) -> None:
+    """The wheels that the lock names, for the Python and the machine of the images. Raises ImageError."""
+    run(
+        *(_BIN / "uv", "pip", "install", "-q", "--python", _BIN / "python", "--no-deps", "--require-hashes"),
+        *("--python-version", locks.PYTHON, "--python-platform", f"{os.uname().machine}-{_PLATFORM}"),
+        *("--only-binary", ":all:", "--link-mode", "copy", "--target", site, "-r", lock, *options),
+    )
 
 
 def trim(site: Path, unused: re.Pattern[str] | None = None) -> None:
@@ -126,7 +142,7 @@ def _row(name: str, path: Path) -> list[str]:
     return [name, f"sha256={digest}", str(len(content))]
 
 
-def _readable(folder: Path) -> None:
+def readable(folder: Path) -> None:
     """Rights that do not depend on the umask of whoever builds, for a user who owns nothing."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

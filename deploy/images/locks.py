@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -38,6 +38,11 @@ OMITTED: Mapping[str, str] = {
     "mypy": "Feast names it by sqlalchemy[mypy]: a checker of types, 49 MB",
     "uvicorn-worker": "Feast's own servers (which import gunicorn as soon as Feast is imported, so that stays)",
 }
+# The executor with what NVIDIA's GPUs need: the executor's lock, and a lock of its own for what no other installation has.
+GPU = "executor-gpu"
+GPU_LOCK = Path(__file__).parent / "gpu" / "requirements.lock"
+# It has the modules of onnxruntime, in whose place it comes.
+_REPLACED = {"onnxruntime": "onnxruntime-gpu"}
 _ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+?))?(?: \\)?")
 
 
@@ -145,19 +150,41 @@ def made(image: str, project: Mapping[str, Any], locked: Iterable[Locked]) -> st
     return "".join(f"{chosen[name].text}\n" for name in sorted(names))
 
 
+def with_gpu(executor: str, parts: str) -> str:
+    """The lock of executor-gpu: the executor's, with the parts that it lacks. Raises LockError if they contradict each other."""
+    own = {package.name: package for package in parsed(parts) if package.applies()}
+    chosen = {package.name: package for package in parsed(executor) if package.name not in _REPLACED}
+    if missing := sorted(set(_REPLACED.values()) - own.keys()):
+        raise LockError(f"{GPU_LOCK.name} of {GPU} lacks {', '.join(missing)}; renew it by `make lock`")
+    for name, package in own.items():
+        if chosen.setdefault(name, package).version != package.version:
+            raise LockError(
+                f"{name} is {package.version} for {GPU}, but {chosen[name].version} elsewhere; renew both by `make lock`"
+            )
+    return "".join(f"{chosen[name].text}\n" for name in sorted(chosen))
+
+
 def names(services: Iterable[str]) -> tuple[str, ...]:
-    """All images: one for each service, and the one that has all of them."""
-    return (*services, "edge")
+    """All images: one for each service, the executor on GPUs, and the one that has all services."""
+    return (*services, GPU, "edge")
 
 
-def all_made(images: Iterable[str], root: Path = ROOT) -> dict[str, str]:
-    """The lock of each image, from pyproject.toml and requirements.lock."""
+def service_of(image: str) -> str:
+    """The service whose entry point the image has."""
+    return {GPU: "executor", "edge": "ingress"}.get(image, image)
+
+
+def all_made(images: Collection[str], root: Path = ROOT) -> dict[str, str]:
+    """The lock of each image, from pyproject.toml, requirements.lock and the lock of the parts for GPUs."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     locked = list(parsed((root / "requirements.lock").read_text()))
-    return {image: made(image, project, locked) for image in images}
+    found = {image: made(image, project, locked) for image in images if image != GPU}
+    if GPU in images:
+        found[GPU] = with_gpu(made(service_of(GPU), project, locked), GPU_LOCK.read_text())
+    return found
 
 
-def write(images: Iterable[str]) -> list[Path]:
+def write(images: Collection[str]) -> list[Path]:
     """Writes the locks; those that changed."""
     changed = []
     FOLDER.mkdir(exist_ok=True)

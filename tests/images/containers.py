@@ -27,6 +27,7 @@ HARDENED = (
 MEMORY = "256m"
 STATE = "/var/lib/headrace"
 METRICS = "127.0.0.1:7190"
+SOCKET = "unix:/run/headrace/service.sock"
 # Prints how long after its container's start the service was ready, in seconds. Seen every 20 ms, in the container, whose network
 # nobody else reaches.
 _READY = """
@@ -53,10 +54,10 @@ def found(image: str) -> str:
         pytest.skip(f"no image by podman here, see `make images`: {error}")
 
 
-def inside(image: str, code: str) -> str:
+def inside(image: str, code: str, *arguments: str, memory: str = MEMORY) -> str:
     """What Python prints in a container of the image."""
-    arguments = ("run", "--rm", *HARDENED, f"--memory={MEMORY}", *podman.limits())
-    return podman.podman(*arguments, "--entrypoint=/usr/bin/python3", found(image), "-c", code)
+    options = ("run", "--rm", *HARDENED, f"--memory={memory}", *podman.limits())
+    return podman.podman(*options, "--entrypoint=/usr/bin/python3", found(image), "-c", code, *arguments)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Container:
     def log(self) -> str:
         """What it has printed, its last lines."""
         done = subprocess.run(
-            ["podman", "logs", "--tail=40", self.name],
+            ["podman", "logs", "--tail=80", self.name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

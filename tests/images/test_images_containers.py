@@ -25,11 +25,10 @@ from headrace.columns.column import Column
 from headrace.columns.wire import decode, encode
 from headrace.steps import spec_json, spec_sha256
 from tests import system
-from tests.images.containers import HARDENED, METRICS, STATE, Container, found, inside, running
+from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container, found, inside, running
 
 pytestmark = pytest.mark.slow
 IMAGES = locks.names(services.start_order())
-SOCKET = "unix:/run/headrace/service.sock"
 SPEC: dict[str, Any] = {
     "steps": [{"round": {"column": "x", "decimals": 0}}],
     "outputs": {"x": "float64"},
@@ -55,6 +54,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "preprocessing": {},
     "postprocessing": {},
     "executor": EXECUTOR,
+    # As the overlay `gpu` has it.
+    locks.GPU: EXECUTOR
+    | {"defaults": {"device": "auto"}, "tensorrt": {"module": "tensorrt_rtx", "cache": f"{STATE}/engines"}},
     "features": FEATURES,
     "monitoring": MONITORING,
     "router": {"pipelines": f"{STATE}/pipelines"},
@@ -73,7 +75,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 # MB. Of the others 256. Edge has a model of 23 MB for pictures beside those of flights.
-MEMORY = {"executor": "512m", "edge": "640m"}
+MEMORY = {"executor": "512m", locks.GPU: "512m", "edge": "640m"}
 STEPS: dict[str, Any] = {
     "preprocessing": (
         preprocessing_pb2_grpc.PreprocessingServiceStub,
@@ -183,7 +185,7 @@ def rounds_a_number(service: str, channel: grpc.Channel) -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_is_nobodys_root_and_imports_its_service(image: str) -> None:
-    service = "ingress" if image == "edge" else image
+    service = locks.service_of(image)
     code = f"import os, services.{service}.wiring; print(os.getuid(), os.path.exists('/bin/sh'), os.path.exists('/usr/bin/perl'))"
     assert inside(image, code).split() == ["65532", "False", "False"]
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import tomllib
+import zipfile
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from deploy.images import locks, sbom
+from deploy.images import context, locks, sbom
 from deploy.images.__main__ import BUDGET_MB
+from deploy.images.context import ImageError
 from deploy.images.debian import Package
+from deploy.images.gpu import parts
 from headrace.cli.installation import services
+from headrace.delivery import advisories
 
 IMAGES = locks.names(services.start_order())
 WHOLE = list(locks.parsed((locks.ROOT / "requirements.lock").read_text()))
+FOR_GPUS = list(locks.parsed(locks.GPU_LOCK.read_text()))
 CONTAINERFILE = (locks.ROOT / "deploy" / "images" / "Containerfile").read_text()
 
 
@@ -27,7 +37,9 @@ def test_the_locks_are_what_pyproject_and_the_one_lock_say() -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_a_lock_is_a_part_of_the_one_lock(image: str) -> None:
-    whole = {(package.name, package.version): package.hashes for package in WHOLE}
+    """That of executor-gpu: of it and of the one for GPUs."""
+    others = FOR_GPUS if image == locks.GPU else []
+    whole = {(package.name, package.version): package.hashes for package in (*others, *WHOLE)}
     assert all(whole[package.name, package.version] == package.hashes for package in committed(image))
     assert "://" not in (locks.FOLDER / f"{image}.lock").read_text()
 
@@ -52,14 +64,113 @@ def test_what_a_cluster_shares_by_redis_can_be_reached() -> None:
 
 def test_the_edge_image_has_what_each_service_has() -> None:
     whole = {package.name for package in committed("edge")}
-    assert whole == {package.name for image in IMAGES for package in committed(image)}
+    services_ = [image for image in IMAGES if image != locks.GPU]
+    assert whole == {package.name for image in services_ for package in committed(image)}
+
+
+def test_the_executor_on_gpus_has_what_the_executor_has_and_what_its_extra_names() -> None:
+    own = {package.name: package for package in committed(locks.GPU)}
+    executor = {package.name: package for package in committed("executor")}
+    assert executor.keys() - own.keys() == {"onnxruntime"}
+    assert all(own[name] == executor[name] for name in executor.keys() - {"onnxruntime"})
+    project = tomllib.loads((locks.ROOT / "pyproject.toml").read_text())["project"]
+    named = [Requirement(text) for text in project["optional-dependencies"]["gpu"][1:]]
+    for requirement in named:
+        # It has no wheel here, see --wheels.
+        if requirement.name != "tensorrt":
+            assert own[requirement.name].version in requirement.specifier
+    assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "tensorrt-rtx-cu13-libs"} <= own.keys()
+
+
+def entry(name: str, version: str, digest: str = "0" * 64) -> str:
+    """A package of a lock, as uv writes it."""
+    return f"{name}=={version} \\\n    --hash=sha256:{digest}\n"
+
+
+def test_locks_of_two_versions_of_a_package_are_refused() -> None:
+    with pytest.raises(locks.LockError, match="numpy is 2 for executor-gpu, but 1 elsewhere"):
+        locks.with_gpu(entry("numpy", "1"), entry("numpy", "2") + entry("onnxruntime-gpu", "1"))
+    with pytest.raises(locks.LockError, match="lacks onnxruntime-gpu"):
+        locks.with_gpu(entry("numpy", "1"), entry("numpy", "1"))
+
+
+def wheels_lock(folder: Path, text: str) -> Path:
+    (folder / parts.WHEELS_LOCK).write_text(text)
+    return folder
+
+
+def test_wheels_of_a_folder_come_in_the_place_of_tensorrt_for_rtx_cards(tmp_path: Path) -> None:
+    full = {f"tensorrt-cu13{part}" for part in ("", "-bindings", "-libs")}
+    text = "".join(entry(name, "11.4.0.106") for name in sorted(full))
+    found = {package.name for package in parts.locked(wheels_lock(tmp_path, text))}
+    default = {package.name for package in parts.locked(None)}
+    assert default - found == {name.replace("tensorrt", "tensorrt-rtx") for name in full}
+    assert found - default == full
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tensorrt==11.4.0", "not a package with hashes"),
+        (entry("colorama", "1"), "names no package of TensorRT"),
+        (entry("numpy", "1") + entry("tensorrt", "1"), "names numpy, which the image has by its own lock"),
+    ],
+)
+def test_a_folder_of_wheels_with_a_bad_lock_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=said):
+        parts.locked(wheels_lock(tmp_path, text))
+
+
+def test_a_folder_of_wheels_without_a_lock_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"wheels\.lock: No such file"):
+        parts.locked(tmp_path)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A wheel that no index has."""
+    path = tmp_path / "tensorrt_nowhere-1-py3-none-any.whl"
+    about = "tensorrt_nowhere-1.dist-info"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("tensorrt_nowhere.py", "")
+        packed.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tensorrt-nowhere\nVersion: 1\n")
+        packed.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{about}/RECORD", "")
+    return path
+
+
+def test_a_wheel_of_a_folder_is_installed(wheel: Path) -> None:
+    lock = parts.lock_wheels(wheel.parent)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert lock.read_text() == entry("tensorrt-nowhere", "1", digest)
+    context.install(wheel.parent / "site", lock, "--find-links", wheel.parent, "--offline")
+    assert (wheel.parent / "site" / "tensorrt_nowhere.py").exists()
+
+
+def test_a_wheel_that_is_not_that_of_the_lock_is_refused(wheel: Path) -> None:
+    lock = wheels_lock(wheel.parent, entry("tensorrt-nowhere", "1")) / parts.WHEELS_LOCK
+    with pytest.raises(ImageError, match="Hash mismatch"):
+        context.install(wheel.parent / "site", lock, "--find-links", wheel.parent, "--offline")
+
+
+def test_wheels_that_cannot_be_locked_are_told(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(ImageError, match="has no wheel"):
+        parts.lock_wheels(tmp_path_factory.mktemp("empty"))
+    wheel.with_name("tensorrt_nowhere-2-py3-none-any.whl").write_bytes(b"")
+    with pytest.raises(ImageError, match="two versions of a package"):
+        parts.lock_wheels(wheel.parent)
+    wheel.with_name("tensorrt.whl").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"tensorrt\.whl"):
+        parts.lock_wheels(wheel.parent)
 
 
 def test_each_image_has_a_recipe_and_a_budget() -> None:
     targets = re.findall(
-        r"^FROM service AS (\w+)\nENTRYPOINT .*\"services\.(\w+)\"\]$", CONTAINERFILE, re.MULTILINE
+        r"^FROM service AS ([\w-]+)\n(?:(?:COPY|ENV|#) .*\n)*ENTRYPOINT .*\"services\.(\w+)\"\]$",
+        CONTAINERFILE,
+        re.MULTILINE,
     )
-    assert dict(targets) == {image: "ingress" if image == "edge" else image for image in IMAGES}
+    assert dict(targets) == {image: locks.service_of(image) for image in IMAGES}
     assert set(IMAGES) == BUDGET_MB.keys()
 
 
@@ -97,3 +208,17 @@ def test_the_bill_names_all_packages_and_is_the_same_each_time() -> None:
     )
     refs = [component["bom-ref"] for component in bill["components"]]
     assert bill["dependencies"] == [{"ref": "image", "dependsOn": refs}]
+
+
+def test_the_scan_of_advisories_reads_the_bill_of_the_executor_on_gpus(tmp_path: Path) -> None:
+    """With what was compiled, and what came as wheels of a folder."""
+    text = entry("tensorrt-cu13", "11.4.0.106")
+    packages = parts.locked(wheels_lock(tmp_path, text))
+    bill = tmp_path / "sbom.cdx.json"
+    bill.write_text(json.dumps(sbom.bill(locks.GPU, "latest", packages, [])))
+    named = advisories.packages(bill)
+    assert {one.name for one in named} == {package.name for package in packages}
+    for name, version in (("pycuda", "2026.1"), ("tensorrt-cu13", "11.4.0.106")):
+        affected = {"package": {"ecosystem": "PyPI", "name": name}, "versions": [version]}
+        known = {"id": "X-1", "affected": [affected]}
+        assert [finding.package.name for finding in advisories.scan(named, [known])] == [name]

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
+import structlog
 
 from headrace.columns import DType
 from headrace.repository import Artifact, TensorSpec
@@ -29,6 +30,7 @@ from services.executor.config import ModelSettings
 
 Device = Literal["cpu", "cuda", "auto"]
 
+_log = structlog.get_logger(__name__)
 _DTYPES = {
     "tensor(bool)": DType.BOOL,
     "tensor(uint8)": DType.UINT8,
@@ -49,6 +51,8 @@ _LARGE = 8 << 20
 # Fatal errors only: ONNX Runtime writes to stderr, not to our log; and a failed run raises an exception anyway.
 _FATAL = 4
 _CUDA = "CUDAExecutionProvider"
+_NO_PROVIDER = "ONNX Runtime has no CUDA provider here; install onnxruntime-gpu, or set device: cpu"
+_NO_GPU = "ONNX Runtime found no usable GPU; check the driver, or set device: cpu"
 # Words in its messages if the device, not a row, is the reason.
 _LOST = ("out of memory", "failed to allocate memory", "cuda failure", "cudnn failure", "cublas failure")
 
@@ -103,6 +107,9 @@ class OnnxRuntime:
         self._output_names = [o.name for o in session.get_outputs()]
         self._fixed_rows = _fixed_rows(session)
         self._where = "cuda:0" if _CUDA in session.get_providers() else "cpu"
+        if self._device == "auto" and self._where == "cpu":
+            why = _NO_GPU if _CUDA in providers else _NO_PROVIDER
+            _log.warning("no GPU: the model runs on the CPU", why=why)
         if not self._threads and self._where == "cpu":
             session = self._measured(session, providers)
         self._session = session
@@ -142,9 +149,7 @@ class OnnxRuntime:
     def _providers(self) -> list[str]:
         there = _CUDA in ort.get_available_providers()
         if self._device == "cuda" and not there:
-            raise BackendError(
-                "ONNX Runtime has no CUDA provider here; install onnxruntime-gpu, or set device: cpu"
-            )
+            raise BackendError(_NO_PROVIDER)
         return (
             [_CUDA, "CPUExecutionProvider"] if there and self._device != "cpu" else ["CPUExecutionProvider"]
         )
@@ -168,7 +173,7 @@ class OnnxRuntime:
                 f"ONNX Runtime can't load it ({_first_line(error)}); export it anew"
             ) from error
         if self._device == "cuda" and _CUDA not in session.get_providers():
-            raise BackendError("ONNX Runtime found no usable GPU; check the driver, or set device: cpu")
+            raise BackendError(_NO_GPU)
         return session
 
     def _measured(self, single: Any, providers: list[str]) -> Any:

@@ -189,7 +189,12 @@ def test_the_executor_has_a_gpu_and_room_for_the_next_holds_one_too() -> None:
         assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
         assert container["image"].startswith("localhost/headrace-executor-gpu:")
         assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
-    assert yaml.safe_load(settings_of(objects, "executor"))["defaults"] == {"device": "auto"}
+    settings = yaml.safe_load(settings_of(objects, "executor"))
+    assert settings["defaults"] == {"device": "auto"}
+    # What `make images SERVICES=executor-gpu` puts into it, and what it puts there with --wheels.
+    assert settings["tensorrt"]["module"] == "tensorrt_rtx"
+    full = tree.files(Description(tensorrt="tensorrt"))["overlays/gpu/settings/executor.yaml"]
+    assert full["tensorrt"]["module"] == "tensorrt"
     [trigger] = by_name(objects, "ScaledObject")["executor"]["spec"]["triggers"]
     assert "headrace_executor_run_seconds_sum" in trigger["metadata"]["query"]
 

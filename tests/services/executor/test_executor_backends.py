@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.hop.config import ClientSettings, Telemetry
 from headrace.hop.definition import Runtime
@@ -161,8 +162,12 @@ def test_cuda_is_not_taken_for_granted() -> None:
     with pytest.raises(BackendError, match="no CUDA provider here"):
         OnnxRuntime(doubling(), device="cuda").activate()
     backend = OnnxRuntime(doubling(), device="auto")
-    backend.activate()
+    with capture_logs() as logs:
+        backend.activate()
     assert backend.capabilities.device == "cpu"
+    [told] = logs
+    assert told["event"] == "no GPU: the model runs on the CPU"
+    assert "onnxruntime-gpu" in told["why"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -48,6 +48,9 @@ class Description(config.Settings):
     registry: str = "localhost"
     version: str = "latest"
     digests: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = Field(default_factory=dict)
+    # Which TensorRT the image executor-gpu has: `tensorrt_rtx`, as `make images` builds it; `tensorrt`, if it was built of
+    # wheels of the full one. See deploy/images.
+    tensorrt: Literal["tensorrt_rtx", "tensorrt"] = "tensorrt_rtx"
     # Where the releases are; no folder is shared by machines. By default each side shows a certificate of the issuer below.
     releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
     # The issuer of cert-manager that signs the certificates.

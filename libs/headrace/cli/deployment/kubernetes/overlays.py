@@ -68,7 +68,8 @@ def _unlabelled(kind: str, name: str, spec: Object) -> Object:
 def _gpu(description: Description) -> dict[str, Any]:
     """The executor in an image with CUDA, one GPU a pod, scaled by the time that its models run."""
     settings = service_settings.of(description, _EXECUTOR)
-    own = {"defaults": {"device": "auto"}, "tensorrt": {"cache": str(mounted.STATE / "engines")}}
+    tensorrt = {"module": description.tensorrt, "cache": str(mounted.STATE / "engines")}
+    own = {"defaults": {"device": "auto"}, "tensorrt": tensorrt}
     scaled = {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",

@@ -1,0 +1,1 @@
+"""What executor-gpu has beside executor: its lock, and the stage that compiles what has no wheel."""
