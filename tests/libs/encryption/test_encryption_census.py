@@ -89,7 +89,7 @@ def test_what_is_sealed_since_a_rotation_is_not_locked(keys: Path, tmp_path: Pat
 
 def test_a_line_that_is_being_appended_is_not_damaged(keys: Path, tmp_path: Path) -> None:
     whole, part = (sealing.seal_line(sealer(keys), text, "a") for text in (b"1", b"2" * 9000))
-    (tmp_path / "a.lines").write_bytes(whole + part[:4096])
+    (tmp_path / "a.lines").write_bytes(whole + part[:4095])
     found = Census().tally(Store(tmp_path), ["test/1"])
     assert (found.sealed, found.damaged) == (1, 0)
 
