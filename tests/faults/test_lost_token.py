@@ -81,7 +81,7 @@ def sealed(token: Token) -> Iterator[System]:
         yield System.up("apart")
 
 
-def test_it_serves_and_is_rewrapped_for_another_version(sealed: System) -> None:
+def test_it_serves_and_seals_with_another_version(sealed: System) -> None:
     with SealedTraffic(sealed) as traffic:
         traffic.more(20)
         headrace("encryption", "rotate")
