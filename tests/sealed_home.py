@@ -39,11 +39,11 @@ def sealed_home(settings: EncryptionSettings) -> Iterator[None]:
         _put_back()
 
 
-def new_keys(folder: Path) -> Path:
-    """A file of keys as `headrace encryption new` makes it."""
-    file = folder / "home.keys"
-    make(file, f"headrace-{secrets.token_hex(4)}")
-    return file
+def new_keys(folder: Path, **more: float) -> EncryptionSettings:
+    """A file of keys and its settings, as `headrace up --encrypt` makes them. `more`: times of data keys."""
+    name = f"headrace-{secrets.token_hex(4)}"
+    make(folder / "home.keys", name)
+    return EncryptionSettings.model_validate({"file": folder / "home.keys", "name": name, **more})
 
 
 def status() -> dict[str, Any]:

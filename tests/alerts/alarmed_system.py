@@ -23,7 +23,6 @@ import grpc
 from headrace.cli.diagnosis import alert_files
 from headrace.cli.installation import layout
 from headrace.cli.installation.audit import audit_place
-from headrace.encryption import EncryptionSettings
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
 from load.systems.alert_servers import Receiver
@@ -178,10 +177,11 @@ class Alarmed:
         prepared()
         # What earlier runs lost is no news.
         shutil.rmtree(PLACE.events, ignore_errors=True)
-        keys = new_keys(folder)
+        keys = new_keys(folder, renew_s=_RENEW_S)
+        assert keys.file is not None
         with ExitStack() as stack:
             if sealed:
-                stack.enter_context(sealed_home(EncryptionSettings(file=keys, renew_s=_RENEW_S)))
+                stack.enter_context(sealed_home(keys))
                 audit_place.ensure(PLACE)  # for the witness, which comes first
             stores = RedisServer(folder)
             stores.start()
@@ -213,7 +213,7 @@ class Alarmed:
             # For `headrace slo status` and `silence`, as an operator has it.
             told = {"prometheus": fast.settings.prometheus, "alertmanager": fast.settings.alertmanager}
             override("slo", {**told, "pace": PACE})
-            yield cls(system, traffic, throws, real, fast, stores, witness, folder, keys)
+            yield cls(system, traffic, throws, real, fast, stores, witness, folder, keys.file)
 
     def pid(self, service: str) -> int:
         """Of a service's process; waits until there is one."""

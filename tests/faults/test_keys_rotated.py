@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from headrace.encryption import EncryptionSettings
 from tests.faults.sealed_traffic import REGULATED, USUAL, SealedTraffic
 from tests.sealed_home import PLACE, new_keys, sealed_home, status, written_plain
 from tests.system import HEADRACE, HOME, ROOT, System, headrace, override, poll
@@ -23,8 +22,7 @@ ROUNDS = 3
 @pytest.fixture
 def sealed(tmp_path: Path) -> Iterator[System]:
     """Apart, also with recordings."""
-    keys = new_keys(tmp_path)
-    with sealed_home(EncryptionSettings(file=keys, renew_s=RENEW_S, max_age_s=MAX_AGE_S)):
+    with sealed_home(new_keys(tmp_path, renew_s=RENEW_S, max_age_s=MAX_AGE_S)):
         system = System.up("apart")
         documents = {"pipelines": str(HOME / "pipelines")}
         override("router", {**documents, "recording": {"folder": str(tmp_path / "recordings")}})

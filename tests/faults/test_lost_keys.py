@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.encryption import EncryptionSettings, KeysProblem
+from headrace.encryption import KeysProblem
 from headrace.encryption.kms.file_kms import make
 from tests.faults.sealed_traffic import REGULATED, USUAL, SealedTraffic
 from tests.gauges import samples
@@ -43,10 +43,10 @@ class Sealed:
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
-    keys = new_keys(tmp_path_factory.mktemp("keys"))
-    settings = EncryptionSettings(file=keys, renew_s=RENEW_S, max_age_s=MAX_AGE_S)
+    settings = new_keys(tmp_path_factory.mktemp("keys"), renew_s=RENEW_S, max_age_s=MAX_AGE_S)
+    assert settings.file is not None
     with sealed_home(settings):
-        yield Sealed(System.up("apart"), keys)
+        yield Sealed(System.up("apart"), settings.file)
 
 
 def gone(keys: Path) -> None:

@@ -33,7 +33,7 @@ class EncryptionSettings(config.Settings):
 
     # A file of keys (`headrace encryption`).
     file: Path | None = None
-    # The name of the keys in it: a file of others is refused. Absent: those that a process reads first.
+    # The name of the keys in it, which `headrace up --encrypt` writes: a file of others is refused. Absent: any are taken.
     name: str | None = Field(default=None, min_length=1, max_length=64)
     pkcs11: Pkcs11Settings | None = None
     # A data key is used for so long; then a new one is wrapped by the current version.

@@ -123,11 +123,8 @@ def test_parts_of_a_chain_keep_their_order(home: Home) -> None:
             list(map(opened.open, wrong))
 
 
-@pytest.mark.parametrize("pinned", [True, False], ids=["by the settings", "by what was read first"])
-def test_the_keys_of_another_home_are_refused(home: Home, tmp_path: Path, pinned: bool) -> None:
-    kms = FileKms(home.file, "headrace" if pinned else None)
-    if not pinned:
-        kms.current()
+def test_the_keys_of_another_home_are_refused(home: Home, tmp_path: Path) -> None:
+    kms = FileKms(home.file, "headrace")
     home.file.rename(tmp_path / "hidden")
     make(home.file, "others")
     with pytest.raises(KeysAwayError, match="has other keys: others, not headrace") as caught:

@@ -57,8 +57,8 @@ class _Keys:
 class FileKms:
     """Reads the file again when it has changed. A file that can't be used is KeysAwayError: it may be put right.
 
-    `name`: of the keys that belong here; None: of those that are read first. A file of others is refused: what they seal could
-    not be opened once the right ones are back.
+    `name`: of the keys that belong here; None: any. A file of others is refused: what they seal could not be opened once the right
+    ones are back.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -135,7 +135,7 @@ class FileKms:
                 if self._name not in (None, keys.name):
                     why = f"{self._path} has other keys: {keys.name}, not {self._name}"
                     raise KeysAwayError(why, KeysProblem.OTHER_KEYS)
-                self._name, self._known = keys.name, (seen, keys)
+                self._known = seen, keys
                 return keys
         except KeysAwayError:
             raise
