@@ -57,8 +57,8 @@ class _Keys:
 class FileKms:
     """Reads the file again when it has changed. A file that can't be used is KeysAwayError: it may be put right.
 
-    `name`: of the keys that belong here; None: any. A file of others is refused: what they seal could not be opened once the right
-    ones are back.
+    `name`: of the keys that belong here; None: any. A file of others is refused: what they seal could not be opened once the
+    right ones are back.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
