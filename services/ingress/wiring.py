@@ -174,7 +174,7 @@ def _security(
 ) -> SecurityLog:
     """Raises ConfigError."""
     rules = settings.security
-    sealer = sealer_of(settings.encryption, telemetry.once(EncryptionMetrics))
+    sealer = sealer_of(settings.encryption, telemetry.once(EncryptionMetrics).logged(telemetry.log))
     security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log, sealer)
     metrics.security.waiting.set_function(lambda: security.waiting)
     return security

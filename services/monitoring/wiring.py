@@ -73,7 +73,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
-    sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics))
+    sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics).logged(log))
     audit = None if settings.audit is None else Audit(settings.audit, sealer=sealer)
     try:
         await analysers.enter_async_context(kept(audit, runtime, settings.releases))

@@ -75,7 +75,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         await stack.enter_async_context(running(reloader.run(), "releases", log))
         stack.callback(source.close)
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
-        sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics))
+        sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics).logged(log))
         told = await stack.enter_async_context(
             events(
                 settings.events,

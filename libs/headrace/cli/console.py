@@ -37,7 +37,7 @@ def prepared(home: Path) -> layout.Layout:
     """The layout of a home that has tenants; ends the command if it has none yet."""
     found = place(home)
     if not (found.pepper.exists() and found.tenants.exists()):
-        fail(f"there are no tenants in {home} yet; make them by: {command()} up")
+        fail(f"there are no tenants in {home} yet; make them by: {again('up', found.home)}")
     return found
 
 
@@ -47,6 +47,12 @@ def command() -> str:
         return "headrace"
     called = Path(sys.argv[0])
     return os.path.relpath(called) if called.name == "headrace" else "headrace"
+
+
+def again(words: str, home: Path) -> str:
+    """How to type a command for this home, also from another folder."""
+    named = "" if home == DEFAULT_HOME.absolute() else f" --home {home}"
+    return f"{command()} {words}{named}"
 
 
 def fail(text: str, code: int = 1) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from headrace.encryption.data_keys import DataKeys
 from headrace.encryption.envelope import Sealer, is_sealed
-from headrace.encryption.errors import DamagedError, KeysAwayError, LockedError
+from headrace.encryption.errors import DamagedError, KeysAwayError, KeysProblem, LockedError
 from headrace.encryption.metrics import EncryptionMetrics
 from headrace.encryption.settings import EncryptionSettings, sealer_of
 from headrace.encryption.stores import Seen, Store
@@ -13,6 +13,7 @@ __all__ = [
     "EncryptionMetrics",
     "EncryptionSettings",
     "KeysAwayError",
+    "KeysProblem",
     "LockedError",
     "Sealer",
     "Seen",

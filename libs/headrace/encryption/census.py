@@ -74,6 +74,16 @@ class Census:
         self._seen = {path: seen for path, seen in self._seen.items() if path.exists()}
         return found
 
+    def counted(self, store: Store, versions: Callable[[], Collection[str]]) -> Tally:
+        """As `tally`, of keys that may be rotated meanwhile. Raises KeysAwayError, OSError."""
+        known = set(versions())
+        while True:
+            found = self.tally(store, known)
+            # What is sealed since a rotation needs a version that was not there when they were asked for.
+            if not found.locked or (now := set(versions())) == known:
+                return found
+            known = now
+
     def _look(self, store: Store, path: Path) -> Seen:
         about = path.stat()
         stamp = about.st_ino, about.st_size, about.st_mtime_ns

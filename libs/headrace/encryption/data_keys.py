@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from headrace.encryption.errors import KeysAwayError, LockedError
+from headrace.encryption.errors import KeysAwayError, KeysProblem, LockedError
 from headrace.encryption.kms import DATA_KEY_BYTES, KeyManagement, Wrapped
 
 # After a failure the key management is left alone for so long, where a key is still at hand.
@@ -26,11 +26,14 @@ class DataKey:
 
 
 class KeyMeter(Protocol):
-    """Told how it goes. `why`: locked or damaged."""
+    """Told how it goes. `why`: locked or damaged. `away`: at each call that missed the keys; `back`: at the first that reached
+    them again."""
 
     def follow(self, keys: DataKeys) -> None: ...
     def sealed(self) -> None: ...
     def unopened(self, why: str) -> None: ...
+    def away(self, error: KeysAwayError) -> None: ...
+    def back(self) -> None: ...
 
 
 class NoMeter:
@@ -39,6 +42,8 @@ class NoMeter:
     def follow(self, keys: DataKeys) -> None: ...
     def sealed(self) -> None: ...
     def unopened(self, why: str) -> None: ...
+    def away(self, error: KeysAwayError) -> None: ...
+    def back(self) -> None: ...
 
 
 class DataKeys:
@@ -58,8 +63,8 @@ class DataKeys:
         self._max_age_s = max_age_s
         self._clock = clock
         self.meter = meter or NoMeter()
-        # Since when they can't be reached.
-        self._away: float | None = None
+        # Since when they can't be reached, and why.
+        self._away: tuple[float, KeysProblem] | None = None
         self._lock = Lock()
         self._current: tuple[float, DataKey] | None = None
         self._again = 0.0
@@ -68,8 +73,13 @@ class DataKeys:
 
     def away_s(self) -> float:
         """For how long the key management was away at each call; 0: the last one reached it."""
-        since = self._away
-        return 0.0 if since is None else max(self._clock() - since, 0.0)
+        away = self._away
+        return 0.0 if away is None else max(self._clock() - away[0], 0.0)
+
+    def problem(self) -> KeysProblem | None:
+        """Why the last call could not reach or use the keys; None: it could."""
+        away = self._away
+        return None if away is None else away[1]
 
     def age_s(self) -> float:
         """Age of the data key that is sealed with; 0: there is none yet."""
@@ -80,10 +90,10 @@ class DataKeys:
         """Whether the key management can be reached now."""
         try:
             self.kms.current()
-        except KeysAwayError:
-            self._missed()
+        except KeysAwayError as error:
+            self._missed(error)
             return False
-        self._away = None
+        self._reached()
         return True
 
     def current(self) -> DataKey:
@@ -98,15 +108,14 @@ class DataKeys:
             try:
                 return self._made(now)
             except KeysAwayError as error:
-                self._missed()
+                self._missed(error)
                 self._again = now + _PAUSE_S
                 if key is not None and now - made < self._max_age_s:
                     return key
                 if key is None:
                     raise
-                raise KeysAwayError(
-                    f"it is away, and the data key is older than {self._max_age_s:g} s; {error.strerror}"
-                ) from error
+                why = f"it is away, and the data key is older than {self._max_age_s:g} s; {error.strerror}"
+                raise KeysAwayError(why, error.problem) from error
 
     def open(self, wrapped: Wrapped) -> bytes:
         """The secret of a data key. Raises LockedError."""
@@ -116,28 +125,34 @@ class DataKeys:
                 return secret
         try:
             secret = self.kms.unwrap(wrapped)
-        except KeysAwayError:
-            self._missed()
+        except KeysAwayError as error:
+            self._missed(error)
             raise
         except LockedError:
-            self._away = None
+            self._reached()
             self.meter.unopened("locked")
             raise
-        self._away = None
+        self._reached()
         with self._lock:
             self._remember(wrapped, secret)
         return secret
 
-    def _missed(self) -> None:
-        if self._away is None:
-            self._away = self._clock()
+    def _missed(self, error: KeysAwayError) -> None:
+        away = self._away
+        self._away = self._clock() if away is None else away[0], error.problem
+        self.meter.away(error)
+
+    def _reached(self) -> None:
+        if self._away is not None:
+            self._away = None
+            self.meter.back()
 
     def _made(self, now: float) -> DataKey:
         secret = secrets.token_bytes(DATA_KEY_BYTES)
         key = DataKey(self.kms.wrap(secret), secret)
         self._current, self._again = (now, key), 0.0
         self._remember(key.wrapped, secret)
-        self._away = None
+        self._reached()
         return key
 
     def _remember(self, wrapped: Wrapped, secret: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,25 @@ def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
                 return
         finally:
             os.close(descriptor)
+
+
+def new_claimed(path: Callable[[], Path]) -> tuple[int, Path]:
+    """A new file to append to, for its owner alone and claimed until its descriptor is closed. `path`: a name that no file has.
+
+    Raises OSError; FileExistsError: the name is not new.
+    """
+    while True:
+        name = path()
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Somebody may have claimed it before us, and removed it or moved it away as one that a killed process left empty.
+            if _is_at(descriptor, name):
+                return descriptor, name
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

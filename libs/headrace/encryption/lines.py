@@ -50,6 +50,9 @@ def look(path: Path) -> Seen:
         if not is_sealed_line(line):
             plain = True
             continue
+        # It is being appended now, or was when a process was killed: it is not complete, which is no damage.
+        if not line.endswith(b"\n"):
+            continue
         try:
             versions.add(read_header(_decoded(line))[0].wrapped.version)
         except DamagedError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, Thread
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headrace.encryption.data_keys import DataKeys
+from headrace.encryption.errors import KeysAwayError, KeysProblem
 
 # Keys that nobody needs right now are tried no more often than this, so that their absence is known before they are needed.
 _TRIED_EVERY_S = 15.0
@@ -23,6 +26,8 @@ class EncryptionMetrics:
         self._followed: list[DataKeys] = []
         self._tried = -_TRIED_EVERY_S
         self._trying: Thread | None = None
+        self._log: Any = None
+        self._said: KeysProblem | None = None
         self._sealed = Counter(
             "headrace_encryption_sealed_total", "Pieces that were sealed.", registry=registry
         )
@@ -39,11 +44,24 @@ class EncryptionMetrics:
             "For how long the keys could not be reached or used; 0: they can.",
             registry=registry,
         ).set_function(self._away_s)
+        problem = Gauge(
+            "headrace_encryption_keys_problem",
+            "1: the keys can't be used for this reason.",
+            ["problem"],
+            registry=registry,
+        )
+        for kind in KeysProblem:
+            problem.labels(kind).set_function(partial(self._is, kind))
         Gauge(
             "headrace_encryption_data_key_age_seconds",
             "Age of the data key that is sealed with; 0: there is none yet.",
             registry=registry,
         ).set_function(lambda: max((keys.age_s() for keys in self._followed), default=0.0))
+
+    def logged(self, log: Any) -> EncryptionMetrics:
+        """The same, which says in this log when the keys go and come."""
+        self._log = log
+        return self
 
     def follow(self, keys: DataKeys) -> None:
         """Tells of these data keys too."""
@@ -56,6 +74,31 @@ class EncryptionMetrics:
     def unopened(self, why: str) -> None:
         """Counts one piece; `why`: locked or damaged."""
         self._unopened.labels(why).inc()
+
+    def away(self, error: KeysAwayError) -> None:
+        """Says it once for each problem."""
+        with self._lock:
+            said, self._said = self._said, error.problem
+        if said is not error.problem and self._log is not None:
+            problem = error.problem
+            self._log.error(
+                "the keys that files are sealed with can't be used",
+                problem=str(problem),
+                error=str(error),
+                remedy=problem.remedy,
+            )
+
+    def back(self) -> None:
+        """Says it once all parts of the process reach them."""
+        if any(keys.problem() is not None for keys in self._followed):
+            return
+        with self._lock:
+            said, self._said = self._said, None
+        if said is not None and self._log is not None:
+            self._log.info("the keys that files are sealed with are here again")
+
+    def _is(self, problem: KeysProblem) -> float:
+        return float(any(keys.problem() is problem for keys in self._followed))
 
     def _away_s(self) -> float:
         """Called for each scrape. A token may hang, so keys are tried on another thread; the next scrape tells how it went."""

@@ -33,6 +33,8 @@ class EncryptionSettings(config.Settings):
 
     # A file of keys (`headrace encryption`).
     file: Path | None = None
+    # The name of the keys in it, which `headrace up --encrypt` writes: a file of others is refused. Absent: any are taken.
+    name: str | None = Field(default=None, min_length=1, max_length=64)
     pkcs11: Pkcs11Settings | None = None
     # A data key is used for so long; then a new one is wrapped by the current version.
     renew_s: PositiveFloat = 300.0
@@ -43,6 +45,8 @@ class EncryptionSettings(config.Settings):
     def _one_place(self) -> Self:
         if (self.file is None) == (self.pkcs11 is None):
             raise ValueError("it takes `file` or `pkcs11`")
+        if self.name is not None and self.file is None:
+            raise ValueError("`name` goes with `file`; a token's keys are named by `pkcs11.key`")
         if self.max_age_s < self.renew_s:
             raise ValueError("max_age_s must be at least renew_s")
         return self
@@ -52,7 +56,7 @@ def kms_of(settings: EncryptionSettings) -> KeyManagement:
     """The key management; it is reached when it is used. Raises ConfigError: the package for it is missing."""
     if settings.pkcs11 is None:
         assert settings.file is not None, "the settings have one of them"
-        return FileKms(settings.file)
+        return FileKms(settings.file, settings.name)
     # An optional package, so it is imported only where it is used.
     try:
         from headrace.encryption.kms.pkcs11_kms import Pkcs11Kms

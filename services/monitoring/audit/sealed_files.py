@@ -69,8 +69,9 @@ class SealedFileWatch:
             self._thread.shutdown(wait=False)
 
     def _tally(self, store: Store) -> Tally:
-        known = self._sealer.keys.kms.versions() if self._sealer is not None else ()
-        return self._census.tally(store, known)
+        if self._sealer is None:
+            return self._census.tally(store, ())
+        return self._census.counted(store, self._sealer.keys.kms.versions)
 
     def _tell(self, name: str, tally: Tally) -> None:
         for state in _STATES:

@@ -53,6 +53,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "services",
         "models_in_quarantine",
         "sealed_with",
+        "keys_problem",
         "tenants_problem",
         "limits_problem",
         "quarantined_pipelines",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +20,9 @@ from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import files
 from headrace.cli.main import app
+from headrace.encryption import KeysProblem
 from headrace.encryption.files import SealedFiles
-from headrace.encryption.kms.file_kms import FileKms
+from headrace.encryption.kms.file_kms import FileKms, make
 from headrace.state import security
 from services.monitoring.events.storage.files import sealed_files as events
 from services.router.events.regulated.journal_file import sealed_files as journal
@@ -158,6 +160,41 @@ def test_lost_keys_are_told_as_locked_or_away(home: Layout, keys: Path, tmp_path
     hidden.rename(keys)
 
 
+def test_status_tells_what_is_wrong_with_the_keys_and_what_to_do(
+    home: Layout, keys: Path, tmp_path: Path
+) -> None:
+    def told() -> dict[str, Any] | None:
+        result = run(home, "status", "--json")
+        found: dict[str, Any] | None = json.loads(result.stdout)["keys_problem"]
+        return found
+
+    assert told() is None
+    hidden = keys.rename(tmp_path / "hidden")
+    assert told() == {
+        "problem": "missing",
+        "error": f"key management: {keys} can't be read (No such file or directory)",
+        "remedy": KeysProblem.MISSING.remedy,
+        "services": [],
+    }
+    result = run(home, "status")
+    said = " ".join(result.stderr.split())
+    assert f"{keys} can't be read" in said
+    assert KeysProblem.MISSING.remedy in said
+    assert f"up --home {home.home}" in said
+    assert json.loads(run(home, "encryption", "status", "--json").stdout)["problem"] == "missing"
+    make(keys, "headrace-of-another")
+    found = told()
+    assert found is not None
+    assert found["problem"] == "other_keys"
+    assert "headrace-of-another, not headrace-" in found["error"]
+    hidden.replace(keys)
+    assert told() is None
+    home.override("encryption").write_text("file: [1]\n")
+    found = told()
+    assert found is not None
+    assert found["problem"] == "settings"
+
+
 def test_files_are_known_by_the_names_that_services_give_them(home: Layout) -> None:
     home.override("router").write_text(yaml.safe_dump({"recording": {"folder": str(home.home / "kept")}}))
     found = {store.name: store for store in encryption_place.stores(home)}
@@ -200,6 +237,9 @@ def test_without_its_keys_nothing_is_restored(home: Layout, keys: Path, tmp_path
         restore(source, new.home, lambda *_: None, tmp_path / "others")
     assert not new.home.exists()
     assert str(hidden) in ok(new, "restore", source, "--keys", hidden)
+    restored = encryption_place.settings(new)
+    assert restored is not None
+    assert FileKms(hidden, restored.name).current().startswith(f"{restored.name}/")
     assert json.loads(ok(new, "audit", "verify", "--json"))["locked"] == []
     assert "10.0.0.1" in ok(new, "audit", "export", "--persons")
 

@@ -28,7 +28,8 @@ def door() -> Iterator[tuple[ShareMetrics, str]]:
 
     server = HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever).start()
-    yield ShareMetrics(registry), f"127.0.0.1:{server.server_port}"
+    # As the supervisor tells it.
+    yield ShareMetrics(registry), f"http://127.0.0.1:{server.server_port}/metrics"
     server.shutdown()
     server.server_close()
 
@@ -37,7 +38,7 @@ def test_a_door_that_counts_alone_is_told(door: tuple[ShareMetrics, str]) -> Non
     metrics, place = door
     services: dict[str, dict[str, str | None]] = {
         "ingress": {"metrics": place},
-        "ingress.1": {"metrics": "127.0.0.1:1"},
+        "ingress.1": {"metrics": "http://127.0.0.1:1/metrics"},
         "router": {"metrics": None},
     }
     metrics.doors.set(3)

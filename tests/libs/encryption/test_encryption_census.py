@@ -12,6 +12,7 @@ from headrace.encryption import DamagedError, DataKeys, EncryptionMetrics, Locke
 from headrace.encryption import lines as sealing
 from headrace.encryption.census import Census
 from headrace.encryption.kms.file_kms import FileKms, make
+from tests.services.monitoring.monitoring_outcomes import Log
 
 
 class Store:
@@ -67,6 +68,32 @@ def test_files_are_counted_by_what_they_need(keys: Path, tmp_path: Path) -> None
     assert store.looked == 5
 
 
+def test_what_is_sealed_since_a_rotation_is_not_locked(keys: Path, tmp_path: Path) -> None:
+    """A service seals with the new version between the question for the versions and the look at the files."""
+    store, census, kms = Store(tmp_path), Census(), FileKms(keys)
+
+    def versions() -> list[str]:
+        found = kms.versions()
+        if found == ["test/1"]:
+            kms.rotate()
+            (tmp_path / "new.lines").write_bytes(sealing.seal_line(sealer(keys), b"1", "a"))
+        return found
+
+    found = census.counted(store, versions)
+    assert (found.sealed, found.locked) == (1, 0)
+    make(tmp_path / "others", "other")
+    (tmp_path / "foreign.lines").write_bytes(sealing.seal_line(sealer(tmp_path / "others"), b"1", "a"))
+    found = census.counted(store, versions)
+    assert (found.sealed, found.locked) == (1, 1)
+
+
+def test_a_line_that_is_being_appended_is_not_damaged(keys: Path, tmp_path: Path) -> None:
+    whole, part = (sealing.seal_line(sealer(keys), text, "a") for text in (b"1", b"2" * 9000))
+    (tmp_path / "a.lines").write_bytes(whole + part[:4095])
+    found = Census().tally(Store(tmp_path), ["test/1"])
+    assert (found.sealed, found.damaged) == (1, 0)
+
+
 def test_a_rewrapped_file_opens_and_keeps_its_other_lines(keys: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.lines"
     damaged = b"SFJTRUFM!!\n"
@@ -101,7 +128,8 @@ def test_the_metrics_tell_what_was_not_opened_and_for_how_long_the_keys_are_away
     keys: Path, tmp_path: Path
 ) -> None:
     registry, now = CollectorRegistry(), [0.0]
-    metrics = EncryptionMetrics(registry, lambda: now[0])
+    log = Log()
+    metrics = EncryptionMetrics(registry, lambda: now[0]).logged(log)
     made = Sealer(DataKeys(FileKms(keys), 300, 1000, lambda: now[0], metrics))
 
     def value(name: str, **labels: str) -> float | None:
@@ -133,6 +161,21 @@ def test_the_metrics_tell_what_was_not_opened_and_for_how_long_the_keys_are_away
     told(0)
     now[0] = 60.0
     told(20)
-    hidden.rename(keys)
+    assert value("keys_problem", problem="missing") == 1
+    assert value("keys_problem", problem="damaged") == 0
+    keys.write_text("{")
+    keys.chmod(0o600)
     now[0] = 80.0
+    told(40)
+    assert value("keys_problem", problem="missing") == 0
+    assert value("keys_problem", problem="damaged") == 1
+    hidden.replace(keys)
+    now[0] = 100.0
     told(0)
+    assert value("keys_problem", problem="damaged") == 0
+    # Each once, however often the keys were tried.
+    away, back = (
+        "the keys that files are sealed with can't be used",
+        "the keys that files are sealed with are here again",
+    )
+    assert log.events == [away, away, back]

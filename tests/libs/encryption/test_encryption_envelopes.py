@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.encryption import DamagedError, DataKeys, KeysAwayError, LockedError, Sealer
+from headrace.encryption import DamagedError, DataKeys, KeysAwayError, KeysProblem, LockedError, Sealer
 from headrace.encryption.chain import OpenedChain, SealedChain
 from headrace.encryption.envelope import read_header
 from headrace.encryption.kms.file_kms import FileKms, make
@@ -121,3 +121,40 @@ def test_parts_of_a_chain_keep_their_order(home: Home) -> None:
         opened = OpenedChain(home.sealer(), chain.header, "journal")
         with pytest.raises(DamagedError):
             list(map(opened.open, wrong))
+
+
+def test_the_keys_of_another_home_are_refused(home: Home, tmp_path: Path) -> None:
+    kms = FileKms(home.file, "headrace")
+    home.file.rename(tmp_path / "hidden")
+    make(home.file, "others")
+    with pytest.raises(KeysAwayError, match="has other keys: others, not headrace") as caught:
+        kms.wrap(bytes(32))
+    assert caught.value.problem is KeysProblem.OTHER_KEYS
+    (tmp_path / "hidden").rename(home.file)
+    assert kms.current() == "headrace/1"
+
+
+def test_each_problem_of_a_file_has_its_kind(home: Home, tmp_path: Path) -> None:
+    kms, content = FileKms(home.file), home.file.read_bytes()
+    kms.current()
+
+    def problem() -> KeysProblem:
+        with pytest.raises(KeysAwayError) as caught:
+            kms.current()
+        assert caught.value.problem.remedy
+        return caught.value.problem
+
+    home.file.write_bytes(content[: len(content) // 2])
+    assert problem() is KeysProblem.DAMAGED
+    home.file.write_bytes(content)
+    home.file.chmod(0o644)
+    assert problem() is KeysProblem.OPEN_TO_OTHERS
+    # Also when nothing but the rights has changed since it was read.
+    home.file.chmod(0o600)
+    kms.current()
+    home.file.chmod(0o640)
+    assert problem() is KeysProblem.OPEN_TO_OTHERS
+    home.file.unlink()
+    assert problem() is KeysProblem.MISSING
+    home.file.mkdir()
+    assert problem() is KeysProblem.UNREADABLE

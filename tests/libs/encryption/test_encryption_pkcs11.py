@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from headrace.encryption import DataKeys, KeysAwayError, LockedError, Sealer
+from headrace.encryption import DataKeys, KeysAwayError, KeysProblem, LockedError, Sealer
 from headrace.encryption.settings import EncryptionSettings, Pkcs11Settings, kms_of
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -98,3 +99,56 @@ def test_a_version_that_is_retired_opens_nothing_any_more(token: Pkcs11Settings)
     assert kms.versions() == ["brief/2"]
     with pytest.raises(LockedError, match="brief/1"):
         kms.unwrap(wrapped)
+
+
+def test_a_token_that_was_taken_away_is_used_again_when_it_is_back(token: Pkcs11Settings) -> None:
+    """Also by another part of the process, whose session ends as the library begins anew."""
+    kms, other = (kms_of(EncryptionSettings(pkcs11=token)) for _ in range(2))
+    wrapped, secret = kms.wrap(bytes(32)), bytes(32)
+    assert other.unwrap(wrapped) == secret
+    tokens = Path(token.pin_file).parent / "tokens"
+    hidden = tokens.rename(tokens.with_name("hidden"))
+    tokens.mkdir()
+    try:
+        for part in (kms, other):
+            # Away, not locked: the key may come back.
+            with pytest.raises(KeysAwayError) as caught:
+                part.unwrap(wrapped)
+            assert caught.value.problem is KeysProblem.MISSING
+            with pytest.raises(KeysAwayError):
+                part.versions()
+    finally:
+        tokens.rmdir()
+        hidden.rename(tokens)
+    for part in (kms, other, kms):
+        assert part.unwrap(wrapped) == secret
+        assert part.wrap(secret).version == wrapped.version
+
+
+# In a process of its own: a login is the whole process's, so one that has logged in is asked for no PIN.
+_WRONG_PIN = """
+import sys
+from pathlib import Path
+from headrace.encryption import KeysAwayError
+from headrace.encryption.kms.pkcs11_kms import Pkcs11Kms
+from headrace.encryption.settings import Pkcs11Settings
+module, token, pin_file = sys.argv[1:]
+kms = Pkcs11Kms(Pkcs11Settings(module=Path(module), token=token, pin_file=Path(pin_file)))
+for _ in range(2):
+    try:
+        kms.current()
+    except KeysAwayError as error:
+        print(error.problem, "not tried again" in str(error))
+Path(pin_file).write_text("1234")
+print(kms.current().rpartition("/")[0])
+"""
+
+
+def test_a_refused_pin_is_not_tried_again_before_its_file_changes(
+    token: Pkcs11Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "pin").write_text("wrong")
+    (tmp_path / "pin").chmod(0o600)
+    command = [sys.executable, "-c", _WRONG_PIN, str(token.module), token.token, str(tmp_path / "pin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["pin_refused False", "pin_refused True", "headrace"]

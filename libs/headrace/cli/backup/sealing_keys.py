@@ -73,11 +73,14 @@ def settle(restored: Path, home: Path, keys: Path | None) -> str:
             said = f"the keys of this backup are in {settings.file} now"
         inside.unlink()
     try:
-        _check(settings, there)
+        known = _check(settings, there)
     except BaseException:
         if made is not None:
             made.unlink(missing_ok=True)
         raise
+    if keys is not None:
+        name, _, _ = known[-1].rpartition("/")
+        encryption_place.write(there, settings.model_copy(update={"name": name}))
     return said
 
 
@@ -89,7 +92,8 @@ def _placed(inside: Path, target: Path, home: Path) -> Path:
     return target
 
 
-def _check(settings: EncryptionSettings, layout: Layout) -> None:
+def _check(settings: EncryptionSettings, layout: Layout) -> list[str]:
+    """The versions that are here. Raises KeysError: they are not all that are needed."""
     try:
         known = kms_of(settings).versions()
     except KeysAwayError as error:
@@ -101,6 +105,7 @@ def _check(settings: EncryptionSettings, layout: Layout) -> None:
             f"this backup needs the keys {_listed(missing)}, and only {_listed(known)} are here; restore with the file of keys"
             " that has them: --keys FILE"
         )
+    return known
 
 
 def _needed(layout: Layout) -> set[str]:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.lifecycle.up import PIPELINE
-from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import alert_files
 from headrace.cli.gameday import settings as own_settings
 from headrace.cli.gameday.faults import FAULTS, Fault
@@ -122,7 +122,7 @@ def _stage(layout: Layout, patience: float, production: bool) -> Stage:
             "If it shall be broken all the same: --production"
         )
     if not daemon.running(layout):
-        fail("headrace is not running here; start it: headrace up")
+        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     if layout.home.stat().st_uid != os.geteuid():
         fail(
             f"{layout.home} belongs to another user, who must do this: files that are put back would be yours"

@@ -200,7 +200,8 @@ def _encryption(layout: Layout) -> Finding:
     except config.ConfigError as error:
         return Finding(what, Level.BAD, str(error), "mend the file")
     if problem:
-        return Finding(what, Level.BAD, problem, f"put the keys back, or name the right ones in {file}")
+        fix = f"{problem.problem.remedy} (where: {file})"
+        return Finding(what, Level.BAD, str(problem), fix)
     return Finding(what, Level.GOOD, "the keys are here")
 
 

@@ -37,6 +37,7 @@ _HEARTBEAT = re.compile(rf"^{AGE} (\S+)$".encode(), re.MULTILINE)
 HEARTBEAT_TIMEOUT_S = 2.0
 _FRESH_S = 5.0
 _PAGE_TIMEOUT_S = 10.0
+_METRICS_PATH = "/metrics"
 _READY_PATH = "/v2/health/ready"
 # PROXY protocol, version 2, command LOCAL: the connection is made for no other client, as is usual for health checks.
 _OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
@@ -138,10 +139,11 @@ async def heartbeat_age(metrics: str) -> float | None:
 
 
 async def metrics_page(metrics: str) -> bytes:
-    """The metrics page of a process, at host:port; empty if it does not answer."""
+    """The metrics page of a process, at host:port or the URL that `headrace status` tells; empty if it does not answer."""
+    metrics = metrics.removeprefix("http://").removesuffix(_METRICS_PATH)
     try:
         async with asyncio.timeout(_PAGE_TIMEOUT_S):
-            return await _get(metrics, "/metrics")
+            return await _get(metrics, _METRICS_PATH)
     except (OSError, TimeoutError, ValueError):
         return b""
 

@@ -19,7 +19,7 @@ from threading import Lock
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from headrace.encryption.errors import KeysAwayError, LockedError
+from headrace.encryption.errors import KeysAwayError, KeysProblem, LockedError
 from headrace.encryption.kms import (
     DATA_KEY_BYTES,
     NONCE_BYTES,
@@ -55,10 +55,15 @@ class _Keys:
 
 
 class FileKms:
-    """Reads the file again when it has changed. A file that can't be used is KeysAwayError: it may be put right."""
+    """Reads the file again when it has changed. A file that can't be used is KeysAwayError: it may be put right.
 
-    def __init__(self, path: Path) -> None:
+    `name`: of the keys that belong here; None: any. A file of others is refused: what they seal could not be opened once the
+    right ones are back.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
         self._path = path
+        self._name = name
         self._lock = Lock()
         self._known: tuple[tuple[int, int, int], _Keys] | None = None
 
@@ -113,24 +118,29 @@ class FileKms:
         try:
             atomic.write(self._path, keys.encode(), mode=0o600)
         except OSError as error:
-            raise KeysAwayError(f"{self._path} can't be written ({error.strerror})") from error
+            raise _unusable(f"{self._path} can't be written ({error.strerror})", error) from error
 
     def _keys(self) -> _Keys:
         try:
             with self._path.open("rb") as file, self._lock:
                 status = os.fstat(file.fileno())
+                # Also of what was read before: rights change without the content.
+                if open_to_others(status):
+                    why = f"{self._path} may be read by others: chmod 600 {self._path}"
+                    raise KeysAwayError(why, KeysProblem.OPEN_TO_OTHERS)
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if self._known is not None and self._known[0] == seen:
                     return self._known[1]
-                if open_to_others(status):
-                    raise KeysAwayError(f"{self._path} may be read by others: chmod 600 {self._path}")
                 keys = _decoded(file.read(_MAX_BYTES), self._path)
+                if self._name not in (None, keys.name):
+                    why = f"{self._path} has other keys: {keys.name}, not {self._name}"
+                    raise KeysAwayError(why, KeysProblem.OTHER_KEYS)
                 self._known = seen, keys
                 return keys
         except KeysAwayError:
             raise
         except OSError as error:
-            raise KeysAwayError(f"{self._path} can't be read ({error.strerror})") from error
+            raise _unusable(f"{self._path} can't be read ({error.strerror})", error) from error
 
 
 def make(path: Path, name: str = "headrace") -> None:
@@ -145,16 +155,24 @@ def _decoded(content: bytes, path: Path) -> _Keys:
     try:
         about = json.loads(content)
         if about["format"] != FORMAT:
-            raise KeysAwayError(f"{path} has format {about['format']!r}; this headrace knows format {FORMAT}")
+            why = f"{path} has format {about['format']!r}; this headrace knows format {FORMAT}"
+            raise KeysAwayError(why, KeysProblem.DAMAGED)
         versions = {int(number): entry for number, entry in about["versions"].items()}
         keys = {n: base64.b64decode(entry["key"], validate=True) for n, entry in versions.items()}
         made = {n: str(entry.get("made", "")) for n, entry in versions.items()}
         found = _Keys(str(about["name"]), int(about["current"]), keys, made)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
-        raise KeysAwayError(f"{path} is no file of keys; put the right one back from a backup") from None
+        why = f"{path} is no file of keys; put the right one back from a backup"
+        raise KeysAwayError(why, KeysProblem.DAMAGED) from None
     if found.current not in keys or any(len(key) != DATA_KEY_BYTES for key in keys.values()):
-        raise KeysAwayError(f"{path}: its current key is missing, or a key has not {DATA_KEY_BYTES} bytes")
+        why = f"{path}: its current key is missing, or a key has not {DATA_KEY_BYTES} bytes"
+        raise KeysAwayError(why, KeysProblem.DAMAGED)
     return found
+
+
+def _unusable(why: str, error: OSError) -> KeysAwayError:
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return KeysAwayError(why, KeysProblem.MISSING if missing else KeysProblem.UNREADABLE)
 
 
 def _now() -> str:
@@ -169,7 +187,7 @@ def _locked(path: Path) -> Iterator[None]:
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
     except OSError as error:
-        raise KeysAwayError(f"{path.parent} can't be written ({error.strerror})") from error
+        raise _unusable(f"{path.parent} can't be written ({error.strerror})", error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

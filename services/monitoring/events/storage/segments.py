@@ -6,7 +6,6 @@ Parquet file in it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 
 from headrace.encryption import Sealer, is_sealed
 from headrace.encryption.envelope import MAGIC
-from headrace.encryption.files import claimed
+from headrace.encryption.files import claimed, new_claimed
 from headrace.events import EVENT_ID, SEQUENCE, TIME_US, GroupHeader
 from headrace.recordings.frames import Frames, RecordingError, read_frames
 from services.monitoring.events.storage.arrow import (
@@ -72,15 +71,13 @@ class OpenSegment:
 
     def __init__(self, folder: Path, schema: pa.Schema, began: float, sealer: Sealer | None = None) -> None:
         self._frames = None if sealer is None else Frames(sealer, _OPEN_KIND)
-        self.path = folder / f"{os.urandom(8).hex()}{OPEN_SUFFIX}"
         self.began = began
         self.rows = 0
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        # Who starts and finds it without a lock knows that its writer has ended.
+        descriptor, self.path = new_claimed(lambda: folder / f"{os.urandom(8).hex()}{OPEN_SUFFIX}")
         self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
         self.size = 0
         try:
-            # Who starts and finds it without a lock knows that its writer has ended.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             if self._frames is not None:
                 self._write(self._frames.beginning)
             self._add(schema.serialize(), sync=False)

@@ -6,7 +6,6 @@ The writer holds a lock on its file. A file without one is complete, whoever wro
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from headrace.encryption import Sealer
-from headrace.encryption.files import SealedFiles
+from headrace.encryption.files import SealedFiles, new_claimed
 from headrace.recordings.frames import Frames, read_frames
 
 SUFFIX, ASIDE_SUFFIX = ".journal", ".unreadable"
@@ -98,11 +97,10 @@ class JournalFiles:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.size_bytes() + coming > self._max_bytes:
             raise OSError(errno.ENOSPC, "the journal is full, as the monitoring service does not collect it")
-        path = self._folder / f"{stream:016x}-{os.urandom(4).hex()}{SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        # Other routers collect from this folder at any moment.
+        descriptor, path = new_claimed(lambda: self._folder / f"{stream:016x}-{os.urandom(4).hex()}{SUFFIX}")
         file = os.fdopen(descriptor, "wb", buffering=0)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.write(frames.beginning)
             folder = os.open(self._folder, os.O_RDONLY)
             try:

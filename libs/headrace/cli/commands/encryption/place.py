@@ -33,6 +33,19 @@ class Keys:
         token = self.settings.pkcs11
         return f"token {token.token}" if token is not None else str(self.settings.file)
 
+    def counted(self) -> tuple[list[str], dict[str, Tally]]:
+        """The versions that are here, and `tallies`; also if they are rotated meanwhile. Raises KeysAwayError, OSError."""
+        versions = self.sealer.keys.kms.versions()
+        while True:
+            tallies = self.tallies(versions)
+            # What is sealed since a rotation needs a version that was not there when they were asked for.
+            if (
+                not any(t.locked for t in tallies.values())
+                or (now := self.sealer.keys.kms.versions()) == versions
+            ):
+                return versions, tallies
+            versions = now
+
     def tallies(self, known: list[str]) -> dict[str, Tally]:
         """By name of the store. Raises OSError."""
         census = Census()

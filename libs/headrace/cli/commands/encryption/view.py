@@ -30,19 +30,20 @@ def status(
     """Show the versions of the key and how many files need each. Exit code 1 if a file can't be opened, or the keys are away."""
     layout = place(home)
     if _plain(layout):
-        told: dict[str, Any] = {"keys": None, "away": "", "versions": [], "current": None, "stores": {}}
+        told: dict[str, Any] = {"keys": None, "away": "", "problem": None}
+        told |= {"versions": [], "current": None, "stores": {}}
         print(json.dumps(told, indent=2)) if as_json else out.print(
             f"plain: nothing new is sealed here. To begin: {command()} down, then {command()} up --encrypt",
             markup=False,
         )
         return
     keys = keys_of(layout)
-    away, versions = "", list[str]()
+    away: KeysAwayError | None = None
+    versions = list[str]()
     try:
-        versions = keys.sealer.keys.kms.versions()
+        versions, tallies = keys.counted()
     except KeysAwayError as error:
-        away = str(error)
-    tallies = keys.tallies(versions)
+        away, tallies = error, keys.tallies([])
     if as_json:
         print(json.dumps(_told(keys, versions, away, tallies), indent=2))
     else:
@@ -66,7 +67,9 @@ def needed(tallies: Mapping[str, Tally]) -> Counter[str]:
     return found
 
 
-def _told(keys: Keys, versions: list[str], away: str, tallies: Mapping[str, Tally]) -> dict[str, Any]:
+def _told(
+    keys: Keys, versions: list[str], away: KeysAwayError | None, tallies: Mapping[str, Tally]
+) -> dict[str, Any]:
     stores = {
         name: {
             **{count: getattr(tally, count) for count in (*_COUNTS, "unreadable")},
@@ -75,10 +78,11 @@ def _told(keys: Keys, versions: list[str], away: str, tallies: Mapping[str, Tall
         for name, tally in tallies.items()
     }
     current = versions[-1] if versions else None
-    return {"keys": keys.where, "away": away, "versions": versions, "current": current, "stores": stores}
+    why = {"away": str(away), "problem": away.problem} if away else {"away": "", "problem": None}
+    return {"keys": keys.where, **why, "versions": versions, "current": current, "stores": stores}
 
 
-def _print(keys: Keys, versions: list[str], away: str, tallies: Mapping[str, Tally]) -> None:
+def _print(keys: Keys, versions: list[str], away: KeysAwayError | None, tallies: Mapping[str, Tally]) -> None:
     out.print(f"keys in {keys.where}", markup=False, soft_wrap=True)
     counts = needed(tallies)
     for version in sorted({*versions, *counts}, key=lambda v: (v not in versions, v)):
@@ -101,9 +105,11 @@ def _print(keys: Keys, versions: list[str], away: str, tallies: Mapping[str, Tal
     out.print(Text(f"→ {_next(versions, away, counts, tallies)}", style="bold"), soft_wrap=True)
 
 
-def _next(versions: list[str], away: str, counts: Counter[str], tallies: Mapping[str, Tally]) -> str:
+def _next(
+    versions: list[str], away: KeysAwayError | None, counts: Counter[str], tallies: Mapping[str, Tally]
+) -> str:
     if away:
-        return "put the file of keys back, or mend the token; what is away is written down in the runbook encryption-keys-away"
+        return f"{away.problem.remedy} (runbook encryption-keys-away)"
     if any(tally.locked for tally in tallies.values()):
         return "put back a file of keys that has the versions that are not here (runbook encryption-locked)"
     if any(tally.damaged or tally.unreadable for tally in tallies.values()):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, again, fail, out, place
 from headrace.cli.installation.layout import service_of
 from headrace.cli.supervision import control, daemon
 
@@ -22,7 +22,7 @@ def restart(
     layout = place(home)
     try:
         if not daemon.running(layout):
-            fail("headrace is not running here; start it: headrace up")
+            fail(f"headrace is not running here; start it: {again('up', layout.home)}")
         running = daemon.status(layout)["services"]
         # The first bears the name of the service, which means all of them; SERVICE.1 is that one alone.
         names = [n for n in running if service_of(n) == service] or [service.removesuffix(".1")]

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, quarantined_models, shared_limits
+from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
+from headrace.cli.diagnosis import broken_pipelines, keys_problem, quarantined_models, shared_limits
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
@@ -42,7 +42,9 @@ def status(
         for line in broken_pipelines.lines(documents):
             out.print(Text(line, style="red"), soft_wrap=True)
     else:
-        err.print("headrace is not running here; start it: headrace up")
+        if problem := keys_problem.look(layout, {}):
+            _print_keys(problem)
+        err.print(f"headrace is not running here; start it: {again('up', layout.home)}", soft_wrap=True)
     if found is None:
         raise typer.Exit(1)
 
@@ -65,6 +67,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "services": told["services"],
         "models_in_quarantine": quarantined_models.models(layout),
         "sealed_with": _sealed_with(layout),
+        "keys_problem": keys_problem.look(layout, told["services"]),
         "tenants_problem": _tenants_problem(layout),
         "limits_problem": shared_limits.problem(told["services"]),
     }
@@ -80,6 +83,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "services": {},
         "models_in_quarantine": [],
         "sealed_with": _sealed_with(layout),
+        "keys_problem": keys_problem.look(layout, {}),
         "tenants_problem": _tenants_problem(layout),
         "limits_problem": None,
     }
@@ -131,6 +135,9 @@ def _print(found: dict[str, Any]) -> None:
     for name, service in found["services"].items():
         if why := service["trouble"] or service["reason"]:
             out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
+    if problem := found["keys_problem"]:
+        _print_keys(problem)
+        err.print("restart nothing until then: what runs still has a key in memory", style="red")
     if problem := found["tenants_problem"]:
         text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
         out.print(text, style="red", markup=False, soft_wrap=True)
@@ -140,3 +147,8 @@ def _print(found: dict[str, Any]) -> None:
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def _print_keys(problem: dict[str, Any]) -> None:
+    text = f"\nthe keys of what is sealed here can't be used: {problem['error']}\n→ {problem['remedy']}"
+    err.print(text, style="red", markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
-from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines, doctor_checks
 from headrace.cli.installation import (
     first_releases,
@@ -134,7 +134,7 @@ def _already(layout: Layout, shape: Shape, counts: Mapping[str, int], pid: int) 
         )
     if running["counts"] != counts:
         fail("headrace runs here already, with other numbers of processes; first: headrace down")
-    out.print(f"headrace is already running (supervisor pid {pid}); see: headrace status")
+    out.print(f"headrace is already running (supervisor pid {pid}); see: {again('status', layout.home)}")
 
 
 def _examine(layout: Layout) -> None:
@@ -143,7 +143,7 @@ def _examine(layout: Layout) -> None:
     if wrong:
         err.print(show(wrong))
     if any(finding.level is doctor_checks.Level.BAD for finding in wrong):
-        fail("this machine can't run headrace yet; see above")
+        fail(f"this machine can't run headrace yet; see above, then: {again('up', layout.home)}")
 
 
 def _progress() -> Progress:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.operations.door_calls import NoAnswerError, operator_key
-from headrace.cli.console import fail
+from headrace.cli.console import again, fail
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
@@ -39,8 +39,8 @@ def ask(layout: Layout, action: Literal["load", "unload"], model: str, key: Path
 
 def _address(layout: Layout, action: str, model: str) -> str:
     if not daemon.running(layout):
-        again = f"headrace up, then again: headrace models {action} {model}"
-        fail(f"headrace is not running here, so nobody can {action} a model; start it: {again}")
+        start = f"{again('up', layout.home)}, then again: {again(f'models {action} {model}', layout.home)}"
+        fail(f"headrace is not running here, so nobody can {action} a model; start it: {start}")
     try:
         return str(status.read(layout)["endpoints"]["grpc"])
     except ControlError as error:

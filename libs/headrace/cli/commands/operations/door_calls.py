@@ -13,7 +13,7 @@ import typer
 from google.protobuf.message import DecodeError, Message
 
 from headrace.cli.commands.lifecycle import status
-from headrace.cli.console import fail
+from headrace.cli.console import again, fail
 from headrace.cli.installation import secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
@@ -64,7 +64,8 @@ def answer(layout: Layout, path: str, request: Message, reply: type[Reply], key:
 
 def _address(layout: Layout) -> str:
     if not daemon.running(layout):
-        raise NoAnswerError("headrace is not running here, so there is nobody to ask; start it: headrace up")
+        start = again("up", layout.home)
+        raise NoAnswerError(f"headrace is not running here, so there is nobody to ask; start it: {start}")
     try:
         return str(status.read(layout)["endpoints"]["grpc"])
     except ControlError as error:

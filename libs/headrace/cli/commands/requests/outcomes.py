@@ -13,7 +13,7 @@ import typer
 
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.requests import accuracy
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
@@ -59,7 +59,7 @@ def post(
     """Report outcomes: of a file, or one. Reporting the same twice is harmless."""
     layout = place(home)
     if not daemon.running(layout):
-        fail("headrace is not running here; start it: headrace up")
+        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     try:
         given = _given(file, request_id, row, name, value)
         found = status.read(layout)

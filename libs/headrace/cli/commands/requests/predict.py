@@ -9,7 +9,7 @@ import typer
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.lifecycle.up import PIPELINE
 from headrace.cli.commands.requests import prediction
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, again, fail, out, place
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError
@@ -29,7 +29,7 @@ def predict(
     """Predict for a real row, or for your own values."""
     layout = place(home)
     if not daemon.running(layout):
-        fail("headrace is not running here; start it: headrace up")
+        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     try:
         # The prepared real rows are flights.
         real = prediction.sample(layout.requests) if pipeline == PIPELINE else None

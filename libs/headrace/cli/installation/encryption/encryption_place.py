@@ -105,10 +105,10 @@ def switch_on(layout: Layout, file: Path | None) -> tuple[Path | None, bool]:
     try:
         # A name that no other installation has: what other keys seal is told apart from what is damaged.
         make(path, f"headrace-{secrets.token_hex(4)}")
-        FileKms(path).current()
+        name, _, _ = FileKms(path).current().rpartition("/")
     except KeysAwayError as error:
         raise config.ConfigError(str(error)) from error
-    write(layout, EncryptionSettings(file=path))
+    write(layout, EncryptionSettings(file=path, name=name))
     return path, True
 
 
@@ -120,13 +120,13 @@ def write(layout: Layout, found: EncryptionSettings) -> None:
     atomic.write(path, yaml.safe_dump(content, sort_keys=False).encode(), mode=0o600)
 
 
-def problem(layout: Layout) -> str:
-    """Why the keys can't be used now; empty: they can, or none are set. A token is asked, too. Raises ConfigError."""
+def problem(layout: Layout) -> KeysAwayError | None:
+    """Why the keys can't be used now; None: they can, or none are set. A token is asked, too. Raises ConfigError."""
     found = sealer(layout)
     if found is None:
-        return ""
+        return None
     try:
         found.keys.kms.current()
     except KeysAwayError as error:
-        return str(error)
-    return ""
+        return error
+    return None
