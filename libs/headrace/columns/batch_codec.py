@@ -10,14 +10,12 @@ from typing import Any, Generic, TypeVar
 from headrace.columns.batch import Batch, RowError, Rows, concat
 from headrace.columns.column import Column, Ragged
 from headrace.columns.wire import Carrier, decode, encode_into
-from headrace.hop.errors import CALLEE_FAULTS, Code, Fault, Reason
+from headrace.hop.errors import Code, Fault, Reason, counts_against_callee
 
 Header = TypeVar("Header", bound=Hashable)
 Req = TypeVar("Req", bound=Carrier)
 Resp = TypeVar("Resp", bound=Carrier)
 
-# Not a row's passed deadline: the sender chooses it. A callee that hangs is noticed by the calls that time out.
-_ROW_FAULTS = CALLEE_FAULTS - {Code.DEADLINE_EXCEEDED}
 _NO_ERRORS: Mapping[int, RowError] = {}
 # The share of a row's remaining time that the caller keeps for itself, so that the callee's error still reaches it in time.
 # Otherwise a callee that waits for a service behind it would time out together with it, and would be taken for the one that
@@ -87,8 +85,8 @@ class ColumnCodec(Generic[Header, Req, Resp]):
         )
 
     def _is_fault_of_callee(self, error: RowError) -> bool:
-        # A step of the sender's own specification that raises does not mean that the callee is unhealthy.
-        if error.code not in _ROW_FAULTS or error.reason == Reason.REASON_STEP_FAILED:
+        # Not a row's passed deadline: the sender chooses it. A callee that hangs is noticed by the calls that time out.
+        if error.code == Code.DEADLINE_EXCEEDED or not counts_against_callee(error.code, error.reason):
             return False
         return error.stage in ("", self.callee)
 

@@ -39,10 +39,24 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-# A breaker counts these against the callee: it could not answer. Other codes are the caller's fault.
-CALLEE_FAULTS = frozenset(
+# The callee could not answer. Other codes are the caller's fault.
+_CALLEE_FAULTS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 )
+# One step, one model or the journal of one kind of predictions failed. Other calls of the same callee are well, and another
+# replica would fail these ones too. A model that no engine can run now is UNAVAILABLE, and another replica may have an engine.
+_OF_WHAT_IS_ASKED = frozenset(
+    {
+        (Code.INTERNAL, Reason.REASON_STEP_FAILED),
+        (Code.INTERNAL, Reason.REASON_MODEL_FAILED),
+        (Code.UNAVAILABLE, Reason.REASON_JOURNAL_UNAVAILABLE),
+    }
+)
+
+
+def counts_against_callee(code: Code, reason: errors_pb2.Reason) -> bool:
+    """Whether a breaker counts this failure: the callee could not answer this call, and is likely to fail others too."""
+    return code in _CALLEE_FAULTS and (code, reason) not in _OF_WHAT_IS_ASKED
 
 
 class Blame(enum.Enum):

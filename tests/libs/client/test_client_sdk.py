@@ -176,6 +176,18 @@ async def test_retries_have_a_budget(server: Harness, inference: Inference) -> N
         assert 1 <= client.stats().retries <= 10 + 0.1 * 60
 
 
+async def test_a_journal_that_refuses_some_predictions_does_not_stop_the_others(
+    server: Harness, inference: Inference
+) -> None:
+    refused = Fault(Code.UNAVAILABLE, Reason.REASON_JOURNAL_UNAVAILABLE, "regulated, and the disk is full")
+    async with AsyncHeadrace(server.target, attempts=1) as client:
+        inference.script.extend([refused] * 30)
+        for _ in range(30):
+            with pytest.raises(HeadraceError, match="the disk is full"):
+                await client.predict("flights", [{"x": 1.0}])
+        await client.predict("flights", [{"x": 1.0}])
+
+
 async def test_every_call_has_a_deadline(server: Harness, inference: Inference) -> None:
     inference.script = [5.0, 5.0]
     async with AsyncHeadrace(server.target, timeout_s=0.05) as client:

@@ -47,11 +47,19 @@ def state(running: Suite, callee: str) -> float | None:
 
 
 async def test_rows_that_the_executor_fails_open_the_breaker_towards_it_alone(running: Suite) -> None:
-    found = await reasons(running, Code.INTERNAL, Reason.REASON_MODEL_FAILED)
+    found = await reasons(running, Code.UNAVAILABLE, Reason.REASON_MODEL_FAILED)
     assert found[0] == Reason.REASON_MODEL_FAILED
     assert Reason.REASON_BREAKER_OPEN in found
     assert len(running.executor.calls) < CALLS
     assert state(running, "router") == 0
+
+
+async def test_rows_that_one_model_fails_open_none(running: Suite) -> None:
+    # Else a model that fails would stop all others of the executor.
+    found = await reasons(running, Code.INTERNAL, Reason.REASON_MODEL_FAILED)
+    assert set(found) == {Reason.REASON_MODEL_FAILED}
+    assert len(running.executor.calls) == CALLS
+    assert state(running, "executor") == state(running, "router") == 0
 
 
 async def test_rows_that_had_too_little_time_open_none(running: Suite) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
-from headrace.hop.errors import CALLEE_FAULTS, Code, Fault
+from headrace.hop.errors import Code, Fault, counts_against_callee
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import BreakerRules
@@ -287,7 +287,8 @@ def breaker(callee: str) -> Layer:
                 now = time.monotonic()
                 if out.sent and fault.code is not Code.CANCELLED and not out.method.lengthy:
                     late = fault.code is Code.DEADLINE_EXCEEDED
-                    state.record(permit, now, now - began, float(fault.code in CALLEE_FAULTS), late)
+                    failed = float(counts_against_callee(fault.code, fault.reason))
+                    state.record(permit, now, now - began, failed, late)
                     if state.tripped:
                         replica.health_check.begin()
                 else:
