@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class MachinesSystem(System):
         self._turns = itertools.count()
         self._plain = Forwarded(self._next_door)
         self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
-        self._forwarded: dict[Pod, Forwarded] = {}
+        self._forwarded: dict[tuple[Pod, int], Forwarded] = {}
         os.environ[RELEASES_VARIABLE] = cluster.store.place
 
     def down(self) -> None:
@@ -45,6 +45,10 @@ class MachinesSystem(System):
             "grpc_tls": self._tls.address,
         }
 
+    @property
+    def doors(self) -> list[str]:
+        return [self._port(pod, _PLAINTEXT_PORT) for pod in self.cluster.of(services.INGRESS)]
+
     @cached_property
     def key(self) -> str:
         return layout.of(HOME).demo_key.read_text().strip()
@@ -59,7 +63,8 @@ class MachinesSystem(System):
         return [pod.running.log for pod in self.cluster.of(service)]
 
     def metrics(self) -> list[tuple[str, str]]:
-        return [(pod.service, f"http://{self._metrics(pod)}/metrics") for pod in self.cluster.pods]
+        metrics = [(pod.service, self._port(pod, mounted.METRICS_PORT)) for pod in self.cluster.pods]
+        return [(service, f"http://{address}/metrics") for service, address in metrics]
 
     def pids(self, service: str) -> list[int | None]:
         return [pod.running.pid for pod in self.cluster.of(service)]
@@ -69,12 +74,11 @@ class MachinesSystem(System):
             "no supervisor here: list the test in tests/machines/one_home.py, with the reason"
         )
 
-    def _metrics(self, pod: Pod) -> str:
-        if pod not in self._forwarded:
-            self._forwarded[pod] = Forwarded(
-                lambda: connect(pod.namespace, "127.0.0.1", mounted.METRICS_PORT)
-            )
-        return self._forwarded[pod].address
+    def _port(self, pod: Pod, port: int) -> str:
+        """The address here of a port that the pod has on its loopback."""
+        if (pod, port) not in self._forwarded:
+            self._forwarded[pod, port] = Forwarded(partial(connect, pod.namespace, "127.0.0.1", port))
+        return self._forwarded[pod, port].address
 
     def _next_door(self) -> Any:
         doors = self.cluster.of(services.INGRESS)
