@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -64,7 +66,9 @@ class Pod:
 class Cluster:
     """What a cluster does for the services: starts pods, tells callers of them, gives out certificates."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """`settings`: of services, over those of `headrace render`."""
+        self._settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
         self.description = Description(dns_ttl_s=1.0, version=VERSION)
         self.pods: list[Pod] = []
@@ -206,6 +210,9 @@ class Cluster:
         described = self.folder / "description.yaml"
         described.write_text(yaml.safe_dump({"dns_ttl_s": self.description.dns_ttl_s}))
         _render(self.folder / "rendered", described)
+        for service, own in self._settings.items():
+            rendered = self.folder / "rendered" / "settings" / f"{service}.yaml"
+            rendered.write_text(yaml.safe_dump({**yaml.safe_load(rendered.read_text()), **own}))
         home, secrets = layout.of(HOME), self.folder / "secrets"
         secrets.mkdir(mode=0o700)
         given = (

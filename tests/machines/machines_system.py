@@ -10,10 +10,12 @@ from typing import Any
 
 from headrace.cli.deployment import description as mounted
 from headrace.cli.installation import layout, services
+from headrace.pipeline import parse
 from tests.machines.cluster import DOOR, Cluster, Pod
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import connect
-from tests.system import HOME, RELEASES_VARIABLE, System
+from tests.served import await_served
+from tests.system import HOME, PATIENT_MS, RELEASES_VARIABLE, ROOT, System, add_document, deadline
 
 _PLAINTEXT_PORT = 8080
 
@@ -30,6 +32,12 @@ class MachinesSystem(System):
         self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
         self._forwarded: dict[tuple[Pod, int], Forwarded] = {}
         os.environ[RELEASES_VARIABLE] = cluster.store.place
+
+    def patient(self) -> None:
+        """From now on all pipelines allow requests the time that those of a home do in tests; see PATIENT_MS."""
+        for path in sorted((ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml")):
+            name, text = path.parent.name, deadline(path.read_text(), PATIENT_MS)
+            await_served(self, name, add_document(name, text), parse(text, name).revision)
 
     def down(self) -> None:
         os.environ.pop(RELEASES_VARIABLE, None)

@@ -128,7 +128,9 @@ def choose_of(namespace: str, virtual: str, port: int, addresses: list[str]) -> 
     rule = ""
     if addresses:
         mapped = ", ".join(f"{i} : {address}" for i, address in enumerate(addresses))
-        rule = f"ip daddr {virtual} tcp dport {port} dnat to numgen inc mod {len(addresses)} map {{ {mapped} }}"
+        rule = (
+            f"ip daddr {virtual} tcp dport {port} dnat to numgen inc mod {len(addresses)} map {{ {mapped} }}"
+        )
     chain = f"type nat hook output priority -100; {rule}"
     text = "\n".join(
         (

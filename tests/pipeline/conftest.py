@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.machines.one_home import unlisted_skip, why_bound
-from tests.system import System, prepared
+from tests.system import PATIENT, System, prepared
 
 MACHINES = bool(os.environ.get("HEADRACE_TESTS_MACHINES"))
 SHAPES = ("machines",) if MACHINES else ("apart", "together")
@@ -59,10 +59,12 @@ def _machines() -> System:
     from tests.machines.machines_system import MachinesSystem
 
     prepared()
-    cluster = Cluster()
+    cluster = Cluster({"features": PATIENT})
     try:
         cluster.up()
+        system = MachinesSystem(cluster)
+        system.patient()
     except BaseException:
         cluster.close()
         raise
-    return MachinesSystem(cluster)
+    return system
