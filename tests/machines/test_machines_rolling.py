@@ -36,11 +36,16 @@ _NEXT = Authority()
 
 @contextmanager
 def _traffic(cluster: Cluster) -> Iterator[Traffic]:
+    """Traffic, and what became of it on the screen, also if that is a failure."""
     with Traffic(cluster, RATE, (cluster.authority, _NEXT)) as calling:
-        calling.mark("nothing happens")
-        time.sleep(5)
-        yield calling
-    print("\n" + "\n".join(span.row for span in calling.spans()))
+        try:
+            calling.mark("nothing happens")
+            time.sleep(5)
+            yield calling
+        finally:
+            calling.mark("end")
+            for span in calling.spans():
+                print(f"\n{span.row} {span.reasons or ''}", end="")
 
 
 def _nothing_lost(traffic: Traffic) -> None:
