@@ -72,8 +72,9 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
         self.description = Description(dns_ttl_s=1.0, version=VERSION)
         self.pods: list[Pod] = []
+        # Also those of which no caller knows.
+        self._started: list[Pod] = []
         self.authority = Authority()
-        self._count = 0
         with ExitStack() as made:
             made.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.network = Network(MACHINES)
@@ -186,7 +187,6 @@ class Cluster:
 
     def _start(self, service: str, machine: int) -> Pod:
         namespace, address = self.network.pod(machine)
-        self._count += 1
         mounts = Mounts(
             settings=self.folder / "rendered" / "settings" / f"{service}.yaml",
             tls=self.folder / "tls" / service,
@@ -195,13 +195,16 @@ class Cluster:
             features=self.folder / "feast",
             resolv=self.names.resolv,
         )
-        running = self._launcher.start(service, f"{service}-{self._count}", namespace, mounts)
-        return Pod(service, machine, namespace, address, running)
+        running = self._launcher.start(service, f"{service}-{len(self._started)}", namespace, mounts)
+        pod = Pod(service, machine, namespace, address, running)
+        self._started.append(pod)
+        return pod
 
     def _kill(self) -> None:
-        for pod in self.pods:
+        left = [pod for pod in self._started if pod.running.ended() is None]
+        for pod in left:
             pod.running.signal(signal.SIGKILL)
-        for pod in self.pods:
+        for pod in left:
             poll(f"{pod.service} is gone", lambda pod=pod: pod.running.ended() is not None)  # type: ignore[misc] # mypy knows no lambdas with defaults
 
     def _files(self) -> None:

@@ -40,10 +40,14 @@ class MachinesSystem(System):
             await_served(self, name, add_document(name, text), parse(text, name).revision)
 
     def down(self) -> None:
+        self.leave()
+        self.cluster.close()
+
+    def leave(self) -> None:
+        """Closes the ports that lead there; the cluster goes on."""
         os.environ.pop(RELEASES_VARIABLE, None)
         for port in (self._plain, self._tls, *self._forwarded.values()):
             port.close()
-        self.cluster.close()
 
     @cached_property
     def endpoints(self) -> dict[str, str]:
