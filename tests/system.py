@@ -131,6 +131,11 @@ class System:
     def endpoints(self) -> dict[str, str]:
         return dict(self.status()["endpoints"])
 
+    @property
+    def doors(self) -> list[str]:
+        """Where each door is asked, whichever of them `endpoints` lead to."""
+        return [self.endpoints["grpc"]]
+
     @cached_property
     def key(self) -> str:
         return str(self.status()["demo_key"])

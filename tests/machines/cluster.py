@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -64,12 +66,15 @@ class Pod:
 class Cluster:
     """What a cluster does for the services: starts pods, tells callers of them, gives out certificates."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """`settings`: of services, over those of `headrace render`."""
+        self._settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
         self.description = Description(dns_ttl_s=1.0, version=VERSION)
         self.pods: list[Pod] = []
+        # Also those of which no caller knows.
+        self._started: list[Pod] = []
         self.authority = Authority()
-        self._count = 0
         with ExitStack() as made:
             made.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.network = Network(MACHINES)
@@ -182,7 +187,6 @@ class Cluster:
 
     def _start(self, service: str, machine: int) -> Pod:
         namespace, address = self.network.pod(machine)
-        self._count += 1
         mounts = Mounts(
             settings=self.folder / "rendered" / "settings" / f"{service}.yaml",
             tls=self.folder / "tls" / service,
@@ -191,13 +195,16 @@ class Cluster:
             features=self.folder / "feast",
             resolv=self.names.resolv,
         )
-        running = self._launcher.start(service, f"{service}-{self._count}", namespace, mounts)
-        return Pod(service, machine, namespace, address, running)
+        running = self._launcher.start(service, f"{service}-{len(self._started)}", namespace, mounts)
+        pod = Pod(service, machine, namespace, address, running)
+        self._started.append(pod)
+        return pod
 
     def _kill(self) -> None:
-        for pod in self.pods:
+        left = [pod for pod in self._started if pod.running.ended() is None]
+        for pod in left:
             pod.running.signal(signal.SIGKILL)
-        for pod in self.pods:
+        for pod in left:
             poll(f"{pod.service} is gone", lambda pod=pod: pod.running.ended() is not None)  # type: ignore[misc] # mypy knows no lambdas with defaults
 
     def _files(self) -> None:
@@ -206,6 +213,9 @@ class Cluster:
         described = self.folder / "description.yaml"
         described.write_text(yaml.safe_dump({"dns_ttl_s": self.description.dns_ttl_s}))
         _render(self.folder / "rendered", described)
+        for service, own in self._settings.items():
+            rendered = self.folder / "rendered" / "settings" / f"{service}.yaml"
+            rendered.write_text(yaml.safe_dump({**yaml.safe_load(rendered.read_text()), **own}))
         home, secrets = layout.of(HOME), self.folder / "secrets"
         secrets.mkdir(mode=0o700)
         given = (

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from headrace.cli.deployment import description as mounted
 from headrace.cli.installation import layout, services
+from headrace.pipeline import parse
 from tests.machines.cluster import DOOR, Cluster, Pod
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import connect
-from tests.system import HOME, RELEASES_VARIABLE, System
+from tests.served import await_served
+from tests.system import HOME, PATIENT_MS, RELEASES_VARIABLE, ROOT, System, add_document, deadline
 
 _PLAINTEXT_PORT = 8080
 
@@ -28,14 +30,24 @@ class MachinesSystem(System):
         self._turns = itertools.count()
         self._plain = Forwarded(self._next_door)
         self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
-        self._forwarded: dict[Pod, Forwarded] = {}
+        self._forwarded: dict[tuple[Pod, int], Forwarded] = {}
         os.environ[RELEASES_VARIABLE] = cluster.store.place
 
+    def patient(self) -> None:
+        """From now on all pipelines allow requests the time that those of a home do in tests; see PATIENT_MS."""
+        for path in sorted((ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml")):
+            name, text = path.parent.name, deadline(path.read_text(), PATIENT_MS)
+            await_served(self, name, add_document(name, text), parse(text, name).revision)
+
     def down(self) -> None:
+        self.leave()
+        self.cluster.close()
+
+    def leave(self) -> None:
+        """Closes the ports that lead there; the cluster goes on."""
         os.environ.pop(RELEASES_VARIABLE, None)
         for port in (self._plain, self._tls, *self._forwarded.values()):
             port.close()
-        self.cluster.close()
 
     @cached_property
     def endpoints(self) -> dict[str, str]:
@@ -44,6 +56,10 @@ class MachinesSystem(System):
             "http": f"http://{self._plain.address}",
             "grpc_tls": self._tls.address,
         }
+
+    @property
+    def doors(self) -> list[str]:
+        return [self._port(pod, _PLAINTEXT_PORT) for pod in self.cluster.of(services.INGRESS)]
 
     @cached_property
     def key(self) -> str:
@@ -59,7 +75,8 @@ class MachinesSystem(System):
         return [pod.running.log for pod in self.cluster.of(service)]
 
     def metrics(self) -> list[tuple[str, str]]:
-        return [(pod.service, f"http://{self._metrics(pod)}/metrics") for pod in self.cluster.pods]
+        metrics = [(pod.service, self._port(pod, mounted.METRICS_PORT)) for pod in self.cluster.pods]
+        return [(service, f"http://{address}/metrics") for service, address in metrics]
 
     def pids(self, service: str) -> list[int | None]:
         return [pod.running.pid for pod in self.cluster.of(service)]
@@ -69,12 +86,11 @@ class MachinesSystem(System):
             "no supervisor here: list the test in tests/machines/one_home.py, with the reason"
         )
 
-    def _metrics(self, pod: Pod) -> str:
-        if pod not in self._forwarded:
-            self._forwarded[pod] = Forwarded(
-                lambda: connect(pod.namespace, "127.0.0.1", mounted.METRICS_PORT)
-            )
-        return self._forwarded[pod].address
+    def _port(self, pod: Pod, port: int) -> str:
+        """The address here of a port that the pod has on its loopback."""
+        if (pod, port) not in self._forwarded:
+            self._forwarded[pod, port] = Forwarded(partial(connect, pod.namespace, "127.0.0.1", port))
+        return self._forwarded[pod, port].address
 
     def _next_door(self) -> Any:
         doors = self.cluster.of(services.INGRESS)

@@ -121,11 +121,16 @@ def connect(namespace: str, host: str, port: int, timeout_s: float = 5.0) -> soc
 
 
 def choose_of(namespace: str, virtual: str, port: int, addresses: list[str]) -> None:
-    """What kube-proxy does for a Service: a new connection to `virtual` goes to one of the addresses by chance. None: nowhere."""
+    """What kube-proxy does for a Service, by IPVS: new connections to `virtual` go to the addresses in turn. None: nowhere.
+
+    In turn, and not by chance as by iptables, so that as many of a test's connections stand at each door.
+    """
     rule = ""
     if addresses:
         mapped = ", ".join(f"{i} : {address}" for i, address in enumerate(addresses))
-        rule = f"ip daddr {virtual} tcp dport {port} dnat to numgen random mod {len(addresses)} map {{ {mapped} }}"
+        rule = (
+            f"ip daddr {virtual} tcp dport {port} dnat to numgen inc mod {len(addresses)} map {{ {mapped} }}"
+        )
     chain = f"type nat hook output priority -100; {rule}"
     text = "\n".join(
         (

@@ -6,11 +6,12 @@ With HEADRACE_TESTS_MACHINES set it is a cluster of three machines instead, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.system import System, prepared
+from tests.machines.one_home import unlisted_skip, why_bound
+from tests.system import PATIENT, System, prepared
 
 MACHINES = bool(os.environ.get("HEADRACE_TESTS_MACHINES"))
 SHAPES = ("machines",) if MACHINES else ("apart", "together")
@@ -18,18 +19,30 @@ SHAPES = ("machines",) if MACHINES else ("apart", "together")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With machines, leaves the tests that they can run."""
-    if not MACHINES:
-        return
-    from tests.machines.one_home import why_bound
+    here = [
+        item for item in items if item.path.parent.name == "pipeline"
+    ]  # the hook sees all tests of the run
+    bound = {item: why_bound(item.path.name, item.name.partition("[")[0]) for item in here}
+    alone = [item for item in here if "system" not in getattr(item, "fixturenames", ())]
+    if unlisted := sorted({item.nodeid for item in alone if not bound[item]}):
+        raise pytest.UsageError(
+            f"take no `system`, so that they can't run against machines; to be listed in tests/machines/one_home.py: {unlisted}"
+        )
+    if MACHINES:
+        config.hook.pytest_deselected(items=[item for item in here if bound[item]])
+        items[:] = [item for item in items if not bound.get(item)]
 
-    def bound(item: pytest.Item) -> bool:
-        if item.path.parent.name != "pipeline":
-            return False  # the hook sees all tests of the run
-        alone = "system" not in getattr(item, "fixturenames", ())
-        return alone or bool(why_bound(item.path.name, item.name.partition("[")[0]))
 
-    config.hook.pytest_deselected(items=[item for item in items if bound(item)])
-    items[:] = [item for item in items if not bound(item)]
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With machines, a skip of a test that is not listed as bound to one home is a failure."""
+    report = yield
+    if MACHINES and report.skipped and not hasattr(report, "wasxfail"):
+        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if failure := unlisted_skip(told.removeprefix("Skipped: ")):
+            report.outcome = "failed"
+            report.longrepr = failure
+    return report
 
 
 @pytest.fixture(scope="session", params=SHAPES)
@@ -46,10 +59,12 @@ def _machines() -> System:
     from tests.machines.machines_system import MachinesSystem
 
     prepared()
-    cluster = Cluster()
+    cluster = Cluster({"features": PATIENT})
     try:
         cluster.up()
+        system = MachinesSystem(cluster)
+        system.patient()
     except BaseException:
         cluster.close()
         raise
-    return MachinesSystem(cluster)
+    return system

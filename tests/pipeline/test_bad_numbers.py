@@ -8,7 +8,6 @@ import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -19,7 +18,8 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, encode_columns
 from headrace.oip import open_inference_pb2 as oip
 from tests.pipeline.refusals import failure
-from tests.system import System, add_document, poll, remove_document, row_request
+from tests.served import deployed
+from tests.system import System, row_request
 
 NAME = "numbers"
 DOCUMENT = f"""
@@ -41,16 +41,8 @@ GOOD = {"strict": 7.0, "bounded": 1.0, "lax": math.nan}
 
 @pytest.fixture(scope="module", autouse=True)
 def _document(system: System) -> Iterator[None]:
-    add_document(NAME, DOCUMENT)
-
-    def served() -> bool:
-        with suppress(grpc.RpcError):
-            return bool(system.predict(columns([GOOD])).columns)
-        return False
-
-    poll("the pipeline is served", served)
-    yield
-    remove_document(NAME)
+    with deployed(system, NAME, DOCUMENT):
+        yield
 
 
 def columns(rows: list[dict[str, float]]) -> pb.PredictRequest:

@@ -92,8 +92,8 @@ def test_labels_are_bounded(system: System) -> None:
         system.predict(
             row_request({**system.rows[0], "tailnum": f"N0TRACE{i}"}, request_id=f"observed-label-{i}")
         )
-    for name, service in system.status()["services"].items():
-        text = scrape(service["metrics"])
+    for name, metrics in system.metrics():
+        text = scrape(metrics)
         series = [s for family in text_string_to_metric_families(text) for s in family.samples]
         assert 0 < len(series) < MOST_SERIES, name
         values = {value for s in series for value in s.labels.values()}
@@ -102,7 +102,7 @@ def test_labels_are_bounded(system: System) -> None:
 
 def test_the_seeds_first_metrics_are_there(system: System) -> None:
     system.predict(row_request(system.rows[0]))
-    text = "".join(scrape(s["metrics"]) for s in system.status()["services"].values())
+    text = "".join(scrape(metrics) for _, metrics in system.metrics())
     wanted = {
         "headrace_request_seconds_bucket": "M1 latency",
         "headrace_ingress_requests_total": "M2 availability, M4 errors, M7 throughput",
@@ -115,7 +115,7 @@ def test_the_seeds_first_metrics_are_there(system: System) -> None:
 
 @needs_program("prometheus")
 def test_prometheus_scrapes_every_service(system: System, tmp_path: Path) -> None:
-    targets = [urllib.parse.urlsplit(s["metrics"]).netloc for s in system.status()["services"].values()]
+    targets = [urllib.parse.urlsplit(metrics).netloc for _, metrics in system.metrics()]
     with Prometheus.running(tmp_path, targets) as prometheus:
         poll("all targets up", lambda: prometheus.up() == len(targets), within_s=30)
         assert prometheus.dropped() == []
@@ -139,11 +139,11 @@ def test_prometheus_follows_a_restart(system: System, tmp_path: Path) -> None:
 
 @needs_program("promtool")
 def test_promtool_finds_no_fault_with_the_metrics(system: System) -> None:
-    for name, service in system.status()["services"].items():
+    for name, metrics in system.metrics():
         tool = shutil.which("promtool") or ""
         done = subprocess.run(
             [tool, "check", "metrics"],
-            input=scrape(service["metrics"]),
+            input=scrape(metrics),
             capture_output=True,
             text=True,
             check=False,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 
-import grpc
 import numpy as np
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, decode_columns, encode_columns
 from headrace.oip import open_inference_pb2 as oip
-from tests.system import System, add_document, poll, remove_document
+from tests.served import deployed
+from tests.system import System
 
 NAME = "whole"
 DOCUMENT = f"""
@@ -32,16 +31,8 @@ ODD = [[(1 << 24) + 1, 7], [(1 << 53) + 1, -(1 << 31)], [-(1 << 63), (1 << 31) -
 
 @pytest.fixture(autouse=True)
 def _document(system: System) -> Iterator[None]:
-    add_document(NAME, DOCUMENT)
-
-    def served() -> bool:
-        with suppress(grpc.RpcError):
-            return bool(system.predict(columns()).columns)
-        return False
-
-    poll("the pipeline is served", served)
-    yield
-    remove_document(NAME)
+    with deployed(system, NAME, DOCUMENT):
+        yield
 
 
 def columns() -> pb.PredictRequest:

@@ -103,16 +103,14 @@ class Exchange:
     def _command(self, tenant: str, limits: QuotaSpec, use: Use, doors: int) -> tuple[Any, ...]:
         rows, row_burst = limits.rows_per_s or 0, limits.rows_burst or limits.rows_per_s or 0
         size, size_burst = limits.bytes_per_s or 0, limits.bytes_burst or limits.bytes_per_s or 0
+        # One that has heard of no other door may be the first that greets a Redis that lost its data. Alone it gets its slots by
+        # what it wants; all of them would leave the next door without any until this one asks again.
+        unleased = unleased_slots(limits.concurrency or 0, max(doors, 2))
         return (
             *("EVAL", EXCHANGE, 1, f"{_NAME}{_tag(tenant)}limits", self.now_ms, self._door, LEASE_MS),
             *(rows, max(row_burst, 1.0), use.rows, use.rows_demand),
             *(size, max(size_burst, 1.0), use.bytes, use.bytes_demand),
-            *(
-                limits.concurrency or 0,
-                use.in_flight,
-                use.wanted,
-                unleased_slots(limits.concurrency or 0, doors),
-            ),
+            *(limits.concurrency or 0, use.in_flight, use.wanted, unleased),
             _GRANTED_MS,
         )
 

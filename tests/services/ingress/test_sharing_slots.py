@@ -32,15 +32,17 @@ class Slots:
         # Slots, and when the lease of them ends.
         self.held = [(0, 0)] * DOORS
 
-    async def ask(self, door: int, wanted: int, busy: float, passed_ms: int) -> tuple[bool, int]:
-        """One exchange: whether it renewed a lease, and the slots that it gave."""
+    async def ask(
+        self, door: int, wanted: int, busy: float, passed_ms: int, knows: int = DOORS
+    ) -> tuple[bool, int]:
+        """One exchange: whether it renewed a lease, and the slots that it gave. `knows`: of how many doors this one has heard."""
         self.now_ms += passed_ms
         slots, ends = self.held[door]
         leased = ends > self.now_ms
         in_flight = round(busy * slots)
         use = Use(0.0, 0.0, 0.0, 0.0, in_flight, max(min(wanted, LIMIT), in_flight))
         self.doors[door].now_ms = self.now_ms
-        reply = (await self.doors[door].exchange({"a": (QuotaSpec(concurrency=LIMIT), use)}, DOORS))["a"]
+        reply = (await self.doors[door].exchange({"a": (QuotaSpec(concurrency=LIMIT), use)}, knows))["a"]
         assert isinstance(reply, Grant), reply
         self.held[door] = (max(reply.slots, in_flight), self.now_ms + LEASE_MS)
         return leased, reply.slots
@@ -86,12 +88,16 @@ def test_no_slot_is_given_that_another_door_holds(server: Valkey, steps: list[St
     asyncio.run(check())
 
 
-def test_a_door_that_begins_to_get_calls_is_not_without_slots_until_the_others_ask(server: Valkey) -> None:
+# Of one door: it is the first that comes, or comes back to a Redis that has lost its data.
+@pytest.mark.parametrize("knows", [1, DOORS])
+def test_a_door_that_begins_to_get_calls_is_not_without_slots_until_the_others_ask(
+    server: Valkey, knows: int
+) -> None:
     async def check() -> None:
         slots = Slots(server)
         try:
             # The first door has one call and then none, so it does not ask again; all this is within its lease.
-            await slots.ask(0, 1, 1.0, 0)
+            await slots.ask(0, 1, 1.0, 0, knows)
             for passed_ms in (50, *[100] * 10):
                 _, given = await slots.ask(1, 1, 1.0, passed_ms)
                 assert given >= 1

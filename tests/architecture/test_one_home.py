@@ -1,0 +1,95 @@
+"""The list of end-to-end tests that machines can't run is true, and what is not on it runs there or fails."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.machines.one_home import BOUND
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = ROOT / "tests" / "pipeline"
+# Files of end-to-end tests with names that are on the list, and one that is not.
+LISTED = """
+def test_of_a_home(): ...
+"""
+SYSTEM = """
+import pytest
+
+@pytest.fixture
+def system(): ...
+
+@pytest.fixture
+def through(system): ...
+"""
+RUNS = """
+import pytest
+
+def test_runs(through): ...
+
+@pytest.mark.skip(reason="promtool is not installed (apt-get install promtool)")
+def test_lacks_a_program(system): ...
+"""
+SKIPS = """
+import pytest
+
+def test_skips(system):
+    pytest.skip("machines have no supervisor")
+"""
+ALONE = """
+def test_takes_no_system(): ...
+"""
+
+
+@pytest.mark.parametrize("name", BOUND)
+def test_what_is_bound_is_there_and_says_why(name: str) -> None:
+    file, _, test = name.partition("::")
+    text = (PIPELINE / file).read_text()
+    there = {
+        n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not test or (test in there and test.startswith("test_"))
+    assert not test or file not in BOUND, "the whole file is bound"
+    assert len(BOUND[name].split()) > 1
+
+
+@pytest.mark.parametrize(
+    ("source", "machines", "said"),
+    [
+        (RUNS, "1", "1 passed, 1 skipped, 1 deselected"),
+        (RUNS, "", "2 passed, 1 skipped"),
+        (SKIPS, "1", "1 failed, 1 deselected"),
+        (SKIPS, "", "1 passed, 1 skipped"),
+        (
+            ALONE,
+            "1",
+            "to be listed in tests/machines/one_home.py: ['pipeline/test_other.py::test_takes_no_system']",
+        ),
+        (
+            ALONE,
+            "",
+            "to be listed in tests/machines/one_home.py: ['pipeline/test_other.py::test_takes_no_system']",
+        ),
+    ],
+)
+def test_what_is_not_bound_runs_or_fails(tmp_path: Path, source: str, machines: str, said: str) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    (folder / "conftest.py").write_text(SYSTEM)
+    (folder / next(name for name in BOUND if "::" not in name)).write_text(LISTED)
+    (folder / "test_other.py").write_text(source)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.pipeline.conftest", "-p", "no:randomly"]
+    done = subprocess.run(
+        [*command, "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "HEADRACE_TESTS_MACHINES": machines, "HEADRACE_TESTS_REQUIRE_ALL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said in done.stdout + done.stderr, done.stdout + done.stderr
