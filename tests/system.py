@@ -51,6 +51,8 @@ PATIENT_MS = 30_000
 # The same for the features service: its store may be as slow as busy processors make it, and still is no fault. Values fall back
 # only because of what a test does.
 PATIENT = {"store_timeout_s": 10.0}
+# And for the router, which waits for the features service.
+PATIENT_ROUTER = {"features_timeout_s": 10.0}
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
 OIP = "/inference.GRPCInferenceService/"
 T = TypeVar("T")
@@ -79,14 +81,15 @@ class System:
         shape: str,
         *options: str,
         ingress: Mapping[str, Any] | None = None,
+        router: Mapping[str, Any] | None = None,
         patient: bool = True,
     ) -> System:
-        """`options`: of the command; `ingress`: settings of the door, over the generated ones; `patient`: as PATIENT_MS says,
-        else all times are those of the checkout."""
+        """`options`: of the command; `ingress`, `router`: settings over those that the tests have; `patient`: as PATIENT_MS
+        says, else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
         new = not _prepared() and not _copied_from(PREPARED)
-        _own_settings(shape, ingress or {}, patient)
+        _own_settings(shape, ingress or {}, router or {}, patient)
         _own_ports()
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
@@ -225,7 +228,7 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(path, target / name)
 
 
-def _own_settings(shape: str, ingress: Mapping[str, Any], patient: bool) -> None:
+def _own_settings(shape: str, ingress: Mapping[str, Any], router: Mapping[str, Any], patient: bool) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     shutil.rmtree(RELEASES, ignore_errors=True)
@@ -233,10 +236,11 @@ def _own_settings(shape: str, ingress: Mapping[str, Any], patient: bool) -> None
         text = document.read_text()
         write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)
     own = {"pipelines": str(DOCUMENTS)}
-    override("router", own)
+    routing = {**own, **(PATIENT_ROUTER if patient else {}), **router}
+    override("router", routing)
     features = PATIENT if patient else {}
     override("features", features)
-    hosted = {"together": {"router": own, "features": features}} if shape == "together" else {}
+    hosted = {"together": {"router": routing, "features": features}} if shape == "together" else {}
     override("ingress", {**own, **hosted, **ingress})
 
 

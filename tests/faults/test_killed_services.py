@@ -48,8 +48,10 @@ def killed(system: System, service: str) -> None:
     """kill -9 under load, and what has to become of it."""
     pid = system.pid(service)
     assert pid is not None
-    with Traffic(system, HURRIED) as traffic:
+    # With a second for a request, a busy machine would be too late by itself.
+    with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
+        calm = traffic.calm()
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         poll("a new process", lambda: system.pid(service) not in (pid, None))
@@ -59,8 +61,9 @@ def killed(system: System, service: str) -> None:
     assert hit
     # Features have a fallback, so a request fails for nothing that happens to them.
     assert {o.code for o in hit} == ({OK} if service == "features" else {UNAVAILABLE})
-    assert seconds(hit) < 0.5
-    assert max(o.took for o in hit) < 1.5
+    assert seconds(hit) < 0.5 + calm.median
+    # Nobody waits for its deadline, of half a minute.
+    assert max(o.took for o in hit) < 1.5 + 2 * calm.slowest
 
 
 @pytest.mark.parametrize("service", [s for s in services.hosted() if s != ASIDE])
@@ -69,6 +72,7 @@ def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, servi
     assert pid is not None
     with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
+        calm = traffic.calm()
         stopped = time.monotonic()
         stop(pid)
         try:
@@ -80,10 +84,10 @@ def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, servi
     during = [o for o in traffic.since(stopped) if o.began < stopped + STOPPED_S]
     hit = [o for o in during if o.code is not OK or o.fallbacks]
     # The pipeline gives a request a second; whatever happens, the caller hears about it then.
-    assert all(o.took < 1.5 for o in hit)
+    assert all(o.took < 1.5 + calm.slowest for o in hit)
     # With the breaker open, the answer (a fallback, or a refusal) comes at once.
     late = [o for o in hit if o.began > stopped + 3]
-    assert seconds(late) < 0.5
+    assert seconds(late) < 0.5 + calm.median
     if service == "features":
         assert {o.code for o in hit} == {OK}
     else:

@@ -74,7 +74,7 @@ def test_a_service_runs_by_variables_alone(tmp_path: Path) -> None:
 
 def probe(address: str, path: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=60) as reply:
             return bool(reply.status == 200)
     except OSError:
         return False

@@ -27,7 +27,7 @@ OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 # The doors read the tenants again every second, and look then what the other counts.
 LOOK_S = 1.0
-SEEN_S = 5.0
+SEEN_S = 60.0
 WORKERS = ("ingress", "ingress.2")
 
 
@@ -119,7 +119,8 @@ def test_a_key_is_revoked_in_both(system: System, callers: Callers) -> None:
 
 
 def test_a_rate_is_one_for_both(system: System, callers: Callers) -> None:
-    rate, burst = 40.0, 40.0
+    # A rate that a busy machine can exceed, and a burst that is not over between two rounds of calls.
+    rate, burst = 8.0, 40.0
     key = limited("eager", rows_per_s=rate, rows_burst=burst)
     known(callers, key)
     # Until they have looked, the two know nothing of each other's first burst; then each owes what the other gave away.
@@ -127,10 +128,11 @@ def test_a_rate_is_one_for_both(system: System, callers: Callers) -> None:
     while time.monotonic() < settled:
         callers.each(key)
     began, passed, asked = time.monotonic(), 0, 0
-    while (took := time.monotonic() - began) < 4:
+    while time.monotonic() - began < 10:
         codes = callers.each(key)
         assert set(codes) <= {OK, EXHAUSTED}
         passed, asked = passed + codes.count(OK), asked + len(codes)
+    took = time.monotonic() - began
     assert asked > 1.5 * rate * took, "too few calls to tell"
     # Counted apart, the two would let twice the rate through. Either may have a token before it hears of the other.
     assert 0.8 * rate * took <= passed <= 1.25 * rate * took + burst / 2

@@ -35,7 +35,7 @@ async def dialled(
     client = Client("echo", config.ClientSettings(target=address, tls=tls, server_name=server_name))
     call = client.unary(ONE)
     try:
-        yield lambda word: call(StringValue(value=word), deadline=time.monotonic() + 5)
+        yield lambda word: call(StringValue(value=word), deadline=time.monotonic() + 60)
     finally:
         await client.close()
 

@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 def get(address: str, path: str) -> Answer:
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=60) as reply:
             return Answer(reply.status, reply.read().decode())
     except urllib.error.HTTPError as error:
         with error:

@@ -14,7 +14,7 @@ from headrace.hop.process.telemetry import Telemetry
 
 
 def age(address: str) -> float:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
         found = re.search(rf"^{AGE} (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found is not None
     return float(found[1])

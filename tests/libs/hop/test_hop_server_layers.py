@@ -88,7 +88,7 @@ async def test_a_defect_is_told_by_its_id_only(
     call: Caller, served: testing.Harness, arity: str, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(hop.Fault) as caught:
-        await call(arity, word, timeout=5)
+        await call(arity, word, timeout=60)
 
     fault = caught.value
     assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)

@@ -121,9 +121,9 @@ async def test_sigterm_under_load_loses_no_call(directory: Path) -> None:
     async with running(config_path) as (process, log), caller(f"unix:{directory}/echo") as call:
         stop = asyncio.Event()
         answers: list[Any] = []
-        slow = [asyncio.create_task(call(arity, "sleep 1.0", timeout=10)) for arity in ARITIES]
+        slow = [asyncio.create_task(call(arity, "sleep 1.0", timeout=60)) for arity in ARITIES]
         workers = [
-            asyncio.create_task(load(lambda: call("One", "sleep 0.005", timeout=10), stop, answers))
+            asyncio.create_task(load(lambda: call("One", "sleep 0.005", timeout=60), stop, answers))
             for _ in range(8)
         ]
         await until(lambda: len(answers) > 100)

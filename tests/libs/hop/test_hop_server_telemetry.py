@@ -165,7 +165,7 @@ async def test_before_it_is_built_a_service_is_not_serving_and_says_so() -> None
             seen.append((await health.Check(health_pb2.HealthCheckRequest())).status)
             for arity in ("One", "Both"):
                 with pytest.raises(hop.Fault) as caught:
-                    await call(arity, "hello", timeout=10)
+                    await call(arity, "hello", timeout=60)
                 seen.append((caught.value.code, caught.value.reason))
         yield []
 
@@ -187,7 +187,7 @@ def telemetry(exporter: InMemorySpanExporter) -> hop.Telemetry:
 
 async def ended(telemetry: hop.Telemetry, exporter: InMemorySpanExporter, count: int) -> list[ReadableSpan]:
     """The spans in their order, as soon as there are so many: a server's ends after its caller has the reply."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         await telemetry.flush()
         found = exporter.get_finished_spans()
@@ -224,7 +224,7 @@ async def test_a_local_call_has_the_same_span(
     telemetry: hop.Telemetry, exporter: InMemorySpanExporter
 ) -> None:
     async with testing.served(definition(), transport="local", telemetry=telemetry) as harness:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         await harness.local.call("echo", ONE, StringValue(value="hello"), deadline, {"traceparent": SAMPLED})
         with pytest.raises(hop.Fault):
             await harness.local.call(

@@ -59,7 +59,7 @@ async def test_a_peer_with_a_known_name_is_trusted(authority: Authority, service
     tls = authority.issue("server", "echo.test", peers=("router.test",))
     mine = authority.issue("client", "other.test", "router.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(mine)) as call:
-        assert await call("One", "hello", timeout=10) == ["hello"]
+        assert await call("One", "hello", timeout=60) == ["hello"]
 
     peer = servicer.calls[0].peer
     assert (peer.transport, peer.identity, peer.trusted) == ("tls", "router.test", True)
@@ -71,7 +71,7 @@ async def test_without_a_list_every_name_that_the_ca_signed_is_trusted(
 ) -> None:
     tls = authority.issue("server", "echo.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(tls)) as call:
-        await call("One", "hello", timeout=10)
+        await call("One", "hello", timeout=60)
     assert servicer.calls[0].peer.trusted
 
 
@@ -80,7 +80,7 @@ async def test_a_peer_with_another_name_is_refused(authority: Authority, service
     mine = authority.issue("client", "intruder.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(mine)) as call:
         with pytest.raises(hop.Fault) as caught:
-            await call("One", "hello", timeout=10)
+            await call("One", "hello", timeout=60)
 
     assert (caught.value.code, caught.value.reason) == (
         hop.Code.PERMISSION_DENIED,
@@ -102,7 +102,7 @@ async def test_a_stranger_does_not_get_through_the_handshake(
         for credentials in (forged, without):
             async with secure(address, credentials) as call:
                 with pytest.raises(hop.Fault) as caught:
-                    await call("One", "hello", timeout=10)
+                    await call("One", "hello", timeout=60)
                 assert caught.value.code == hop.Code.UNAVAILABLE
     assert not servicer.calls
 
@@ -112,7 +112,7 @@ async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer: EchoServ
         served(servicer, allow_plaintext=True) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
-        await Caller(channel)("One", "hello", timeout=10)
+        await Caller(channel)("One", "hello", timeout=60)
     assert servicer.calls[0].peer == hop.Peer("tcp", "", False)
 
     with pytest.raises(config.ConfigError, match=r"needs server\.tls"):
@@ -127,11 +127,11 @@ async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(
     mine = credentials_of(authority.issue("client", "router.test"))
     async with served(servicer, tls) as address:
         async with secure(address, mine) as call:
-            await call("One", "before", timeout=10)
+            await call("One", "before", timeout=60)
 
         tls.key.write_text("half of a rotation")
         async with secure(address, mine) as call:
-            assert await call("One", "between", timeout=10) == ["between"]
+            assert await call("One", "between", timeout=60) == ["between"]
 
         (tmp_path / "next").mkdir()
         successor = Authority(tmp_path / "next")
@@ -140,10 +140,10 @@ async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(
             old.write_bytes(new.read_bytes())
         theirs = credentials_of(successor.issue("client", "router.test"))
         async with secure(address, theirs) as call:
-            assert await call("One", "after", timeout=10) == ["after"]
+            assert await call("One", "after", timeout=60) == ["after"]
         async with secure(address, mine) as call:
             with pytest.raises(hop.Fault):
-                await call("One", "too late", timeout=10)
+                await call("One", "too late", timeout=60)
 
 
 @asynccontextmanager

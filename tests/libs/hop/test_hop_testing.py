@@ -18,9 +18,9 @@ async def test_a_client_calls_the_served_definition(transport: Literal["unix", "
     servicer = EchoServicer()
     async with testing.served(definition(servicer), transport=transport) as harness:
         one = harness.client().unary(ONE)
-        reply = await one(StringValue(value="hello"), deadline=time.monotonic() + 5)
+        reply = await one(StringValue(value="hello"), deadline=time.monotonic() + 60)
         with pytest.raises(hop.Fault) as caught:
-            await one(StringValue(value="fault"), deadline=time.monotonic() + 5)
+            await one(StringValue(value="fault"), deadline=time.monotonic() + 60)
 
     assert reply.value == "hello"
     assert caught.value.reason == hop.Reason.REASON_MODEL_UNKNOWN
@@ -34,7 +34,7 @@ async def test_hosted_neighbours_are_called_locally(transport: Literal["unix", "
     other = hop.Definition("neighbour", *_parts(definition(neighbour)))
     async with testing.served(definition(), transport=transport, hosted=[(other, {})]) as harness:
         one = harness.client("neighbour").unary(ONE)
-        await one(StringValue(value="hello"), deadline=time.monotonic() + 5)
+        await one(StringValue(value="hello"), deadline=time.monotonic() + 60)
     assert neighbour.calls[0].peer.transport == "local"
 
 

@@ -60,7 +60,7 @@ async def test_calls_come_when_memory_is_settled_and_the_way_is_passed(
     client = Client("echo", rules.ClientRules(address, retry=rules.RetryRules(attempts=1)))
 
     async def call() -> str:
-        reply = await client.unary(ONE)(StringValue(value="hello"), deadline=time.monotonic() + 5)
+        reply = await client.unary(ONE)(StringValue(value="hello"), deadline=time.monotonic() + 60)
         return reply.value
 
     server = serving(warmed.definition, settings, settle=lambda: warmed.done.append("settled"))

@@ -33,12 +33,12 @@ class Servers:
         self._run(port, [*base, *options])
 
     def watch(self, port: int, master: int) -> None:
-        """A Sentinel that alone decides after a second."""
+        """A Sentinel that alone decides, after five seconds: on a busy machine a master is silent for one."""
         settings = self._folder / f"sentinel-{port}.conf"
         settings.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
             f"sentinel monitor limits 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds limits 1000\nsentinel failover-timeout limits 5000\n"
+            "sentinel down-after-milliseconds limits 5000\nsentinel failover-timeout limits 5000\n"
         )
         self._run(port, [_PROGRAM, str(settings), "--sentinel"])
 

@@ -108,11 +108,11 @@ outputs: [t]
 
 
 async def test_the_service_runs_it() -> None:
-    rows = Rows.one_request(2, "r", "tenant", time.monotonic() + 5)
+    rows = Rows.one_request(2, "r", "tenant", time.monotonic() + 60)
     batch = encode(Batch.of(rows, [Column.of("n", np.array([1.5, 2]))]))
     request = pb.TransformRequest(spec_sha256=spec_sha256(SPEC), spec=spec_json(SPEC), batch=batch)
     async with served(SERVICE) as harness:
-        reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 5)
+        reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 60)
     assert decode(reply.batch).columns["t"].array.tolist() == [3, 4]
 
 

@@ -35,9 +35,9 @@ def ask(request: dict[str, Any]) -> dict[str, Any]:
         for field in ("entities", "request_context"):
             for name, values in request.get(field, {}).items():
                 getattr(message, field)[name].CopyFrom(RepeatedValue(val=[value(v) for v in values]))
-        info = stub.GetFeastServingInfo(pb.GetFeastServingInfoRequest(), timeout=10)
+        info = stub.GetFeastServingInfo(pb.GetFeastServingInfoRequest(), timeout=60)
         try:
-            reply, call = stub.GetOnlineFeatures.with_call(message, timeout=10)
+            reply, call = stub.GetOnlineFeatures.with_call(message, timeout=60)
         except grpc.RpcError as error:
             return {"code": error.code().name, "details": error.details()}
     trailing = {key: found for key, found in call.trailing_metadata() if isinstance(found, str)}

@@ -15,12 +15,12 @@ from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import get
-from tests.services.features.conftest import create_repo
+from tests.services.features.conftest import PATIENT, create_repo
 
 
 async def test_a_new_feature_service_is_found(tmp_path: Path, now: datetime) -> None:
     create_repo(tmp_path, {"type": "sqlite", "path": "online_store.db"})
-    async with served(SERVICE, {"repo": tmp_path, "refresh_s": 0.05}) as harness:
+    async with served(SERVICE, {"repo": tmp_path, "refresh_s": 0.05, **PATIENT}) as harness:
         with pytest.raises(Fault) as unknown:
             await get(harness, {"tail": ["p1"]}, "later")
         assert unknown.value.code == Code.NOT_FOUND
@@ -45,5 +45,5 @@ async def test_a_new_feature_service_is_found(tmp_path: Path, now: datetime) -> 
 
 async def test_a_folder_without_a_repository_is_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="prepared Feast repository"):
-        async with served(SERVICE, {"repo": tmp_path / "nothing"}):
+        async with served(SERVICE, {"repo": tmp_path / "nothing", **PATIENT}):
             pass

@@ -18,7 +18,7 @@ from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.redis_server import RedisServer
 from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import NOW, create_repo
+from tests.services.features.conftest import NOW, PATIENT, create_repo
 
 KEYS = [entity_column("airport", [1]), entity_column("carrier", ["UA"])]
 
@@ -88,7 +88,7 @@ async def test_what_can_not_be_written_is_set_aside_with_the_reason(
     ]
     async with (
         client_of.Redis(port=redis.port, decode_responses=True) as client,
-        served(SERVICE, {"repo": redis_repo, "stream": stream}) as harness,
+        served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness,
     ):
         for fields in [bad[0], bad[1], event("good", 7, 0), *bad[2:]]:
             await client.xadd("headrace:features", fields)  # type: ignore[arg-type]  # as above
@@ -124,7 +124,7 @@ async def test_an_event_that_lacks_something_is_set_aside_also_beside_good_ones(
         # Before the service starts, so that it reads them at once.
         await client.xadd("headrace:features", event("good", 7, 0))  # type: ignore[arg-type]  # as above
         await client.xadd("headrace:features", {"view": "planes", "row": json.dumps(row)})
-        async with served(SERVICE, {"repo": redis_repo, "stream": stream}) as harness:
+        async with served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness:
 
             async def done() -> bool:
                 return bool(await client.xlen("headrace:features:rejected"))
@@ -144,7 +144,7 @@ async def test_it_goes_on_after_the_server_was_away(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
     stream = {"url": f"redis://127.0.0.1:{redis.port}"}
-    async with served(SERVICE, {"repo": redis_repo, "stream": stream}) as harness:
+    async with served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness:
         redis.kill()
         await asyncio.sleep(0.3)
         redis.start()

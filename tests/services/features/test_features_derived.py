@@ -16,7 +16,7 @@ from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import NOW, write_config
+from tests.services.features.conftest import NOW, PATIENT, write_config
 from tests.services.features.test_features_feast_clients import feast_client
 
 with warnings.catch_warnings():
@@ -125,7 +125,7 @@ async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
     repo: Path, now: datetime, max_age_s: int, stale_s: int, source: str, total: float | None
 ) -> None:
     rule = pb.ViewRule(view="in_python", max_age_us=max_age_s * 1_000_000, stale_us=stale_s * 1_000_000)
-    async with served(SERVICE, {"repo": repo}) as harness:
+    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
         found = await ask_columns(harness, COLUMNS, "python", rules=[rule])
     # a is an hour old, c has no age, nobody is not there, b is older than its time to live.
     assert found.sources("in_python") == [source, "PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
@@ -134,7 +134,7 @@ async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
 
 
 async def test_a_row_that_a_function_fails_for_fails_no_other(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo}) as harness:
+    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
         counts = Column.of("count", np.array([3, -1, 5, 6]))
         shops = entity_column("shop", ["a", "a", "a", "a"])
         found = await ask_columns(harness, [shops, counts, COLUMNS[2]], "python")
@@ -145,7 +145,7 @@ async def test_a_row_that_a_function_fails_for_fails_no_other(repo: Path, now: d
 
 
 async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo}) as harness:
+    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
         for columns in (COLUMNS[:2], [*COLUMNS[:2], Column.of("note", np.zeros(4))]):
             with pytest.raises(Fault) as refused:
                 await ask_columns(harness, columns, "python")
@@ -154,7 +154,7 @@ async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime)
 
 
 async def test_feasts_clients_get_them_too(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo}) as harness, feast_client(harness.target) as ask:
+    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness, feast_client(harness.target) as ask:
         entities = {"shop": ["a", "nobody"]}
         context = {"count": [2, 2], "note": ["x", "y"]}
         found = await ask(

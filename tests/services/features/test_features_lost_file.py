@@ -16,7 +16,7 @@ import pytest
 from headrace.hop.testing import Harness, served
 from services.features.wiring import SERVICE
 from tests.services.features.calling import get
-from tests.services.features.conftest import create_repo
+from tests.services.features.conftest import PATIENT, create_repo
 from tests.services.features.test_features_outage import BREAKER, KNOWN, UNSEEN, eventually
 
 
@@ -56,7 +56,7 @@ async def test_a_lost_file_leaves_last_known_values_then_defaults_and_recovers(
     create_repo(tmp_path, {"type": "sqlite", "path": "online_store.db"})
     path, copy = tmp_path / "online_store.db", tmp_path / "copy.db"
     shutil.copy(path, copy)
-    async with served(SERVICE, {"repo": tmp_path, "breaker": BREAKER}) as harness:
+    async with served(SERVICE, {"repo": tmp_path, "breaker": BREAKER, **PATIENT}) as harness:
         before = await get(harness, KNOWN)
         assert before.sources("planes") == ["PRESENT", "PRESENT"]
         fault(path)

@@ -26,6 +26,7 @@ from headrace.hop.testing import served
 from services.features.wiring import SERVICE
 from tests.redis_server import RedisServer
 from tests.services.features.calling import Features, entity_column, get
+from tests.services.features.conftest import PATIENT
 
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
@@ -46,7 +47,7 @@ async def eventually(ask: Callable[[], Awaitable[Features]], sources: list[str])
 async def test_a_killed_store_leaves_last_known_values_then_defaults_and_recovers(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
-    settings = {"repo": redis_repo, "store_timeout_s": 0.2, "breaker": BREAKER}
+    settings = {"repo": redis_repo, **PATIENT, "breaker": BREAKER}
     async with served(SERVICE, settings) as harness:
         before = await get(harness, KNOWN)
         assert before.sources("planes") == ["PRESENT", "PRESENT"]
@@ -67,7 +68,7 @@ async def test_a_killed_store_leaves_last_known_values_then_defaults_and_recover
 
 def packed_request(entities: dict[str, Sequence[object]]) -> bytes:
     columns = [entity_column(name, values) for name, values in entities.items()]
-    rows = Rows.one_request(len(columns[0]), "r", "t", time.monotonic() + 10)
+    rows = Rows.one_request(len(columns[0]), "r", "t", time.monotonic() + 60)
     request = pb.GetFeaturesRequest(feature_service="small", batch=encode(Batch.of(rows, columns)))
     return request.SerializeToString()
 
@@ -97,15 +98,15 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
 ) -> None:
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("features", Settings(log_level="error", trace_ratio=1.0), exporter)
-    settings = {"repo": redis_repo, "breaker": BREAKER}
+    settings = {"repo": redis_repo, **PATIENT, "breaker": BREAKER}
     async with (
         served(SERVICE, settings, telemetry=telemetry) as harness,
         grpc.aio.insecure_channel(harness.target) as channel,
     ):
         call: Any = channel.unary_unary(method)
-        await call(message(KNOWN), metadata=SAMPLED, timeout=10)
+        await call(message(KNOWN), metadata=SAMPLED, timeout=60)
         redis.kill()
-        await call(message({**KNOWN, "tail": ["p1", "p3"]}), metadata=SAMPLED, timeout=10)
+        await call(message({**KNOWN, "tail": ["p1", "p3"]}), metadata=SAMPLED, timeout=60)
         deadline = time.monotonic() + 20
         while len(spans := server_spans(exporter)) < 2:
             assert time.monotonic() < deadline
@@ -127,7 +128,7 @@ async def test_a_hanging_store_is_given_up_within_its_time_and_recovers(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
     # Without a cache: what was read just now would be served without asking.
-    settings = {"repo": redis_repo, "store_timeout_s": 0.2, "cache_s": 0, "breaker": BREAKER}
+    settings = {"repo": redis_repo, "store_timeout_s": 1.0, "cache_s": 0, "breaker": BREAKER}
     async with served(SERVICE, settings) as harness:
         await get(harness, KNOWN)
         redis.signal(signal.SIGSTOP)
@@ -142,7 +143,7 @@ async def test_a_hanging_store_is_given_up_within_its_time_and_recovers(
 async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
-    async with served(SERVICE, {"repo": redis_repo, "breaker": BREAKER}) as harness:
+    async with served(SERVICE, {"repo": redis_repo, "breaker": BREAKER, **PATIENT}) as harness:
         old: dict[str, Sequence[object]] = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
         assert (await get(harness, old)).sources("planes") == ["OUTSIDE_MAX_AGE"]
         redis.kill()
@@ -150,7 +151,7 @@ async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
 
 
 async def test_redis_tells_absent_entities_from_present_ones(redis_repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": redis_repo}) as harness:
+    async with served(SERVICE, {"repo": redis_repo, **PATIENT}) as harness:
         found = await get(harness, {"tail": ["p1", "nobody"], "airport": [1, 9], "carrier": ["UA", "UA"]})
     assert found.sources("planes") == ["PRESENT", "NOT_FOUND"]
     assert found.sources("airports") == ["PRESENT", "NOT_FOUND"]
@@ -158,7 +159,7 @@ async def test_redis_tells_absent_entities_from_present_ones(redis_repo: Path, n
 
 async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     redis.kill()
-    async with served(SERVICE, {"repo": redis_repo, "breaker": BREAKER}) as harness:
+    async with served(SERVICE, {"repo": redis_repo, "breaker": BREAKER, **PATIENT}) as harness:
         assert (await get(harness, KNOWN)).sources("planes") == ["DEFAULT", "DEFAULT"]
         redis.start()
         await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])

@@ -16,10 +16,11 @@ from headrace.hop.testing import served
 from services.features import wiring
 from services.features.wiring import SERVICE
 from tests.services.features.calling import ask_columns, get
+from tests.services.features.conftest import PATIENT
 
 
 async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         found = await get(
             harness, {"tail": ["p3", "p1", "p3"], "airport": [2, 3, 2], "carrier": ["UA", "DL", "UA"]}
         )
@@ -37,7 +38,7 @@ async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, 
 
 async def test_absent_old_and_null_values_are_told_apart(sqlite_repo: Path, now: datetime) -> None:
     tails = ["p1", "nobody", None, "p5", "p7"]
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         found = await get(
             harness, {"tail": tails, "airport": [1, 1, None, 9, 1], "carrier": ["UA", "DL", "UA", "UA", None]}
         )
@@ -58,7 +59,7 @@ async def test_the_time_to_live_ends_after_its_last_second(
     for late, source in ((0, "PRESENT"), (1, "OUTSIDE_MAX_AGE")):
         moment = seen + timedelta(hours=6, seconds=late)
         monkeypatch.setattr(wiring, "WALL", moment.timestamp)
-        async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+        async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
             assert (await get(harness, keys)).sources("planes") == [source]
 
 
@@ -85,7 +86,7 @@ async def test_what_does_not_fit_the_registry_is_named(
     code: Code,
     named: dict[str, str],
 ) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         with pytest.raises(Fault) as refused:
             await get(harness, entities, service)
     assert refused.value.code == code
@@ -95,7 +96,7 @@ async def test_what_does_not_fit_the_registry_is_named(
 async def test_a_view_under_another_name_takes_its_keys_from_other_columns(
     sqlite_repo: Path, now: datetime
 ) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
     assert found.values["seats"] == [101, None]
     assert found.sources("renamed") == ["PRESENT", "NOT_FOUND"]
@@ -107,7 +108,7 @@ async def test_no_rows_are_no_rows(sqlite_repo: Path, now: datetime) -> None:
         Column.of("airport", np.zeros(0, np.int64)),
         Column.of_text("carrier", []),
     ]
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         found = await ask_columns(harness, columns)
     assert set(found.values) >= {
         "rating",
@@ -122,7 +123,7 @@ async def test_no_rows_are_no_rows(sqlite_repo: Path, now: datetime) -> None:
 
 
 async def test_sources_and_ages_are_in_the_metrics(sqlite_repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo}) as harness:
+    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
         await get(harness, {"tail": ["p1", "p5", "nobody"], "airport": [1, 1, 1], "carrier": ["UA"] * 3})
         text = generate_latest(harness.runtime.telemetry.registry).decode()
     assert 'headrace_features_rows_total{source="outside_max_age",view="planes"} 1.0' in text
@@ -135,7 +136,7 @@ async def test_hosted_in_the_same_process_it_answers_the_same(sqlite_repo: Path,
     keys: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 2], "carrier": ["UA", "UA"]}
     replies = []
     for transport in ("unix", "local"):
-        async with served(SERVICE, {"repo": sqlite_repo}, transport=transport) as harness:
+        async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}, transport=transport) as harness:
             replies.append(await get(harness, keys))
     assert replies[0].values == replies[1].values
     assert replies[0].revision == replies[1].revision

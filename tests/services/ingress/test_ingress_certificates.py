@@ -59,7 +59,7 @@ def on_disk(folder: Folder) -> bytes:
 
 
 async def until_served(folder: Folder, wanted: bytes) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await asyncio.to_thread(served, folder) != wanted:
             await asyncio.sleep(0.1)
 
@@ -71,7 +71,7 @@ def replace(folder: Folder, files: config.Tls) -> None:
 
 
 def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | None:
-    page = urllib.request.urlopen(f"http://{folder.settings['telemetry']['metrics']}/metrics", timeout=10)
+    page = urllib.request.urlopen(f"http://{folder.settings['telemetry']['metrics']}/metrics", timeout=60)
     sample = f'headrace_ingress_certificate_{name}{{secret="{secret}"}} '
     values = [
         line.removeprefix(sample) for line in page.read().decode().splitlines() if line.startswith(sample)
@@ -80,7 +80,7 @@ def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | Non
 
 
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while why not in process.log():
             await asyncio.sleep(0.1)
     assert await asyncio.to_thread(gauge, folder, "refused") == 1
@@ -109,7 +109,7 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
         await infer(folder, infer_request([[1, 2]], [1]))
         replace(folder, authority.issue("fresh", "localhost", days=(-1, 3)))
         await until_served(folder, on_disk(folder))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await asyncio.to_thread(gauge, folder, "refused") != 0:
                 await asyncio.sleep(0.1)
         ends = x509.load_pem_x509_certificate((folder.path / "cert.pem").read_bytes()).not_valid_after_utc
@@ -152,7 +152,7 @@ async def test_callers_show_a_certificate_of_the_clients_ca_if_one_is_set(tmp_pa
 
             old = mount.tls.ca.read_bytes()
             mount.replace(config.Tls(certificate=mount.tls.certificate, key=mount.tls.key, ca=mine.key))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await asyncio.to_thread(gauge, folder, "refused", "client_ca") != 1:
                     await asyncio.sleep(0.1)
             assert await asyncio.to_thread(admitted, folder, mine)
@@ -187,6 +187,6 @@ def admitted(folder: Folder, mine: config.Tls | None) -> bool:
 
 
 async def until_admitted(folder: Folder, mine: config.Tls) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(admitted, folder, mine):
             await asyncio.sleep(0.1)

@@ -318,7 +318,7 @@ async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and
             await method
     assert await calls.ask([("LRANGE", names[0], 0, -1)]) == [[b"somebody else's"]]
     assert await store.claim("t", "another", F, "one") == CLAIMED
-    hurried = RedisKeys(RedisCalls(server.url, 0.05, clock), RULES)
+    hurried = RedisKeys(RedisCalls(server.url, 1.0, clock), RULES)
     server.signal(signal.SIGSTOP)
     for told in ("TimeoutError", "failed a moment ago"):
         with pytest.raises(StoreUnreachableError, match=told):

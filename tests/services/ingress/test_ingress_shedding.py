@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 import urllib.request
@@ -38,6 +39,10 @@ async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> 
     """A door with a single place."""
     async with ingress_door.narrow(tmp_path_factory.mktemp("shedding"), router) as folder:
         yield folder
+
+
+# A storm is over for its tenant in a moment, of which a busy machine makes seconds.
+_OVER_S = 20.0
 
 
 class Caller:
@@ -89,15 +94,27 @@ async def test_a_storm_is_refused_by_envoy_alike_and_counted(door: Folder, route
         assert len({metadata["x-request-id"] for _, metadata in outcomes}) == len(outcomes)
         assert not any(HEADER in metadata for _, metadata in outcomes)
         # The next call that is let through tells how many were not.
-        assert await until_answered(caller) < 2.0
+        assert await until_answered(caller) < _OVER_S
         shed = counted(door, _SHED)["demo"] - before
         assert shed > 100
         # Of those a hundredth has a line in the access log, of all others each has one.
-        lines = await settled(lambda: (door.path / "access.log").read_text().count('"ResourceExhausted"'))
+        await until(lambda: refused_lines(door) >= len(outcomes) - shed)
+        lines = await settled(lambda: refused_lines(door))
         assert len(outcomes) - shed <= lines < len(outcomes) - shed / 2
         assert counted(door, _REFUSED)["demo"] - refused_before >= len(outcomes)
     finally:
         await caller.close()
+
+
+def refused_lines(door: Folder) -> int:
+    """Lines about them in the access log."""
+    return (door.path / "access.log").read_text().count('"ResourceExhausted"')
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.05)
 
 
 async def settled(read: Callable[[], int]) -> int:
@@ -121,7 +138,7 @@ async def until_answered(caller: Caller) -> float:
 async def test_one_tenants_storm_takes_no_call_of_another(door: Folder, router: FakeRouter) -> None:
     stormy, modest = Caller(door, door.keys.demo), Caller(door, door.keys.slow)
     try:
-        assert await until_answered(stormy) < 2.0
+        assert await until_answered(stormy) < _OVER_S
         async with router.holding(stormy.outcome) as slow:
             await asyncio.gather(*[stormy.outcome() for _ in range(100)])
         assert (await slow)[0] == "OK"
@@ -135,11 +152,14 @@ async def test_who_is_over_a_quota_is_told_so_by_envoy_too(door: Folder) -> None
     before = counted(door, _SHED)["slow"]
     caller = Caller(door, door.keys.slow)
     try:
+        began = time.monotonic()
         outcomes = [await caller.outcome() for _ in range(60)]
+        # The bucket holds one token, and gives another one in two seconds.
+        passed = 1 + math.ceil((time.monotonic() - began) / 2)
         refusals = [metadata for code, metadata in outcomes if code == "RESOURCE_EXHAUSTED"]
-        assert len(refusals) >= 58
+        assert len(refusals) >= 60 - passed
         assert all(b"QUOTA_EXCEEDED" in metadata["grpc-status-details-bin"] for metadata in refusals)
-        # The bucket gives a token in two seconds: it comes by, and is taken.
+        # The next token comes by, and is taken.
         began = time.monotonic()
         while (await caller.outcome())[0] != "OK":
             assert time.monotonic() - began < 60

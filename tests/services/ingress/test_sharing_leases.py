@@ -246,7 +246,7 @@ async def test_a_door_that_is_killed_leaves_its_share(doors: list[Sharer]) -> No
 async def test_a_redis_that_hangs_costs_no_request_anything(server: Valkey) -> None:
     Redis.from_url(server.url).flushall()
     now = [1_000.0]
-    door = Sharer(server.url, "one", now, timeout_s=0.05)
+    door = Sharer(server.url, "one", now, timeout_s=1.0)
     await door.leased.start()
     server.signal(signal.SIGSTOP)
     try:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
 import numpy as np
+import pytest
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.errors import Code, Reason
 from headrace.hop.testing import Harness, served
 from headrace.steps import spec_json, spec_sha256
+from headrace.steps.builtin.images.decode_image import DecodeImage
+from headrace.steps.builtin.images.decoder import Pixels
 from services.preprocessing.wiring import SERVICE
 from tests.libs.steps.image_files import GOOD, OUTPUTS, STEP, bomb, picture, png, saved
 from tests.libs.steps.step_calls import TRANSFORM
@@ -49,17 +53,24 @@ async def test_bad_pictures_fail_alone() -> None:
     assert pixels[6].any()
 
 
-async def test_other_calls_do_not_wait_for_a_decoder() -> None:
-    """Ten pictures of 16 million pixels take seconds; a number beside them is rounded long before."""
+async def test_other_calls_do_not_wait_for_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of 16 million pixels takes a while, and here until the numbers beside it are rounded."""
     large = saved(picture(4096, 4096), "PNG", compress_level=1)
+    decoded, decoding, rounded = DecodeImage._decoded, threading.Event(), threading.Event()
+
+    def late(step: DecodeImage, data: bytes) -> Pixels:
+        decoding.set()
+        assert rounded.wait(60), "nothing is answered while a picture is decoded"
+        return decoded(step, data)
+
+    monkeypatch.setattr(DecodeImage, "_decoded", late)
     async with served(SERVICE, {}) as harness:
         number = Column.of("x", np.array([1.6]))
-        await transform(harness, NUMBERS, number)
-        pictures = asyncio.create_task(transform(harness, PICTURES, Column.of_bytes("image", [large] * 6)))
-        rounded = 0
-        while not pictures.done():
+        pictures = asyncio.create_task(transform(harness, PICTURES, Column.of_bytes("image", [large])))
+        assert await asyncio.to_thread(decoding.wait, 60)
+        for _ in range(10):
             reply = await transform(harness, NUMBERS, number)
             assert reply.columns["x"].array.tolist() == [2.0]
-            rounded += 1
+        assert not pictures.done()
+        rounded.set()
         assert (await pictures).errors == {}
-    assert rounded > 10

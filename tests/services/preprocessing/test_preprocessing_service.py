@@ -47,7 +47,7 @@ async def transform(
         spec=spec_json(SPEC) if spec is None else spec,
         batch=encode(batch),
     )
-    reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 5)
+    reply = await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 60)
     return decode(reply.batch)
 
 
@@ -105,7 +105,7 @@ async def test_a_malformed_batch_is_the_callers_fault() -> None:
         )
         request.batch.columns[0].data = b"odd"
         with pytest.raises(Fault) as caught:
-            await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 5)
+            await harness.client().unary(TRANSFORM)(request, deadline=time.monotonic() + 60)
         assert caught.value.code is Code.INVALID_ARGUMENT
 
 

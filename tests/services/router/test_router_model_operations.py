@@ -45,7 +45,7 @@ class Operator:
 
     async def ask(self, method: Method[Any, Any], **fields: str) -> Any:
         call = self._client.unary(method)
-        return await call(method.request(**fields), deadline=time.monotonic() + 5)
+        return await call(method.request(**fields), deadline=time.monotonic() + 60)
 
     async def states(self) -> dict[str, int]:
         return {m.version: m.state for m in (await self.ask(INDEX)).models}

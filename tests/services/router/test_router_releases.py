@@ -84,16 +84,16 @@ async def routing(store: FileReleases) -> AsyncIterator[tuple[Harness, Asked]]:
 
 async def ask(router: Harness, version: int = 0) -> int:
     """The version of the pipeline that answered."""
-    rows = Rows.one_request(1, "r", "t", time.monotonic() + 5)
+    rows = Rows.one_request(1, "r", "t", time.monotonic() + 60)
     batch = encode(Batch.of(rows, [Column.of("x", np.array([1.0], np.float32))]))
     reply = await router.client().unary(INFER)(
-        pb.InferRequest(pipeline="p", version=version, batch=batch), deadline=time.monotonic() + 5
+        pb.InferRequest(pipeline="p", version=version, batch=batch), deadline=time.monotonic() + 60
     )
     return int(reply.decisions[0].version)
 
 
 async def release_of(router: Harness) -> int:
-    reply = await router.client().unary(LIST)(pb.ListPipelinesRequest(), deadline=time.monotonic() + 5)
+    reply = await router.client().unary(LIST)(pb.ListPipelinesRequest(), deadline=time.monotonic() + 60)
     return int(reply.pipelines[0].release)
 
 
