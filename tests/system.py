@@ -95,7 +95,12 @@ class System:
         headrace("up", *together, *options, timeout=COMMAND_S)
         if new:
             _copy_to(PREPARED)
-        return cls(shape)
+        running = cls(shape)
+        _ = (
+            running.endpoints,
+            running.key,
+        )  # asked now: a test within an event loop can't, as `status` runs one
+        return running
 
     def down(self) -> None:
         headrace("down")
