@@ -82,7 +82,12 @@ def _add_faults(commands: Commands) -> None:
     broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=names, default=[])
     explained = command(commands, "explanations", explanations.run, HOME)
-    explained.add_argument("--rows", type=int, default=50, help="that are explained exactly, too")
+    explained.add_argument(
+        "--rows", type=int, default=50, help="that are explained exactly, too; 0: no errors"
+    )
+    explained.add_argument(
+        "--pictures", action="store_true", help="one after the other is explained, instead of each prediction"
+    )
     for beside in (command(commands, "shadow", shadow.run, HOME), explained):
         beside.add_argument("--servers", type=cores, help=_SERVERS)
         beside.add_argument("--clients", type=cores, help=_CLIENTS)

@@ -1,8 +1,9 @@
 """`explanations`: how exact they are, how long one takes, and what they cost the live arm. At half the peak, open loop.
 
 Windows without explanations, with each prediction explained as far as it goes, and without again take turns: the two without show
-how much figures differ by themselves (A/A). Errors are those of the sampled values against exact ones, of the real model with 12
-of its columns free and the others as the base row has them: more have too many coalitions.
+how much figures differ by themselves (A/A). `--pictures`: in place of that, a caller has pictures explained, one after the other,
+by the same services. Errors are those of the sampled values against exact ones, of the real model with 12 of its columns free and
+the others as the base row has them: more have too many coalitions.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from headrace.explanations import MOST_ROUNDS, coalitions_of, contributions, pre
 from headrace.explanations.base_row import median
 from headrace.releases import LIVE, Arm
 from load.scenarios.overload import OverloadSettings, find_peak
+from load.scenarios.releases.explained_pictures import ExplainedPictures
 from load.scenarios.releases.shadow import Window, verdict, window
 from load.systems.headrace import Setup, configuration, headrace
 from load.systems.releases import ReleaseSwitch
@@ -42,7 +44,8 @@ Floats = NDArray[np.float64]
 
 def run(options: argparse.Namespace) -> None:
     """Prints errors, then the table. Raises SystemExit if the live arm suffers more than it may, or an error is too large."""
-    _errors(options.home, options.rows)
+    if options.rows:
+        _errors(options.home, options.rows)
     setup = Setup(options.home, "apart", options.servers)
     everyone = frozenset(os.sched_getaffinity(0))
     with headrace(setup) as running:
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"peak {peak:.0f}/s; {rate:.0f}/s sent; {options.pairs} pairs of windows of {options.seconds:g} s\n"
         )
-        switch = _Switch(options.home)
+        switch = ExplainedPictures(running) if options.pictures else _Switch(options.home)
         scrape = _scraper(options.home)
         before, pairs = scrape(), list[list[Window]]()
         try:
@@ -63,13 +66,19 @@ def run(options: argparse.Namespace) -> None:
                 for turn, on in enumerate((False, True, False)):
                     switch.set(on=on)
                     windows.append(window(running, rate, options, seed=number * 3 + turn))
-                    if on:
+                    if isinstance(switch, ExplainedPictures):
+                        switch.back()
+                    elif on:
                         _wait_until_idle(scrape)
                 _row(number, windows)
                 pairs.append(windows)
         finally:
             switch.back()
-        _told(before, scrape(), rate * options.seconds * options.pairs)
+        if isinstance(switch, ExplainedPictures):
+            each = f", {switch.seconds / switch.explained:.2f} s each" if switch.explained else ""
+            print(f"\n{switch.explained} pictures explained{each}; {switch.failed} failed")
+        else:
+            _told(before, scrape(), rate * options.seconds * options.pairs)
         print(verdict(pairs, "explanations"))
 
 
