@@ -33,8 +33,10 @@ _LATER = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXC
 _TRIES, _PAUSE_S = 3, 0.5
 # What could not be told to the monitoring service is tried again so often.
 _TELL_S = 1.0
-# Whoever waits for an explanation does not wait for long rests: there are few of them.
+# Whoever waits for an explanation does not wait for long rests: there are few of them. But a piece of a picture works so long
+# that with these it would take most of a processor: while there are live calls, it rests for a multiple of its work.
 _LONGEST_REST_S = 0.01
+_REST_BESIDE_LIVE, _LIVE_S = 9.0, 1.0
 
 
 class Explainer:
@@ -123,7 +125,7 @@ class Explainer:
             for row in asked.rows:
                 if asked.done.done():
                     return  # nobody waits any more
-                found.append(await self._explain(asked.subject, row, _LONGEST_REST_S))
+                found.append(await self._explain(asked.subject, row, somebody_waits=True))
         except asyncio.CancelledError:
             asked.done.cancel()
             raise
@@ -159,10 +161,10 @@ class Explainer:
             self._fails(name, error, left)
         self._metrics.waiting.set(self._demanded.rows)
 
-    async def _explain(self, subject: Subject, row: Row, longest_rest_s: float | None = None) -> Explained:
+    async def _explain(self, subject: Subject, row: Row, *, somebody_waits: bool = False) -> Explained:
         for attempt in range(_TRIES):
             worked: list[float] = []
-            pacing = Pacing(self._turn, partial(self._rest, worked, longest_rest_s), self._size, self._clock)
+            pacing = Pacing(self._turn, partial(self._rest, worked, somebody_waits), self._size, self._clock)
             try:
                 if subject.pixels is not None:
                     explained = await explain_pixels(subject, subject.pixels, row, pacing)
@@ -185,10 +187,14 @@ class Explainer:
         gate = partial(self._shadows.gate, self._clock() + self._patience_s)
         return Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
 
-    async def _rest(self, worked: list[float], longest_s: float | None, turn: Turn) -> None:
+    async def _rest(self, worked: list[float], somebody_waits: bool, turn: Turn) -> None:
         worked.append(turn.worked)
-        rest = self._shadows.pace.rest(self._clock(), turn.worked)
-        await asyncio.sleep(rest if longest_s is None else min(rest, longest_s))
+        now = self._clock()
+        rest = self._shadows.pace.rest(now, turn.worked)
+        if somebody_waits:
+            beside = _REST_BESIDE_LIVE * turn.worked if now - self._shadows.last_live < _LIVE_S else 0.0
+            rest = min(rest, max(_LONGEST_REST_S, beside))
+        await asyncio.sleep(rest)
 
     def _fails(self, pipeline: str, error: Exception, rows: int) -> None:
         """Counts it; the log has each cause of a pipeline once, until it works again."""

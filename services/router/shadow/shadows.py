@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -47,12 +48,15 @@ class Shadows:
         # Set while no live batch is in flight.
         self._idle = asyncio.Event()
         self._idle.set()
+        # When the last live batch began.
+        self.last_live = -math.inf
         self.pace = Pace(max_rows=settings.max_rows)
         self.reports = Reports(epoch)
 
     def begin(self, served: Served, route: Route, part: Part) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
         turn, began = self.pace.live_began(), self._clock()
+        self.last_live = began
         self._idle.clear()
 
         def ended(result: RouteResult | BaseException) -> None:
