@@ -33,10 +33,19 @@ _LATER = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXC
 _TRIES, _PAUSE_S = 3, 0.5
 # What could not be told to the monitoring service is tried again so often.
 _TELL_S = 1.0
-# Whoever waits for an explanation does not wait for long rests: there are few of them. But a piece of a picture works so long
-# that with these it would take most of a processor: while there are live calls, it rests for a multiple of its work.
 _LONGEST_REST_S = 0.01
-_REST_BESIDE_LIVE, _LIVE_S = 9.0, 1.0
+# There are live calls if one began within this time; then a piece works for a tenth of the time at most.
+_LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
+
+
+def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
+    """Seconds to rest after a piece of an explanation that somebody waits for. `paced_s`: the rest of one that nobody waits for;
+    `worked_s`: how long the piece worked; `since_live_s`: since the last live batch began.
+
+    Not long, as there are few of them. But a piece of a picture works so long that it would take most of a processor, then.
+    """
+    beside = _REST_BESIDE_LIVE * worked_s if since_live_s < _LIVE_S else 0.0
+    return min(paced_s, max(_LONGEST_REST_S, beside))
 
 
 class Explainer:
@@ -192,8 +201,7 @@ class Explainer:
         now = self._clock()
         rest = self._shadows.pace.rest(now, turn.worked)
         if somebody_waits:
-            beside = _REST_BESIDE_LIVE * turn.worked if now - self._shadows.last_live < _LIVE_S else 0.0
-            rest = min(rest, max(_LONGEST_REST_S, beside))
+            rest = asked_rest(rest, turn.worked, now - self._shadows.last_live)
         await asyncio.sleep(rest)
 
     def _fails(self, pipeline: str, error: Exception, rows: int) -> None:

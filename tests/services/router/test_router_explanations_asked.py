@@ -13,6 +13,7 @@ import pytest
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
+from services.router.explanations.explainer import asked_rest
 from tests.services.router.router_leaves import SCORED, Suite, batch_of
 from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
 
@@ -26,6 +27,42 @@ async def test_rows_are_explained_on_request(tmp_path: Path) -> None:
         ]
         assert (row.base, row.value, row.output, row.coalition_count) == (3.0, 7.0, "y", 4)
         assert math.fsum(c.contribution for c in row.contributions) == row.value - row.base
+
+
+@pytest.mark.parametrize(
+    ("paced_s", "worked_s", "since_live_s", "rest_s"),
+    [
+        (5.0, 0.025, math.inf, 0.01),
+        (5.0, 0.025, 0.5, 0.225),
+        (5.0, 0.0005, 0.5, 0.01),
+        (0.1, 0.025, 0.5, 0.1),
+    ],
+    ids=["nobody is in its way", "beside live calls", "short", "never longer than if nobody waited"],
+)
+def test_who_waits_does_not_wait_for_long_rests(
+    paced_s: float, worked_s: float, since_live_s: float, rest_s: float
+) -> None:
+    assert asked_rest(paced_s, worked_s, since_live_s) == pytest.approx(rest_s)
+
+
+async def test_pieces_on_request_rest_longer_after_a_live_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since: list[float] = []
+
+    def rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
+        since.append(since_live_s)
+        return 0.0
+
+    monkeypatch.setattr("services.router.explanations.explainer.asked_rest", rest)
+    async with running(tmp_path, DEMANDING.replace("demanded: true, ", "")) as (started, _):
+        await explain(started, batch_of(["abcd"], [3.0]))
+        assert set(since) == {math.inf}
+        since.clear()
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await explain(started, batch_of(["abcd"], [3.0]))
+        assert since
+        assert all(0 <= s < 60 for s in since)
 
 
 async def test_a_row_on_request_has_the_time_of_the_call(tmp_path: Path) -> None:
