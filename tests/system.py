@@ -82,14 +82,15 @@ class System:
         *options: str,
         ingress: Mapping[str, Any] | None = None,
         router: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
         patient: bool = True,
     ) -> System:
-        """`options`: of the command; `ingress`, `router`: settings over those that the tests have; `patient`: as PATIENT_MS
-        says, else all times are those of the checkout."""
+        """`options`: of the command; `ingress`, `router`, `features`: settings over those that the tests have; `patient`: as
+        PATIENT_MS says, else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
         new = not _prepared() and not _copied_from(PREPARED)
-        _own_settings(shape, ingress or {}, router or {}, patient)
+        _own_settings(shape, ingress or {}, router or {}, features or {}, patient=patient)
         _own_ports()
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
@@ -233,7 +234,14 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(path, target / name)
 
 
-def _own_settings(shape: str, ingress: Mapping[str, Any], router: Mapping[str, Any], patient: bool) -> None:
+def _own_settings(
+    shape: str,
+    ingress: Mapping[str, Any],
+    router: Mapping[str, Any],
+    features: Mapping[str, Any],
+    *,
+    patient: bool,
+) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     shutil.rmtree(RELEASES, ignore_errors=True)
@@ -243,9 +251,9 @@ def _own_settings(shape: str, ingress: Mapping[str, Any], router: Mapping[str, A
     own = {"pipelines": str(DOCUMENTS)}
     routing = {**own, **(PATIENT_ROUTER if patient else {}), **router}
     override("router", routing)
-    features = PATIENT if patient else {}
-    override("features", features)
-    hosted = {"together": {"router": routing, "features": features}} if shape == "together" else {}
+    reading = {**(PATIENT if patient else {}), **features}
+    override("features", reading)
+    hosted = {"together": {"router": routing, "features": reading}} if shape == "together" else {}
     override("ingress", {**own, **hosted, **ingress})
 
 

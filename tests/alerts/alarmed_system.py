@@ -189,10 +189,10 @@ class Alarmed:
             witness = Witness(folder)
             witness.start()
             stack.callback(witness.stop)
-            _settings(folder, stores, witness)
+            features = _settings(folder, stores, witness)
             stack.callback(_unset)
             with mock.patch.dict(os.environ, environment):
-                system = System.up("apart", patient=False)
+                system = System.up("apart", features=features, patient=False)
             stack.callback(system.down)
             override("router", router_settings(stores))
             override("ingress", ingress_settings(stores))
@@ -335,15 +335,16 @@ def _serve_dice(folder: Path) -> None:
     add_document("dice", DOCUMENT.replace("table", "dice"))
 
 
-def _settings(folder: Path, stores: RedisServer, witness: Witness) -> None:
+def _settings(folder: Path, stores: RedisServer, witness: Witness) -> dict[str, Any]:
+    """Writes the others' settings; returns those of the features service."""
     repo = folder / "repo"
     at = f"127.0.0.1:{stores.port}"
     fill(folder, stores)
     stream = {"url": f"redis://{at}/0"}
-    override("features", {"repo": str(repo), "stream": stream})
     override("monitoring", monitoring_settings())
     key = str(witness.folder / "witness.pub")
     override("audit", {"witnesses": {"second": {"url": f"http://{witness.listen}", "key": key}}})
+    return {"repo": str(repo), "stream": stream}
 
 
 def _unset() -> None:
