@@ -6,7 +6,6 @@ import base64
 import json
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class ExplainedPictures:
             try:
                 with urllib.request.urlopen(request, timeout=_MOST_S) as reply:
                     reply.read()
-            except (OSError, urllib.error.HTTPError):
+            except OSError:
                 self.failed += 1
                 self._end.wait(0.1)  # one that is refused at once must not spin
             else:

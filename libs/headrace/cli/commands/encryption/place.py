@@ -35,16 +35,10 @@ class Keys:
 
     def counted(self) -> tuple[list[str], dict[str, Tally]]:
         """The versions that are here, and `tallies`; also if they are rotated meanwhile. Raises KeysAwayError, OSError."""
-        versions = self.sealer.keys.kms.versions()
-        while True:
-            tallies = self.tallies(versions)
-            # What is sealed since a rotation needs a version that was not there when they were asked for.
-            if (
-                not any(t.locked for t in tallies.values())
-                or (now := self.sealer.keys.kms.versions()) == versions
-            ):
-                return versions, tallies
-            versions = now
+        kms, census = self.sealer.keys.kms, Census()
+        tallies = {store.name: census.counted(store, kms.versions) for store in self.stores}
+        # Asked last, so that none is missing that a file needs which was sealed meanwhile.
+        return kms.versions(), tallies
 
     def tallies(self, known: list[str]) -> dict[str, Tally]:
         """By name of the store. Raises OSError."""
