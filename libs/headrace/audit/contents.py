@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from headrace.audit.journals import Journal, identity_of
 from headrace.audit.persons.payloads import Payload, Payloads, Segment
-from headrace.audit.records import GAP, Place, Record, decode
+from headrace.audit.records import GAP, TORN, Place, Record, decode
 from headrace.encryption import KeysAwayError
 from headrace.state import chain
+from headrace.state.torn import Torn
 
 # The journal of readings and erasures.
 ACTS = "audit"
@@ -57,6 +59,8 @@ class Contents:
         self._erased_but_named: dict[str, int] = {}
         self._expired: set[str] = set()
         self._found: list[Finding] = []
+        self._torn = {name: _torn_lines(journal) for name, journal in self._journals.items()}
+        self._torn_but_logged: set[tuple[str, int]] = set()
         self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
 
@@ -89,6 +93,16 @@ class Contents:
             for segment, (why, number, count) in self._locked.items()
         ]
 
+    def torn(self) -> list[Finding]:
+        """Lines of which a power loss left a part. That is no sign of tampering."""
+        found = []
+        for name, lines in self._torn.items():
+            for path, line in lines:
+                whole = "; the log has all of it" if (name, line.line) in self._torn_but_logged else ""
+                text = f"{path}, line {line.line} (byte {line.at}): a write was cut off, and its end is missing{whole}"
+                found.append(Finding(f"journal {name}", text))
+        return found
+
     def findings(self) -> list[Finding]:
         """What is wrong, once all entries were taken."""
         for journal in self._journals.values():
@@ -113,13 +127,32 @@ class Contents:
         source.place = here
         journal = self._journals.get(record.source)
         if journal is not None and journal.chained:
-            source.digests.append(_digest(record.text) if record.text else b"")
+            whole = record.text.encode("utf-8", "surrogateescape")
+            torn = self._part_of(journal.name, here.line)
+            if torn is not None and whole.startswith(torn):
+                self._torn_but_logged.update([(journal.name, here.line)] if record.kind != TORN else [])
+                whole = b""
+            source.digests.append(hashlib.sha256(whole).digest() if whole else b"")
+
+    def _part_of(self, journal: str, line: int) -> bytes | None:
+        """What there is of a torn line of a journal; a file system may fill it up with zeros. None: it is not torn."""
+        return next((t.content.rstrip(b"\0") for _, t in self._torn[journal] if t.line == line), None)
 
     def _compare(self, journal: Journal, source: _Source) -> list[Finding]:
         """A chain as it is now, with the lines that the log has of it."""
         found: list[str] = []
         try:
-            found.extend(_differences(journal, source))
+            if (
+                self._part_of(journal.name, 1) is None
+                and source.place.file
+                and identity_of(journal.path) not in (source.place.file, "")
+            ):
+                text = (
+                    "does not begin with the line that the log has: replaced, or its first line was altered"
+                )
+                found.append(f"{journal.path} {text}")
+            else:
+                found.extend(_differences(journal, source))
             for _ in chain.entries(journal.path):
                 pass
         except FileNotFoundError:
@@ -199,10 +232,7 @@ class Contents:
 
 def _differences(journal: Journal, source: _Source) -> Iterator[str]:
     """Raises OSError."""
-    lines, known = 0, source.place.file
-    if known and identity_of(journal.path) not in (known, ""):
-        yield f"{journal.path} does not begin with the line that the log has: replaced, or its first line was altered"
-        return
+    lines = 0
     with journal.path.open("rb") as file:
         for lines, line in enumerate(file, 1):
             said = source.digests[lines - 1] if lines <= len(source.digests) else b""
@@ -223,5 +253,8 @@ def _pending(journal: Journal, source: _Source) -> Iterator[str]:
         return
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _torn_lines(journal: Journal) -> list[tuple[Path, Torn]]:
+    try:
+        return journal.torn()
+    except OSError:
+        return []

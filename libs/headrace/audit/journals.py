@@ -21,6 +21,8 @@ from typing import IO, NamedTuple
 from headrace.audit.records import Place
 from headrace.encryption import DamagedError, Sealer
 from headrace.encryption import lines as sealing
+from headrace.state import torn
+from headrace.state.torn import Torn
 
 _IDENTITY = 16
 # What a sealed line of a journal is bound to; its file has other names later.
@@ -48,7 +50,7 @@ class Journal:
     chained: bool = False
     lock: Path | None = None
     sealer: Sealer | None = None
-    # By what a file is known by. It saves time: sealed lines are longer than what was sealed.
+    # By what a file is known by. It saves time: lines need not be counted again.
     _cursors: dict[str, _Cursor] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, after: Place | None, limit: int) -> tuple[list[tuple[Place, str]], str]:
@@ -71,11 +73,18 @@ class Journal:
                     break
             return lines, why
 
+    def torn(self) -> list[tuple[Path, Torn]]:
+        """The torn lines of its files. Raises OSError."""
+        return [(path, line) for path in self._paths() if path.exists() for line in torn.lines(path)]
+
+    def _paths(self) -> list[Path]:
+        """Its files, oldest first; the last may not be there."""
+        numbered = (p for p in self.path.parent.glob(f"{self.path.name}.*") if p.suffix[1:].isdecimal())
+        return [*sorted(numbered, key=lambda p: -int(p.suffix[1:])), self.path]
+
     def _files(self) -> list[tuple[Path, str]]:
         """Files with at least one line, oldest first, with what they are known by."""
-        numbered = (p for p in self.path.parent.glob(f"{self.path.name}.*") if p.suffix[1:].isdecimal())
-        ordered = [*sorted(numbered, key=lambda p: -int(p.suffix[1:])), self.path]
-        found = [(path, self._identity(path)) for path in ordered]
+        found = [(path, self._identity(path)) for path in self._paths()]
         return [(path, identity) for path, identity in found if identity]
 
     def _identity(self, path: Path) -> str:
@@ -88,7 +97,7 @@ class Journal:
             return 0, ""
         for number, (path, identity) in enumerate(files):
             if identity == after.file:
-                if self._is_shorter(path, after):
+                if not self._reaches(path, after):
                     return (
                         number,
                         "its file is shorter than it was; lines may have been removed or come again",
@@ -96,40 +105,39 @@ class Journal:
                 return number, ""
         return 0, "the file that was read last is not there any more; lines may be missing"
 
-    def _is_shorter(self, path: Path, after: Place) -> bool:
+    def _reaches(self, path: Path, after: Place) -> bool:
         with path.open("rb") as file:
-            about = os.fstat(file.fileno())
-            # Also if lines of it are sealed: those are longer.
-            if about.st_size < after.end:
-                return True
-            return self.personal and self._seek(file, after) is None
+            return self._seek(file, after)
 
-    def _seek(self, file: IO[bytes], after: Place) -> int | None:
-        """Puts the file at a place, and returns how many bytes into it that is; None: it does not reach that far."""
+    def _seek(self, file: IO[bytes], after: Place) -> bool:
+        """Puts the file at a place; False: it does not reach that far.
+
+        If the last of the lines before is torn now, that is the end of the file, and nothing is to be read until it is ended.
+        """
         about = os.fstat(file.fileno())
-        known = self._cursors.get(after.file)
-        if not self.personal:
-            return file.seek(after.end)
-        if known is not None and known.inode == about.st_ino and known.place == after:
-            return file.seek(known.at) if known.at <= about.st_size else None
-        for _ in range(after.line):
-            if not file.readline().endswith(b"\n"):
-                return None
+        known = self._cursors.pop(after.file, None)
+        if known and (known.inode, known.place) == (about.st_ino, after) and known.at <= about.st_size:
+            file.seek(known.at)
+        else:
+            for number in range(1, after.line + 1):
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    return bool(line) and number == after.line
         self._cursors[after.file] = _Cursor(about.st_ino, after, file.tell())
-        return file.tell()
+        return True
 
     def _lines(self, path: Path, after: Place, limit: int) -> list[tuple[Place, str]]:
         found: list[tuple[Place, str]] = []
         with path.open("rb") as file:
             # A file that became shorter is read from its end on, and `_start` tells it.
-            at = self._seek(file, after) or file.tell()
-            here = after
+            self._seek(file, after)
+            here, inode = after, os.fstat(file.fileno()).st_ino
             while len(found) < limit and (content := file.readline()).endswith(b"\n"):
                 plain = opened_line(content, self.sealer) if self.personal else content
-                here, at = Place(after.file, here.line + 1, here.end + len(plain)), at + len(content)
+                end = here.end + len(plain) if self.personal else file.tell()
+                here = Place(after.file, here.line + 1, end)
                 found.append((here, plain[:-1].decode("utf-8", "surrogateescape")))
-            if self.personal:
-                self._cursors[after.file] = _Cursor(os.fstat(file.fileno()).st_ino, here, at)
+                self._cursors[after.file] = _Cursor(inode, here, file.tell())
         return found
 
     @contextmanager

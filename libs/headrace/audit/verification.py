@@ -28,7 +28,7 @@ class Report:
     """What was found. `size` and `root`: of the checkpoint; `uncovered`: entries on the disk after it.
 
     `notes`: what a reader should know, and what is no sign of tampering. `locked`: lines that can't be checked, as their key is
-    not here.
+    not here. `torn`: lines of which a power loss left a part.
     """
 
     size: int = 0
@@ -37,6 +37,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     locked: list[Finding] = field(default_factory=list)
+    torn: list[Finding] = field(default_factory=list)
     records: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -68,6 +69,7 @@ def verify(
     _Pass(folder, checkpoint, witnessed, contents, report, progress).run()
     report.findings += contents.findings()
     report.locked = contents.locked()
+    report.torn = contents.torn()
     report.records = contents.counts
     report.notes += contents.notes
     if not witnessed:

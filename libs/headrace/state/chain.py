@@ -1,7 +1,7 @@
 """A log whose lines are a hash chain: who wrote what, so that a line that was changed or removed is noticed.
 
 Each line is a JSON object with the SHA-256 of the line before (key `previous`). Lines that are removed at the end do not break
-the chain: to detect that, keep the last hash in another place.
+the chain: to detect that, keep the last hash in another place. A torn line (torn.py) is a link too, by the mark at its end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_TAIL = 64 << 10
+from headrace.state import torn
+
+# A torn line and the one before it.
+_TAIL = 192 << 10
 FIRST = "0" * 64
 
 
@@ -35,13 +38,16 @@ def extend(path: Path, entries: Iterable[Mapping[str, object]]) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, _TAIL, max(size - _TAIL, 0))
-        # If a power loss left an incomplete line, the new one starts on a line of its own.
-        start = b"\n" if tail and not tail.endswith(b"\n") else b""
-        last, lines = _last_hash(tail), []
+        whole, _, part = tail.rpartition(b"\n")
+        last, lines = hash_of(whole.rpartition(b"\n")[2]) if whole else FIRST, []
+        if part:
+            mark = b"\x1e" + linked({"torn": True}, last)
+            last = hash_of(part + mark)
+            lines.append(mark)
         for entry in entries:
             lines.append(linked(entry, last))
             last = hash_of(lines[-1])
-        content = start + b"".join(line + b"\n" for line in lines)
+        content = b"".join(line + b"\n" for line in lines)
         try:
             if os.write(descriptor, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -64,9 +70,9 @@ def hash_of(line: bytes) -> str:
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines, oldest first. Raises ValueError naming the line at which the chain is broken, OSError."""
+    """The lines, oldest first, without torn ones. Raises ValueError naming the line at which the chain is broken, OSError."""
     with path.open("rb") as file:
-        yield from checked((line.rstrip(b"\n") for line in file), str(path))
+        yield from checked((line[:-1] for line in file if line.endswith(b"\n")), str(path))
 
 
 def checked(
@@ -78,7 +84,8 @@ def checked(
     """
     for at, line in enumerate(lines, number):
         try:
-            entry = json.loads(line)
+            ended = torn.marked(line)
+            entry = json.loads(line if ended is None else ended)
         except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict) or previous not in (None, entry.get("previous")):
@@ -86,9 +93,5 @@ def checked(
                 f"{where}, line {at}: the chain is broken; this line or the one before was altered or removed"
             )
         previous = hash_of(line)
-        yield entry
-
-
-def _last_hash(tail: bytes) -> str:
-    lines = tail.rstrip(b"\n").rsplit(b"\n", 1)
-    return hash_of(lines[-1]) if lines[-1] else FIRST
+        if ended is None:
+            yield entry

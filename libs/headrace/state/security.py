@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.hop.resilience.token_bucket import TokenBucket
-from headrace.state import atomic
+from headrace.state import atomic, torn
 
 # Lines of single events of one kind: so many at once, then one a second. The audit log keeps an entry of each for ever, and a
 # flood of one kind must not hide who did something of another.
@@ -181,13 +181,13 @@ def _take(lock: int) -> None:
 
 
 def _append(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         start = os.fstat(descriptor).st_size
         if start == 0:
             atomic.sync_folder(path.parent)  # so that new and renamed files exist after a crash
         try:
-            left = memoryview(data)
+            left = memoryview(torn.ending(os.pread(descriptor, 1, max(start - 1, 0))) + data)
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)

@@ -55,6 +55,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "sealed_with",
         "keys_problem",
         "tenants_problem",
+        "torn_lines",
         "limits_problem",
         "quarantined_pipelines",
     ]

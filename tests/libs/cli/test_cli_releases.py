@@ -252,6 +252,16 @@ def test_tampering_shows(home: Path) -> None:
     assert "the chain is broken" in " ".join(result.output.split())
 
 
+def test_the_history_goes_on_after_a_line_that_was_cut_off(home: Path) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, "release", "deploy", "small", "--models", "light=2")
+    log = home / "audit" / "releases.jsonl"
+    log.write_bytes(log.read_bytes()[:-40])
+    assert "not in this machine's audit: 2" in ok(home, "release", "history", "small")
+    ok(home, "release", "deploy", "small", "--models", "light=10")
+    assert "not in this machine's audit: 2" in ok(home, "release", "history", "small")
+
+
 def test_a_webhook_is_told_before_the_command_ends(home: Path) -> None:
     receiver = Receiver()
     settings = home / "settings" / "releases.yaml"

@@ -23,7 +23,7 @@ from pathlib import Path
 from headrace.audit.records import commitment
 from headrace.encryption import DamagedError, LockedError, Sealer, Seen
 from headrace.encryption import lines as sealing
-from headrace.state import atomic
+from headrace.state import atomic, torn
 
 _SUFFIX = ".jsonl"
 # A segment is rewritten as a whole when something in it is erased.
@@ -98,9 +98,7 @@ class Payloads:
             try:
                 start = os.fstat(descriptor).st_size
                 try:
-                    # After a power loss the last line may be half one; it must not spoil the next.
-                    torn = start and os.pread(descriptor, 1, start - 1) != b"\n"
-                    left = memoryview(b"\n" + data if torn else data)
+                    left = memoryview(torn.ending(os.pread(descriptor, 1, max(start - 1, 0))) + data)
                     while left:
                         left = left[os.write(descriptor, left) :]
                     os.fsync(descriptor)

@@ -98,8 +98,8 @@ def _print(report: Report, witnesses: list[str], home: Path) -> None:
     for note in report.notes:
         out.print("note:", style="yellow", end=" ")
         out.print(note, markup=False)
-    for finding in report.locked:
-        out.print("locked:", style="yellow", end=" ")
+    for word, finding in [*(("locked", f) for f in report.locked), *(("torn", f) for f in report.torn)]:
+        out.print(f"{word}:", style="yellow", end=" ")
         out.print(f"{finding.where}: {finding.text}", markup=False, soft_wrap=True)
     if report.holds:
         by = f", seen by {', '.join(witnesses)}" if witnesses else ""
@@ -137,6 +137,7 @@ def _print_json(report: Report, witnesses: list[str], _: Path) -> None:
         "sources": dict(report.records),
         "findings": [{"where": f.where, "text": f.text} for f in report.findings],
         "locked": [{"where": f.where, "text": f.text} for f in report.locked],
+        "torn": [{"where": f.where, "text": f.text} for f in report.torn],
         "notes": report.notes,
     }
     print(json.dumps(told, indent=2))

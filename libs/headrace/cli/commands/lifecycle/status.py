@@ -10,7 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, keys_problem, quarantined_models, shared_limits
+from headrace.cli.diagnosis import (
+    broken_pipelines,
+    keys_problem,
+    quarantined_models,
+    shared_limits,
+    torn_lines,
+)
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
@@ -69,6 +75,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "sealed_with": _sealed_with(layout),
         "keys_problem": keys_problem.look(layout, told["services"]),
         "tenants_problem": _tenants_problem(layout),
+        "torn_lines": torn_lines.look(layout),
         "limits_problem": shared_limits.problem(told["services"]),
     }
 
@@ -85,6 +92,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "sealed_with": _sealed_with(layout),
         "keys_problem": keys_problem.look(layout, {}),
         "tenants_problem": _tenants_problem(layout),
+        "torn_lines": torn_lines.look(layout),
         "limits_problem": None,
     }
 
@@ -144,6 +152,8 @@ def _print(found: dict[str, Any]) -> None:
     if problem := found["limits_problem"]:
         text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
+    for line in found["torn_lines"]:
+        out.print(f"\n{torn_lines.sentence(line)}", style="yellow", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
