@@ -24,8 +24,8 @@ def no_operator() -> Fault:
 
 
 def too_many(wait_s: float) -> Fault:
-    """Too many failed attempts to sign in."""
-    message = f"too many keys that open nothing; try again in {wait_s:.0f} s"
+    """As `bad_key`, of an address with too many of them."""
+    message = f"this key opens nothing here; too many of them, so the next is judged in {wait_s:.0f} s"
     return CONSOLE_SIGN_IN.refusal(message, retry_after_s=wait_s)
 
 

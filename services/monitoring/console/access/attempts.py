@@ -22,8 +22,8 @@ IN_ALL = Allowance(30, 2.0)
 
 
 class Attempts:
-    """Counts failures in leaky buckets. `clock`: monotonic seconds. The key of who has failed too often is not even looked at, so
-    guessing goes no faster with many connections.
+    """Counts failures in leaky buckets. `clock`: monotonic seconds. Who has failed too often learns nothing of a further wrong
+    key, however many connections it has. The right key is never held up: it has 256 random bits, so nobody guesses it.
 
     At most 1,024 addresses are told apart; those that failed longest ago are forgotten first.
     """
@@ -35,7 +35,7 @@ class Attempts:
         self._all_free = 0.0
 
     def wait_s(self, address: str) -> float:
-        """How long until this address may try; 0.0: now."""
+        """How long until a wrong key of this address is judged by itself again; 0.0: now."""
         now = self._clock()
         waits = (
             _wait(self._free.get(address, 0.0), now, PER_ADDRESS),

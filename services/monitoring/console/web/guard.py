@@ -132,13 +132,15 @@ class Guard:
         )
 
     def _of_key(self, request: Request, key: str) -> Operator:
-        address = client(request)
-        if (wait := self._attempts.wait_s(address)) > 0:
-            self._event("sign_in_limited", request)
-            raise faults.too_many(wait)
+        """The right key is always accepted, so nobody locks out operators. All others are refused alike while they are limited:
+        what is no key, one that may not operate, one that has expired. Raises Fault."""
         try:
             return self._operators.of_key(key)
         except KeyRefusedError as error:
+            address = client(request)
+            if (wait := self._attempts.wait_s(address)) > 0:
+                self._event("sign_in_limited", request)
+                raise faults.too_many(wait) from None
             self._attempts.failed(address)
             self._event(error.kind, request, error.details)
             raise (faults.no_operator() if error.known else faults.bad_key()) from None

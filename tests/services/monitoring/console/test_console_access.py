@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.state import tenants
-from tests.services.monitoring.console.console_place import Browser, Place, minutes
+from tests.services.monitoring.console.console_place import PEPPER, Browser, Place, minutes
 
 
 @pytest.fixture
@@ -113,16 +113,34 @@ async def test_an_expired_key_is_refused(place: Place) -> None:
     assert kinds(place) == ["expired_credential"]
 
 
-async def test_guessing_is_bounded_also_for_the_right_key(place: Place) -> None:
+async def test_guessing_is_bounded_and_locks_out_no_right_key(place: Place) -> None:
     async with place.browser() as browser:
         statuses = [(await browser.sign_in(f"guess {i}")).status for i in range(7)]
         assert statuses == [401] * 5 + [429] * 2
-        locked = await browser.get("/index.json", authorization=f"Bearer {place.keys['operator']}")
-        assert (locked.status, locked.json["error"]["metadata"]["limiter"]) == (429, "console_sign_in")
-        assert int(locked.headers["retry-after"]) == 12
-        place.monotonic += 12
+        by_header = await browser.get("/index.json", authorization=f"Bearer {place.keys['operator']}")
+        assert by_header.status == 200
         assert (await browser.sign_in(place.keys["operator"])).status == 303
-    assert kinds(place).count("sign_in_limited") == 3
+        # It does not make the guesses good.
+        assert (await browser.sign_in("guess 8")).status == 429
+        place.monotonic += 12
+        assert (await browser.sign_in("guess 9")).status == 401
+        assert (await browser.sign_in("guess 10")).status == 429
+    assert kinds(place).count("sign_in_limited") == 4
+
+
+async def test_keys_that_are_limited_are_refused_alike(place: Place) -> None:
+    expired, kept = tenants.new_key(PEPPER, created=place.now(), expires=place.now())
+    tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", kept))
+    async with place.browser() as browser:
+        for number in range(5):
+            await browser.get("/index.json", x_api_key=f"guess {number}")
+        replies = [
+            await browser.get("/index.json", x_api_key=key)
+            for key in ("guess", place.keys["reader"], expired)
+        ]
+    assert [(r.status, r.headers["retry-after"]) for r in replies] == [(429, "12")] * 3
+    assert len({r.body for r in replies}) == 1
+    assert replies[0].json["error"]["metadata"] == {"limiter": "console_sign_in"}
 
 
 async def test_a_forged_cookie_is_a_security_event(place: Place) -> None:
