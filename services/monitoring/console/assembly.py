@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from headrace.hop.config import ConfigError
 from headrace.slo.servers import AlertmanagerApi
 from services.monitoring.console.access import secret
 from services.monitoring.console.access.attempts import Attempts
+from services.monitoring.console.access.ended_sessions import EndedSessions
 from services.monitoring.console.access.operators import Operators
 from services.monitoring.console.access.security_events import SecurityEvents
 from services.monitoring.console.access.sessions import Sessions
@@ -65,7 +66,10 @@ async def console(
     operators = Operators(settings.tenants, settings.pepper, wall)
     events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
     await asyncio.to_thread(operators.refresh)
-    sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s)
+    ended = EndedSessions(settings.secret.with_suffix(".ended"), wall, settings.longest_session_s)
+    with suppress(OSError):  # the periodic work tells it
+        await asyncio.to_thread(ended.sync)
+    sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s, ended)
     tls = settings.certificate is not None
 
     def now() -> datetime:
@@ -83,6 +87,7 @@ async def console(
         asyncio.create_task(serve(application.asgi(tls=tls), settings, log)),
         asyncio.create_task(_every(SAMPLE_S, sample, log)),
         asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(operators.refresh), log)),
+        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(ended.sync), log)),
         asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
     ]
     try:

@@ -7,15 +7,13 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from services.monitoring.console.access.ended_sessions import EndedSessions
 from services.monitoring.console.access.operators import Operator
 
 _MAX_COOKIE = 2048
-# Sessions that were ended by signing out are remembered until their cookie would have ended by itself.
-_ENDED = 4096
 # A cookie is written anew when a page is asked for and so much of its time is over.
 _RENEW = 0.2
 
@@ -42,12 +40,19 @@ class Sessions:
     """Makes and reads the cookies of sessions and of visits (before the sign-in). `lifetime_s`: without a page; `longest_s`: in
     all."""
 
-    def __init__(self, secret: bytes, wall: Callable[[], float], lifetime_s: float, longest_s: float) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        wall: Callable[[], float],
+        lifetime_s: float,
+        longest_s: float,
+        ended: EndedSessions,
+    ) -> None:
         self._secret = secret
         self._wall = wall
         self._lifetime_s = lifetime_s
         self._longest_s = longest_s
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self.ended = ended
 
     def begin(self, operator: Operator) -> Session:
         """A new session."""
@@ -75,7 +80,7 @@ class Sessions:
 
     def alive(self, session: Session) -> bool:
         """Whether it is not over."""
-        return session.ends > self._wall() and session.nonce not in self._ended
+        return session.ends > self._wall() and not self.ended.has(session.nonce, session.began)
 
     def renewed(self, session: Session) -> Session | None:
         """The session with more time; None: it is not yet worth a new cookie."""
@@ -84,10 +89,8 @@ class Sessions:
         return replace(session, ends=ends) if ends - session.ends >= _RENEW * self._lifetime_s else None
 
     def end(self, session: Session) -> None:
-        """From now on its cookie opens nothing in this process."""
-        self._ended[session.nonce] = None
-        if len(self._ended) > _ENDED:
-            self._ended.popitem(last=False)
+        """From now on its cookie opens nothing here; elsewhere and after a restart, once `ended.sync` has written it."""
+        self.ended.add(session.nonce)
 
     def form_token(self, nonce: str) -> str:
         """The token that forms of a session (or visit) carry; another site can't know it."""

@@ -143,7 +143,7 @@ class Application:
     async def _sign_out(self, request: Request) -> Response:
         async def done(access: Access) -> Response:
             self._guard.check_form(request, access, await read_form(request))
-            self._guard.sign_out(access)
+            await self._guard.sign_out(access)
             response = RedirectResponse(_SIGN_IN, 303)
             self._guard.forget(response)
             return response

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -101,10 +103,12 @@ class Guard:
         who = {"tenant": access.operator.tenant, "key": access.operator.key_id}
         self._event(kind, request, {**who, **details})
 
-    def sign_out(self, access: Access) -> None:
+    async def sign_out(self, access: Access) -> None:
         """Ends the session."""
         if access.session is not None:
             self._sessions.end(access.session)
+            with suppress(OSError):  # the periodic work tells it, and tries again
+                await asyncio.to_thread(self._sessions.ended.sync)
 
     def begin_visit(self) -> tuple[str, str]:
         """The cookie of somebody who is about to sign in, and the token of the form."""

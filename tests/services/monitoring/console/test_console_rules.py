@@ -17,6 +17,7 @@ from headrace.releases.changes.differences import Difference
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName
 from services.monitoring.console.access import secret
 from services.monitoring.console.access.attempts import IN_ALL, PER_ADDRESS, Attempts
+from services.monitoring.console.access.ended_sessions import EndedSessions
 from services.monitoring.console.access.operators import Operator
 from services.monitoring.console.access.sessions import EndedError, ForgedError, Sessions
 from services.monitoring.console.facts import words
@@ -36,7 +37,7 @@ class Clock:
 
 
 def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
-    return Sessions(key, clock, 1800, 8 * 3600)
+    return Sessions(key, clock, 1800, 8 * 3600, EndedSessions(Path("none"), clock, 8 * 3600))
 
 
 @given(st.integers(min_value=0), st.sampled_from("ab0-_.="))
@@ -74,6 +75,21 @@ def test_a_session_is_what_it_was_until_it_ends() -> None:
     clock.now += 1800
     with pytest.raises(EndedError):
         one.read(cookie)
+
+
+def test_sessions_that_were_ended_are_forgotten_when_they_would_have_ended(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = (EndedSessions(tmp_path / "ended", clock, 100) for _ in range(2))
+    one.add("a")
+    assert (one.has("a", 0), other.has("a", 0)) == (True, False)
+    one.sync()
+    other.sync()
+    assert (other.has("a", 0), other.has("b", 0)) == (True, False)
+    assert stat.S_IMODE((tmp_path / "ended" / "a").stat().st_mode) == 0o600
+    os.utime(tmp_path / "ended" / "a", (clock.now, clock.now))
+    clock.now += 101
+    other.sync()
+    assert not list((tmp_path / "ended").iterdir())
 
 
 def test_signatures_of_one_kind_are_no_others() -> None:

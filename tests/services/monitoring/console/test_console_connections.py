@@ -1,0 +1,126 @@
+"""The console over real sockets: who holds its connections, who is let in, and what a restart changes."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import structlog
+
+from services.monitoring.console.assembly import console
+from services.monitoring.console.facts.trails import ReleaseAudit
+from tests.ports import free_port
+from tests.services.monitoring.console.console_place import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.deploy()
+    return made
+
+
+@asynccontextmanager
+async def serving(place: Place, port: int) -> AsyncIterator[None]:
+    """The console on a socket; it listens."""
+    settings, own = place.settings(f"127.0.0.1:{port}"), ReleaseAudit(place.audit)
+    clocks = (lambda: place.wall), (lambda: place.monotonic)
+    async with console(settings, place.sources(), own, structlog.get_logger(), *clocks):
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except ConnectionError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
+        yield
+
+
+class Client:
+    """A browser with one connection to the console."""
+
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, 60, (source, 0))
+        self.cookies: dict[str, str] = {}
+
+    async def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+        """Status and page."""
+        return await asyncio.to_thread(self._ask, method, path, body, headers)
+
+    def _ask(self, method: str, path: str, body: str, more: Mapping[str, str]) -> tuple[int, str]:
+        headers = {"accept": "text/html", **more}
+        if self.cookies:
+            headers["cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
+        if body:
+            headers["content-type"] = "application/x-www-form-urlencoded"
+        self._connection.request(method, path, body or None, headers)
+        reply = self._connection.getresponse()
+        for value in reply.headers.get_all("set-cookie") or ():
+            name, _, rest = value.partition("=")
+            self.cookies[name] = rest.partition(";")[0]
+        return reply.status, reply.read().decode()
+
+    async def submit(self, page: str, path: str, **fields: str) -> int:
+        """Sends a form with the token that is on a page."""
+        _, text = await self.ask("GET", page)
+        token = text.partition('name="csrf" value="')[2].partition('"')[0]
+        status, _ = await self.ask("POST", path, urlencode({"csrf": token, **fields}))
+        return status
+
+    async def sign_in(self, key: str) -> int:
+        return await self.submit("/sign-in", "/sign-in", key=key)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+async def test_a_session_that_was_signed_out_is_over_after_a_restart(place: Place) -> None:
+    port = free_port()
+    out, goes_on = Client(port), Client(port)
+    async with serving(place, port):
+        for client in (out, goes_on):
+            assert await client.sign_in(place.keys["operator"]) == 303
+        stolen = dict(out.cookies)
+        assert await out.submit("/", "/sign-out") == 303
+        out.cookies = dict(stolen)
+        assert (await out.ask("GET", "/"))[0] == 303
+        out.close()
+        goes_on.close()
+    out.cookies = stolen
+    async with serving(place, port):
+        assert (await out.ask("GET", "/"))[0] == 303
+        assert (await goes_on.ask("GET", "/"))[0] == 200
+        out.close()
+        goes_on.close()
+
+
+async def test_when_nobody_knows_who_signed_out_all_sign_in_again(place: Place) -> None:
+    port = free_port()
+    client = Client(port)
+    async with serving(place, port):
+        assert await client.sign_in(place.keys["operator"]) == 303
+        client.close()
+    (place.folder / "console.ended").write_bytes(b"\0\1")
+    async with serving(place, port):
+        assert (await client.ask("GET", "/"))[0] == 303
+        place.wall += 1
+        assert await client.sign_in(place.keys["operator"]) == 303
+        assert (await client.ask("GET", "/"))[0] == 200
+        client.close()
+
+
+async def test_six_wrong_keys_lock_no_operator_out(place: Place) -> None:
+    port = free_port()
+    client = Client(port)
+    async with serving(place, port):
+        statuses = [(await client.ask("GET", "/index.json", **{"x-api-key": "wrong"}))[0] for _ in range(7)]
+        assert statuses == [401] * 5 + [429] * 2
+        assert await client.sign_in(place.keys["operator"]) == 303
+        client.close()
