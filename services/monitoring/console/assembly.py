@@ -66,7 +66,9 @@ async def console(
     operators = Operators(settings.tenants, settings.pepper, wall)
     events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
     await asyncio.to_thread(operators.refresh)
-    ended = EndedSessions(settings.secret.with_suffix(".ended"), wall, settings.longest_session_s)
+    ended = EndedSessions(
+        (settings.security or settings.secret).with_name("console.ended"), wall, settings.longest_session_s
+    )
     with suppress(OSError):  # the periodic work tells it
         await asyncio.to_thread(ended.sync)
     sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s, ended)

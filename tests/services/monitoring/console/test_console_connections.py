@@ -107,7 +107,7 @@ async def test_when_nobody_knows_who_signed_out_all_sign_in_again(place: Place) 
     async with serving(place, port):
         assert await client.sign_in(place.keys["operator"]) == 303
         client.close()
-    (place.folder / "console.ended").write_bytes(b"\0\1")
+    (place.folder / "audit" / "console.ended").write_bytes(b"\0\1")
     async with serving(place, port):
         assert (await client.ask("GET", "/"))[0] == 303
         place.wall += 1
