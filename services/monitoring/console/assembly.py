@@ -31,6 +31,7 @@ from services.monitoring.console.requests.views import Views
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.console.threads import Threads
 from services.monitoring.console.web.application import Application
+from services.monitoring.console.web.connections import Connections
 from services.monitoring.console.web.guard import Guard
 from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Assets, Renderer
@@ -78,7 +79,8 @@ async def console(
         return datetime.fromtimestamp(wall(), UTC)
 
     parts = _parts(settings, sources, live, audit, threads, log, wall)
-    guard = Guard(operators, sessions, Attempts(monotonic), events, settings.address[1], tls=tls)
+    connections, port = Connections(), settings.address[1]
+    guard = Guard(operators, sessions, Attempts(monotonic), events, port, connections, tls=tls)
     assets, streams = await asyncio.to_thread(Assets), Streams(monotonic)
     application = Application(parts, guard, assets, Renderer(assets.address, now), streams, log)
 
@@ -86,7 +88,7 @@ async def console(
         live.sample(sources.counts(), wall())
 
     tasks = [
-        asyncio.create_task(serve(application.asgi(tls=tls), settings, log)),
+        asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
         asyncio.create_task(_every(SAMPLE_S, sample, log)),
         asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(operators.refresh), log)),
         asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(ended.sync), log)),

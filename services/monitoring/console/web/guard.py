@@ -16,6 +16,7 @@ from services.monitoring.console.access.attempts import Attempts
 from services.monitoring.console.access.operators import KeyRefusedError, Operator, Operators
 from services.monitoring.console.access.security_events import SecurityEvents
 from services.monitoring.console.access.sessions import EndedError, ForgedError, Session, Sessions
+from services.monitoring.console.web.connections import Connections
 
 _BEARER = "bearer "
 FIELD = "csrf"
@@ -41,9 +42,11 @@ class Guard:
         attempts: Attempts,
         events: SecurityEvents,
         port: int,
+        connections: Connections,
         *,
         tls: bool,
     ) -> None:
+        self._connections = connections
         self._operators = operators
         self._sessions = sessions
         self._attempts = attempts
@@ -53,7 +56,16 @@ class Guard:
         self.visit_cookie = f"headrace_visit_{port}"
 
     def identify(self, request: Request) -> Access:
-        """Raises Fault."""
+        """Who asks; the connection is an operator's from now on. Raises Fault."""
+        access = self._access(request)
+        self._proven(request)
+        return access
+
+    def _proven(self, request: Request) -> None:
+        if request.client is not None:
+            self._connections.of_operator(request.client)
+
+    def _access(self, request: Request) -> Access:
         key = _key(request)
         if key is not None:
             return Access(self._of_key(request, key))
@@ -90,6 +102,7 @@ class Guard:
         self._check_token(request, nonce, fields, {})
         operator = self._of_key(request, fields.get("key", "").strip())
         self._event("console_sign_in", request, {"tenant": operator.tenant, "key": operator.key_id})
+        self._proven(request)
         return self._sessions.begin(operator)
 
     def still(self, access: Access) -> bool:

@@ -12,11 +12,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.console.web.connections import Connections
 from services.monitoring.ports import Log
 
 # During a restart, the address belongs to the process that goes until it has gone; of several processes, one has it.
 _AGAIN_S = 1.0
-_CONNECTIONS = 64
 _KEEP_ALIVE_S = 15
 _DRAIN_S = 2
 _HEADER_BYTES = 32 << 10
@@ -28,7 +28,7 @@ class _Server(uvicorn.Server):
         yield  # the service handles the signals
 
 
-async def serve(application: ASGIApp, settings: ConsoleSettings, log: Log) -> None:
+async def serve(application: ASGIApp, connections: Connections, settings: ConsoleSettings, log: Log) -> None:
     """Serves until cancelled. Whatever goes wrong is logged once, and tried again."""
     told = ""
     while True:
@@ -36,7 +36,7 @@ async def serve(application: ASGIApp, settings: ConsoleSettings, log: Log) -> No
             with _bound(*settings.address) as listening:
                 log.info("the console listens", address=settings.listen)
                 told = ""
-                await _until_it_ends(application, settings, listening)
+                await _until_it_ends(application, connections, settings, listening)
                 raise RuntimeError("the server has ended by itself")
         except Exception as error:  # noqa: BLE001 - the console must come back, and the service go on without it
             text = _why(error, settings.listen)
@@ -46,19 +46,21 @@ async def serve(application: ASGIApp, settings: ConsoleSettings, log: Log) -> No
         await asyncio.sleep(_AGAIN_S)
 
 
-async def _until_it_ends(application: ASGIApp, settings: ConsoleSettings, listening: socket.socket) -> None:
+async def _until_it_ends(
+    application: ASGIApp, connections: Connections, settings: ConsoleSettings, listening: socket.socket
+) -> None:
     server = _Server(
         uvicorn.Config(
             application,
             lifespan="off",
             log_config=None,
             access_log=False,
-            http="h11",
+            # What uvicorn calls with the arguments of its own protocols.
+            http=connections.protocol,  # type: ignore[arg-type]
             ws="none",
             server_header=False,
             # Headers about other addresses are for proxies; nobody here is one.
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_DRAIN_S,
             h11_max_incomplete_event_size=_HEADER_BYTES,

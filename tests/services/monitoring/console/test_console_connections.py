@@ -14,6 +14,7 @@ import structlog
 
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.trails import ReleaseAudit
+from services.monitoring.console.web import connections
 from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Place
 
@@ -79,6 +80,111 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@asynccontextmanager
+async def silent(
+    port: int, count: int, source: str = "127.0.0.1"
+) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """So many connections that send nothing; they are open to the end, as far as the console leaves them."""
+    opened = [await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)) for _ in range(count)]
+    try:
+        yield [reader for reader, _ in opened]
+    finally:
+        for _, writer in opened:
+            writer.close()
+
+
+async def cut_off(reader: asyncio.StreamReader) -> None:
+    """Waits until the console has closed it."""
+    async with asyncio.timeout(60):
+        try:
+            while await reader.read(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+async def test_500_silent_connections_hold_up_no_operator(place: Place, source: str) -> None:
+    port = free_port()
+    before, again = Client(port), Client(port)
+    async with serving(place, port):
+        assert await before.sign_in(place.keys["operator"]) == 303
+        again.cookies = dict(before.cookies)
+        async with silent(port, 500, source):
+            # On the connection that has shown the session, on another one, and from a sign-in on.
+            assert (await before.ask("GET", "/"))[0] == 200
+            assert (await again.ask("GET", "/"))[0] == 200
+            newcomer = Client(port)
+            assert await newcomer.sign_in(place.keys["operator"]) == 303
+            async with silent(port, 100, source):
+                for client in (before, again, newcomer):
+                    assert (await client.ask("GET", "/"))[0] == 200
+        for client in (before, again, newcomer):
+            client.close()
+
+
+async def test_an_address_with_many_connections_takes_none_of_another(place: Place) -> None:
+    port = free_port()
+    async with serving(place, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with silent(port, 40, "127.0.0.2") as readers:
+            # The oldest of an address go first.
+            await asyncio.gather(*map(cut_off, readers[:8]))
+            assert not any(r.at_eof() for r in readers[8:])
+        async with silent(port, 100, "127.0.0.2"), silent(port, 100, "127.0.0.3"):
+            writer.write(b"GET /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            async with asyncio.timeout(60):
+                assert b" 200 " in await reader.readline()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET /sign-in HTTP/1.1\r\nhost: ", id="half a header"),
+        pytest.param(b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n", id="no body"),
+        pytest.param(
+            b"GET /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+            b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n",
+            id="no body of a request that was sent ahead",
+        ),
+    ],
+)
+async def test_who_is_slow_to_ask_is_cut_off(
+    place: Place, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_REQUEST_S", 0.3)
+    port = free_port()
+    async with serving(place, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        dripping = asyncio.create_task(_drip(writer, b"x" if sent.endswith(b"host: ") else b""))
+        await cut_off(reader)
+        dripping.cancel()
+        writer.close()
+
+
+async def _drip(writer: asyncio.StreamWriter, byte: bytes) -> None:
+    while byte:
+        writer.write(byte)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_stream_of_an_operator_outlasts_the_deadline_of_requests(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_REQUEST_S", 0.3)
+    port, key = free_port(), place.keys["operator"]
+    async with serving(place, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET /now/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\n\r\n".encode())
+        async with asyncio.timeout(60):
+            for _ in range(2):  # every three seconds
+                await reader.readuntil(b"event: part\ndata: ")
+        writer.close()
 
 
 async def test_a_session_that_was_signed_out_is_over_after_a_restart(place: Place) -> None:
