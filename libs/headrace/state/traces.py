@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,26 @@ Span = Mapping[str, Any]
 
 
 def find(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """The newest trace of a request (or of a trace id); None if the store has none. Raises OSError.
+    """The newest trace of a request (or of a trace id); None if the store has none. Raises OSError."""
+    return next(_matching(folder, request_id), None)
 
-    Incomplete lines (a process was killed while it wrote) are skipped.
-    """
+
+def find_all(folder: Path, request_id: str) -> dict[str, dict[str, Any]]:
+    """As `find`, of each tenant, the newest first: several may have sent the same id. Raises OSError."""
+    found: dict[str, dict[str, Any]] = {}
+    for trace in _matching(folder, request_id):
+        found.setdefault(tenant_of(trace), trace)
+    return found
+
+
+def tenant_of(trace: Mapping[str, Any]) -> str:
+    """Whose it is; empty: it does not say."""
+    named = (span["attributes"].get("tenant") for span in trace["spans"])
+    return next((str(tenant) for tenant in named if tenant), "")
+
+
+def _matching(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
+    """The newest first. Incomplete lines (a process was killed while it wrote) are skipped."""
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:
@@ -28,8 +44,7 @@ def find(folder: Path, request_id: str) -> dict[str, Any] | None:
         for line in reversed(lines):
             trace = _read(line) if wanted in line else None
             if trace is not None and request_id in (trace.get("request_id"), trace.get("trace_id")):
-                return trace
-    return None
+                yield trace
 
 
 def _read(line: bytes) -> dict[str, Any] | None:

@@ -10,8 +10,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
 from headrace.cli.commands.requests import span_tree
+from headrace.cli.installation import layout
+from headrace.cli.main import app
 from headrace.state import traces
 
 
@@ -57,6 +60,22 @@ def test_the_newest_trace_of_a_request_is_found_beside_broken_lines(tmp_path: Pa
     assert traces.find(tmp_path, "0af7651916cd43dd8448eb211c80319c") == TRACE
     assert traces.find(tmp_path, "r") is None
     assert traces.find(tmp_path / "absent", "r-1") is None
+
+
+def test_a_request_of_two_tenants_is_drawn_for_each(tmp_path: Path) -> None:
+    at = layout.of(tmp_path)
+    at.traces.mkdir(parents=True)
+    lines = [
+        json.dumps({**TRACE, "spans": [span("Predict", "", 0, took, attributes={"tenant": tenant})]})
+        for tenant, took in (("acme", 1_000), ("globex", 2_000), ("acme", 3_000))
+    ]
+    (at.traces / "spans-00000000.jsonl").write_text("\n".join(lines) + "\n")
+    result = CliRunner().invoke(app, ["trace", "r-1", "--home", str(tmp_path)], terminal_width=200)
+    titles = [line.split("   ") for line in result.output.splitlines() if line.startswith("request r-1")]
+    assert [(t[1], t[3].strip()) for t in titles] == [
+        ("tenant acme", "3.000 ms"),
+        ("tenant globex", "2.000 ms"),
+    ]
 
 
 NAMES = st.sampled_from("abcdefgh")

@@ -75,15 +75,23 @@ class Requests:
         self._wall = wall
         self._now = now
 
-    async def page(self, asked: str, *, all_kept: bool = False) -> dict[str, Any]:
-        """What is known of the request, prediction or trace `asked`; "": the newest predictions. `all_kept`: look further back
-        than a day. Raises Fault: it is no such id."""
+    async def page(self, asked: str, tenant: str = "", *, all_kept: bool = False) -> dict[str, Any]:
+        """What is known of the request, prediction or trace `asked`; "": the newest predictions. `tenant`: whose; "": if several
+        have sent this id, `tenants` names them and nothing else is told. `all_kept`: look further back than a day. Raises Fault:
+        it is no such id."""
         asked = asked.strip()
         if asked and (len(asked) > _MAX_ID or not _ID.fullmatch(asked)):
             raise faults.malformed(
                 "id", f"an id of a request, prediction or trace is printable ASCII, up to {_MAX_ID}"
             )
-        page = {"at": self._now(), "asked": asked, "all_kept": all_kept, "newest": [], "found": None}
+        page = {
+            "at": self._now(),
+            "asked": asked,
+            "all_kept": all_kept,
+            "newest": [],
+            "found": None,
+            "tenants": [],
+        }
         if self._sources is None:
             return {
                 **page,
@@ -91,7 +99,8 @@ class Requests:
             }
         trouble = _Trouble([])
         if asked:
-            page["found"] = await self._one(self._sources, asked, all_kept, trouble)
+            found = await self._one(self._sources, asked, tenant, all_kept, trouble)
+            page |= {"tenants": found} if isinstance(found, list) else {"found": found}
         else:
             page["newest"] = await self._newest(self._sources, trouble)
         return {**page, "notices": trouble.notices}
@@ -102,18 +111,28 @@ class Requests:
         return [{**{key: e[key] for key in keys}, "latency_ms": e["latency_us"] / 1000} for e in found]
 
     async def _one(
-        self, sources: RequestSources, asked: str, all_kept: bool, trouble: _Trouble
-    ) -> dict[str, Any] | None:
+        self, sources: RequestSources, asked: str, tenant: str, all_kept: bool, trouble: _Trouble
+    ) -> dict[str, Any] | list[str] | None:
+        """The names of tenants, if several have sent it."""
         request_id, slash, row = asked.rpartition("/")
         wanted = request_id if slash and row.isdecimal() else asked
-        trace = await self._trace(sources, wanted, trouble)
-        events = await self._events(sources, wanted, trace, all_kept, trouble)
+        found = await self._traces(sources, wanted, trouble)
+        trace = found.get(tenant) if tenant else next(iter(found.values()), None)
+        query = Query(tenant=tenant) if all_kept else Query(tenant=tenant, first_ms=self._a_day_ago_ms())
+        events = await self._events(sources, wanted, trace, query, trouble)
+        if not tenant:
+            first_rows = await self._find(
+                sources, replace(query, request_id=wanted, row=0, limit=_ROWS), trouble
+            )
+            tenants = {*filter(None, found), *(str(e["tenant"]) for e in (*events, *first_rows))}
+            if len(tenants) > 1:
+                return sorted(tenants)
         if wanted != asked:
             events = [event for event in events if str(event["row"]) == row]
         if trace is None and events:
-            trace = await self._trace(
-                sources, trace_id_of(events[0]) or str(events[0]["request_id"]), trouble
-            )
+            own = trace_id_of(events[0]) or str(events[0]["request_id"])
+            found = await self._traces(sources, own, trouble)
+            trace = found.get(str(events[0]["tenant"]), found.get(""))
         if trace is None and not events:
             return None
         about = events[0] if events else {}
@@ -122,33 +141,33 @@ class Requests:
         return {
             "request_id": identity,
             "trace_id": trace["trace_id"] if trace else trace_id_of(about),
-            "tenant": about.get("tenant", ""),
+            "tenant": about.get("tenant", tenant),
             "trace": trace,
             "no_trace": "" if trace else self._why_no_trace(sources, identity),
             "predictions": await self._predictions(sources, events, trouble),
         }
+
+    def _a_day_ago_ms(self) -> int:
+        return int(self._wall() * 1000) - _DAY_MS
 
     async def _events(
         self,
         sources: RequestSources,
         wanted: str,
         trace: Mapping[str, Any] | None,
-        all_kept: bool,
+        query: Query,
         trouble: _Trouble,
     ) -> list[dict[str, Any]]:
-        query = Query(request_id=wanted, limit=_ROWS)
+        query = replace(query, request_id=wanted, limit=_ROWS)
         if trace is not None:
             # When it was is known, so few segments have to be read.
-            at = int(trace["began_us"]) // 1000
-            query = Query(
-                request_id=str(trace["request_id"]), first_ms=at - _DAY_MS // 24, last_ms=at + _DAY_MS // 24
-            )
-            query = replace(query, limit=_ROWS)
-        elif not all_kept:
-            query = replace(query, first_ms=int(self._wall() * 1000) - _DAY_MS)
+            at, span = int(trace["began_us"]) // 1000, _DAY_MS // 24
+            query = replace(query, request_id=str(trace["request_id"]), first_ms=at - span, last_ms=at + span)
         found = await self._find(sources, query, trouble)
         if not found and _HEX.fullmatch(wanted):
-            found = await self._find(sources, Query(event_id=bytes.fromhex(wanted)), trouble)
+            found = await self._find(
+                sources, Query(tenant=query.tenant, event_id=bytes.fromhex(wanted)), trouble
+            )
             found = found or await self._find(
                 sources, replace(query, request_id="", trace_id=wanted), trouble
             )
@@ -170,18 +189,24 @@ class Requests:
             )
         return list(found.events)
 
-    async def _trace(self, sources: RequestSources, wanted: str, trouble: _Trouble) -> dict[str, Any] | None:
+    async def _traces(
+        self, sources: RequestSources, wanted: str, trouble: _Trouble
+    ) -> dict[str, dict[str, Any]]:
+        """By tenant."""
         if sources.traces is None:
-            return None
+            return {}
         try:
-            found = await self._threads.run(partial(traces.find, sources.traces, wanted))
+            found = await self._threads.run(partial(traces.find_all, sources.traces, wanted))
             self._reach.back(TRACES)
-            return None if found is None else {**timeline(found), "request_id": str(found["request_id"])}
+            return {
+                tenant: {**timeline(one), "request_id": str(one["request_id"])}
+                for tenant, one in found.items()
+            }
         except OSError as error:
             trouble.add(self._reach.away(TRACES, error))
         except (KeyError, ValueError, TypeError, AttributeError):
             trouble.add(notice("watch", "The trace of this request can't be read."))
-        return None
+        return {}
 
     @staticmethod
     def _why_no_trace(sources: RequestSources, request_id: str) -> str:

@@ -38,7 +38,8 @@ def views(parts: Parts) -> Mapping[str, View]:
 
     async def request(request: Request, _: Access) -> Values:
         asked = request.query_params
-        return await parts.requests.page(asked.get("id", ""), all_kept=bool(asked.get("all")))
+        every = bool(asked.get("all"))
+        return await parts.requests.page(asked.get("id", ""), asked.get("tenant", ""), all_kept=every)
 
     return {
         "/": View(lambda _, __: pages.overview(), "overview.html", "What changed"),

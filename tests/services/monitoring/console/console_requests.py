@@ -90,7 +90,7 @@ def recorded(place: Place, explanations: Explanations | None = None) -> Recorded
     return made
 
 
-def answered(revision: str, at: float) -> EventGroup:
+def answered(revision: str, at: float, tenant: str = "acme") -> EventGroup:
     """Rows 0 and 1 of the request, and eight others; the second row failed."""
     count = 10
     times = np.full(count, int(at * 1e6)) + np.arange(count)
@@ -124,7 +124,7 @@ def answered(revision: str, at: float) -> EventGroup:
         Column("delay", DType.FLOAT64, np.full(count, 0.26), (), codes == 0),
     ]
     traced = [f"00-{TRACE}-00f067aa0ba902b7-01" if i == REQUEST else "" for i in ids]
-    rows = Rows(ids, ["acme"] * count, [1] * count, [0.0] * count, traced)
+    rows = Rows(ids, [tenant] * count, [1] * count, [0.0] * count, traced)
     header = GroupHeader(
         "flights", 1, revision, "live", 2, "", (ModelUse("m", "light", "2", SHA),),
         inputs=("tail", "email", "hour"), features=("temp", "wind", "seats"), outputs=("delay",), masked=("email",),
@@ -132,10 +132,10 @@ def answered(revision: str, at: float) -> EventGroup:
     return EventGroup(header, Batch.of(rows, columns))
 
 
-def trace(at: float) -> dict[str, Any]:
+def trace(at: float, tenant: str = "acme") -> dict[str, Any]:
     begin = int(at * 1e6)
     spans = (
-        ("Predict", "ingress", "a", "", 0, 26_808, {"request_id": REQUEST, "tenant": "acme"}),
+        ("Predict", "ingress", "a", "", 0, 26_808, {"request_id": REQUEST, "tenant": tenant}),
         ("Infer", "router", "b", "a", 8_448, 18_085, {"rows": "2"}),
         ("store", "features", "c", "b", 11_287, 3_134, {"batch_rows": "2"}),
         ("m", "executor", "d", "b", 20_201, 1_877, {"model.name": "light", "model.version": "2"}),

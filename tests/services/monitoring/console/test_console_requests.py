@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,24 @@ from typing import Any
 
 import pytest
 
+from headrace.pipeline import parse
 from services.monitoring.console.ports import Explanation
 from services.monitoring.outcomes.records import StorageError
+from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Browser, Place
 from tests.services.monitoring.console.console_requests import (
+    DOCUMENT,
     MAIL,
     REQUEST,
     SHA,
     TRACE,
     Explained,
     Recorded,
+    answered,
     recorded,
+    trace,
 )
+from tests.services.monitoring.console.console_served import Client, serving
 
 
 @pytest.fixture
@@ -99,6 +106,29 @@ async def test_personal_data_is_masked(place: Place, known: Recorded) -> None:
         {"name": "tail", "value": "N789JB", "masked": False},
     )
     assert inputs["email"]["value"].startswith("hash:")
+
+
+async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, known: Recorded) -> None:
+    port, at = free_port(), place.wall - 10
+    known.world.take(answered(parse(DOCUMENT, "flights").revision, at, "globex"), epoch=8)
+    with (place.folder / "traces" / "spans-00000000.jsonl").open("a") as file:
+        file.write(json.dumps(trace(at, "globex")) + "\n")
+    client = Client(port)
+    async with serving(place, port):
+        assert await client.sign_in(place.keys["operator"]) == 303
+        _, choice = await client.ask("GET", f"/requests?id={REQUEST}")
+        pages = [
+            json.loads((await client.ask("GET", f"/requests.json?id={REQUEST}&tenant={tenant}"))[1])["found"]
+            for tenant in ("acme", "globex")
+        ]
+        told = json.loads((await client.ask("GET", f"/requests.json?id={REQUEST}"))[1])
+        client.close()
+    assert (told["tenants"], told["found"]) == (["acme", "globex"], None)
+    for tenant, found in zip(told["tenants"], pages, strict=True):
+        assert f"/requests?id={REQUEST}&amp;tenant={tenant}" in choice
+        assert (found["tenant"], found["trace"]["spans"][0]["about"]["tenant"]) == (tenant, tenant)
+        assert [p["row"] for p in found["predictions"]] == [0, 1]
+    assert [len(found["predictions"][0]["outcomes"]) for found in pages] == [1, 0]
 
 
 async def test_without_an_id_the_newest_are_listed(place: Place, known: Recorded) -> None:

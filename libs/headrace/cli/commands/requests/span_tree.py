@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from headrace.state.traces import Span, ordered, start_us
+from headrace.state.traces import Span, ordered, start_us, tenant_of
 
 _BAR = 32
 _GOOD = frozenset({"OK", "", "UNSET"})
@@ -28,7 +28,8 @@ def draw(trace: Mapping[str, Any]) -> Table:
     rows = ordered(trace["spans"])
     begin = min((start_us(span) for _, span in rows), default=0)
     end = max((start_us(span) + int(span["duration_us"]) for _, span in rows), default=0)
-    title = f"request {trace['request_id']}   trace {trace['trace_id']}   {milliseconds(end - begin)}"
+    of = f"   tenant {tenant}" if (tenant := tenant_of(trace)) else ""
+    title = f"request {trace['request_id']}{of}   trace {trace['trace_id']}   {milliseconds(end - begin)}"
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1), pad_edge=False
     )

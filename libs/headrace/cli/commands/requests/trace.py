@@ -18,18 +18,19 @@ _PATIENCE_S = 1.5
 def trace(
     request_id: Annotated[str, typer.Argument(help="A request id, or a trace id.")], home: Home = DEFAULT_HOME
 ) -> None:
-    """Draw a request's spans as a tree with times."""
+    """Draw a request's spans as a tree with times; of each tenant that has sent this id."""
     layout = place(home)
-    found: dict[str, Any] | None = None
+    found: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + _PATIENCE_S
-    while found is None and time.monotonic() < deadline:
-        found = traces.find(layout.traces, request_id)
-        if found is None:
+    while not found and time.monotonic() < deadline:
+        found = traces.find_all(layout.traces, request_id)
+        if not found:
             time.sleep(0.1)
-    if found is None:
+    if not found:
         fail(
             f"no trace of {request_id!r} in {layout.traces}. Kept are requests that were sampled, failed or slow, "
             "until newer ones push them out. To have one kept, send it with a sampled `traceparent`, as "
             "`headrace predict` does"
         )
-    out.print(span_tree.draw(found))
+    for one in found.values():
+        out.print(span_tree.draw(one))
