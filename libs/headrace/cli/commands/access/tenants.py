@@ -17,6 +17,7 @@ from rich.table import Table
 from headrace.cli.commands.access.scopes import read_scopes
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, prepared
 from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.secrets import DEMO_LIMITS
 from headrace.hop.config import ConfigError
 from headrace.state import queries
 from headrace.state import tenants as documents
@@ -39,7 +40,8 @@ class _Limit:
 _LIMITS = {
     "rows_per_s": _Limit("rows per second", "Rows per second, or `none`."),
     "rows_burst": _Limit(
-        "rows at once", "Rows that may come at once after a quiet time, or `none`: one second's worth."
+        "rows at once",
+        "Rows that may come at once after a quiet time, or `none`: one second's worth. Never given: follows the rate.",
     ),
     "bytes_per_s": _Limit("bytes per second", "Bytes of messages per second, or `none`."),
     "bytes_burst": _Limit("bytes at once", "The same of bytes, or `none`."),
@@ -50,6 +52,9 @@ _LIMITS = {
         "Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`.",
     ),
 }
+# Bursts and their rates. One that nobody gave stands to its rate as in the limits of a new tenant, or of the demo.
+_BURSTS = {"rows_burst": "rows_per_s", "bytes_burst": "bytes_per_s"}
+_DEFAULTS = (documents.NEW_LIMITS.model_dump(), DEMO_LIMITS.model_dump())
 # What `add` and `set` take, besides the tenant and the home. Absent: as it was.
 _OPTIONS: dict[str, Any] = {
     "pipelines": Annotated[
@@ -180,6 +185,8 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
     ]
     for field, limit in _LIMITS.items():
         value = getattr(spec.limits, field)
+        if value is None and field in _BURSTS:
+            value = getattr(spec.limits, _BURSTS[field])
         lines.append((limit.title, "no limit" if value is None else _number(value)))
     if spec.limits.distinct_queries_per_day is not None:
         lines += [(f"  of {pipeline}, today", _number(count)) for pipeline, count in asked.items()]
@@ -256,12 +263,29 @@ def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpe
     if change.limits:
         limits = {**spec.limits.model_dump(), **change.limits}
         try:
-            changed["limits"] = documents.QuotaSpec.model_validate(limits)
+            valid = documents.QuotaSpec.model_validate(limits)
+            changed["limits"] = valid.model_copy(update=_following(spec.limits, valid, change.limits))
         except ValidationError as error:
             wrong = error.errors()[0]
             option = str(wrong["loc"][0]).replace("_", "-")
             raise ConfigError(f"--{option}: {wrong['msg']}, or `{_NO_LIMIT}`") from error
     return spec.model_copy(update=changed)
+
+
+def _following(
+    before: documents.QuotaSpec, after: documents.QuotaSpec, said: Mapping[str, str | None]
+) -> dict[str, float]:
+    """The bursts that nobody gave, for the rates that were said."""
+    found: dict[str, float] = {}
+    old, new = before.model_dump(), after.model_dump()
+    for burst, rate in _BURSTS.items():
+        if burst in said or rate not in said or new[rate] is None:
+            continue
+        for default in _DEFAULTS:
+            ratio = default[burst] / default[rate]
+            if old[burst] == (old[rate] or default[rate]) * ratio:
+                found[burst] = new[rate] * ratio
+    return found
 
 
 def _change(home: Path, how: Callable[[documents.TenantsFile], documents.TenantsFile]) -> None:
