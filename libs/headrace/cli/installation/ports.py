@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -117,19 +118,46 @@ def hold(port: int) -> socket.socket:
     return holding
 
 
+def reserve(port: int) -> socket.socket:
+    """Reserves a port among installations until the socket is closed, also while nobody listens on it: processes that start, or
+    are restarted, need theirs only then.
+
+    It is an abstract name, which the kernel has once for all users of a network, and takes back when the process ends. Raises
+    OSError if another installation has it.
+    """
+    reserving = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        reserving.bind(_name(port))
+    except OSError:
+        reserving.close()
+        raise
+    return reserving
+
+
+def unreserved(port: int) -> bool:
+    """Whether no installation has reserved it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(_name(port)) == errno.ECONNREFUSED
+
+
+def _name(port: int) -> str:
+    return f"\0headrace/port/{port}"
+
+
 def claim(path: Path, instances: Iterable[str] = ()) -> tuple[dict[str, int], list[socket.socket]]:
-    """Chooses all ports, holds those that processes share, and keeps the choice in `path`.
+    """Chooses all ports, reserves them, holds those that processes share, and keeps the choice in `path`.
 
     Raises LookupError if there are none free.
     """
     first = wanted(instances)
     while True:
-        chosen = choose(first, load(path), free)
+        chosen = choose(first, load(path), lambda port: unreserved(port) and free(port))
         with ExitStack() as stack:
             try:
-                held = [stack.enter_context(hold(chosen[name])) for name in SHARED]
+                held = [stack.enter_context(reserve(port)) for port in chosen.values()]
+                held += [stack.enter_context(hold(chosen[name])) for name in SHARED]
             except OSError:
-                continue  # another program has taken it since
+                continue  # another installation or program has taken it since
             stack.pop_all()
         save(path, chosen)
         return chosen, held
