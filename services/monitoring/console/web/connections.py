@@ -1,5 +1,4 @@
-"""The console's connections. Those that have shown an operator's session or key have a part of their own, so that silent ones and
-strangers can fill only theirs; and whoever is slow to ask is cut off."""
+"""The console's connections: strangers can fill only a part of their own, and whoever is slow to ask is cut off."""
 
 from __future__ import annotations
 
@@ -10,20 +9,21 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Connections of strangers, of those from one address, and of operators. Sockets of one service must not eat its other ones.
+# Connections of strangers, of those from one address, and of operators.
 _STRANGERS, _OF_ADDRESS, _OPERATORS = 64, 32, 64
-# A request must be there as a whole after so long; a stranger must have its answer by then, too.
-_REQUEST_S = 10.0
+# So long after a connection or an answer the next request must be there as a whole, and a stranger have its answer.
+REQUEST_S = 15.0
 
 
 class Connection(H11Protocol):
-    """One connection of a browser or program."""
+    """`of_operator`: it has shown a session or key."""
+
+    of_operator = False
 
     def __init__(self, connections: Connections, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._all = connections
-        self._deadline: asyncio.TimerHandle | None = None
-        self.of_operator = False
+        self._deadline = self.loop.call_later(REQUEST_S, self._late)
 
     @property
     def busy(self) -> bool:
@@ -32,90 +32,58 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_request()
         self._all.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.closed(self)
-        self._end_deadline()
+        self._deadline.cancel()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        if self._deadline is None and not self.busy:
-            self._expect_request()
-        super().data_received(data)
-
     def on_response_complete(self) -> None:
-        self._end_deadline()
         super().on_response_complete()
-        if self.busy:  # with a request that was sent ahead
-            self._expect_request()
-
-    def drop(self) -> None:
-        """Closes it at once, whatever it still has to send."""
-        self.transport.abort()
-
-    def _expect_request(self) -> None:
-        self._deadline = self.loop.call_later(_REQUEST_S, self._late)
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(REQUEST_S, self._late)
 
     def _late(self) -> None:
-        # It is whole, and takes as long as the answer takes: pages that are streamed go on for minutes.
+        # An operator's page may be streamed for minutes.
         whole = self.busy and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if not (self.of_operator and whole):
-            self.drop()
-
-    def _end_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+            self.transport.abort()
 
 
 class Connections:
-    """All that are open, the oldest first. When a part is full, the oldest goes that has nothing to answer: among strangers, that
-    of the address which has most."""
+    """All that are open, the oldest first. Where a part is full, the oldest goes, best one that has nothing to answer."""
 
     def __init__(self) -> None:
-        self._strangers: dict[Connection, None] = {}
-        self._operators: dict[Connection, None] = {}
-
-    def protocol(self, *arguments: Any, **more: Any) -> Connection:
-        """A new connection, for uvicorn."""
-        return Connection(self, *arguments, **more)
+        self._open: dict[Connection, None] = {}
 
     def opened(self, connection: Connection) -> None:
-        """Takes it in as a stranger's."""
-        held = Counter(map(_address, self._strangers))
-        if held[_address(connection)] >= _OF_ADDRESS:
-            self._drop_one(_address(connection))
-        elif len(self._strangers) >= _STRANGERS:
-            self._drop_one(held.most_common(1)[0][0])
-        self._strangers[connection] = None
+        """Takes it in as a stranger's; if theirs are full, one of the address goes that has most."""
+        strangers = [c for c in self._open if not c.of_operator]
+        held = Counter(map(_address, strangers))
+        address = _address(connection)
+        if held[address] < _OF_ADDRESS and len(strangers) >= _STRANGERS:
+            address = held.most_common(1)[0][0]
+        if held[address] >= _OF_ADDRESS or len(strangers) >= _STRANGERS:
+            self._drop_one([c for c in strangers if _address(c) == address])
+        self._open[connection] = None
 
     def of_operator(self, client: tuple[str, int]) -> None:
-        """The connection from there has shown an operator's session or key. If all of theirs are busy it stays a stranger's."""
-        connection = next((c for c in self._strangers if c.client == client), None)
-        if connection is None:
-            return
-        if len(self._operators) >= _OPERATORS:
-            idle = next((c for c in self._operators if not c.busy), None)
-            if idle is None:
-                return
-            self._operators.pop(idle)
-            idle.drop()
-        del self._strangers[connection]
-        self._operators[connection] = None
-        connection.of_operator = True
+        """The connection from there has shown an operator's session or key."""
+        for connection in self._open:
+            connection.of_operator |= connection.client == client
+        operators = [c for c in self._open if c.of_operator]
+        if len(operators) > _OPERATORS:
+            self._drop_one(operators)
 
     def closed(self, connection: Connection) -> None:
         """Lets go of it."""
-        self._strangers.pop(connection, None)
-        self._operators.pop(connection, None)
+        self._open.pop(connection, None)
 
-    def _drop_one(self, address: str) -> None:
-        found = [c for c in self._strangers if _address(c) == address]
-        oldest = next((c for c in found if not c.busy), found[0])
-        self._strangers.pop(oldest)
-        oldest.drop()
+    def _drop_one(self, connections: list[Connection]) -> None:
+        dropped = next((c for c in connections if not c.busy), connections[0])
+        self.closed(dropped)
+        dropped.transport.abort()
 
 
 def _address(connection: Connection) -> str:

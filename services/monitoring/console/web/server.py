@@ -7,17 +7,17 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from services.monitoring.console.settings import ConsoleSettings
-from services.monitoring.console.web.connections import Connections
+from services.monitoring.console.web.connections import REQUEST_S, Connection, Connections
 from services.monitoring.ports import Log
 
 # During a restart, the address belongs to the process that goes until it has gone; of several processes, one has it.
 _AGAIN_S = 1.0
-_KEEP_ALIVE_S = 15
 _DRAIN_S = 2
 _HEADER_BYTES = 32 << 10
 
@@ -56,12 +56,12 @@ async def _until_it_ends(
             log_config=None,
             access_log=False,
             # What uvicorn calls with the arguments of its own protocols.
-            http=connections.protocol,  # type: ignore[arg-type]
+            http=partial(Connection, connections),  # type: ignore[arg-type]
             ws="none",
             server_header=False,
             # Headers about other addresses are for proxies; nobody here is one.
             proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_keep_alive=int(REQUEST_S),
             timeout_graceful_shutdown=_DRAIN_S,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             ssl_certfile=settings.certificate,

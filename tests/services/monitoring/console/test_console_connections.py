@@ -96,7 +96,7 @@ async def test_an_address_with_many_connections_takes_none_of_another(place: Pla
 async def test_who_is_slow_to_ask_is_cut_off(
     place: Place, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = free_port()
     async with serving(place, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -116,7 +116,7 @@ async def _drip(writer: asyncio.StreamWriter, byte: bytes) -> None:
 async def test_a_stream_of_an_operator_outlasts_the_deadline_of_requests(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port, key = free_port(), place.keys["operator"]
     async with serving(place, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
