@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -67,11 +67,8 @@ async def console(
     operators = Operators(settings.tenants, settings.pepper, wall)
     events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
     await asyncio.to_thread(operators.refresh)
-    ended = EndedSessions(
-        (settings.security or settings.secret).with_name("console.ended"), wall, settings.longest_session_s
-    )
-    with suppress(OSError):  # the periodic work tells it
-        await asyncio.to_thread(ended.sync)
+    ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)
+    await asyncio.to_thread(ended.load)
     sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s, ended)
     tls = settings.certificate is not None
 
@@ -91,7 +88,7 @@ async def console(
         asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
         asyncio.create_task(_every(SAMPLE_S, sample, log)),
         asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(operators.refresh), log)),
-        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(ended.sync), log)),
+        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(ended.load), log)),
         asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
     ]
     try:

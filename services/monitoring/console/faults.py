@@ -88,11 +88,9 @@ def no_audit() -> Fault:
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
 
 
-def unrecorded() -> Fault:
+def unrecorded(what: str = "that the audit is read can't be recorded now, so it is not shown") -> Fault:
     """What can't be recorded is not done."""
-    message = (
-        "that the audit is read can't be recorded now, so it is not shown; mend disk or rights of HOME/audit"
-    )
+    message = f"{what}; mend disk or rights of HOME/audit"
     return Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, message)
 
 

@@ -1,9 +1,8 @@
-"""Sessions that were ended by signing out: for each an empty file, so that all processes of the home know, now and later."""
+"""Which sessions were ended by signing out, in a file of the home."""
 
 from __future__ import annotations
 
-import math
-import os
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,49 +10,37 @@ from headrace.state import atomic
 
 
 class EndedSessions:
-    """The files in `folder`; after `longest_s`, when a session has ended by itself, its file is removed. `wall`: seconds since
-    1970. Threads may share it."""
+    """`wall`: seconds since 1970. While the file can't be read, no session goes on that began before."""
 
-    def __init__(self, folder: Path, wall: Callable[[], float], longest_s: float) -> None:
-        self._folder = folder
+    def __init__(self, path: Path, wall: Callable[[], float]) -> None:
+        self._path = path
         self._wall = wall
-        self._longest_s = longest_s
-        # Those that have no file yet, and those that have one.
-        self._new: set[str] = set()
-        self._known: set[str] = set()
-        # Which sessions were ended before could not be read: none of them goes on.
-        self._unknown_until = -math.inf
-
-    def add(self, nonce: str) -> None:
-        """Ends a session in this process; `sync` makes it last."""
-        self._new.add(nonce)
+        # When each would have ended by itself, by its nonce.
+        self._until: dict[str, float] = {}
+        self._unknown_until = 0.0
 
     def has(self, nonce: str, began: float) -> bool:
         """Whether a session is over that began then."""
-        return nonce in self._new or nonce in self._known or began <= self._unknown_until
+        return nonce in self._until or began <= self._unknown_until
 
-    def sync(self) -> None:
-        """Reads what other processes wrote, and writes what is new. Blocks. Raises OSError: the next call tries it again."""
+    def add(self, nonce: str, until: float) -> None:
+        """Ends a session in this process; `save` makes it last."""
+        self._until[nonce] = until
+
+    def load(self) -> None:
+        """Takes up what another process has saved. Blocks; raises nothing."""
         try:
-            self._read()
-        except OSError:
-            if self._unknown_until == -math.inf:
-                self._unknown_until = self._wall()
-            raise
-        if new := frozenset(self._new):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for nonce in new:
-                os.close(os.open(self._folder / nonce, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            atomic.sync_folder(self._folder)
-            self._known.update(new)
-            self._new.difference_update(new)
+            found = json.loads(self._path.read_bytes())
+            self._until.update({nonce: float(until) for nonce, until in found["ended"].items()})
+            self._unknown_until = max(self._unknown_until, float(found["unknown_until"]))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._unknown_until = self._unknown_until or self._wall()
 
-    def _read(self) -> None:
-        if not self._folder.exists():
-            return
-        for path in self._folder.iterdir():
-            if path.stat().st_mtime + self._longest_s >= self._wall():
-                self._known.add(path.name)
-            else:
-                path.unlink(missing_ok=True)
-                self._known.discard(path.name)
+    def save(self) -> None:
+        """Blocks. Raises OSError."""
+        self.load()
+        ended = {nonce: until for nonce, until in self._until.items() if until > self._wall()}
+        content = {"unknown_until": self._unknown_until, "ended": ended}
+        atomic.write(self._path, json.dumps(content).encode(), mode=0o600)

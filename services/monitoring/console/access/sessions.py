@@ -89,8 +89,8 @@ class Sessions:
         return replace(session, ends=ends) if ends - session.ends >= _RENEW * self._lifetime_s else None
 
     def end(self, session: Session) -> None:
-        """From now on its cookie opens nothing here; elsewhere and after a restart, once `ended.sync` has written it."""
-        self.ended.add(session.nonce)
+        """From now on its cookie opens nothing here; elsewhere and after a restart, once `ended.save` has written it."""
+        self.ended.add(session.nonce, session.began + self._longest_s)
 
     def form_token(self, nonce: str) -> str:
         """The token that forms of a session (or visit) carry; another site can't know it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -117,11 +116,15 @@ class Guard:
         self._event(kind, request, {**who, **details})
 
     async def sign_out(self, access: Access) -> None:
-        """Ends the session."""
+        """Ends the session. Raises Fault: only in this process, as that can't be recorded."""
         if access.session is not None:
             self._sessions.end(access.session)
-            with suppress(OSError):  # the periodic work tells it, and tries again
-                await asyncio.to_thread(self._sessions.ended.sync)
+            try:
+                await asyncio.to_thread(self._sessions.ended.save)
+            except OSError:
+                raise faults.unrecorded(
+                    "that you signed out can't be recorded now, so a restart forgets it"
+                ) from None
 
     def begin_visit(self) -> tuple[str, str]:
         """The cookie of somebody who is about to sign in, and the token of the form."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Clock:
 
 
 def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
-    return Sessions(key, clock, 1800, 8 * 3600, EndedSessions(Path("none"), clock, 8 * 3600))
+    return Sessions(key, clock, 1800, 8 * 3600, EndedSessions(Path("none"), clock))
 
 
 @given(st.integers(min_value=0), st.sampled_from("ab0-_.="))
@@ -77,19 +78,26 @@ def test_a_session_is_what_it_was_until_it_ends() -> None:
         one.read(cookie)
 
 
-def test_sessions_that_were_ended_are_forgotten_when_they_would_have_ended(tmp_path: Path) -> None:
-    clock = Clock()
-    one, other = (EndedSessions(tmp_path / "ended", clock, 100) for _ in range(2))
-    one.add("a")
-    assert (one.has("a", 0), other.has("a", 0)) == (True, False)
-    one.sync()
-    other.sync()
-    assert (other.has("a", 0), other.has("b", 0)) == (True, False)
-    assert stat.S_IMODE((tmp_path / "ended" / "a").stat().st_mode) == 0o600
-    os.utime(tmp_path / "ended" / "a", (clock.now, clock.now))
+def test_processes_share_which_sessions_were_ended_until_they_would_have_ended(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "ended"
+    one, other = EndedSessions(path, clock), EndedSessions(path, clock)
+    one.add("a", clock.now + 100)
+    one.save()
+    other.load()
+    assert (other.has("a", clock.now), other.has("b", clock.now)) == (True, False)
+    other.add("b", clock.now + 200)
+    other.save()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     clock.now += 101
-    other.sync()
-    assert not list((tmp_path / "ended").iterdir())
+    other.save()
+    assert json.loads(path.read_bytes())["ended"].keys() == {"b"}
+    # What was lost with a damaged file is not forgotten when it is written again.
+    path.write_bytes(b"{")
+    other.load()
+    other.save()
+    third = EndedSessions(path, clock)
+    third.load()
+    assert (third.has("c", clock.now), third.has("c", clock.now + 1)) == (True, False)
 
 
 def test_signatures_of_one_kind_are_no_others() -> None:
