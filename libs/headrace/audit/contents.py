@@ -6,15 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from headrace.audit.journals import Journal, identity_of
 from headrace.audit.persons.payloads import Payload, Payloads, Segment
-from headrace.audit.records import GAP, TORN, Place, Record, decode
+from headrace.audit.records import GAP, Place, Record, decode
 from headrace.encryption import KeysAwayError
 from headrace.state import chain
-from headrace.state.torn import Torn
 
 # The journal of readings and erasures.
 ACTS = "audit"
@@ -59,8 +58,10 @@ class Contents:
         self._erased_but_named: dict[str, int] = {}
         self._expired: set[str] = set()
         self._found: list[Finding] = []
-        self._torn = {name: _torn_lines(journal) for name, journal in self._journals.items()}
-        self._torn_but_logged: set[tuple[str, int]] = set()
+        # Lines that a power loss cut off, and what there is of them.
+        self.torn: list[Finding] = []
+        self._parts: dict[tuple[str, int], bytes] = {}
+        self._find_torn()
         self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
 
@@ -93,16 +94,6 @@ class Contents:
             for segment, (why, number, count) in self._locked.items()
         ]
 
-    def torn(self) -> list[Finding]:
-        """Lines of which a power loss left a part. That is no sign of tampering."""
-        found = []
-        for name, lines in self._torn.items():
-            for path, line in lines:
-                whole = "; the log has all of it" if (name, line.line) in self._torn_but_logged else ""
-                text = f"{path}, line {line.line} (byte {line.at}): a write was cut off, and its end is missing{whole}"
-                found.append(Finding(f"journal {name}", text))
-        return found
-
     def findings(self) -> list[Finding]:
         """What is wrong, once all entries were taken."""
         for journal in self._journals.values():
@@ -127,32 +118,27 @@ class Contents:
         source.place = here
         journal = self._journals.get(record.source)
         if journal is not None and journal.chained:
-            whole = record.text.encode("utf-8", "surrogateescape")
-            torn = self._part_of(journal.name, here.line)
-            if torn is not None and whole.startswith(torn):
-                self._torn_but_logged.update([(journal.name, here.line)] if record.kind != TORN else [])
-                whole = b""
-            source.digests.append(hashlib.sha256(whole).digest() if whole else b"")
+            whole, part = (
+                record.text.encode("utf-8", "surrogateescape"),
+                self._parts.get((journal.name, here.line)),
+            )
+            compared = whole and (part is None or not whole.startswith(part))
+            source.digests.append(hashlib.sha256(whole).digest() if compared else b"")
 
-    def _part_of(self, journal: str, line: int) -> bytes | None:
-        """What there is of a torn line of a journal; a file system may fill it up with zeros. None: it is not torn."""
-        return next((t.content.rstrip(b"\0") for _, t in self._torn[journal] if t.line == line), None)
+    def _find_torn(self) -> None:
+        for name, journal in self._journals.items():
+            with suppress(OSError):
+                for path, line in journal.torn():
+                    text = f"{path}, line {line.line} (byte {line.at}): a write was cut off, and its end is missing"
+                    self.torn.append(Finding(f"journal {name}", text))
+                    # A file system may have filled it up with zeros.
+                    self._parts[name, line.line] = line.content.rstrip(b"\0")
 
     def _compare(self, journal: Journal, source: _Source) -> list[Finding]:
         """A chain as it is now, with the lines that the log has of it."""
         found: list[str] = []
         try:
-            if (
-                self._part_of(journal.name, 1) is None
-                and source.place.file
-                and identity_of(journal.path) not in (source.place.file, "")
-            ):
-                text = (
-                    "does not begin with the line that the log has: replaced, or its first line was altered"
-                )
-                found.append(f"{journal.path} {text}")
-            else:
-                found.extend(_differences(journal, source))
+            found.extend(_differences(journal, source, self._parts.get((journal.name, 1))))
             for _ in chain.entries(journal.path):
                 pass
         except FileNotFoundError:
@@ -230,9 +216,12 @@ class Contents:
             self.notes.append(f"{erased} lines that told of persons are not there any more")
 
 
-def _differences(journal: Journal, source: _Source) -> Iterator[str]:
+def _differences(journal: Journal, source: _Source, torn_first: bytes | None) -> Iterator[str]:
     """Raises OSError."""
-    lines = 0
+    lines, known = 0, source.place.file
+    if torn_first is None and known and identity_of(journal.path) not in (known, ""):
+        yield f"{journal.path} does not begin with the line that the log has: replaced, or its first line was altered"
+        return
     with journal.path.open("rb") as file:
         for lines, line in enumerate(file, 1):
             said = source.digests[lines - 1] if lines <= len(source.digests) else b""
@@ -251,10 +240,3 @@ def _pending(journal: Journal, source: _Source) -> Iterator[str]:
                     yield line.decode("utf-8", "surrogateescape")
     except OSError:
         return
-
-
-def _torn_lines(journal: Journal) -> list[tuple[Path, Torn]]:
-    try:
-        return journal.torn()
-    except OSError:
-        return []

@@ -18,8 +18,6 @@ from headrace.state import torn
 SALT_BYTES = 32
 # Something happened to a journal itself; these entries have no line.
 GAP = "journal_gap"
-# A line of which a power loss left a part (state/torn.py).
-TORN = "torn"
 # The keys with texts, `file` first, then as they come in Record.
 _TEXTS = ("file", "source", "at", "kind", "text", "commitment", "segment", "why")
 _STRINGS = {str}
@@ -92,7 +90,7 @@ def commitment(salt: bytes, text: str) -> str:
 def described(text: str) -> tuple[str, str]:
     """When a line says that it was written, and of what kind it is; empty where it does not."""
     if torn.marked(text.encode("utf-8", "surrogateescape")) is not None:
-        return "", TORN
+        return "", "torn"
     try:
         about: Any = json.loads(text)
     except (ValueError, RecursionError):

@@ -69,7 +69,7 @@ def verify(
     _Pass(folder, checkpoint, witnessed, contents, report, progress).run()
     report.findings += contents.findings()
     report.locked = contents.locked()
-    report.torn = contents.torn()
+    report.torn = contents.torn
     report.records = contents.counts
     report.notes += contents.notes
     if not witnessed:

@@ -58,7 +58,6 @@ def cut_and_go_on(home: Home, name: str, left: int, *, collected: bool) -> None:
     where = f"journal {name}: {path}, line 3 (byte {at}): a write was cut off"
     home.collect()
     assert [where in text for text in named(home)] == [True]
-    assert ["the log has all of it" in text for text in named(home)] == [collected and name != "security"]
     write(home, 4)
     assert [where in text for text in named(home)] == [True]
     home.collect()
@@ -184,7 +183,7 @@ def test_the_commands_name_a_torn_line(tmp_path: Path) -> None:
         assert (result.exit_code, "the audit log holds" in said) == (0, True)
         assert f"torn: journal models: {at.model_log}, line 2 (byte {begin})" in said
         [line] = json.loads(run(at.home, "status", "--json").stdout)["torn_lines"]
-        assert line == {"journal": "models", "file": str(at.model_log), "line": 2, "byte": begin}
+        assert f"torn: journal models: {at.model_log}, line 2 (byte {begin})" in line
         log.record("loaded", "light", "2")
     told = json.loads(run(at.home, "audit", "verify", "--json").stdout)
     assert [found["where"] for found in told["torn"]] == ["journal models"]

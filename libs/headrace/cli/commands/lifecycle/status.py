@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from headrace.audit.contents import Contents
+from headrace.audit.settings import Audit
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import (
     broken_pipelines,
     keys_problem,
     quarantined_models,
     shared_limits,
-    torn_lines,
 )
 from headrace.cli.installation import ports, secrets
+from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
@@ -75,7 +78,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "sealed_with": _sealed_with(layout),
         "keys_problem": keys_problem.look(layout, told["services"]),
         "tenants_problem": _tenants_problem(layout),
-        "torn_lines": torn_lines.look(layout),
+        "torn_lines": _torn_lines(layout),
         "limits_problem": shared_limits.problem(told["services"]),
     }
 
@@ -92,7 +95,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "sealed_with": _sealed_with(layout),
         "keys_problem": keys_problem.look(layout, {}),
         "tenants_problem": _tenants_problem(layout),
-        "torn_lines": torn_lines.look(layout),
+        "torn_lines": _torn_lines(layout),
         "limits_problem": None,
     }
 
@@ -114,6 +117,16 @@ def _tenants_problem(layout: Layout) -> str | None:
     except ConfigError as error:
         return str(error) if layout.tenants.exists() else None
     return None
+
+
+def _torn_lines(layout: Layout) -> list[str]:
+    """Of the journals, as far as they can be read; `headrace audit verify` says why they can't be."""
+    with suppress(ConfigError):
+        return [
+            f"torn: {f.where}: {f.text}"
+            for f in Contents(Audit(audit_place.settings(layout)).journals, None).torn
+        ]
+    return []
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -153,7 +166,8 @@ def _print(found: dict[str, Any]) -> None:
         text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
     for line in found["torn_lines"]:
-        out.print(f"\n{torn_lines.sentence(line)}", style="yellow", markup=False, soft_wrap=True)
+        text = f"\n{line}; the journal goes on after it"
+        out.print(text, style="yellow", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
