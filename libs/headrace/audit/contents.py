@@ -129,7 +129,7 @@ class Contents:
         for name, journal in self._journals.items():
             with suppress(OSError):
                 for path, line in journal.torn():
-                    text = f"{path}, line {line.line} (byte {line.at}): a write was cut off, and its end is missing"
+                    text = f"{path}, line {line.line} (byte {line.at}): a write was cut off; the journal goes on after it"
                     self.torn.append(Finding(f"journal {name}", text))
                     # A file system may have filled it up with zeros.
                     self._parts[name, line.line] = line.content.rstrip(b"\0")

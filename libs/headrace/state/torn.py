@@ -1,7 +1,6 @@
-"""Torn lines: a power loss may leave a part of the last line in a file that only grows. Nobody was answered on its account.
+"""Torn lines: what a power loss has left of the last line of a file that only grows. Nobody was answered on its account.
 
-Whoever appends next ends such a line with a mark (an ASCII record separator, which no JSON text holds, and a JSON object). So it
-stays in the file, is known from a line that somebody altered, and spoils no other.
+Whoever appends next ends it with a mark: a record separator, which no JSON text holds, and a JSON object.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_installations_that_choose_at_once_share_no_port(tmp_path: Path) -> None
         return ports.claim(tmp_path / f"{number}.json")
 
     with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
-        chosen = []
+        chosen: list[int] = []
         for found, held in threads.map(claimed, range(4)):
             chosen += found.values()
             for holding in held:

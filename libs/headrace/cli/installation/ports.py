@@ -119,11 +119,9 @@ def hold(port: int) -> socket.socket:
 
 
 def reserve(port: int) -> socket.socket:
-    """Reserves a port among installations until the socket is closed, also while nobody listens on it: processes that start, or
-    are restarted, need theirs only then.
+    """Reserves a port among installations until the socket is closed, also while nobody listens on it.
 
-    It is an abstract name, which the kernel has once for all users of a network, and takes back when the process ends. Raises
-    OSError if another installation has it.
+    An abstract name: all users of a network share it, and it ends with the process. Raises OSError if another has it.
     """
     reserving = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:

@@ -84,14 +84,8 @@ class Requests:
             raise faults.malformed(
                 "id", f"an id of a request, prediction or trace is printable ASCII, up to {_MAX_ID}"
             )
-        page = {
-            "at": self._now(),
-            "asked": asked,
-            "all_kept": all_kept,
-            "newest": [],
-            "found": None,
-            "tenants": [],
-        }
+        page = {"at": self._now(), "asked": asked, "all_kept": all_kept}
+        page |= {"newest": [], "found": None, "tenants": []}
         if self._sources is None:
             return {
                 **page,
@@ -118,7 +112,7 @@ class Requests:
         wanted = request_id if slash and row.isdecimal() else asked
         found = await self._traces(sources, wanted, trouble)
         trace = found.get(tenant) if tenant else next(iter(found.values()), None)
-        query = Query(tenant=tenant) if all_kept else Query(tenant=tenant, first_ms=self._a_day_ago_ms())
+        query = Query(tenant=tenant, first_ms=0 if all_kept else int(self._wall() * 1000) - _DAY_MS)
         events = await self._events(sources, wanted, trace, query, trouble)
         if not tenant:
             first_rows = await self._find(
@@ -146,9 +140,6 @@ class Requests:
             "no_trace": "" if trace else self._why_no_trace(sources, identity),
             "predictions": await self._predictions(sources, events, trouble),
         }
-
-    def _a_day_ago_ms(self) -> int:
-        return int(self._wall() * 1000) - _DAY_MS
 
     async def _events(
         self,

@@ -13,12 +13,7 @@ from rich.text import Text
 from headrace.audit.contents import Contents
 from headrace.audit.settings import Audit
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
-from headrace.cli.diagnosis import (
-    broken_pipelines,
-    keys_problem,
-    quarantined_models,
-    shared_limits,
-)
+from headrace.cli.diagnosis import broken_pipelines, keys_problem, quarantined_models, shared_limits
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.encryption import encryption_place
@@ -122,10 +117,8 @@ def _tenants_problem(layout: Layout) -> str | None:
 def _torn_lines(layout: Layout) -> list[str]:
     """Of the journals, as far as they can be read; `headrace audit verify` says why they can't be."""
     with suppress(ConfigError):
-        return [
-            f"torn: {f.where}: {f.text}"
-            for f in Contents(Audit(audit_place.settings(layout)).journals, None).torn
-        ]
+        audit = Audit(audit_place.settings(layout))
+        return [f"torn: {found.where}: {found.text}" for found in Contents(audit.journals, None).torn]
     return []
 
 
@@ -166,8 +159,7 @@ def _print(found: dict[str, Any]) -> None:
         text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
     for line in found["torn_lines"]:
-        text = f"\n{line}; the journal goes on after it"
-        out.print(text, style="yellow", markup=False, soft_wrap=True)
+        out.print(f"\n{line}", style="yellow", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
