@@ -56,7 +56,7 @@ async def _until_it_ends(
             log_config=None,
             access_log=False,
             # What uvicorn calls with the arguments of its own protocols.
-            http=partial(Connection, connections),  # type: ignore[arg-type]
+            http=partial(Connection, connections),  # type: ignore[arg-type]  # it is called as a class
             ws="none",
             server_header=False,
             # Headers about other addresses are for proxies; nobody here is one.
