@@ -68,18 +68,18 @@ def test_what_is_bound_is_there_and_says_why(name: str) -> None:
         (
             ALONE,
             "1",
-            "to be listed in tests/machines/one_home.py: ['pipeline/test_other.py::test_takes_no_system']",
+            "to be listed in tests/machines/one_home.py: ['tests/pipeline/test_other.py::test_takes_no_system']",
         ),
         (
             ALONE,
             "",
-            "to be listed in tests/machines/one_home.py: ['pipeline/test_other.py::test_takes_no_system']",
+            "to be listed in tests/machines/one_home.py: ['tests/pipeline/test_other.py::test_takes_no_system']",
         ),
     ],
 )
 def test_what_is_not_bound_runs_or_fails(tmp_path: Path, source: str, machines: str, said: str) -> None:
-    folder = tmp_path / "pipeline"
-    folder.mkdir()
+    folder = tmp_path / "tests" / "pipeline"
+    folder.mkdir(parents=True)
     (folder / "conftest.py").write_text(SYSTEM)
     (folder / next(name for name in BOUND if "::" not in name)).write_text(LISTED)
     (folder / "test_other.py").write_text(source)
