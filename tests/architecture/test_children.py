@@ -54,8 +54,8 @@ def test_servers_end_with_a_killed_pytest(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
         poll("the servers run", (tmp_path / "pids").exists)
         running.kill()
-    for pid in map(int, (tmp_path / "pids").read_text().split()):
-        poll(f"process {pid} ends", lambda pid=pid: gone(pid))
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    poll("both end", lambda: all(map(gone, pids)))
 
 
 def gone(pid: int) -> bool:
