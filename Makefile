@@ -30,8 +30,8 @@ test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process
 test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in three lanes (tests/lanes.py)
 	@$(BIN)/python -m tests.lanes
 
-test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`), each told as it ends
-	@$(BIN)/python -m pytest -v -m slow --durations 0
+test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
+	@$(BIN)/python -m tests.slow $(OPTIONS)
 
 mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 random mutants (a quarter of an hour); tests/mutation/README.md
 	@$(BIN)/python -m tests.mutation

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
+from tests.children import ends_with_tests
 from tests.ports import free_port
 
 KEY, SECRET, BUCKET = "a-key", "a-secret-that-nobody-sees", "events"
@@ -64,11 +65,11 @@ class ObjectServer:
             for n, p in self._ports.items()
         ]
         self._process = subprocess.Popen(
-            [_program(), "server", "-dir", str(self._folder / "data"), "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            ends_with_tests(_program(), "server", "-dir", str(self._folder / "data"), "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
              "-filer", "-s3", f"-s3.config={self._folder / 's3.json'}", "-volume.max=20",
              "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
              # Else they listen on ports that are the same for everybody.
-             "-s3.port.iceberg=0", "-s3.port.lance=0", *options],
+             "-s3.port.iceberg=0", "-s3.port.lance=0", *options),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 60

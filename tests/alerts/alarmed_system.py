@@ -26,6 +26,7 @@ from headrace.cli.installation.audit import audit_place
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
 from load.systems.alert_servers import Receiver
+from tests.children import ends_with_tests
 from tests.libs.slo.alert_world import until, watched
 from tests.pipeline.test_rollouts import DOCUMENT, lookup
 from tests.ports import free_port
@@ -260,7 +261,7 @@ class Witness:
         command = [str(ROOT / ".venv/bin/headrace"), "audit", "witness", str(self.folder)]
         options = ["--log", str(PLACE.audit_public_key), "--listen", self.listen]
         log = (self.folder.parent / "witness.log").open("ab")
-        self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+        self._process = subprocess.Popen(ends_with_tests(*command, *options), stdout=log, stderr=log)
         log.close()
         until("the witness has its key", lambda: (self.folder / "witness.pub").exists())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,47 +49,48 @@ def domain_modules() -> list[Path]:
     ]
 
 
-def ours() -> list[Path]:
+@cache
+def ours() -> dict[str, str]:
+    """Path from the root → text, of each file of Python by hand."""
     rooms = [ROOT / name for name in ("services", "libs", "load", "deploy", "tests")]
     found = [path for room in rooms for path in sorted(room.rglob("*.py"))]
-    return [p for p in found if not {ROOT / "libs/headrace/api", ROOT / "libs/headrace/oip"} & set(p.parents)]
+    generated = {ROOT / "libs/headrace/api", ROOT / "libs/headrace/oip"}
+    return {str(p.relative_to(ROOT)): p.read_text() for p in found if not generated & set(p.parents)}
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("path", domain_modules(), ids=name)
-def test_domain_modules_know_neither_grpc_nor_generated_code(path: Path) -> None:
+def test_domain_modules_know_neither_grpc_nor_generated_code() -> None:
     wire = [
-        m
-        for m in imports_of(path)
-        if m.split(".")[0] == "grpc" or m.startswith(("headrace.api.", "headrace.oip"))
+        f"{path.relative_to(ROOT)}: imports {module}"
+        for path in domain_modules()
+        for module in imports_of(path)
+        if module.split(".")[0] == "grpc" or module.startswith(("headrace.api.", "headrace.oip"))
     ]
-    assert wire == []
+    assert not wire, "\n".join(wire)
 
 
-@pytest.mark.parametrize("path", ours(), ids=name)
-def test_files_hold_one_thing(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+def test_files_hold_one_thing() -> None:
+    lengths = {name: len(text.splitlines()) for name, text in ours().items()}
+    long = [f"{name}: {lines} lines" for name, lines in lengths.items() if lines > LONGEST_FILE]
+    assert not long, "\n".join(long)
 
 
-@pytest.mark.parametrize("path", ours(), ids=name)
-def test_no_room_is_named_for_nothing(path: Path) -> None:
-    assert not {part.removesuffix(".py").rstrip("s") for part in path.relative_to(ROOT).parts} & EMPTY_NAMES
+def test_no_room_is_named_for_nothing() -> None:
+    words = {name: {part.removesuffix(".py").rstrip("s") for part in Path(name).parts} for name in ours()}
+    empty = [name for name, parts in words.items() if parts & EMPTY_NAMES]
+    assert not empty, "\n".join(empty)
 
 
-@pytest.mark.parametrize("path", ours(), ids=name)
-def test_every_suppression_has_a_reason(path: Path) -> None:
-    with path.open("rb") as file:
-        comments = [t for t in tokenize.tokenize(file.readline) if t.type == tokenize.COMMENT]
+def test_every_suppression_has_a_reason() -> None:
     bare = [
-        f"line {comment.start[0]}: {comment.string}"
-        for comment in comments
+        f"{name}:{comment.start[0]}: {comment.string}"
+        for name, text in ours().items()
+        if SUPPRESSION.search(text)  # few have any, and this is fast
+        for comment in tokenize.generate_tokens(io.StringIO(text).readline)
+        if comment.type == tokenize.COMMENT
         for found in SUPPRESSION.finditer(comment.string)
         if not re.match(r"\W*\w", comment.string[found.end() :])
     ]
-    assert bare == []
+    assert not bare, "\n".join(bare)
 
 
 def made_by_a_factory(service: Path) -> bool:
@@ -98,18 +101,23 @@ def made_by_a_factory(service: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", ours(), ids=name)
-def test_no_name_of_a_module_is_given_twice(path: Path) -> None:
-    """The second would silently stand for the first, which no linter finds where both are constants."""
+def twice(text: str) -> list[str]:
+    """Names that the top of a module binds more than once."""
     found: Counter[str] = Counter()
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(text).body:
         if isinstance(node, ast.Assign):
             found.update(target.id for target in node.targets if isinstance(target, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             found[node.target.id] += 1
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found[node.name] += 1
-    assert [name for name, count in found.items() if count > 1 and name not in ("_", "T")] == []
+    return [name for name, count in found.items() if count > 1 and name not in ("_", "T")]
+
+
+def test_no_name_of_a_module_is_given_twice() -> None:
+    """The second would silently stand for the first, which no linter finds where both are constants."""
+    found = [f"{name}: {again}" for name, text in ours().items() for again in twice(text)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda p: p.name)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import skips
+
 ROOT = Path(__file__).parents[2]
 TESTS = """
 import pytest
@@ -20,20 +22,30 @@ def test_called():
     pytest.skip("this redis-server has no TLS")
 
 def test_listed():
+    pytest.skip("no NVIDIA GPU")
+
+def test_right():
     pytest.skip("mounts are not allowed here")
 
 @pytest.mark.xfail
 def test_expected_failure():
     assert False
 """
+MOUNTS = skips.possible(skips.RIGHTS["mount"])
 MODULE = "import pytest; pytest.importorskip('no_such_module')"
 
 
 @pytest.mark.parametrize(
     ("source", "required", "counts"),
     [
-        (TESTS, "1", "1 failed, 1 skipped, 1 xfailed, 1 error"),
-        (TESTS, "", "3 skipped, 1 xfailed"),
+        (
+            TESTS,
+            "1",
+            "2 failed, 1 skipped, 1 xfailed, 1 error"
+            if MOUNTS
+            else "1 failed, 2 skipped, 1 xfailed, 1 error",
+        ),
+        (TESTS, "", "4 skipped, 1 xfailed"),
         (MODULE, "1", "1 error"),
         (MODULE, "", "1 skipped"),
     ],
@@ -59,3 +71,13 @@ def test_a_skip(tmp_path: Path, source: str, required: str, counts: str) -> None
         check=False,
     )
     assert f"{counts} in" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"), [("true", False), ("false", True), ("no-such-program", True)]
+)
+def test_a_right_that_the_machine_gives_is_no_reason(
+    monkeypatch: pytest.MonkeyPatch, command: str, allowed: bool
+) -> None:
+    monkeypatch.setitem(skips.RIGHTS, "ptrace", (command,))
+    assert skips.allowed("a thread can't be stopped here: ptrace: no") == allowed

@@ -29,6 +29,7 @@ from services.preprocessing import wiring as preprocessing
 from services.router import wiring as router
 from services.router.stages.steps import TRANSFORM
 from services.router.ticks.arm_counts import ours
+from tests.children import ends_with_tests
 from tests.generations import older
 from tests.services.router.router_leaves import INFER, batch_of
 
@@ -61,7 +62,7 @@ async def process(old: Version, service: str, folder: Path, **settings: Any) -> 
     file = folder / f"{service}.yaml"
     file.write_text(yaml.safe_dump({"server": {"listen": target}, **settings}))
     command = old.command("-O", "-m", f"services.{service}", "--config", str(file))
-    with subprocess.Popen(command, cwd=old.root) as running:
+    with subprocess.Popen(ends_with_tests(*command), cwd=old.root) as running:
         client = Client(service, config.ClientSettings(target=target))
         try:
             while not (folder / f"{service}.sock").exists():

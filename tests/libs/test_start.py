@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import ends_with_tests
 from tests.system import poll
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_a_stop_while_modules_are_imported_is_obeyed(tmp_path: Path, service: st
     (tmp_path / "pydantic.py").write_text(SLOW.format(mark=str(mark)))
     path = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "libs")))
     process = subprocess.Popen(
-        [sys.executable, "-m", f"services.{service}", "--config", "none.yaml"],
+        ends_with_tests(sys.executable, "-m", f"services.{service}", "--config", "none.yaml"),
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
     )
@@ -58,7 +59,7 @@ def test_a_service_runs_by_variables_alone(tmp_path: Path) -> None:
     }
     path = os.pathsep.join(map(str, (ROOT, ROOT / "libs")))
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.preprocessing"],
+        ends_with_tests(sys.executable, "-m", "services.preprocessing"),
         cwd=tmp_path,
         env={**os.environ, **settings, "PYTHONPATH": path},
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headrace.state import atomic
+from tests.children import ends_with_tests
 from tests.machines.network import DNS, connect, entering
 from tests.system import poll
 
@@ -25,7 +26,8 @@ class Names:
         here = [f"--listen-address={DNS}", f"--addn-hosts={self._hosts}", "--bind-interfaces", "--pid-file="]
         with (folder / "dnsmasq.log").open("w") as log:
             self._process = subprocess.Popen(
-                [*entering(switch), "dnsmasq", "--conf-file=/dev/null", *options, *here], stderr=log
+                ends_with_tests(*entering(switch), "dnsmasq", "--conf-file=/dev/null", *options, *here),
+                stderr=log,
             )
         poll("dnsmasq", lambda: _listens(switch))
 

@@ -18,6 +18,7 @@ BOUND = {
     "test_drift_named.py": _COMMANDS,
     "test_events.py": _FILES,
     "test_explanations.py::test_a_prediction_is_explained_from_its_event": _COMMANDS,
+    "test_explanations.py::test_nothing_but_the_door_reaches_services_in_one_process": _COMMANDS,
     "test_first_request.py::test_seven_processes_or_one": "asks the supervisor",
     "test_flights_cascade.py": _ALONE,
     "test_flights_code.py": _ALONE,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headrace.cli.deployment import description as mounted
+from tests.children import ends_with_tests
 from tests.machines.network import entering
 from tests.stopped import send
 from tests.system import ROOT
@@ -97,7 +98,7 @@ class _Process:
         self._before = [*entering(namespace), "unshare", "--mount", "sh", "-c", bind, "sh"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command(f"services.{service}", "--config", str(settings)),
+                ends_with_tests(*self._command(f"services.{service}", "--config", str(settings))),
                 stdout=output,
                 stderr=output,
                 env=_environment(),

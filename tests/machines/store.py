@@ -14,6 +14,7 @@ import redis
 from headrace.cli.deployment import description as mounted
 from headrace.cli.installation import first_releases, layout
 from headrace.releases import open_store
+from tests.children import ends_with_tests
 from tests.machines.authority import Authority, trust
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import Network, connect, entering
@@ -48,7 +49,9 @@ class Store:
         options += ["--port", "0", "--tls-port", str(_PORT), "--tls-auth-clients", "yes"]
         options += [word for name, file in self._files() for word in (f"--{name}", file)]
         self._process = subprocess.Popen(
-            [*entering(self._namespace), "redis-server", *options, "--save", "", "--requirepass", PASSWORD],
+            ends_with_tests(
+                *entering(self._namespace), "redis-server", *options, "--save", "", "--requirepass", PASSWORD
+            ),
             stdout=subprocess.DEVNULL,
         )
         poll("the machines' Redis", self._listens)

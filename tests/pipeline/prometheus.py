@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import urllib.request
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.children import ends_with_tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ class Prometheus:
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
         process = subprocess.Popen(
-            [
-                shutil.which("prometheus") or "",
+            ends_with_tests(
+                "prometheus",
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder / 'tsdb'}",
                 f"--web.listen-address={address}",
-            ],
+            ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

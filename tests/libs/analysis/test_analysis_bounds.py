@@ -28,12 +28,10 @@ def chance_ever_excluded(rate: float, alpha: float, rows: int, *, above: bool) -
 
 
 @pytest.mark.parametrize("above", [True, False])
-@pytest.mark.parametrize(("rate", "rows"), [(0.02, 120), (0.3, 60), (0.5, 60)])
+@pytest.mark.parametrize(("rate", "rows"), [(0.05, 120), (0.3, 60), (0.5, 60)])
 def test_the_true_rate_is_hardly_ever_excluded(rate: float, rows: int, above: bool) -> None:
-    chance = chance_ever_excluded(rate, 0.1, rows, above=above)
-    assert chance <= 0.1
-    # A bound that never excludes anything would pass as well.
-    assert above or chance > 0
+    # A bound that hardly excludes anything would never be wrong either.
+    assert 0.015 < chance_ever_excluded(rate, 0.1, rows, above=above) <= 0.1
 
 
 @given(st.integers(1, 10_000), st.data(), st.floats(0.001, 0.2))

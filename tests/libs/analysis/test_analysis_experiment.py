@@ -36,13 +36,22 @@ def test_a_key_can_be_taken_out_when_its_outcomes_grow() -> None:
     assert grown.variance == pytest.approx(moments([1.0, 5.0, 3.0], [1, 2, 1]).variance)
 
 
-def test_the_half_width_is_the_formula_of_the_source() -> None:
-    alpha, n, variance, tuning = 0.05, 2000, 0.01, 5000
-    rho = math.sqrt((-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuning)
-    expected = math.sqrt(n * variance) * math.sqrt(
-        2 * (n * rho**2 + 1) * math.log(math.sqrt(n * rho**2 + 1) / alpha) / (n * rho) ** 2
-    )
-    assert sequential_half_width(variance, n, alpha) == pytest.approx(expected)
+@pytest.mark.parametrize("keys", [200, 2_000, 50_000])
+def test_at_its_edge_the_evidence_against_zero_is_one_in_alpha(keys: int) -> None:
+    """The likelihood ratios of all effects, mixed by a normal distribution whose variance the source gives for 5,000 keys."""
+    variance, variance_of_effects = 0.01, 0.00158729
+    edge = keys * sequential_half_width(variance, keys, 0.05) / math.sqrt(keys * variance)
+    effects = np.linspace(-1, 1, 2_000_001)
+    ratios = np.exp(effects * edge - keys * effects**2 / 2 - effects**2 / 2 / variance_of_effects)
+    mixed = ratios.sum() * 1e-6 / math.sqrt(2 * math.pi * variance_of_effects)
+    assert mixed == pytest.approx(1 / 0.05, rel=1e-4)
+
+
+def test_the_interval_is_the_narrowest_at_the_number_of_keys_that_it_is_tuned_for() -> None:
+    widths = [
+        sequential_half_width(0.01, 5_000, 0.05, tuning) for tuning in (2_500, 4_000, 5_000, 6_250, 10_000)
+    ]
+    assert min(widths) == widths[2]
 
 
 def test_too_few_keys_say_nothing() -> None:

@@ -25,6 +25,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.stream import SERVICE
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.wire_errors import status_code, trailers
+from tests.children import ends_with_tests
 from tests.stopped import send
 
 _KIND = ".google.protobuf.ListValue"
@@ -152,7 +153,7 @@ class Callee:
     async def start(self) -> None:
         ways = ["exchange"] if self.exchange else []
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, str(self.socket), *ways
+            *ends_with_tests(sys.executable, __file__, str(self.socket), *ways)
         )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:

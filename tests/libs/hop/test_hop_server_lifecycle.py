@@ -21,6 +21,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import config
+from tests.children import ends_with_tests
 from tests.libs.hop.hop_echo import ARITIES, ONE, caller
 
 ROOT = Path(__file__).parents[3]
@@ -41,12 +42,9 @@ def write_config(directory: Path, telemetry: dict[str, object] | None = None, **
 
 async def start(config_path: Path, *extra: str) -> Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.libs.hop.hop_echo",
-        "--config",
-        config_path,
-        *extra,
+        *ends_with_tests(
+            sys.executable, "-m", "tests.libs.hop.hop_echo", "--config", str(config_path), *extra
+        ),
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "error"},

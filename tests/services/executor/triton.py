@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 
 from headrace.oip import open_inference_pb2 as oip
+from tests.children import ends_with_tests
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +73,7 @@ def triton(folder: Path) -> Iterator[str]:
     libraries = f"{sysconfig.get_config_var('LIBDIR')}:{SITE}/nvidia_pytriton.libs"
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command,
+            ends_with_tests(*command),
             env={"LD_LIBRARY_PATH": libraries, "PATH": f"{HOME}/bin:/usr/bin:/bin"},
             stdout=log,
             stderr=log,

@@ -15,6 +15,7 @@ import pytest
 
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
+from tests.children import ends_with_tests
 from tests.ports import free_port
 from tests.redis_server import VALKEY, RedisServer
 from tests.services.features.calling import Features, get
@@ -98,7 +99,9 @@ def sentinel(folder: Path, port: int, *, watched: int) -> Iterator[None]:
         f"port {port}\nbind 127.0.0.1\nsentinel monitor ours 127.0.0.1 {watched} 1\n"
         "sentinel down-after-milliseconds ours 5000\nsentinel failover-timeout ours 2000\n"
     )
-    with subprocess.Popen([VALKEY, str(configuration), "--sentinel"], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        ends_with_tests(VALKEY, str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
+    ) as process:
         try:
             yield
         finally:

@@ -28,6 +28,7 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants
+from tests.children import ends_with_tests
 from tests.ports import free_ports
 
 T = TypeVar("T")
@@ -348,7 +349,7 @@ class DoorProcess:
         self._log = folder.path / "ingress.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.ingress", *settings],
+                ends_with_tests(sys.executable, "-m", "services.ingress", *settings),
                 stdout=log,
                 stderr=log,
                 cwd=folder.path,

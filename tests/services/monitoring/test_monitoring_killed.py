@@ -19,6 +19,7 @@ from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.hop.call import methods_of
 from headrace.hop.config import ClientSettings
 from headrace.hop.testing import Harness
+from tests.children import ends_with_tests
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +42,9 @@ class Monitoring:
     async def start(self) -> None:
         command = [sys.executable, "-m", "services.monitoring", "--config", str(self.config)]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}"}
-        self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment)
+        self.process = await asyncio.create_subprocess_exec(
+            *ends_with_tests(*command), cwd=ROOT, env=environment
+        )
 
     async def stop(self, how: signal.Signals) -> None:
         assert self.process is not None

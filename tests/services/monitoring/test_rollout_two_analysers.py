@@ -21,6 +21,7 @@ from headrace.releases.document import LIVE, Release
 from headrace.releases.redis import RedisReleases
 from headrace.state import atomic
 from services.monitoring.rollouts.analyser import Analyser
+from tests.children import ends_with_tests
 from tests.libs.releases.release_stores import Place, in_redis
 from tests.redis_server import RedisServer
 from tests.services.monitoring.analyser_process import analyser_in_redis
@@ -183,7 +184,7 @@ class Child:
         command = [sys.executable, "-m", "tests.services.monitoring.analyser_process"]
         arguments = [str(server.port), world.prefix, str(ticks), str(lease_ms)]
         with self._said.open("wb") as file:
-            self.process = subprocess.Popen([*command, *arguments], stdout=file)
+            self.process = subprocess.Popen(ends_with_tests(*command, *arguments), stdout=file)
 
     @property
     def lines(self) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli.gameday.undo import Undo
+from tests.children import ends_with_tests
 from tests.stopped import state
 from tests.system import poll
 
@@ -39,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "600"])
+    process = subprocess.Popen(ends_with_tests("sleep", "600"))
     yield process
     process.kill()
     process.wait()
@@ -84,7 +85,7 @@ def test_another_process_with_its_pid_is_left_alone(
 
 
 def test_one_that_has_ended_hinders_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(["sleep", "600"])
+    process = subprocess.Popen(ends_with_tests("sleep", "600"))
     undo = Undo(tmp_path)
     undo.stop("frozen", process.pid)
     process.kill()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.slo.servers import AlertmanagerApi, ServerError
+from tests.children import ends_with_tests
 from tests.system import poll
 
 ALERTS = (
@@ -50,7 +51,9 @@ def alertmanager(folder: Path) -> Iterator[str]:
         f"--web.listen-address={address}",
         "--cluster.listen-address=",
     )
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ends_with_tests(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         poll("Alertmanager answers", lambda: answers(f"http://{address}"))
         yield f"http://{address}"
