@@ -55,6 +55,20 @@ def test_a_release_lives_its_life(home: Path) -> None:
     assert current(home) is None
 
 
+def test_going_back_twice_does_not_bring_the_bad_release_back(home: Path) -> None:
+    for version in (1, 2, 10):
+        ok(home, "release", "deploy", "small", "--models", f"light={version}")
+    ok(home, "release", "rollback", "small")
+    history = json.loads(ok(home, "release", "history", "small", "--json"))["releases"]
+    assert [(r["number"], r["rolled_back_by"]) for r in history] == [(4, None), (3, 4), (2, None), (1, None)]
+    assert "rolled back by 4" in ok(home, "release", "history", "small")
+    ok(home, "release", "rollback", "small")
+    assert current(home).live.models["light"] == "1"
+    assert "rolled back: 4, 3, 2" in refused(home, "release", "rollback", "small")
+    ok(home, "release", "rollback", "small", "--to", 3)
+    assert current(home).live.models["light"] == "10"
+
+
 def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -> None:
     ok(home, "release", "deploy", "small")
     before = current(home)
