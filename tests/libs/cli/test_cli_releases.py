@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.cli.installation import layout, release_place
-from headrace.cli.main import app
 from headrace.releases import FileReleases
 from headrace.repository import label, publish
 from headrace.repository.records import Records
@@ -165,21 +164,6 @@ def test_a_version_in_quarantine_is_refused(home: Path) -> None:
     assert current(home).live.models["light"] == "2"
     told = refused(home, "release", "deploy", "small", "--models", "light=10")
     assert "can't be used: it is in quarantine (it ends the process)" in told
-
-
-def test_a_terminal_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr("headrace.cli.commands.releases.commit.sys", type("Sys", (), {"stdin": Terminal()}))
-    deploy = ["release", "deploy", "small", "--home", str(home)]
-    no = CliRunner().invoke(app, deploy, input="n\n")
-    assert (no.exit_code, current(home)) == (1, None)
-    assert "Make it so?" in no.output
-    assert CliRunner().invoke(app, deploy, input="y\n").exit_code == 0
-    assert CliRunner().invoke(app, [*deploy, "--models", "light=1", "--yes"]).exit_code == 0
-    assert current(home).number == 2
 
 
 def test_apply_from_git(home: Path, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def _target(basis: Basis, current: Release, history: Sequence[Release], number: 
         bad = rolled_back_by(history)
         found = _walked_back(current, older, bad)
         if found is None:
-            left = f"; rolled back: {', '.join(str(r.number) for r in older if r.number in bad)}" if bad else ""
+            left = (
+                f"; rolled back: {', '.join(str(r.number) for r in older if r.number in bad)}" if bad else ""
+            )
             problem = f"number: no kept release to go back to has another live arm (kept: {kept}{left}); name one: --to NUMBER"
             raise ReleaseError(basis.pipeline, [problem])
         return found
