@@ -12,6 +12,7 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
+from headrace.pipeline import parse
 from tests.gauges import samples
 from tests.pipeline.refusals import failure
 from tests.system import (
@@ -93,6 +94,35 @@ def test_a_broken_release_stops_no_pipeline_over_a_kill(system: System) -> None:
     poll("what was mended serves", lambda: version(system) == 3)
     kill(system, "router")
     poll("it still does", lambda: version(system) == 3, within_s=RECOVERY_S)
+
+
+@pytest.mark.parametrize("part", ["release", "document"])
+@pytest.mark.usefixtures("_documents")
+def test_of_a_damaged_newest_release_its_copy_serves_or_nothing_does(system: System, part: str) -> None:
+    number = add_document(NAME, document(2, at=7))
+    poll("the new version serves", lambda: version(system) == 2)
+    revision = parse(document(2, at=7), NAME).revision
+    name = f"{NAME}/{number}.json" if part == "release" else f"{NAME}/documents/{revision}.yaml"
+    stored, kept = RELEASES / name, layout.of(HOME).kept_releases / name
+    good = stored.read_bytes()
+    assert kept.read_bytes() == good
+    one_byte = good.replace(b"version", b"versiom", 1)
+    stored.write_bytes(one_byte)
+    for _ in range(2):
+        kill(system, "router")
+        poll("the newest release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
+    [told] = system.status()["quarantined_pipelines"]
+    assert (told["pipeline"], told["serves_version"], told["serves_release"]) == (NAME, 2, number)
+    kept.write_bytes(one_byte)
+    kill(system, "router")
+    poll("other pipelines serve", lambda: flights(system), within_s=RECOVERY_S)
+    code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NAME))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
+    [told] = system.status()["quarantined_pipelines"]
+    assert (told["serves_version"], f"releases/{NAME}/{number}" in told["problems"][0]) == (None, True)
+    stored.write_bytes(good)
+    poll("it is well by itself", lambda: version(system) == 2)
+    assert not system.status()["quarantined_pipelines"]
 
 
 def kill(system: System, service: str) -> None:

@@ -11,6 +11,7 @@ from headrace.releases import Freeze, FrozenError, Release, ReleaseError, Rollou
 from headrace.releases.changes import (
     aborted,
     deployed,
+    differences,
     experiment_started,
     experiment_stopped,
     labelled,
@@ -205,6 +206,19 @@ def test_what_a_rollout_was_judged_harmful_for_is_no_way_back(live: Home) -> Non
     live.commit(live.basis().next("harm by errors", rollout=judged))
     assert rolled_back_by(live.store.history("small")) == {2: 5}
     assert back(live).restores == 1
+
+
+def test_from_a_release_that_cant_be_read_the_way_goes_to_the_newest_that_can(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    live.deploy(models={"light": "10"})
+    (live.store.folder / "small" / "3.json").write_text("{")
+    assert not live.deploy(models={"light": "2"}).restores
+    (live.store.folder / "small" / "4.json").write_text("{")
+    made = back(live)
+    assert (made.restores, made.live.models["light"]) == (2, "2")
+    assert [str(one) for one in differences(live.store.history("small")[1], made)] == [
+        "(release): 4 can't be read → —"
+    ]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -33,6 +33,7 @@ def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
         {
             "pipeline": q.name,
             "serves_version": q.serves.version if q.serves else None,
+            "serves_release": catalog.released[q.name].number if q.serves else None,
             "problems": [str(p) for p in q.problems],
         }
         for q in catalog.quarantined.values()
@@ -45,14 +46,15 @@ def lines(catalog: ReleaseCatalog) -> list[str]:
     """For people: a sentence for each broken release, then its problems."""
     found: list[str] = []
     for q in catalog.quarantined.values():
-        found += [_sentence(q), *_first(q.problems)]
+        found += [_sentence(q, catalog), *_first(q.problems)]
     return found + [str(p) for p in catalog.troubles]
 
 
-def _sentence(q: Quarantined) -> str:
+def _sentence(q: Quarantined, catalog: ReleaseCatalog) -> str:
     if q.serves is None:
-        return f"pipeline {q.name} can't be used: none of its releases can be used"
-    return f"pipeline {q.name} serves its last good release (version {q.serves.version}): the newest can't be used"
+        return f"pipeline {q.name} is in quarantine: its newest release can't be used, and there is no copy of it"
+    serves = f"release {catalog.released[q.name].number} (version {q.serves.version})"
+    return f"pipeline {q.name} serves {serves}, which was good last: the newest can't be used as it is stored"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:

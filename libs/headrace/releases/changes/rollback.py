@@ -59,11 +59,13 @@ def _rolled_back(before: Release, after: Release) -> Arm | None:
 
 
 def _target(basis: Basis, current: Release, history: Sequence[Release], number: int | None) -> Release:
-    older = [release for release in history if release.number < current.number]
+    older = [release for release in history if release.number < basis.newest]
     kept = ", ".join(str(release.number) for release in older) or "none"
     if number is None:
         bad = rolled_back_by(history)
-        found = _walked_back(current, older, bad)
+        # From a newest one that can't be read, the way goes back to the newest that can.
+        whole = basis.newest == current.number
+        found = current if not whole and current.number not in bad else _walked_back(current, older, bad)
         if found is None:
             left = (
                 f"; rolled back: {', '.join(str(r.number) for r in older if r.number in bad)}" if bad else ""
