@@ -125,6 +125,26 @@ def test_of_a_damaged_newest_release_its_copy_serves_or_nothing_does(system: Sys
     assert not system.status()["quarantined_pipelines"]
 
 
+@pytest.mark.usefixtures("_documents")
+def test_a_fifo_among_releases_hangs_nobody(system: System) -> None:
+    number = add_document(NAME, document(2, at=7))
+    poll("the new version serves", lambda: version(system) == 2)
+    fifo = RELEASES / NAME / f"{number + 1}.json"
+    os.mkfifo(fifo)
+    try:
+        [told] = poll("status names it", lambda: system.status()["quarantined_pipelines"])
+        assert (told["serves_version"], "it is no plain file" in told["problems"][0]) == (2, True)
+        for service in ("router", "ingress"):
+            gauge = f"headrace_{service}_quarantined_documents"
+            poll(f"{service} goes on", lambda g=gauge, s=service: any(v for _, v in samples(system, g, [s])))
+        assert version(system) == 2
+    finally:
+        fifo.unlink()
+    poll("it is well again", lambda: not system.status()["quarantined_pipelines"])
+    add_document(NAME, document(3, at=9))
+    poll("what comes next serves", lambda: version(system) == 3)
+
+
 def kill(system: System, service: str) -> None:
     """kill -9, until another process is there."""
     pid = system.pid(service)

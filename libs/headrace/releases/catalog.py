@@ -101,7 +101,8 @@ class ReleaseCatalog:
     """Reads the store when it is made, and again at each `reload`. Raises nothing: what is broken is in `quarantined`.
 
     Of each pipeline the newest release serves. If it is damaged, its copy does, or what served last; without either, nothing.
-    If the store can't be reached, what served goes on. `mirror`: a folder for copies of what served last, for starts. Processes of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
+    If the store can't be reached, what served goes on. `mirror`: a folder for copies of what served last, for starts. Processes
+    of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class ReleaseCatalog:
             yield newest
         copy = self._mirror.current(name)[0] if self._mirror is not None else None
         old = self.released.get(name)
-        last = [release for release in (copy, old and old.release) if release is not None]
+        last = [release for release in (copy, old.release if old else None) if release is not None]
         yield from sorted(last, key=lambda release: release.number, reverse=True)
         if newest is not None and all(self._intact_document(name, r) for r in newest.revisions()):
             # It is whole, and this reader refuses it.

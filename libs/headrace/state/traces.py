@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.state import plain_files
+
 Span = Mapping[str, Any]
 
 
@@ -22,7 +24,7 @@ def find(folder: Path, request_id: str) -> dict[str, Any] | None:
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:
-            lines = segment.read_bytes().splitlines()
+            lines = plain_files.read(segment).splitlines()
         except FileNotFoundError:
             continue  # the store has just deleted it
         for line in reversed(lines):

@@ -236,9 +236,7 @@ def test_tampering_shows(home: Path) -> None:
     path = home / "releases" / "small" / "2.json"
     path.write_bytes(path.read_bytes().replace(b'"light": "2"', b'"light": "10"'))
     said = ok(home, "release", "show", "small")
-    assert (
-        "release 2 can't be used; what serves, says headrace status: sha256: the document was altered" in said
-    )
+    assert "release 2 can't be used (headrace status: what serves): sha256: the document was altered" in said
     # A release past the command.
     store = FileReleases(home / "releases")
     store.commit(store.current("small")[0].next("mallory", "", 2))

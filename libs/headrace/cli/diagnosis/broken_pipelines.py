@@ -12,6 +12,7 @@ from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem, Quarantined
 from headrace.releases import FileReleases, ReleaseCatalog
+from headrace.state import plain_files
 
 FIX = "headrace release history PIPELINE shows them; release what is right anew: headrace release deploy PIPELINE"
 
@@ -74,7 +75,7 @@ def _setting(layout: Layout, key: str) -> str | None:
 def _read(path: Path) -> Mapping[str, Any]:
     # Another check reports a broken settings file.
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(plain_files.read(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return found if isinstance(found, Mapping) else {}

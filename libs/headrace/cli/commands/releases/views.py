@@ -194,7 +194,7 @@ def _recorded(at: ReleasePlace, releases: Sequence[Release]) -> tuple[dict[int, 
 def _say_broken(found: Sequence[Broken | None]) -> None:
     for broken in found:
         if broken is not None:
-            text = f"{broken.pipeline}: release {broken.number} can't be used; what serves, says headrace status: {broken.problem}"
+            text = f"{broken.pipeline}: release {broken.number} can't be used (headrace status: what serves): {broken.problem}"
             err.print(text, style="bold red", markup=False, soft_wrap=True)
 
 
