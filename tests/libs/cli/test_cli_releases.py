@@ -295,3 +295,27 @@ def test_a_shadow_is_started_and_stopped(home: Path) -> None:
     ok(home, "shadow", "stop", "small")
     assert (current(home).shadow, list(current(home).arms)) == (None, ["live"])
     assert "there is none; start one" in refused(home, "shadow", "stop", "small")
+
+
+def test_models_are_told_by_what_the_releases_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, *ROLLOUT)
+    records = Records(home / "executor")
+
+    def ask(_: object, action: str, model: str, __: object) -> None:
+        if action == "load":
+            records.serve(*model.split(":"))
+
+    monkeypatch.setattr("headrace.cli.commands.models.operator_calls.ask", ask)
+    assert "light:10 is loaded; pipeline small runs version 1, 2 (arm candidate)" in ok(
+        home, "models", "load", "light:10"
+    )
+    records.quarantine("heavy:10", {"problem": "it ends the process"})
+    listed = [line.split("  ") for line in run(home, "models", "list").stdout.splitlines()[1:]]
+    told = {(w[0], w[1]): w[2] for line in listed if len(w := [word.strip() for word in line if word]) > 2}
+    assert told[("light", "2")] == "small (arm candidate)"
+    assert told[("light", "10")] == "loaded"
+    assert (told[("heavy", "7")], told[("heavy", "10")]) == ("small, small (arm candidate)", "in quarantine")
+    assert "light:10 is unloaded; pipeline small runs version 1, 2 (arm candidate)" in ok(
+        home, "models", "unload", "light:10"
+    )
