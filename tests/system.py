@@ -30,6 +30,7 @@ from headrace.releases import LIVE, Arm, ReleaseStore, open_store
 from headrace.releases.changes import Basis
 from headrace.releases.changes.models import models_run
 from headrace.repository import Repository
+from tests.agreed import with_yes
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
@@ -327,7 +328,7 @@ def refused(*arguments: str, timeout: float = COMMAND_S) -> str:
 
 
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    command = [str(HEADRACE), *arguments, "--home", str(HOME)]
+    command = [str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
     except subprocess.TimeoutExpired as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
+from tests.agreed import with_yes
 from tests.alerts.alarmed_system import PLACE, Alarmed, repeated
 from tests.alerts.causes import Cause
 from tests.libs.slo.alert_world import until
@@ -30,11 +31,13 @@ _X, _Y = TensorSpec("x", DType.FLOAT32, (3,)), TensorSpec("y", DType.FLOAT32, (3
 
 def removed(name: str, version: str) -> None:
     """Takes a version out of the repository, once nothing keeps it."""
-    command = [str(HEADRACE), "models", "remove", name, version, "--home", str(HOME)]
+    command = [str(HEADRACE), *with_yes("models", "remove", name, version), "--home", str(HOME)]
 
     def gone() -> bool:
         subprocess.run(
-            [str(HEADRACE), "models", "unload", name, "--home", str(HOME)], cwd=ROOT, capture_output=True
+            [str(HEADRACE), *with_yes("models", "unload", name), "--home", str(HOME)],
+            cwd=ROOT,
+            capture_output=True,
         )
         return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
 
@@ -76,7 +79,7 @@ def not_a_model(_: Alarmed) -> Iterator[None]:
 
 
 def headrace_fails(*arguments: str) -> None:
-    subprocess.run([str(HEADRACE), *arguments, "--home", str(HOME)], cwd=ROOT, capture_output=True)
+    subprocess.run([str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)], cwd=ROOT, capture_output=True)
 
 
 @contextmanager

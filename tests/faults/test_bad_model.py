@@ -18,6 +18,7 @@ from headrace.cli.installation import layout
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
 from headrace.state import atomic
+from tests.agreed import with_yes
 from tests.services.executor.executor_models import doubling
 from tests.system import (
     HEADRACE,
@@ -53,7 +54,9 @@ def behind_the_back(name: str, version: str, content: bytes) -> None:
 
 def remove(name: str, version: str) -> None:
     subprocess.run(
-        [str(HEADRACE), "models", "remove", name, version, "--home", str(HOME)], cwd=ROOT, capture_output=True
+        [str(HEADRACE), *with_yes("models", "remove", name, version), "--home", str(HOME)],
+        cwd=ROOT,
+        capture_output=True,
     )
 
 

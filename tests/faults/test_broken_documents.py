@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
+from headrace.pipeline import parse
 from tests.gauges import samples
 from tests.pipeline.refusals import failure
 from tests.system import (
@@ -93,6 +95,59 @@ def test_a_broken_release_stops_no_pipeline_over_a_kill(system: System) -> None:
     poll("what was mended serves", lambda: version(system) == 3)
     kill(system, "router")
     poll("it still does", lambda: version(system) == 3, within_s=RECOVERY_S)
+
+
+@pytest.mark.parametrize("part", ["release", "document"])
+@pytest.mark.usefixtures("_documents")
+def test_of_a_damaged_newest_release_its_copy_serves_or_nothing_does(system: System, part: str) -> None:
+    number = add_document(NAME, document(2, at=7))
+    poll("the new version serves", lambda: version(system) == 2)
+    revision = parse(document(2, at=7), NAME).revision
+    name = f"{NAME}/{number}.json" if part == "release" else f"{NAME}/documents/{revision}.yaml"
+    stored, kept = RELEASES / name, layout.of(HOME).kept_releases / name
+    good = stored.read_bytes()
+    assert kept.read_bytes() == good
+    one_byte = good.replace(b"version", b"versiom", 1)
+    stored.write_bytes(one_byte)
+    for _ in range(2):
+        kill(system, "router")
+        poll("the newest release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
+    [told] = system.status()["quarantined_pipelines"]
+    assert (told["pipeline"], told["serves_version"], told["serves_release"]) == (NAME, 2, number)
+    kept.write_bytes(one_byte)
+    kill(system, "router")
+    poll("other pipelines serve", lambda: flights(system), within_s=RECOVERY_S)
+    code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NAME))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
+    [told] = system.status()["quarantined_pipelines"]
+    assert (told["serves_version"], f"releases/{NAME}/{number}" in told["problems"][0]) == (None, True)
+    stored.write_bytes(good)
+    poll("it is well by itself", lambda: version(system) == 2)
+    assert not system.status()["quarantined_pipelines"]
+
+
+@pytest.mark.usefixtures("_documents")
+def test_a_fifo_among_releases_hangs_nobody(system: System) -> None:
+    number = add_document(NAME, document(2, at=7))
+    poll("the new version serves", lambda: version(system) == 2)
+    fifo = RELEASES / NAME / f"{number + 1}.json"
+    os.mkfifo(fifo)
+    try:
+        [told] = poll("status names it", lambda: system.status()["quarantined_pipelines"])
+        assert (told["serves_version"], "it is no plain file" in told["problems"][0]) == (2, True)
+        poll("router and door go on", lambda: all(map(partial(quarantines, system), ("router", "ingress"))))
+        assert version(system) == 2
+    finally:
+        fifo.unlink()
+    poll("it is well again", lambda: not system.status()["quarantined_pipelines"])
+    add_document(NAME, document(3, at=9))
+    poll("what comes next serves", lambda: version(system) == 3)
+
+
+def quarantines(system: System, service: str) -> bool:
+    """Whether its metrics say that something is in quarantine."""
+    gauge = f"headrace_{service}_quarantined_documents"
+    return any(value for _, value in samples(system, gauge, [service]))
 
 
 def kill(system: System, service: str) -> None:

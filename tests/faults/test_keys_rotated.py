@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agreed import with_yes
 from tests.faults.sealed_traffic import REGULATED, USUAL, SealedTraffic
 from tests.sealed_home import PLACE, new_keys, sealed_home, status, written_plain
 from tests.system import HEADRACE, HOME, ROOT, System, headrace, override, poll
@@ -33,7 +34,7 @@ def sealed(tmp_path: Path) -> Iterator[System]:
 
 def typed(*arguments: str) -> tuple[int, str]:
     """Exit code of a command that may have to be typed again, and what it said."""
-    command = [str(HEADRACE), "encryption", *arguments, "--home", str(HOME)]
+    command = [str(HEADRACE), *with_yes("encryption", *arguments), "--home", str(HOME)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.returncode in (0, 1), (command, done.stdout, done.stderr)
     return done.returncode, done.stdout + done.stderr

@@ -14,6 +14,7 @@ from headrace.audit.tiles import TileFiles
 from headrace.audit.tree import root
 from headrace.cli.backup.contents import KEPT, LEFT_OUT
 from headrace.client import Headrace
+from tests.agreed import with_yes
 from tests.system import COMMAND_S, HEADRACE, HOME, ROOT, System, headrace, row_request
 
 # What tests put into the home, and folders of older runs that were cut off.
@@ -34,7 +35,7 @@ class Elsewhere:
 
     def headrace(self, *arguments: str) -> str:
         done = subprocess.run(
-            [str(HEADRACE), *arguments, "--home", str(self.home)],
+            [str(HEADRACE), *with_yes(*arguments), "--home", str(self.home)],
             capture_output=True,
             text=True,
             timeout=COMMAND_S,

@@ -10,6 +10,7 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.repository.access_log import entries
+from tests.agreed import with_yes
 from tests.system import HEADRACE, HOME, System
 
 MODEL = HOME / "models" / "flights_light"
@@ -29,7 +30,7 @@ def exchanged() -> Iterator[Path]:
 
 
 def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(HEADRACE), *arguments, "--home", str(HOME)]
+    command = [str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -78,6 +78,11 @@ def test_a_model_of_ones_own_serves_when_a_release_says_so(system: System, mine:
 
     # A model that is added changes nothing, nor does a restart.
     headrace("models", "add", "mine", str(mine / "mine2.onnx"))
+    assert "mine:2 is loaded; pipeline mine runs version 1" in headrace("models", "load", "mine:2")
+    [first, second] = [
+        line.split() for line in headrace("models", "list").splitlines() if line.startswith("mine ")
+    ]
+    assert (first[1:3], second[1:3]) == (["1", "mine"], ["2", "loaded"])
     service = "executor" if system.shape == "apart" else "ingress"
     headrace("restart", service, timeout=WITHIN_S)
     assert poll("it answers", predicted, WITHIN_S) == ("1", [2.0, 4.0, 0.0])

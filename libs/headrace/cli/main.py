@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from headrace.cli.consent import ask_first
 from headrace.cli.console import fail
 
 _PACKAGE = "headrace.cli.commands"
@@ -93,7 +94,7 @@ def _load(name: str) -> Any:
         parent.add_typer(found, name=name)
     else:
         parent.command(name)(found)
-    return get_group(parent).commands[name]
+    return ask_first(get_group(parent).commands[name], name)
 
 
 def _any_command() -> None:

@@ -12,7 +12,7 @@ from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.explanations import default_output, is_explainable
 from headrace.pipeline.document.files import load, load_folder
 from headrace.pipeline.document.last_good import Kept
-from headrace.pipeline.document.parse import parse
+from headrace.pipeline.document.parse import content_hash, parse
 from headrace.pipeline.models import (
     MODELS_USED,
     Decision,
@@ -107,6 +107,7 @@ __all__ = [
     "ViewSpec",
     "batch_from_rows",
     "check",
+    "content_hash",
     "cut",
     "default_output",
     "duration_text",

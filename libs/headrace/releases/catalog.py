@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 from headrace.pipeline import (
@@ -17,6 +18,7 @@ from headrace.pipeline import (
     Quarantined,
     Reload,
     SettingError,
+    content_hash,
     kind_of,
     parse,
 )
@@ -98,9 +100,9 @@ def pinned(pipeline: Pipeline, arm: Arm, key: str) -> Pipeline:
 class ReleaseCatalog:
     """Reads the store when it is made, and again at each `reload`. Raises nothing: what is broken is in `quarantined`.
 
-    Of each pipeline the newest release that can be used serves. If the store can't be reached, what served goes on. `mirror`:
-    a folder for copies of what served last: they serve while the newest release is broken, and at a start while the store is
-    away. Processes of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
+    Of each pipeline the newest release serves. If it is damaged, its copy does, or what served last; without either, nothing.
+    If the store can't be reached, what served goes on. `mirror`: a folder for copies of what served last, for starts. Processes
+    of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
     """
 
     def __init__(
@@ -192,39 +194,55 @@ class ReleaseCatalog:
         return after, quarantined
 
     def _newest(self, name: str) -> tuple[Released | None, Broken | None]:
-        """The newest release that can be used, and what is wrong with the newest one."""
+        """The newest release, else what may serve in its place; and what is wrong with the newest one."""
         readable, broken = self._store.current(name)
+        newest = readable if broken is None else None
         old = self.released.get(name)
-        for candidate in self._candidates(name, readable, broken):
+        if newest is not None:
+            if old is not None and old.release == newest and name not in self.quarantined:
+                return old, None
+            try:
+                found = self._usable(newest, self._store.document)
+            except (ReleaseError, DocumentError) as error:
+                broken = Broken(name, newest.number, "; ".join(map(str, error.problems)))
+            else:
+                self._copy(newest)
+                return found, None
+        for candidate in self._candidates(name, newest):
             if old is not None and old.release == candidate:
                 return old, broken
-            try:
-                found = released(candidate, lambda revision: self._document(name, revision))
-                check_inputs(candidate, found.arms)
-                for pipeline in found.arms.values():
-                    self._accept(pipeline)
-            except (ReleaseError, DocumentError) as error:
-                problem = "; ".join(map(str, error.problems))
-                broken = broken or Broken(name, candidate.number, problem)
-                continue
-            self._copy(candidate)
-            return found, broken
+            with suppress(ReleaseError, DocumentError):
+                return self._usable(candidate, self._intact_document), broken
         return None, broken
 
-    def _candidates(self, name: str, readable: Release | None, broken: Broken | None) -> Iterator[Release]:
-        """The releases to try, the newest first."""
-        if broken is not None and self._mirror is not None:
-            # What served last, also over a restart: the one before it may have been left for a reason.
-            copy, _ = self._mirror.current(name)
-            if copy is not None and (readable is None or copy.number > readable.number):
-                yield copy
-        if readable is not None:
-            yield readable
-            yield from (r for r in self._store.history(name) if r.number < readable.number)
+    def _usable(self, release: Release, document: Callable[[str, str], str | None]) -> Released:
+        """Raises ReleaseError, DocumentError."""
+        found = released(release, partial(document, release.pipeline))
+        check_inputs(release, found.arms)
+        for pipeline in found.arms.values():
+            self._accept(pipeline)
+        return found
 
-    def _document(self, name: str, revision: str) -> str | None:
-        text = self._store.document(name, revision)
-        return text if text is not None or self._mirror is None else self._mirror.document(name, revision)
+    def _candidates(self, name: str, newest: Release | None) -> Iterator[Release]:
+        """The releases to try in place of the newest one. `newest` None: it can't be read. If it or a document of it is damaged:
+        its copy, or what served last, but no other one, which may have been left for a reason."""
+        if newest is not None:
+            yield newest
+        copy = self._mirror.current(name)[0] if self._mirror is not None else None
+        old = self.released.get(name)
+        last = [release for release in (copy, old.release if old else None) if release is not None]
+        yield from sorted(last, key=lambda release: release.number, reverse=True)
+        if newest is not None and all(self._intact_document(name, r) for r in newest.revisions()):
+            # It is whole, and this reader refuses it.
+            yield from (r for r in self._store.history(name) if r.number < newest.number)
+
+    def _intact_document(self, name: str, revision: str) -> str | None:
+        """The text that has this hash, of the store or the copy."""
+        for place in (self._store, self._mirror):
+            text = place.document(name, revision) if place is not None else None
+            if text is not None and content_hash(text) == revision:
+                return text
+        return None
 
     def _copy(self, release: Release) -> None:
         """Keeps a copy of what serves. If it can't be written, the next change tries again."""
@@ -232,7 +250,7 @@ class ReleaseCatalog:
             return
         with suppress(OSError):
             for revision in release.revisions():
-                text = self._document(release.pipeline, revision)
+                text = self._store.document(release.pipeline, revision)
                 if text is not None and self._mirror.document(release.pipeline, revision) != text:
                     self._mirror.keep_document(release.pipeline, revision, text)
             self._mirror.put(release)

@@ -382,9 +382,10 @@ def from_bytes(pipeline: str, content: bytes) -> Release:
     try:
         values = json.loads(content)
         stored = values.pop("sha256")
+        intact = stored == digest(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ReleaseError(pipeline, ["(document): can't be read; it is no release document"]) from None
-    if stored != digest(values):
+    if not intact:
         raise ReleaseError(pipeline, ["sha256: the document was altered after it was written"])
     release = validated(pipeline, values)
     if release.pipeline != pipeline:

@@ -27,7 +27,7 @@ from pathlib import Path
 from headrace.releases.document import MAX_BYTES, Release, from_bytes, to_bytes
 from headrace.releases.errors import ReleaseError, StaleError
 from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 _DOCUMENTS = "documents"
 _FROZEN = "frozen.json"
@@ -102,7 +102,7 @@ class FileReleases:
         folder = self.folder / release.pipeline
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content, path = to_bytes(release), folder / f"{release.number}.json"
-        if not path.exists() or path.read_bytes() != content:
+        if not path.exists() or plain_files.read(path) != content:
             atomic.write(path, content, mode=0o600)
         for number in self._numbers(release.pipeline):
             if number != release.number:
@@ -132,8 +132,8 @@ class FileReleases:
         if not _REVISION.fullmatch(revision):
             return None
         try:
-            return (self.folder / pipeline / _DOCUMENTS / f"{revision}.yaml").read_text()
-        except (FileNotFoundError, UnicodeDecodeError):
+            return plain_files.read(self.folder / pipeline / _DOCUMENTS / f"{revision}.yaml").decode()
+        except (OSError, UnicodeDecodeError):
             return None
 
     def freeze(self, freeze: Freeze | None) -> None:
@@ -147,11 +147,11 @@ class FileReleases:
 
     def frozen(self) -> Freeze | None:
         try:
-            about = json.loads((self.folder / _FROZEN).read_bytes())
+            about = json.loads(plain_files.read(self.folder / _FROZEN))
             return Freeze(str(about["author"]), str(about["reason"]), datetime.fromisoformat(about["at"]))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             # Somebody wanted automation to stop; that the file can't be read is no reason to go on.
             return Freeze("unknown", "frozen.json can't be read", datetime.fromtimestamp(0).astimezone())
 
@@ -199,14 +199,13 @@ class FileReleases:
     def _last_removed(self, pipeline: str) -> int:
         """Number of the last release before the pipeline was removed; 0: it never was."""
         try:
-            return int((self.folder / pipeline / _REMOVED).read_bytes())
+            return int(plain_files.read(self.folder / pipeline / _REMOVED))
         except (OSError, ValueError):
             return 0
 
     def _read(self, pipeline: str, number: int) -> Release:
         try:
-            with (self.folder / pipeline / f"{number}.json").open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = plain_files.read(self.folder / pipeline / f"{number}.json", MAX_BYTES + 1)
         except OSError as error:
             raise ReleaseError(pipeline, [f"(document): can't be read ({error.strerror})"]) from None
         release = from_bytes(pipeline, content)

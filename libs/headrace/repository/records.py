@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 SERVING, CHECKED, QUARANTINE = "serving.json", "checked.json", "quarantine.json"
 # The number of checked model files that are remembered; older ones are checked again.
@@ -174,7 +174,7 @@ class Records:
         if self.folder is None or name in self._unsaved:
             return dict(self._held.get(name, {}))
         try:
-            found = json.loads((self.folder / name).read_bytes())
+            found = json.loads(plain_files.read(self.folder / name))
             if not isinstance(found, dict):
                 raise ValueError("it holds no JSON object")  # noqa: TRY004 - the content of the file is wrong
         except FileNotFoundError:

@@ -38,7 +38,7 @@ from pydantic import (
 )
 
 from headrace.hop.config import ConfigError, Settings
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 # What a credential allows: predictions, reading about pipelines, reporting outcomes of the tenant's own predictions, changing
 # what is live and which models are loaded. `operate:PIPELINE` is that for what is live of one pipeline.
@@ -210,7 +210,7 @@ def new_key(pepper: bytes, *, created: datetime, expires: datetime | None = None
 def read_pepper(path: Path) -> bytes:
     """The secret that keys are hashed with. Raises ConfigError if it can't be read or is too short."""
     try:
-        pepper = path.read_bytes().strip()
+        pepper = plain_files.read(path).strip()
     except OSError as error:
         raise ConfigError(f"cannot read the pepper: {error}") from error
     if len(pepper) < _MIN_PEPPER_BYTES:
@@ -221,7 +221,7 @@ def read_pepper(path: Path) -> bytes:
 def load(path: Path) -> TenantsFile:
     """The tenants of a YAML or JSON file. Raises ConfigError saying what is wrong with it."""
     try:
-        with path.open() as text:  # an error names the file, not its text
+        with plain_files.opened(path) as text:  # an error names the file, not its text
             return TenantsFile.model_validate(yaml.safe_load(text) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read tenants: {error}") from error

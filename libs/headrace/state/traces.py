@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.state import plain_files
+
 Span = Mapping[str, Any]
 
 
@@ -38,7 +40,7 @@ def _matching(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:
-            lines = segment.read_bytes().splitlines()
+            lines = plain_files.read(segment).splitlines()
         except FileNotFoundError:
             continue  # the store has just deleted it
         for line in reversed(lines):

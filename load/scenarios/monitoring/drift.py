@@ -164,14 +164,14 @@ def _model(home: Path) -> Iterator[None]:
     try:
         artifact.write_bytes(_onnx())
         baseline.write_bytes(baseline_of(_draw(_TRAINED_ROWS, np.random.default_rng(1)), choices).to_bytes())
-        command(home, "models", "add", _NAME, str(artifact), "--baseline", str(baseline))
+        command(home, "models", "add", _NAME, str(artifact), "--baseline", str(baseline), "--yes")
         yield
     finally:
         artifact.unlink(missing_ok=True)
         baseline.unlink(missing_ok=True)
         FileReleases(layout.of(home).releases).remove(_NAME)
         for version in Repository(home / "models").versions(_NAME):
-            command(home, "models", "remove", _NAME, version)
+            command(home, "models", "remove", _NAME, version, "--yes")
 
 
 def _onnx() -> bytes:

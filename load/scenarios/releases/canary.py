@@ -59,7 +59,7 @@ def _copied(home: Path) -> None:
     models = layout.of(home).models / _MODEL
     if not (models / _VERSION).exists():
         [file] = sorted((models / "1").glob("*.onnx"))
-        command(home, "models", "add", _MODEL, str(file), "--version", _VERSION)
+        command(home, "models", "add", _MODEL, str(file), "--version", _VERSION, "--yes")
 
 
 def _row(number: int, off: Figures, on: Figures) -> None:

@@ -81,7 +81,7 @@ def _models(home: Path, sizes: Sequence[int]) -> Iterator[None]:
 
 
 def _models_command(verb: str, home: Path, *arguments: str) -> None:
-    command = [str(HEADRACE), "models", verb, "--home", str(home), *arguments]
+    command = [str(HEADRACE), "models", verb, "--yes", "--home", str(home), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"headrace models {verb} failed:\n{done.stdout}{done.stderr}")

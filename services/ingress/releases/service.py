@@ -20,6 +20,7 @@ from headrace.releases.changes import (
     paused,
     promoted,
     resumed,
+    rolled_back_by,
     rolled_back_to,
     rollout_started,
     switched,
@@ -80,7 +81,8 @@ class ReleaseServicer:
                 mine = [name for name in store.pipelines() if has_scope(credential, SCOPE, name)]
                 current = (store.current(name)[0] for name in mine)
                 found = [release for release in current if release is not None]
-            reply = pb.ListReleasesResponse(releases=[_release(release) for release in found])
+            back = rolled_back_by(found) if pipeline else {}
+            reply = pb.ListReleasesResponse(releases=[_release(r, back.get(r.number, 0)) for r in found])
             if pipeline and request.with_documents:
                 reply.pipeline_documents.update(_documents(store, found))
             return reply
@@ -301,8 +303,10 @@ def _document(text: str) -> dict[str, Any]:
     return found
 
 
-def _release(release: Release) -> pb.Release:
-    return pb.Release(pipeline=release.pipeline, number=release.number, document=to_bytes(release).decode())
+def _release(release: Release, rolled_back_by: int = 0) -> pb.Release:
+    found = pb.Release(pipeline=release.pipeline, number=release.number, rolled_back_by=rolled_back_by)
+    found.document = to_bytes(release).decode()
+    return found
 
 
 def _documents(store: ReleaseStore, releases: Sequence[Release]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 _MAX_BYTES = 8 << 20
 
@@ -58,8 +58,7 @@ class FileEvidence:
     def load(self, pipeline: str) -> Mapping[str, Any] | None:
         """See ports.EvidenceStore."""
         try:
-            with self._path(pipeline).open("rb") as file:
-                return parsed(file.read(_MAX_BYTES))
+            return parsed(plain_files.read(self._path(pipeline), _MAX_BYTES))
         except FileNotFoundError:
             return None
 

@@ -13,6 +13,7 @@ from headrace.columns import DType
 from headrace.releases import FileReleases, Release
 from headrace.repository import TensorSpec, label, publish
 from headrace.state import chain
+from tests.agreed import with_yes
 from tests.libs.releases.small_pipeline import TEXT
 
 X, Y = TensorSpec("x", DType.FLOAT32, ()), TensorSpec("y", DType.FLOAT32, ())
@@ -38,7 +39,7 @@ def write_document(home: Path, text: str) -> None:
 
 
 def run(home: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], catch_exceptions=False)
+    return CliRunner().invoke(app, [*with_yes(*arguments), "--home", str(home)], catch_exceptions=False)
 
 
 def ok(home: Path, *arguments: object) -> str:

@@ -10,6 +10,7 @@ from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, FileReleases, Release
+from tests.agreed import with_yes
 from tests.libs.cli.test_cli_models import model
 
 DOCUMENT = """\
@@ -38,7 +39,7 @@ outputs: [y]
 
 
 def typed(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments)])
+    return CliRunner().invoke(app, with_yes(*arguments))
 
 
 def made(folder: Path) -> Path:

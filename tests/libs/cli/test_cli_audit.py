@@ -23,12 +23,13 @@ from headrace.cli.installation.audit import audit_place
 from headrace.cli.main import app
 from headrace.repository import AccessLog
 from headrace.state import chain
+from tests.agreed import with_yes
 from tests.libs.audit.audit_authority import authority
 
 
 def run(home: Path, *arguments: object) -> Result:
     return CliRunner().invoke(
-        app, ["audit", *map(str, arguments), "--home", str(home)], catch_exceptions=False
+        app, [*with_yes("audit", *arguments), "--home", str(home)], catch_exceptions=False
     )
 
 

@@ -70,8 +70,8 @@ def test_fifty_commands_at_once_lose_nothing(tmp_path: Path) -> None:
     tenants.save(place.tenants, file)
 
     home = ["--home", str(place.home)]
-    creating = [["keys", "create", "acme", *home] for _ in range(half)]
-    revoking = [["keys", "revoke", "acme", identity, *home] for identity in old]
+    creating = [["keys", "create", "acme", "--yes", *home] for _ in range(half)]
+    revoking = [["keys", "revoke", "acme", identity, "--yes", *home] for identity in old]
     mixed = [command for pair in zip(creating, revoking, strict=True) for command in pair]
     crowd(mixed, tmp_path / "outputs")
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path) -> Non
         before = place.tenants.read_bytes()
         fill = home / "fill"
         fill_up(fill)
-        command = [str(Path(sys.executable).parent / "headrace"), "keys", "create", "acme"]
+        command = [str(Path(sys.executable).parent / "headrace"), "keys", "create", "acme", "--yes"]
         done = subprocess.run(
             [*command, "--home", str(home)], capture_output=True, text=True, timeout=120, check=False
         )

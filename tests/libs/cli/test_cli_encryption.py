@@ -26,12 +26,13 @@ from headrace.encryption.kms.file_kms import FileKms, make
 from headrace.state import security
 from services.monitoring.events.storage.files import sealed_files as events
 from services.router.events.regulated.journal_file import sealed_files as journal
+from tests.agreed import with_yes
 
 LINE = b'{"time":"t","kind":"denied","client":"10.0.0.1","tenant":"acme"}\n'
 
 
 def run(home: Layout, *arguments: object) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments), "--home", str(home.home)], catch_exceptions=False)
+    return CliRunner().invoke(app, [*with_yes(*arguments), "--home", str(home.home)], catch_exceptions=False)
 
 
 def ok(home: Layout, *arguments: object) -> str:
@@ -126,6 +127,8 @@ def test_rotated_rewrapped_and_retired(home: Layout, keys: Path) -> None:
     )
     assert "2 files are rewrapped" in ok(home, "encryption", "rewrap")
     assert "0 files are rewrapped" in ok(home, "encryption", "rewrap")
+    told = ok(home, "encryption", "retire", one, "--dry-run")
+    assert (f"key {one} is destroyed" in told, FileKms(keys).versions()) == (True, [one, two])
     ok(home, "encryption", "retire", one, "--yes")
     assert FileKms(keys).versions() == [two]
     collect(home)
@@ -274,6 +277,6 @@ def test_keys_for_a_secret_are_made_and_rotated_without_a_home(tmp_path: Path) -
         (["rotate", "--keys", keys], 0),
         (["rotate", "--keys", tmp_path / "none"], 2),
     ):
-        assert CliRunner().invoke(app, ["encryption", *map(str, arguments)]).exit_code == code
+        assert CliRunner().invoke(app, with_yes("encryption", *arguments)).exit_code == code
     assert len(FileKms(keys).versions()) == 2
     assert keys.stat().st_mode & 0o777 == 0o600

@@ -18,11 +18,12 @@ from headrace.cli.main import app
 from headrace.drift import baseline_of_version
 from headrace.repository import Repository, Trust
 from headrace.repository.access_log import entries
+from tests.agreed import with_yes
 from tests.services.executor.executor_models import doubling, endless, expanding
 
 
 def run(*arguments: str | Path, home: Path) -> Result:
-    return CliRunner().invoke(app, ["models", *map(str, arguments), "--home", str(home)])
+    return CliRunner().invoke(app, [*with_yes("models", *arguments), "--home", str(home)])
 
 
 def model(path: Path, *, width: int | str = 3, rows: int | str = "rows", factor: float = 2.0) -> Path:
@@ -289,7 +290,7 @@ def test_a_version_that_a_release_names_stays(
     )
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
     monkeypatch.setattr(layout.Layout, "pipelines", tmp_path / "pipelines")
-    released = CliRunner().invoke(app, ["release", "deploy", "p", "--home", str(home)])
+    released = CliRunner().invoke(app, ["release", "deploy", "p", "--yes", "--home", str(home)])
     assert released.exit_code == 0, released.output
     assert "release 1 of pipeline p (arm live) names mine version 1; change it first" in refused(
         "remove", "mine", "1", home=home

@@ -15,6 +15,7 @@ from headrace.cli.main import app
 from headrace.columns import DType
 from headrace.releases.place import open_store
 from headrace.repository import TensorSpec, publish
+from tests.agreed import with_yes
 from tests.libs.releases.small_pipeline import TEXT
 from tests.redis_server import RedisServer
 
@@ -48,7 +49,9 @@ def home(folder: Path, machine: str, store: str) -> Path:
 
 
 def said(home: Path, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["release", *arguments, "--home", str(home)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, [*with_yes("release", *arguments), "--home", str(home)], catch_exceptions=False
+    )
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.cli.installation import layout, release_place
-from headrace.cli.main import app
 from headrace.releases import FileReleases
 from headrace.repository import label, publish
 from headrace.repository.records import Records
@@ -53,6 +52,20 @@ def test_a_release_lives_its_life(home: Path) -> None:
     ]
     assert ok(home, "release", "remove", "small") == "done: small is out of service"
     assert current(home) is None
+
+
+def test_going_back_twice_does_not_bring_the_bad_release_back(home: Path) -> None:
+    for version in (1, 2, 10):
+        ok(home, "release", "deploy", "small", "--models", f"light={version}")
+    ok(home, "release", "rollback", "small")
+    history = json.loads(ok(home, "release", "history", "small", "--json"))["releases"]
+    assert [(r["number"], r["rolled_back_by"]) for r in history] == [(4, None), (3, 4), (2, None), (1, None)]
+    assert "rolled back by 4" in ok(home, "release", "history", "small")
+    ok(home, "release", "rollback", "small")
+    assert current(home).live.models["light"] == "1"
+    assert "rolled back: 4, 3, 2" in refused(home, "release", "rollback", "small")
+    ok(home, "release", "rollback", "small", "--to", 3)
+    assert current(home).live.models["light"] == "10"
 
 
 def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -> None:
@@ -153,21 +166,6 @@ def test_a_version_in_quarantine_is_refused(home: Path) -> None:
     assert "can't be used: it is in quarantine (it ends the process)" in told
 
 
-def test_a_terminal_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr("headrace.cli.commands.releases.commit.sys", type("Sys", (), {"stdin": Terminal()}))
-    deploy = ["release", "deploy", "small", "--home", str(home)]
-    no = CliRunner().invoke(app, deploy, input="n\n")
-    assert (no.exit_code, current(home)) == (1, None)
-    assert "Make it so?" in no.output
-    assert CliRunner().invoke(app, deploy, input="y\n").exit_code == 0
-    assert CliRunner().invoke(app, [*deploy, "--models", "light=1", "--yes"]).exit_code == 0
-    assert current(home).number == 2
-
-
 def test_apply_from_git(home: Path, tmp_path: Path) -> None:
     (tmp_path / "git").mkdir()
     (tmp_path / "git" / "pipeline.yaml").write_text(TEXT)
@@ -238,7 +236,7 @@ def test_tampering_shows(home: Path) -> None:
     path = home / "releases" / "small" / "2.json"
     path.write_bytes(path.read_bytes().replace(b'"light": "2"', b'"light": "10"'))
     said = ok(home, "release", "show", "small")
-    assert "release 2 can't be used, the last good one serves: sha256: the document was altered" in said
+    assert "release 2 can't be used (headrace status: what serves): sha256: the document was altered" in said
     # A release past the command.
     store = FileReleases(home / "releases")
     store.commit(store.current("small")[0].next("mallory", "", 2))
@@ -307,3 +305,27 @@ def test_a_shadow_is_started_and_stopped(home: Path) -> None:
     ok(home, "shadow", "stop", "small")
     assert (current(home).shadow, list(current(home).arms)) == (None, ["live"])
     assert "there is none; start one" in refused(home, "shadow", "stop", "small")
+
+
+def test_models_are_told_by_what_the_releases_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ok(home, "release", "deploy", "small", "--models", "light=1")
+    ok(home, *ROLLOUT)
+    records = Records(home / "executor")
+
+    def ask(_: object, action: str, model: str, __: object) -> None:
+        if action == "load":
+            records.serve(*model.split(":"))
+
+    monkeypatch.setattr("headrace.cli.commands.models.operator_calls.ask", ask)
+    assert "light:10 is loaded; pipeline small runs version 1, 2 (arm candidate)" in ok(
+        home, "models", "load", "light:10"
+    )
+    records.quarantine("heavy:10", {"problem": "it ends the process"})
+    listed = [line.split("  ") for line in run(home, "models", "list").stdout.splitlines()[1:]]
+    told = {(w[0], w[1]): w[2] for line in listed if len(w := [word.strip() for word in line if word]) > 2}
+    assert told[("light", "2")] == "small (arm candidate)"
+    assert told[("light", "10")] == "loaded"
+    assert (told[("heavy", "7")], told[("heavy", "10")]) == ("small, small (arm candidate)", "in quarantine")
+    assert "light:10 is unloaded; pipeline small runs version 1, 2 (arm candidate)" in ok(
+        home, "models", "unload", "light:10"
+    )

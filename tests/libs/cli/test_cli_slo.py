@@ -11,11 +11,12 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.installation import layout, secrets
 from headrace.cli.main import app
+from tests.agreed import with_yes
 from tests.libs.pipeline.pipeline_documents import changed
 
 
 def run(home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["slo", *arguments, "--home", str(home)])
+    return CliRunner().invoke(app, [*with_yes("slo", *arguments), "--home", str(home)])
 
 
 @pytest.fixture

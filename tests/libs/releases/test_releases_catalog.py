@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,13 @@ def versions(catalog: ReleaseCatalog) -> list[str]:
 def alter(store: FileReleases, number: int) -> None:
     path = store.folder / "p" / f"{number}.json"
     path.write_text(path.read_text().replace('"me"', '"you"'))
+
+
+def flip(path: Path) -> None:
+    """One byte is another one."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"version") + 9] ^= 1
+    path.write_bytes(content)
 
 
 def test_the_newest_release_serves_with_its_models_pinned(tmp_path: Path) -> None:
@@ -103,35 +110,58 @@ def test_of_an_altered_release_the_last_good_one_serves_and_a_new_one_mends_it(
     catalog = ReleaseCatalog(store, mirror=mirror)
     assert versions(catalog) == ["2"]
     alter(store, 2)
-    last = ["2"] if mirrored else ["1"]  # without a copy only the one before can be read
     for reader in (catalog, ReleaseCatalog(store, mirror=mirror)):
         reader.reload()
-        assert versions(reader) == last
+        # Not the one before, which may have been left for a reason.
+        assert versions(reader) == (["2"] if mirrored or reader is catalog else [])
         [problem] = reader.quarantined["p"].problems
         assert (problem.file, problem.message) == (
             "releases/p/2",
             "sha256: the document was altered after it was written",
         )
-        assert reader.unusable == frozenset()
+        assert reader.unusable == (frozenset() if versions(reader) else {"p"})
     assert catalog.reload().problems == ()  # said once
     deploy(store, version="3")
     assert catalog.reload().cleared == ("p",)
     assert (versions(catalog), catalog.released["p"].number) == (["3"], 3)
 
 
-def test_a_release_whose_document_is_gone_is_quarantined_until_it_is_back(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+@pytest.mark.parametrize(("part", "harm"), [("2.json", flip), ("document", flip), ("document", Path.unlink)])
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_damaged_newest_release_is_served_by_its_copy_or_not_at_all(
+    tmp_path: Path, part: str, harm: Callable[[Path], None], copied: bool
+) -> None:
+    store, mirror = FileReleases(tmp_path / "store"), FileReleases(tmp_path / "kept")
     deploy(store)
     newer = DOCUMENT.replace("version: 1", "version: 2")
     deploy(store, newer)
-    path = store.folder / "p" / "documents" / f"{parse(newer, 'p').revision}.yaml"
-    path.rename(tmp_path / "away")
-    catalog = ReleaseCatalog(store)
-    assert catalog.pipelines["p"].version == 1
-    assert "its document is not stored" in str(catalog.quarantined["p"].problems[0])
-    (tmp_path / "away").rename(path)
+    name = f"p/documents/{parse(newer, 'p').revision}.yaml" if part == "document" else f"p/{part}"
+    running = ReleaseCatalog(store, mirror=mirror)
+    good = (store.folder / name).read_bytes()
+    harm(store.folder / name)
+    if not copied:
+        harm(mirror.folder / name)
+    for _ in range(2):  # a start must not harm the copy for the next one
+        catalog = ReleaseCatalog(store, mirror=mirror)
+        assert [p.version for p in catalog.pipelines.values()] == ([2] if copied else [])
+        assert catalog.unusable == (frozenset() if copied else {"p"})
+        assert "releases/p/2" in str(catalog.quarantined["p"].problems[0])
+    # What runs goes on, whatever is left on the disk.
+    running.reload()
+    assert running.pipelines["p"].version == 2
+    (store.folder / name).write_bytes(good)
     assert catalog.reload().cleared == ("p",)
-    assert catalog.pipelines["p"].version == 2
+    assert (catalog.pipelines["p"].version, catalog.quarantined) == (2, {})
+
+
+def test_without_the_newest_one_a_start_goes_on_with_what_served_last_and_says_so(tmp_path: Path) -> None:
+    store, mirror = FileReleases(tmp_path / "store"), FileReleases(tmp_path / "kept")
+    deploy(store)
+    ReleaseCatalog(store, mirror=mirror)
+    deploy(store, version="2")
+    flip(store.folder / "p" / "2.json")
+    catalog = ReleaseCatalog(store, mirror=mirror)
+    assert (versions(catalog), "releases/p/2" in str(catalog.quarantined["p"].problems[0])) == (["1"], True)
 
 
 def test_a_document_that_is_another_one_is_refused(tmp_path: Path) -> None:

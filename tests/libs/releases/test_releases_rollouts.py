@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -10,12 +11,14 @@ from headrace.releases import Freeze, FrozenError, Release, ReleaseError, Rollou
 from headrace.releases.changes import (
     aborted,
     deployed,
+    differences,
     experiment_started,
     experiment_stopped,
     labelled,
     paused,
     promoted,
     resumed,
+    rolled_back_by,
     rolled_back_to,
     rollout_started,
     switched,
@@ -158,9 +161,84 @@ def test_back_to_the_last_other_live_arm(live: Home) -> None:
     assert made.reason == "roll back to release 1"
     # Labels are not what serves.
     assert made.labels == {"best": {"light": "2"}}
-    again = live.commit(rolled_back_to(live.basis(), live.store.history("small")))
-    assert (again.live.models["light"], again.restores) == ("2", 3)
+    # The bad one does not come back: there is nothing before release 1.
+    with pytest.raises(ReleaseError, match=r"rolled back: 3, 2.*--to"):
+        back(live)
     assert live.deploy(models={"light": "10"}).restores == 0
+
+
+def back(home: Home, number: int | None = None) -> Release:
+    return home.commit(rolled_back_to(home.basis(), home.store.history("small"), number))
+
+
+def test_going_back_again_walks_on_from_what_was_restored(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    live.deploy(models={"light": "10"})
+    assert [(made.live.models["light"], made.restores) for made in (back(live), back(live))] == [
+        ("2", 2),
+        ("1", 1),
+    ]
+    history = live.store.history("small")
+    # Release 4 served the same as 2, and both were left by release 5.
+    assert rolled_back_by(history) == {4: 5, 3: 4, 2: 5}
+    # Who names one may have it again, and it is no bad one any more.
+    assert back(live, 3).live.models["light"] == "10"
+    assert rolled_back_by(live.store.history("small"))[3] == 4
+
+
+def test_what_was_left_stays_left_whatever_else_is_changed(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    back(live)
+    live.commit(labelled(live.basis(), "best", "light", "1", KNOWN))
+    with pytest.raises(ReleaseError, match="rolled back: 2"):
+        back(live)
+    # What is deployed again on purpose was not left since.
+    live.deploy(models={"light": "2"})
+    live.deploy(models={"light": "10"})
+    assert (back(live).restores, back(live).restores) == (5, 4)
+
+
+def test_what_a_rollout_was_judged_harmful_for_is_no_way_back(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    live.deploy(models={"light": "10"})
+    began = start(live, version="2")
+    judged = began.rollout.model_copy(update={"state": RolloutState.ROLLED_BACK})
+    live.commit(live.basis().next("harm by errors", rollout=judged))
+    assert rolled_back_by(live.store.history("small")) == {2: 5}
+    assert back(live).restores == 1
+
+
+def test_from_a_release_that_cant_be_read_the_way_goes_to_the_newest_that_can(live: Home) -> None:
+    live.deploy(models={"light": "2"})
+    live.deploy(models={"light": "10"})
+    (live.store.folder / "small" / "3.json").write_text("{")
+    assert not live.deploy(models={"light": "2"}).restores
+    (live.store.folder / "small" / "4.json").write_text("{")
+    made = back(live)
+    assert (made.restores, made.live.models["light"]) == (2, "2")
+    assert [str(one) for one in differences(live.store.history("small")[1], made)] == [
+        "(release): 4 can't be read → —"
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_way_back_leads_to_what_was_rolled_back(live: Home, seed: int) -> None:
+    chance = random.Random(seed)
+    left: set[str] = set()
+    for _ in range(30):
+        before = live.store.history("small")[0].live.models["light"]
+        if chance.random() < 0.5:
+            version = chance.choice(["1", "2", "10"])
+            if version != before:
+                live.deploy(models={"light": version})
+                left.discard(version)
+            continue
+        try:
+            made = back(live)
+        except ReleaseError:
+            continue
+        left.add(before)
+        assert made.live.models["light"] not in left
 
 
 def test_back_after_a_promotion_and_to_a_named_release(live: Home) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from headrace.cli.main import app
 from headrace.hop.testing import served
 from services.features.wiring import SERVICE
+from tests.agreed import with_yes
 from tests.services.features.calling import get
 from tests.services.features.conftest import NOW, PATIENT, create_repo
 
@@ -24,7 +25,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> tuple[int, str]:
-    found = CliRunner().invoke(app, ["features", *map(str, words)])
+    found = CliRunner().invoke(app, with_yes("features", *words))
     return found.exit_code, found.output
 
 

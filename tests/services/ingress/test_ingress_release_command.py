@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.main import app
+from tests.agreed import with_yes
 from tests.libs.releases.webhook_receiver import silent
 from tests.services.ingress.ingress_door import PIPELINE, Folder
 from tests.services.ingress.released_door import ReleasedDoor, begin_anew, store
@@ -28,7 +29,7 @@ def headrace(door: Folder, *arguments: str, code: int = 0, key: str = "") -> str
     (door.path / "ops.key").write_text(key or door.keys.operator)
     group, *rest = arguments
     way = ["--door", f"http://{door.grpc}", "--key", str(door.path / "ops.key")]
-    result = CliRunner().invoke(app, [group, *way, *rest, "--home", str(door.path / "elsewhere")])
+    result = CliRunner().invoke(app, [*with_yes(group, *way, *rest), "--home", str(door.path / "elsewhere")])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 

@@ -89,7 +89,10 @@ async def test_a_deployment_and_back(door: Folder, releases_door: ReleasedDoor) 
     found = await ask(door, "GetRelease", pb.GetReleaseRequest(pipeline="double"))
     assert (found.release.number, found.problem, found.HasField("freeze")) == (3, "", False)
     listed = await ask(door, "ListReleases", pb.ListReleasesRequest(pipeline="double"))
-    assert [r.number for r in listed.releases] == [3, 2, 1]
+    assert [(r.number, r.rolled_back_by) for r in listed.releases] == [(3, 0), (2, 3), (1, 0)]
+    code, refused = await post(door, "RollBackRelease", {"pipeline": "double"})
+    assert (code, number(door)) == (400, 3)
+    assert "rolled back: 2" in refused["message"]
     everything = await ask(door, "ListReleases", pb.ListReleasesRequest())
     assert [(r.pipeline, r.number) for r in everything.releases] == [("double", 3)]
     lines = list(chain.entries(door.path / "audit" / "releases.jsonl"))

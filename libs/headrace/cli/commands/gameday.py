@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.lifecycle.up import PIPELINE
+from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import alert_files
 from headrace.cli.gameday import settings as own_settings
@@ -39,7 +39,6 @@ _CALLERS = 4
 def gameday(
     faults: Annotated[list[str] | None, typer.Argument(help="Names of faults; none: shows them.")] = None,
     home: Home = DEFAULT_HOME,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     production: Annotated[
         bool, typer.Option("--production", help="Also where settings/gameday.yaml says production: true.")
     ] = False,
@@ -72,7 +71,7 @@ def gameday(
     chosen = [FAULTS[name] for name in dict.fromkeys(faults)]
     try:
         stage = _stage(layout, patience, production)
-        _asked(chosen, yes)
+        agree("\n".join(f"{f.expected.name}: {f.expected.what}; callers: {f.harm}" for f in chosen))
         report = _played(stage, chosen, pipeline, rows)
     except (ConfigError, ControlError, ServerError, GameDayError) as error:
         fail(str(error))
@@ -110,7 +109,10 @@ def _told(report: Report) -> None:
 
 
 def _undone(layout: Layout) -> None:
-    done = Undo(layout.run / "gameday").apply()
+    undo = Undo(layout.run / "gameday")
+    if left := undo.pending():
+        agree(f"the fault {left} of an earlier game day is undone")
+    done = undo.apply()
     for line in done or ["nothing is to be undone"]:
         out.print(line, soft_wrap=True)
 
@@ -134,17 +136,6 @@ def _stage(layout: Layout, patience: float, production: bool) -> Stage:
     if not stage.value('sum(up{job="headrace"})'):
         fail(f"{stage.settings.prometheus} does not watch this installation; see: headrace slo rules")
     return stage
-
-
-def _asked(chosen: list[Fault], yes: bool) -> None:
-    """Ends the command unless a person, or --yes, agrees."""
-    for fault in chosen:
-        err.print(f"{fault.expected.name}: {fault.expected.what}; callers: {fault.harm}", soft_wrap=True)
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        fail("nobody can be asked here; if this shall be done: --yes")
-    typer.confirm("Do it?", abort=True)
 
 
 def _played(stage: Stage, chosen: list[Fault], pipeline: str, rows: Path | None) -> Report:

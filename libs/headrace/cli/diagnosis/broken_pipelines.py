@@ -12,6 +12,7 @@ from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem, Quarantined
 from headrace.releases import FileReleases, ReleaseCatalog
+from headrace.state import plain_files
 
 FIX = "headrace release history PIPELINE shows them; release what is right anew: headrace release deploy PIPELINE"
 
@@ -33,6 +34,7 @@ def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
         {
             "pipeline": q.name,
             "serves_version": q.serves.version if q.serves else None,
+            "serves_release": catalog.released[q.name].number if q.serves else None,
             "problems": [str(p) for p in q.problems],
         }
         for q in catalog.quarantined.values()
@@ -45,14 +47,15 @@ def lines(catalog: ReleaseCatalog) -> list[str]:
     """For people: a sentence for each broken release, then its problems."""
     found: list[str] = []
     for q in catalog.quarantined.values():
-        found += [_sentence(q), *_first(q.problems)]
+        found += [_sentence(q, catalog), *_first(q.problems)]
     return found + [str(p) for p in catalog.troubles]
 
 
-def _sentence(q: Quarantined) -> str:
+def _sentence(q: Quarantined, catalog: ReleaseCatalog) -> str:
     if q.serves is None:
-        return f"pipeline {q.name} can't be used: none of its releases can be used"
-    return f"pipeline {q.name} serves its last good release (version {q.serves.version}): the newest can't be used"
+        return f"pipeline {q.name} is in quarantine: its newest release can't be used, and there is no copy of it"
+    serves = f"release {catalog.released[q.name].number} (version {q.serves.version})"
+    return f"pipeline {q.name} serves {serves}, which was good last: the newest can't be used as it is stored"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:
@@ -72,7 +75,7 @@ def _setting(layout: Layout, key: str) -> str | None:
 def _read(path: Path) -> Mapping[str, Any]:
     # Another check reports a broken settings file.
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(plain_files.read(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return found if isinstance(found, Mapping) else {}

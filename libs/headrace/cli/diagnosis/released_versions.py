@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Pipeline, Problem, kind_of
 from headrace.pipeline.problems import suggestion
-from headrace.releases import Release
+from headrace.releases import LIVE, Release
 from headrace.repository import Repository
 
 
@@ -16,14 +17,27 @@ def naming(layout: Layout, model: str, version: str) -> list[str]:
     """What names a version: "release 3 of pipeline flights (arm live)". Raises ConfigError, OSError: it can't be known."""
     store = release_place.reading(layout)
     try:
-        return [
-            text
-            for pipeline in store.pipelines()
-            if (release := store.current(pipeline)[0]) is not None
-            for text in _naming(release, model, version)
-        ]
+        found = [store.current(pipeline)[0] for pipeline in store.pipelines()]
+        # And those that serve from a copy, as their file is damaged.
+        found += [served.release for served in broken_pipelines.look(layout).released.values()]
+        texts = (text for release in found if release for text in _naming(release, model, version))
+        return list(dict.fromkeys(texts))
     finally:
         store.close()
+
+
+def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """(Model, version) → where the releases that serve run it: the pipeline, and " (arm NAME)" unless it is the live one.
+
+    Raises ConfigError.
+    """
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for pipeline, served in sorted(broken_pipelines.look(layout).released.items()):
+        arms = served.release.arms if served.release else {}
+        for name, arm in sorted(arms.items(), key=lambda one: one[0] != LIVE):
+            for pair in arm.models.items():
+                found.setdefault(pair, []).append((pipeline, "" if name == LIVE else f" (arm {name})"))
+    return found
 
 
 def _naming(release: Release, model: str, version: str) -> Iterator[str]:

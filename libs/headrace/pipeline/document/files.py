@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ from headrace.pipeline.document.entries import MAX_DOCUMENT_BYTES
 from headrace.pipeline.document.parse import parse
 from headrace.pipeline.problems import DocumentError, Problem
 from headrace.pipeline.spec import Pipeline
+from headrace.state import plain_files
 
 FILE_NAME = "pipeline.yaml"
 # Time of change, size and inode: differs when the content of a file does, without reading it.
@@ -29,13 +29,7 @@ def read(path: Path) -> str:
     huge file) can neither block the reader nor fill its memory.
     """
     try:
-        # stat before open, because opening a device may have an effect; O_NONBLOCK, because a FIFO may have no writer.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _unreadable(path, "is no regular file")
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _unreadable(path, "is no regular file")
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        content = plain_files.read(path, MAX_DOCUMENT_BYTES + 1)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, in Python before 3.13
         raise _unreadable(path, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > MAX_DOCUMENT_BYTES:

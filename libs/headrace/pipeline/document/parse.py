@@ -72,6 +72,14 @@ def revision_of(document: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_hash(text: str) -> str | None:
+    """The revision of a document, whatever it says; None: it can't be read."""
+    try:
+        return revision_of(compose(text, Log("")).plain())
+    except (DocumentError, ValueError, RecursionError):
+        return None
+
+
 def _read_outputs(entry: Entry) -> dict[str, int | None]:
     """The columns of the reply, with the number of digits to which they are rounded."""
     found: dict[str, int | None] = {}

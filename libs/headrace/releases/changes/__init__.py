@@ -10,7 +10,7 @@ from headrace.releases.changes.desired_document import applied, desired
 from headrace.releases.changes.differences import differences, same_content
 from headrace.releases.changes.experiments import experiment_started, experiment_stopped
 from headrace.releases.changes.models import KnownModels
-from headrace.releases.changes.rollback import rolled_back_to
+from headrace.releases.changes.rollback import rolled_back_by, rolled_back_to
 from headrace.releases.changes.rollouts import aborted, paused, promoted, resumed, rollout_started
 from headrace.releases.changes.shadows import shadow_started, shadow_stopped
 
@@ -30,6 +30,7 @@ __all__ = [
     "paused",
     "promoted",
     "resumed",
+    "rolled_back_by",
     "rolled_back_to",
     "rollout_started",
     "same_content",

@@ -32,8 +32,11 @@ def same_content(one: Release, other: Release) -> bool:
 
 
 def differences(before: Release | None, after: Release) -> list[Difference]:
-    """Each key whose value changes, in the order of the document. `before` None: everything is new."""
+    """Each key whose value changes, in the order of the document. `before` None: everything is new. If `after` follows a release
+    that can't be read, that it does is a change, too."""
     old, new = _flat(before), _flat(after)
+    if before is not None and after.parent > before.number:
+        old["(release)"] = f"{after.parent} can't be read"
     order = {key: i for i, key in enumerate(Release.model_fields)}
     keys = sorted(old.keys() | new.keys(), key=lambda key: (order.get(key.split(".")[0], 99), key))
     return [

@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.signing import signatures
 from headrace.repository.version_list import VERSION_LIST, VersionList
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 _REMEDY = "restore what was published, or publish the model anew with `headrace models add`"
 
@@ -86,7 +86,7 @@ def listed(listing: VersionList, version: str, metadata: bytes) -> None:
 
 def _remembered(path: Path) -> dict[str, int]:
     try:
-        seen = json.loads(path.read_bytes())
+        seen = json.loads(plain_files.read(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -6,14 +6,13 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.repository.storage.store import EscapeError
-from headrace.state import atomic
+from headrace.state import atomic, plain_files
 
 _HIDDEN = (".", "_")
 
@@ -42,13 +41,10 @@ class Folder:
         if not real.is_relative_to(self.root.resolve()):
             raise EscapeError(errno.EPERM, "links out of the repository", path)
         # The path has no links now: one that is created in between is not followed, and a pipe does not block.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise EscapeError(errno.EINVAL, "is no plain file", path)
-            if limit is not None and status.st_size > limit:
-                raise OSError(errno.EFBIG, f"has {status.st_size} bytes, more than {limit}", path)
+        with plain_files.opened(real, os.O_NOFOLLOW) as file:
+            size = os.fstat(file.fileno()).st_size
+            if limit is not None and size > limit:
+                raise OSError(errno.EFBIG, f"has {size} bytes, more than {limit}", path)
             return file.read()
 
     def create(self, folder: str, files: Mapping[str, bytes]) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class EscapeError(OSError):
-    """A path leads out of the repository, or to something that is no regular file."""
+    """A path leads out of the repository."""
 
 
 class Store(Protocol):

@@ -99,7 +99,7 @@ def add_version(home: Path, name: str, version: str, labels: Sequence[int]) -> N
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(_lookup(labels))
         file.flush()
-        command(home, "models", "add", name, file.name, "--version", version)
+        command(home, "models", "add", name, file.name, "--version", version, "--yes")
 
 
 def _lookup(labels: Sequence[int]) -> bytes:

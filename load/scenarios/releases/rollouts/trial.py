@@ -93,7 +93,7 @@ class Trial:
             await self._headrace("rollout", "abort", PIPELINE)
         live = current is not None and current.live.models.get(PIPELINE) == "1" and current.rollout is None
         if not live:
-            await self._headrace("release", "deploy", PIPELINE, "--models", f"{PIPELINE}=1", "--yes")
+            await self._headrace("release", "deploy", PIPELINE, "--models", f"{PIPELINE}=1")
 
     async def _start(self) -> None:
         planted = self._planted
@@ -103,16 +103,12 @@ class Trial:
         sticky = ["--by", "client"] if good else []
         if not planted.waiting:
             models = f"{PIPELINE}={planted.version}"
-            await self._headrace(
-                "rollout", "start", PIPELINE, "--models", models, *ladder, *guards, *sticky, "--yes"
-            )
+            await self._headrace("rollout", "start", PIPELINE, "--models", models, *ladder, *guards, *sticky)
             return
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump(document(WAITING), file, sort_keys=False)
             file.flush()
-            await self._headrace(
-                "rollout", "start", PIPELINE, "--document", file.name, *ladder, *guards, "--yes"
-            )
+            await self._headrace("rollout", "start", PIPELINE, "--document", file.name, *ladder, *guards)
 
     async def _ended(self, began: float) -> str:
         while time.monotonic() - began < _LONGEST_S:
@@ -189,6 +185,7 @@ class Trial:
         process = await asyncio.create_subprocess_exec(
             HEADRACE,
             *arguments,
+            "--yes",
             "--home",
             str(self._home),
             stdout=asyncio.subprocess.PIPE,

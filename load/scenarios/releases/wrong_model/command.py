@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
 def _begin_with_version_1(home: Path) -> None:
     current, _ = FileReleases(layout.of(home).releases).current(PIPELINE)
     if current is not None and current.rollout is not None and current.rollout.state in _RUNS:
-        command(home, "rollout", "abort", PIPELINE)  # of a day that was interrupted
+        command(home, "rollout", "abort", PIPELINE, "--yes")  # of a day that was interrupted
     command(home, "release", "deploy", PIPELINE, "--models", f"{PIPELINE}=1", "--yes")
 
 

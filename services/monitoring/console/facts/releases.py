@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.releases import LIVE, Arm, Experiment, Freeze, Release, ReleaseError, RolloutState
-from headrace.releases.changes import Basis, differences, rolled_back_to
+from headrace.releases.changes import Basis, differences, rolled_back_by, rolled_back_to
 from services.monitoring.console.facts import words
 from services.monitoring.console.facts.assessment import guard_row
 from services.monitoring.rollouts.analyser import Status
@@ -41,7 +41,11 @@ def release_row(release: Release, before: Release | None, recorded: bool | None 
 def history_rows(history: Sequence[Release], recorded: Mapping[int, bool]) -> list[dict[str, Any]]:
     """All kept releases, newest first."""
     older: list[Release | None] = [*history[1:], None]
-    return [release_row(r, b, recorded.get(r.number)) for r, b in zip(history, older, strict=True)]
+    back = rolled_back_by(history)
+    return [
+        release_row(r, b, recorded.get(r.number)) | {"rolled_back_by": back.get(r.number)}
+        for r, b in zip(history, older, strict=True)
+    ]
 
 
 def arm_rows(release: Release) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from headrace.encryption import LockedError, Sealer, is_sealed
 from headrace.encryption.files import claimed
 from headrace.events import GroupHeader
+from headrace.state import plain_files
 from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
 from services.monitoring.events.storage.sealed import BEGINNING_BYTES, check_key, unsealed
 from services.monitoring.events.storage.segments import (
@@ -100,7 +101,7 @@ class ClosedSegments:
 
     def _from(self, name: str, read: Callable[[Path | pa.NativeFile], T]) -> T:
         path = self.folder / name
-        with path.open("rb") as file:
+        with plain_files.opened(path) as file:
             beginning = file.read(BEGINNING_BYTES)
             if not is_sealed(beginning):
                 return read(path)

@@ -24,6 +24,7 @@ from headrace.encryption.envelope import MAGIC
 from headrace.encryption.files import claimed, new_claimed
 from headrace.events import EVENT_ID, SEQUENCE, TIME_US, GroupHeader
 from headrace.recordings.frames import Frames, RecordingError, read_frames
+from headrace.state import plain_files
 from services.monitoring.events.storage.arrow import (
     EPOCH,
     REPLICA,
@@ -130,7 +131,7 @@ def orphans(folder: Path) -> Iterator[Path]:
 def read_open(path: Path, sealer: Sealer | None = None) -> tuple[pa.Table, str]:
     """The events of a segment that is not closed, without what was not written as a whole; and what is wrong with those that
     follow, "": nothing. Raises UnreadableError, LockedError, OSError (also KeysAwayError)."""
-    with path.open("rb") as file:
+    with plain_files.opened(path) as file:
         sealed = is_sealed(file.read(len(MAGIC)))
     if not sealed:
         with pa.memory_map(str(path)) as mapped:

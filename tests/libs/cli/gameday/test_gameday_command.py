@@ -59,7 +59,8 @@ def test_what_an_earlier_one_left_can_be_undone(home: Path) -> None:
     file = home / "tenants.yaml"
     file.write_text("good")
     Undo(home / "run" / "gameday").write("tenants", {file: b"broken"})
-    code, said = ran(home, "--undo")
+    assert (ran(home, "--undo")[0], ran(home, "--undo", "--dry-run")[0], file.read_text()) == (2, 0, "broken")
+    code, said = ran(home, "--undo", "--yes")
     assert (code, file.read_text()) == (0, "good")
     assert "put back" in said
     code, said = ran(home, "--undo")

@@ -162,7 +162,17 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
         assert (done.status, done.json["release"]["number"]) == (200, 3)
         again = await browser.ask("POST", path, b'{"number": 3, "to": 1}', how)
         assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
+        card = (await browser.ask("GET", "/pipelines/flights.json", b"", how)).json
+        page = (await browser.ask("GET", "/pipelines/flights", b"", how)).text
+        back = await browser.ask("POST", path, b'{"number": 3}', how)
     assert [r.number for r in place.store.history("flights")] == [3, 2, 1]
+    # Going back once more would make the bad one live again.
+    assert back.status == 400
+    assert (card["way_back"]["possible"], [r["rolled_back_by"] for r in card["history"]]) == (
+        False,
+        [None, 3, None],
+    )
+    assert "rolled back by 3" in page
 
 
 @pytest.mark.parametrize(

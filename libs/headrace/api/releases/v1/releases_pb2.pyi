@@ -21,14 +21,16 @@ ROLLOUT_ACTION_PROMOTE: RolloutAction
 ROLLOUT_ACTION_ABORT: RolloutAction
 
 class Release(_message.Message):
-    __slots__ = ("pipeline", "number", "document")
+    __slots__ = ("pipeline", "number", "document", "rolled_back_by")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    ROLLED_BACK_BY_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     number: int
     document: str
-    def __init__(self, pipeline: _Optional[str] = ..., number: _Optional[int] = ..., document: _Optional[str] = ...) -> None: ...
+    rolled_back_by: int
+    def __init__(self, pipeline: _Optional[str] = ..., number: _Optional[int] = ..., document: _Optional[str] = ..., rolled_back_by: _Optional[int] = ...) -> None: ...
 
 class Freeze(_message.Message):
     __slots__ = ("author", "reason", "since")

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, prepared
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.secrets import DEMO_LIMITS
@@ -221,18 +222,13 @@ def set_tenant(tenant: str, home: Path, change: _Change) -> None:
 
 
 @tenants.command()
-def remove(
-    tenant: Name,
-    home: Home = DEFAULT_HOME,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
+def remove(tenant: Name, home: Home = DEFAULT_HOME) -> None:
     """Take a tenant away with all its keys; requests with them are refused from the next second on."""
     try:
         keys = len(_load(prepared(home)).tenant(tenant).keys)
     except ConfigError as error:
         fail(str(error))
-    if not yes:
-        typer.confirm(f"Remove tenant {tenant} and its keys ({keys})?", abort=True)
+    agree(f"tenant {tenant} and its keys ({keys}) are removed")
     _change(home, lambda file: file.without_tenant(tenant))
     out.print(f"tenant {tenant} is removed")
 

@@ -10,6 +10,7 @@ import typer
 
 from headrace.cli.commands.encryption.place import Keys, away_told, keys_of, record
 from headrace.cli.commands.encryption.view import needed
+from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, command, fail, out, place
 from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
@@ -24,7 +25,6 @@ _WALL = time.time  # noqa: TID251 - the file says when a version was made
 def retire(
     version: Annotated[str, typer.Argument(help="Such as headrace-1a2b3c4d/1; `status` shows them.")],
     home: Home = DEFAULT_HOME,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Destroy a version of the key. It can't be undone: backups that were made before `rewrap` need it."""
     layout = place(home)
@@ -49,10 +49,7 @@ def retire(
                 f"services that run may seal with key {version} for {left:.0f} s more, if they can't reach the keys;"
                 f" wait, or first: {command()} down"
             )
-    if not yes and not typer.confirm(
-        f"Destroy key {version}? Backups from before `rewrap` can't be read without it"
-    ):
-        raise typer.Exit(1)
+    agree(f"key {version} is destroyed: backups from before `rewrap` can't be read without it")
     with away_told():
         record(layout, "retired", version=version, keys=keys.where)
         keys.sealer.keys.kms.retire(version)

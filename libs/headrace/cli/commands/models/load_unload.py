@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace.cli.commands.models import operator_calls, options
-from headrace.cli.console import DEFAULT_HOME, Home, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.diagnosis import released_versions
+from headrace.cli.installation.layout import Layout
+from headrace.hop.config import ConfigError
 from headrace.repository.records import Records
 
 OperatorKey = Annotated[
@@ -23,15 +25,14 @@ def load(
     home: Home = DEFAULT_HOME,
     key: OperatorKey = None,
 ) -> None:
-    """Have every executor load a version beside those that serve. Calls that name no version get it from then on, over
-    restarts, too. No request fails by it."""
+    """Have every executor load a version beside those that serve, over restarts, too. Which version answers, releases say."""
     layout = place(home)
     options.check_named(model)
     operator_calls.ask(layout, "load", model, key)
     name, _ = options.named(model)
     versions = Records(layout.executor_state).serving().get(name, [])
-    said = f" version {versions[-1]}" if versions else ""
-    out.print(f"{name}{said} serves", markup=False)
+    loaded = f"{name}:{versions[-1]}" if versions else model
+    out.print(f"{loaded} is loaded; {_answering(layout, name)}", markup=False, soft_wrap=True)
 
 
 def unload(
@@ -44,19 +45,25 @@ def unload(
     options.check_named(model)
     operator_calls.ask(layout, "unload", model, key)
     name, _ = options.named(model)
-    versions = Records(layout.executor_state).serving().get(name, [])
-    rest = f"version {versions[-1]} serves" if versions else "nothing of it serves"
-    out.print(f"{model} is unloaded; {rest}", markup=False)
+    out.print(f"{model} is unloaded; {_answering(layout, name)}", markup=False, soft_wrap=True)
 
 
-def serves(
-    name: str, version: str, serving: Mapping[str, Sequence[str]], quarantined: Mapping[str, object]
-) -> str:
-    """What `models list` says of a version: "yes" if calls that name no version get it, "if named" if only those that do.
+def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """See `released_versions.running`. Ends the command if the settings can't be used."""
+    try:
+        return released_versions.running(layout)
+    except ConfigError as error:
+        fail(str(error))
 
-    "" if it is not loaded.
-    """
-    if f"{name}:{version}" in quarantined:
-        return "in quarantine"
-    versions = serving.get(name, ())
-    return "" if version not in versions else "yes" if version == versions[-1] else "if named"
+
+def _answering(layout: Layout, name: str) -> str:
+    """Which versions of a model answer the callers of pipelines."""
+    found: dict[str, list[str]] = {}
+    for (model, version), places in running(layout).items():
+        for pipeline, arm in places if model == name else ():
+            found.setdefault(pipeline, []).append(version + arm)
+    told = [f"pipeline {pipeline} runs version {', '.join(versions)}" for pipeline, versions in found.items()]
+    return (
+        "; ".join(told)
+        or f"no pipeline runs {name}: headrace release deploy PIPELINE --models {name}=VERSION"
+    )

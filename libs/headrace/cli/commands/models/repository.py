@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from headrace.cli.commands.models import options
-from headrace.cli.commands.models.load_unload import serves as serves_version
+from headrace.cli.commands.models.load_unload import running
 from headrace.cli.commands.models.options import (
     Key,
     Model,
@@ -34,7 +34,8 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     for column in ("model", "version", "labels", "serves", "backend", "metrics"):
         table.add_column(column)
     records = Records(None if root else at.layout.executor_state)
-    live, quarantined = records.serving(), records.quarantined()
+    loaded, quarantined = records.serving(), records.quarantined()
+    released = {} if root else running(at.layout)
     with refusals_told():
         repository = at.shown()
         for name in repository.models():
@@ -42,7 +43,9 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
             for version in repository.versions(name):
                 about = repository.metadata(name, version)
                 pointing = ", ".join(sorted(k for k, v in labels.items() if v == version))
-                serves = serves_version(name, version, live, quarantined)
+                serves = "loaded" if version in loaded.get(name, ()) else ""
+                serves = ", ".join(map("".join, released.get((name, version), ()))) or serves
+                serves = "in quarantine" if f"{name}:{version}" in quarantined else serves
                 table.add_row(name, version, pointing, serves, about.backend, _numbers(about.metrics))
     out.print(table)
 

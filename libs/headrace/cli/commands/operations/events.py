@@ -11,6 +11,7 @@ from rich.table import Table
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
 from headrace.cli.commands.operations.event_replay import replay
+from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 
 events = typer.Typer(help="Events of predictions: find them, erase them, see what is missing.")
@@ -78,7 +79,6 @@ def erase(
     ] = None,
     request: Annotated[list[str] | None, typer.Option("--request", help="Id of a request.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All events of the tenant.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Erase events: those about a person, of a request, or all of a tenant. It can't be undone."""
@@ -86,8 +86,8 @@ def erase(
     wanted = pb.EraseEventsRequest(
         tenant=tenant, subjects=subjects, request_ids=request or [], whole_tenant=everything
     )
-    if not yes:
-        typer.confirm(f"Erase these events of {tenant}?", abort=True)
+    which = "all" if everything else "those of " + ", ".join([*(subject or []), *(request or [])])
+    agree(f"events of {tenant} are erased for good: {which}")
     reply = ask(place(home), "EraseEvents", wanted, pb.EraseEventsResponse)
     out.print(
         f"{reply.erased_count} events are erased; {reply.rewritten_segment_count} segments were written anew"

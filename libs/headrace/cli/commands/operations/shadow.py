@@ -16,7 +16,7 @@ from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
-from headrace.cli.commands.releases.place import DryRun, Number, PipelineName, Reason, Yes, opened
+from headrace.cli.commands.releases.place import Number, PipelineName, Reason, opened
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.columns import DType
 from headrace.comparison import ComparisonReport, OutputComparison, QuantileSketch, mcnemar, wilson
@@ -44,8 +44,6 @@ def start(
     arm: Annotated[str, typer.Option("--arm", help="Name of the arm.")] = SHADOW,
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Run a copy of the requests on another version, after they were answered; its answers have no effect."""
@@ -55,7 +53,7 @@ def start(
         made = built(at, basis, documents, arm, models, label, settings, document)
         release = shadow_started(basis, made, arm, share / 100)
         steps = [f"shadow report {pipeline}", f"shadow stop {pipeline}"]
-        commit(at, basis, release, documents, yes=yes, dry_run=dry_run, next_steps=steps)
+        commit(at, basis, release, documents, next_steps=steps)
 
 
 @shadow.command()
@@ -63,7 +61,7 @@ def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME)
     """End the shadow. Its report stays until the routers start anew."""
     with opened(home) as at:
         basis = at.basis(pipeline, reason)
-        commit(at, basis, shadow_stopped(basis), at.documents(pipeline), yes=True)
+        commit(at, basis, shadow_stopped(basis), at.documents(pipeline))
 
 
 @shadow.command()

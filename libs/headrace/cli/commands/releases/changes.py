@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +12,15 @@ import yaml
 from headrace.cli.commands.models.options import content, user
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
-    DryRun,
     Number,
     PipelineName,
     Reason,
     ReleasePlace,
-    Yes,
     opened,
     pairs,
 )
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
+from headrace.cli.consent import agree
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
 from headrace.releases.changes import Basis, Documents, applied, deployed, labelled, rolled_back_to, switched
@@ -56,8 +54,6 @@ def deploy(
     ] = LIVE,
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Make a document live at once, with the newest versions of its models or those that you name. To go step by step:
@@ -68,7 +64,7 @@ def deploy(
         made = built(at, basis, documents, arm, models, label, settings, document)
         undo = [f"release rollback {pipeline}"] if arm == LIVE and basis.release else []
         steps = [f"release show {pipeline}", *undo]
-        commit(at, basis, deployed(basis, made, arm), documents, yes=yes, dry_run=dry_run, next_steps=steps)
+        commit(at, basis, deployed(basis, made, arm), documents, next_steps=steps)
 
 
 def built(
@@ -101,8 +97,6 @@ def apply(
     file: Annotated[Path, typer.Option("-f", "--file", help="The desired release (YAML or JSON).")],
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     again: Annotated[
         bool, typer.Option("--again", help="Also if it was applied before and was changed since.")
     ] = False,
@@ -124,9 +118,7 @@ def apply(
             return at.document_file(file.parent / value, documents, pipeline)
 
         release = applied(basis, wanted, at.known(), read, again=again)
-        commit(
-            at, basis, release, documents, yes=yes, dry_run=dry_run, next_steps=[f"release show {pipeline}"]
-        )
+        commit(at, basis, release, documents, next_steps=[f"release show {pipeline}"])
 
 
 def rollback(
@@ -136,8 +128,6 @@ def rollback(
     ] = None,
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Go back, by a new release that points at an old one. Without --to: out of a running rollout, else to the live arm before
@@ -151,8 +141,6 @@ def rollback(
             basis,
             release,
             at.documents(pipeline),
-            yes=yes,
-            dry_run=dry_run,
             next_steps=steps,
             urgent=True,
         )
@@ -174,7 +162,7 @@ def label(
         basis = at.basis(pipeline, reason)
         release = labelled(basis, name, which, None if delete else version, at.known())
         steps = [] if delete else [f"release deploy {pipeline} --label {name}"]
-        commit(at, basis, release, at.documents(pipeline), yes=True, next_steps=steps)
+        commit(at, basis, release, at.documents(pipeline), next_steps=steps)
 
 
 def freeze(
@@ -187,8 +175,9 @@ def freeze(
     with opened(home) as at:
         if pipeline:
             basis = at.basis(pipeline, reason)
-            commit(at, basis, switched(basis, frozen=not off), at.documents(pipeline), yes=True, urgent=True)
+            commit(at, basis, switched(basis, frozen=not off), at.documents(pipeline), urgent=True)
             return
+        agree("automation goes on" if off else "all automation stops, until: release freeze --off")
         at.store.freeze(None if off else Freeze(user(), reason or "no reason given", datetime.now(UTC)))
         said = (
             "automation goes on"
@@ -198,15 +187,12 @@ def freeze(
         out.print(f"[green]done[/]: {said}")
 
 
-def remove(pipeline: PipelineName, yes: Yes = False, home: Home = DEFAULT_HOME) -> None:
+def remove(pipeline: PipelineName, home: Home = DEFAULT_HOME) -> None:
     """Take a pipeline out of service, with the history of its releases. Its document stays."""
     with opened(home) as at:
         if pipeline not in at.store.pipelines():
             raise ReleaseError(pipeline, ["pipeline: it has no release"])
-        question = f"Take {pipeline} out of service? Its callers get NOT_FOUND."
-        if not yes and sys.stdin.isatty() and not typer.confirm(question):
-            err.print("nothing was changed", style="yellow")
-            raise typer.Exit(1)
+        agree(f"{pipeline} goes out of service: its callers get NOT_FOUND")
         at.store.remove(pipeline)
         out.print(f"[green]done[/]: {pipeline} is out of service")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.releases.place import ReleasePlace
+from headrace.cli.consent import agree
 from headrace.cli.console import command, err, out
 from headrace.releases import Release
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
@@ -25,13 +24,11 @@ def commit(
     release: Release | None,
     documents: Documents,
     *,
-    yes: bool,
-    dry_run: bool = False,
     next_steps: Iterable[str] = (),
     urgent: bool = False,
 ) -> None:
-    """Makes `release` the current one, after the person has seen what changes. None, or one that changes nothing: says so.
-    `urgent`: a way back, which must also be open while the models can't be listed.
+    """Makes `release` the current one, after the person has seen what changes and has agreed. None, or one that changes
+    nothing: says so. `urgent`: a way back, which must also be open while the models can't be listed.
 
     Raises ReleaseError, OSError: nothing was changed.
     """
@@ -44,12 +41,7 @@ def commit(
     title = f"release {release.number} of {release.pipeline}: {release.reason}"
     out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(table(changes))
-    if dry_run:
-        out.print("nothing was changed (--dry-run)", style="yellow")
-        return
-    if not yes and sys.stdin.isatty() and not typer.confirm("Make it so?"):
-        err.print("nothing was changed", style="yellow")
-        raise typer.Exit(1)
+    agree("", "Make it so?")
     documents.keep(release.revisions())
     at.store.commit(release)
     out.print(f"[green]done[/]: release {release.number} of {release.pipeline} is current")

@@ -9,11 +9,9 @@ import typer
 
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
-    DryRun,
     Number,
     PipelineName,
     Reason,
-    Yes,
     opened,
     pairs,
 )
@@ -33,8 +31,6 @@ def start(
     ],
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Compare arms by an outcome. Put the other arm in first: `release deploy --arm NAME`. Other weights begin another phase."""
@@ -48,7 +44,7 @@ def start(
         basis = at.basis(pipeline, reason, number)
         release = experiment_started(basis, name, shares, outcome, by, datetime.now(UTC))
         steps = [f"experiment status {pipeline}", f"experiment stop {pipeline}"]
-        commit(at, basis, release, at.documents(pipeline), yes=yes, dry_run=dry_run, next_steps=steps)
+        commit(at, basis, release, at.documents(pipeline), next_steps=steps)
 
 
 def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
@@ -56,4 +52,4 @@ def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME)
     with opened(home) as at:
         basis = at.basis(pipeline, reason)
         steps = [f"rollout start {pipeline}"]
-        commit(at, basis, experiment_stopped(basis), at.documents(pipeline), yes=True, next_steps=steps)
+        commit(at, basis, experiment_stopped(basis), at.documents(pipeline), next_steps=steps)

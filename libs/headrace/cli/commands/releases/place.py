@@ -34,8 +34,6 @@ _WEBHOOK_S = 10.0
 
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history and the audit.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Number = Annotated[
     int | None,

@@ -12,12 +12,10 @@ import typer
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import (
-    DryRun,
     Number,
     PipelineName,
     Reason,
     ReleasePlace,
-    Yes,
     opened,
 )
 from headrace.cli.console import DEFAULT_HOME, Home, fail
@@ -56,8 +54,6 @@ def start(
     ] = None,
     reason: Reason = "",
     number: Number = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Let a new version take over step by step; the monitoring service judges it, promotes it or rolls it back."""
@@ -69,7 +65,7 @@ def start(
         plan = Plan(arm, by or None, rules)
         release = rollout_started(basis, made, plan, datetime.now(UTC), at.store.frozen())
         steps = [f"rollout status {pipeline}", f"rollout abort {pipeline}"]
-        commit(at, basis, release, documents, yes=yes, dry_run=dry_run, next_steps=steps)
+        commit(at, basis, release, documents, next_steps=steps)
 
 
 def pause(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
@@ -82,10 +78,10 @@ def resume(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOM
     _steer(pipeline, reason, home, lambda basis, at: resumed(basis, at.store.frozen()))
 
 
-def promote(pipeline: PipelineName, reason: Reason = "", yes: Yes = False, home: Home = DEFAULT_HOME) -> None:
+def promote(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
     """Give the new version all rows now, without further proof."""
     steps = [f"release rollback {pipeline}"]
-    _steer(pipeline, reason, home, lambda basis, _: promoted(basis), steps, yes=yes)
+    _steer(pipeline, reason, home, lambda basis, _: promoted(basis), steps)
 
 
 def abort(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
@@ -99,13 +95,11 @@ def _steer(
     home: Path,
     how: Callable[[Basis, ReleasePlace], Release],
     next_steps: list[str] | None = None,
-    *,
-    yes: bool = True,
 ) -> None:
     with opened(home) as at:
         basis = at.basis(pipeline, reason)
         steps = next_steps or [f"rollout status {pipeline}"]
-        commit(at, basis, how(basis, at), at.documents(pipeline), yes=yes, next_steps=steps, urgent=True)
+        commit(at, basis, how(basis, at), at.documents(pipeline), next_steps=steps, urgent=True)
 
 
 def _guards(named: list[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from headrace.cli.commands.releases.place import AsJson, PipelineName, ReleasePlace, opened
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.releases import LIVE, Broken, Release, RolloutState
-from headrace.releases.changes import desired
+from headrace.releases.changes import desired, rolled_back_by
 from headrace.releases.document import to_bytes
 from headrace.releases.records import Audit, Finding, verify
 
@@ -65,12 +65,20 @@ def history(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson =
         releases = at.store.history(pipeline)
         broken = at.store.current(pipeline)[1]
         recorded, problem = _recorded(at, releases)
+        back = rolled_back_by(releases)
         if as_json:
-            told = [{**json.loads(to_bytes(r)), **_record_json(recorded.get(r.number))} for r in releases]
+            told = [
+                {
+                    **json.loads(to_bytes(r)),
+                    **_record_json(recorded.get(r.number)),
+                    "rolled_back_by": back.get(r.number),
+                }
+                for r in releases
+            ]
             print(json.dumps({"releases": told, "audit_problem": problem or None}, indent=2))
         else:
             _say_broken([broken])
-            out.print(_history_table(releases, recorded, at.audit))
+            out.print(_history_table(releases, recorded, at.audit, back))
             _say_unrecorded(recorded, at.audit)
         if problem:
             err.print(problem, style="bold red", markup=False, soft_wrap=True)
@@ -148,7 +156,9 @@ def _record_text(found: Finding | None, audit: Audit | None) -> Text:
     return Text(f"yes, by {found.machine}" if elsewhere else "yes", style="green")
 
 
-def _history_table(releases: Sequence[Release], recorded: dict[int, Finding], audit: Audit | None) -> Table:
+def _history_table(
+    releases: Sequence[Release], recorded: dict[int, Finding], audit: Audit | None, back: dict[int, int]
+) -> Table:
     table = headed_table("release", "at", "by", "version", "models", "weights", "recorded", "reason")
     for release in releases:
         models = ", ".join(f"{model} {version}" for model, version in release.live.models.items())
@@ -156,6 +166,8 @@ def _history_table(releases: Sequence[Release], recorded: dict[int, Finding], au
         reason = release.reason
         if release.rollout and release.rollout.verdict:
             reason += f" ({release.rollout.verdict})"
+        if release.number in back:
+            reason += f" (rolled back by {back[release.number]})"
         table.add_row(
             str(release.number),
             f"{release.at:%Y-%m-%d %H:%M:%S}",
@@ -182,7 +194,7 @@ def _recorded(at: ReleasePlace, releases: Sequence[Release]) -> tuple[dict[int, 
 def _say_broken(found: Sequence[Broken | None]) -> None:
     for broken in found:
         if broken is not None:
-            text = f"{broken.pipeline}: release {broken.number} can't be used, the last good one serves: {broken.problem}"
+            text = f"{broken.pipeline}: release {broken.number} can't be used (headrace status: what serves): {broken.problem}"
             err.print(text, style="bold red", markup=False, soft_wrap=True)
 
 

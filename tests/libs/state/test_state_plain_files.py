@@ -1,0 +1,73 @@
+"""What lies in the place of a file (a FIFO, a folder) can block nobody who reads a folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.hop.config import ConfigError
+from headrace.pipeline import DocumentError
+from headrace.pipeline.document.files import read as read_document
+from headrace.releases import FileReleases, ReleaseCatalog
+from headrace.repository.records import Records
+from headrace.state import plain_files, tenants, traces
+from services.monitoring.rollouts.handover_files import FileEvidence
+
+SHA = "0" * 64
+
+
+def within(call: Callable[[], object]) -> list[object]:
+    """What it returns or raises; it may not hang."""
+    found: list[object] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except (OSError, ConfigError, DocumentError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for somebody who writes"
+    return found
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_a_plain_file_is_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "plain").write_bytes(b"content")
+    assert plain_files.read(tmp_path / "plain", 4) == b"cont"
+    (tmp_path / "link").symlink_to(tmp_path / "plain")
+    assert plain_files.read(tmp_path / "link") == b"content"
+    make(tmp_path / "other")
+    assert isinstance(within(lambda: plain_files.read(tmp_path / "other"))[0], OSError)
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "release": ("p/1.json", lambda at: FileReleases(at).current("p")),
+    "copy of a release": (
+        "p/1.json",
+        lambda at: ReleaseCatalog(FileReleases(at / "x"), mirror=FileReleases(at)),
+    ),
+    "document": (f"p/documents/{SHA}.yaml", lambda at: FileReleases(at).document("p", SHA)),
+    "removed": ("p/removed", lambda at: FileReleases(at).current("p")),
+    "freeze": ("frozen.json", lambda at: FileReleases(at).frozen()),
+    "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
+    "tenants": ("tenants.yaml", lambda at: tenants.load(at / "tenants.yaml")),
+    "pepper": ("pepper", lambda at: tenants.read_pepper(at / "pepper")),
+    "record of models": ("serving.json", lambda at: Records(at).serving()),
+    "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
+    "traces": ("t.jsonl", lambda at: traces.find(at, "r")),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_fifo_in_a_folder_hangs_no_reader(tmp_path: Path, name: str) -> None:
+    path, read = READERS[name]
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / path)
+    assert within(lambda: read(tmp_path))
