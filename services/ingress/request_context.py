@@ -137,6 +137,8 @@ class RequestContext:
 
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
+    # White space around a value is no part of it, and no error, as gRPC's PROTOCOL-HTTP2 and RFC 9110 demand.
+    headers = {name: value.strip() for name, value in headers.items()}
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
     key = headers.get(b"idempotency-key")
     if key is not None:
