@@ -6,17 +6,18 @@ import math
 import random
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:
     from services.ingress.admission.quotas import Quota
     from services.ingress.inference import InferenceResult
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 # Identities must be unique, but need not be secret.
 _random = random.Random()  # noqa: S311 - names traces, protects nothing
@@ -72,7 +73,9 @@ class RequestContext:
     received: float
     trace: RequestTrace
     deadline: float = math.inf
+    # Safe in logs, headers and addresses. What the caller calls the request is `client_id`; "": the same.
     request_id: str = ""
+    client_id: str = ""
     credential: Credential | None = None
     pipeline: str = ""
     fault: Fault | None = None
@@ -99,17 +102,29 @@ class RequestContext:
     original_request_id: str = ""
 
     def identify(self, asked: str) -> None:
-        """Uses the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it is not a valid one."""
+        """Uses the identity that the caller asks for, if any. Raises Fault INVALID_ARGUMENT if it is too long."""
         if not asked:
             return
-        if not REQUEST_ID.match(asked):
+        if len(asked) > MAX_CHARACTERS:
             raise Fault(
                 Code.INVALID_ARGUMENT,
                 Reason.REASON_MALFORMED_REQUEST,
-                "a request id has at most 128 letters, digits, `.`, `_`, `:` and `-`",
+                f"a request id has at most {MAX_CHARACTERS} characters",
                 metadata={"field": "request_id"},
             )
-        self.request_id = asked
+        self.request_id = request_key(asked)
+        self.client_id = asked if self.request_id != asked else ""
+
+    @property
+    def reply_id(self) -> str:
+        """The request's identity as its caller wrote it, for the body of the reply."""
+        return self.client_id or self.request_id
+
+    @property
+    def header_id(self) -> str:
+        """The same for a header, which can't carry all that a body can; otherwise the safe identity."""
+        own = self.client_id
+        return own if own and own.isascii() and own.isprintable() and own == own.strip() else self.request_id
 
     def of_message(self, now: float) -> RequestContext:
         """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
@@ -143,11 +158,9 @@ def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: 
     key = headers.get(b"idempotency-key")
     if key is not None:
         context.idempotency_key = key
-    sent = headers.get(b"x-request-id")
-    if sent is not None:
-        text = sent.decode("latin-1")
-        if REQUEST_ID.match(text):
-            context.request_id = text
-            return context
-    context.request_id = new_request_id()
+    # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
+    with suppress(Fault, UnicodeDecodeError):
+        context.identify(headers.get(b"x-request-id", b"").decode())
+    if not context.request_id:
+        context.request_id = new_request_id()
     return context

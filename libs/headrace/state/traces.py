@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.state.request_ids import request_key
+
 Span = Mapping[str, Any]
 
 
 def find(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """The newest trace of a request (or of a trace id); None if the store has none. Raises OSError.
+    """The newest trace of a request, by its caller's id or by its key, or of a trace id; None: there is none. Raises OSError.
 
     Incomplete lines (a process was killed while it wrote) are skipped.
     """
+    request_id = request_key(request_id)
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:

@@ -116,7 +116,7 @@ class OpenInference:
         priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
         rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
         answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)
-        return self._responses.write(answer, names, context.request_id)
+        return self._responses.write(answer, names, context.reply_id)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer

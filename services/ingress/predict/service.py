@@ -44,7 +44,7 @@ class InferenceServicer:
         batch = self._batch(request, context, entry, count)
         answer = await self._runner.infer(context, entry, batch, request.version, whole=False)
         reply = pb.PredictResponse(
-            request_id=context.request_id,
+            request_id=context.reply_id,
             pipeline=request.pipeline,
             version=answer.version,
             revision=answer.revision,

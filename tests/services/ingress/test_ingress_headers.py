@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-
 import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from tests.services.ingress.ingress_calls import PREDICT, call, http, refused
+from tests.services.ingress.ingress_calls import PREDICT
 from tests.services.ingress.ingress_door import Folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

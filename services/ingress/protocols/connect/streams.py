@@ -176,7 +176,7 @@ class Connect:
 
     async def _stream_infer(self, requests: AsyncIterator[Any], rpc: RpcContext) -> AsyncIterator[Message]:
         context = _begin(self._door, "ModelStreamInfer", rpc)
-        rpc.response_headers["x-request-id"] = context.request_id
+        rpc.response_headers["x-request-id"] = context.header_id
         operation = self._door.operations[f"/{OIP_SERVICE.full_name}/ModelInfer"]
         try:
             serve = self._ingress.open_inference.ModelStreamInfer

@@ -77,7 +77,7 @@ class Rest:
         try:
             with self._intake.departures.watch(receive):
                 status, extra, content = await handle(body)
-                extra += [(b"x-request-id", context.request_id.encode()), *context.replay_headers()]
+                extra += [(b"x-request-id", context.header_id.encode()), *context.replay_headers()]
                 await respond(send, status, extra, content)
         except Fault as fault:
             if context.fault is None:  # unreadable: it did not become a call
@@ -233,7 +233,7 @@ async def _fail(send: Send, fault: Fault, context: RequestContext) -> None:
         "reason": reason_name(fault.reason),
         "metadata": dict(fault.metadata),
     }
-    headers = [_IS_JSON, (b"x-request-id", context.request_id.encode()), *context.replay_headers()]
+    headers = [_IS_JSON, (b"x-request-id", context.header_id.encode()), *context.replay_headers()]
     if fault.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_after_s)))
     if fault.code is Code.UNAUTHENTICATED:
