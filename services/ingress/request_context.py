@@ -96,8 +96,8 @@ class RequestContext:
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
     deadline_is_ours: bool = False
-    # The header of that name; empty: none. A message of a stream has none.
-    idempotency_key: bytes = b""
+    # The header of that name; None: it was not sent. A message of a stream has none.
+    idempotency_key: bytes | None = None
     # The request whose kept outcome this one got; "": it has its own.
     original_request_id: str = ""
 
@@ -135,7 +135,7 @@ class RequestContext:
     @property
     def keyed(self) -> bool:
         """Whether it has an idempotency key: then its reply has to be the same in every byte when it is repeated."""
-        return bool(self.idempotency_key)
+        return self.idempotency_key is not None
 
     def replay_headers(self) -> list[tuple[bytes, bytes]]:
         """Says in the reply that it is the kept outcome of an earlier request."""
@@ -155,9 +155,7 @@ def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: 
     # White space around a value is no part of it, and no error, as gRPC's PROTOCOL-HTTP2 and RFC 9110 demand.
     headers = {name: value.strip() for name, value in headers.items()}
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
-    key = headers.get(b"idempotency-key")
-    if key is not None:
-        context.idempotency_key = key
+    context.idempotency_key = headers.get(b"idempotency-key")
     # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
     with suppress(Fault, UnicodeDecodeError):
         context.identify(headers.get(b"x-request-id", b"").decode())

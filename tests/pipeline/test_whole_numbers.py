@@ -16,6 +16,7 @@ from google.protobuf import json_format
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import Headrace
+from headrace.client.values import from_struct
 from headrace.columns import Column, decode_columns, encode_columns
 from headrace.oip import open_inference_pb2 as oip
 from tests.served import deployed
@@ -86,7 +87,7 @@ def test_rows_as_text_in_a_struct_and_in_json(system: System) -> None:
     for row in rows:
         request.rows.add().update(row)
     expected = [[exact(n) for n in numbers] for numbers in ODD]
-    found = [list(p.outputs["key"]) for p in system.predict(request).predictions]
+    found = [from_struct(p.outputs)["key"] for p in system.predict(request).predictions]
     assert found == expected
     status, reply = posted(system, PREDICT, json.dumps({"pipeline": NAME, "rows": rows}))
     assert (status, [p["outputs"]["key"] for p in reply["predictions"]]) == (200, expected)

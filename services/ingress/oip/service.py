@@ -97,7 +97,7 @@ class OpenInference:
         names = wanted_outputs(request, entry)
         max_rows = self._runner.max_rows(credential)
         charge(_claimed_rows(request, max_rows), request, context)
-        if not context.idempotency_key:
+        if context.idempotency_key is None:
             return await self._answer(request, context, entry, names, version)
         run = partial(self._answer, request, context, entry, names, version)
         return await self._keyed.once(context, request, entry.deadline_s, pb.ModelInferResponse, run)

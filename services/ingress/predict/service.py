@@ -32,7 +32,7 @@ class InferenceServicer:
         entry = self._catalog.find(request.pipeline, request.version, credential, "predict")
         context.pipeline = request.pipeline
         count = self._charge(request, context, credential)
-        if not context.idempotency_key:
+        if context.idempotency_key is None:
             return await self._answer(request, context, entry, count)
         run = partial(self._answer, request, context, entry, count)
         return await self._keyed.once(context, request, entry.deadline_s, pb.PredictResponse, run)

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def row(**fields: str) -> pb.PredictRequest:
-    request = pb.PredictRequest(pipeline="double", **fields)
+def row() -> pb.PredictRequest:
+    request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1, 2], "n": 3, "word": "hi"})
     return request
 
