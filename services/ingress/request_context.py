@@ -6,17 +6,18 @@ import math
 import random
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:
     from services.ingress.admission.quotas import Quota
     from services.ingress.inference import InferenceResult
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 # Identities must be unique, but need not be secret.
 _random = random.Random()  # noqa: S311 - names traces, protects nothing
@@ -72,7 +73,9 @@ class RequestContext:
     received: float
     trace: RequestTrace
     deadline: float = math.inf
+    # Safe in logs, headers and addresses. What the caller calls the request is `client_id`; "": the same.
     request_id: str = ""
+    client_id: str = ""
     credential: Credential | None = None
     pipeline: str = ""
     fault: Fault | None = None
@@ -93,23 +96,35 @@ class RequestContext:
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
     deadline_is_ours: bool = False
-    # The header of that name; empty: none. A message of a stream has none.
-    idempotency_key: bytes = b""
+    # The header of that name; None: it was not sent. A message of a stream has none.
+    idempotency_key: bytes | None = None
     # The request whose kept outcome this one got; "": it has its own.
     original_request_id: str = ""
 
     def identify(self, asked: str) -> None:
-        """Uses the identity that the message asks for. Raises Fault INVALID_ARGUMENT if it is not a valid one."""
+        """Uses the identity that the caller asks for, if any. Raises Fault INVALID_ARGUMENT if it is too long."""
         if not asked:
             return
-        if not REQUEST_ID.match(asked):
+        if len(asked) > MAX_CHARACTERS:
             raise Fault(
                 Code.INVALID_ARGUMENT,
                 Reason.REASON_MALFORMED_REQUEST,
-                "a request id has at most 128 letters, digits, `.`, `_`, `:` and `-`",
+                f"a request id has at most {MAX_CHARACTERS} characters",
                 metadata={"field": "request_id"},
             )
-        self.request_id = asked
+        self.request_id = request_key(asked)
+        self.client_id = asked if self.request_id != asked else ""
+
+    @property
+    def reply_id(self) -> str:
+        """The request's identity as its caller wrote it, for the body of the reply."""
+        return self.client_id or self.request_id
+
+    @property
+    def header_id(self) -> str:
+        """The same for a header, which can't carry all that a body can; otherwise the safe identity."""
+        own = self.client_id
+        return own if own and own.isascii() and own.isprintable() and own == own.strip() else self.request_id
 
     def of_message(self, now: float) -> RequestContext:
         """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
@@ -120,7 +135,7 @@ class RequestContext:
     @property
     def keyed(self) -> bool:
         """Whether it has an idempotency key: then its reply has to be the same in every byte when it is repeated."""
-        return bool(self.idempotency_key)
+        return self.idempotency_key is not None
 
     def replay_headers(self) -> list[tuple[bytes, bytes]]:
         """Says in the reply that it is the kept outcome of an earlier request."""
@@ -137,15 +152,13 @@ class RequestContext:
 
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
+    # White space around a value is no part of it, and no error, as gRPC's PROTOCOL-HTTP2 and RFC 9110 demand.
+    headers = {name: value.strip() for name, value in headers.items()}
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
-    key = headers.get(b"idempotency-key")
-    if key is not None:
-        context.idempotency_key = key
-    sent = headers.get(b"x-request-id")
-    if sent is not None:
-        text = sent.decode("latin-1")
-        if REQUEST_ID.match(text):
-            context.request_id = text
-            return context
-    context.request_id = new_request_id()
+    context.idempotency_key = headers.get(b"idempotency-key")
+    # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
+    with suppress(Fault, UnicodeDecodeError):
+        context.identify(headers.get(b"x-request-id", b"").decode())
+    if not context.request_id:
+        context.request_id = new_request_id()
     return context

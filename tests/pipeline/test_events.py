@@ -12,6 +12,7 @@ import pytest
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask
 from headrace.cli.installation import layout
+from headrace.state.request_ids import request_key
 from tests.pipeline.refusals import oip_request
 from tests.system import HOME, System, headrace, poll, row_request
 
@@ -71,6 +72,18 @@ def test_a_reply_of_each_protocol_names_the_prediction_of_its_event(system: Syst
         "OK",
         row["carrier"],
     )
+
+
+def test_any_id_of_a_caller_finds_its_event_and_its_trace(system: System) -> None:
+    own = f"order #12/é {uuid.uuid4().hex}"
+    traced = {"traceparent": f"00-{uuid.uuid4().hex}-b7ad6b7169203331-01"}
+    body = {"pipeline": "flights", "rows": system.rows[:1], "requestId": own}
+    reply, header = posted(system, PREDICT, body, **traced)
+    assert (reply["requestId"], header) == (own, request_key(own))
+    poll("there is an event", lambda: stored(prediction_id=f"{own}/0") == stored(request_id=own) == 1)
+    for identity in (f"{own}/0", own, header):
+        assert json.loads(headrace("events", "show", identity))["prediction_id"] == f"{header}/0"
+    assert header in headrace("trace", own)
 
 
 @pytest.mark.slow  # hosts all services a second time

@@ -8,13 +8,14 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import ListValue, NullValue, Struct, Value
 
-_EXACT = 2**53
+# From here on a float64 does not hold each integer.
+_ROUNDED = 2**53
 
 
 def to_struct(row: Mapping[str, Any]) -> Struct:
-    """A row as a Struct; bytes become base64 text, NumPy scalars become plain numbers.
+    """A row as a Struct; bytes become base64 text, NumPy scalars plain numbers, integers that a number would round become text.
 
-    Raises TypeError for a value that a Struct cannot hold, ValueError for an integer that would lose digits.
+    Raises TypeError for a value that a Struct cannot hold.
     """
     return Struct(fields={name: _to_value(name, value) for name, value in row.items()})
 
@@ -27,9 +28,7 @@ def _to_value(name: str, value: Any) -> Value:
     if isinstance(value, bool):
         return Value(bool_value=value)
     if isinstance(value, int):
-        if abs(value) > _EXACT:
-            raise ValueError(f"{name}: {value} does not fit a row's number exactly; use predict_columns")
-        return Value(number_value=value)
+        return Value(number_value=value) if abs(value) < _ROUNDED else Value(string_value=str(value))
     if isinstance(value, float):
         return Value(number_value=value)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -46,7 +45,7 @@ def _to_value(name: str, value: Any) -> Value:
 
 
 def from_struct(struct: Struct) -> dict[str, Any]:
-    """The values of a struct; numbers are float."""
+    """The values of a struct; numbers are float, integers from 2**53 on text."""
     return {name: _from_value(value) for name, value in struct.fields.items()}
 
 

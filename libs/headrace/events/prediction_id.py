@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from headrace.state.request_ids import request_key
+
 _MAX_DIGITS = 9
 
 
 def prediction_id(request_id: str, row: int) -> str:
-    """REQUEST_ID/ROW. A request id has no `/`."""
+    """REQUEST_ID/ROW, by the request's key."""
     return f"{request_id}/{row}"
 
 
 def split_prediction_id(text: str) -> tuple[str, int]:
-    """Request id and row of an id. Raises ValueError."""
+    """Key of the request, and row, of an id with the request's key or with its caller's own id. Raises ValueError."""
     request_id, _, row = text.rpartition("/")
     if not request_id or not (row.isascii() and row.isdecimal()) or len(row) > _MAX_DIGITS:
         raise ValueError("a prediction is REQUEST_ID/ROW, where the first row of a request is 0")
-    return request_id, int(row)
+    return request_key(request_id), int(row)

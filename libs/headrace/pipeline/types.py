@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TYPE_NAMES: Mapping[str, DType] = MappingProxyType(
 )
 
 
+# From here on a float64, and so a number of a Struct and of many JSON parsers, may stand for another integer that was rounded.
+ROUNDED = 2**53
 _DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 
@@ -62,8 +65,8 @@ def read_typed(entry: Entry) -> ColumnType:
 def scalar(dtype: DType, text: bool, value: object) -> Scalar:
     """`value`, as JSON or Python holds it, as an element of `dtype`.
 
-    A number fits an integer type if it is integral and in its bounds; decimal text fits a 64-bit one (as in
-    ProtoJSON). Text fits `string`; `bytes` takes bytes or base64 text. Raises ValueError saying what it
+    A number fits an integer type if it is integral, in its bounds and, as a float, below 2**53; decimal text fits a 64-bit one
+    (as in ProtoJSON). Text fits `string`; `bytes` takes bytes or base64 text. Raises ValueError saying what it
     should be.
     """
     if dtype is DType.BYTES:
@@ -95,10 +98,16 @@ def _integral(value: object, *, wide: bool) -> int | None:
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return int(value) if float(value).is_integer() else None
-    if wide and isinstance(value, str) and _DECIMAL.fullmatch(value):
-        return int(value)
-    return None
+        number = float(value)
+        if wide and ROUNDED <= abs(number) < math.inf:
+            raise ValueError(f"{number:.0f} may have been rounded; send integers from 2**53 on as text")
+        return int(number) if number.is_integer() else None
+    return whole_number(value) if wide and isinstance(value, str) else None
+
+
+def whole_number(text: str) -> int | None:
+    """The integer that decimal text stands for; None if it is no such text."""
+    return int(text) if _DECIMAL.fullmatch(text) else None
 
 
 def _text(value: object) -> bytes:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.state import plain_files
+from headrace.state.request_ids import request_key
 
 Span = Mapping[str, Any]
 
 
 def find(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """The newest trace of a request (or of a trace id); None if the store has none. Raises OSError."""
+    """The newest trace of a request, by its caller's id or by its key, or of a trace id; None: there is none. Raises OSError."""
     return next(_matching(folder, request_id), None)
 
 
@@ -37,6 +38,7 @@ def tenant_of(trace: Mapping[str, Any]) -> str:
 
 def _matching(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
     """The newest first. Incomplete lines (a process was killed while it wrote) are skipped."""
+    request_id = request_key(request_id)
     wanted = json.dumps(request_id).encode()
     for segment in sorted(folder.glob("*.jsonl"), reverse=True):
         try:

@@ -68,7 +68,7 @@ class IdempotentCalls:
         Raises Fault: what `run` raises or raised; INVALID_ARGUMENT for a key that belongs to another call; ABORTED if the
         other call with the key did not end in time; RESOURCE_EXHAUSTED; UNAVAILABLE if the store can't be asked.
         """
-        tenant, key = context.tenant, read_key(context.idempotency_key)
+        tenant, key = context.tenant, read_key(context.idempotency_key or b"")
         fingerprint, token = fingerprint_of(context.method, request), secrets.token_hex(16)
         deadline = min(context.deadline, context.received + limit_s)
         while True:

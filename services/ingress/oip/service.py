@@ -97,7 +97,7 @@ class OpenInference:
         names = wanted_outputs(request, entry)
         max_rows = self._runner.max_rows(credential)
         charge(_claimed_rows(request, max_rows), request, context)
-        if not context.idempotency_key:
+        if context.idempotency_key is None:
             return await self._answer(request, context, entry, names, version)
         run = partial(self._answer, request, context, entry, names, version)
         return await self._keyed.once(context, request, entry.deadline_s, pb.ModelInferResponse, run)
@@ -116,7 +116,7 @@ class OpenInference:
         priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
         rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
         answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)
-        return self._responses.write(answer, names, context.request_id)
+        return self._responses.write(answer, names, context.reply_id)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer

@@ -43,7 +43,7 @@ class ExplainServicer:
         # An explanation runs the pipeline many times, so its rows have the time of the call and not of one prediction.
         batch = replace(batch, rows=replace(batch.rows, deadlines=[deadline] * len(batch)))
         found = await self._explanations.explain(request.pipeline, request.output, batch, deadline)
-        reply = pb.ExplainResponse(request_id=context.request_id, pipeline=request.pipeline)
+        reply = pb.ExplainResponse(request_id=context.reply_id, pipeline=request.pipeline)
         for one in found:
             # Without the values of feature columns, which a prediction does not show either.
             reply.rows.add(

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.oip.service import charge, proven
 from services.ingress.ports import Outcome, Outcomes
-from services.ingress.request_context import REQUEST_ID, RequestContext
+from services.ingress.request_context import RequestContext
 
 MAX_OUTCOMES = 1000
 # For callers without a deadline.
@@ -61,7 +62,7 @@ class OutcomesServicer:
 
 
 def _read(message: pb.Outcome, key: str, latest: float) -> Outcome:
-    if not REQUEST_ID.match(message.request_id):
+    if not 0 < len(message.request_id) <= MAX_CHARACTERS:
         raise _malformed(f"{key}.request_id", "must be the identity that the answer named")
     if not _NAME.match(message.name):
         raise _malformed(
@@ -73,7 +74,9 @@ def _read(message: pb.Outcome, key: str, latest: float) -> Outcome:
     if kind == "number" and not math.isfinite(message.number):
         raise _malformed(f"{key}.number", "must be finite")
     value: bool | float = message.label if kind == "label" else message.number
-    return Outcome(message.request_id, message.row, message.name, value, _time(message, key, latest))
+    return Outcome(
+        request_key(message.request_id), message.row, message.name, value, _time(message, key, latest)
+    )
 
 
 def _time(message: pb.Outcome, key: str, latest: float) -> float | None:

@@ -32,7 +32,7 @@ class InferenceServicer:
         entry = self._catalog.find(request.pipeline, request.version, credential, "predict")
         context.pipeline = request.pipeline
         count = self._charge(request, context, credential)
-        if not context.idempotency_key:
+        if context.idempotency_key is None:
             return await self._answer(request, context, entry, count)
         run = partial(self._answer, request, context, entry, count)
         return await self._keyed.once(context, request, entry.deadline_s, pb.PredictResponse, run)
@@ -44,7 +44,7 @@ class InferenceServicer:
         batch = self._batch(request, context, entry, count)
         answer = await self._runner.infer(context, entry, batch, request.version, whole=False)
         reply = pb.PredictResponse(
-            request_id=context.request_id,
+            request_id=context.reply_id,
             pipeline=request.pipeline,
             version=answer.version,
             revision=answer.revision,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
+from headrace.pipeline.types import ROUNDED
+
 
 def to_python(struct: Struct) -> dict[str, object]:
     """Field name → value, as in JSON."""
@@ -28,7 +30,9 @@ def _plain(value: Value) -> object:
 
 
 def fill(struct: Struct, values: Mapping[str, object]) -> None:
-    """Adds the values to the struct. They are of JSON's types: bool, numbers, str, None, lists of these."""
+    """Adds the values to the struct. They are of JSON's types: bool, numbers, str, None, lists of these.
+
+    Integers that a number of a Struct does not hold exactly become text."""
     fields = struct.fields
     for name, value in values.items():
         _fill(fields[name], value)
@@ -39,6 +43,8 @@ def _fill(target: Value, value: object) -> None:
         target.null_value = 0  # type: ignore[assignment]  # the only value of its enum
     elif isinstance(value, bool):
         target.bool_value = value
+    elif isinstance(value, int) and abs(value) >= ROUNDED:
+        target.string_value = str(value)
     elif isinstance(value, int | float):
         target.number_value = value
     elif isinstance(value, str):

@@ -13,11 +13,12 @@ from services.ingress.wiring import Ingress
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts that protocols are built from. `codecs`: by name, `proto` and `json`."""
+    """The parts that protocols are built from. `codecs`: by name, `proto` and `json`. `unknown`: answers what nobody serves."""
 
     ingress: Ingress
     intake: Intake
     codecs: Mapping[str, Codec]
+    unknown: Application
 
 
 @dataclass(frozen=True, slots=True)

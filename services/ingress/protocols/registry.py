@@ -5,8 +5,10 @@ A new protocol is a module with an `ENTRY`, a line in PROTOCOLS, and a test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
+from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import Codec, Json, Proto
@@ -20,6 +22,7 @@ from services.ingress.protocols.rest import protocol as rest
 from services.ingress.protocols.unary import Intake, UnaryProtocol
 from services.ingress.wiring import Ingress
 
+Unary: TypeAlias = "dict[bytes, tuple[UnaryProtocol, Codec]]"
 PROTOCOLS: tuple[Entry, ...] = (
     grpc_unary.ENTRY,
     grpc_web.ENTRY,
@@ -32,9 +35,10 @@ PROTOCOLS: tuple[Entry, ...] = (
 def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOCOLS) -> Application:
     """The application of all protocols. Raises ValueError if two of them take the same requests."""
     codecs: dict[str, Codec] = {c.name: c for c in (Proto(limits.max_values), Json(limits.max_values))}
-    parts = Parts(ingress, Intake(ingress.door, Departures(), limits), codecs)
+    intake = Intake(ingress.door, Departures(), limits)
+    unary = _unary(protocols, intake, codecs)
+    paths = _paths(protocols, Parts(ingress, intake, codecs, _unknown(intake, unary)))
     operations = ingress.door.operations
-    unary, paths = _unary(protocols, parts), _paths(protocols, parts)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -55,15 +59,15 @@ def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOC
     return serve
 
 
-def _unary(protocols: Sequence[Entry], parts: Parts) -> dict[bytes, tuple[UnaryProtocol, Codec]]:
-    found: dict[bytes, tuple[UnaryProtocol, Codec]] = {}
+def _unary(protocols: Sequence[Entry], intake: Intake, codecs: Mapping[str, Codec]) -> Unary:
+    found: Unary = {}
     for entry in protocols:
         if isinstance(entry, UnaryEntry):
-            protocol = entry.make(parts.intake)
+            protocol = entry.make(intake)
             for content_type, codec in entry.codecs.items():
                 if content_type in found:
                     raise ValueError(f"{content_type.decode()} is a content type of two protocols")
-                found[content_type] = protocol, parts.codecs[codec]
+                found[content_type] = protocol, codecs[codec]
     return found
 
 
@@ -75,12 +79,34 @@ def _paths(protocols: Sequence[Entry], parts: Parts) -> list[tuple[str, Applicat
     return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
+def _unknown(intake: Intake, unary: Unary) -> Application:
+    """Says in the protocol of a call that there is no such service or method; 404 to what is no call."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
+        path = scope["path"]
+        protocol, _ = unary.get(_content_type(scope), (None, None))
+        # JSON that is sent to any other path may be no call.
+        if (
+            protocol is None
+            or scope["method"] != "POST"
+            or not (protocol.framing_bytes or path.count("/") == 2)
+        ):
+            await respond(send, 404, [], b"")
+            return
+        context = intake.begin("unknown", scope)
+        text = f"nothing is served at {path[:120]}"
+        fault = intake.door.refuse(context, Fault(Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, text))
+        await protocol.fail(send, fault, context)
+
+    return refuse
+
+
 def _content_type(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-type":
             found: bytes = value
             # `application/json; charset=utf-8`: JSON has no other charset, so the parameter is ignored.
-            return found if b";" not in found else found.partition(b";")[0].strip()
+            return found.partition(b";")[0].strip()
     return b""
 
 

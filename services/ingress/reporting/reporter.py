@@ -98,6 +98,8 @@ class Reporter:
             "code": code.name,
             "duration_ms": round(seconds * 1000, 3),
         }
+        if context.client_id:
+            fields["client_request_id"] = context.client_id
         if context.original_request_id:
             fields["original_request_id"] = context.original_request_id
         fault = context.fault

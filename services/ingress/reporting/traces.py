@@ -34,6 +34,8 @@ def record(
     trace, answer, fault = context.trace, context.result, context.fault
     failed = {} if answer is None else _failed(answer.batch)
     attributes = {"request_id": context.request_id, "tenant": context.tenant, "pipeline": context.pipeline}
+    if context.client_id:
+        attributes["client_request_id"] = context.client_id
     if fault is not None:
         attributes |= {"reason": reason_name(fault.reason), "message": fault.message}
     root = _span(

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.events import messages, split_prediction_id
 from headrace.hop.call import Call
+from headrace.state.request_ids import request_key
 from services.monitoring import errors
 from services.monitoring.events.erasure import Erasure, MaskedError, Subject
 from services.monitoring.events.query import Place, Query
@@ -112,7 +113,8 @@ class EventsServicer:
 
 def _query(request: pb.ListEventsRequest) -> Query:
     event_id, request_id, row = _identity(request.prediction_id)
-    if request_id and request.request_id not in ("", request_id):
+    wanted = request_key(request.request_id) if request.request_id else ""
+    if request_id and wanted not in ("", request_id):
         raise errors.unreadable("request_id is not that of prediction_id")
     if request.limit > _MAX_LIMIT:
         raise errors.unreadable(f"limit is at most {_MAX_LIMIT}")
@@ -122,7 +124,7 @@ def _query(request: pb.ListEventsRequest) -> Query:
         event_id,
         request.pipeline,
         request.tenant,
-        request_id or request.request_id,
+        request_id or wanted,
         row,
         begin,
         end,
@@ -163,7 +165,9 @@ def _erasure(request: pb.EraseEventsRequest) -> Erasure:
         raise errors.erasure_names_nobody("subjects")
     if not (subjects or request.request_ids or request.whole_tenant):
         raise errors.erasure_names_nobody("subjects, request_ids or whole_tenant")
-    return Erasure(request.tenant, subjects, tuple(request.request_ids), request.whole_tenant)
+    return Erasure(
+        request.tenant, subjects, tuple(map(request_key, request.request_ids)), request.whole_tenant
+    )
 
 
 def _check_peer(call: Call) -> None:

@@ -42,6 +42,10 @@ def test_an_integer_may_come_as_an_integral_number() -> None:
 
 def test_decimal_text_fits_the_types_that_json_has_no_number_for() -> None:
     assert scalar(DType.INT64, False, "-9007199254740993") == -9007199254740993
+    assert scalar(DType.INT64, False, 2.0**53 - 1) == 2**53 - 1
+    for rounded in (2.0**53, -(2.0**53), np.float64(2.0**60)):
+        with pytest.raises(ValueError, match="as text"):
+            scalar(DType.INT64, False, rounded)
     assert scalar(DType.UINT64, False, "18446744073709551615") == 2**64 - 1
     for wrong in ("3.5", "", "1e3", " 3"):
         with pytest.raises(ValueError, match="should be an integer"):

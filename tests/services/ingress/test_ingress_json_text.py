@@ -66,6 +66,9 @@ def test_any_bytes_are_read_or_refused_alike(body: bytes) -> None:
         b'"\\ud800\\u0041"',
         b'"\xed\xa0\x80"',
         b'{"a": 1, "a": 2}',
+        b'\x0b{"a": 1}',
+        b'{"a":\x0c1}',
+        b'{"a": 1}\x0b',
     ],
 )
 def test_what_no_text_is_is_refused(read: Any, body: bytes) -> None:

@@ -79,8 +79,7 @@ async def test_outcomes_go_on_under_the_callers_tenant_with_its_deadline() -> No
     ("wrong", "field"),
     [
         ({"request_id": ""}, "request_id"),
-        ({"request_id": "a b"}, "request_id"),
-        ({"request_id": "x" * 129}, "request_id"),
+        ({"request_id": "x" * 1025}, "request_id"),
         ({"name": ""}, "name"),
         ({"name": "9"}, "name"),
         ({"name": "x" * 129}, "name"),

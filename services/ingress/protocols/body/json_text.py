@@ -73,6 +73,8 @@ def _at_once(text: str) -> Any:
 
 
 def _in_steps(body: bytes, text: str) -> Any:
+    if b"\v" in body or b"\f" in body:  # white space to that parser, but not in JSON (RFC 8259)
+        raise ValueError("a control character")
     _check_depth(body)
     found = ijson.sendable_list()
     parse = _parser.items_coro(found, "", map_type=_Object, use_float=True)

@@ -26,7 +26,7 @@ from headrace.hop.errors import Code, Fault
 from headrace.hop.limiters import OPEN_CALLS
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.door import Door
-from services.ingress.protocols.asgi import Receive, Scope, Send, respond
+from services.ingress.protocols.asgi import Application, Receive, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
@@ -119,23 +119,30 @@ class BoundedCodec(ConnectCodec[Any, Any]):
 
 
 class Connect:
-    """Serves the requests that connectrpc supports; answers 404 to all others."""
+    """Serves the requests that connectrpc supports; leaves all others to `unknown`."""
 
-    def __init__(self, ingress: Ingress, intake: Intake, proto: Codec, json: Codec) -> None:
+    def __init__(
+        self, ingress: Ingress, intake: Intake, proto: Codec, json: Codec, unknown: Application
+    ) -> None:
         self._door = ingress.door
         self._departures = intake.departures
         self._ingress = ingress
         # Number of calls in flight that need no credential.
         self._open_calls = 0
+        self._unknown = unknown
         most = intake.limits.max_request_bytes
         # A request that needs no credential contains only one or two names.
-        self._open = _application(self._open_endpoints(), SMALL_BYTES, proto, json)
+        open_endpoints = self._open_endpoints()
+        self._open_paths = frozenset(open_endpoints)
+        self._open = _application(open_endpoints, SMALL_BYTES, proto, json)
         self._streams = _application(self._stream_endpoints(), most, proto, json)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request. connectrpc has already answered errors inside it, so they are reported, not raised."""
         if scope["path"] == _STREAM_INFER:
             await self._serve(self._streams, scope, receive, send)
+        elif scope["path"] not in self._open_paths:
+            await self._unknown(scope, receive, send)
         elif self._open_calls >= _MAX_OPEN_CALLS:
             # gRPC's clients read UNAVAILABLE from the HTTP status.
             headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
@@ -176,7 +183,7 @@ class Connect:
 
     async def _stream_infer(self, requests: AsyncIterator[Any], rpc: RpcContext) -> AsyncIterator[Message]:
         context = _begin(self._door, "ModelStreamInfer", rpc)
-        rpc.response_headers["x-request-id"] = context.request_id
+        rpc.response_headers["x-request-id"] = context.header_id
         operation = self._door.operations[f"/{OIP_SERVICE.full_name}/ModelInfer"]
         try:
             serve = self._ingress.open_inference.ModelStreamInfer
@@ -189,7 +196,9 @@ class Connect:
 ENTRY = PathEntry(
     "streams",
     "",
-    lambda parts: Connect(parts.ingress, parts.intake, parts.codecs["proto"], parts.codecs["json"]).serve,
+    lambda parts: (
+        Connect(parts.ingress, parts.intake, parts.codecs["proto"], parts.codecs["json"], parts.unknown).serve
+    ),
 )
 
 

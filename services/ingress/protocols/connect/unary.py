@@ -54,14 +54,14 @@ class UnaryConnect(UnaryProtocol):
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
-            (b"x-request-id", context.request_id.encode()),
+            (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
         await respond(send, 200, headers, codec.write(reply, steady=context.keyed))
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", context.request_id.encode())]
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", context.header_id.encode())]
         if fault.retry_after_s is not None:
             milliseconds = max(0, round(fault.retry_after_s * 1000))
             headers.append((f"trailer-{PUSHBACK}".encode(), b"%d" % milliseconds))

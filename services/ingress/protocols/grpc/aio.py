@@ -76,7 +76,7 @@ def _unary(door: Door, operation: Operation, limit: int) -> Callable[[Any, Call]
                 raise door.refuse(context, too_large(request.ByteSize(), limit))
             return await door.call(operation, request, context)
         finally:
-            call.trailing.append(("x-request-id", context.request_id))
+            call.trailing.append(("x-request-id", context.header_id))
             call.trailing.extend((n.decode(), v.decode()) for n, v in context.replay_headers())
 
     return serve
@@ -87,7 +87,7 @@ def _stream(ingress: Ingress) -> Callable[[Any, Call], Any]:
 
     async def serve(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Message]:
         context = _begin(ingress.door, "ModelStreamInfer", call)
-        call.trailing.append(("x-request-id", context.request_id))
+        call.trailing.append(("x-request-id", context.header_id))
         handler = ingress.open_inference.ModelStreamInfer
         async for reply in ingress.door.stream(operation, handler, requests, context):
             yield reply

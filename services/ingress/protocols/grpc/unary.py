@@ -143,7 +143,7 @@ class UnaryGrpc(FramedProtocol):
         data = codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
-            (b"x-request-id", context.request_id.encode()),
+            (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
             *self._gates.told(context),
         ]
@@ -157,7 +157,7 @@ class UnaryGrpc(FramedProtocol):
         headers = [
             (b"content-type", _TYPE),
             _ENCODINGS,
-            (b"x-request-id", context.request_id.encode()),
+            (b"x-request-id", context.header_id.encode()),
             *frames.status_headers(fault),
             *context.replay_headers(),
             *self._gates.told(context, fault),

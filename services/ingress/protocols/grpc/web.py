@@ -28,7 +28,7 @@ class UnaryGrpcWeb(FramedProtocol):
         data = codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
-            (b"x-request-id", context.request_id.encode()),
+            (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
         pack = frames.PREFIX.pack
@@ -39,7 +39,7 @@ class UnaryGrpcWeb(FramedProtocol):
         """The status is in the headers, because the response has no body."""
         headers = [
             (b"content-type", _TYPE),
-            (b"x-request-id", context.request_id.encode()),
+            (b"x-request-id", context.header_id.encode()),
             *frames.status_headers(fault),
             *context.replay_headers(),
         ]

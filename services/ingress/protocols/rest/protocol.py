@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -30,6 +30,13 @@ _SERVICE = "/inference.GRPCInferenceService/"
 _MODEL = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready|config|stats))?\Z"
 )
+_FIXED: Mapping[str, tuple[str, type[Message]]] = {
+    "/v2": ("ServerMetadata", pb.ServerMetadataRequest),
+    "/v2/health/live": ("ServerLive", pb.ServerLiveRequest),
+    "/v2/health/ready": ("ServerReady", pb.ServerReadyRequest),
+    # Not the model of this name: its own are below /v2/models/stats/versions.
+    "/v2/models/stats": ("ModelStatistics", pb.ModelStatisticsRequest),
+}
 _LENGTH_HEADER = b"inference-header-content-length"
 _READS: Mapping[str, tuple[str, type[Message]]] = {
     "": ("ModelMetadata", pb.ModelMetadataRequest),
@@ -37,6 +44,8 @@ _READS: Mapping[str, tuple[str, type[Message]]] = {
     "config": ("ModelConfig", pb.ModelConfigRequest),
     "stats": ("ModelStatistics", pb.ModelStatisticsRequest),
 }
+# The key of a fault's metadata that says which methods a path has.
+_ALLOW = "allow"
 _IS_JSON = (b"content-type", b"application/json")
 
 
@@ -53,7 +62,9 @@ class Rest:
         return self._door.operations[_SERVICE + name]
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}."""
+        """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}. HEAD is GET without the body."""
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _headers_only(send)
         context = self._intake.begin("rest", scope)
         try:
             self._intake.check_headers(scope)
@@ -77,7 +88,7 @@ class Rest:
         try:
             with self._intake.departures.watch(receive):
                 status, extra, content = await handle(body)
-                extra += [(b"x-request-id", context.request_id.encode()), *context.replay_headers()]
+                extra += [(b"x-request-id", context.header_id.encode()), *context.replay_headers()]
                 await respond(send, status, extra, content)
         except Fault as fault:
             if context.fault is None:  # unreadable: it did not become a call
@@ -110,33 +121,27 @@ class Rest:
     def _route(
         self, method: str, path: str, context: RequestContext
     ) -> tuple[Operation, Callable[[bytes], Awaitable[tuple[int, Headers, bytes]]]]:
-        found = _MODEL.match(path)
-        name, request = "", None
-        if found is not None:
+        request: Message
+        if (fixed := _FIXED.get(path)) is not None:
+            name, kind = fixed
+            request = kind()
+        elif (found := _MODEL.match(path)) is not None:
             model, version, action = found["model"], found["version"] or "", found["action"] or ""
             if action == "infer":
                 _expect(method, "POST")
                 return self._infer, lambda body: self._inference(body, model, version, context)
             name, kind = _READS[action]
             request = kind(name=model, version=version)
-        elif path == "/v2":
-            name, request = "ServerMetadata", pb.ServerMetadataRequest()
-        elif path == "/v2/health/live":
-            name, request = "ServerLive", pb.ServerLiveRequest()
-        elif path == "/v2/health/ready":
-            name, request = "ServerReady", pb.ServerReadyRequest()
-        elif path == "/v2/models/stats":
-            name, request = "ModelStatistics", pb.ModelStatisticsRequest()
         elif (repository := rest_repository.find(path)) is not None:
             _expect(method, "POST")
             rpc, make = repository
             change = self._operation(rpc)
             return change, lambda body: self._read(change, make(body), context)
-        if request is None:
+        else:
             raise Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"nothing is served at {path[:120]}")
-        _expect(method, "GET")
-        asked, read = request, self._operation(name)
-        return read, lambda _: self._read(read, asked, context)
+        _expect(method, "GET", "GET, HEAD")
+        read = self._operation(name)
+        return read, lambda _: self._read(read, request, context)
 
     async def _read(
         self, operation: Operation, request: Message, context: RequestContext
@@ -199,11 +204,17 @@ def _timeout(headers: Mapping[bytes, bytes]) -> float:
     return int(text) / 1000 if text.isdigit() and len(text) <= 10 else math.inf
 
 
-def _expect(method: str, wanted: str) -> None:
+def _expect(method: str, wanted: str, allow: str = "POST") -> None:
     if method != wanted:
-        raise Fault(
-            Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, f"{method} is not served here; use {wanted}"
-        )
+        text = f"{method[:20]} is not served here; use {wanted}"
+        raise Fault(Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, text, metadata={_ALLOW: allow})
+
+
+def _headers_only(send: Send) -> Send:
+    async def sent(event: MutableMapping[str, Any]) -> None:
+        await send({**event, "body": b""} if "body" in event else event)
+
+    return sent
 
 
 def _json(value: Any) -> tuple[int, Headers, bytes]:
@@ -225,7 +236,7 @@ async def _fail(send: Send, fault: Fault, context: RequestContext) -> None:
     status = http_status(fault)
     if fault.reason == Reason.REASON_TOO_LARGE and status != 431:
         status = 413
-    elif fault.reason == Reason.REASON_METHOD_UNKNOWN and fault.code is Code.UNIMPLEMENTED:
+    elif _ALLOW in fault.metadata:
         status = 405
     shown = {
         "error": fault.message,
@@ -233,9 +244,11 @@ async def _fail(send: Send, fault: Fault, context: RequestContext) -> None:
         "reason": reason_name(fault.reason),
         "metadata": dict(fault.metadata),
     }
-    headers = [_IS_JSON, (b"x-request-id", context.request_id.encode()), *context.replay_headers()]
+    headers = [_IS_JSON, (b"x-request-id", context.header_id.encode()), *context.replay_headers()]
     if fault.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_after_s)))
+    if _ALLOW in fault.metadata:
+        headers.append((b"allow", fault.metadata[_ALLOW].encode()))
     if fault.code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))
     await respond(send, status, headers, json.dumps(shown).encode())

@@ -76,4 +76,4 @@ def _bytes(text: str, name: str) -> bytes:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    return read_object(body, _MAX_VALUES) if body.strip() else {}
+    return read_object(body, _MAX_VALUES) if body.strip(b" \t\r\n") else {}

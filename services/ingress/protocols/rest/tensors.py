@@ -16,10 +16,12 @@ from headrace.columns.column import of_oip
 from headrace.columns.oip_tensors import pack_bytes, unpack_bytes
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline.types import ROUNDED, whole_number
 from services.ingress.protocols.body import json_text
 from services.ingress.protocols.refusals import malformed
 
 _MAX_RANK = 16
+_WIDE = frozenset({DType.INT64, DType.UINT64})
 # How many numbers become an array in one step.
 _PART = 65_536
 
@@ -91,6 +93,8 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
             raise _mistyped(name, datatype)
         return pack_bytes([item.encode() for item in flat])
     fits: tuple[type, ...] = (bool,) if dtype is DType.BOOL else (int, float) if dtype.is_float else (int,)
+    if dtype in _WIDE and str in map(type, flat):
+        flat = [_number(item) if isinstance(item, str) else item for item in flat]
     if not all(type(item) in fits for item in flat):
         raise _mistyped(name, datatype)
     try:
@@ -104,6 +108,12 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
             f"input {name[:80]} has a number that does not fit {datatype}",
             metadata={"input": name[:80]},
         ) from None
+
+
+def _number(text: str) -> int | str:
+    """The integer that text stands for; other text stays as it is, and is refused."""
+    number = whole_number(text)
+    return text if number is None else number
 
 
 def _flat(name: str, data: list[Any]) -> list[Any]:
@@ -140,7 +150,7 @@ def write_response(
         "id": reply.id,
         "parameters": {
             # In one order, so that a repeated call with an idempotency key gets the same text.
-            k: getattr(reply.parameters[k], reply.parameters[k].WhichOneof("parameter_choice") or "")
+            k: _exact(getattr(reply.parameters[k], reply.parameters[k].WhichOneof("parameter_choice") or ""))
             for k in sorted(reply.parameters)
         },
         "outputs": outputs,
@@ -156,8 +166,15 @@ def _data(datatype: str, raw: bytes) -> list[Any]:
         return [item.decode(errors="replace") for item in items]
     assert dtype is not None, "our own outputs have types that we know"
     values: list[Any] = np.frombuffer(raw, dtype.numpy).tolist()
+    if dtype in _WIDE:
+        return [_exact(v) for v in values]
     # JSON has neither NaN nor infinities.
     return [v if v - v == 0 else None for v in values] if dtype.is_float else values
+
+
+def _exact(value: Any) -> Any:
+    """An integer that readers of JSON may round becomes text."""
+    return value if not isinstance(value, int) or -ROUNDED < value < ROUNDED else str(value)
 
 
 def _copy_parameters(source: dict[str, Any], target: Any) -> None:
@@ -166,6 +183,10 @@ def _copy_parameters(source: dict[str, Any], target: Any) -> None:
             target[key].bool_param = value
         elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
             target[key].int64_param = value
+        elif isinstance(value, int) and 0 < value < 1 << 64:
+            target[key].uint64_param = value
+        elif isinstance(value, int):
+            raise malformed(f"parameter {key[:80]!r} does not fit 64 bits", key)
         elif isinstance(value, float):
             target[key].double_param = value
         elif isinstance(value, str):

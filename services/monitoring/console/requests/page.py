@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from headrace.state import traces
+from headrace.state.request_ids import MAX_CHARACTERS, request_key
 from services.monitoring.console import faults
 from services.monitoring.console.known import Reach, notice
 from services.monitoring.console.ports import OutcomeFact, RequestSources
@@ -22,8 +23,8 @@ from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 
 EVENTS, TRACES, OUTCOMES = "the store of events", "the store of traces", "the store of outcomes"
-_MAX_ID = 200
-_ID = re.compile(r"[!-~]+")
+# A request's id, and the position of a row.
+_MAX_ID = MAX_CHARACTERS + 10
 _HEX = re.compile(r"[0-9a-f]{32}")
 # Rows of one request that a page shows; a batch may have thousands.
 _ROWS = 50
@@ -80,9 +81,9 @@ class Requests:
         have sent this id, `tenants` names them and nothing else is told. `all_kept`: look further back than a day. Raises Fault:
         it is no such id."""
         asked = asked.strip()
-        if asked and (len(asked) > _MAX_ID or not _ID.fullmatch(asked)):
+        if len(asked) > _MAX_ID:
             raise faults.malformed(
-                "id", f"an id of a request, prediction or trace is printable ASCII, up to {_MAX_ID}"
+                "id", f"an id of a request, prediction or trace has at most {_MAX_ID} characters"
             )
         page = {"at": self._now(), "asked": asked, "all_kept": all_kept}
         page |= {"newest": [], "found": None, "tenants": []}
@@ -109,7 +110,8 @@ class Requests:
     ) -> dict[str, Any] | list[str] | None:
         """The names of tenants, if several have sent it."""
         request_id, slash, row = asked.rpartition("/")
-        wanted = request_id if slash and row.isdecimal() else asked
+        of_row = bool(slash) and row.isdecimal()
+        wanted = request_key(request_id if of_row else asked)
         found = await self._traces(sources, wanted, trouble)
         trace = found.get(tenant) if tenant else next(iter(found.values()), None)
         query = Query(tenant=tenant, first_ms=0 if all_kept else int(self._wall() * 1000) - _DAY_MS)
@@ -121,7 +123,7 @@ class Requests:
             tenants = {*filter(None, found), *(str(e["tenant"]) for e in (*events, *first_rows))}
             if len(tenants) > 1:
                 return sorted(tenants)
-        if wanted != asked:
+        if of_row:
             events = [event for event in events if str(event["row"]) == row]
         if trace is None and events:
             own = trace_id_of(events[0]) or str(events[0]["request_id"])

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from headrace.pipeline import parse
+from headrace.state.request_ids import request_key
 from services.monitoring.console.ports import Explanation
 from services.monitoring.outcomes.records import StorageError
 from tests.ports import free_port
@@ -157,13 +159,20 @@ async def test_only_the_last_day_is_looked_through_unless_one_asks_for_more(
     assert "<b>" not in nothing.text.partition("Nothing is known of")[2][:60]
 
 
-@pytest.mark.parametrize("text", ["x" * 201, "a%20b", "%C3%A4"])
-async def test_what_is_no_id_is_refused(place: Place, known: Recorded, text: str) -> None:
+async def test_what_is_no_id_is_refused(place: Place, known: Recorded) -> None:
     async with place.browser() as browser:
         await browser.sign_in(place.keys["operator"])
-        reply = await browser.get(f"/requests.json?id={text}")
+        reply = await browser.get(f"/requests.json?id={'x' * 1035}")
     assert (reply.status, reply.json["error"]["metadata"]["field"]) == (400, "id")
     assert known.asked == []
+
+
+@pytest.mark.parametrize("text", ["a%20b", "%C3%A4", "a%20b/7"])
+async def test_a_callers_own_id_is_looked_up_by_its_key(place: Place, known: Recorded, text: str) -> None:
+    async with place.browser() as browser:
+        await browser.sign_in(place.keys["operator"])
+        assert (await browser.get(f"/requests?id={text}")).status == 200
+    assert known.asked[0].request_id == request_key(unquote(text.removesuffix("/7")))
 
 
 async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: Recorded) -> None:

@@ -36,8 +36,8 @@ def tell_unreadable(segments: Iterable[str]) -> None:
 
 def named(identity: str) -> list[pb.ListEventsRequest]:
     """What an id may name, the likeliest first: a prediction, or a request, or an event."""
-    if "/" in identity:
-        return [pb.ListEventsRequest(prediction_id=identity)]
+    if identity.rpartition("/")[2].isdecimal() and "/" in identity:
+        return [pb.ListEventsRequest(prediction_id=identity), pb.ListEventsRequest(request_id=identity)]
     # The ids of requests that callers do not name themselves have as many digits as those of events.
     events = [pb.ListEventsRequest(prediction_id=identity)] if _EVENT_ID.fullmatch(identity) else []
     return [*events, pb.ListEventsRequest(request_id=identity)]

@@ -1,0 +1,124 @@
+"""Any id of a caller comes back as it was; logs, traces and stores have a safe key that it leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.oip import open_inference_pb2 as oip
+from headrace.state import traces
+from headrace.state.request_ids import request_key
+from tests.services.ingress.ingress_calls import OIP, PREDICT, call, frame, http, infer, infer_refused
+from tests.services.ingress.ingress_door import OUTCOMES, Folder, infer_request
+from tests.system import poll
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+IDS = ["a b", "a,b", "order#12", "é", 'x\n{"level": "error"}\r\n\0\x7f', "a/b", "長" * 1024]
+ROWS: dict[str, Any] = {"pipeline": "double", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]}
+INPUTS = [
+    {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]},
+    {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
+]
+JSON = "content-type: application/json"
+
+
+def in_header(own: str) -> str:
+    """What a header of the reply says."""
+    return own if own.isascii() and own.isprintable() else request_key(own)
+
+
+async def http_call(door: Folder, path: str, body: bytes, *headers: str) -> tuple[str, bytes]:
+    """The reply's header, and its body."""
+    status, fields, content = await asyncio.to_thread(http, door, path, body, *headers)
+    assert status == 200, content
+    return fields["x-request-id"], content
+
+
+@pytest.mark.parametrize("own", IDS)
+async def test_an_id_comes_back_as_it_was_in_every_protocol(door: Folder, own: str) -> None:
+    assert (await infer(door, infer_request([[1, 2]], [3], id=own))).id == own
+    request = pb.PredictRequest(pipeline="double", request_id=own)
+    request.rows.add().update(ROWS["rows"][0])
+    assert (await call(door, PREDICT, request, pb.PredictResponse)).request_id == own
+    expected = in_header(own)
+    header, content = await http_call(door, PREDICT, json.dumps({**ROWS, "requestId": own}).encode(), JSON)
+    assert (header, json.loads(content)["requestId"]) == (expected, own)
+    proto = request.SerializeToString()
+    header, content = await http_call(door, PREDICT, proto, "content-type: application/proto")
+    assert (header, pb.PredictResponse.FromString(content).request_id) == (expected, own)
+    header, content = await http_call(door, PREDICT, frame(request), "content-type: application/grpc-web")
+    length = int.from_bytes(content[1:5], "big")
+    assert (header, pb.PredictResponse.FromString(content[5 : 5 + length]).request_id) == (expected, own)
+    body = json.dumps({"id": own, "inputs": INPUTS}).encode()
+    header, content = await http_call(door, "/v2/models/double/infer", body)
+    assert (header, json.loads(content)["id"]) == (expected, own)
+
+
+@pytest.mark.parametrize("own", ["a b", "a,b", "order#12", "é"])
+async def test_a_header_brings_what_headers_can_carry(door: Folder, own: str) -> None:
+    header, content = await http_call(door, PREDICT, json.dumps(ROWS).encode(), JSON, f"x-request-id: {own}")
+    assert (header, json.loads(content)["requestId"]) == (in_header(own), own)
+
+
+async def test_one_that_is_too_long_is_refused_and_in_a_header_ignored(door: Folder) -> None:
+    code, reason, message = await infer_refused(door, infer_request([[1, 2]], [3], id="x" * 1025))
+    assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
+    assert "1024 characters" in message
+    sent = f"x-request-id: {'x' * 1025}"
+    header, _ = await http_call(door, PREDICT, json.dumps(ROWS).encode(), JSON, sent)
+    assert len(header) == 32
+
+
+@pytest.mark.parametrize("own", IDS)
+async def test_the_log_and_the_trace_have_a_safe_key_and_the_callers_own(door: Folder, own: str) -> None:
+    await infer_refused(door, infer_request([[1, 2]], [77], id=own))  # what fails is logged and traced
+    key = request_key(own)
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        return [
+            json.loads(line) for line in (door.path / name).read_text().splitlines() if line.startswith("{")
+        ]
+
+    [line] = [x for x in lines("ingress.log") if x.get("request_id") == key and x["code"] != "OK"]
+    assert line["client_request_id"] == own
+    trace = await asyncio.to_thread(poll, "its trace is kept", lambda: traces.find(door.path / "traces", own))
+    assert traces.find(door.path / "traces", key) == trace
+    assert (trace["request_id"], trace["spans"][0]["attributes"]["client_request_id"]) == (key, own)
+    await asyncio.to_thread(
+        poll, "it is in Envoy's log", lambda: in_header(own) in [x["request_id"] for x in lines("access.log")]
+    )
+
+
+@pytest.mark.parametrize("own", IDS)
+async def test_outcomes_join_by_the_callers_own_id_and_by_the_key(door: Folder, own: str) -> None:
+    for name, request_id in (("late", own), ("lost", request_key(own))):
+        outcome = pb.Outcome(request_id=request_id, name=name, label=True)
+        path = PREDICT.replace("Predict", "RecordOutcomes")
+        request = pb.RecordOutcomesRequest(outcomes=[outcome])
+        assert (await call(door, path, request, pb.RecordOutcomesResponse)).accepted_count == 1
+    with closing(sqlite3.connect(door.path / OUTCOMES)) as connection:
+        found = connection.execute(
+            "SELECT name FROM outcomes WHERE request_id = ? ORDER BY name", (request_key(own),)
+        ).fetchall()
+    assert found == [("late",), ("lost",)]
+
+
+async def test_a_stream_names_each_reply_as_its_request_was(door: Folder) -> None:
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method = channel.stream_stream(
+            OIP + "ModelStreamInfer",
+            request_serializer=oip.ModelInferRequest.SerializeToString,
+            response_deserializer=oip.ModelStreamInferResponse.FromString,
+        )
+        requests = iter([infer_request([[1, 2]], [3], id=own) for own in IDS])
+        stream = method(
+            requests, timeout=60, metadata=(("x-api-key", door.keys.demo), ("x-request-id", "the stream"))
+        )
+        assert [reply.infer_response.id async for reply in stream] == IDS
