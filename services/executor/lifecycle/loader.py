@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +190,8 @@ class Loader:
         mark = fingerprint(artifact, self._config.settings_of(name))
         known = self._check_if_unknown(artifact, mark, asked, may_check, loading)
         self._record(artifact, operator, must=asked)
-        key = f"{mark}-{_machine()}"
+        # Of the number of processors that this process may use, too: threads depend on it.
+        key = f"{mark}-{len(os.sched_getaffinity(0))}"
         measured = self._records.measured(key) if self._hurried and why == "start" else ()
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         try:
@@ -330,18 +329,6 @@ class Loader:
                 why=error.problem,
             )
             self._unrecorded.append(artifact)
-
-
-@cache
-def _machine() -> str:
-    """What run times depend on besides the model: the processor, and how many of them this process may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    processors = sorted({line for line in lines if line.startswith(("model name", "CPU part"))})
-    text = "\n".join([*processors, str(len(os.sched_getaffinity(0)))])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _verdict_of_end(ended: bounded.Ended) -> dict[str, Any]:
