@@ -83,6 +83,8 @@ class Models(LoadedVersions):
         waited_for = {self._starting, one_ready} if hurried else {self._starting}
         await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         one_ready.cancel()
+        if self._starting.done():
+            self._starting.result()
         self._maintenance = asyncio.get_running_loop().create_task(self._maintain_forever())
 
     async def _load_all(self) -> None:
