@@ -108,15 +108,13 @@ async def until_it_answers(caller: Caller, model: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_beside_a_process_that_serves_it_serves_when_all_are_loaded(
-    models: Path, state: Path, gate: Gate
-) -> None:
-    die(state)
+@pytest.mark.usefixtures("gate")
+async def test_beside_a_process_that_serves_it_serves_when_all_are_loaded(models: Path, state: Path) -> None:
     other = Records(state)
-    assert other.begin()
+    assert not other.begin()
+    die(state)
     try:
         async with calling(models, state=state) as caller:
-            gate.set()
             assert ys(await caller(batch(1.0), "held")) == [2.0]
     finally:
         other.end()
@@ -124,7 +122,6 @@ async def test_beside_a_process_that_serves_it_serves_when_all_are_loaded(
 
 async def test_after_a_clean_end_it_serves_when_all_are_loaded(models: Path, state: Path, gate: Gate) -> None:
     async with calling(models, state=state) as caller:
-        gate.set()
         assert ys(await caller(batch(1.0), "held")) == [2.0]
 
 
