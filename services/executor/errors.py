@@ -16,6 +16,8 @@ _REFUSALS: Mapping[type[RepositoryError], tuple[Code, Reason]] = {
     AbsentError: (Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN),
     UntrustedError: (Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED),
 }
+# When a caller may try again whose model is still being loaded: after a crash that takes a second.
+_LOADING_S = 0.25
 # The folders of an absolute path or a URL, up to the last name.
 _FOLDERS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*:/|(?<![\w.…]))/(?:[^\s/'\";]+/)+")
 
@@ -52,9 +54,12 @@ def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
 
 
 def loading(model: str, version: str) -> Fault:
-    """The version is being loaded for the first time."""
-    why = "is being checked and loaded; try again in some seconds"
-    return _version_fault(Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNUSABLE, model, version, why)
+    """The version is still being loaded, while others serve."""
+    message = f"model {model!r} version {version!r} is still being loaded; retry in a moment"
+    more = {"model": model, "version": version}
+    return Fault(
+        Code.UNAVAILABLE, Reason.REASON_MODEL_LOADING, message, metadata=more, retry_after_s=_LOADING_S
+    )
 
 
 def input_missing(name: str) -> Fault:

@@ -98,6 +98,8 @@ class RequestContext:
     deadline_is_ours: bool = False
     # The header of that name; None: it was not sent. A message of a stream has none.
     idempotency_key: bytes | None = None
+    # Of its URL; "": not known.
+    path: str = ""
     # The request whose kept outcome this one got; "": it has its own.
     original_request_id: str = ""
 
@@ -129,7 +131,7 @@ class RequestContext:
     def of_message(self, now: float) -> RequestContext:
         """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
         own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
-        own.credential = self.credential
+        own.credential, own.path = self.credential, self.path
         return own
 
     @property

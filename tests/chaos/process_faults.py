@@ -124,7 +124,7 @@ FAULTS = (
         Expectation(
             "frozen",
             "postprocessing stopped (SIGSTOP)",
-            "the supervisor replaces it (it hung: no answer to its probes)",
+            "the supervisor replaces it (it hung: it was stopped)",
             "HeadraceAvailabilityBurn",
             {"pipeline": "flights", "level": "14.4x"},
             codes=AWAY,

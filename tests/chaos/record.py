@@ -20,8 +20,8 @@ Each service has one replica here. While it is away every request that needs it 
 later: the count of UNAVAILABLE says how fast they fail, not what share of usual traffic is lost. With one of two killed
 (`headrace up --replicas preprocessing=2`) none fails (load/HISTORY.md). How long a service is away is the start of a Python
 process (imports: 0.9 s of a processor for preprocessing, 1.3 s for the executor; several times as long on a loaded machine):
-the supervisor sees a killed one at once and waits 0.1, 0.2, 0.4 s before its first starts. A frozen one it replaces after 23 to
-28 s.
+the supervisor sees a killed one at once and waits 0.1, 0.2, 0.4 s before its first starts. A stopped one (SIGSTOP) it kills
+after 6 to 7 s.
 
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import grpc
 
@@ -13,10 +14,10 @@ from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy
 from tests.stopped import stop
 from tests.system import System, poll
 
-# Long enough for the breaker to be half open several times: it rests for 1, 2, 4 s.
-WATCHED_S = 8
-# The supervisor replaces a process that hangs for longer; on a busy machine the breaker may need a part of that time.
-HUNG_S = 10
+# Long enough for the breaker to be half open twice: it rests for 1, 2, 4 s.
+WATCHED_S = 4
+# The supervisor replaces a process that is stopped for longer; on a busy machine the breaker may need a part of that time.
+HUNG_S = 5.5
 # A call that is to find out waits for as long as the pipeline gives a request: a second.
 SLOW_S = 0.5
 
@@ -44,13 +45,16 @@ def test_who_asks_while_a_service_hangs_does_not_wait_to_find_out(system: System
             time.sleep(max(min(WATCHED_S, stopped + HUNG_S - opened), 2))
             ended = time.monotonic()
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(
+                ProcessLookupError
+            ):  # replaced already, if it took so long until the breaker opened
+                os.kill(pid, signal.SIGCONT)
         poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
     during = [o for o in traffic.since(opened) if o.began < ended - SLOW_S]
     assert len(during) > 50
     assert not [o for o in during if o.code is grpc.StatusCode.OK]
     slow = [o for o in during if o.took > SLOW_S]
-    # Where calls had to find out, each time all 12 clients waited: at least thrice.
+    # Where calls had to find out, each time all 12 clients waited: at least twice.
     assert len(slow) < 10 + 2 * held * len(during), (
         f"{len(slow)} of {len(during)} took longer than {SLOW_S} s"
     )

@@ -25,7 +25,7 @@ def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried:
     if carried == "rpc":
         router = layout.of(HOME).override("router")
         own = router.read_text()
-        override("router", {"pipelines": str(HOME / "pipelines"), "telemetry": TRACED})
+        override("router", {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}})
         headrace("restart", "router", timeout=120)
         try:
             stopped(system)
@@ -34,10 +34,6 @@ def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried:
             headrace("restart", "router", timeout=120)
     else:
         stopped(system)
-
-
-# A call with a span is an RPC of its own; nobody needs to take the spans.
-TRACED = {"trace_ratio": 1.0, "otlp_endpoint": "http://127.0.0.1:9"}
 
 
 def stopped(system: System) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as pb_grpc
+from opentelemetry.proto.trace.v1 import trace_pb2 as pb_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Span:
     trace: str
     span: str
     parent: str
+    # SERVER, CLIENT or INTERNAL.
+    kind: str
     start_ns: int
     end_ns: int
     attributes: dict[str, Any]
@@ -67,6 +70,7 @@ class Collector(pb_grpc.TraceServiceServicer):
                 span.trace_id.hex(),
                 span.span_id.hex(),
                 span.parent_span_id.hex(),
+                pb_trace.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
                 span.start_time_unix_nano,
                 span.end_time_unix_nano,
                 _values(span.attributes),

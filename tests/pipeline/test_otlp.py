@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli.installation import layout
+from headrace.cli.installation import layout, services
 from tests.pipeline.collector import Collector, Span
 from tests.system import (
     HOME,
@@ -27,8 +30,8 @@ from tests.system import (
     row_request,
 )
 
-# Whose own spans are looked at, beside those that the door makes of a request's timings.
-HOPS = {"apart": ("ingress", "router", "executor"), "together": ("ingress",)}
+# All services are told of the collector, and yet each hop may come only once.
+HOPS = {"apart": tuple(services.start_order()), "together": ("ingress",)}
 SERVICES = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing"}
 
 
@@ -82,21 +85,95 @@ def test_a_sampled_request_arrives_as_one_tree(system: System, told: Collector) 
 
     spans = poll("spans of all services", whole)
     by_id = {s.span: s for s in spans}
-    [root] = [s for s in spans if s.parent == parent and s.service == "ingress"]
-    assert (root.name, root.attributes["request_id"]) == ("Predict", "otlp-1")
-    assert root.attributes["pipeline"] == "flights"
-    own = [s for s in spans if root in list(ancestors(s, by_id))]
-    assert {s.service for s in own} == SERVICES
-    assert all(began <= s.start_ns <= s.end_ns <= time.time_ns() for s in own)
-    assert any("model.version" in s.attributes for s in own)
+    assert tree(spans, parent) == [
+        ("ingress", "SERVER", f"{DOOR}/Predict", [hop("ingress", "router", "Infer", FLIGHTS)]),
+    ]
+    assert len(by_id) == len(spans) == len(list(below(spans, parent)))
+    for span in spans:
+        around = by_id.get(span.parent)
+        assert began <= span.start_ns <= span.end_ns <= time.time_ns()
+        assert around is None or around.start_ns <= span.start_ns <= span.end_ns <= around.end_ns
+        assert span.attributes.items() >= expected_attributes(span).items()
+    attributes = {(s.service, s.kind): s.attributes for s in spans}
+    root, run = attributes["ingress", "SERVER"], attributes["executor", "SERVER"]
+    assert (root["request_id"], root["pipeline"], root["tenant"]) == ("otlp-1", "flights", "demo")
+    assert (run["model.name"], run["model.version"]) == ("flights_light", "1")
+    stages = {s.attributes["headrace.stage"] for s in spans if s.kind == "CLIENT" and s.service == "router"}
+    assert stages == {"store", "assemble", "light", "verdict"}
 
 
-def ancestors(span: Span, by_id: dict[str, Span]) -> Iterator[Span]:
-    """The span and those above it."""
-    here: Span | None = span
-    while here is not None:
-        yield here
-        here = by_id.get(here.parent)
+DOOR = "headrace.api.inference.v1.InferenceService"
+
+
+def hop(caller: str, callee: str, method: str, inside: list[Any]) -> Any:
+    """One call of a service: the caller's span, and in it the callee's."""
+    name = f"headrace.api.{callee}.v1.{callee.capitalize()}Service/{method}"
+    return (caller, "CLIENT", name, [(callee, "SERVER", name, inside)])
+
+
+def within(service: str, name: str, *inside: Any) -> Any:
+    return (service, "INTERNAL", name, list(inside))
+
+
+FLIGHTS = [
+    hop("router", "features", "GetFeatures", [within("features", "features", within("features", "store"))]),
+    hop("router", "preprocessing", "Transform", [within("preprocessing", "preprocessing")]),
+    hop("router", "executor", "Execute", [within("executor", "queue"), within("executor", "run")]),
+    hop("router", "postprocessing", "Format", [within("postprocessing", "postprocessing")]),
+]
+
+
+def tree(spans: list[Span], parent: str) -> list[Any]:
+    """(service, kind, name, what is below) of the spans below one, in the order of their beginnings."""
+    found = sorted((s for s in spans if s.parent == parent), key=lambda s: (s.start_ns, s.name))
+    return [(s.service, s.kind, s.name, tree(spans, s.span)) for s in found]
+
+
+def below(spans: list[Span], parent: str) -> Iterator[Span]:
+    for span in spans:
+        if span.parent == parent:
+            yield span
+            yield from below(spans, span.span)
+
+
+def expected_attributes(span: Span) -> dict[str, Any]:
+    """What the semantic conventions ask of a call's span that went well."""
+    if span.kind == "INTERNAL":
+        return {}
+    service, _, method = span.name.rpartition("/")
+    rpc = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method, "rpc.grpc.status_code": 0}
+    if service != DOOR:
+        return rpc
+    return {
+        **rpc,
+        "http.request.method": "POST",
+        "url.path": f"/{span.name}",
+        "http.response.status_code": 200,
+    }
+
+
+def test_a_request_by_rest_has_a_span_of_http(system: System, told: Collector) -> None:
+    trace, parent = secrets.token_hex(16), secrets.token_hex(8)
+    bad = {"inputs": [{"name": "nothing", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
+    headers = {"authorization": f"Bearer {system.key}", "traceparent": f"00-{trace}-{parent}-01"}
+    url = f"{system.endpoints['http']}/v2/models/flights/infer"
+    request = urllib.request.Request(url, json.dumps(bad).encode(), headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    with refused.value as answer:
+        assert answer.code == 400
+    [root] = poll("its span", lambda: told.of(trace))
+    assert (root.kind, root.name, root.parent) == ("SERVER", "POST /v2/models/{model}/infer", parent)
+    assert (
+        root.attributes.items()
+        >= {
+            "http.request.method": "POST",
+            "http.route": "/v2/models/{model}/infer",
+            "url.path": "/v2/models/flights/infer",
+            "http.response.status_code": 400,
+        }.items()
+    )
+    assert not [name for name in root.attributes if name.startswith("rpc.")]
 
 
 FAILING = """
@@ -140,7 +217,11 @@ def test_a_failed_stage_arrives_as_failed(system: System, told: Collector, value
         call(request, timeout=30, metadata=metadata)
 
     def spans_of_door() -> dict[str, Span] | None:
-        found = {s.name: s for s in told.of(trace) if s.name in ("Predict", "Infer", "logarithm", "verdict")}
+        found = {
+            s.attributes.get("headrace.stage") or s.name.rpartition("/")[2]: s
+            for s in told.of(trace)
+            if s.kind == "CLIENT" or s.name.endswith("/Predict")
+        }
         return found if "logarithm" in found and "Predict" in found else None
 
     spans = poll("the request's spans", spans_of_door)

@@ -71,10 +71,6 @@ class ColumnCodec(Generic[Header, Req, Resp]):
     def priority(self, item: BatchCall[Header]) -> int:
         return max(item.batch.rows.priorities, default=0)
 
-    def traceparents(self, items: Sequence[BatchCall[Header]]) -> list[str]:
-        """Trace contexts of the rows that have one, for links from the call's span."""
-        return [t for item in items for t in item.batch.rows.traceparents if t]
-
     def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
         """Share of the rows (0 to 1) that the callee itself failed, for its circuit breaker."""
         if not any([r.batch.errors for r in results]):  # noqa: C419 - a list is faster here than a generator

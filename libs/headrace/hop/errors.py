@@ -43,13 +43,15 @@ class Code(enum.IntEnum):
 _CALLEE_FAULTS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 )
-# One step, one model or the journal of one kind of predictions failed. Other calls of the same callee are well, and another
-# replica would fail these ones too. A model that no engine can run now is UNAVAILABLE, and another replica may have an engine.
+# One step, one model (it failed, or is still being loaded) or the journal of one kind of predictions failed. Other calls of the
+# same callee are well, and another replica would fail these ones too. A model that no engine can run now is UNAVAILABLE, and
+# another replica may have an engine.
 _OF_WHAT_IS_ASKED = frozenset(
     {
         (Code.INTERNAL, Reason.REASON_STEP_FAILED),
         (Code.INTERNAL, Reason.REASON_MODEL_FAILED),
         (Code.UNAVAILABLE, Reason.REASON_JOURNAL_UNAVAILABLE),
+        (Code.UNAVAILABLE, Reason.REASON_MODEL_LOADING),
     }
 )
 
@@ -107,6 +109,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_QUERY_BUDGET_EXCEEDED: Blame.CALLER,
         Reason.REASON_PIPELINE_QUARANTINED: Blame.OURS,
         Reason.REASON_MODEL_RELEASED: Blame.CALLER,
+        Reason.REASON_MODEL_LOADING: Blame.OURS,
         Reason.REASON_MEMBER_FAILED: Blame.OURS,
         Reason.REASON_QUORUM_MISSED: Blame.OURS,
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,

@@ -1,8 +1,8 @@
 """State files that all executor processes with the same state folder share.
 
-They record which versions serve, which model files are known to load, and which versions are in quarantine. Each is one JSON
-file, replaced in one step; a process changes it under a lock. If a file can't be read or written, the process continues with
-its last known state, and the log says what is wrong.
+They record which versions serve, which model files are known to load, how fast they ran, and which versions are in quarantine.
+Each is one JSON file, replaced in one step; a process changes it under a lock. If a file can't be read or written, the process
+continues with its last known state, and the log says what is wrong.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headrace.state import atomic, plain_files
 
-SERVING, CHECKED, QUARANTINE = "serving.json", "checked.json", "quarantine.json"
-# The number of checked model files that are remembered; older ones are checked again.
+SERVING, CHECKED, QUARANTINE, MEASURED = "serving.json", "checked.json", "quarantine.json", "measured.json"
+# The number of model files of which it is remembered that they load, and how fast they ran; older ones are checked again.
 _KEPT = 1024
 Document = dict[str, Any]
 
@@ -36,6 +37,14 @@ class Checked:
     deaths: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a model on one of its backends. `threads`: of one run; 0: not measured. `run_s`: seconds by rows."""
+
+    threads: int = 0
+    run_s: Mapping[int, float] = field(default_factory=dict)
+
+
 class Records:
     """The files in `folder`; None: kept in memory only. Several threads and processes may use it.
 
@@ -49,6 +58,7 @@ class Records:
         # Changes that could not be written yet, by file, in order.
         self._unsaved: dict[str, list[Callable[[Document], None]]] = {}
         self._seen: tuple[int, int] | None = None
+        self._running: tuple[Path, int] | None = None  # the marker of this process
 
     @property
     def saved(self) -> bool:
@@ -100,15 +110,22 @@ class Records:
 
     def note(self, fingerprint: str, checked: Checked) -> None:
         """Records what is known about the files with this fingerprint."""
+        self._put(CHECKED, fingerprint, asdict(checked))
 
-        def change(found: Document) -> None:
-            found.pop(fingerprint, None)
-            known = {"good": checked.good, "memory_bytes": checked.memory_bytes, "deaths": checked.deaths}
-            found[fingerprint] = known
-            while len(found) > _KEPT:
-                del found[next(iter(found))]
+    def measured(self, key: str) -> tuple[Measured, ...]:
+        """What was measured under `key` on each backend of a model, in their order; empty: nothing."""
+        try:
+            return tuple(
+                Measured(int(one["threads"]), {int(rows): float(s) for rows, s in one["run_s"].items()})
+                for one in self._read(MEASURED).get(key, ())
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            self._tell("a measurement can't be read; it is made again", file=MEASURED, why=str(error))
+            return ()
 
-        self._change(CHECKED, change)
+    def measure(self, key: str, measured: Sequence[Measured]) -> None:
+        """Records what was measured under `key`."""
+        self._put(MEASURED, key, [asdict(one) for one in measured])
 
     def quarantined(self) -> dict[str, Mapping[str, Any]]:
         """NAME:VERSION → what is known about a version in quarantine."""
@@ -130,44 +147,56 @@ class Records:
             yield
             return
         mark = self.folder / "loading" / f"{fingerprint}.{os.getpid()}"
+        descriptor = _marked(mark)
         try:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
-        except OSError:
-            yield  # no marker can be written (disk full): a crash will not be detected
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         finally:
-            with suppress(OSError):
-                mark.unlink(missing_ok=True)
-            os.close(descriptor)
+            if descriptor is not None:
+                _unmark(mark, descriptor)
 
     def count_deaths(self) -> None:
         """Finds markers of dead processes. Records a death for the files named in a marker; these are no longer `good`."""
         if self.folder is None:
             return
-        for mark in sorted((self.folder / "loading").glob("*")):
-            fingerprint = mark.name.partition(".")[0]
-            try:
-                descriptor = os.open(mark, os.O_RDONLY)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mark.unlink()
-            except OSError:
-                continue  # another process loads these files now, or has already counted this death
-            finally:
-                os.close(descriptor)
-            known = self.checked(fingerprint)
-            self.note(fingerprint, Checked(False, known.memory_bytes, known.deaths + 1))
+        for mark, dead in _examined(self.folder / "loading"):
+            if dead:  # else another process loads these files now, or has already counted this death
+                fingerprint = mark.name.partition(".")[0]
+                known = self.checked(fingerprint)
+                self.note(fingerprint, Checked(False, known.memory_bytes, known.deaths + 1))
+
+    def begin(self) -> bool:
+        """Marks that this process serves, until `end`. Returns whether it takes the place of one that died: one did not come to
+        its `end`, and no other one serves now."""
+        if self.folder is None:
+            return False
+        found = [dead for _, dead in _examined(self.folder / "running")]
+        # Not named by its number: processes of several containers may have the same one.
+        mark = self.folder / "running" / secrets.token_hex(8)
+        descriptor = _marked(mark)
+        self._running = None if descriptor is None else (mark, descriptor)
+        return bool(found) and all(found)
+
+    def end(self) -> None:
+        """This process serves no longer."""
+        if self._running is not None:
+            _unmark(*self._running)
+            self._running = None
 
     def save(self) -> None:
         """Writes the changes that could not be written before."""
         for name in list(self._unsaved):
             self._change(name, None)
+
+    def _put(self, name: str, key: str, value: object) -> None:
+        """Puts a value into a file that holds the newest _KEPT ones."""
+
+        def change(found: Document) -> None:
+            found.pop(key, None)
+            found[key] = value
+            while len(found) > _KEPT:
+                del found[next(iter(found))]
+
+        self._change(name, change)
 
     def _read(self, name: str) -> Document:
         """The JSON object of the file; if it can't be read, the last state that this process knew."""
@@ -215,6 +244,42 @@ class Records:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
+
+
+def _marked(mark: Path) -> int | None:
+    """The descriptor of a new locked marker file; None if it can't be written (disk full): a crash will not be detected."""
+    try:
+        mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _unmark(mark: Path, descriptor: int) -> None:
+    with suppress(OSError):
+        mark.unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+def _examined(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Each marker in the folder, and whether its process has died; then it is removed."""
+    for mark in sorted(folder.glob("*")):
+        try:
+            descriptor = os.open(mark, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mark.unlink()
+        except OSError:
+            yield mark, False
+        else:
+            yield mark, True
         finally:
             os.close(descriptor)
 

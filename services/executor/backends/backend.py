@@ -46,6 +46,8 @@ class Capabilities:
     buckets: tuple[int, ...] = ()
     # Memory that it takes, as far as is known.
     memory_bytes: int = 0
+    # Threads of one run on the CPU; 0: its own choice is not known.
+    threads: int = 0
     # Whether a short run may be made on the event loop. False if a run waits for something outside this process.
     inline: bool = True
 

@@ -99,7 +99,9 @@ class OnnxRuntime:
     @property
     def capabilities(self) -> Capabilities:
         buckets = () if self._fixed_rows is None else (self._fixed_rows,)
-        return Capabilities(self._where, True, self._fixed_rows, buckets, memory_bytes=len(self._model))
+        return Capabilities(
+            self._where, True, self._fixed_rows, buckets, memory_bytes=len(self._model), threads=self._threads
+        )
 
     def activate(self) -> None:
         providers = self._providers()
@@ -195,6 +197,7 @@ class OnnxRuntime:
             threads = fewest(runner, len(os.sched_getaffinity(0)))
         except Exception:  # noqa: BLE001 - a model that fails on blank rows is the warm-up's to report
             return single
+        self._threads = threads
         self._chosen(threads)
         return made[threads]
 
@@ -240,6 +243,8 @@ def factory(_environment: Environment) -> BackendFactory:
         device = OnnxRuntime.device(argument) if argument else settings.device
         name = artifact.metadata.name
         threads = settings.threads or measured.get(name, 0)
+        if threads:
+            measured[name] = threads
         chosen = partial(measured.__setitem__, name)
         return OnnxRuntime(artifact.content, threads, device, settings.max_rows, chosen)
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from headrace.repository import Tolerance
+from headrace.repository.records import Measured
 from services.executor.backends.backend import Backend, BackendLateError, BackendLostError, Tensors
 from services.executor.failover.health import GroupHealth
 from services.executor.failover.samples import Samples, find_difference
@@ -28,6 +29,8 @@ class Member:
     backend: Backend
     pool: ThreadPoolExecutor
     times: RunTimes = field(default_factory=RunTimes)
+    # Without run times they are measured at its warm-up.
+    measured: Measured = field(default_factory=Measured)
     # Whether it is activated and may run.
     active: bool = False
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headrace.columns import DType
 from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec, stated_tolerance
+from headrace.repository.records import Measured
 from services.executor.backends.backend import Array, BackendError, BackendFactory
 from services.executor.config import ExecutorConfig
 from services.executor.execution.model import Model, check_shapes
@@ -42,6 +45,8 @@ class LoadHandle:
     # Ends the process that checks the files, while there is one.
     end_check: Callable[[], None] = lambda: None
     cancelled: bool = False
+    # Set once it is loaded or refused, or must wait for a check of its files; of a load at the start.
+    examined: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, what: str) -> None:
         self.progress = what
@@ -91,14 +96,17 @@ class Activator:
             versions += [v for v in found if v not in versions]
         return named
 
-    def activate(self, artifact: Artifact, why: str, loading: LoadHandle) -> Model:
+    def activate(
+        self, artifact: Artifact, why: str, loading: LoadHandle, measured: Sequence[Measured] = ()
+    ) -> Model:
         """Activates a version from its verified bytes. `why`: "start", "load" or "call", for metrics.
 
+        `measured`: what is known of its backends, in their order; what is not known is measured, which takes long.
         Raises RepositoryError; then nothing stays active.
         """
         began = time.perf_counter()
         about = artifact.metadata
-        model = self._build_group(artifact, loading)
+        model = self._build_group(artifact, loading, measured)
         try:
             self._activate_members(model, loading, _REST if why == "load" else 0.0)
             loading.tell("comparing with the samples")
@@ -117,12 +125,13 @@ class Activator:
         self._report(model, took)
         return model
 
-    def _build_group(self, artifact: Artifact, loading: LoadHandle) -> Model:
+    def _build_group(self, artifact: Artifact, loading: LoadHandle, measured: Sequence[Measured]) -> Model:
         about = artifact.metadata
         settings = self._config.settings_of(about.name)
         if about.max_rows is not None:
             settings = settings.model_copy(update={"max_rows": min(settings.max_rows, about.max_rows)})
-        for entry in settings.backends or (about.backend,):
+        backends = settings.backends or (about.backend,)
+        for entry, measurement in zip(backends, chain(measured, repeat(Measured())), strict=False):
             kind, _, argument = entry.partition(":")
             factory = self._backends.get(kind)
             if factory is None:
@@ -134,13 +143,14 @@ class Activator:
                     f"use one of: {known}",
                 )
             try:
-                backend = factory(artifact, settings, argument, loading.tell)
+                own = settings.model_copy(update={"threads": settings.threads or measurement.threads})
+                backend = factory(artifact, own, argument, loading.tell)
             except BackendError as error:
                 raise RepositoryError(
                     about.name, about.version, str(error), "correct the executor's settings"
                 ) from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
-            loading.members.append(Member(backend, pool))
+            loading.members.append(Member(backend, pool, measured=measurement))
         health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
         group = FailoverGroup(
             loading.members,
@@ -197,15 +207,16 @@ class Activator:
 
 
 def warm_up_member(model: Model, member: Member, sizes: tuple[int, ...], rest: float = 0.0) -> None:
-    """Runs the model at each batch size, so that no request has a slow first run, and learns the run times.
+    """Runs the model at each batch size, so that no request has a slow first run, and measures run times that are not known.
 
     `rest`: pause after each run, as a multiple of its time. Raises BackendError if a run fails.
     """
     most = min(model.settings.max_rows, member.backend.capabilities.max_rows or model.settings.max_rows)
+    known, run_s = member.measured.run_s, {}
     for rows in sorted({min(n, most) for n in sizes}):
         inputs = {spec.name: blank_tensor(spec, rows) for spec in model.metadata.inputs}
         seconds = []
-        for _ in range(_WARM_RUNS if not rest else _REST_RUNS):
+        for _ in range(1 if rows in known else _REST_RUNS if rest else _WARM_RUNS):
             began = time.perf_counter()
             try:
                 outputs = member.backend.run(inputs, time.monotonic() + _WARM_S)
@@ -219,7 +230,9 @@ def warm_up_member(model: Model, member: Member, sizes: tuple[int, ...], rest: f
             if rest:
                 time.sleep(rest * seconds[-1])
         # The first run allocates and compiles: it says nothing about later ones.
-        member.times.learn(rows, statistics.median(seconds[1:]))
+        run_s[rows] = known[rows] if rows in known else statistics.median(seconds[1:])
+        member.times.learn(rows, run_s[rows])
+    member.measured = Measured(member.backend.capabilities.threads, run_s)
 
 
 def _compare_samples(model: Model) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +38,11 @@ class UncheckedError(Exception):
 
     def __init__(self, model: str, version: str, fingerprint: str) -> None:
         super().__init__(f"{model} version {version} is not checked yet")
-        self.fingerprint = fingerprint
+        self.model, self.version, self.fingerprint = model, version, fingerprint
+
+
+class RefusedError(UnusableError):
+    """An earlier check refused these files: the start does not wait for another one."""
 
 
 class Loader:
@@ -57,11 +63,40 @@ class Loader:
         self._log = log
         # Versions that serve although their load could not be written to the access log.
         self._unrecorded: list[Artifact] = []
+        self._hurried = False  # callers wait: what was measured at an earlier start is not measured again
 
     @property
     def recorded(self) -> bool:
         """Whether all loads are in the access log."""
         return not self._unrecorded
+
+    def begin(self) -> bool:
+        """Before the first load. Returns whether this process takes the place of one that died: then callers wait for it."""
+        self._records.count_deaths()
+        self._hurried = self._records.begin()
+        return self._hurried
+
+    def end(self) -> None:
+        """This process serves no longer."""
+        self._records.end()
+
+    def raise_if_refused(self, unchecked: UncheckedError) -> None:
+        """Raises RefusedError if an earlier check refused the same files."""
+        model, version = unchecked.model, unchecked.version
+        known = self._records.quarantined().get(f"{model}:{version}", {})
+        if known.get("fingerprint") == unchecked.fingerprint and known.get("kind") == FailureKind.CHECK.name:
+            texts = (str(known.get(part)) for part in ("problem", "remedy"))
+            error = RepositoryError(model, version, *texts)
+            raise RefusedError(error, FailureKind.CHECK, unchecked.fingerprint)
+
+    def all_versions(self) -> list[tuple[str, str]]:
+        """Models and versions in the repository, without models whose list can't be read. Raises RepositoryError."""
+        repository = self.activator.repository
+        found = []
+        for model in repository.names():
+            with suppress(RepositoryError):
+                found += [(model, version) for version in repository.versions(model)]
+        return found
 
     def versions_to_serve(self) -> tuple[dict[str, list[str]], list[RepositoryError]]:
         """Model → the versions to load at the start; and the problems of models for which no version is found.
@@ -155,17 +190,27 @@ class Loader:
         mark = fingerprint(artifact, self._config.settings_of(name))
         known = self._check_if_unknown(artifact, mark, asked, may_check, loading)
         self._record(artifact, operator, must=asked)
+        # Of the number of processors that this process may use, too: threads depend on it.
+        key = f"{mark}-{len(os.sched_getaffinity(0))}"
+        measured = self._records.measured(key) if self._hurried and why == "start" else ()
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         try:
             with self._records.loading(mark):
-                model = self.activator.activate(artifact, why, loading)
+                model = self.activator.activate(artifact, why, loading, measured)
         except RepositoryError as error:
             raise UnusableError(error, FailureKind.ACTIVATION, mark) from error
         grown = max(held_bytes() - before, 0)
+        self._record_measured(key, why, loading)
         if known.deaths:
             self._records.note(mark, replace(known, deaths=0))
         # The check's process measured this model only; the growth of this process contains everything else that happened.
         return replace(model, measured=known.memory_bytes or grown)
+
+    def _record_measured(self, key: str, why: str, loading: LoadHandle) -> None:
+        """Records what was measured: by a start that loads one model after the other, or else if nothing is known."""
+        better = not self._hurried if why == "start" else not self._records.measured(key)
+        if better and all(member.active for member in loading.members):
+            self._records.measure(key, [member.measured for member in loading.members])
 
     def wake(self, artifact: Artifact) -> Model:
         """A sleeping version, ready to run again."""

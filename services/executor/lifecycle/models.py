@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from headrace.repository import (
-    Repository,
     RepositoryError,
     UntrustedError,
     version_key,
@@ -19,7 +17,7 @@ from headrace.repository.records import Records
 from services.executor import errors
 from services.executor.execution.runner import RunnerContext
 from services.executor.lifecycle.activation import LoadHandle
-from services.executor.lifecycle.loader import Loader, UncheckedError
+from services.executor.lifecycle.loader import Loader, RefusedError, UncheckedError
 from services.executor.lifecycle.quarantine import (
     FailureKind,
     Key,
@@ -62,54 +60,56 @@ class Models(LoadedVersions):
         self._start_s = start_s
         self._quarantine = Quarantine()
         self._loading: dict[Key, tuple[asyncio.Task[LoadedVersion], LoadHandle]] = {}
-
         self._load_slots = asyncio.Semaphore(_PARALLEL_LOADS)
+        # One at a time: at the same time they would find each other's use of processors and memory.
+        self._start_slots = asyncio.Semaphore(1)
+        self._serves = asyncio.Event()  # one version at least
+        self._starting: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Loads the versions that should serve. Raises RepositoryError: the repository can't be read."""
-        await asyncio.to_thread(self._records.count_deaths)
+        """Loads the versions that should serve; in the place of a process that died, returns when the first of them is ready.
+
+        Raises RepositoryError: the repository can't be read.
+        """
+        hurried = await asyncio.to_thread(self._loader.begin)
+        if hurried and not self._bounded:
+            self._start_slots = self._load_slots  # what was measured before counts
         self._order, troubles = await asyncio.to_thread(self._loader.versions_to_serve)
         for trouble in troubles:
             await self._put_in_quarantine((trouble.model, ""), UnusableError(trouble, FailureKind.FILES))
+        self._starting = asyncio.get_running_loop().create_task(self._load_all())
+        one_ready = asyncio.ensure_future(self._serves.wait())
+        waited_for = {self._starting, one_ready} if hurried else {self._starting}
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+        one_ready.cancel()
+        if self._starting.done():
+            self._starting.result()
+        self._maintenance = asyncio.get_running_loop().create_task(self._maintain_forever())
+
+    async def _load_all(self) -> None:
+        """Loads all versions that should serve."""
         before = await asyncio.to_thread(self._records.quarantined)
-        unknown = [key for key in self._all_to_serve() if not await self._load_at_start(key, before)]
-        tasks = [self._start_load(*key, why="start")[0] for key in unknown]
-        if tasks:
+        keys = [(model, version) for model, versions in self._order.items() for version in versions]
+        started = [self._start_load(*key, why="start") for key in keys]
+        for _, loading in started:
+            await loading.examined.wait()
+        if checked := [task for task, _ in started if not task.done()]:
             # Loads that need longer continue while the others serve.
-            await asyncio.wait(tasks, timeout=self._start_s)
+            await asyncio.wait(checked, timeout=self._start_s)
         held = [*self._loading, *(key for key, _ in self._quarantine.all())]
         for stale in before.keys() - {":".join(key) for key in held}:
             await asyncio.to_thread(self._records.release, stale)
-        self._maintenance = asyncio.get_running_loop().create_task(self._maintain_forever())
-
-    async def _load_at_start(self, key: Key, before: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Loads a version at the start. Returns False if its files must be checked first."""
-        try:
-            await self._load(*key, "start", LoadHandle(), may_check=False)
-        except UnusableError as error:
-            await self._put_in_quarantine(key, error)
-        except UncheckedError as error:
-            known = before.get(f"{key[0]}:{key[1]}", {})
-            if known.get("fingerprint") != error.fingerprint or known.get("kind") != FailureKind.CHECK.name:
-                return False
-            # The same files were refused before: the start does not wait for another check.
-            texts = (str(known.get(part)) for part in ("problem", "remedy"))
-            refused = UnusableError(RepositoryError(*key, *texts), FailureKind.CHECK, error.fingerprint)
-            await self._put_in_quarantine(key, refused)
-            self._quarantine.sooner(key, time.monotonic() + _FIRST_RETRY_S)
-        return True
-
-    def _all_to_serve(self) -> list[Key]:
-        return [(model, version) for model, versions in self._order.items() for version in versions]
 
     async def close(self) -> None:
-        if self._maintenance is not None:
-            self._maintenance.cancel()
+        for background in (self._starting, self._maintenance):
+            if background is not None:
+                background.cancel()
         for task, loading in list(self._loading.values()):
             loading.cancel()
             task.cancel()
         await super().close()
+        await asyncio.to_thread(self._loader.end)
 
     async def load(self, model: str, version: str, operator: str = "") -> LoadedVersion:
         """Loads a version while others serve. `version` may be a label; "": the newest.
@@ -187,13 +187,8 @@ class Models(LoadedVersions):
 
     async def index(self) -> list[VersionStatus]:
         """Every version in the repository, and loaded ones that the repository no longer has. Raises Fault."""
-        repository = self._repository
-
-        def read() -> list[Key]:
-            return [(m, v) for m in repository.names() for v in _versions(repository, m)]
-
         try:
-            keys = dict.fromkeys(await asyncio.to_thread(read))
+            keys = dict.fromkeys(await asyncio.to_thread(self._loader.all_versions))
         except RepositoryError as error:
             raise errors.not_loadable("", "", error) from error
         keys |= dict.fromkeys((e.metadata.name, e.metadata.version) for e in self.all())
@@ -220,11 +215,9 @@ class Models(LoadedVersions):
 
         def done(task: asyncio.Task[LoadedVersion]) -> None:
             self._loading.pop((model, version), None)
-            if (
-                not task.cancelled()
-                and (error := task.exception())
-                and not isinstance(error, RepositoryError)
-            ):
+            loading.examined.set()
+            error = None if task.cancelled() else task.exception()
+            if error and not isinstance(error, RepositoryError):
                 self._context.log.error(
                     "a load ended by an error", model=model, version=version, exc_info=error
                 )
@@ -244,11 +237,25 @@ class Models(LoadedVersions):
                     await self._put_in_quarantine((model, version), error)
                 raise
         try:
+            if why == "start" and (entry := await self._load_known(model, version, loading)):
+                return entry
             async with self._load_slots:
                 return await self._load(model, version, "start" if why == "start" else "load", loading)
         except UnusableError as error:
             await self._put_in_quarantine((model, version), error)
+            if isinstance(error, RefusedError):
+                self._quarantine.sooner((model, version), time.monotonic() + _FIRST_RETRY_S)
             raise
+
+    async def _load_known(self, model: str, version: str, loading: LoadHandle) -> LoadedVersion | None:
+        """Loads a version at the start; None: its files must be checked first. Raises RefusedError as the loader does."""
+        try:
+            async with self._start_slots:
+                return await self._load(model, version, "start", loading, may_check=False)
+        except UncheckedError as error:
+            await asyncio.to_thread(self._loader.raise_if_refused, error)
+            loading.examined.set()
+            return None
 
     async def _load(
         self, name: str, version: str, why: str, loading: LoadHandle, **how: Any
@@ -261,6 +268,7 @@ class Models(LoadedVersions):
         self._install(name, dict(sorted(versions.items(), key=lambda item: version_key(item[0]))))
         self._add_to_memory(model)
         await self._end_quarantine((name, version))
+        self._serves.set()
         if not how.get("asked") and await asyncio.to_thread(self._loader.is_own_choice, name, version):
             await asyncio.to_thread(self._records.serve, name, version)
         return entry
@@ -374,7 +382,7 @@ class Models(LoadedVersions):
                 await self._unload(model, version, "")
 
     def _check_unavailable(self, model: str, version: str) -> None:
-        """Raises Fault FAILED_PRECONDITION if the version is in quarantine or still being loaded."""
+        """Raises Fault: FAILED_PRECONDITION if the version is in quarantine, UNAVAILABLE if it is still being loaded."""
         held = self._quarantine.of(model)
         for found in (version, "", *reversed(held)):
             if found in held and (found in (version, "") or not version):
@@ -389,11 +397,3 @@ class Models(LoadedVersions):
         gauge.clear()
         for (model, version), _ in list(self._quarantine.all())[:_MAX_SERIES]:
             gauge.labels(model, version).set(1)
-
-
-def _versions(repository: Repository, model: str) -> list[str]:
-    """The versions of a model; none if the list can't be read or is not trusted."""
-    try:
-        return repository.versions(model)
-    except RepositoryError:
-        return []

@@ -35,7 +35,9 @@ class Intake:
 
     def begin(self, method: str, scope: Scope) -> RequestContext:
         """The context of a request whose headers have come."""
-        return self.door.begin(method, dict(scope["headers"]))
+        context = self.door.begin(method, dict(scope["headers"]))
+        context.path = scope["path"]
+        return context
 
     def check_headers(self, scope: Scope) -> None:
         """Raises Fault RESOURCE_EXHAUSTED if the headers are too many or too large."""

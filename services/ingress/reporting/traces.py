@@ -13,10 +13,14 @@ from typing import Any, TypeAlias
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
+from services.ingress.protocols.refusals import http_status
 from services.ingress.request_context import RequestContext
 
 Failure: TypeAlias = tuple[RowError, int]
 """The first error of some rows, and how many there are."""
+REST = "/v2/"
+"""Where the paths of the Open Inference Protocol's REST form begin; others are those of RPCs."""
+_MAX_PATH = 256
 _random = random.Random()  # noqa: S311 - identities, not secrets
 
 
@@ -33,7 +37,12 @@ def record(
     """
     trace, answer, fault = context.trace, context.result, context.fault
     failed = {} if answer is None else _failed(answer.batch)
-    attributes = {"request_id": context.request_id, "tenant": context.tenant, "pipeline": context.pipeline}
+    attributes = {
+        "request_id": context.request_id,
+        "tenant": context.tenant,
+        "pipeline": context.pipeline,
+        **_http(context),
+    }
     if context.client_id:
         attributes["client_request_id"] = context.client_id
     if fault is not None:
@@ -72,6 +81,16 @@ def record(
             _mark(call, behind.values())
         spans += _stages(answer.batch.timings, start, call, make_id, behind)
     return {"request_id": context.request_id, "trace_id": trace.trace_id, "spans": spans}
+
+
+def _http(context: RequestContext) -> dict[str, str]:
+    """The request as HTTP has it, whatever its protocol; nothing if its path is not known."""
+    path, fault, kind = context.path, context.fault, context.headers.get(b"content-type", b"")
+    if not path:
+        return {}
+    grpc = kind.startswith(b"application/grpc") or not (kind or path.startswith(REST))
+    status = 200 if grpc or fault is None else http_status(fault)
+    return {"url.path": path[:_MAX_PATH], "http.response.status_code": str(status)}
 
 
 def _failed(batch: Batch) -> dict[str, Failure]:

@@ -28,7 +28,7 @@ _NO_USE = frozenset({Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.CANCE
 class CascadeRunner:
     """A cascade stage. `light`, `heavy`: what runs its models. `clock`: monotonic seconds."""
 
-    service = "executor"
+    service = "router"  # only its models are the executor's
     # Its models' runners split rows by replica.
     by_replica = True
 

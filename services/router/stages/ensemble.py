@@ -28,7 +28,7 @@ _OPTIONAL_SHARE = 0.5
 class EnsembleRunner:
     """An ensemble stage. `runners`: of its members, by name. `clock`: monotonic seconds."""
 
-    service = "executor"
+    service = "router"  # only its models are the executor's
     # Its models' runners split rows by replica.
     by_replica = True
 

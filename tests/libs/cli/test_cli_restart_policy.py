@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from headrace.cli.supervision.restart_policy import ProbeResult, RestartPolicy, RestartRules, State
 
 RULES = RestartRules(
-    first_delay=0.1, max_delay=10.0, stable=30.0, start=120.0, misses=2, silent=3, unanswered=5, late=1.0
+    first_delay=0.1,
+    max_delay=10.0,
+    stable=30.0,
+    start=120.0,
+    misses=2,
+    silent=3,
+    unanswered=5,
+    stopped=6.0,
+    late=1.0,
 )
 
 
@@ -72,6 +80,22 @@ def ready() -> RestartPolicy:
     watch.started(0)
     watch.probed(ProbeResult.READY, 1)
     return watch
+
+
+def test_a_process_is_hung_once_it_is_stopped_without_a_break() -> None:
+    for watch in (ready(), RestartPolicy(RULES)):
+        watch.stopped_for(5.9, 10)
+        watch.stopped_for(None, 11)
+        watch.stopped_for(3.0, 14)
+        assert not watch.hung()
+        watch.stopped_for(3.0, 17)
+        assert "stopped (SIGSTOP)" in watch.hung()
+    watch = ready()
+    watch.stopped_for(1.0, 3)
+    assert watch.state is State.UNREADY
+    watch.stopped_for(None, 4)
+    watch.probed(ProbeResult.READY, 5)
+    assert watch.state is State.READY
 
 
 def test_a_process_that_gives_no_sign_of_life_is_hung_after_so_many_probes() -> None:

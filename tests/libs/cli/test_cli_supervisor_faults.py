@@ -39,6 +39,22 @@ async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
         await hanging.stop()
 
 
+async def test_a_stopped_process_needs_no_probe_to_be_replaced(tmp_path: Path) -> None:
+    # The next probe would come after an hour.
+    hanging = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(every=3600.0, stopped=2.0), LOG)
+    hanging.begin()
+    try:
+        await until("ready", lambda: hanging.policy.state is State.READY)
+        before = pid_of(hanging)
+        stop(before)
+        await until("unready", lambda: hanging.policy.state is State.UNREADY)
+        await until("killed", lambda: "stopped (SIGSTOP)" in hanging.reason)
+        await until("ready again", lambda: hanging.policy.state is State.READY)
+        assert pid_of(hanging) != before
+    finally:
+        await hanging.stop()
+
+
 async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     place.make()

@@ -126,7 +126,6 @@ def test_an_item_is_as_large_and_as_urgent_as_its_rows() -> None:
     assert CODEC.size(BatchCall(item.header, item.batch.slice(1, 2))) == 3 + 4
     assert CODEC.deadline(item) == item.batch.rows.deadlines[0]
     assert CODEC.priority(item) == 4
-    assert CODEC.traceparents([item, call("x")]) == ["trace"] * 3
 
 
 def test_a_reply_with_another_number_of_rows_is_the_callees_fault() -> None:

@@ -88,14 +88,11 @@ async def answer(request: ListValue) -> bytes:
 class Item:
     """One word, with what the coalescer asks."""
 
-    def __init__(
-        self, word: str, *, within: float = 60.0, key: str = "", priority: int = 1, trace: str = ""
-    ) -> None:
+    def __init__(self, word: str, *, within: float = 60.0, key: str = "", priority: int = 1) -> None:
         self.word = word
         self.ends = time.monotonic() + within
         self.key = key
         self.priority = priority
-        self.trace = trace
 
 
 class WordCodec:
@@ -118,9 +115,6 @@ class WordCodec:
 
     def priority(self, item: Item) -> int:
         return item.priority
-
-    def traceparents(self, items: Sequence[Item]) -> list[str]:
-        return [i.trace for i in items if i.trace]
 
     def failed(self, results: Sequence[str]) -> float:
         return sum(w == "broken" for w in results) / max(1, len(results))

@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
@@ -31,8 +32,6 @@ from headrace.hop.testing import served
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordCodec, soon, until, words
 
 Transport: TypeAlias = Literal["unix", "local"]
-SAMPLED = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2)]
-UNSAMPLED = f"00-{3:032x}-{3:016x}-00"
 
 
 class Servicer:
@@ -172,35 +171,48 @@ async def test_labels_of_replicas_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_a_call_with_sampled_rows_has_one_span_that_links_them_all(transport: Transport) -> None:
+async def test_a_call_within_a_sampled_span_has_one_span_on_each_side(transport: Transport) -> None:
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
     async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
-        do = harness.client("work").coalesced(DO, WordCodec())
-        # Two, lest what follows be taken for a lone caller's.
-        await asyncio.gather(*(do(Item("quiet", trace=UNSAMPLED)) for _ in range(2)))
-        await asyncio.gather(*(do(Item("x", trace=t)) for t in (*SAMPLED, UNSAMPLED)))
-        await telemetry.flush()
-    spans = exporter.get_finished_spans()
-    (ours,) = [s for s in spans if s.name == "work/Do"]
-    assert [f"{link.context.trace_id:032x}" for link in ours.links] == [t.split("-")[1] for t in SAMPLED]
-    assert f"{ours.context.trace_id:032x}" == SAMPLED[0].split("-")[1]
-    assert {k: v for k, v in (ours.attributes or {}).items() if k.startswith("headrace.")} == {
+        client = harness.client("work")
+        do, alone = client.coalesced(DO, WordCodec()), client.unary(DO)
+        assert telemetry.traces is not None
+        with telemetry.traces.tracer.start_as_current_span("request") as request:
+            # Several requests may share it, so it belongs to none of them.
+            await do(Item("shared"))
+            await alone(WordCodec().merge([Item("x")]), deadline=time.monotonic() + 60)
+        # Nobody asked for a trace of this one.
+        await alone(WordCodec().merge([Item("x")]), deadline=time.monotonic() + 60)
+    await telemetry.flush()
+    spans = {s.kind.name: s for s in exporter.get_finished_spans() if s.name != "request"}
+    client_span, server_span = spans["CLIENT"], spans["SERVER"]
+    assert len(exporter.get_finished_spans()) == 3
+    assert client_span.parent is not None
+    assert server_span.parent is not None
+    assert client_span.parent.span_id == request.get_span_context().span_id
+    assert server_span.parent.span_id == client_span.context.span_id
+    for span in (client_span, server_span):
+        assert span.name.removeprefix("/") == DO.path.removeprefix("/")
+        service, _, method = DO.path.removeprefix("/").rpartition("/")
+        assert (span.attributes or {}).items() >= {
+            "rpc.system": "grpc",
+            "rpc.service": service,
+            "rpc.method": method,
+            "rpc.grpc.status_code": 0,
+        }.items()
+    assert {k: v for k, v in (client_span.attributes or {}).items() if k.startswith("headrace.")} == {
         "headrace.callee": "work",
-        "headrace.rows": 3,
         "headrace.attempts": 1,
         "headrace.replica": 0,
         "headrace.breaker": "closed",
     }
-    served_spans = [
-        s for s in spans if s.context.trace_id == ours.context.trace_id and s.kind.name == "SERVER"
-    ]
-    assert len(served_spans) == 1  # the callee's span is in the same trace
 
 
 def test_the_core_needs_grpcio_and_protobuf_only() -> None:
     program = """
 import sys
+import time
 banned = ("pydantic", "yaml", "prometheus_client", "opentelemetry", "structlog", "numpy", "uvloop")
 class Absent:
     def find_spec(self, name, path=None, target=None):

@@ -233,7 +233,7 @@ async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
 
         def exported() -> bool:
             traces.flush(1)
-            return len(exporter.get_finished_spans()) == 4
+            return len(exporter.get_finished_spans()) == 3
 
         await eventually(exported)
     assert carried(servicer) == [True, False]

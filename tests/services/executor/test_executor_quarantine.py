@@ -45,7 +45,7 @@ async def answer(caller: Caller, model: str = "double") -> list[float]:
             try:
                 return ys(await caller(batch(1.0), model))
             except Fault as fault:
-                if fault.code is not Code.FAILED_PRECONDITION:
+                if fault.code not in (Code.FAILED_PRECONDITION, Code.UNAVAILABLE):
                     raise
             await asyncio.sleep(0.05)
 

@@ -15,9 +15,9 @@ from headrace.cli.installation import certificates
 
 _KILLED, _FROZEN = "preprocessing", "postprocessing"
 _CRASH_LOOP, _MOST_KILLS = "HeadraceCrashLoop", 8
-# A hung process is replaced after 23 to 28 s, which is too little of an hour where others ask, too. A scrape that hangs is told
+# A stopped process is replaced after some 10 s, which is too little of an hour where others ask, too. A scrape that hangs is told
 # after 10 s and is one of 15 s: whether HeadraceTargetDown comes in that time is chance.
-_FASTER_THAN_ITS_ALERT = 6.0
+_FASTER_THAN_ITS_ALERT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ FAULTS = {
                 fallbacks=USUAL,
                 recovery_s=120.0,
             ),
-            "requests fail for half a minute, until the supervisor replaces the process",
+            "requests fail for some ten seconds, until the supervisor replaces the process",
             _freeze,
             by_itself=True,
             service=_FROZEN,

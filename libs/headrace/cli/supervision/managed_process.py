@@ -23,6 +23,8 @@ from headrace.hop.process.lifecycle import EXIT_CONFIG
 _PROBE_STARTING_S = 0.05
 _PROBE_UNREADY_S = 0.5
 _TIMEOUT_STARTING_S = 1.0
+# Seconds between two looks whether a process is stopped (SIGSTOP): a stopped one can't answer, so it is not probed.
+_LOOK_EVERY_S = 1.0
 _LINES = 8
 # Between the search for a free port and the bind of a process, another program may take the port. The next search sees
 # that, so the next try has other ports. More than two tries are needed only if several homes restart at the same time.
@@ -240,7 +242,7 @@ class ManagedProcess:
             assert process is not None, "only `_supervise_current` and `stop` take it away"
             planned = self._pause()
             began = time.monotonic()
-            if await process.ended(planned):
+            if await self._ended(process, planned):
                 async with self._changing:  # a restart in progress decides first which one is current
                     if self.current is process:
                         self.current = None
@@ -248,11 +250,24 @@ class ManagedProcess:
                         return process, why if killed is process else ""
                 continue
             late_by = time.monotonic() - began - planned
-            found = await self._probe(process, late_by)
+            found = self.policy.hung() or await self._probe(process, late_by)
             if found and self.current is process:
                 killed, why = process, found
                 self._log.error("killed", pid=process.pid, reason=why)
                 process.kill()
+
+    async def _ended(self, process: Process, within: float) -> bool:
+        """Waits for the next probe, or until a process that is stopped (SIGSTOP) must be killed. Returns whether it ended."""
+        left = within
+        while True:
+            step = min(left, _LOOK_EVERY_S)
+            if await process.ended(step):
+                return True
+            stopped, left = process.stopped, left - step
+            self.policy.stopped_for(step if stopped else None, time.monotonic())
+            if self.policy.hung() or (left <= 0 and not stopped):
+                return False
+            left = left if left > 0 else _LOOK_EVERY_S
 
     async def _probe(self, process: Process, late_by: float) -> str:
         """One probe of the current process. Returns why it must be killed, or an empty text."""
@@ -267,6 +282,8 @@ class ManagedProcess:
             await process.publish()
         before, now = self.policy.state, time.monotonic()
         self.policy.probed(seen, now, late_by)
+        if process.stopped:
+            self.policy.stopped_for(min(now - began, allowed), now)
         if self.policy.state is not before:
             self._log.info("state", pid=process.pid, state=str(self.policy.state))
         self._note(seen)

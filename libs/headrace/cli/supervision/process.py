@@ -79,6 +79,13 @@ class Process:
         return self._child.returncode
 
     @property
+    def stopped(self) -> bool:
+        """Whether the kernel has stopped it (SIGSTOP); a debugger's stop does not count."""
+        with contextlib.suppress(OSError):  # it has ended
+            return Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b") ")[2].startswith(b"T")
+        return False
+
+    @property
     def crowded_out(self) -> bool:
         """Whether it has ended and another program listens on one of its ports, taken between our check and its bind."""
         return not self.alive and not all(map(ports.free, self._own_ports))

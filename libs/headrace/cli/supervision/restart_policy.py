@@ -57,6 +57,8 @@ class RestartRules:
     silent: int = 3
     # The same for BUSY and SILENT ones: the process may only be loaded, but after a minute without an answer it is useless.
     unanswered: int = 12
+    # A process that is stopped (SIGSTOP) needs no probe: it can't answer. A person may let it go on after some seconds.
+    stopped: float = 6.0
     # If the supervisor itself was late by more than this, it was stopped or got no CPU, and the probe proves nothing.
     late: float = 1.0
 
@@ -75,6 +77,7 @@ class RestartPolicy:
         self._missed = 0
         self._silent = 0  # SILENT probes in a row
         self._unanswered = 0  # probes in a row without an answer
+        self._stopped = 0.0  # seconds that it has been stopped (SIGSTOP)
 
     def started(self, now: float) -> None:
         """A process was started."""
@@ -106,8 +109,16 @@ class RestartPolicy:
         if self.state is State.READY and self._missed >= self._rules.misses:
             self._enter(State.UNREADY, now)
 
+    def stopped_for(self, seconds: float | None, now: float) -> None:
+        """The process was stopped (SIGSTOP) for so much longer; None: it is not."""
+        self._stopped = 0.0 if seconds is None else self._stopped + seconds
+        if self._stopped and self.state is State.READY:
+            self._enter(State.UNREADY, now)
+
     def hung(self) -> str:
-        """Why a process that was ready must be killed; empty if it need not."""
+        """Why a process that was ready, or is stopped, must be killed; empty if it need not."""
+        if self._stopped >= self._rules.stopped:
+            return f"it hung: it was stopped (SIGSTOP), and did not go on within {self._rules.stopped:g} s"
         if self.state not in (State.READY, State.UNREADY):
             return ""
         if self._silent >= self._rules.silent:
@@ -158,6 +169,6 @@ class RestartPolicy:
 
     def _enter(self, state: State, now: float) -> None:
         if state is not State.UNREADY and state is not State.READY:
-            self._missed = 0
+            self._missed, self._stopped = 0, 0.0
             self._answered()
         self.state, self._since = state, now

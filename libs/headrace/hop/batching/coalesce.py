@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -369,6 +369,6 @@ class CoalescedCall(Outgoing):
             if not entry.handle.done():
                 entry.handle.set_exception(fault.copy())
 
-    def traceparents(self) -> Sequence[str] | None:
-        offered: Callable[[Sequence[Any]], Sequence[str]] | None = getattr(self._codec, "traceparents", None)
-        return offered([e.item for e in self._entries]) if offered else ()
+    @property
+    def shared(self) -> bool:
+        return True

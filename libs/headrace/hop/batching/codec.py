@@ -70,14 +70,6 @@ class UsesPayload(Protocol):
         ...
 
 
-class CarriesTraces(Protocol):
-    """Optional part of a BatchCodec: the sampled requests in some items, for the links of a span."""
-
-    def traceparents(self, items: Sequence[Any]) -> Sequence[str]:
-        """W3C traceparents of the items' sampled rows."""
-        ...
-
-
 def failed_share_of(codec: object) -> FailedShare:
     """The codec's `failed` if it has one; otherwise a reply counts as successful."""
     failed_share: FailedShare = getattr(codec, "failed", _all_good)

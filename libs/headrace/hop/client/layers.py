@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def trace(traces: ClientTraces | None) -> Layer:
-    """Opens a span around a call that carries a sampled request. `traces` None (no tracing): no layer is added."""
+    """Opens a span around a call within a sampled one. `traces` None (no tracing): no layer is added."""
 
     def layer(call_next: Next) -> Next:
         if traces is None:
@@ -30,9 +30,11 @@ def trace(traces: ClientTraces | None) -> Layer:
             out.traced = True
             with span as current:
                 try:
-                    return await call_next(out)
+                    reply = await call_next(out)
+                    current.set_attribute("rpc.grpc.status_code", Code.OK.value)
+                    return reply
                 except Fault as fault:
-                    current.set_attribute("headrace.code", fault.code.name)
+                    current.set_attribute("rpc.grpc.status_code", fault.code.value)
                     current.set_attribute("headrace.reason", reason_name(fault.reason))
                     raise
                 finally:

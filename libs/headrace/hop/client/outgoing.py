@@ -48,7 +48,7 @@ class Outgoing:
         self.rows = rows
         self.kind = (method.name, rows.bit_length())
         self.metadata: Sequence[tuple[str, str]] = ()
-        self.traced = False  # a span is open for it: the transport makes one too and sends its context along
+        self.traced = False  # a span is open for it: the transport sends its context along
         self.patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
         self.attempt = 1
         self.sent = False  # whether this attempt reached the transport; if not, its result says nothing about the callee
@@ -84,9 +84,10 @@ class Outgoing:
         """What its copy has found out counts: the copy was answered."""
         self.replica = other.replica
 
-    def traceparents(self) -> Sequence[str] | None:
-        """W3C traceparents of the requests in the call; None: the call belongs to the running task's own span."""
-        return None
+    @property
+    def shared(self) -> bool:
+        """Whether several requests may share the call, so that it belongs to no span of the running task."""
+        return False
 
 
 Next = Callable[[Outgoing], Awaitable[Any]]

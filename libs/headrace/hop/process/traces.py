@@ -17,8 +17,18 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
 
-# These get no span. A multiplexed stream lasts as long as its two processes, and calls with a span do not use it.
-_UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.", "/headrace.api.hop.")
+# These get no span. A multiplexed stream lasts as long as its two processes, and calls with a span do not use it. The door
+# makes the spans of its own calls.
+_UNTRACED = (
+    "/grpc.health.",
+    "/grpc.reflection.",
+    "/grpc.channelz.",
+    "/headrace.api.hop.",
+    "/headrace.api.inference.",
+    "/inference.",
+)
+# The lowest bit of a traceparent's flags; others may be set, too.
+_SAMPLED = tuple("13579bdf")
 # Per batch, retries included. An unreachable collector must not delay the end of a process.
 _EXPORT_S = 2.0
 
@@ -46,31 +56,27 @@ class Traces:
         make: Any = aio_server_interceptor  # untyped
         return [make(tracer_provider=self.provider, filter_=_wanted)]
 
-    def local_span(self, call: Call) -> AbstractContextManager[Any]:
-        """Span of a call inside the process, with the same name and attributes as the interceptor's spans."""
-        service, _, name = call.method.removeprefix("/").rpartition("/")
-        parent = propagate.extract(call.metadata) if "traceparent" in call.metadata else None
+    def local_span(self, call: Call) -> AbstractContextManager[Any] | None:
+        """Span of a call inside the process, like the interceptor's spans; None if its caller has none that is sampled."""
+        if not call.metadata.get("traceparent", "").endswith(_SAMPLED):
+            return None
+        name, attributes = rpc(call.method)
         return self.tracer.start_as_current_span(
-            call.method.removeprefix("/"),
-            context=parent,
+            name,
+            context=propagate.extract(call.metadata),
             kind=trace.SpanKind.SERVER,
-            attributes={
-                "rpc.system": "grpc",
-                "rpc.service": service,
-                "rpc.method": name,
-                "network.transport": "inproc",
-            },
+            attributes={**attributes, "network.transport": "inproc"},
         )
 
-    def mark(self, code: str, reason: str, message: str) -> None:
-        """Records a failure on the current span."""
+    def mark(self, code: int, reason: str, message: str) -> None:
+        """Records a failure on the current span. `code`: as in google.rpc.Code."""
         span = trace.get_current_span()
         if span.is_recording():
-            span.set_attribute("headrace.code", code)
+            span.set_attribute("rpc.grpc.status_code", code)
             span.set_attribute("headrace.reason", reason)
             span.set_status(trace.StatusCode.ERROR, message)
 
-    def note(self, attributes: Mapping[str, str]) -> None:
+    def note(self, attributes: Mapping[str, str | int]) -> None:
         """Adds to the current span."""
         trace.get_current_span().set_attributes(attributes)
 
@@ -90,11 +96,18 @@ class Traces:
         self.provider.shutdown()
 
 
+def rpc(path: str) -> tuple[str, dict[str, str]]:
+    """Name and attributes of a call's span by OpenTelemetry's conventions. `path`: "/package.Service/Method"."""
+    name = path.removeprefix("/")
+    service, _, method = name.rpartition("/")
+    return name, {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+
+
 def _wanted(details: grpc.HandlerCallDetails) -> bool:
-    # Even a span that the sampler drops costs some µs. The caller's decision is in the header.
+    """Whether the caller has a span that is sampled: a call without one would be the root of a trace that nobody asked for."""
     if details.method.startswith(_UNTRACED):
         return False
     for key, value in details.invocation_metadata:
         if key == "traceparent":
-            return isinstance(value, str) and value.endswith("1")
-    return True
+            return isinstance(value, str) and value.endswith(_SAMPLED)
+    return False

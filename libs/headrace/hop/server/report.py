@@ -247,13 +247,16 @@ class _TraceAround:
     async def __aenter__(self) -> None:
         if self._call.peer.transport == "local":
             self._span = self._traces.local_span(self._call)
-            self._span.__enter__()
+            if self._span is not None:
+                self._span.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Fault):
-            self._traces.mark(error.code.name, reason_name(error.reason), error.message)
+            self._traces.mark(error.code.value, reason_name(error.reason), error.message)
+        elif self._span is not None and error is None:
+            self._traces.note({"rpc.grpc.status_code": 0})
         if self._call.notes:
             self._traces.note(self._call.notes)
         if self._span is not None:

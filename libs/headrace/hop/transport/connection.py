@@ -51,8 +51,8 @@ class Transport(Protocol):
 class GrpcTransport:
     """Calls over the channel to one address: on a stream if the callee has `streams`, else as RPCs.
 
-    `traces`: None if the process does not trace. A call with a span is an RPC, so that OpenTelemetry's own
-    instrumentation sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
+    `traces`: None if the process does not trace. A call with a span is an RPC, so that the callee's OpenTelemetry
+    sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
     """
 
     def __init__(
@@ -120,12 +120,10 @@ class GrpcTransport:
         if self._stamped:
             metadata = (*metadata, *clocks.stamp(prepared, out.deadline))
         stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
+        if out.traced and self._traces is not None:
+            metadata = (*metadata, *self._traces.context())
         try:
-            if out.traced and self._traces is not None:
-                call = await self._traces.rpc(stub, data, out.method.path, timeout, metadata)
-            else:
-                call = stub(data, timeout=timeout, metadata=metadata)
-            raw: bytes = await call
+            raw: bytes = await stub(data, timeout=timeout, metadata=metadata)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

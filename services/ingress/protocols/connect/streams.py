@@ -207,6 +207,7 @@ def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:
         k.encode("latin-1", "replace"): v.encode("latin-1", "replace") for k, v in rpc.request_headers.items()
     }
     context = door.begin(name, headers)
+    context.path = f"/{OIP_SERVICE.full_name}/{name}"
     left_ms = rpc.timeout_ms
     if left_ms is not None:
         context.deadline = context.received + left_ms / 1000

@@ -64,7 +64,7 @@ def _headers(metadata: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _begin(door: Door, name: str, call: Call) -> RequestContext:
     context = door.begin(name, _headers(call.metadata))
-    context.deadline = call.deadline
+    context.path, context.deadline = call.method, call.deadline
     return context
 
 
