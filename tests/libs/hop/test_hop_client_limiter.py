@@ -58,17 +58,22 @@ def test_a_large_batch_is_not_a_queue() -> None:
 def test_refusals_shrink_it_at_once_but_not_below_the_minimum() -> None:
     limiter = ConcurrencyLimiter(Rules(initial=32, minimum=4), lambda: 0.5)
     for _ in range(1000):
-        limiter.dropped("k", 0.0)
+        limiter.refused()
     assert limiter.limit == 4
 
 
-def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing() -> None:
+def test_a_timeout_shrinks_it_only_where_time_was_ample_and_calls_many() -> None:
     limiter = ConcurrencyLimiter(Rules(initial=32), lambda: 0.5)
     limiter.sample("k", 0.1)
-    limiter.dropped("k", 0.05)
-    assert limiter.limit == 32
-    limiter.dropped("k", 0.2)
-    assert limiter.limit < 32
+    for calls in range(17):
+        assert limiter.acquire()
+        limiter.timed_out("k", 0.3)
+        limiter.timed_out("other", 60.0)
+        assert limiter.limit == 32
+        limiter.timed_out("k", 0.5)
+        assert (limiter.limit < 32) == (calls >= 15)
+        if calls >= 15:
+            break
 
 
 def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower() -> None:
@@ -108,7 +113,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.taken)
     @rule(seconds=st.floats(0, 60), kind=st.integers(0, 3))
     def drop(self, seconds: float, kind: int) -> None:
-        self.limiter.dropped(kind, seconds)
+        if seconds:
+            self.limiter.timed_out(kind, seconds)
+        else:
+            self.limiter.refused()
         self.limiter.release()
         self.taken -= 1
 

@@ -1,4 +1,5 @@
-"""The concurrency limit of one replica: no more calls at once than it answers without queueing. State machine and layer."""
+"""The concurrency limit of one method at one replica: no more calls at once than it answers without queueing. State machine and
+layer."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
-from headrace.hop.errors import Code, Fault
-from headrace.hop.limiters import CLIENT_CONCURRENCY
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import CLIENT_CONCURRENCY, KEY, SERVER_CONCURRENCY, STREAM_CALLS
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 _PROBE_MULTIPLIER = 30
 # A clock may measure zero for a call inside the process.
 _TICK_S = 1e-6
-# A kind is a method and a magnitude of rows. If there are more than this, something creates them without limit.
+# A kind is what `Outgoing.kind` says. If there are more than this, something creates them without limit.
 _MAX_KINDS = 256
+# A call that timed out had enough time if it had so many times what an idle callee needs.
+_AMPLE = 4.0
+# Refusals that speak of the callee's own load. Others speak of a tenant's, of a queue's, or of a service behind it.
+_OWN = frozenset({"", SERVER_CONCURRENCY.name, STREAM_CALLS.name})
 
 
 class _Noload:
@@ -38,7 +43,7 @@ class _Noload:
 class ConcurrencyLimiter:
     """Counts calls in flight and adapts how many there may be.
 
-    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample` or `dropped`
+    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample`, `refused` or `timed_out`
     if the call said something about the callee's load. `random` gives floats in [0, 1).
     """
 
@@ -85,12 +90,16 @@ class ConcurrencyLimiter:
         elif self.in_flight * 2 >= self._limit:  # otherwise the limit did not restrict anything
             self._move(self._limit * (1 - best.seconds / seconds))
 
-    def dropped(self, kind: Hashable, seconds: float) -> None:
-        """The callee refused the call for load, or let it time out after `seconds` (0: refused)."""
-        best = self._noload.get(kind)
-        if seconds and best is not None and seconds < best.seconds:
-            return  # it had less time than an idle callee needs
+    def refused(self) -> None:
+        """The callee refused the call for load."""
         self._set(self._limit - max(1.0, math.log10(self._limit)))
+
+    def timed_out(self, kind: Hashable, seconds: float) -> None:
+        """The call got no answer within the `seconds` that its caller gave it."""
+        best = self._noload.get(kind)
+        ample = best is not None and seconds >= _AMPLE * best.seconds
+        if ample and self.in_flight * 2 >= self._limit:
+            self.refused()
 
     def _move(self, queued: float) -> None:
         step = max(1.0, math.log10(self._limit))
@@ -117,11 +126,10 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
-            replica = out.replica
-            assert replica is not None
             if out.method.lengthy:
                 return await call_next(out)
-            limiter = replica.limiter
+            assert out.guard is not None
+            limiter = out.guard.limiter
             if not limiter.acquire():
                 # Not reached: nothing runs between the choice and this.
                 raise faults.overloaded(callee, CLIENT_CONCURRENCY)
@@ -130,7 +138,7 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
                 reply = await call_next(out)
             except Fault as fault:
                 if out.sent:
-                    _learn(limiter, out, fault.code, time.monotonic() - began)
+                    _learn(limiter, out, fault, time.monotonic() - began)
                 raise
             else:
                 limiter.sample(out.kind, time.monotonic() - began)
@@ -144,8 +152,9 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
     return layer
 
 
-def _learn(limiter: ConcurrencyLimiter, out: Outgoing, code: Code, seconds: float) -> None:
-    if code is Code.RESOURCE_EXHAUSTED:
-        limiter.dropped(out.kind, 0.0)
-    elif code is Code.DEADLINE_EXCEEDED:
-        limiter.dropped(out.kind, seconds)
+def _learn(limiter: ConcurrencyLimiter, out: Outgoing, fault: Fault, seconds: float) -> None:
+    if fault.reason == Reason.REASON_OVERLOADED:
+        if fault.code is Code.RESOURCE_EXHAUSTED and fault.metadata.get(KEY, "") in _OWN:
+            limiter.refused()
+    elif fault.code is Code.DEADLINE_EXCEEDED:
+        limiter.timed_out(out.kind, seconds)
